@@ -1,0 +1,1 @@
+"""Places that execute jobs. Nothing in this package knows of the console."""

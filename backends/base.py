@@ -1,0 +1,639 @@
+"""What a backend is: the protocols and the plain data that pass through them.
+
+This module is all that a third-party backend imports. It holds no behaviour beyond encoding, does
+no I/O, and imports nothing of Traindeck. Times are seconds since the epoch (UTC, float), durations
+are seconds, sizes are bytes, unless a name says otherwise. `None` means "not known" or "does not
+apply", never 0.
+
+Data classes are frozen, keyword-only and have a default for every field. `decode` ignores fields it
+does not know, so that a record written by a newer version can be read by an older one.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum, Flag, StrEnum, auto
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+PROTOCOL = 1
+"""Version of this contract. A backend states the one it was written for as `protocol`."""
+
+T = TypeVar("T")
+
+
+# ---------------------------------------------------------------------------------------- errors
+
+
+class TraindeckError(Exception):
+    """Base of every error that is meant for a person.
+
+    Args:
+        what: One sentence: what is wrong, and where.
+        fix: What to do about it, if there is something to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(f"{what} {fix}".strip() if fix else what)
+        self.what = what
+        self.fix = fix
+
+
+class UsageError(TraindeckError):
+    """The request itself is wrong: an unknown name, an absurd number, a missing argument."""
+
+    exit_code = 2
+
+
+class BackendError(TraindeckError):
+    """A backend refused or failed at something that was asked of it."""
+
+
+class Unreachable(BackendError):
+    """The place did not answer. Says nothing about the jobs that run there."""
+
+
+# ----------------------------------------------------------------------------------------- states
+
+
+class State(StrEnum):
+    """What a run is doing. `unknown` is not a state: it is a `reach` of `down`."""
+
+    NEW = "new"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    LOST = "lost"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether an attempt in this state is over."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset(
+    {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMEOUT, State.PREEMPTED, State.LOST}
+)
+ACTIVE = frozenset(State) - TERMINAL
+
+
+class Reach(StrEnum):
+    """Whether the place a run executes at answered when it was last asked."""
+
+    OK = "ok"
+    STALE = "stale"
+    DOWN = "down"
+
+
+class Capability(Flag):
+    """What a backend can do beyond the required methods, so that screens can grey out with a
+    reason. Each of the optional protocols below has its flag."""
+
+    NONE = 0
+    SEEKABLE_LOGS = auto()
+    SHELL = auto()
+    FORWARD = auto()
+    FILES = auto()
+    DEVICES = auto()
+    REQUEUE = auto()
+    ARRAYS = auto()
+    ADOPT = auto()
+    DURABLE_RECORD = auto()
+    """The run directory outlives the job. Without it the console mirrors eagerly."""
+
+
+# ------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one node of a job needs. `None` leaves it to the backend."""
+
+    gpus: int = 0
+    nodes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds a job is held to, in seconds."""
+
+    time: float | None = None
+    """Wall time of an attempt; beyond it the state becomes `timeout`."""
+    grace: float = 10.0
+    """From TERM to KILL, at a stop and for what is left of the tree after the leader's end."""
+    retries: int = 0
+    """How often a `failed` attempt is repeated by the executing side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Which code runs, as captured at launch.
+
+    Attributes:
+        mode: `here` (in place) or `snapshot` (a copy that later edits do not touch).
+        root: The directory captured; the top of the git work tree, or the cwd.
+        commit: Full git commit id, if `root` is a work tree.
+        branch: Git branch, if any.
+        dirty: Whether tracked files differ from `commit`.
+        untracked: Paths below `root` that git neither tracks nor ignores (capped, sorted).
+        omitted: Paths left out of a snapshot, with the reason.
+    """
+
+    mode: str = "here"
+    root: str = ""
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool = False
+    untracked: tuple[str, ...] = ()
+    omitted: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What the user wants to run, before any place was asked about it.
+
+    Attributes:
+        run_id: Minted by us, 12 characters of Crockford base32 in lower case. With `attempt` it is
+            the key everywhere: run directory, lock, scheduler job name.
+        argv: The command, exactly as given. Never passed through a shell.
+        cwd: Absolute directory to run in.
+        env: Variables whose *values* are part of the plan (`--env` and a fixed list).
+        env_names: Names of the variables inherited from the caller without being recorded.
+        secrets: Names of variables whose values are passed by stdin only and written nowhere.
+        after: Id of the run to wait for; `after_any` starts even if that run failed.
+        pty: Give the job a terminal. Gives up surviving the agent's death.
+        keep_background: Leave the rest of the tree running at the leader's end.
+        on_exit: Command (argv) run by the executing side at the end, `TRAINDECK_*` in its
+            environment.
+        on_stall: Command run after `stall_after` seconds without a byte of log.
+        python: The interpreter of the environment the run executes in, for the record.
+        recipe: The resolved recipe a run was made from, if any; opaque to backends.
+        labels: Free key/value pairs a backend may show.
+        options: The backend's own options, checked against its `options_schema`.
+    """
+
+    run_id: str = ""
+    attempt: int = 0
+    name: str = ""
+    argv: tuple[str, ...] = ()
+    cwd: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_names: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    limits: Limits = field(default_factory=Limits)
+    code: Code = field(default_factory=Code)
+    after: str | None = None
+    after_any: bool = False
+    pty: bool = False
+    keep_background: bool = False
+    on_exit: tuple[str, ...] = ()
+    on_stall: tuple[str, ...] = ()
+    stall_after: float | None = None
+    python: str | None = None
+    recipe: Mapping[str, Any] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that planning has to ask the place for, dated. Cacheable.
+
+    Attributes:
+        observed_at: When, by the asker's clock.
+        home: Where run directories lie there (absolute).
+        host: Host name; `boot_id` tells reboots apart.
+        python: Interpreter that runs the agent there, and its version.
+        agent: Content version of the agent that will supervise.
+        devices: UUIDs of the accelerators that are free, in the order they would be taken.
+        devices_total: How many there are; None if it could not be found out (`devices_note`).
+        cwd_ok: Whether the spec's cwd exists and can be entered there.
+        program: Absolute path the spec's argv[0] resolves to there, if it does.
+        notes: Sentences the plan repeats as warnings.
+    """
+
+    observed_at: float = 0.0
+    home: str = ""
+    host: str = ""
+    boot_id: str = ""
+    python: str = ""
+    python_version: str = ""
+    agent: str = ""
+    devices: tuple[str, ...] = ()
+    devices_total: int | None = None
+    devices_note: str = ""
+    driver: str | None = None
+    cwd_ok: bool = True
+    program: str | None = None
+    free_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A file of a plan: its content's SHA-256 and size, and where the bytes are until they are
+    sent. `data` holds small files in memory; `path` names a local file to stream from."""
+
+    digest: str = ""
+    size: int = 0
+    mode: int = 0o600
+    data: bytes | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Exactly what `submit` will send. Made by a pure function and printed by `--dry-run`.
+
+    Attributes:
+        files: Path relative to the run directory -> content.
+        argv: The argv that starts the job there.
+        body: The request body, for a backend that is spoken to in JSON.
+        env: Variables set for the job, with their values (never those of `secrets`).
+        bound_late: What can be known only at submission (leased devices, a port), with the reason.
+        warnings: Sentences to read before pressing enter.
+        digest: SHA-256 over everything above; `submit` refuses a plan whose digest does not match.
+    """
+
+    backend: str = ""
+    spec: RunSpec = field(default_factory=RunSpec)
+    files: Mapping[str, Blob] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
+    body: Mapping[str, Any] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    bound_late: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRef:
+    """Names one attempt of a run at a backend. Cheap to make, safe to keep."""
+
+    backend: str = ""
+    run_id: str = ""
+    attempt: int = 0
+    native_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What is known of an attempt.
+
+    Attributes:
+        observed_at: When the place said so, by the console's clock.
+        exit_code: The leader's exit code; None if it was killed or never ran.
+        signal: Number of the signal that ended the leader.
+        reason: One sentence: why it waits, failed, or was lost.
+        started, ended: Of the job itself, on the place's clock.
+        host: Where it executes.
+        evidence: What the state rests on, strongest first, for `show`.
+    """
+
+    state: State = State.NEW
+    observed_at: float = 0.0
+    reach: Reach = Reach.OK
+    attempt: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    started: float | None = None
+    ended: float | None = None
+    host: str | None = None
+    pid: int | None = None
+    log_bytes: int | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogChunk:
+    """Bytes of a log and the cursor *after* them. `eof`: the log is complete, this is its end."""
+
+    data: bytes = b""
+    cursor: str = ""
+    eof: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStat:
+    """A log as it is now. `identity` changes when the file was replaced or cut."""
+
+    size: int = 0
+    identity: str = ""
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The answer of `probe`. `checks` are lines a person can act on: (passed, sentence)."""
+
+    reach: Reach = Reach.OK
+    observed_at: float = 0.0
+    version: str = ""
+    clock_skew: float | None = None
+    checks: tuple[tuple[bool, str], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One of a backend's own options, for forms, CLI help and validation."""
+
+    type: str = "str"
+    help: str = ""
+    default: Any = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One entry of a directory listing, relative to the run directory."""
+
+    path: str = ""
+    size: int = 0
+    modified: float = 0.0
+    is_dir: bool = False
+
+
+# ---------------------------------------------------------------------------------------- backend
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A place that executes jobs.
+
+    Construction must be cheap and do no I/O. Methods are coroutines of one event loop and must not
+    block it: what blocks belongs on a thread of the backend's own, what needs more than 50 ms of
+    CPU in another process. Unless stated otherwise they raise `Unreachable` when the place does
+    not answer and `BackendError` when it refuses.
+    """
+
+    protocol: int
+    name: str
+    """The name the user gave this place, e.g. `local` or `gpu1`."""
+    kind: str
+    """The kind of backend, e.g. `process`."""
+    capabilities: Capability
+    settle: float
+    """Seconds for which "not found" by `find` means "not yet" (0 if it is always final)."""
+    options_schema: Mapping[str, Option]
+
+    async def probe(self) -> Health:
+        """Whether the place answers, and what a person should know. Never raises."""
+        ...
+
+    async def survey(self, spec: RunSpec) -> Facts:
+        """All the I/O that planning needs. Must not change anything there."""
+        ...
+
+    def plan(self, spec: RunSpec, facts: Facts) -> Plan:
+        """What would be sent. Pure: same arguments, same plan; no I/O, no clock, no randomness.
+
+        Raises:
+            UsageError: The place cannot do what the spec asks for, ever.
+        """
+        ...
+
+    async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
+        """Send a plan. Idempotent on (run id, attempt): any number of calls, concurrent or after
+        a crash, start the job at most once, and all return the same reference.
+
+        Args:
+            plan: As made by `plan`, unchanged.
+            secrets: Values for `plan.spec.secrets`; passed on, never written.
+        """
+        ...
+
+    async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
+        """Jobs that exist there. With `keys` those (run id, attempt) pairs that are known; without,
+        everything of this user, foreign jobs included (their `run_id` is empty)."""
+        ...
+
+    async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
+        """The status of many jobs in ONE round trip. A higher attempt that the place made by
+        itself is reported under the reference asked for, with its own `attempt`."""
+        ...
+
+    def logs(
+        self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogChunk]]:
+        """Stream a log from after `cursor` ("" is the beginning). Cursors are opaque; resuming
+        from any of them continues at the exact byte. Leaving the context closes everything."""
+        ...
+
+    async def cancel(self, ref: JobRef, *, grace: float | None = None) -> None:
+        """Ask for an end: TERM, `grace` seconds, KILL. Idempotent; returns when the request is
+        recorded there. A job that is over is left alone."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release everything. Idempotent. Never touches a job."""
+        ...
+
+
+@runtime_checkable
+class SeekableLogs(Protocol):
+    """Random access to logs: what the Log screen needs to open 10 GB at once."""
+
+    async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat: ...
+
+    async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset`; fewer at the end, b"" beyond it."""
+        ...
+
+    async def find_in_log(
+        self, ref: JobRef, rank: int, needle: bytes, *, offset: int, backward: bool = False
+    ) -> int | None:
+        """Offset of the next (or, `backward`, previous) occurrence of `needle`, None if none."""
+        ...
+
+
+@runtime_checkable
+class Files(Protocol):
+    """The run directory, read only. Paths are relative to it and may not leave it."""
+
+    async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]: ...
+
+    async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes: ...
+
+    async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
+        """Delete a finished run's directory except the top-level names in `keep`.
+        Returns the bytes freed.
+
+        Raises:
+            BackendError: The run is not over.
+        """
+        ...
+
+
+@runtime_checkable
+class Adopt(Protocol):
+    """Take a process that already runs under watch."""
+
+    async def adopt(self, spec: RunSpec, pid: int) -> JobRef:
+        """Make `pid` the leader of a new run; its end will be seen, its exit code not.
+
+        Raises:
+            UsageError: No such process, not the user's own, or a run's already.
+        """
+        ...
+
+
+# ------------------------------------------------------------------------------------------- host
+
+
+class Outcome(StrEnum):
+    """How a command on a host ended."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    CUT = "cut"
+    """The connection broke; the command's fate is not known."""
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished command. `code` is the exit code or signal number, by `outcome`."""
+
+    outcome: Outcome = Outcome.EXITED
+    code: int = 0
+    out: bytes = b""
+    err: bytes = b""
+
+
+class AgentChannel(Protocol):
+    """A connection to the agent on a host: many requests at once over one pipe."""
+
+    async def call(
+        self, verb: str, params: Mapping[str, Any] | None = None, body: bytes = b""
+    ) -> tuple[dict[str, Any], bytes]:
+        """One request, one reply: (JSON object, bytes).
+
+        Raises:
+            Unreachable: The agent went away before it answered.
+            BackendError: The agent refused; the message says why.
+        """
+        ...
+
+    def stream(
+        self, verb: str, params: Mapping[str, Any] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[tuple[dict[str, Any], bytes]]]:
+        """One request, many replies. Leaving the context ends it on the other side too."""
+        ...
+
+
+class Host(Protocol):
+    """Where argv can be run and bytes moved. Backends are written on this and never ask whether
+    the other side is near or far."""
+
+    name: str
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
+    ) -> Done:
+        """Run an argv to its end. Never a shell. Raises nothing but `Unreachable`."""
+        ...
+
+    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """Write a file atomically: afterwards it is whole or not there."""
+        ...
+
+    async def agent(self) -> AgentChannel:
+        """The channel to the agent, installed and started if need be. Cheap when it is there."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+# --------------------------------------------------------------------------------------- encoding
+
+
+def encode(value: Any) -> Any:
+    """A data class (or a mapping, sequence, enum of them) as plain JSON values. Bytes are refused:
+    what is binary travels beside the JSON."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): encode(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items: Iterable[Any] = sorted(value) if isinstance(value, (set, frozenset)) else value
+        return [encode(v) for v in items]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def decode(kind: type[T], data: Mapping[str, Any]) -> T:
+    """The inverse of `encode` for a data class. Unknown fields are ignored, missing ones take
+    their defaults.
+
+    Raises:
+        ValueError: A known field holds a value of another shape.
+    """
+    hints = _HINTS.get(kind)
+    if hints is None:
+        hints = _HINTS[kind] = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, raw in data.items():
+        if name in known:
+            try:
+                values[name] = _decode_value(hints[name], raw)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise ValueError(f"{kind.__name__}.{name}: {error}") from None
+    return kind(**values)
+
+
+def _decode_value(hint: Any, raw: Any) -> Any:
+    origin = typing.get_origin(hint)
+    args = typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if raw is None:
+            return None
+        return _decode_value(next(a for a in args if a is not type(None)), raw)
+    if hint is Any:
+        return raw
+    if origin is tuple:
+        if not isinstance(raw, (list, tuple)):
+            raise ValueError(f"expected a list, got {type(raw).__name__}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_decode_value(args[0], v) for v in raw)
+        return tuple(_decode_value(a, v) for a, v in zip(args, raw, strict=True))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(raw, Mapping):
+            raise ValueError(f"expected an object, got {type(raw).__name__}")
+        return {str(k): _decode_value(args[1], v) for k, v in raw.items()}
+    if isinstance(hint, type):
+        if is_dataclass(hint):
+            if not isinstance(raw, Mapping):
+                raise ValueError(f"expected an object, got {type(raw).__name__}")
+            return decode(hint, raw)
+        if issubclass(hint, Enum):
+            return hint(raw)
+        if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
+            return float(raw)
+        if hint in (str, int, float, bool) and (
+            not isinstance(raw, hint) or (hint is int and isinstance(raw, bool))
+        ):
+            raise ValueError(f"expected {hint.__name__}, got {type(raw).__name__}")
+    return raw

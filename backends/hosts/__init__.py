@@ -1,0 +1,1 @@
+"""Where argv can be run and bytes moved."""

@@ -1,0 +1,1 @@
+"""Code that travels to the executing side. It imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Series: capture, readers, reduction."""

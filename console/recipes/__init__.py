@@ -1,0 +1,1 @@
+"""Typed templates of runs."""

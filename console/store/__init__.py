@@ -1,0 +1,1 @@
+"""The index, the journal and the annotations."""

@@ -1,0 +1,1 @@
+"""The full-screen application: show, call a service, show."""
