@@ -1,0 +1,18 @@
+#!/bin/sh
+# What the tests need from Debian. Installed when we are root on Debian; elsewhere the tests that
+# need it skip and say what to install.
+set -eu
+packages="tmux gcc libc6-dev"
+missing=""
+for p in $packages; do
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "installing Debian packages:$missing"
+  (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing) \
+    > /tmp/traindeck-apt.$$ 2>&1 || { tail -n 20 /tmp/traindeck-apt.$$ >&2; exit 1; }
+  rm -f /tmp/traindeck-apt.$$
+else
+  echo "not installed:$missing (some tests will skip)"
+fi
