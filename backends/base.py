@@ -160,6 +160,27 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A file of a plan: its content's SHA-256 and size, and where the bytes are until they are
+    sent. `data` holds small files in memory; `path` names a local file to stream from."""
+
+    digest: str = ""
+    size: int = 0
+    mode: int = 0o600
+    data: bytes | None = field(default=None, metadata={"wire": False})
+    path: str | None = field(default=None, metadata={"wire": False})
+
+    def read(self) -> bytes:
+        """The content. Does I/O if it lies in a file."""
+        if self.data is not None:
+            return self.data
+        if self.path is None:
+            raise ValueError("a blob without content")
+        with open(self.path, "rb") as file:
+            return file.read()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What the user wants to run, before any place was asked about it.
 
@@ -178,6 +199,8 @@ class RunSpec:
             environment.
         on_stall: Command run after `stall_after` seconds without a byte of log.
         python: The interpreter of the environment the run executes in, for the record.
+        files: What travels with the run: path relative to the run directory -> content (a code
+            snapshot, the captured diff, a recipe's trainer).
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
         options: The backend's own options, checked against its `options_schema`.
@@ -202,6 +225,7 @@ class RunSpec:
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None
     python: str | None = None
+    files: Mapping[str, Blob] = field(default_factory=dict)
     recipe: Mapping[str, Any] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -244,15 +268,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A file of a plan: its content's SHA-256 and size, and where the bytes are until they are
-    sent. `data` holds small files in memory; `path` names a local file to stream from."""
+class DeviceCount:
+    """The accelerators of a host: UUIDs in bus order; `total` None and a `note` if they cannot be
+    counted (no driver, no permission)."""
 
-    digest: str = ""
-    size: int = 0
-    mode: int = 0o600
-    data: bytes | None = None
-    path: str | None = None
+    uuids: tuple[str, ...] = ()
+    total: int | None = None
+    driver: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -560,16 +583,27 @@ class Host(Protocol):
     async def aclose(self) -> None: ...
 
 
+@runtime_checkable
+class HostDevices(Protocol):
+    """A host that can list its accelerators itself."""
+
+    async def devices(self) -> DeviceCount: ...
+
+
 # --------------------------------------------------------------------------------------- encoding
 
 
 def encode(value: Any) -> Any:
     """A data class (or a mapping, sequence, enum of them) as plain JSON values. Bytes are refused:
-    what is binary travels beside the JSON."""
+    what is binary travels beside the JSON (fields marked `wire: False` are left out)."""
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+        return {
+            f.name: encode(getattr(value, f.name))
+            for f in fields(value)
+            if f.metadata.get("wire", True)
+        }
     if isinstance(value, Mapping):
         return {str(k): encode(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -1,0 +1,37 @@
+"""NVIDIA devices through NVML. So far only what a launch needs: how many there are, and their UUIDs.
+
+NVML is loaded on demand: where no driver is installed this costs one failed dlopen.
+"""
+
+from __future__ import annotations
+
+from traindeck.backends.base import DeviceCount
+
+
+def count() -> DeviceCount:
+    """The devices in bus order. Never raises: what is wrong stands in the note."""
+    try:
+        import pynvml
+    except ImportError:
+        return DeviceCount(note="nvidia-ml-py is not installed, so GPUs cannot be counted")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        return DeviceCount(total=0, note="no NVIDIA driver is installed")
+    except pynvml.NVMLError as error:
+        return DeviceCount(note=f"NVML does not answer: {error}")
+    try:
+        uuids = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            uuid = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index))
+            uuids.append(uuid.decode() if isinstance(uuid, bytes) else uuid)
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        return DeviceCount(
+            uuids=tuple(uuids),
+            total=len(uuids),
+            driver=driver.decode() if isinstance(driver, bytes) else driver,
+        )
+    except pynvml.NVMLError as error:
+        return DeviceCount(note=f"NVML does not answer: {error}")
+    finally:
+        pynvml.nvmlShutdown()

@@ -1,0 +1,209 @@
+"""The client's end of `agent serve`: many requests over one pair of pipes.
+
+The frames are those of payload/FORMAT.md §7. It knows nothing of how the pipes came about: a local
+child process and an SSH channel look the same from here. It never retries: who asks decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from traindeck.backends.base import BackendError, Unreachable
+
+CREDIT = 1 << 20
+"""Bytes of a stream that may be on their way. Enough for an 80 ms link at 10 MB/s."""
+
+_HEAD = struct.Struct(">II")
+_MAX_JSON = 64 << 20
+_MAX_BODY = 64 << 20
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+class _Stream:
+    """Answers of one streaming request that were received and not yet taken."""
+
+    def __init__(self) -> None:
+        self.answers: deque[Answer] = deque()
+        self.ready = asyncio.Event()
+        self.ended = False
+        self.error: Exception | None = None
+
+
+class Channel:
+    """Speaks to one `agent serve`. Made on, and used from, one event loop.
+
+    Args:
+        reader, writer: The agent's stdout and stdin.
+        marker: The random marker it was started with; everything before it is a login banner.
+        timeout: Seconds to wait for an answer to a call before calling the agent unreachable.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        marker: str,
+        *,
+        timeout: float = 30.0,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._marker = marker.encode()
+        self._timeout = timeout
+        self._next_id = 1
+        self._calls: dict[int, asyncio.Future[Answer]] = {}
+        self._streams: dict[int, _Stream] = {}
+        self._failed: Unreachable | None = None
+        self.banner = b""
+        self._task = asyncio.create_task(self._read(), name="agent-channel")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the agent is gone. A failed channel stays failed."""
+        return self._failed is not None
+
+    async def call(
+        self,
+        verb: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+    ) -> Answer:
+        """See `AgentChannel.call`."""
+        number = self._number()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._calls[number] = future
+        limit = self._timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._send({**(params or {}), "id": number, "verb": verb}, body)
+                return await future
+        except TimeoutError:
+            raise Unreachable(f"The agent did not answer `{verb}` within {limit:.0f} s.") from None
+        finally:
+            self._calls.pop(number, None)
+
+    @asynccontextmanager
+    async def stream(
+        self, verb: str, params: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[AsyncIterator[Answer]]:
+        """See `AgentChannel.stream`."""
+        number = self._number()
+        stream = self._streams[number] = _Stream()
+        try:
+            await self._send({**(params or {}), "id": number, "verb": verb, "credit": CREDIT}, b"")
+            yield self._take(number, stream)
+        finally:
+            self._streams.pop(number, None)
+            if not stream.ended and self._failed is None:
+                with suppress(Unreachable):
+                    await self._send({"id": number, "close": True}, b"")
+
+    async def aclose(self) -> None:
+        """Close the agent's stdin, which ends it. Idempotent."""
+        self._fail(Unreachable("The connection to the agent was closed."))
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    # ------------------------------------------------------------------------------- inside
+
+    def _number(self) -> int:
+        if self._failed is not None:
+            raise self._failed
+        self._next_id += 1
+        return self._next_id
+
+    async def _send(self, header: Mapping[str, Any], body: bytes) -> None:
+        data = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+        try:
+            self._writer.write(_HEAD.pack(len(data), len(body)) + data)
+            if body:
+                self._writer.write(body)
+            await self._writer.drain()
+        except (OSError, RuntimeError) as error:
+            raise Unreachable(f"The connection to the agent broke: {error}.") from None
+
+    async def _take(self, number: int, stream: _Stream) -> AsyncIterator[Answer]:
+        taken = 0
+        while True:
+            while stream.answers:
+                answer = stream.answers.popleft()
+                taken += len(answer[1])
+                if taken >= CREDIT // 2 and not stream.ended:
+                    await self._send({"id": number, "credit": taken}, b"")
+                    taken = 0
+                yield answer
+            if stream.error is not None:
+                raise stream.error
+            if stream.ended:
+                return
+            stream.ready.clear()
+            await stream.ready.wait()
+
+    async def _read(self) -> None:
+        try:
+            await self._skip_banner()
+            while True:
+                head = await self._reader.readexactly(_HEAD.size)
+                json_size, body_size = _HEAD.unpack(head)
+                if json_size > _MAX_JSON or body_size > _MAX_BODY:
+                    raise ValueError("a frame of absurd size")
+                header = json.loads(await self._reader.readexactly(json_size))
+                body = await self._reader.readexactly(body_size) if body_size else b""
+                self._dispatch(header, body)
+        except asyncio.IncompleteReadError:
+            self._fail(Unreachable("The agent ended its connection."))
+        except (OSError, ValueError) as error:
+            self._fail(Unreachable(f"The connection to the agent broke: {error}."))
+
+    async def _skip_banner(self) -> None:
+        wanted = self._marker + b"\n"
+        seen = b""
+        while not seen.endswith(b"\n" + wanted) and seen != wanted:
+            line = await self._reader.readline()
+            if not line:
+                raise asyncio.IncompleteReadError(seen, None)
+            seen = (seen + line)[-65536:]
+        self.banner = seen[: -len(wanted)].strip()
+
+    def _dispatch(self, header: dict[str, Any], body: bytes) -> None:
+        number = header.pop("id", None)
+        error = header.get("error")
+        failure = BackendError(str(error)) if error is not None else None
+        if (future := self._calls.get(number)) is not None:
+            if not future.done():
+                if failure is not None:
+                    future.set_exception(failure)
+                else:
+                    future.set_result((header, body))
+        elif (stream := self._streams.get(number)) is not None:
+            if failure is not None:
+                stream.error = failure
+                stream.ended = True
+            else:
+                stream.answers.append((header, body))
+                stream.ended = bool(header.get("eof"))
+            stream.ready.set()
+
+    def _fail(self, error: Unreachable) -> None:
+        if self._failed is None:
+            self._failed = error
+        for future in self._calls.values():
+            if not future.done():
+                future.set_exception(error)
+        for stream in self._streams.values():
+            if not stream.ended:
+                stream.error, stream.ended = error, True
+            stream.ready.set()

@@ -1,0 +1,172 @@
+"""This machine as a host: argv are child processes, the agent is a child on two pipes.
+
+The agent inherits the caller's whole environment in memory, and a job started through it inherits
+that in turn; nothing of it is written down. The child is in a session of its own, so that ctrl+c in
+the terminal reaches only the program that was asked to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Unreachable
+from traindeck.backends.hosts.channel import Channel
+from traindeck.backends.payload.build import agent_source, agent_version
+
+
+class LocalHost:
+    """The machine this program runs on.
+
+    Args:
+        root: Where agents and runs lie; `~/.traindeck` by default.
+        python: Interpreter for the agent; the one we run on by default, without its virtual
+            environment, which may be gone while a run still lives.
+        environ: The environment handed to the agent; this process's by default.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        *,
+        python: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.root = Path(root).expanduser() if root else Path.home() / ".traindeck"
+        self.python = python or os.path.realpath(sys.executable)
+        self._environ = environ
+        self._channel: Channel | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
+    ) -> Done:
+        """See `Host.run`. A program that cannot be started is exit code 127."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Done(code=127, err=str(error).encode())
+        try:
+            async with asyncio.timeout(timeout):
+                out, err = await process.communicate(stdin)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            out, err = await process.communicate()
+            return Done(outcome=Outcome.TIMEOUT, out=out, err=err)
+        code = process.returncode if process.returncode is not None else 0
+        if code < 0:
+            return Done(outcome=Outcome.SIGNALLED, code=-code, out=out, err=err)
+        return Done(code=code, out=out, err=err)
+
+    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """See `Host.put`."""
+        write_atomically(Path(path), data, mode)
+
+    async def agent(self) -> Channel:
+        """See `Host.agent`."""
+        async with self._starting:
+            if self._channel is None or self._channel.failed:
+                await self._stop_agent()
+                await self._start_agent()
+            assert self._channel is not None
+            return self._channel
+
+    async def devices(self) -> DeviceCount:
+        """The GPUs that NVML counts. Free of cost where there is no NVIDIA driver."""
+        from traindeck.backends.devices.nvml import count
+
+        return await asyncio.to_thread(count)
+
+    async def aclose(self) -> None:
+        """End the agent's connection. Runs are not touched."""
+        await self._stop_agent()
+
+    def install(self) -> Path:
+        """Put the agent in place, content-addressed: a version that is there stays as it is."""
+        path = self.root / "bin" / f"agent-{agent_version()}.py"
+        source = agent_source()
+        try:
+            if path.stat().st_size == len(source):
+                return path
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise BackendError(f"{path} cannot be read: {error.strerror}.") from None
+        write_atomically(path, source, 0o600)
+        return path
+
+    async def _start_agent(self) -> None:
+        path = self.install()
+        marker = secrets.token_hex(16)
+        environ = dict(os.environ if self._environ is None else self._environ)
+        environ["TRAINDECK_ROOT"] = str(self.root)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(self.python, "-I", "-S", str(path), "serve", marker),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=environ,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unreachable(f"The agent cannot be started with {self.python}: {error}.") from None
+        assert process.stdout is not None and process.stdin is not None
+        self._process = process
+        self._channel = Channel(process.stdout, process.stdin, marker)
+
+    async def _stop_agent(self) -> None:
+        channel, process = self._channel, self._process
+        self._channel = self._process = None
+        if channel is not None:
+            await channel.aclose()
+        if process is not None:
+            try:
+                async with asyncio.timeout(2):
+                    await process.wait()
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+
+def write_atomically(path: Path, data: bytes, mode: int) -> None:
+    """Write a file so that it is whole or not there. Missing folders are made 0700.
+
+    Raises:
+        BackendError: The folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BackendError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Free some space, or choose another place with `root` in the backend's settings.",
+        ) from None
