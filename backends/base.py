@@ -543,9 +543,15 @@ class AgentChannel(Protocol):
     """A connection to the agent on a host: many requests at once over one pipe."""
 
     async def call(
-        self, verb: str, params: Mapping[str, Any] | None = None, body: bytes = b""
+        self,
+        verb: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
     ) -> tuple[dict[str, Any], bytes]:
-        """One request, one reply: (JSON object, bytes).
+        """One request, one reply: (JSON object, bytes). `timeout` in seconds; None is the
+        channel's own.
 
         Raises:
             Unreachable: The agent went away before it answered.

@@ -1,4 +1,4 @@
-"""NVIDIA devices through NVML. So far only what a launch needs: how many there are, and their UUIDs.
+"""NVIDIA devices through NVML. So far only what a launch needs: how many, and their UUIDs.
 
 NVML is loaded on demand: where no driver is installed this costs one failed dlopen.
 """

@@ -114,7 +114,6 @@ class LocalHost:
         path = self.install()
         marker = secrets.token_hex(16)
         environ = dict(os.environ if self._environ is None else self._environ)
-        environ["TRAINDECK_ROOT"] = str(self.root)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(self.python, "-I", "-S", str(path), "serve", marker),

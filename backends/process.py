@@ -1,0 +1,444 @@
+"""Jobs as plain processes on a host, supervised by the agent there.
+
+Everything is asked of the agent through the host; whether the host is this machine or another one
+is not known here and must never matter. The truth about a job is its run directory; this module
+holds no state that could be lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from traindeck.backends.base import (
+    PROTOCOL,
+    BackendError,
+    Blob,
+    Capability,
+    Facts,
+    FileEntry,
+    Health,
+    Host,
+    HostDevices,
+    JobRef,
+    LogChunk,
+    LogStat,
+    Option,
+    Plan,
+    Reach,
+    RunSpec,
+    Status,
+    Unreachable,
+    UsageError,
+    encode,
+)
+from traindeck.backends.status import Evidence, decode_evidence, status_of
+
+SUBMIT_TIMEOUT = 120.0
+"""Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
+
+READ_LIMIT = 4 << 20
+"""Bytes the agent hands out per read (FORMAT.md §7)."""
+
+
+class ProcessBackend:
+    """Runs a job as a process tree of the user's on one host.
+
+    Args:
+        name: What the user calls this place.
+        host: Where argv can be run; closed together with this backend.
+        clock: Returns now, for `observed_at`.
+    """
+
+    protocol = PROTOCOL
+    kind = "process"
+    capabilities = (
+        Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
+    )
+    settle = 0.0
+    options_schema: Mapping[str, Option] = {}
+
+    def __init__(self, name: str, host: Host, *, clock: Any = None) -> None:
+        import time
+
+        self.name = name
+        self.host = host
+        self._clock = clock or time.time
+
+    async def probe(self) -> Health:
+        """See `Backend.probe`."""
+        before = self._clock()
+        try:
+            answer, _ = await (await self.host.agent()).call("hello")
+        except BackendError as error:
+            return Health(
+                reach=Reach.DOWN,
+                observed_at=self._clock(),
+                checks=((False, str(error)),),
+                note=error.what,
+            )
+        after = self._clock()
+        free = answer.get("free_bytes")
+        checks = [
+            (True, f"the agent answers, in {(after - before) * 1000:.0f} ms"),
+            (True, f"Python {answer['python_version']} at {answer['python']}"),
+            (True, f"runs lie in {answer['root']}/runs"),
+        ]
+        if isinstance(free, int):
+            enough = free > 1 << 30
+            checks.append((enough, f"{free / 1e9:.1f} GB free for runs"))
+        checks += [(False, str(w)) for w in answer.get("warnings", [])]
+        return Health(
+            reach=Reach.OK,
+            observed_at=after,
+            version=f"agent {answer['agent']}",
+            clock_skew=answer["now"] - (before + after) / 2,
+            checks=tuple(checks),
+        )
+
+    async def survey(self, spec: RunSpec) -> Facts:
+        """See `Backend.survey`."""
+        agent = await self.host.agent()
+        request = {
+            "cwd": spec.cwd,
+            "program": spec.argv[0] if spec.argv else None,
+            "path": spec.env.get("PATH"),
+            "python": spec.python,
+        }
+        answer, _ = await agent.call("survey", request)
+        uuids: tuple[str, ...] = ()
+        total: int | None = None
+        note = str(answer.get("devices_note") or "")
+        driver = answer.get("driver")
+        if spec.resources.gpus:
+            if isinstance(self.host, HostDevices):
+                counted = await self.host.devices()
+                uuids, total, note = counted.uuids, counted.total, counted.note
+                driver = counted.driver
+            elif answer.get("devices") is not None:
+                uuids = tuple(str(d["uuid"]) for d in answer["devices"])
+                total = len(uuids)
+        return Facts(
+            observed_at=self._clock(),
+            home=str(answer["root"]),
+            host=str(answer["host"]),
+            boot_id=str(answer["boot_id"]),
+            python=str(answer["python"]),
+            python_version=str(answer["python_version"]),
+            agent=str(answer["agent"]),
+            devices=uuids,
+            devices_total=total,
+            devices_note=note,
+            driver=driver,
+            cwd_ok=bool(answer["cwd_ok"]),
+            program=answer.get("program"),
+            free_bytes=answer.get("free_bytes"),
+            notes=tuple(str(w) for w in answer.get("warnings", [])),
+        )
+
+    def plan(self, spec: RunSpec, facts: Facts) -> Plan:
+        """See `Backend.plan`."""
+        if spec.resources.nodes > 1:
+            raise UsageError(
+                f"--nodes {spec.resources.nodes}: `{self.name}` runs processes on one host.",
+                "Use a cluster backend for several nodes.",
+            )
+        if spec.options:
+            raise UsageError(
+                f"`{self.name}` is a process backend and has no options, but was given "
+                f"{', '.join(sorted(spec.options))}."
+            )
+        if not spec.argv:
+            raise UsageError("There is no command to run.", "Give one after `--`.")
+        if not facts.cwd_ok:
+            raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
+        warnings = list(facts.notes)
+        late: dict[str, str] = {}
+        env = dict(spec.env)
+        if spec.code.mode == "snapshot":
+            spec = _in_snapshot(spec, f"{facts.home}/runs/{spec.run_id}/code")
+            env["PYTHONPATH"] = spec.env["PYTHONPATH"]
+        if spec.resources.gpus:
+            env.update(_devices(spec, facts))
+            warnings.append(
+                "the GPUs are taken without a lease: nothing keeps another program from them"
+            )
+        if facts.program is None:
+            warnings.append(f"{spec.argv[0]} was not found on {facts.host}; the run will fail")
+        if spec.pty:
+            warnings.append("with --pty the job does not survive the death of its supervisor")
+        if spec.secrets:
+            late["secrets"] = "values of " + ", ".join(spec.secrets) + ", passed by pipe"
+        if spec.env_names:
+            late["environment"] = f"{len(spec.env_names)} variables of the caller, not recorded"
+        if spec.after:
+            late["start"] = f"when run {spec.after} has ended"
+        env.setdefault("PYTHONUNBUFFERED", "1")
+        spec = replace(spec, env=env)
+        plan = Plan(
+            backend=self.name,
+            spec=spec,
+            files=dict(sorted(spec.files.items())),
+            argv=spec.argv,
+            body={"agent": facts.agent, "python": facts.python, "root": facts.home},
+            env=env,
+            bound_late=late,
+            warnings=tuple(warnings),
+        )
+        return replace(plan, digest=digest(plan))
+
+    async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
+        """See `Backend.submit`."""
+        if plan.digest != digest(plan):
+            raise BackendError("This plan was changed after it was made; it was not sent.")
+        spec = plan.spec
+        secrets = dict(secrets or {})
+        missing = sorted(set(spec.secrets) - set(secrets))
+        if missing:
+            raise UsageError(
+                f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
+            )
+        header, body = request(plan)
+        header["secrets"] = {name: secrets[name] for name in spec.secrets}
+        agent = await self.host.agent()
+        answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
+        return self._ref(spec.run_id, spec.attempt, str(answer.get("pid") or ""))
+
+    async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
+        """See `Backend.find`."""
+        agent = await self.host.agent()
+        wanted = None if keys is None else [list(key) for key in keys]
+        answer, _ = await agent.call("find", {"runs": wanted})
+        return [
+            self._ref(str(run["id"]), int(run["attempt"]))
+            for run in answer["runs"]
+            if run["attempt"] is not None
+        ]
+
+    async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
+        """See `Backend.poll`."""
+        if not refs:
+            return {}
+        agent = await self.host.agent()
+        answer, _ = await agent.call("poll", {"runs": sorted({ref.run_id for ref in refs})})
+        now = self._clock()
+        evidence: dict[str, Evidence] = {
+            run_id: decode_evidence(raw) for run_id, raw in answer["runs"].items()
+        }
+        return {ref: status_of(evidence[ref.run_id], ref.attempt, now) for ref in refs}
+
+    @asynccontextmanager
+    async def logs(
+        self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
+    ) -> AsyncIterator[AsyncIterator[LogChunk]]:
+        """See `Backend.logs`. The cursor is a byte offset."""
+        if cursor and not cursor.isdecimal():
+            raise UsageError(f"{cursor!r} is no log cursor of this backend.")
+        agent = await self.host.agent()
+        params = {**_key(ref), "rank": rank, "offset": int(cursor or 0), "follow": follow}
+        async with agent.stream("follow", params) as answers:
+
+            async def chunks() -> AsyncIterator[LogChunk]:
+                async for header, body in answers:
+                    yield LogChunk(
+                        data=body, cursor=str(header["offset"]), eof=bool(header.get("eof"))
+                    )
+
+            yield chunks()
+
+    async def cancel(self, ref: JobRef, *, grace: float | None = None) -> None:
+        """See `Backend.cancel`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("cancel", {**_key(ref), "grace": grace, "by": "traindeck"})
+        if answer["state"] == "unknown":
+            raise BackendError(f"{self.name} knows no attempt {ref.attempt} of run {ref.run_id}.")
+
+    async def aclose(self) -> None:
+        """See `Backend.aclose`."""
+        await self.host.aclose()
+
+    # ------------------------------------------------------------------------ SeekableLogs
+
+    async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat:
+        """See `SeekableLogs.log_stat`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("log_stat", {**_key(ref), "rank": rank})
+        return LogStat(
+            size=int(answer["size"]),
+            identity=str(answer["identity"]),
+            ended=bool(answer["ended"]),
+        )
+
+    async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
+        """See `SeekableLogs.read_at`."""
+        agent = await self.host.agent()
+        size = min(size, READ_LIMIT)
+        params = {**_key(ref), "rank": rank, "offset": offset, "size": size}
+        _, body = await agent.call("read_at", params)
+        return body
+
+    async def find_in_log(
+        self, ref: JobRef, rank: int, needle: bytes, *, offset: int, backward: bool = False
+    ) -> int | None:
+        """See `SeekableLogs.find_in_log`."""
+        import base64
+
+        agent = await self.host.agent()
+        answer, _ = await agent.call(
+            "log_find",
+            {
+                **_key(ref),
+                "rank": rank,
+                "needle": base64.b64encode(needle).decode(),
+                "offset": offset,
+                "backward": backward,
+            },
+        )
+        found = answer["offset"]
+        return None if found is None else int(found)
+
+    # ------------------------------------------------------------------------------- Files
+
+    async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Files.list_files`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("ls", {"run_id": ref.run_id, "path": path})
+        return [
+            FileEntry(
+                path=str(entry["path"]),
+                size=int(entry["size"]),
+                modified=float(entry["modified"]),
+                is_dir=bool(entry["is_dir"]),
+            )
+            for entry in answer["entries"]
+        ]
+
+    async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
+        """See `Files.read_file`."""
+        agent = await self.host.agent()
+        size = min(size, READ_LIMIT)
+        params = {"run_id": ref.run_id, "path": path, "offset": offset, "size": size}
+        _, body = await agent.call("read", params)
+        return body
+
+    async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
+        """See `Files.remove`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("rm", {"run_id": ref.run_id, "keep": list(keep)})
+        return int(answer["freed"])
+
+    # ------------------------------------------------------------------------------- Adopt
+
+    async def adopt(self, spec: RunSpec, pid: int) -> JobRef:
+        """See `Adopt.adopt`."""
+        agent = await self.host.agent()
+        params = {"run_id": spec.run_id, "run": run_file(spec, "", ""), "pid": pid}
+        try:
+            answer, _ = await agent.call("adopt", params)
+        except Unreachable:
+            raise
+        except BackendError as error:
+            raise UsageError(error.what) from None
+        return self._ref(spec.run_id, 0, str(answer.get("pid") or ""))
+
+    def _ref(self, run_id: str, attempt: int, native_id: str = "") -> JobRef:
+        return JobRef(backend=self.name, run_id=run_id, attempt=attempt, native_id=native_id)
+
+
+def run_file(spec: RunSpec, agent: str, plan_digest: str) -> dict[str, Any]:
+    """The content of run.json (FORMAT.md §3)."""
+    return {
+        "format": 1,
+        "id": spec.run_id,
+        "name": spec.name,
+        "created": spec.created,
+        "plan_digest": plan_digest,
+        "agent": agent,
+        "spec": encode(replace(spec, attempt=0)),
+        "secrets": list(spec.secrets),
+    }
+
+
+def plan_file(plan: Plan) -> bytes:
+    """The content of plan/plan.json: the plan as it was shown, without the files' bytes."""
+    return json.dumps(encode(plan), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
+    """What `submit` sends for a plan, secrets apart: the header and the bytes after it."""
+    agent = str((plan.body or {}).get("agent", ""))
+    shown = plan_file(plan)
+    blobs = {**plan.files, "plan/plan.json": Blob(size=len(shown), data=shown)}
+    listed = []
+    parts = []
+    for path, blob in blobs.items():
+        data = blob.read()
+        if path in plan.files and hashlib.sha256(data).hexdigest() != blob.digest:
+            raise BackendError(f"{path} changed after the plan was made; it was not sent.")
+        listed.append({"path": path, "size": len(data), "mode": blob.mode})
+        parts.append(data)
+    header = {
+        "run_id": plan.spec.run_id,
+        "attempt": plan.spec.attempt,
+        "run": run_file(plan.spec, agent, plan.digest),
+        "files": listed,
+        "environ": None,
+    }
+    return header, b"".join(parts)
+
+
+def digest(plan: Plan) -> str:
+    """SHA-256 over all of a plan but its digest."""
+    shown = encode(replace(plan, digest=""))
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+
+def _in_snapshot(spec: RunSpec, code: str) -> RunSpec:
+    """The same run, started in its copy of the code, which comes first on PYTHONPATH."""
+    below = posixpath.relpath(spec.cwd, spec.code.root)
+    inherited = spec.env.get("PYTHONPATH")
+    path = code if not inherited else f"{code}:{inherited}"
+    cwd = code if below == "." else posixpath.join(code, below)
+    return replace(spec, cwd=cwd, env={**spec.env, "PYTHONPATH": path})
+
+
+def _key(ref: JobRef) -> dict[str, Any]:
+    return {"run_id": ref.run_id, "attempt": ref.attempt}
+
+
+def _devices(spec: RunSpec, facts: Facts) -> dict[str, str]:
+    wanted = spec.resources.gpus
+    if not facts.devices_total:
+        why = f" ({facts.devices_note})" if facts.devices_note else ""
+        raise UsageError(
+            f"--gpus {wanted}: {facts.host} has no GPU that can be used{why}.",
+            "Leave --gpus out to run on the CPU.",
+        )
+    if wanted > len(facts.devices):
+        raise UsageError(f"--gpus {wanted}: {facts.host} has {facts.devices_total}.")
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(facts.devices[:wanted]),
+    }
+
+
+def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
+    """A process backend from a settings entry (`backends: NAME: {kind: process, root: …}`).
+
+    Raises:
+        UsageError: An option that does not exist.
+    """
+    from traindeck.backends.hosts.local import LocalHost
+
+    unknown = sorted(set(options) - {"root", "python"})
+    if unknown:
+        raise UsageError(
+            f"backends.{name}: a process backend has no option {unknown[0]!r}.",
+            "It takes root and python.",
+        )
+    return ProcessBackend(name, LocalHost(options.get("root"), python=options.get("python")))

@@ -1,0 +1,308 @@
+"""What code and environment a run starts from, found out at launch.
+
+Reads the user's work tree and never changes it. Git's own rules decide what is ignored; files that
+usually hold secrets are never captured, tracked or not. Everything found is part of the plan, so a
+person sees it before anything starts.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from traindeck.backends.base import Blob, Code, UsageError
+
+SECRET_FILES = (
+    ".env*",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.kdbx",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    ".netrc",
+    ".npmrc",
+    ".pypirc",
+    ".git-credentials",
+    "credentials",
+    "credentials.json",
+    "*secret*.json",
+    "*secret*.yaml",
+    "*secret*.yml",
+)
+"""Names (shell patterns, case-insensitive) that never travel."""
+
+SKIPPED_FOLDERS = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache"}
+    | {".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".tox", "wandb", "lightning_logs"}
+)
+"""Folders that a snapshot outside of git leaves out."""
+
+FILE_CAP = 10 << 20
+SNAPSHOT_CAP = 200 << 20
+SNAPSHOT_FILES = 20_000
+DIFF_CAP = 5 << 20
+UNTRACKED_CAP = 500
+
+RECORDED = re.compile(r"PATH|VIRTUAL_ENV|LD_LIBRARY_PATH|CONDA_\w+|CUDA_\w+|PYTHON\w*")
+"""Variables whose values are recorded. Of all others only the names are."""
+
+_GIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """`files` go into the run directory as they are; `notes` are said in the plan."""
+
+    code: Code = field(default_factory=Code)
+    files: Mapping[str, Blob] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
+    """Look at the code below (or around) `cwd`.
+
+    Args:
+        cwd: Absolute directory the run starts in.
+        mode: `here` records commit, diff and untracked names; `snapshot` copies the files too.
+        environ: For PATH and the virtual environment whose packages are listed.
+
+    Raises:
+        UsageError: `cwd` cannot be read, or a snapshot would be absurdly large.
+    """
+    if not os.access(cwd, os.R_OK | os.X_OK):
+        raise UsageError(f"{cwd} is not a directory that can be read.", "Check --cwd.")
+    notes: list[str] = []
+    files: dict[str, Blob] = {}
+    top = _git_top(cwd)
+    code = _git_code(top, mode, files, notes) if top else Code(mode=mode, root=cwd)
+    packages = _packages(environ)
+    if packages:
+        files["code/.traindeck/packages.txt"] = _text("\n".join(packages))
+    if code.untracked:
+        files["code/.traindeck/untracked.txt"] = _text("\n".join(code.untracked))
+    if mode == "snapshot":
+        code = _snapshot(code, top is not None, files)
+        editable = _editable_inside(environ, code.root)
+        if editable:
+            notes.append(
+                f"{editable} is installed as editable from {code.root}: "
+                "an import may find the original, not the snapshot"
+            )
+    return Captured(code=code, files=files, notes=tuple(notes))
+
+
+def recorded_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Split an environment into (values that are recorded, names of the rest)."""
+    values = {k: v for k, v in sorted(environ.items()) if RECORDED.fullmatch(k)}
+    return values, tuple(sorted(set(environ) - set(values)))
+
+
+def is_secret_file(path: str) -> bool:
+    """Whether a file's name says that it holds secrets."""
+    name = path.rsplit("/", 1)[-1].lower()
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_FILES)
+
+
+def _text(text: str) -> Blob:
+    data = text.encode("utf-8", "surrogateescape") + b"\n"
+    return Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data), data=data)
+
+
+# -------------------------------------------------------------------------------------------- git
+
+
+def _git_top(cwd: str) -> str | None:
+    """The top of the work tree around `cwd`, without starting git where there is none."""
+    for folder in (Path(cwd), *Path(cwd).parents):
+        if (folder / ".git").exists():
+            return str(folder)
+    return None
+
+
+def _git(top: str, *args: str, limit: int = 64 << 20) -> bytes | None:
+    """Output of a git command, None if git is missing, fails or takes too long. No hooks, pagers,
+    external diffs or lock files: looking must not change a work tree."""
+    argv = ["git", "-C", top, "--no-optional-locks", "-c", "core.fsmonitor=false", *args]
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_SECONDS,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout[:limit] if done.returncode == 0 else None
+
+
+def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> Code:
+    status = _git(top, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all")
+    if status is None:
+        notes.append(f"git does not answer in {top}: neither commit nor changes are recorded")
+        return Code(mode=mode, root=top)
+    commit = branch = None
+    changed = 0
+    untracked: list[str] = []
+    for entry in status.decode("utf-8", "surrogateescape").split("\0"):
+        if entry.startswith("# branch.oid ") and not entry.endswith("(initial)"):
+            commit = entry[13:]
+        elif entry.startswith("# branch.head ") and not entry.endswith("(detached)"):
+            branch = entry[14:]
+        elif entry[:2] in ("1 ", "2 ", "u "):
+            changed += 1
+        elif entry.startswith("? ") and not is_secret_file(entry[2:]):
+            untracked.append(entry[2:])
+    if changed and commit:
+        exclude = [f":(exclude,glob,icase)**/{pattern}" for pattern in SECRET_FILES]
+        diff = _git(top, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", *exclude)
+        if diff is None or len(diff) > DIFF_CAP:
+            notes.append("the uncommitted changes are too large to record")
+        elif diff:
+            files["code/.traindeck/diff.patch"] = Blob(
+                digest=hashlib.sha256(diff).hexdigest(), size=len(diff), data=diff
+            )
+            notes.append(f"{_files(changed)} not committed; the diff is kept")
+    if len(untracked) > UNTRACKED_CAP:
+        notes.append(f"{_files(len(untracked))} not tracked; the first {UNTRACKED_CAP} are listed")
+    return Code(
+        mode=mode,
+        root=top,
+        commit=commit,
+        branch=branch,
+        dirty=changed > 0,
+        untracked=tuple(sorted(untracked)[:UNTRACKED_CAP]),
+    )
+
+
+def _files(count: int) -> str:
+    return "1 changed file is" if count == 1 else f"{count:,} files are"
+
+
+# --------------------------------------------------------------------------------------- snapshot
+
+
+def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
+    omitted: dict[str, str] = {}
+    total = 0
+    for path in _tracked_files(code.root) if tracked else _walk(code.root):
+        full = os.path.join(code.root, path)
+        if is_secret_file(path):
+            omitted[path] = "may hold secrets"
+            continue
+        try:
+            info = os.stat(full)
+            inside = os.path.realpath(full).startswith(os.path.realpath(code.root) + os.sep)
+        except OSError as error:
+            omitted[path] = error.strerror or "cannot be read"
+            continue
+        if not os.path.isfile(full):
+            continue
+        if not inside:
+            omitted[path] = "a link that leads out of the tree"
+        elif info.st_size > FILE_CAP:
+            omitted[path] = f"larger than {FILE_CAP >> 20} MiB"
+        else:
+            total += info.st_size
+            if total > SNAPSHOT_CAP or len(files) > SNAPSHOT_FILES:
+                raise UsageError(
+                    f"A snapshot of {code.root} would be more than {SNAPSHOT_CAP >> 20} MiB or "
+                    f"{SNAPSHOT_FILES:,} files.",
+                    "List what is not code in .gitignore, choose a smaller --cwd, "
+                    "or use --code here.",
+                )
+            with open(full, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            mode = 0o700 if info.st_mode & 0o100 else 0o600
+            files[f"code/{path}"] = Blob(digest=digest, size=info.st_size, mode=mode, path=full)
+    shown = dict(sorted(omitted.items())[:UNTRACKED_CAP])
+    return Code(
+        mode=code.mode,
+        root=code.root,
+        commit=code.commit,
+        branch=code.branch,
+        dirty=code.dirty,
+        untracked=code.untracked,
+        omitted=shown,
+    )
+
+
+def _tracked_files(top: str) -> Iterator[str]:
+    listed = _git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed is None:
+        raise UsageError(f"git cannot list the files of {top}.", "Use --code here.")
+    yield from sorted(set(listed.decode("utf-8", "surrogateescape").split("\0")) - {""})
+
+
+def _walk(root: str) -> Iterator[str]:
+    seen = 0
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if name not in SKIPPED_FOLDERS)
+        for name in sorted(names):
+            seen += 1
+            if seen > 10 * SNAPSHOT_FILES:
+                raise UsageError(
+                    f"{root} holds more than {10 * SNAPSHOT_FILES:,} files.",
+                    "Choose a smaller --cwd, or use --code here.",
+                )
+            yield os.path.relpath(os.path.join(folder, name), root)
+
+
+# ---------------------------------------------------------------------------------------- packages
+
+
+def _site_packages(environ: Mapping[str, str]) -> list[Path]:
+    """The package folders of the environment that `python` on the given PATH belongs to."""
+    import shutil
+
+    prefix = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
+    if not prefix:
+        python = shutil.which("python3", path=environ.get("PATH")) or shutil.which(
+            "python", path=environ.get("PATH")
+        )
+        prefix = str(Path(python).parent.parent) if python else None
+    if not prefix:
+        return []
+    return sorted(Path(prefix).glob("lib/python3*/site-packages"))
+
+
+def _packages(environ: Mapping[str, str]) -> list[str]:
+    """`name==version` of what is installed, read from folder names: importlib.metadata would open
+    every one of some hundred files."""
+    found = set()
+    for folder in _site_packages(environ):
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".dist-info"):
+                        name, _, version = entry.name[: -len(".dist-info")].rpartition("-")
+                        if name:
+                            found.add(f"{name}=={version}")
+        except OSError:
+            continue
+    return sorted(found, key=str.lower)
+
+
+def _editable_inside(environ: Mapping[str, str], root: str) -> str | None:
+    """Name of a distribution that is installed as editable from below `root`."""
+    for folder in _site_packages(environ):
+        for info in folder.glob("*.dist-info/direct_url.json"):
+            try:
+                text = info.read_text()
+            except OSError:
+                continue
+            if '"editable": true' in text and f"file://{root}" in text:
+                return info.parent.name.split("-")[0]
+    return None

@@ -1,0 +1,55 @@
+"""Durations and sizes as people write them on a command line."""
+
+from __future__ import annotations
+
+import re
+
+from traindeck.backends.base import UsageError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
+LONGEST = 366 * 86400.0
+
+
+def parse_duration(text: str, option: str) -> float:
+    """Seconds of `90s`, `30m`, `2h`, `1d`, `1h30m` or `[D-]HH:MM:SS`.
+
+    Args:
+        option: The option it was given to, for the error.
+
+    Raises:
+        UsageError: Not a duration, zero, over a year, or a bare number (seconds or minutes?).
+    """
+    value = text.strip().lower()
+    seconds: float | None = None
+    if clock := _CLOCK.fullmatch(value):
+        days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+        seconds = float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+    elif value and _PARTS.sub("", value) == "":
+        seconds = sum(float(n) * _UNITS[unit] for n, unit in _PARTS.findall(value))
+    elif re.fullmatch(r"\d+(\.\d+)?", value):
+        raise UsageError(
+            f"{option} {text}: a bare number could be seconds or minutes.",
+            f"Write {text}s or {text}m.",
+        )
+    if seconds is None:
+        raise UsageError(
+            f"{option} {text}: not a duration.", "Write 90s, 30m, 2h, 1d or [D-]HH:MM:SS."
+        )
+    if not 0 < seconds <= LONGEST:
+        raise UsageError(f"{option} {text}: must be more than nothing and at most a year.")
+    return seconds
+
+
+def write_duration(seconds: float) -> str:
+    """The shortest exact way to write whole seconds: `90s`, `2h`, `1h30m`."""
+    left = round(seconds)
+    if left == 0:
+        return "0s"
+    text = ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            text += f"{count}{unit}"
+    return text

@@ -1,0 +1,208 @@
+"""What a person asks for when launching, and how it becomes a `RunSpec`.
+
+Both front ends fill in a `LaunchRequest`; everything that can be refused without asking the place
+is refused here, in words. Nothing is started and nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
+from traindeck.console.runs.capture import Captured, capture, recorded_environ
+
+MAX_NAME = 128
+MAX_COUNT = 4096
+MAX_RETRIES = 100
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TAG = re.compile(r"[^\s=,]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """The options of `traindeck run`, typed. Durations are seconds.
+
+    Attributes:
+        after: Full id of the run to wait for.
+        code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits.
+        files: Files that travel with the run beside its code (a recipe's trainer).
+        recipe: The resolved recipe, as JSON.
+        params: What the run is about, for tables and comparison (a recipe's parameters).
+    """
+
+    argv: tuple[str, ...] = ()
+    on: str = "local"
+    name: str | None = None
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
+    nodes: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    after: str | None = None
+    after_any: bool = False
+    time: float | None = None
+    grace: float = 10.0
+    retries: int = 0
+    code: str | None = None
+    pty: bool = False
+    keep_background: bool = False
+    on_exit: tuple[str, ...] = ()
+    on_stall: tuple[str, ...] = ()
+    stall_after: float | None = None
+    files: Mapping[str, Blob] = field(default_factory=dict)
+    recipe: Mapping[str, Any] | None = None
+
+
+def build_spec(
+    request: LaunchRequest, *, run_id: str, name: str, now: float, environ: Mapping[str, str]
+) -> tuple[RunSpec, tuple[str, ...]]:
+    """The spec of a request, with the code captured, and notes for the plan.
+
+    Args:
+        run_id, name: As minted by the caller.
+        environ: The caller's environment.
+
+    Raises:
+        UsageError: What was asked for makes no sense; the option is named.
+    """
+    _check(request)
+    cwd = os.path.abspath(os.path.expanduser(request.cwd or os.getcwd()))
+    mode = request.code or ("snapshot" if request.after else "here")
+    captured: Captured = capture(cwd, mode, environ)
+    values, names = recorded_environ(environ)
+    hidden = {*request.secrets, *request.env}
+    spec = RunSpec(
+        run_id=run_id,
+        name=name,
+        argv=request.argv,
+        cwd=cwd,
+        env={**{k: v for k, v in values.items() if k not in request.secrets}, **request.env},
+        env_names=tuple(n for n in names if n not in hidden),
+        secrets=tuple(sorted(set(request.secrets))),
+        resources=Resources(gpus=request.gpus, nodes=request.nodes),
+        limits=Limits(time=request.time, grace=request.grace, retries=request.retries),
+        code=captured.code,
+        after=request.after,
+        after_any=request.after_any,
+        pty=request.pty,
+        keep_background=request.keep_background,
+        on_exit=request.on_exit,
+        on_stall=request.on_stall,
+        stall_after=request.stall_after,
+        python=_python(environ),
+        files={**captured.files, **request.files},
+        recipe=request.recipe,
+        tags=dict(request.tags),
+        options=dict(request.options),
+        created=now,
+    )
+    return spec, captured.notes
+
+
+def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of secrets from the caller's environment.
+
+    Raises:
+        UsageError: One is not set; it is named, never shown.
+    """
+    values = {}
+    for name in names:
+        if name not in environ:
+            raise UsageError(
+                f"--secret {name}: {name} is not set in this shell.",
+                f"Set it, for example with: read -rs {name}; export {name}",
+            )
+        values[name] = environ[name]
+    return values
+
+
+def parse_pairs(items: list[str], option: str) -> dict[str, str]:
+    """`K=V` items of an option.
+
+    Raises:
+        UsageError: One has no `=` or its name is no variable name.
+    """
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {item}: expected NAME=VALUE.")
+        if not _VARIABLE.fullmatch(key):
+            raise UsageError(f"{option} {item}: {key!r} is no name (letters, digits and _).")
+        if "\0" in value:
+            raise UsageError(f"{option} {key}: the value holds a NUL byte.")
+        pairs[key] = value
+    return pairs
+
+
+def parse_tags(items: list[str]) -> dict[str, str]:
+    """`K` or `K=V` items of --tag. A tag without a value is stored with an empty one.
+
+    Raises:
+        UsageError: The name is empty, too long, or holds spaces or commas.
+    """
+    tags = {}
+    for item in items:
+        key, _, value = item.partition("=")
+        if not _TAG.fullmatch(key):
+            raise UsageError(
+                f"--tag {item}: a tag's name has 1 to 64 characters, without spaces or commas."
+            )
+        tags[key] = value[:4096]
+    return tags
+
+
+def check_name(name: str) -> str:
+    """A run's name, checked.
+
+    Raises:
+        UsageError: Empty, too long, or with control characters.
+    """
+    if not name.strip():
+        raise UsageError("A run's name cannot be empty.")
+    if len(name) > MAX_NAME:
+        raise UsageError(f"The name has {len(name):,} characters; at most {MAX_NAME} are kept.")
+    if not name.isprintable():
+        raise UsageError("A run's name cannot hold control characters or line breaks.")
+    return name.strip()
+
+
+def _check(request: LaunchRequest) -> None:
+    if not request.argv or not request.argv[0]:
+        raise UsageError(
+            "There is no command to run.", "Give one after `--`: traindeck run -- python train.py"
+        )
+    if any("\0" in word for word in request.argv):
+        raise UsageError("The command holds a NUL byte.")
+    if request.name is not None:
+        check_name(request.name)
+    for option, value, low, high in (
+        ("--gpus", request.gpus, 0, MAX_COUNT),
+        ("--nodes", request.nodes, 1, MAX_COUNT),
+        ("--retries", request.retries, 0, MAX_RETRIES),
+    ):
+        if not low <= value <= high:
+            raise UsageError(f"{option} {value}: must be from {low} to {high:,}.")
+    for name in request.secrets:
+        if not _VARIABLE.fullmatch(name):
+            raise UsageError(
+                f"--secret {name.partition('=')[0]}: give the name of a variable, not a value."
+            )
+        if name in request.env:
+            raise UsageError(f"{name} is given by both --env and --secret.", "Keep --secret.")
+    if bool(request.on_stall) != (request.stall_after is not None):
+        raise UsageError("--on-stall takes a duration and a command.", "Write --on-stall 10m:CMD.")
+
+
+def _python(environ: Mapping[str, str]) -> str | None:
+    import shutil
+
+    path = environ.get("PATH")
+    return shutil.which("python3", path=path) or shutil.which("python", path=path)
