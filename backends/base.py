@@ -188,6 +188,8 @@ class RunSpec:
         run_id: Minted by us, 12 characters of Crockford base32 in lower case. With `attempt` it is
             the key everywhere: run directory, lock, scheduler job name.
         argv: The command, exactly as given. Never passed through a shell.
+        run_dir_words: Positions in `argv` of paths that are relative to the run directory; the plan
+            makes them absolute.
         cwd: Absolute directory to run in.
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
@@ -210,6 +212,7 @@ class RunSpec:
     attempt: int = 0
     name: str = ""
     argv: tuple[str, ...] = ()
+    run_dir_words: tuple[int, ...] = ()
     cwd: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     env_names: tuple[str, ...] = ()

@@ -179,7 +179,12 @@ class ProcessBackend:
         if spec.after:
             late["start"] = f"when run {spec.after} has ended"
         env.setdefault("PYTHONUNBUFFERED", "1")
-        spec = replace(spec, env=env)
+        run_dir = f"{facts.home}/runs/{spec.run_id}"
+        argv = tuple(
+            posixpath.join(run_dir, word) if index in spec.run_dir_words else word
+            for index, word in enumerate(spec.argv)
+        )
+        spec = replace(spec, env=env, argv=argv, run_dir_words=())
         plan = Plan(
             backend=self.name,
             spec=spec,

@@ -36,6 +36,7 @@ class LaunchRequest:
     """
 
     argv: tuple[str, ...] = ()
+    run_dir_words: tuple[int, ...] = ()
     on: str = "local"
     name: str | None = None
     cwd: str | None = None
@@ -82,6 +83,7 @@ def build_spec(
         run_id=run_id,
         name=name,
         argv=request.argv,
+        run_dir_words=request.run_dir_words,
         cwd=cwd,
         env={**{k: v for k, v in values.items() if k not in request.secrets}, **request.env},
         env_names=tuple(n for n in names if n not in hidden),

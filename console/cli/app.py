@@ -1,0 +1,142 @@
+"""The commands by name, and the one place where errors become text and exit codes.
+
+A command's module is imported when it is called, so that `ls` does not pay for what `demo` needs.
+Exit codes: 0 done, 1 it failed, 2 the request was wrong; `wait` and `--follow` return the run's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.cli import output
+
+COMMANDS: dict[str, str] = {
+    "run": "launch",
+    "finetune": "launch",
+    "retry": "launch",
+    "adopt": "launch",
+    "ls": "view",
+    "show": "view",
+    "logs": "logs",
+    "metrics": "metrics",
+    "stop": "control",
+    "wait": "control",
+    "rm": "control",
+    "rename": "edit",
+    "tag": "edit",
+    "note": "edit",
+    "backends": "places",
+    "doctor": "places",
+    "reindex": "places",
+    "demo": "demo",
+}
+"""Command -> module of this package that holds it, in the order `--help` lists them."""
+
+
+class Commands(TyperGroup):
+    """Finds commands without importing them all."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            module_name = COMMANDS.get(cmd_name)
+            if module_name is None:
+                return None
+            module = importlib.import_module(f"traindeck.console.cli.{module_name}")
+            command = typer.main.get_command(module.app)
+            found = getattr(command, "commands", None)
+            if found:
+                self.commands.update(found)
+            else:
+                self.commands[cmd_name] = command
+        return self.commands.get(cmd_name)
+
+
+app = typer.Typer(
+    name="traindeck",
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from traindeck.console import __version__
+
+        output.line(f"traindeck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Launch, follow, inspect and stop training runs.
+
+    Without a command the full-screen console starts.
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line. Returns the exit code; never raises, never prints a traceback."""
+    command = " ".join(("traindeck", *[a for a in args[:1] if a in COMMANDS]))
+    try:
+        result = app(list(args), prog_name="traindeck", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except TraindeckError as error:
+        output.error(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        return _stdout_gone()
+    except KeyboardInterrupt:
+        return 130
+    except typer.Abort:
+        return 130
+    except typer.Exit as end:
+        return end.exit_code
+    except Exception as error:
+        # What the parser finds wrong: it says itself which option, and that the exit code is 2.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            return _unexpected(error)
+        text = str(message()).strip().rstrip(".")
+        output.error(f"{text}. See `{command} --help`.")
+        return int(getattr(error, "exit_code", 2))
+
+
+def _stdout_gone() -> int:
+    """`| head` has seen enough: end quietly, also when the interpreter flushes at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    return 0
+
+
+def _unexpected(error: Exception) -> int:
+    """A bug of ours: one line, and where to look. TRAINDECK_DEBUG=1 shows the traceback."""
+    if os.environ.get("TRAINDECK_DEBUG"):
+        raise error
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        output.error(f"{where}{error.strerror}.")
+    else:
+        output.error(
+            f"unexpected {type(error).__name__}: {error}. "
+            "This is a bug; TRAINDECK_DEBUG=1 shows where."
+        )
+    return 1
