@@ -11,12 +11,13 @@ does not know, so that a record written by a newer version can be read by an old
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum, Flag, StrEnum, auto
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import Enum, Flag, IntEnum, StrEnum, auto
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 PROTOCOL = 1
@@ -94,6 +95,19 @@ class Reach(StrEnum):
     OK = "ok"
     STALE = "stale"
     DOWN = "down"
+
+
+class Rank(IntEnum):
+    """What a terminal state rests on. Within an attempt only a stronger one replaces it."""
+
+    NONE = 0
+    """A conclusion of the console's own (never sent). Anything the place says overrules it."""
+    LOST = 1
+    """It is gone, and nothing recorded how it ended. A later sign of life overrules it."""
+    NATIVE = 2
+    """The terminal word of the backend's own scheduler."""
+    RECORD = 3
+    """The exit record in the run directory."""
 
 
 class Capability(Flag):
@@ -308,7 +322,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRef:
-    """Names one attempt of a run at a backend. Cheap to make, safe to keep."""
+    """Names one attempt of a run at a backend. Cheap to make, safe to keep.
+
+    `native_id` is the scheduler's own name for it, "" where (run id, attempt) is the only one. For
+    one job it is the same from `submit` and from `find`: references are dictionary keys.
+    """
 
     backend: str = ""
     run_id: str = ""
@@ -322,6 +340,7 @@ class Status:
 
     Attributes:
         observed_at: When the place said so, by the console's clock.
+        rank: What a terminal state rests on; NONE while it is not terminal.
         exit_code: The leader's exit code; None if it was killed or never ran.
         signal: Number of the signal that ended the leader.
         reason: One sentence: why it waits, failed, or was lost.
@@ -334,6 +353,7 @@ class Status:
     observed_at: float = 0.0
     reach: Reach = Reach.OK
     attempt: int = 0
+    rank: Rank = Rank.NONE
     exit_code: int | None = None
     signal: int | None = None
     reason: str = ""
@@ -347,16 +367,20 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogChunk:
-    """Bytes of a log and the cursor *after* them. `eof`: the log is complete, this is its end."""
+    """Bytes of a log and the cursor *after* them. `eof`: the log is complete, this is its end.
+    `cut`: the log was replaced or cut short; these bytes are from its new beginning, and what was
+    read before is in it no more."""
 
     data: bytes = b""
     cursor: str = ""
     eof: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogStat:
-    """A log as it is now. `identity` changes when the file was replaced or cut."""
+    """A log as it is now. `identity` changes when the file was replaced ("" while there is none);
+    one that was cut keeps it and has a smaller `size` than was seen before."""
 
     size: int = 0
     identity: str = ""
@@ -423,7 +447,8 @@ class Backend(Protocol):
         ...
 
     async def survey(self, spec: RunSpec) -> Facts:
-        """All the I/O that planning needs. Must not change anything there."""
+        """All the I/O that planning needs. Must not change anything that a user would notice
+        (installing the agent is allowed)."""
         ...
 
     def plan(self, spec: RunSpec, facts: Facts) -> Plan:
@@ -436,34 +461,51 @@ class Backend(Protocol):
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """Send a plan. Idempotent on (run id, attempt): any number of calls, concurrent or after
-        a crash, start the job at most once, and all return the same reference.
+        a crash, start the job at most once, and all return equal references. An attempt above 0
+        runs what attempt 0 was sent: its plan is that plan with another `spec.attempt`.
 
         Args:
             plan: As made by `plan`, unchanged.
             secrets: Values for `plan.spec.secrets`; passed on, never written.
+
+        Raises:
+            UsageError: A secret has no value (named).
+            BackendError: The plan's digest is not `plan_digest(plan)`; the run id is there with
+                another plan; the attempt is neither there nor the next, or the one before it is
+                not over.
         """
         ...
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
-        """Jobs that exist there. With `keys` those (run id, attempt) pairs that are known; without,
-        everything of this user, foreign jobs included (their `run_id` is empty)."""
+        """Jobs that exist there: their attempt is claimed. With `keys` those of these (run id,
+        attempt) pairs; without, the highest attempt of everything of this user, foreign jobs
+        included (their `run_id` is empty)."""
         ...
 
     async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
-        """The status of many jobs in ONE round trip. A higher attempt that the place made by
-        itself is reported under the reference asked for, with its own `attempt`."""
+        """The status of many jobs in ONE round trip; every reference asked for is a key of the
+        answer, one that does not exist there included (`lost`, or `new` while it may be on its
+        way). A higher attempt is reported under the reference asked for, with its own `attempt`."""
         ...
 
     def logs(
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AbstractAsyncContextManager[AsyncIterator[LogChunk]]:
         """Stream a log from after `cursor` ("" is the beginning). Cursors are opaque; resuming
-        from any of them continues at the exact byte. Leaving the context closes everything."""
+        from any of them continues at the exact byte. Leaving the context closes everything.
+
+        Raises:
+            UsageError: The cursor is not one of this backend's.
+            BackendError: There is no such run or attempt. So for every other method that takes a
+                reference, `poll` apart.
+        """
         ...
 
     async def cancel(self, ref: JobRef, *, grace: float | None = None) -> None:
         """Ask for an end: TERM, `grace` seconds, KILL. Idempotent; returns when the request is
-        recorded there. A job that is over is left alone."""
+        recorded there. A job that is over is left alone; one that was not started yet never will
+        be. Ends the run: also a higher attempt that the place has made by itself. Asking again
+        with a smaller `grace` shortens it."""
         ...
 
     async def aclose(self) -> None:
@@ -602,9 +644,23 @@ class HostDevices(Protocol):
 # --------------------------------------------------------------------------------------- encoding
 
 
+def plan_digest(plan: Plan) -> str:
+    """SHA-256 (hex) over all of a plan but its digest. The one way to compute it."""
+    import hashlib
+    import json
+
+    text = json.dumps(encode(replace(plan, digest="")), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def encode(value: Any) -> Any:
     """A data class (or a mapping, sequence, enum of them) as plain JSON values. Bytes are refused:
-    what is binary travels beside the JSON (fields marked `wire: False` are left out)."""
+    what is binary travels beside the JSON (fields marked `wire: False` are left out).
+
+    Raises:
+        TypeError: A value of a type that JSON has not.
+        ValueError: A number that is not finite.
+    """
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):
@@ -618,6 +674,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         items: Iterable[Any] = sorted(value) if isinstance(value, (set, frozenset)) else value
         return [encode(v) for v in items]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"cannot encode {value}: JSON has only finite numbers")
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise TypeError(f"cannot encode {type(value).__name__}")
@@ -636,13 +694,13 @@ def decode(kind: type[T], data: Mapping[str, Any]) -> T:
     hints = _HINTS.get(kind)
     if hints is None:
         hints = _HINTS[kind] = typing.get_type_hints(kind)
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    known = {f.name for f in fields(kind) if f.metadata.get("wire", True)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, raw in data.items():
         if name in known:
             try:
                 values[name] = _decode_value(hints[name], raw)
-            except (TypeError, ValueError, AttributeError) as error:
+            except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise ValueError(f"{kind.__name__}.{name}: {error}") from None
     return kind(**values)
 
@@ -673,7 +731,9 @@ def _decode_value(hint: Any, raw: Any) -> Any:
             return decode(hint, raw)
         if issubclass(hint, Enum):
             return hint(raw)
-        if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
+        if hint is float and isinstance(raw, (int, float)) and not isinstance(raw, bool):
+            if not math.isfinite(raw):
+                raise ValueError("expected a finite number")
             return float(raw)
         if hint in (str, int, float, bool) and (
             not isinstance(raw, hint) or (hint is int and isinstance(raw, bool))

@@ -36,6 +36,7 @@ from traindeck.backends.base import (
     Unreachable,
     UsageError,
     encode,
+    plan_digest,
 )
 from traindeck.backends.status import Evidence, decode_evidence, status_of
 
@@ -195,11 +196,11 @@ class ProcessBackend:
             bound_late=late,
             warnings=tuple(warnings),
         )
-        return replace(plan, digest=digest(plan))
+        return replace(plan, digest=plan_digest(plan))
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """See `Backend.submit`."""
-        if plan.digest != digest(plan):
+        if plan.digest != plan_digest(plan):
             raise BackendError("This plan was changed after it was made; it was not sent.")
         spec = plan.spec
         secrets = dict(secrets or {})
@@ -211,8 +212,8 @@ class ProcessBackend:
         header, body = request(plan)
         header["secrets"] = {name: secrets[name] for name in spec.secrets}
         agent = await self.host.agent()
-        answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
-        return self._ref(spec.run_id, spec.attempt, str(answer.get("pid") or ""))
+        await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
+        return self._ref(spec.run_id, spec.attempt)
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
         """See `Backend.find`."""
@@ -344,15 +345,15 @@ class ProcessBackend:
         agent = await self.host.agent()
         params = {"run_id": spec.run_id, "run": run_file(spec, "", ""), "pid": pid}
         try:
-            answer, _ = await agent.call("adopt", params)
+            await agent.call("adopt", params)
         except Unreachable:
             raise
         except BackendError as error:
             raise UsageError(error.what) from None
-        return self._ref(spec.run_id, 0, str(answer.get("pid") or ""))
+        return self._ref(spec.run_id, 0)
 
-    def _ref(self, run_id: str, attempt: int, native_id: str = "") -> JobRef:
-        return JobRef(backend=self.name, run_id=run_id, attempt=attempt, native_id=native_id)
+    def _ref(self, run_id: str, attempt: int) -> JobRef:
+        return JobRef(backend=self.name, run_id=run_id, attempt=attempt)
 
 
 def run_file(spec: RunSpec, agent: str, plan_digest: str) -> dict[str, Any]:
@@ -395,12 +396,6 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
         "environ": None,
     }
     return header, b"".join(parts)
-
-
-def digest(plan: Plan) -> str:
-    """SHA-256 over all of a plan but its digest."""
-    shown = encode(replace(plan, digest=""))
-    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
 def _in_snapshot(spec: RunSpec, code: str) -> RunSpec:
