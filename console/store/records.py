@@ -1,7 +1,7 @@
 """A run as the index knows it, and the JSON object that `show` and `ls --json` print for it.
 
-The JSON is a contract: fields are added, never renamed or dropped (tests/cli/golden holds it). Times
-in it are ISO 8601 UTC, what is not known is null.
+The JSON is a contract: fields are added, never renamed or dropped (tests/cli/golden holds it).
+Times in it are ISO 8601 UTC, what is not known is null.
 """
 
 from __future__ import annotations
