@@ -15,7 +15,7 @@ SOURCES = {
     "logger": 40,
     "stdout": 10,
 }
-"""Where a value can come from -> how much it is trusted (float64 before float32 before 4 digits)."""
+"""Where a value can come from -> how much it is trusted (float64, float32, 4 digits)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
