@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from traindeck.backends.base import ACTIVE, Reach, State
+from traindeck.backends.base import ACTIVE, Rank, Reach, State
 
 Scalar = str | int | float | bool | None
 
@@ -52,6 +52,7 @@ class RunRecord:
     """Everything about a run that a list or a header shows.
 
     Attributes:
+        rank: What a terminal state rests on; kept because `backends.status.merge` needs it.
         main: Key of the metric shown in tables (chosen by console.metrics, e.g. `loss`).
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
@@ -65,6 +66,7 @@ class RunRecord:
     reach: Reach = Reach.OK
     observed_at: float = 0.0
     attempt: int = 0
+    rank: Rank = Rank.NONE
     exit_code: int | None = None
     signal: int | None = None
     reason: str = ""
