@@ -8,6 +8,7 @@ import wcwidth
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+
 from traindeck.console.present.cells import (
     Span,
     clean,
@@ -24,10 +25,23 @@ from traindeck.console.present.cells import (
 from traindeck.console.present.glyphs import SETS, ascii_text
 
 NASTY = [
-    "実験-学習率", "emoji 🚀👨‍👩‍👧‍👦❤️🇩🇪👍🏽", "e\u0301\u0301\u0301\u0301\u0301\u0301 zalgo", "שלום עולם", "مرحبا",
-    "[bold]not markup[/]", "\x1b[31mred\x1b]52;c;aGk=\x07", "two\nlines\tand\rmore", "\x9b31m", "\x00\x7f",
-    "हिन्दी नाम", "각 한글", "\u200b\ufeff\u2028", "a" * 4000, "\ud800 surrogate", "\U0001f9ff\U0001fae8",
-]  # fmt: skip
+    "実験-学習率",
+    "emoji 🚀👨‍👩‍👧‍👦❤️🇩🇪👍🏽",
+    "e\u0301\u0301\u0301\u0301\u0301\u0301 zalgo",
+    "שלום עולם",
+    "مرحبا",
+    "[bold]not markup[/]",
+    "\x1b[31mred\x1b]52;c;aGk=\x07",
+    "two\nlines\tand\rmore",
+    "\x9b31m",
+    "\x00\x7f",
+    "हिन्दी नाम",
+    "각 한글",
+    "\u200b\ufeff\u2028",
+    "a" * 4000,
+    "\ud800 surrogate",
+    "\U0001f9ff\U0001fae8",
+]
 
 
 def test_every_character_of_unicode_gets_the_width_the_terminal_gives_it() -> None:

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from traindeck.console.present.ages import age, spoken
 from traindeck.console.present.numbers import aligned, count, figure, percent, plural, rate, size
 
@@ -12,12 +13,29 @@ from traindeck.console.present.numbers import aligned, count, figure, percent, p
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (None, "–"), (0, "0"), (0.0, "0"), (3120, "3,120"), (-5, "−5"), (1.28371, "1.284"), (2.13, "2.130"),
-        (0.51274, "0.5127"), (41213.4, "41,213"), (8.7e-5, "8.7e−5"), (0.0003, "3e−4"), (1234567.0, "1.235e6"),
-        (9.99996, "10.00"), (999999.6, "1e6"), (-0.25, "−0.2500"), (math.nan, "NaN"), (math.inf, "∞"),
-        (-math.inf, "−∞"), (10**18, "1,000,000,000,000,000,000"), (0.001, "0.001000"), (5e-324, "4.941e−324"),
+        (None, "–"),
+        (0, "0"),
+        (0.0, "0"),
+        (3120, "3,120"),
+        (-5, "−5"),
+        (1.28371, "1.284"),
+        (2.13, "2.130"),
+        (0.51274, "0.5127"),
+        (41213.4, "41,213"),
+        (8.7e-5, "8.7e−5"),
+        (0.0003, "3e−4"),
+        (1234567.0, "1.235e6"),
+        (9.99996, "10.00"),
+        (999999.6, "1e6"),
+        (-0.25, "−0.2500"),
+        (math.nan, "NaN"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+        (10**18, "1,000,000,000,000,000,000"),
+        (0.001, "0.001000"),
+        (5e-324, "4.941e−324"),
     ],
-)  # fmt: skip
+)
 def test_a_figure(value: float | None, shown: str) -> None:
     assert figure(value) == shown
 
@@ -47,8 +65,13 @@ def test_points_stand_under_points() -> None:
 
 def test_sizes_counts_and_shares() -> None:
     assert [size(v) for v in (None, 0, 912, 1240, 71_300_000_000, 999_999)] == [
-        "–", "0 B", "912 B", "1.24 kB", "71.3 GB", "1.00 MB",
-    ]  # fmt: skip
+        "–",
+        "0 B",
+        "912 B",
+        "1.24 kB",
+        "71.3 GB",
+        "1.00 MB",
+    ]
     assert [count(v) for v in (940, 41_234.0, 1_240_000)] == ["940", "41.2 k", "1.24 M"]
     assert rate(142e6) == "142 MB/s"
     assert [percent(v) for v in (None, 0.374, 0.9999, 1.0)] == ["–", "37 %", "99 %", "100 %"]
@@ -58,9 +81,21 @@ def test_sizes_counts_and_shares() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(None, "–"), (-3, "0s"), (12.9, "12s"), (240, "4m"), (3599, "59m"), (3840, "1h04"), (24000, "6h40"),
-     (86399, "23h59"), (2 * 86400, "2d"), (13 * 86400, "13d"), (21 * 86400, "3w"), (1e12, "9999w")],
-)  # fmt: skip
+    [
+        (None, "–"),
+        (-3, "0s"),
+        (12.9, "12s"),
+        (240, "4m"),
+        (3599, "59m"),
+        (3840, "1h04"),
+        (24000, "6h40"),
+        (86399, "23h59"),
+        (2 * 86400, "2d"),
+        (13 * 86400, "13d"),
+        (21 * 86400, "3w"),
+        (1e12, "9999w"),
+    ],
+)
 def test_an_age(seconds: float | None, shown: str) -> None:
     assert age(seconds) == shown
     assert len(shown) <= 5
