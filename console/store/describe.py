@@ -1,0 +1,89 @@
+"""A run's record from its spec: the one way, at launch and when the index is rebuilt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from traindeck.backends.base import RunSpec, State
+from traindeck.console.store.records import RunRecord, Scalar
+
+MAX_PARAMS = 500
+
+_FLAG = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.S)
+_OVERRIDE = re.compile(r"\+{0,2}([A-Za-z_][\w./-]*)=(.*)", re.S)
+_INTEGER = re.compile(r"[+-]?\d{1,15}")
+
+
+def describe(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
+    """What is known of a run before anything was seen of it."""
+    recipe = spec.recipe or {}
+    params = recipe.get("params")
+    name = recipe.get("name")
+    return RunRecord(
+        id=spec.run_id,
+        name=spec.name,
+        backend=backend,
+        native_id=native_id,
+        state=State.NEW,
+        attempt=spec.attempt,
+        created=spec.created,
+        gpus=spec.resources.gpus * spec.resources.nodes,
+        argv=spec.argv,
+        cwd=spec.cwd,
+        project=(spec.code.root or spec.cwd).rstrip("/").rpartition("/")[2],
+        recipe=name if isinstance(name, str) else None,
+        tags=dict(spec.tags),
+        params=flatten(params) if isinstance(params, Mapping) else params_of(spec.argv),
+    )
+
+
+def params_of(argv: tuple[str, ...]) -> dict[str, Scalar]:
+    """Parameters as they stand on a command line: `--lr 3e-4`, `--lr=3e-4`, `--bf16`, and
+    Hydra's `optim.lr=3e-4`. What launches (python, torchrun, accelerate) has flags of its own;
+    those before the script do not count."""
+    script = next((i for i, word in enumerate(argv) if word.endswith((".py", ".sh"))), 0)
+    words = argv[script + 1 :]
+    params: dict[str, Scalar] = {}
+    skip = False
+    for index, word in enumerate(words):
+        if skip or len(params) >= MAX_PARAMS:
+            skip = False
+        elif flag := _FLAG.fullmatch(word):
+            value = flag[2]
+            following = words[index + 1] if index + 1 < len(words) else None
+            if value is None and following is not None and not _FLAG.fullmatch(following):
+                value, skip = following, True
+            params[flag[1].replace("-", "_")] = True if value is None else scalar(value)
+        elif override := _OVERRIDE.fullmatch(word):
+            params[override[1]] = scalar(override[2])
+    return params
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Nested parameters with dotted names; lists become text."""
+    flat: dict[str, Scalar] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        elif value is None or isinstance(value, (str, int, float, bool)):
+            flat[name] = value
+        else:
+            flat[name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if len(flat) >= MAX_PARAMS:
+            break
+    return flat
+
+
+def scalar(text: str) -> Scalar:
+    """A number if the text is one, else the text (cut at 1,000 characters)."""
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text[:1000]
+    finite = number - number == 0.0
+    return number if finite and not text.strip().lower().startswith(("inf", "nan")) else text
