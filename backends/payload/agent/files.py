@@ -1,0 +1,230 @@
+"""Looking into a run directory, removing it, and putting files below the root.
+
+Every path is walked from a directory descriptor, one name at a time, through no link: what a job
+wrote there leads nowhere else.
+"""
+
+import os
+import stat
+import time
+
+from . import Refused, evidence, layout, start, wire
+
+MAX_READ = 4 << 20
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_below(base, parts, flags):
+    """Open what `parts` names below the directory `base`. Raises Refused."""
+    shown = wire.to_text(b"/".join(parts)) or "."
+    try:
+        fd = os.open(base, DIRECTORY)
+    except OSError as error:
+        raise Refused("%s cannot be opened: %s." % (base, error.strerror)) from None
+    try:
+        for at, part in enumerate(parts):
+            last = at == len(parts) - 1
+            following = os.open(
+                part,
+                (flags if last else DIRECTORY) | os.O_NOFOLLOW | os.O_CLOEXEC,
+                dir_fd=fd,
+            )
+            os.close(fd)
+            fd = following
+    except OSError as error:
+        os.close(fd)
+        raise Refused("%s cannot be opened: %s." % (shown, error.strerror)) from None
+    return fd
+
+
+def _parts(request):
+    path = wire.field(request, "path", str, "")
+    return start.relative_path(path) if path not in ("", ".") else []
+
+
+def ls(request, body):
+    """The verb: one directory of a run."""
+    run = layout.check_id(request.get("run_id"))
+    parts = _parts(request)
+    fd = open_below(layout.run_dir(run), parts, DIRECTORY)
+    entries = []
+    try:
+        for name in sorted(os.listdir(fd)):
+            try:
+                info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except OSError:
+                continue
+            path = b"/".join([*parts, os.fsencode(name)])
+            entries.append(
+                {
+                    "path": wire.to_text(path),
+                    "size": info.st_size,
+                    "modified": info.st_mtime,
+                    "is_dir": stat.S_ISDIR(info.st_mode),
+                }
+            )
+    finally:
+        os.close(fd)
+    return {"entries": entries}
+
+
+def read(request, body):
+    """The verb: a piece of one file of a run."""
+    run = layout.check_id(request.get("run_id"))
+    parts = _parts(request)
+    offset = wire.field(request, "offset", int, 0)
+    size = min(wire.field(request, "size", int, MAX_READ), MAX_READ)
+    if offset < 0 or size < 0:
+        raise Refused("offset and size must not be negative.")
+    if not parts:
+        raise Refused("The path of a file is needed.")
+    fd = open_below(layout.run_dir(run), parts, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise Refused("%s is not a regular file." % request["path"])
+        return {"total": info.st_size}, os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def rm(request, body):
+    """The verb: delete a run that is over. A generator that pauses between files."""
+    run = layout.check_id(request.get("run_id"))
+    keep = set()
+    for name in wire.field(request, "keep", list, []):
+        (part,) = start.relative_path(name)[:1]
+        keep.add(part)
+    path = layout.run_dir(run)
+    _refuse_alive(run)
+    freed = 0
+    if keep:
+        base = open_below(path, [], DIRECTORY)
+        try:
+            # run.json first: without it the rest is no run, whatever happens to us now.
+            names = sorted(os.listdir(base), key=lambda name: (name != "run.json", name))
+            for name in names:
+                if os.fsencode(name) not in keep:
+                    freed += yield from _remove(base, name)
+        finally:
+            os.close(base)
+    else:
+        aside = "%s/.rm-%s-%s" % (layout.runs(), run, os.urandom(4).hex())
+        try:
+            os.rename(path, aside)
+        except OSError as error:
+            raise Refused("%s cannot be removed: %s." % (path, error.strerror)) from None
+        yield None, 0.0
+    freed += yield from _sweep()
+    _forget_locks(run)
+    return {"freed": freed}
+
+
+def _refuse_alive(run):
+    claimed = layout.attempts(run)
+    if not os.path.isdir(layout.run_dir(run)):
+        raise Refused("There is no run %s here." % run)
+    look = evidence.Look()
+    for attempt in claimed:
+        facts = evidence.of_attempt(run, attempt, look)
+        alive = facts["alive"] or facts["supervised"] or look.tagged(run, attempt)
+        unknown = facts["alive"] is None and facts["exit"] is None
+        if alive or unknown:
+            raise Refused("Attempt %d of run %s is not over." % (attempt, run))
+    if not claimed:
+        try:
+            age = time.time() - os.lstat(layout.run_dir(run)).st_ctime
+        except OSError:
+            age = 0.0
+        if 0 <= age < 5.0:
+            raise Refused("Run %s is just being started." % run)
+
+
+def _sweep():
+    """Finish what an earlier rm or start left behind; returns the bytes freed."""
+    freed = 0
+    base = open_below(layout.runs(), [], DIRECTORY)
+    try:
+        for name in os.listdir(base):
+            stale = name.startswith(".rm-")
+            if name.startswith(".new-"):
+                age = time.time() - os.stat(name, dir_fd=base, follow_symlinks=False).st_mtime
+                stale = age > 3600
+            if stale:
+                freed += yield from _remove(base, name)
+    finally:
+        os.close(base)
+    return freed
+
+
+def _remove(base, name):
+    """Delete one entry of a directory and all below it; links are removed, never followed."""
+    try:
+        info = os.stat(name, dir_fd=base, follow_symlinks=False)
+        if not stat.S_ISDIR(info.st_mode):
+            os.unlink(name, dir_fd=base)
+            return info.st_blocks * 512 if info.st_nlink == 1 else 0
+        freed = info.st_blocks * 512
+        fd = os.open(name, DIRECTORY, dir_fd=base)
+        try:
+            for count, inner in enumerate(os.listdir(fd)):
+                freed += yield from _remove(fd, inner)
+                if count % 100 == 99:
+                    yield None, 0.0
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=base)
+        return freed
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise Refused("%s cannot be removed: %s." % (name, error.strerror)) from None
+
+
+def _forget_locks(run):
+    folder = layout.locks()
+    for name in os.listdir(folder):
+        if name.startswith(run + "."):
+            try:
+                os.unlink("%s/%s" % (folder, name))
+            except OSError:
+                pass
+
+
+def put(request, body):
+    """The verb: a file below the root, whole or not there. Run directories are made by `start`."""
+    import hashlib
+
+    parts = start.relative_path(wire.field(request, "path", str, required=True))
+    mode = wire.field(request, "mode", int, 0o600) & 0o700 | 0o600
+    if parts[0] == b"runs":
+        raise Refused("Files of a run come with `start`.")
+    root = layout.root()
+    fd = os.open(root, DIRECTORY)
+    temporary = b".put-" + os.urandom(6).hex().encode()
+    try:
+        for part in parts[:-1]:
+            try:
+                os.mkdir(part, 0o700, dir_fd=fd)
+            except FileExistsError:
+                pass
+            following = os.open(part, DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = following
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        out = os.open(temporary, flags, mode, dir_fd=fd)
+        try:
+            try:
+                wire.write_all(out, body)
+                os.fsync(out)
+            finally:
+                os.close(out)
+            os.rename(temporary, parts[-1], src_dir_fd=fd, dst_dir_fd=fd)
+        except OSError:
+            os.unlink(temporary, dir_fd=fd)
+            raise
+    except OSError as error:
+        raise Refused("%s cannot be written: %s." % (request["path"], error.strerror)) from None
+    finally:
+        os.close(fd)
+    return {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}

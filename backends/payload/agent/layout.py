@@ -1,0 +1,103 @@
+"""Where things lie on the executing side: the root, run directories, the lock folder.
+
+The root is where the agent's own file lies (`<root>/bin/`), so no request can move it. No path is
+built from an id or a number that was not checked here.
+"""
+
+import os
+import stat
+
+from . import Refused
+
+ID_LETTERS = frozenset("0123456789abcdefghjkmnpqrstvwxyz")
+MAX_ATTEMPT = 9999
+
+
+def agent_file():
+    """The file this program runs from."""
+    from . import FILE
+
+    return FILE
+
+
+def root():
+    """The folder that holds bin/ and runs/."""
+    return os.path.dirname(os.path.dirname(agent_file()))
+
+
+def runs():
+    """The folder of all run directories."""
+    return os.path.join(root(), "runs")
+
+
+def check_id(value):
+    """A run id, or a refusal."""
+    if not isinstance(value, str) or len(value) != 12 or not ID_LETTERS.issuperset(value):
+        raise Refused("%.40r is not a run id." % (value,))
+    return value
+
+
+def check_attempt(value):
+    """The number of an attempt, or a refusal."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ATTEMPT:
+        raise Refused("%.40r is not the number of an attempt." % (value,))
+    return value
+
+
+def run_dir(run):
+    """The directory of a run whose id was checked."""
+    return os.path.join(runs(), run)
+
+
+def attempt_dir(run, attempt):
+    """The directory of one of its attempts."""
+    return "%s/%s/attempts/%d" % (runs(), run, attempt)
+
+
+def log_path(run, attempt, rank=0):
+    """The log of one rank."""
+    return "%s/logs/%d.log" % (attempt_dir(run, attempt), rank)
+
+
+def attempts(run):
+    """The numbers of the claimed attempts of a run, ascending."""
+    try:
+        names = os.listdir(run_dir(run) + "/attempts")
+    except OSError:
+        return []
+    numbers = [int(n) for n in names if n.isdigit() and len(n) <= 4 and str(int(n)) == n]
+    return sorted(n for n in numbers if os.path.lexists(attempt_dir(run, n) + "/claim"))
+
+
+def make_private(path):
+    """The directory `path`, made if need be, ours alone. Refuses what somebody else put there."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise Refused("The folder %s cannot be made: %s." % (path, error.strerror)) from None
+    info = os.lstat(path)
+    if not stat.S_ISDIR(info.st_mode):
+        raise Refused("%s is not a directory (a link or a file was put there)." % path)
+    if info.st_uid != os.getuid():
+        raise Refused("%s belongs to uid %d, not to us." % (path, info.st_uid))
+    if info.st_mode & 0o077:
+        os.chmod(path, 0o700)
+    return path
+
+
+def locks_path():
+    """Where the lock folder is."""
+    return "/var/tmp/traindeck-%d" % os.getuid()  # noqa: S108 (checked by `locks`)
+
+
+def locks():
+    """The lock folder: on a disk of this machine, because locks on a network file system may hang
+    or lie; shared by every root of this user."""
+    return make_private(locks_path())
+
+
+def lock_path(run, attempt):
+    """The run lock of an attempt."""
+    return "%s/%s.%d.lock" % (locks(), run, attempt)

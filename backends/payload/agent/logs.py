@@ -1,0 +1,203 @@
+"""Reading logs: of any size, at any place, while they grow.
+
+A log is the job's own file: it may be cut or replaced under the reader. Nothing here keeps a lock,
+and nothing reads more at once than it answers with.
+"""
+
+import os
+import stat
+import time
+
+from . import Refused, evidence, exit_slot, layout, wire
+
+MAX_READ = 4 << 20
+SEARCH_STEP = 4 << 20
+MAX_NEEDLE = 1 << 16
+OVER_AGAIN = 2.0
+"""Seconds between two looks for whether a silent attempt is over without a record."""
+
+
+def target(request):
+    """(run, attempt, rank) of a request, checked."""
+    run = layout.check_id(request.get("run_id"))
+    attempt = layout.check_attempt(request.get("attempt", 0))
+    rank = layout.check_attempt(request.get("rank", 0))
+    return run, attempt, rank
+
+
+def open_log(run, attempt, rank):
+    """A descriptor of the log, or None if there is none (yet)."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(layout.log_path(run, attempt, rank), flags)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused("The log of run %s is not a regular file." % run)
+    return fd
+
+
+def is_over(run, attempt, look=None):
+    """Whether nothing will be written to the attempt's log any more."""
+    if exit_slot.read(layout.attempt_dir(run, attempt), attempt) is not None:
+        return True
+    if attempt not in layout.attempts(run):
+        return False
+    facts = evidence.of_attempt(run, attempt, look or evidence.Look())
+    return facts["alive"] is False and facts["supervised"] is False
+
+
+def log_stat(request, body):
+    """The verb: size and identity now."""
+    run, attempt, rank = target(request)
+    over = is_over(run, attempt)
+    fd = open_log(run, attempt, rank)
+    if fd is None:
+        return {"size": 0, "identity": "", "ended": over}
+    try:
+        info = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return {
+        "size": info.st_size,
+        "identity": "%d:%d" % (info.st_dev, info.st_ino),
+        "ended": over,
+    }
+
+
+def read_at(request, body):
+    """The verb: at most `size` bytes from `offset`."""
+    run, attempt, rank = target(request)
+    offset = wire.field(request, "offset", int, 0)
+    size = min(wire.field(request, "size", int, MAX_READ), MAX_READ)
+    if offset < 0 or size < 0:
+        raise Refused("offset and size must not be negative.")
+    fd = open_log(run, attempt, rank)
+    if fd is None:
+        return {}, b""
+    try:
+        return {}, os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def log_find(request, body):
+    """The verb: the next or previous place of a string. A generator that pauses after each piece.
+
+    Forward, a match may begin at `offset` or after it; backward, it begins before it."""
+    import binascii
+
+    run, attempt, rank = target(request)
+    try:
+        needle = binascii.a2b_base64(wire.field(request, "needle", str, required=True))
+    except ValueError:
+        raise Refused("needle is not base64.") from None
+    if not 0 < len(needle) <= MAX_NEEDLE:
+        raise Refused("needle must have 1 to %d bytes." % MAX_NEEDLE)
+    backward = wire.field(request, "backward", bool, False)
+    offset = wire.field(request, "offset", int, 0)
+    if offset < 0:
+        raise Refused("offset must not be negative.")
+    fd = open_log(run, attempt, rank)
+    if fd is None:
+        return {"offset": None}
+    try:
+        size = os.fstat(fd).st_size
+        found = yield from (_before if backward else _after)(fd, needle, min(offset, size), size)
+    finally:
+        os.close(fd)
+    return {"offset": found}
+
+
+def _after(fd, needle, at, size):
+    # The end is taken from what is read: a log that shrinks meanwhile ends the search.
+    while at < size:
+        data = os.pread(fd, SEARCH_STEP + len(needle) - 1, at)
+        found = data.find(needle)
+        if found >= 0:
+            return at + found
+        if len(data) < SEARCH_STEP:
+            return None
+        at += SEARCH_STEP
+        yield None, 0.0
+    return None
+
+
+def _before(fd, needle, at, size):
+    while at > 0:
+        begin = max(0, at - SEARCH_STEP)
+        data = os.pread(fd, at - begin + len(needle) - 1, begin)
+        found = data.rfind(needle)
+        if found >= 0:
+            return begin + found
+        at = begin
+        yield None, 0.0
+    return None
+
+
+class Follow:
+    """One followed log. `step` gives the next frame, or None if there is nothing to send now."""
+
+    BUSY = 0.05
+    QUIET = 0.25
+    PIECE = 1 << 18
+
+    def __init__(self, request):
+        self.run, self.attempt, self.rank = target(request)
+        self.offset = wire.field(request, "offset", int, 0)
+        self.follow = wire.field(request, "follow", bool, True)
+        if self.offset < 0:
+            raise Refused("offset must not be negative.")
+        self.credit = wire.field(request, "credit", int, 0)
+        self.due = 0.0
+        self.done = False
+        self._grew = time.monotonic()
+        self._over_due = 0.0
+        self._over = False
+
+    def step(self, now):
+        """(answer, bytes) or None. After an answer with `eof`, `done` is set."""
+        if self.credit <= 0 or now < self.due:
+            return None
+        fd = open_log(self.run, self.attempt, self.rank)
+        data = b""
+        cut = False
+        try:
+            # Asked before the size: what was written before the end is then seen.
+            over = self._is_over(now)
+            size = os.fstat(fd).st_size if fd is not None else 0
+            if size < self.offset:
+                self.offset, cut = 0, True
+            if size > self.offset:
+                data = os.pread(fd, min(self.PIECE, self.credit, size - self.offset), self.offset)
+        finally:
+            if fd is not None:
+                os.close(fd)
+        if data:
+            self.credit -= len(data)
+            self.offset += len(data)
+            self._grew = now
+            self.due = now
+            answer = {"offset": self.offset}
+        elif over or not self.follow:
+            self.done = True
+            answer = {"offset": self.offset, "eof": True}
+        elif cut:
+            answer = {"offset": 0}
+        else:
+            self.due = now + (self.BUSY if now - self._grew < 1.0 else self.QUIET)
+            return None
+        if cut:
+            answer["cut"] = True
+        return answer, data
+
+    def _is_over(self, now):
+        if not self._over and self.follow:
+            directory = layout.attempt_dir(self.run, self.attempt)
+            if exit_slot.read(directory, self.attempt) is not None:
+                self._over = True
+            elif now >= self._over_due:
+                self._over_due = now + OVER_AGAIN
+                self._over = is_over(self.run, self.attempt)
+        return self._over

@@ -1,0 +1,60 @@
+"""How many processes the kernel's OOM killer has ended in this cgroup, where that can be read."""
+
+import os
+
+from . import procs
+
+
+def counter_path():
+    """The file that counts them for the cgroup of this process, or None."""
+    for line in (
+        (procs.read_proc("/proc/self/cgroup") or b"").decode("utf-8", "replace").split("\n")
+    ):
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            candidate = "/sys/fs/cgroup%s/memory.events" % path.rstrip("/")
+        elif "memory" in controllers.split(","):
+            candidate = "/sys/fs/cgroup/memory%s/memory.oom_control" % path.rstrip("/")
+        else:
+            continue
+        if os.path.exists(candidate):
+            return candidate
+    return None
+
+
+def count(path):
+    """The number in such a file, or None."""
+    for line in (procs.read_proc(path) or b"").split(b"\n"):
+        name, _, value = line.partition(b" ")
+        if name == b"oom_kill" and value.strip().isdigit():
+            return int(value)
+    return None
+
+
+def now():
+    """{"path", "count"} to compare with later, or None."""
+    path = counter_path()
+    number = count(path) if path else None
+    return None if number is None else {"path": path, "count": number}
+
+
+def since(before):
+    """OOM kills since `now` gave `before`, or None if that is not known."""
+    if not isinstance(before, dict) or not isinstance(before.get("path"), str):
+        return None
+    path = before["path"]
+    if not path.startswith("/sys/fs/cgroup/") or ".." in path:
+        return None
+    number = count(path)
+    if number is None or not isinstance(before.get("count"), int):
+        return None
+    return max(0, number - before["count"])
+
+
+def words(before):
+    """A sentence for an end by KILL that we did not send, "" if nothing is known."""
+    number = since(before)
+    if number:
+        return "killed by the kernel: out of memory (%d OOM kills in its cgroup)" % number
+    return ""

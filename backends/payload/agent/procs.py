@@ -1,0 +1,179 @@
+"""What /proc says of processes, and the only place that signals one.
+
+A pid alone names nothing: it is always taken together with the process's start time and the boot
+id. No signal goes to a pid whose start time differs, to pid 1 or below, or to another user's.
+"""
+
+import os
+
+from . import libc
+
+SIGKILL = 9
+SIGUSR1 = 10
+SIGTERM = 15
+SIGCHLD = 17
+SIGCONT = 18
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Stat:
+    """The fields of /proc/PID/stat that we use. Times are in clock ticks, rss in pages."""
+
+    __slots__ = ("children_ticks", "ppid", "rss", "starttime", "state", "ticks")
+
+    def __init__(self, data):
+        fields = data[data.rindex(b")") + 2 :].split(None, 22)
+        self.state = fields[0]
+        self.ppid = int(fields[1])
+        self.ticks = int(fields[11]) + int(fields[12])
+        self.children_ticks = int(fields[13]) + int(fields[14])
+        self.starttime = int(fields[19])
+        self.rss = int(fields[21])
+
+    @property
+    def dead(self):
+        """A zombie, or gone while we looked."""
+        return self.state in (b"Z", b"X", b"x")
+
+
+def read_proc(path, once=0):
+    """A file of /proc, or None. `once` reads that many bytes in one call, which is enough for a
+    process's own small files; the long ones come in pieces."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if once:
+            return os.read(fd, once)
+        parts = []
+        while True:
+            data = os.read(fd, 1 << 16)
+            if not data:
+                return b"".join(parts)
+            parts.append(data)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def stat_of(pid):
+    """The Stat of a process, or None if there is none."""
+    data = read_proc("/proc/%d/stat" % pid, 2048)
+    if not data:
+        return None
+    try:
+        return Stat(data)
+    except (ValueError, IndexError):
+        return None
+
+
+def starttime_of(pid):
+    """Start time of a process (also a zombie), or None."""
+    found = stat_of(pid)
+    return found.starttime if found else None
+
+
+def uid_of(pid):
+    """Owner of a process, or None."""
+    try:
+        return os.stat("/proc/%d" % pid).st_uid
+    except OSError:
+        return None
+
+
+def environ_of(pid):
+    """A process's environment block as it was at its exec, or b"" if it cannot be read."""
+    return read_proc("/proc/%d/environ" % pid) or b""
+
+
+def variable(environ, name):
+    """The value of a variable in an environment block, or None. Both are bytes."""
+    start = name + b"="
+    if environ.startswith(start):
+        at = len(start)
+    else:
+        at = environ.find(b"\0" + start)
+        if at < 0:
+            return None
+        at += len(start) + 1
+    end = environ.find(b"\0", at)
+    return environ[at : end if end >= 0 else len(environ)]
+
+
+def pids():
+    """Every process there is."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def boot_id():
+    """The kernel's name for this boot, "" if it has none."""
+    return (read_proc("/proc/sys/kernel/random/boot_id") or b"").decode("ascii", "replace").strip()
+
+
+def pid_namespace():
+    """Where pids mean what ours mean: a container has a name of its own here."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def hostname():
+    """This machine's name."""
+    return os.uname()[1]
+
+
+def is_running(pid, starttime):
+    """Whether exactly this process exists and is no zombie."""
+    if not isinstance(pid, int) or not isinstance(starttime, int) or pid <= 1:
+        return False
+    found = stat_of(pid)
+    return found is not None and found.starttime == starttime and not found.dead
+
+
+def is_supervisor(pid, starttime, run):
+    """Whether exactly this process exists, is ours, and supervises `run`: an agent.json that was
+    forged or is stale names something else."""
+    if not is_running(pid, starttime) or uid_of(pid) != os.getuid():
+        return False
+    words = (read_proc("/proc/%d/cmdline" % pid) or b"").split(b"\0")
+    return b"supervise" in words and run.encode() in words
+
+
+def send_signal(pid, starttime, number):
+    """Signal one process of this user, named by pid and start time. False if it is gone, is not
+    ours, or is another one by now."""
+    if pid <= 1 or pid == os.getpid():
+        return False
+    fd = None
+    try:
+        fd = libc.pidfd_open(pid)
+        if starttime_of(pid) != starttime or uid_of(pid) not in (os.getuid(), None):
+            return False
+        if fd is None or not libc.pidfd_send_signal(fd, number):
+            os.kill(pid, number)
+        return True
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def held_locks():
+    """The inodes locked on this machine, as /proc/locks shows them: {inode: set of "maj:min"}.
+    Looking takes no lock, so nobody who looks can be mistaken for a holder."""
+    found = {}
+    for line in (read_proc("/proc/locks") or b"").splitlines():
+        words = line.split()
+        if len(words) >= 6 and words[1] == b"FLOCK":
+            major, _, rest = words[5].partition(b":")
+            minor, _, inode = rest.partition(b":")
+            if inode.isdigit():
+                device = (major + b":" + minor).decode("ascii", "replace")
+                found.setdefault(int(inode), set()).add(device)
+    return found

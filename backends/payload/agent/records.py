@@ -1,0 +1,99 @@
+"""The small files of a run directory: reading them safely, replacing them whole, appending events.
+
+They lie where the job can write too, so every reader bounds what it reads, follows no link and
+takes anything malformed for absent.
+"""
+
+import os
+import time
+
+from . import wire
+
+FORMAT = 1
+MAX_RECORD = 1 << 16
+MAX_RUN = 16 << 20
+
+
+def read_bytes(path, limit=MAX_RECORD):
+    """A regular file's bytes, at most `limit`, or None."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(path, flags)
+    except OSError:
+        return None
+    try:
+        parts = []
+        while limit > 0:
+            data = os.read(fd, min(limit, 1 << 16))
+            if not data:
+                break
+            parts.append(data)
+            limit -= len(data)
+        return b"".join(parts)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def read_object(path, limit=MAX_RECORD):
+    """The JSON object in a file, or None if there is none."""
+    data = read_bytes(path, limit)
+    return wire.parse_object(data) if data else None
+
+
+def replace(path, value):
+    """Write a JSON object so that a reader sees the old one or the new one, whole."""
+    write_whole(path, wire.dumps(value).encode("ascii") + b"\n")
+
+
+def write_whole(path, data, mode=0o600):
+    """Write bytes beside their place and rename them into it. Raises OSError."""
+    temporary = "%s.tmp-%d" % (path, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        try:
+            wire.write_all(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def append_event(directory, event, **more):
+    """Add a line to events.jsonl of an attempt. Events are history, not evidence: on a full disk
+    one is lost, nothing else is."""
+    line = wire.dumps(dict(more, time=time.time(), event=event)).encode("ascii") + b"\n"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(directory + "/events.jsonl", flags, 0o600)
+    except OSError:
+        return
+    try:
+        wrote = os.write(fd, line)
+        if wrote < len(line):
+            os.ftruncate(fd, os.fstat(fd).st_size - wrote)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def sync_dir(path):
+    """Put a directory's entries on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass  # some file systems cannot, and keep order by themselves
+    finally:
+        os.close(fd)
+
+
+def number(value):
+    """A number of a record as a float, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)

@@ -1,0 +1,299 @@
+"""Bringing a run into being: the run directory, then a supervisor that claims the attempt.
+
+Any number of callers may ask for the same (run id, attempt), at once or after a crash: the
+directory is built aside and renamed, the claim is exclusive, and everybody gets the same answer.
+"""
+
+import os
+import time
+
+from . import Refused, evidence, layout, records, wire
+
+REPORT_WITHIN = 60.0
+MIN_FREE = 1 << 20
+RESERVED = ("run.json", "attempts", "artifacts")
+SUPERVISOR_KEEPS = (b"PATH", b"HOME", b"LANG", b"LC_ALL", b"TZ", b"TMPDIR", b"LD_LIBRARY_PATH")
+"""What a supervisor keeps of its caller's environment: what its interpreter may need to live. The
+rest is the job's and goes through the pipe, because /proc shows an environment."""
+
+
+def start(request, body):
+    """The verb. A generator of (descriptor, seconds) to wait for."""
+    run = layout.check_id(request.get("run_id"))
+    attempt = layout.check_attempt(request.get("attempt", 0))
+    record = wire.field(request, "run", dict)
+    directory = layout.run_dir(run)
+    made = False
+    if not os.path.lexists(directory + "/run.json"):
+        made = build(run, record, wire.field(request, "files", list, []), body)
+    else:
+        _same(run, record)
+    if not os.path.lexists(layout.attempt_dir(run, attempt) + "/claim"):
+        _in_order(run, attempt)
+    created, pid = yield from supervise(run, attempt, _orders(request), made)
+    return {"run_id": run, "attempt": attempt, "created": created, "pid": pid}
+
+
+def _orders(request):
+    """What goes to the supervisor through the pipe."""
+    environ = wire.field(request, "environ", dict)
+    if environ is None:
+        environ = own_environ()
+    umask = os.umask(0o077)
+    os.umask(umask)
+    from . import UMASK
+
+    return {
+        "environ": environ,
+        "secrets": wire.field(request, "secrets", dict, {}),
+        "umask": wire.field(request, "umask", int, UMASK if UMASK is not None else umask),
+    }
+
+
+def own_environ():
+    """The environment this process was given, without what its interpreter added (a coerced
+    LC_CTYPE)."""
+    from . import procs
+
+    found = {}
+    for entry in procs.environ_of(os.getpid()).split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if name and equals:
+            found[wire.to_text(name)] = wire.to_text(value)
+    return found
+
+
+def _same(run, record):
+    """Refuse another plan under an id that is taken."""
+    if record is None:
+        return
+    there = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN)
+    if there is None:
+        raise Refused("The run %s has no readable run.json." % run)
+    if there.get("plan_digest") != record.get("plan_digest"):
+        raise Refused("The run id %s is taken by another plan." % run)
+
+
+def _in_order(run, attempt):
+    """Refuse an attempt that is not the next one, or while the one before still goes on."""
+    claimed = layout.attempts(run)
+    following = claimed[-1] + 1 if claimed else 0
+    if attempt != following:
+        raise Refused("The next attempt of run %s is %d, not %d." % (run, following, attempt))
+    if claimed:
+        facts = evidence.of_attempt(run, claimed[-1], evidence.Look())
+        if facts["exit"] is None and facts["alive"] is not False:
+            raise Refused("Attempt %d of run %s is not over." % (claimed[-1], run))
+
+
+def build(run, record, files, body):
+    """Make the run directory, whole or not at all. True if this call made it."""
+    if record is None:
+        raise Refused("There is no run %s, and the request lacks run.json." % run)
+    if record.get("id") != run:
+        raise Refused("run.json is of run %.40r, not of %s." % (record.get("id"), run))
+    os.makedirs(layout.runs(), 0o700, exist_ok=True)
+    space = os.statvfs(layout.runs())
+    if space.f_bavail * space.f_frsize < MIN_FREE + len(body):
+        raise Refused("There is no space left in %s." % layout.runs())
+    aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
+    os.mkdir(aside, 0o700)
+    try:
+        at = 0
+        for entry in files:
+            path = relative_path(entry.get("path"))
+            size = wire.field(entry, "size", int, required=True)
+            if path[0] in [name.encode() for name in RESERVED]:
+                raise Refused("A plan may not bring %s." % entry["path"])
+            if size < 0 or at + size > len(body):
+                raise Refused("The files are longer than the bytes that came with them.")
+            full = os.path.join(os.fsencode(aside), *path)
+            os.makedirs(os.path.dirname(full), 0o700, exist_ok=True)
+            mode = wire.field(entry, "mode", int, 0o600) & 0o700 | 0o600
+            fd = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                wire.write_all(fd, memoryview(body)[at : at + size])
+            finally:
+                os.close(fd)
+            at += size
+        fd = os.open(aside + "/run.json", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            wire.write_all(fd, wire.dumps(record).encode("ascii") + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.mkdir(aside + "/attempts", 0o700)
+        try:
+            os.rename(aside, layout.run_dir(run))
+        except OSError:
+            # Somebody was faster; a directory that is not empty is never replaced.
+            if not os.path.lexists(layout.run_dir(run) + "/run.json"):
+                raise
+            remove_tree(aside)
+            _same(run, record)
+            return False
+    except OSError as error:
+        remove_tree(aside)
+        raise Refused("%s cannot be written: %s." % (layout.runs(), error.strerror)) from None
+    except Exception:
+        remove_tree(aside)
+        raise
+    records.sync_dir(layout.runs())
+    return True
+
+
+def relative_path(value):
+    """The parts of a relative path that stays where it is, as bytes."""
+    parts = wire.to_bytes(value, "a path").split(b"/")
+    if any(part in (b"", b".", b"..") for part in parts):
+        raise Refused("%.200r is not a plain relative path." % (value,))
+    return parts
+
+
+def remove_tree(path):
+    """Delete a directory that nobody else uses; links in it are removed, not followed."""
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(folder, name))
+        for name in folders:
+            full = os.path.join(folder, name)
+            if os.path.islink(full):
+                os.unlink(full)
+            else:
+                os.rmdir(full)
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def supervise(run, attempt, orders, made):
+    """Have the attempt claimed. A generator that returns (created by us, pid of the supervisor or
+    None if it was killed before it could say)."""
+    directory = layout.attempt_dir(run, attempt)
+    if not os.path.lexists(directory + "/claim"):
+        data = wire.dumps(orders).encode("ascii")
+        report = yield from _spawn_and_tell(["supervise", run, str(attempt)], data)
+        if report is None:
+            if not os.path.lexists(directory + "/claim"):
+                raise Refused("The supervisor of run %s did not start." % run)
+        elif "error" in report:
+            if made:
+                _unmake(run)
+            raise Refused(report["error"])
+        elif "pid" in report:
+            return True, report["pid"]
+    pid = yield from _await_claimed(run, attempt)
+    return False, pid
+
+
+def _unmake(run):
+    """Take back a run directory in which nothing was claimed: there is no such run."""
+    aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
+    try:
+        if not layout.attempts(run):
+            os.rename(layout.run_dir(run), aside)
+            remove_tree(aside)
+    except OSError:
+        pass
+
+
+def _await_claimed(run, attempt):
+    """Wait until the attempt's supervisor has written agent.json, or is known to be dead."""
+    directory = layout.attempt_dir(run, attempt)
+    until = time.monotonic() + REPORT_WITHIN
+    misses = 0
+    while time.monotonic() < until:
+        agent = records.read_object(directory + "/agent.json")
+        if agent is not None and agent.get("run") == run:
+            return agent.get("pid")
+        facts = evidence.of_attempt(run, attempt, evidence.Look())
+        # An empty claim is being written; give it the time for that.
+        misses = misses + 1 if facts["alive"] is False and not facts["supervised"] else 0
+        if misses > 10:
+            return None
+        yield None, 0.02
+    raise Refused("The supervisor of run %s does not answer." % run)
+
+
+def _spawn_and_tell(words, data):
+    """Start this program anew, detached, with `data` on a pipe; returns the object it reports, or
+    None if it ended without one."""
+    send, report = spawn(words)
+    try:
+        os.set_blocking(send, False)
+        view = memoryview(data)
+        try:
+            while len(view):
+                try:
+                    view = view[os.write(send, view) :]
+                except BlockingIOError:
+                    yield None, 0.002
+        except BrokenPipeError:
+            pass
+        os.close(send)
+        send = None
+        os.set_blocking(report, False)
+        heard = b""
+        until = time.monotonic() + REPORT_WITHIN
+        while True:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Refused("The supervisor did not report within %d s." % REPORT_WITHIN)
+            yield report, left
+            try:
+                more = os.read(report, 1 << 16)
+            except BlockingIOError:
+                continue
+            if not more:
+                return wire.parse_object(heard)
+            heard += more
+    finally:
+        os.close(report)
+        if send is not None:
+            os.close(send)
+
+
+def spawn(words):
+    """Run this program with `words`, detached from everything: twice forked, a session of its own,
+    a small environment, no descriptor but two pipes. Returns (to write its request, to read its
+    report)."""
+    import sys
+
+    request_read, request_write = os.pipe()
+    report_read, report_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _become(sys.executable, words, request_read, report_write)
+        finally:
+            os._exit(0)
+    os.close(request_read)
+    os.close(report_write)
+    os.waitpid(pid, 0)
+    return request_write, report_read
+
+
+def _become(python, words, request_fd, report_fd):
+    import fcntl
+
+    from . import job
+
+    # Out of the way of the places they go to.
+    request_fd = fcntl.fcntl(request_fd, fcntl.F_DUPFD, 10)
+    report_fd = fcntl.fcntl(report_fd, fcntl.F_DUPFD, 10)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.dup2(request_fd, 3)
+    os.dup2(report_fd, 4)
+    job.close_descriptors({3, 4})
+    job.reset_signals()
+    os.umask(0o077)
+    os.chdir("/")
+    env = {k: v for k, v in os.environb.items() if k in SUPERVISOR_KEEPS}
+    env[b"TRAINDECK_SUPERVISOR"] = words[1].encode()
+    argv = [python, "-I", "-S", layout.agent_file(), *words]
+    os.execve(python, argv, env)  # noqa: S606

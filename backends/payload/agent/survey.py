@@ -1,0 +1,176 @@
+"""What a place is: hello, and the facts that planning asks for."""
+
+import os
+import sys
+import time
+
+from . import Refused, layout, procs, wire
+
+NETWORK = (b"nfs", b"nfs4", b"lustre", b"gpfs", b"beegfs", b"ceph", b"cifs", b"smb3", b"fuse.sshfs")
+SMI_WITHIN = 20.0
+
+
+def hello(request, body):
+    """The verb."""
+    root = layout.root()
+    warnings = []
+    try:
+        locks = layout.locks()
+        if file_system(locks) in NETWORK:
+            warnings.append("The lock folder %s is on a network file system." % locks)
+    except Refused as refused:
+        locks = ""
+        warnings.append(str(refused))
+    warnings += logout_warning()
+    try:
+        space = os.statvfs(root)
+        free = space.f_bavail * space.f_frsize
+    except OSError:
+        free = None
+    return {
+        "now": time.time(),
+        "agent": version(),
+        "python": sys.executable,
+        "python_version": "%d.%d.%d" % sys.version_info[:3],
+        "host": procs.hostname(),
+        "boot_id": procs.boot_id(),
+        "uid": os.getuid(),
+        "root": root,
+        "pid": os.getpid(),
+        "free_bytes": free,
+        "locks": locks,
+        "warnings": warnings,
+    }
+
+
+def version():
+    """This file's version: from its name, else from its bytes."""
+    from . import VERSION
+
+    if VERSION != "development":
+        return VERSION
+    import hashlib
+
+    with open(layout.agent_file(), "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]
+
+
+def file_system(path):
+    """The type of the file system a path is on, b"" if it cannot be told."""
+    real = os.path.realpath(os.fsencode(path))
+    best, kind = b"", b""
+    for line in (procs.read_proc("/proc/self/mountinfo") or b"").splitlines():
+        words = line.split(b" ")
+        if b"-" not in words[6:] or len(words) < 10:
+            continue
+        point = words[4].replace(b"\\040", b" ")
+        if len(point) >= len(best) and (real + b"/").startswith(point.rstrip(b"/") + b"/"):
+            best, kind = point, words[words.index(b"-", 6) + 1]
+    return kind
+
+
+def logout_warning():
+    """A sentence if this machine ends a user's processes at logout."""
+    folder = "/etc/systemd/logind.conf.d"
+    try:
+        paths = ["%s/%s" % (folder, name) for name in sorted(os.listdir(folder))]
+    except OSError:
+        paths = []
+    value = b""
+    for path in ["/etc/systemd/logind.conf", *paths]:
+        for line in (procs.read_proc(path) or b"").splitlines():
+            name, _, setting = line.partition(b"=")
+            if name.strip() == b"KillUserProcesses":
+                value = setting.strip().lower()
+    if value in (b"yes", b"true", b"1", b"on"):
+        return [
+            "This machine ends a user's processes at logout (KillUserProcesses=yes): "
+            "runs survive only with `loginctl enable-linger`."
+        ]
+    return []
+
+
+def survey(request, body):
+    """The verb. A generator: nvidia-smi may take seconds."""
+    from . import job
+
+    answer = hello(request, body)
+    cwd = wire.to_bytes(wire.field(request, "cwd", str, "/"), "cwd")
+    path = wire.field(request, "path", str)
+    path = os.environb.get(b"PATH", b"/usr/bin:/bin") if path is None else wire.to_bytes(path)
+    answer["cwd_ok"] = os.path.isabs(cwd) and os.path.isdir(cwd) and os.access(cwd, os.X_OK)
+    for name, key in (("program", "program"), ("python", "python_found")):
+        asked = wire.field(request, name, str)
+        found = job.resolve(wire.to_bytes(asked, name), path, cwd) if asked else None
+        answer[key] = None if found is None else wire.to_text(found)
+    devices, note, driver = yield from _devices(path)
+    answer.update(devices=devices, devices_note=note, driver=driver)
+    return answer
+
+
+def _devices(path):
+    from . import job
+
+    smi = job.resolve(b"nvidia-smi", path + b":/usr/bin:/bin", b"/")
+    if smi is None:
+        return None, "nvidia-smi is not there", None
+    query = b"--query-gpu=uuid,name,driver_version"
+    code, out = yield from run_bounded([smi, query, b"--format=csv,noheader"], SMI_WITHIN)
+    if code is None:
+        return None, "nvidia-smi did not answer within %d s" % SMI_WITHIN, None
+    if code != 0:
+        first = out.strip().splitlines()[:1]
+        said = wire.to_text(first[0])[:200] if first else "nothing"
+        return None, "nvidia-smi failed with exit code %d: %s" % (code, said), None
+    devices = []
+    driver = None
+    for line in out.splitlines():
+        words = [wire.to_text(word.strip()) for word in line.split(b",")]
+        if len(words) == 3 and words[0].startswith("GPU-"):
+            devices.append({"uuid": words[0], "name": words[1], "leased": False})
+            driver = words[2]
+    return devices, "", driver
+
+
+def run_bounded(argv, seconds):
+    """Run a program without waiting for it in one piece: (exit code or None, its output)."""
+    from . import job
+
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            null = os.open("/dev/null", os.O_RDWR)
+            os.dup2(null, 0)
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            job.close_descriptors(())
+            job.reset_signals()
+            os.execve(argv[0], argv, os.environb)  # noqa: S606
+        finally:
+            os._exit(127)
+    os.close(write)
+    os.set_blocking(read, False)
+    out = b""
+    until = time.monotonic() + seconds
+    status = None
+    try:
+        while time.monotonic() < until:
+            yield read, max(0.0, until - time.monotonic())
+            try:
+                more = os.read(read, 1 << 16)
+            except BlockingIOError:
+                continue
+            if not more:
+                status = os.waitpid(pid, 0)[1]
+                break
+            out = (out + more)[: 1 << 20]
+    finally:
+        os.close(read)
+        if status is None:
+            os.killpg(pid, procs.SIGKILL)
+            os.waitpid(pid, 0)
+    if status is None:
+        return None, out
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status), out

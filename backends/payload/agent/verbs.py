@@ -1,0 +1,104 @@
+"""The agent's verbs, by name, and the one-shot way to call them."""
+
+import os
+import select
+import sys
+
+VERBS = {
+    "hello": "survey",
+    "survey": "survey",
+    "start": "start",
+    "find": "poll",
+    "poll": "poll",
+    "cancel": "cancel",
+    "log_stat": "logs",
+    "read_at": "logs",
+    "log_find": "logs",
+    "ls": "files",
+    "read": "files",
+    "rm": "files",
+    "put": "files",
+}
+"""Verb -> the module that has a function of that name: only what a call needs is imported."""
+
+
+def function(verb):
+    """The function behind a verb: request, body -> answer, (answer, body), or a generator of
+    (descriptor or None, seconds) to wait for that returns one."""
+    from . import Refused
+
+    if verb not in VERBS:
+        raise Refused("There is no verb %.40r." % (verb,))
+    name = "%s.%s" % (__package__, VERBS[verb])
+    __import__(name)
+    return getattr(sys.modules[name], verb)
+
+
+def complete(result):
+    """Run a verb's result to its end: (answer, body)."""
+    if hasattr(result, "send"):
+        try:
+            while True:
+                fd, seconds = next(result)
+                if fd is None:
+                    select.select([], [], [], seconds)
+                else:
+                    select.select([fd], [], [], seconds)
+        except StopIteration as end:
+            result = end.value
+    return result if isinstance(result, tuple) else (result, b"")
+
+
+def main(words):
+    """The program. Returns the exit code."""
+    from . import Refused, wire
+
+    sys.modules[__package__].UMASK = os.umask(0o077)
+    verb = words[0] if words else ""
+    try:
+        if verb == "serve":
+            from . import serve
+
+            return serve.serve(words[1] if len(words) > 1 else "")
+        if verb in ("supervise", "reap") and len(words) == 3:
+            return _detached(verb, words[1], words[2])
+        request, body = wire.read_request(0)
+        answer, body = complete(function(verb)(request, body))
+    except Refused as refused:
+        wire.write_answer(1, {"error": str(refused)})
+        return 1
+    except OSError as error:
+        wire.write_answer(1, {"error": "%s failed: %s." % (verb, error)})
+        return 1
+    wire.write_answer(1, answer, body)
+    return 0
+
+
+def _detached(verb, run, attempt):
+    """A process that nobody waits for: what goes wrong goes into the run's events."""
+    from . import layout
+
+    run = layout.check_id(run)
+    number = layout.check_attempt(int(attempt))
+    try:
+        if verb == "supervise":
+            from . import supervisor
+
+            supervisor.supervise(run, number)
+        else:
+            from . import reaper
+
+            reaper.reap(run, number)
+    except Exception as error:
+        import traceback
+
+        from . import records
+
+        records.append_event(
+            layout.attempt_dir(run, number),
+            "agent_error",
+            error="%s: %s" % (type(error).__name__, error),
+            trace=traceback.format_exc()[-4000:],
+        )
+        return 1
+    return 0
