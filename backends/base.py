@@ -731,6 +731,8 @@ def _decode_value(hint: Any, raw: Any) -> Any:
             return decode(hint, raw)
         if issubclass(hint, Enum):
             return hint(raw)
+        if hint is bytes and not isinstance(raw, bytes):
+            raise ValueError("bytes travel beside the JSON")
         if hint is float and isinstance(raw, (int, float)) and not isinstance(raw, bool):
             if not math.isfinite(raw):
                 raise ValueError("expected a finite number")

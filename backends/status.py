@@ -135,7 +135,7 @@ def decode_evidence(raw: object) -> Evidence:
                 host=_text(record.host),
             )
     except (ValueError, RecursionError) as error:
-        return Evidence(found=True, error=f"the agent's answer could not be read ({error})")
+        return Evidence(found=True, error=_text(f"the agent's answer could not be read ({error})"))
     return replace(
         seen,
         exit=record,
