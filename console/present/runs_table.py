@@ -1,0 +1,476 @@
+"""The table of runs as data: which columns fit, and what stands in each cell of a row.
+
+Pure: a run, the time and the width go in, lines of spans come out. Both the Runs screen and `ls`
+are made of these cells. Nothing may shift when a number changes: every cell is filled to its width,
+and what does not fit in a narrow terminal is dropped as a whole column, in a fixed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from traindeck.backends.base import Reach, State
+from traindeck.console.store.records import MetricSummary, RunRecord
+
+from .ages import age
+from .cells import Line, Span, clean, clip, fit, fit_line, width
+from .glyphs import BEST, Glyphs
+from .numbers import aligned, count, figure, percent
+from .sentences import explain, fitted
+from .states import is_quiet, is_unknown, mark, metric_word
+
+# ---------------------------------------------------------------------------------------- columns
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column and its place. `x` counts cells from the left edge of the table."""
+
+    key: str
+    head: str
+    x: int
+    cells: int
+    align: str = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of one width, left to right. `start` is where sentences begin (DONE)."""
+
+    columns: tuple[Column, ...]
+    width: int
+    start: int
+    end: int
+
+    def __contains__(self, key: str) -> bool:
+        return any(column.key == key for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a column is: its head, its cells when roomy and when tight, the most it may grow to."""
+
+    head: str
+    roomy: int
+    tight: int
+    align: str = "left"
+    widest: int = 0
+
+
+_KINDS: dict[str, _Kind] = {
+    "state": _Kind("STATE", 11, 11),
+    "id": _Kind("ID", 12, 12),
+    "name": _Kind("NAME", 18, 18, widest=40),
+    "project": _Kind("PROJECT", 12, 12),
+    "where": _Kind("WHERE", 10, 9),
+    "gpu": _Kind("GPU", 4, 4, align="right"),
+    "age": _Kind("AGE", 5, 5, align="right"),
+    "done": _Kind("DONE", 14, 10),
+    "left": _Kind("LEFT", 5, 5, align="right"),
+    "metric": _Kind("LOSS", 8, 6),
+    "eval": _Kind("EVAL", 8, 8),
+    "trend": _Kind("LAST HALF", 14, 6, widest=30),
+    "rate": _Kind("TOK/S", 7, 7, align="right"),
+    "tags": _Kind("TAGS", 12, 12, widest=60),
+    "note": _Kind("NOTE", 20, 20, widest=80),
+}
+ORDER = tuple(_KINDS)
+OPTIONAL = tuple(key for key in ORDER if key not in ("state", "name"))
+
+# A terminal of this width or more shows the column by itself.
+_SHOWN_FROM = {
+    "state": 0,
+    "name": 0,
+    "done": 0,
+    "metric": 0,
+    "where": 80,
+    "age": 80,
+    "left": 80,
+    "trend": 80,
+    "tags": 120,
+    "eval": 160,
+    "rate": 160,
+    "id": 200,
+    "project": 200,
+    "note": 200,
+}
+# Dropped first to last when what was chosen does not fit.
+_DROP = (
+    "note", "project", "gpu", "rate", "eval", "id", "tags", "trend", "left", "age", "where",
+    "metric", "done",
+)  # fmt: skip
+_GROWS = ("name", "trend", "tags", "note")
+
+_AFTER = 4
+"""Digits after the point in metric columns."""
+
+LEAD = 2
+"""Cells before the first column: the cursor and the mark."""
+
+
+def default_columns(cells: int) -> tuple[str, ...]:
+    """The columns a terminal of this width shows by itself."""
+    return tuple(key for key in ORDER if cells >= _SHOWN_FROM.get(key, 10_000))
+
+
+def layout(
+    cells: int, chosen: Collection[str] | None = None, *, lead: int = LEAD, metric: str = "LOSS"
+) -> Layout:
+    """Columns for a width.
+
+    Args:
+        chosen: Keys of `ORDER` to show instead of the default ones, as far as they fit.
+        metric: Head of the metric column.
+    """
+    wanted = [key for key in ORDER if key in (chosen or default_columns(cells))]
+    for key in ("name", "state"):
+        if key not in wanted:
+            wanted.insert(0, key)
+    wanted.sort(key=ORDER.index)
+    tight = cells < 90
+    while True:
+        sizes = {key: _size(key, cells, tight) for key in wanted}
+        gaps = _gaps(wanted, tight)
+        free = cells - lead - sum(sizes.values()) - sum(gaps.values()) - (0 if tight else 1)
+        if free >= 0 or len(wanted) <= 2:
+            break
+        wanted.remove(next(key for key in _DROP if key in wanted))
+    free = max(free, 0)
+    for key in _GROWS:
+        if key in sizes:
+            more = min(free, _most(key, cells) - sizes[key])
+            sizes[key] += more
+            free -= more
+    if free < 0 or sum(sizes.values()) + lead > cells:
+        sizes["name"] = max(1, sizes["name"] - (sum(sizes.values()) + lead + 1 - cells))
+    columns = []
+    x = lead
+    for key in wanted:
+        x += gaps[key]
+        columns.append(
+            Column(key, _head(key, sizes[key], metric, tight), x, sizes[key], _KINDS[key].align)
+        )
+        x += sizes[key]
+    start = next((c.x for c in columns if c.key == "done"), x + 2)
+    return Layout(tuple(columns), cells, start, cells if tight else cells - 1)
+
+
+def _size(key: str, cells: int, tight: bool) -> int:
+    if key == "state" and cells < 80:
+        return 1
+    if key == "name" and cells < 80:
+        return 16
+    return _KINDS[key].tight if tight else _KINDS[key].roomy
+
+
+def _most(key: str, cells: int) -> int:
+    """How wide a column may grow. In a narrow terminal a name must leave room for the reason."""
+    if key == "name" and cells < 80:
+        return 16 + (cells - 60) // 3
+    return _KINDS[key].widest
+
+
+def _head(key: str, cells: int, metric: str, tight: bool) -> str:
+    if key == "state" and cells < 3:
+        return ""
+    if key == "trend" and tight:
+        return "TREND"
+    if key in ("metric", "eval"):
+        # Over the first digit: the figures below stand on their points.
+        word = metric if key == "metric" else _KINDS[key].head
+        return " " * min(cells - _AFTER - 2, max(0, cells - len(word))) + word
+    return _KINDS[key].head
+
+
+def _gaps(keys: Sequence[str], tight: bool) -> dict[str, int]:
+    """Cells before each column: two, one where the terminal is narrow or a number explains the
+    number before it."""
+    narrow = {"left"} if not tight else set(keys) - {"done"}
+    gaps = {key: 1 if key in narrow else 2 for key in keys}
+    gaps[keys[0]] = 0
+    return gaps
+
+
+def heads(table: Layout) -> Line:
+    """The line of column heads."""
+    spans: list[Span] = []
+    x = 0
+    for column in table.columns:
+        spans.append(Span(" " * (column.x - x)))
+        spans.append(Span(fit(column.head, column.cells, column.align), "muted"))
+        x = column.x + column.cells
+    return fit_line(spans, table.width)
+
+
+def metric_head(runs: Sequence[RunRecord]) -> str:
+    """What the metric column is called: the metric's name if all shown have the same."""
+    words = {metric_word(run.main).upper() for run in runs if run.main}
+    if len(words) == 1:
+        word = clean(words.pop())
+        return word if width(word) <= 8 else "METRIC"
+    return "METRIC" if words else "LOSS"
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a row is to be drawn.
+
+    Attributes:
+        now: Seconds since the epoch.
+        selected: The cursor is here.
+        short_ids: Run id -> the shortest prefix that names it.
+    """
+
+    now: float
+    glyphs: Glyphs = BEST
+    selected: bool = False
+    short_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+def row(run: RunRecord, table: Layout, look: Look) -> Line:
+    """One run as a line from column `LEAD` on, filled to the table's width."""
+    quiet = is_quiet(run, look.now) and not look.selected
+    sentence = explain(run, look.now, look.glyphs)
+    if sentence is None and _is_bare(run):
+        sentence = [(Span(_command(run), "muted"),)]
+    spans: list[Span] = []
+    x = LEAD
+    for column in table.columns:
+        if sentence is not None and column.x >= table.start:
+            break
+        spans.append(Span(" " * (column.x - x)))
+        spans.extend(_CELLS[column.key](run, column, look, quiet))
+        x = column.x + column.cells
+    if sentence is not None:
+        spans.append(Span(" " * (table.start - x)))
+        spans.extend(fitted(sentence, table.end - table.start))
+    return fit_line(spans, table.width - LEAD)
+
+
+def _is_bare(run: RunRecord) -> bool:
+    """Whether nothing is known of a run that its metric columns could show."""
+    progress = run.progress
+    return not run.metrics and progress.step is None and progress.fraction is None
+
+
+def _command(run: RunRecord) -> str:
+    import shlex
+
+    return clean(shlex.join(run.argv)[:400]) if run.argv else "no metrics"
+
+
+def _ink(quiet: bool, run: RunRecord, style: str = "text") -> str:
+    if is_unknown(run) or (run.active and run.reach is Reach.STALE):
+        return "stale"
+    return "muted" if quiet else style
+
+
+def _state(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    shown = mark(run)
+    glyph = shown.glyph(look.glyphs)
+    if column.cells < 3:
+        return (Span(glyph, shown.style),)
+    style = "muted" if quiet and shown.style == "done" else shown.style
+    return (Span(fit(f"{glyph} {shown.word}", column.cells), style),)
+
+
+def _name(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    name = clean(run.name or run.id)
+    style = "strong bold" if look.selected else "muted" if quiet else "text"
+    return (Span(fit(name, column.cells, keep="both"), style),)
+
+
+def _id(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    short = look.short_ids.get(run.id, run.id)
+    rest = run.id.removeprefix(short)
+    return (Span(short, "muted"), Span(fit(rest, column.cells - len(short)), "faint"))
+
+
+def _project(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    return (Span(fit(clean(run.project), column.cells), "muted"),)
+
+
+def where(run: RunRecord) -> str:
+    """The place a run executes at: its backend, and the partition or queue if it has one."""
+    return clean(run.backend)
+
+
+def _where(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    style = "muted" if quiet else "text"
+    return (Span(fit(where(run), column.cells), style),)
+
+
+def _gpu(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    style = "muted" if quiet else "text"
+    return (Span(fit(str(run.gpus) if run.gpus else "cpu", column.cells, "right"), style),)
+
+
+def run_age(run: RunRecord, now: float) -> float | None:
+    """The age a list shows, in seconds: how long a run has been running or waiting, or how long ago
+    it ended."""
+    if not run.active:
+        since = run.ended or run.observed_at or run.created
+    elif run.state in (State.NEW, State.QUEUED):
+        since = run.created
+    else:
+        since = run.started or run.created
+    return now - since if since else None
+
+
+def _age(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    text = age(run_age(run, look.now), coarse=not run.active)
+    return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
+
+
+def meter(
+    fraction: float | None, cells: int, style: str, glyphs: Glyphs, *, stale: bool = False
+) -> Line:
+    """A thin bar of `cells`; dashed where its value is old, all rest where it is not known."""
+    share = 0.0 if fraction is None or fraction != fraction else min(1.0, max(0.0, fraction))
+    halves = int(share * cells * 2 + 1e-9)
+    full, half = halves // 2, halves % 2
+    if glyphs.meter_half == glyphs.meter:
+        full, half = full + half, 0
+    bar = glyphs.meter_stale if stale else glyphs.meter
+    done = bar * full + (glyphs.meter_half if not stale else bar) * half
+    return (
+        Span(done, "stale" if stale else style),
+        Span(glyphs.meter_rest * (cells - len(done)), "rule"),
+    )
+
+
+def _done(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    progress = run.progress
+    stale = run.active and run.reach is not Reach.OK
+    ink = _ink(quiet, run)
+    if progress.fraction is None:
+        text = "" if progress.step is None else f"step {figure(progress.step)}"
+        return (Span(fit(text, column.cells), ink),)
+    over = not run.active
+    bar = meter(
+        progress.fraction,
+        column.cells - 6,
+        "faint" if over else "running",
+        look.glyphs,
+        stale=stale,
+    )
+    return (*bar, Span(" "), Span(percent(progress.fraction).rjust(5), ink))
+
+
+def _left(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    left = run.progress.eta if run.active else None
+    text = "" if left is None else age(left)
+    return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
+
+
+def _number(run: RunRecord, summary: MetricSummary | None, column: Column, quiet: bool) -> Line:
+    if summary is None:
+        return (Span(" " * column.cells),)
+    text = aligned(summary.last, column.cells - _AFTER - 1, _AFTER)
+    return (Span(text, _ink(quiet, run)),)
+
+
+def _metric(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    return _number(run, run.metrics.get(run.main or ""), column, quiet)
+
+
+def _eval(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    return _number(run, find_metric(run, ("eval/loss", "eval_loss", "val/loss", "val_loss")),
+                   column, quiet)  # fmt: skip
+
+
+_RATES = ("tokens_per_second", "tokens/s", "tok/s", "train_tokens_per_second", "throughput")
+
+
+def _rate(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    summary = find_metric(run, _RATES)
+    text = "" if summary is None else count(summary.last)
+    return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
+
+
+def find_metric(run: RunRecord, names: Sequence[str]) -> MetricSummary | None:
+    """The first of these metrics that a run has."""
+    return next((run.metrics[name] for name in names if name in run.metrics), None)
+
+
+def spark(levels: str, cells: int, glyphs: Glyphs) -> str:
+    """A stored sparkline (levels 0…6, 7 a gap) in `cells` cells: neighbours are averaged, a cell
+    all of whose samples are missing stays a gap."""
+    if not levels or cells <= 0:
+        return " " * max(0, cells)
+    samples = [int(char) if "0" <= char <= "6" else None for char in levels]
+    if len(samples) < cells:
+        cells_used = len(samples)
+    else:
+        cells_used = cells
+    out = []
+    for cell in range(cells_used):
+        low = cell * len(samples) // cells_used
+        high = max(low + 1, (cell + 1) * len(samples) // cells_used)
+        known = [level for level in samples[low:high] if level is not None]
+        if known:
+            out.append(glyphs.spark[round(sum(known) / len(known))])
+        else:
+            out.append(glyphs.spark_gap)
+    return "".join(out).ljust(cells)
+
+
+def _trend(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    summary = run.metrics.get(run.main or "")
+    text = spark(summary.spark if summary else "", column.cells, look.glyphs)
+    stale = run.active and run.reach is not Reach.OK
+    style = "accent" if look.selected else "faint" if quiet else "stale" if stale else "done"
+    return (Span(text, style),)
+
+
+def tags(run: RunRecord) -> str:
+    """A run's tags in a row: `sft lr=3e-4`."""
+    return clean(" ".join(name if not value else f"{name}={value}"
+                          for name, value in run.tags.items()))  # fmt: skip
+
+
+def _tags(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    return (Span(fit(tags(run), column.cells), "muted"),)
+
+
+def _note(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    return (Span(fit(clean(run.note), column.cells), "muted"),)
+
+
+_CELLS: dict[str, Callable[[RunRecord, Column, Look, bool], Line]] = {
+    "state": _state,
+    "id": _id,
+    "name": _name,
+    "project": _project,
+    "where": _where,
+    "gpu": _gpu,
+    "age": _age,
+    "done": _done,
+    "left": _left,
+    "metric": _metric,
+    "eval": _eval,
+    "trend": _trend,
+    "rate": _rate,
+    "tags": _tags,
+    "note": _note,
+}
+
+
+def group_head(title: str, count_: int, cells: int, glyphs: Glyphs, *, folded: bool) -> Line:
+    """The line above a group: `─ RUNNING 6 ─────────`, or `▸ FINISHED 13 ───` when folded."""
+    lead = glyphs.folded if folded else glyphs.rule
+    label = clip(clean(title), max(1, cells - 16))
+    rest = cells - 5 - width(label) - len(f"{count_:,}") - 2
+    return fit_line(
+        (
+            Span(f" {lead} ", "accent" if folded else "rule"),
+            Span(label, "muted bold"),
+            Span(f" {count_:,} ", "faint"),
+            Span(glyphs.rule * max(0, rest), "rule"),
+        ),
+        cells,
+    )

@@ -1,0 +1,145 @@
+"""Sentences that fit: a row that explains itself, a verdict, a finding.
+
+A sentence is made of clauses joined by ` · `, cause first. What does not fit loses its last clause
+whole; only a first clause that is too long by itself is cut.
+"""
+
+from __future__ import annotations
+
+import re
+import signal as signals
+from collections.abc import Sequence
+
+from traindeck.backends.base import State
+from traindeck.console.store.records import RunRecord
+
+from .ages import spoken
+from .cells import Line, Span, clean, clip_line, line_width
+from .glyphs import Glyphs
+from .numbers import figure
+from .states import alert, is_unknown
+
+Clause = tuple[Span, ...]
+
+_SEPARATOR = Span(" · ", "muted")
+# Where the cause ends and its circumstances begin: only the cause is coloured.
+_CAUSE_END = re.compile(r"(?= at step )|(?= since )|(?= after )|(?=: )|(?= \()|(?=, )")
+
+
+def fitted(clauses: Sequence[Clause], cells: int) -> Line:
+    """The clauses that fit into `cells`, joined."""
+    line: list[Span] = []
+    used = 0
+    for clause in clauses:
+        needed = line_width(clause) + (3 if line else 0)
+        while not line and needed > cells and len(clause) > 1:
+            clause = clause[:-1]  # the cause without its circumstances
+            needed = line_width(clause)
+        if used + needed > cells:
+            break
+        if line:
+            line.append(_SEPARATOR)
+        line.extend(clause)
+        used += needed
+    if not line and clauses:
+        return clip_line(clauses[0], cells)
+    return tuple(line)
+
+
+def choose(cells: int, *versions: str) -> str:
+    """The longest version that fits, given longest first; the last one if none does."""
+    from .cells import width
+
+    for version in versions:
+        if width(version) <= cells:
+            return version
+    return versions[-1]
+
+
+def exit_words(run: RunRecord) -> str:
+    """How a job ended, from its numbers: `exit 1`, `SIGKILL`, `exit 137, SIGKILL`."""
+    parts = []
+    if run.exit_code is not None:
+        parts.append(f"exit {run.exit_code}")
+    number = run.signal
+    if number is None and run.exit_code is not None and 128 < run.exit_code < 160:
+        number = run.exit_code - 128
+    if number is not None:
+        try:
+            parts.append(signals.Signals(number).name)
+        except ValueError:
+            parts.append(f"signal {number}")
+    return ", ".join(parts)
+
+
+def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
+    """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
+    if is_unknown(run):
+        return _unknown(run, now)
+    if run.state is State.RUNNING:
+        broken = alert(run)
+        return None if broken is None else _broken(run, broken, glyphs)
+    if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
+        return _waiting(run, now)
+    if run.state in (State.FAILED, State.LOST):
+        return _ended(run, "failed")
+    if run.state in (State.TIMEOUT, State.PREEMPTED):
+        return _ended(run, "warn")
+    if run.state is State.CANCELLED and run.reason:
+        return [(Span(clean(run.reason), "muted"),)]
+    return None
+
+
+def _unknown(run: RunRecord, now: float) -> list[Clause]:
+    clauses: list[Clause] = []
+    if run.observed_at:
+        clauses.append((Span(f"last seen {spoken(now - run.observed_at)} ago", "stale"),))
+    else:
+        clauses.append((Span("not seen yet", "stale"),))
+    if run.progress.step is not None:
+        clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
+    clauses.append((Span(f"{clean(run.backend)} does not answer", "text"),))
+    return clauses
+
+
+def _broken(run: RunRecord, word: str, glyphs: Glyphs) -> list[Clause]:
+    summary = run.metrics[run.main or ""]
+    cause = (Span(f"{glyphs.warning} {clean(word)} is not a number", "warn"),)
+    clauses: list[Clause] = [cause]
+    if summary.last_step is not None:
+        clauses[0] = (*cause, Span(f" at step {figure(summary.last_step)}", "text"))
+    clauses.append((Span(f"{figure(summary.nonfinite)} such values", "text"),))
+    return clauses
+
+
+def _waiting(run: RunRecord, now: float) -> list[Clause]:
+    style = "muted" if run.state in (State.NEW, State.QUEUED) else "text"
+    if run.reason:
+        return [(Span(part, style),) for part in _parts(run.reason)]
+    plain = {
+        State.NEW: "being sent",
+        State.QUEUED: "waits to start",
+        State.STARTING: "starting",
+        State.STOPPING: "ending what is left of it",
+    }
+    return [(Span(plain[run.state], style),)]
+
+
+def _ended(run: RunRecord, style: str) -> list[Clause]:
+    numbers = exit_words(run)
+    parts = _parts(run.reason) or [numbers or "ended without a reason"]
+    cause = _CAUSE_END.split(parts[0], maxsplit=1)
+    clauses: list[Clause] = [(Span(cause[0], style), *(Span(rest, "text") for rest in cause[1:]))]
+    clauses += [(Span(part, "text"),) for part in parts[1:]]
+    text = run.reason
+    if run.progress.step is not None and "step" not in text:
+        clauses.append((Span(f"step {figure(run.progress.step)}", "text"),))
+    if numbers and run.reason and numbers.split(",")[0] not in text:
+        clauses.append((Span(numbers, "text"),))
+    return clauses
+
+
+def _parts(reason: str) -> list[str]:
+    """A reason's own clauses. A full stop at its end is for prose, not for a row."""
+    shown = clean(reason[:4000])
+    return [part.strip().removesuffix(".") for part in shown.split(" · ") if part.strip(" .")]

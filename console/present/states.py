@@ -1,0 +1,94 @@
+"""What a run's state looks like and whether it needs a person: shape, word and colour together.
+
+`unknown` is a word of the screen only: the state stays what it was when the place last answered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from traindeck.backends.base import Reach, State
+from traindeck.console.store.records import RunRecord
+
+from .glyphs import Glyphs
+
+UNKNOWN_AFTER = 300.0
+"""Seconds without an answer after which an unknown run needs a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`sign` is the name of a glyph, `style` a theme token."""
+
+    sign: str
+    word: str
+    style: str
+
+    def glyph(self, glyphs: Glyphs) -> str:
+        """The sign itself."""
+        return str(getattr(glyphs, self.sign))
+
+
+_MARKS = {
+    State.NEW: Mark("queued", "new", "queued"),
+    State.QUEUED: Mark("queued", "queued", "queued"),
+    State.STARTING: Mark("starting", "starting", "running"),
+    State.RUNNING: Mark("running", "running", "running"),
+    State.STOPPING: Mark("starting", "stopping", "running"),
+    State.SUCCEEDED: Mark("done", "done", "done"),
+    State.FAILED: Mark("failed", "failed", "failed"),
+    State.CANCELLED: Mark("ended", "cancelled", "done"),
+    State.TIMEOUT: Mark("ended", "timeout", "warn"),
+    State.PREEMPTED: Mark("ended", "preempted", "warn"),
+    State.LOST: Mark("unknown", "lost", "failed"),
+}
+UNKNOWN = Mark("unknown", "unknown", "stale")
+WARNING = Mark("warning", "warning", "warn")
+
+
+def is_unknown(run: RunRecord) -> bool:
+    """Whether the place of an active run does not answer, so that nothing is known now."""
+    return run.active and run.reach is Reach.DOWN
+
+
+def mark(run: RunRecord) -> Mark:
+    """How a run's state is shown."""
+    return UNKNOWN if is_unknown(run) else _MARKS[run.state]
+
+
+def state_mark(state: State) -> Mark:
+    """How a state as such is shown."""
+    return _MARKS[state]
+
+
+def alert(run: RunRecord) -> str | None:
+    """Name of the metric that has gone wrong in a running run: its newest value is no number."""
+    summary = run.metrics.get(run.main or "")
+    if run.state is not State.RUNNING or summary is None or not summary.nonfinite:
+        return None
+    if summary.last is not None and math.isfinite(summary.last):
+        return None
+    return metric_word(summary.key or run.main or "metric")
+
+
+def metric_word(key: str) -> str:
+    """The word for a metric in a sentence or a column head: the last part of its name."""
+    word = key.replace("train/", "").replace("train_", "").strip("/_ ")
+    return word or key
+
+
+def needs_you(run: RunRecord, now: float) -> bool:
+    """Whether a run belongs to what a person has to look at: it ended badly since they last opened
+    it, its metric broke, or nothing was heard of it for five minutes."""
+    looked = run.looked_at or 0.0
+    if run.state in (State.FAILED, State.TIMEOUT, State.LOST):
+        return looked < (run.ended or run.observed_at or run.created)
+    if is_unknown(run):
+        return now - run.observed_at > UNKNOWN_AFTER and looked < run.observed_at + UNKNOWN_AFTER
+    return alert(run) is not None
+
+
+def is_quiet(run: RunRecord, now: float) -> bool:
+    """Whether a run is over and done with, to be shown without contrast."""
+    return not run.active and run.state in (State.SUCCEEDED, State.CANCELLED)
