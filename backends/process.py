@@ -376,10 +376,13 @@ def plan_file(plan: Plan) -> bytes:
 
 
 def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
-    """What `submit` sends for a plan, secrets apart: the header and the bytes after it."""
+    """What `submit` sends for a plan, secrets apart: the header and the bytes after it. The files
+    travel with attempt 0 only: a later one runs what is there."""
     agent = str((plan.body or {}).get("agent", ""))
-    shown = plan_file(plan)
-    blobs = {**plan.files, "plan/plan.json": Blob(size=len(shown), data=shown)}
+    blobs: dict[str, Blob] = {}
+    if plan.spec.attempt == 0:
+        shown = plan_file(plan)
+        blobs = {**plan.files, "plan/plan.json": Blob(size=len(shown), data=shown)}
     listed = []
     parts = []
     for path, blob in blobs.items():

@@ -1,0 +1,198 @@
+"""`stop`, `wait` and `rm`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_run
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+app = typer.Typer(rich_markup_mode=None)
+
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN…", help="Ids or names.", autocompletion=complete_run)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command("stop")
+def stop_command(
+    runs: Runs,
+    grace: Annotated[
+        str | None, typer.Option("--grace", metavar="T", help="From TERM to KILL.")
+    ] = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> int:
+    """Ask runs to end: TERM, a grace, then KILL. Returns when they are over; with -q at once.
+
+    Example: traindeck stop calm-fox --grace 60s
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.durations import parse_duration
+    from traindeck.console.runs.refreshing import refresh
+
+    seconds = parse_duration(grace, "--grace") if grace else None
+
+    async def body(ws: Workspace) -> int:
+        records = _records(ws, runs)
+        await refresh(ws, records)
+        records = [ws.record(record.id) for record in records]
+        active = [record for record in records if record.active]
+        if len(active) > 1 or any(record.foreign for record in active):
+            names = ", ".join(record.name for record in active)
+            if not output.confirm(f"Stop {len(active)} runs: {names}?", yes=yes):
+                return 1
+        for record in records:
+            if not await controlling.stop(ws, record, grace=seconds):
+                output.note(f"traindeck: {record.name} is over already ({record.state}).")
+        if quiet:
+            for record in active:
+                output.line(record.id)
+            return 0
+        for record in await controlling.wait(ws, [record.id for record in active]):
+            output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
+        return 0
+
+    return with_workspace(body)
+
+
+@app.command("wait")
+def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
+    """Wait until runs are over. Returns the first exit code that is not 0.
+
+    128+n for signal n, 124 for a timeout, 130 if it was cancelled, 1 if it was lost.
+
+    Example: traindeck wait calm-fox && echo done
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.outcome import exit_status, first_failure
+    from traindeck.console.store.records import run_json
+
+    async def body(ws: Workspace) -> int:
+        records = await controlling.wait(ws, [record.id for record in _records(ws, runs)])
+        if json:
+            output.emit_json([run_json(record) for record in records])
+        for record in records if not json else []:
+            if quiet:
+                output.line(record.id)
+            else:
+                why = f"  {output.neutral(record.reason)}" if record.reason else ""
+                output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}{why}")
+        return first_failure(exit_status(r.state, r.exit_code, r.signal) for r in records)
+
+    return with_workspace(body)
+
+
+@app.command("rm")
+def rm_command(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN…", help="Full ids or exact names.")
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="T", help="All that ended more than T ago."),
+    ] = None,
+    keep_artifacts: Annotated[
+        bool, typer.Option("--keep-artifacts", help="Keep what the runs made.")
+    ] = False,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> int:
+    """Delete finished runs and their directories. Says what it frees, then asks.
+
+    Examples:
+
+    traindeck rm calm-fox
+
+    traindeck rm --older-than 30d --keep-artifacts
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.present.numbers import size
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.durations import parse_duration
+    from traindeck.console.runs.refreshing import refresh
+
+    age = parse_duration(older_than, "--older-than") if older_than else None
+    if bool(runs) == (age is not None):
+        raise UsageError("Name the runs to remove, or give --older-than.")
+
+    async def body(ws: Workspace) -> int:
+        await refresh(ws)
+        if age is None:
+            records = _records(ws, runs or [], strict=True)
+        else:
+            records = _ended_before(ws, ws.clock() - age)
+        for record in records:
+            if record.active:
+                raise UsageError(
+                    f"{record.name} is {record.state}, not over.",
+                    f"Stop it first: traindeck stop {record.id}",
+                )
+        if not records:
+            output.note("traindeck: there is nothing to remove.")
+            return 0
+        total = 0
+        for record in records:
+            taken = await _taken(ws, record, keep_artifacts)
+            total += taken or 0
+            shown = "size unknown" if taken is None else size(taken)
+            output.note(f"  {record.id}  {output.neutral(record.name)}  {record.state}  {shown}")
+        what = f"{len(records)} run{'s' if len(records) > 1 else ''}"
+        if not output.confirm(f"Remove {what} and free {size(total)}?", yes=yes):
+            return 1
+        freed, failures = 0, 0
+        for record in records:
+            try:
+                freed += await controlling.remove(ws, record, keep_artifacts=keep_artifacts)
+            except TraindeckError as error:
+                failures += 1
+                output.error(str(error))
+            else:
+                if quiet:
+                    output.line(record.id)
+        if not quiet:
+            output.line(f"removed {len(records) - failures}, freed {size(freed)}")
+        return 1 if failures else 0
+
+    return with_workspace(body)
+
+
+def _records(ws: Workspace, texts: list[str], *, strict: bool = False) -> list[RunRecord]:
+    """The runs meant, each once, in the order given."""
+    found = {}
+    for text in texts:
+        record = ws.record(text, strict=strict)
+        found[record.id] = record
+    return list(found.values())
+
+
+def _ended_before(ws: Workspace, moment: float) -> list[RunRecord]:
+    rows = ws.index.rows(ws.index.ids(), metrics="none")
+    return [
+        run
+        for run in rows
+        if not run.active and not run.foreign and (run.ended or run.created) < moment
+    ]
+
+
+async def _taken(ws: Workspace, record: RunRecord, keep_artifacts: bool) -> int | None:
+    from traindeck.console.runs import controlling
+
+    try:
+        disk = await controlling.disk(ws, record)
+    except TraindeckError:
+        return None
+    kept = (disk.by_name or {}).get("artifacts", 0) if keep_artifacts else 0
+    return disk.total - kept

@@ -1,0 +1,83 @@
+"""`rename`, `tag` and `note`: what people say about their runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from traindeck.backends.base import UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_run
+
+app = typer.Typer(rich_markup_mode=None)
+
+Run = Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)]
+
+
+@app.command("rename")
+def rename_command(run: Run, name: Annotated[str, typer.Argument(help="The new name.")]) -> int:
+    """Give a run another name.
+
+    Example: traindeck rename k3f9 baseline
+    """
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.workspace import open_workspace
+
+    ws = open_workspace(tell=output.note)
+    controlling.rename(ws, ws.record(run), name)
+    return 0
+
+
+@app.command("tag")
+def tag_command(
+    run: Run,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="K[=V]…", help="Tags to set.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="K", help="Take a tag away.")
+    ] = None,
+) -> int:
+    """Set and remove tags; without any, print them.
+
+    Example: traindeck tag calm-fox baseline lr=3e-4 --remove draft
+    """
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.request import parse_tags
+    from traindeck.console.runs.workspace import open_workspace
+
+    ws = open_workspace(tell=output.note)
+    record = ws.record(run)
+    changes: dict[str, str | None] = dict(parse_tags(tags or []))
+    for name in remove or []:
+        if name in changes:
+            raise UsageError(f"{name} is both set and removed.")
+        changes[name] = None
+    if changes:
+        controlling.set_tags(ws, record, changes)
+        return 0
+    for name, value in sorted(record.tags.items()):
+        output.line(output.neutral(f"{name}={value}" if value else name))
+    return 0
+
+
+@app.command("note")
+def note_command(
+    run: Run,
+    text: Annotated[
+        str | None, typer.Argument(help='The note; "" takes it away, nothing prints it.')
+    ] = None,
+) -> int:
+    """Write or print a run's note.
+
+    Example: traindeck note calm-fox "baseline for the sweep"
+    """
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.workspace import open_workspace
+
+    ws = open_workspace(tell=output.note)
+    record = ws.record(run)
+    if text is None:
+        output.line("\n".join(output.neutral(line) for line in record.note.splitlines()))
+    else:
+        controlling.set_note(ws, record, text)
+    return 0

@@ -1,0 +1,390 @@
+"""`run`, `finetune`, `retry` and `adopt`: whatever starts a run or takes one under watch."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from traindeck.backends.base import State, UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_backend, complete_recipe, complete_run
+
+if TYPE_CHECKING:
+    from traindeck.backends.base import Plan
+    from traindeck.console.runs.request import LaunchRequest
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+app = typer.Typer(rich_markup_mode=None)
+
+On = Annotated[
+    str,
+    typer.Option("--on", metavar="BACKEND", help="Where to run.", autocompletion=complete_backend),
+]
+Name = Annotated[str | None, typer.Option("--name", help="A name for the run.")]
+Gpus = Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs a node.")]
+Nodes = Annotated[int, typer.Option("--nodes", metavar="N", help="Nodes.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="K=V", help="An option of the backend's own."),
+]
+Env = Annotated[list[str] | None, typer.Option("--env", metavar="K=V", help="Set a variable.")]
+Secret = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="NAME", help="Pass a variable; its value is never stored."),
+]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="K[=V]", help="Tag the run.")]
+After = Annotated[
+    str | None,
+    typer.Option(
+        "--after", metavar="RUN", help="Wait until RUN succeeded.", autocompletion=complete_run
+    ),
+]
+AfterAny = Annotated[
+    str | None,
+    typer.Option(
+        "--after-any",
+        metavar="RUN",
+        help="Wait until RUN is over, whatever its end.",
+        autocompletion=complete_run,
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option("--time", metavar="T", help="Limit: 90s, 30m, 2h, 1d or [D-]HH:MM:SS."),
+]
+Grace = Annotated[str | None, typer.Option("--grace", metavar="T", help="From TERM to KILL (10s).")]
+Retries = Annotated[int, typer.Option("--retries", metavar="N", help="Repeat a failed attempt.")]
+Cwd = Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="Directory to run in.")]
+CodeMode = Annotated[
+    str | None,
+    typer.Option("--code", metavar="here|snapshot", help="Run the code in place, or a copy."),
+]
+Pty = Annotated[bool, typer.Option("--pty", help="Give the job a terminal.")]
+KeepBackground = Annotated[
+    bool, typer.Option("--keep-background", help="Leave the rest of its processes running.")
+]
+OnExit = Annotated[
+    str | None, typer.Option("--on-exit", metavar="CMD", help="Run CMD when the run is over.")
+]
+OnStall = Annotated[
+    str | None,
+    typer.Option("--on-stall", metavar="T:CMD", help="Run CMD after T without a byte of log."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until it is over.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id only.")]
+
+
+@app.command("run", context_settings={"ignore_unknown_options": False})
+def run_command(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="-- CMD…", help="The command to run.")
+    ] = None,
+    on: On = "local",
+    name: Name = None,
+    gpus: Gpus = 0,
+    nodes: Nodes = 1,
+    option: Options = None,
+    env: Env = None,
+    secret: Secret = None,
+    tag: Tags = None,
+    after: After = None,
+    after_any: AfterAny = None,
+    time: Time = None,
+    grace: Grace = None,
+    retries: Retries = 0,
+    cwd: Cwd = None,
+    code: CodeMode = None,
+    pty: Pty = False,
+    keep_background: KeepBackground = False,
+    on_exit: OnExit = None,
+    on_stall: OnStall = None,
+    dry_run: DryRun = False,
+    follow: Follow = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Start a command as a run of its own, detached from this terminal.
+
+    Examples:
+
+    traindeck run -- python train.py --lr 3e-4
+
+    traindeck run --gpus 1 --name big --time 12h --tag lr=3e-4 -- torchrun train.py
+
+    traindeck run --after calm-fox --follow -- python evaluate.py
+    """
+    from traindeck.console.runs.request import LaunchRequest, parse_pairs, parse_tags
+
+    stall_after, stall_argv = _stall(on_stall)
+    request = LaunchRequest(
+        argv=tuple(command or ()),
+        on=on,
+        name=name,
+        cwd=cwd,
+        env=parse_pairs(env or [], "--env"),
+        secrets=tuple(secret or ()),
+        tags=parse_tags(tag or []),
+        gpus=gpus,
+        nodes=nodes,
+        options=dict(parse_pairs(option or [], "--option")),
+        time=_duration(time, "--time"),
+        grace=_duration(grace, "--grace") or 10.0,
+        retries=retries,
+        code=_code(code),
+        pty=pty,
+        keep_background=keep_background,
+        on_exit=_words(on_exit, "--on-exit"),
+        on_stall=stall_argv,
+        stall_after=stall_after,
+    )
+    return _start(request, after, after_any, dry_run, follow, json, quiet)
+
+
+@app.command("finetune")
+def finetune_command(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name or file.", autocompletion=complete_recipe)
+    ],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter.")
+    ] = None,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="List the recipe's parameters and stop.")
+    ] = False,
+    on: On = "local",
+    name: Name = None,
+    gpus: Gpus = 0,
+    env: Env = None,
+    secret: Secret = None,
+    tag: Tags = None,
+    after: After = None,
+    after_any: AfterAny = None,
+    time: Time = None,
+    grace: Grace = None,
+    retries: Retries = 0,
+    dry_run: DryRun = False,
+    follow: Follow = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Fine-tune a model by a recipe.
+
+    Examples:
+
+    traindeck finetune sft --set model=./base --set data=train.jsonl --set lr=3e-4
+
+    traindeck finetune sft --parameters
+    """
+    from traindeck.console.runs.finetuning import parameter_lines, recipe_request
+    from traindeck.console.runs.request import parse_pairs, parse_tags
+    from traindeck.console.runs.workspace import open_workspace
+
+    ws = open_workspace()
+    if parameters:
+        for line in parameter_lines(ws, recipe):
+            output.line(line)
+        return 0
+    request = recipe_request(
+        ws,
+        recipe,
+        set_ or [],
+        on=on,
+        name=name,
+        gpus=gpus,
+        env=parse_pairs(env or [], "--env"),
+        secrets=tuple(secret or ()),
+        tags=parse_tags(tag or []),
+        time=_duration(time, "--time"),
+        grace=_duration(grace, "--grace") or 10.0,
+        retries=retries,
+    )
+    return _start(request, after, after_any, dry_run, follow, json, quiet)
+
+
+@app.command("retry")
+def retry_command(
+    run: Annotated[str, typer.Argument(help="A run that is over.", autocompletion=complete_run)],
+    dry_run: DryRun = False,
+    follow: Follow = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Start a finished run again, as its next attempt: same command, same code snapshot.
+
+    Example: traindeck retry calm-fox
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import launching
+    from traindeck.console.runs.refreshing import refresh
+
+    async def body(ws: Workspace) -> int:
+        record = ws.record(run)
+        await refresh(ws, [record])
+        made = await launching.retry(ws, ws.record(record.id))
+        return await _send(ws, made, dry_run, follow, json, quiet)
+
+    return with_workspace(body)
+
+
+@app.command("adopt")
+def adopt_command(
+    pid: Annotated[int, typer.Argument(help="A process of yours that runs already.")],
+    on: On = "local",
+    name: Name = None,
+    tag: Tags = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Watch a process that already runs. Its end will be seen, its exit code not.
+
+    Example: traindeck adopt 4711 --name tmux-run
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import launching
+    from traindeck.console.runs.request import check_name, parse_tags
+
+    tags = parse_tags(tag or [])
+    checked = check_name(name) if name is not None else None
+
+    async def body(ws: Workspace) -> int:
+        await launching.settle(ws)
+        record = await launching.adopt(ws, pid, on=on, name=checked, tags=tags)
+        _say(ws, record, json, quiet)
+        return 0
+
+    return with_workspace(body)
+
+
+# ------------------------------------------------------------------------------------------ inside
+
+
+def _start(
+    request: LaunchRequest,
+    after: str | None,
+    after_any: str | None,
+    dry_run: bool,
+    follow: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    from dataclasses import replace
+
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import launching
+
+    if after and after_any:
+        raise UsageError("--after and --after-any exclude each other.")
+
+    async def body(ws: Workspace) -> int:
+        await launching.settle(ws)
+        wanted = request
+        if waits_for := after or after_any:
+            target = ws.record(waits_for)
+            if target.backend != request.on:
+                raise UsageError(
+                    f"--after {waits_for}: {target.name} runs on {target.backend}, "
+                    f"this run would on {request.on}.",
+                    "A run can wait only for one of the same backend.",
+                )
+            wanted = replace(request, after=target.id, after_any=after_any is not None)
+        made = await launching.plan(ws, wanted)
+        return await _send(ws, made, dry_run, follow, json, quiet)
+
+    return with_workspace(body)
+
+
+async def _send(
+    ws: Workspace, made: Plan, dry_run: bool, follow: bool, json: bool, quiet: bool
+) -> int:
+    from traindeck.console.runs import launching
+
+    if dry_run:
+        _show_plan(made, json)
+        return 0
+    for warning in made.warnings:
+        output.note(f"traindeck: {output.neutral(warning)}")
+    record = await launching.launch(ws, made)
+    _say(ws, record, json, quiet)
+    if follow:
+        from traindeck.console.cli.logs import follow_run
+
+        return await follow_run(ws, record)
+    return await _launch_failure(ws, record)
+
+
+async def _launch_failure(ws: Workspace, record: RunRecord) -> int:
+    """A program that cannot be started is known milliseconds after the launch; say it now."""
+    if record.state is not State.FAILED or record.exit_code not in (126, 127):
+        return 0
+    output.error(f"{record.reason}. The run is recorded as failed.")
+    return 1
+
+
+def _show_plan(made: Plan, json: bool) -> None:
+    from traindeck.backends.base import encode
+
+    if json:
+        output.emit_json(encode(made))
+        return
+    from traindeck.console.present.plan_view import plan_lines
+
+    for label, text in plan_lines(made, every_file=True):
+        output.line(f"{label:<10}{output.neutral(text)}")
+    output.note("traindeck: nothing was started.")
+
+
+def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
+    import sys
+
+    if json:
+        from traindeck.console.store.records import run_json
+
+        output.emit_json(run_json(record))
+    elif quiet:
+        output.line(record.id)
+    else:
+        short = ws.index.short_ids([record.id])[record.id]
+        output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
+        if sys.stdout.isatty():
+            output.note(f"follow: traindeck logs -f {short}   stop: traindeck stop {short}")
+    sys.stdout.flush()
+
+
+def _duration(text: str | None, option: str) -> float | None:
+    if text is None:
+        return None
+    from traindeck.console.runs.durations import parse_duration
+
+    return parse_duration(text, option)
+
+
+def _words(text: str | None, option: str) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}.", "Quote the command as in a shell.") from None
+    if not words:
+        raise UsageError(f"{option}: there is no command.")
+    return words
+
+
+def _stall(text: str | None) -> tuple[float | None, tuple[str, ...]]:
+    if text is None:
+        return None, ()
+    duration, colon, command = text.partition(":")
+    if not colon:
+        raise UsageError(f"--on-stall {text}: expected T:CMD, as in 10m:notify-send stalled.")
+    return _duration(duration, "--on-stall"), _words(command, "--on-stall")
+
+
+def _code(text: str | None) -> Any:
+    if text not in (None, "here", "snapshot"):
+        raise UsageError(f"--code {text}: expected here or snapshot.")
+    return text

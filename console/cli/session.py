@@ -1,0 +1,23 @@
+"""Running a command's coroutine with an open workspace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from traindeck.console.cli import output
+from traindeck.console.runs.workspace import Workspace, open_workspace
+
+T = TypeVar("T")
+
+
+def with_workspace(body: Callable[[Workspace], Awaitable[T]]) -> T:
+    """Open a workspace, run `body` in an event loop, close everything, return its result.
+    Interrupting it ends the command and touches no run."""
+
+    async def main() -> T:
+        async with open_workspace(tell=lambda line: output.note(f"traindeck: {line}")) as ws:
+            return await body(ws)
+
+    return asyncio.run(main())

@@ -1,0 +1,158 @@
+"""Stopping, waiting for and removing runs, and what a person notes about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from traindeck.backends.base import BackendError, Files, UsageError
+from traindeck.console.runs.refreshing import refresh
+from traindeck.console.runs.request import check_name
+from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.annotations import Annotation, append
+from traindeck.console.store.records import RunRecord
+
+FIRST_WAIT = 0.1
+LONGEST_WAIT = 2.0
+"""Seconds between two looks at a run that is waited for: quick at first, then sparing."""
+
+MAX_NOTE = 4000
+
+
+async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> bool:
+    """Ask a run to end: TERM, `grace` seconds, KILL. False if it is over already.
+
+    Raises:
+        Unreachable: Its place does not answer; nothing was asked.
+    """
+    if not run.active:
+        return False
+    await ws.backend(run.backend).cancel(ref_of(run), grace=grace)
+    return True
+
+
+async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
+    """The run whenever it was looked at, until it is over. Cancelling touches nothing."""
+    wait = FIRST_WAIT
+    while True:
+        run = ws.index.get(run_id)
+        if run is None:
+            raise UsageError(f"Run {run_id} was removed.")
+        if run.active:
+            await refresh(ws, [run], max_age=wait / 2)
+            run = ws.index.get(run_id) or run
+        yield run
+        if not run.active:
+            return
+        await asyncio.sleep(wait)
+        wait = min(wait * 1.5, LONGEST_WAIT)
+
+
+async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
+    """Return when all of these runs are over, in the order given."""
+
+    async def one(run_id: str) -> RunRecord:
+        last: RunRecord | None = None
+        async for run in watch(ws, run_id):
+            last = run
+        assert last is not None
+        return last
+
+    return list(await asyncio.gather(*(one(run_id) for run_id in run_ids)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """What a run's directory takes, in bytes, by top-level name."""
+
+    run_id: str = ""
+    total: int = 0
+    by_name: Mapping[str, int] | None = None
+
+
+async def disk(ws: Workspace, run: RunRecord) -> Disk:
+    """Measure a run's directory.
+
+    Raises:
+        BackendError: The backend keeps none, or it cannot be read.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Files):
+        raise BackendError(f"{run.backend} keeps no run directories.")
+    ref = ref_of(run)
+
+    async def below(path: str, depth: int = 0) -> int:
+        total = 0
+        for entry in await backend.list_files(ref, path):
+            total += await below(entry.path, depth + 1) if entry.is_dir else entry.size
+        return total
+
+    sizes = {}
+    for entry in await backend.list_files(ref):
+        sizes[entry.path] = await below(entry.path) if entry.is_dir else entry.size
+    return Disk(run_id=run.id, total=sum(sizes.values()), by_name=sizes)
+
+
+async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False) -> int:
+    """Delete a run that is over: its directory and what we know of it. Returns the bytes freed.
+    With `keep_artifacts` its directory keeps what it made, and the run stays listed as archived.
+
+    Raises:
+        UsageError: The run is not over, or foreign.
+        BackendError: Its directory could not be deleted; then the run stays listed.
+    """
+    if run.foreign:
+        raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be removed.")
+    if run.active:
+        raise UsageError(
+            f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
+        )
+    backend = ws.backend(run.backend)
+    freed = 0
+    if isinstance(backend, Files):
+        freed = await backend.remove(ref_of(run), keep=("artifacts",) if keep_artifacts else ())
+    if keep_artifacts:
+        annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=True)])
+    else:
+        annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), deleted=True)])
+        ws.index.delete([run.id])
+    return freed
+
+
+def rename(ws: Workspace, run: RunRecord, name: str) -> None:
+    """Give a run another name."""
+    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), name=check_name(name))])
+
+
+def set_tags(ws: Workspace, run: RunRecord, tags: Mapping[str, str | None]) -> None:
+    """Set tags; a value of None takes the tag away."""
+    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), tags=dict(tags))])
+
+
+def set_note(ws: Workspace, run: RunRecord, note: str) -> None:
+    """Write a run's note; "" takes it away.
+
+    Raises:
+        UsageError: It is too long.
+    """
+    if len(note) > MAX_NOTE:
+        raise UsageError(f"The note has {len(note):,} characters; at most {MAX_NOTE:,} are kept.")
+    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), note=note)])
+
+
+def archive(ws: Workspace, run: RunRecord, archived: bool = True) -> None:
+    """Hide a finished run from lists, or show it again."""
+    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=archived)])
+
+
+def look(ws: Workspace, run: RunRecord) -> None:
+    """A person opened the run: what it did until now needs them no more."""
+    now = ws.clock()
+    annotate(ws, [Annotation(run_id=run.id, time=now, looked_at=now)])
+
+
+def annotate(ws: Workspace, lines: Sequence[Annotation]) -> None:
+    """Append what we know about runs, durably, and show it in the index."""
+    append(ws.places.annotations, lines)
+    ws.index.catch_up(ws.places.annotations)

@@ -1,0 +1,112 @@
+"""Bringing the index up to date with the places runs execute at.
+
+One question a place, whatever the number of runs; ten commands at once ask it once. A place that
+does not answer costs its time limit and nothing else: what was known stays, with its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from traindeck.backends.base import (
+    Backend,
+    BackendError,
+    Reach,
+    SeekableLogs,
+    State,
+    Status,
+)
+from traindeck.console.runs.launching import settle
+from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.records import RunRecord
+
+MAX_AGE = 2.0
+"""Seconds after which an observation is asked for again."""
+
+PATIENCE = 2.0
+"""Seconds that one place may take to answer a command."""
+
+EVIDENCE_WINDOW = 1 << 20
+"""Bytes at the end of a failed run's log that are searched for the reason."""
+
+
+async def refresh(
+    ws: Workspace,
+    runs: Collection[RunRecord] | None = None,
+    *,
+    max_age: float = MAX_AGE,
+    patience: float = PATIENCE,
+) -> list[str]:
+    """Ask about runs that are not over and were not seen for `max_age` seconds.
+
+    Args:
+        runs: Only these; all active ones by default.
+
+    Returns:
+        Ids of the runs that changed.
+    """
+    await settle(ws)
+    now = ws.clock()
+    active = ws.index.active() if runs is None else [run for run in runs if run.active]
+    due: dict[str, list[RunRecord]] = {}
+    for run in active:
+        # A time from the future is a clock that was set back: ask.
+        if not 0 <= now - run.observed_at < max_age:
+            due.setdefault(run.backend, []).append(run)
+    if not due:
+        return []
+    changed = await asyncio.gather(
+        *(_ask(ws, name, members, patience) for name, members in due.items())
+    )
+    return [run_id for ids in changed for run_id in ids]
+
+
+async def _ask(ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float) -> list[str]:
+    try:
+        async with asyncio.timeout(patience):
+            backend = ws.backend(name)
+            refs = {run.id: ref_of(run) for run in runs}
+            statuses = await backend.poll(refs.values())
+    except (BackendError, TimeoutError):
+        ws.index.set_reach(name, Reach.DOWN)
+        return []
+    seen: dict[str, Status] = {}
+    for run in runs:
+        status = statuses[refs[run.id]]
+        if status.state is State.FAILED and status.exit_code != 127:
+            status = await explain(backend, run, status)
+        seen[run.id] = status
+    changed = ws.index.update_statuses(seen)
+    await ingest(ws, backend, runs, seen)
+    return changed
+
+
+async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
+    """A failed run's status with the reason its log gives, if it gives one."""
+    from traindeck.console.logs.findings import failure_reason
+
+    if not isinstance(backend, SeekableLogs):
+        return status
+    ref = replace(ref_of(run), attempt=status.attempt)
+    try:
+        stat = await backend.log_stat(ref)
+        start = max(0, stat.size - EVIDENCE_WINDOW)
+        tail = await backend.read_at(ref, 0, start, EVIDENCE_WINDOW)
+    except BackendError:
+        return status
+    reason = failure_reason(tail)
+    return replace(status, reason=reason) if reason else status
+
+
+async def ingest(
+    ws: Workspace, backend: Backend, runs: Sequence[RunRecord], seen: dict[str, Status]
+) -> None:
+    """Enter what the runs have measured since the last look."""
+    from traindeck.console.runs.measuring import measure
+
+    for run in runs:
+        status = seen[run.id]
+        if status.state not in (State.NEW, State.QUEUED):
+            await measure(ws, backend, run, status)

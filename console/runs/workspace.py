@@ -1,0 +1,147 @@
+"""What an open Traindeck holds: places, settings, the index, the journal, the backends.
+
+A command opens one, uses it and closes it; the screen keeps one for life. Backends are made when
+they are first needed, so that a command that asks nobody pays for none. Nothing in here is truth:
+everything can be thrown away and opened again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from traindeck.backends.base import Backend, JobRef, UsageError
+from traindeck.console.store.index import Index
+from traindeck.console.store.places import Places, find_places
+
+if TYPE_CHECKING:
+    from traindeck.console.settings import Settings
+    from traindeck.console.store.journal import Journal
+    from traindeck.console.store.records import RunRecord
+
+
+@dataclass(kw_only=True)
+class Workspace:
+    """Open with `open_workspace`, or `async with`.
+
+    Attributes:
+        environ: The caller's environment, which local runs inherit.
+        clock: Now, in seconds since the epoch.
+        tell: Takes one line of diagnostics.
+    """
+
+    places: Places
+    environ: Mapping[str, str]
+    clock: Callable[[], float] = time.time
+    tell: Callable[[str], None] = lambda line: None
+    _index: Index | None = None
+    _settings: Settings | None = None
+    _backends: dict[str, Backend] = field(default_factory=dict)
+
+    @property
+    def index(self) -> Index:
+        """The index, opened (and rebuilt, if it has to be) at the first use."""
+        if self._index is None:
+            from traindeck.console.runs.rebuild import fill_index
+
+            self._index = Index.open(
+                self.places.index,
+                rebuild=lambda index: fill_index(index, self.places, self.settings),
+                tell=self.tell,
+            )
+            self._index.catch_up(self.places.annotations)
+        return self._index
+
+    @property
+    def settings(self) -> Settings:
+        """The user's settings.
+
+        Raises:
+            UsageError: The file is broken; file, line, and what was expected.
+        """
+        if self._settings is None:
+            from traindeck.console.settings import load
+
+            self._settings = load(self.places.settings, self.environ)
+        return self._settings
+
+    @property
+    def journal(self) -> Journal:
+        from traindeck.console.store.journal import Journal
+
+        return Journal(self.places.journal)
+
+    def backend(self, name: str) -> Backend:
+        """The backend of this name, made on first use.
+
+        Raises:
+            UsageError: No backend of this name is configured.
+            BackendError: It cannot be made.
+        """
+        if name not in self._backends:
+            configured = self.settings.backends.get(name)
+            if configured is None:
+                known = ", ".join(sorted(self.settings.backends))
+                raise UsageError(
+                    f"There is no backend {name!r}.",
+                    f"There are: {known}. `traindeck backends` lists them.",
+                )
+            from traindeck.backends.registry import create
+
+            self._backends[name] = create(name, configured.kind, configured.options)
+        return self._backends[name]
+
+    def use_backend(self, backend: Backend) -> None:
+        """Take a backend that was made elsewhere (a test's, a plug-in's)."""
+        self._backends[backend.name] = backend
+
+    def record(self, text: str, *, strict: bool = False) -> RunRecord:
+        """The run that `text` means: an id, a unique prefix of one, or a name.
+
+        Raises:
+            UsageError: None, or several.
+        """
+        run = self.index.get(self.index.resolve(text, strict=strict))
+        if run is None:
+            raise UsageError(f"There is no run {text!r} any more.")
+        return run
+
+    async def aclose(self) -> None:
+        """Close connections and the index. Runs are not touched. Idempotent."""
+        for backend in self._backends.values():
+            await backend.aclose()
+        self._backends.clear()
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def open_workspace(
+    environ: Mapping[str, str] | None = None, *, tell: Callable[[str], None] = lambda line: None
+) -> Workspace:
+    """The workspace of this user. Cheap: nothing is read yet."""
+    env = dict(os.environ if environ is None else environ)
+    places = find_places(env)
+    if places.note:
+        tell(places.note)
+    return Workspace(places=places, environ=env, tell=tell)
+
+
+def ref_of(run: RunRecord) -> JobRef:
+    """The reference a run's backend knows it by."""
+    return JobRef(backend=run.backend, run_id=run.id, attempt=run.attempt, native_id=run.native_id)
