@@ -6,12 +6,14 @@ Times in it are ISO 8601 UTC, what is not known is null.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from traindeck.backends.base import ACTIVE, Rank, Reach, State
+from traindeck.backends.base import ACTIVE, Rank, Reach, RunSpec, State, Status
 
 Scalar = str | int | float | bool | None
 
@@ -29,8 +31,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSummary:
-    """One series of one run, reduced. `spark` has up to 30 levels 0…6 (7 is a gap), of the last
-    half of the run, on its own scale. `source` says where the values came from."""
+    """One series of one run, reduced.
+
+    Attributes:
+        first, last: At the lowest and the highest step; may be NaN or infinite.
+        min, max: Of the finite values.
+        nonfinite: How many values are NaN or infinite.
+        spark: Up to 30 levels 0…6 (7 is a gap), of the last half of the run, on its own scale.
+        source: Where the values came from, the most trusted first, joined by `+`.
+    """
 
     key: str = ""
     count: int = 0
@@ -52,7 +61,8 @@ class RunRecord:
     """Everything about a run that a list or a header shows.
 
     Attributes:
-        rank: What a terminal state rests on; kept because `backends.status.merge` needs it.
+        rank, evidence: What the state rests on; `backends.status.merge` needs the rank.
+        gpus: Of all nodes together.
         main: Key of the metric shown in tables (chosen by console.metrics, e.g. `loss`).
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
@@ -70,6 +80,7 @@ class RunRecord:
     exit_code: int | None = None
     signal: int | None = None
     reason: str = ""
+    evidence: tuple[str, ...] = ()
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
@@ -96,6 +107,97 @@ class RunRecord:
         return self.state in ACTIVE
 
 
+GROUPS = ("needs you", "running", "queued", "finished")
+"""The groups of the Runs screen, in order."""
+
+UNKNOWN_AFTER = 300.0
+"""Seconds without an answer after which an active run needs a person."""
+
+
+def group(run: RunRecord, now: float) -> int:
+    """Index into GROUPS. A run that ended badly needs you until it is opened (looked at); one whose
+    place does not answer, after five minutes. console.store.query says the same in SQL."""
+    if run.state in ACTIVE:
+        if run.reach is Reach.DOWN and run.observed_at < now - UNKNOWN_AFTER:
+            return 0
+        return 2 if run.state in (State.NEW, State.QUEUED) else 1
+    if run.state in BAD and not run.archived and not run.foreign:
+        seen = run.looked_at is not None and run.looked_at >= (run.ended or run.observed_at)
+        return 3 if seen else 0
+    return 3
+
+
+BAD = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
+"""Ends that a person should know of."""
+
+
+def from_spec(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
+    """The record of a run that is about to be submitted, or whose run.json was read: both must
+    come to the same, or a rebuilt index would differ."""
+    from traindeck.console.store.params import from_argv, from_recipe
+
+    recipe = spec.recipe
+    name = recipe.get("recipe") if recipe is not None else None
+    root = spec.code.root or spec.cwd
+    return RunRecord(
+        id=spec.run_id,
+        name=spec.name,
+        backend=backend,
+        native_id=native_id,
+        attempt=spec.attempt,
+        created=spec.created,
+        gpus=spec.resources.gpus * spec.resources.nodes,
+        argv=spec.argv,
+        cwd=spec.cwd,
+        project=os.path.basename(root.rstrip("/")),
+        recipe=name if isinstance(name, str) else None,
+        tags=dict(spec.tags),
+        params=from_recipe(recipe) if recipe is not None else from_argv(spec.argv),
+    )
+
+
+def status_of_run(run: RunRecord) -> Status:
+    """What is known of the run's present attempt, as backends speak of it."""
+    return Status(
+        state=run.state,
+        observed_at=run.observed_at,
+        reach=run.reach,
+        attempt=run.attempt,
+        rank=run.rank,
+        exit_code=run.exit_code,
+        signal=run.signal,
+        reason=run.reason,
+        started=run.started,
+        ended=run.ended,
+        host=run.host,
+        pid=run.pid,
+        log_bytes=run.log_bytes,
+        evidence=run.evidence,
+    )
+
+
+def with_status(run: RunRecord, status: Status) -> RunRecord:
+    """The run with another status. What a later look at the same attempt left out stays."""
+    same = status.attempt == run.attempt
+    return replace(
+        run,
+        state=status.state,
+        observed_at=status.observed_at,
+        reach=status.reach,
+        attempt=status.attempt,
+        rank=status.rank,
+        exit_code=status.exit_code,
+        signal=status.signal,
+        reason=status.reason,
+        evidence=status.evidence,
+        started=run.started if same and status.started is None else status.started,
+        ended=status.ended,
+        host=run.host if same and not status.host else status.host,
+        pid=run.pid if same and status.pid is None else status.pid,
+        log_bytes=run.log_bytes if same and status.log_bytes is None else status.log_bytes,
+    )
+
+
 def iso(moment: float | None) -> str | None:
     """A moment as ISO 8601 UTC with milliseconds, None as None."""
     if moment is None:
@@ -105,7 +207,8 @@ def iso(moment: float | None) -> str | None:
 
 
 def run_json(run: RunRecord) -> dict[str, Any]:
-    """The object that `show --json` prints and of which `ls --json` prints an array."""
+    """The object that `show --json` prints and of which `ls --json` prints an array. It is strict
+    JSON: a value that is not finite is null in `metrics`, and its name, as text, in `params`."""
     return {
         "id": run.id,
         "name": run.name,
@@ -129,7 +232,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "project": run.project or None,
         "recipe": run.recipe,
         "tags": dict(run.tags),
-        "params": dict(run.params),
+        "params": {k: _finite_or_text(v) for k, v in run.params.items()},
         "note": run.note or None,
         "archived": run.archived,
         "foreign": run.foreign,
@@ -141,18 +244,33 @@ def run_json(run: RunRecord) -> dict[str, Any]:
             "eta_s": run.progress.eta,
         },
         "main": run.main,
-        "metrics": {
-            key: {
-                "last": m.last,
-                "last_step": m.last_step,
-                "min": m.min,
-                "min_step": m.min_step,
-                "max": m.max,
-                "max_step": m.max_step,
-                "count": m.count,
-                "nonfinite": m.nonfinite,
-                "source": m.source,
-            }
-            for key, m in run.metrics.items()
-        },
+        "metrics": metrics_json(run.metrics),
     }
+
+
+def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
+    """The last field of `run_json`."""
+    return {
+        key: {
+            "last": _finite(m.last),
+            "last_step": m.last_step,
+            "min": m.min,
+            "min_step": m.min_step,
+            "max": m.max,
+            "max_step": m.max_step,
+            "count": m.count,
+            "nonfinite": m.nonfinite,
+            "source": m.source,
+        }
+        for key, m in metrics.items()
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or math.isfinite(value) else None
+
+
+def _finite_or_text(value: Scalar) -> Scalar:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,133 @@
+"""The index's tables, as the steps that lead from an empty file to the present version.
+
+Step i upgrades a file of version i to i + 1; a new file takes all of them. A step that was released
+is never edited. Rows that lists scan (`runs`) are narrow; what only a visible row needs lies in
+`texts`, with the JSON of `ls --json` ready to print: `head || metrics`.
+"""
+
+from __future__ import annotations
+
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('schema', 1), ('clock', 0), ('removed', 0);
+
+    CREATE TABLE runs (
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        folded TEXT NOT NULL,
+        backend TEXT NOT NULL,
+        native_id TEXT NOT NULL,
+        state TEXT NOT NULL,
+        rank INTEGER NOT NULL,
+        reach TEXT NOT NULL,
+        observed_at REAL NOT NULL,
+        attempt INTEGER NOT NULL,
+        exit_code INTEGER,
+        signal INTEGER,
+        created REAL NOT NULL,
+        started REAL,
+        ended REAL,
+        host TEXT,
+        pid INTEGER,
+        gpus INTEGER NOT NULL,
+        project TEXT NOT NULL,
+        recipe TEXT,
+        archived INTEGER NOT NULL,
+        looked_at REAL,
+        is_foreign INTEGER NOT NULL,
+        log_bytes INTEGER,
+        step INTEGER,
+        total INTEGER,
+        fraction REAL,
+        eta REAL,
+        progress_at REAL,
+        main TEXT,
+        touched INTEGER NOT NULL
+    );
+    CREATE INDEX runs_created ON runs (created);
+    CREATE INDEX runs_folded ON runs (folded);
+    CREATE INDEX runs_state ON runs (state);
+    CREATE INDEX runs_touched ON runs (touched);
+
+    CREATE TABLE texts (
+        n INTEGER PRIMARY KEY,
+        reason TEXT NOT NULL,
+        evidence TEXT NOT NULL,
+        argv TEXT NOT NULL,
+        cwd TEXT NOT NULL,
+        note TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        params TEXT NOT NULL,
+        head TEXT NOT NULL,
+        metrics TEXT NOT NULL
+    );
+
+    CREATE TABLE tags (
+        run INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, folded TEXT NOT NULL,
+        PRIMARY KEY (run, key)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE params (
+        run INTEGER NOT NULL, key TEXT NOT NULL, number REAL, text TEXT NOT NULL,
+        PRIMARY KEY (run, key)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE marks (
+        run_id TEXT PRIMARY KEY, time REAL NOT NULL,
+        name TEXT, note TEXT, archived INTEGER, looked_at REAL, tags TEXT NOT NULL,
+        backend TEXT, native_id TEXT, attempt INTEGER, submitted_as TEXT, deleted INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE series (
+        s INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        first_step INTEGER,
+        first REAL, last REAL, last_step INTEGER, last_time REAL,
+        min REAL, min_step INTEGER, max REAL, max_step INTEGER,
+        nonfinite INTEGER NOT NULL,
+        spark TEXT NOT NULL,
+        source TEXT NOT NULL,
+        UNIQUE (run, key)
+    );
+
+    CREATE TABLE cuts (
+        s INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
+        PRIMARY KEY (s, attempt)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE chunks (
+        c INTEGER PRIMARY KEY,
+        s INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        step0 INTEGER NOT NULL,
+        step1 INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        first REAL, last REAL, last_time REAL,
+        min REAL, min_step INTEGER, max REAL, max_step INTEGER,
+        nonfinite INTEGER NOT NULL,
+        mean REAL,
+        sources BLOB NOT NULL,
+        slices BLOB NOT NULL,
+        data BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX chunks_step ON chunks (s, step0);
+
+    CREATE TABLE sources (
+        run INTEGER NOT NULL, path TEXT NOT NULL,
+        inode INTEGER NOT NULL, size INTEGER NOT NULL, offset INTEGER NOT NULL,
+        carry TEXT NOT NULL,
+        PRIMARY KEY (run, path)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE leases (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+
+def version() -> int:
+    """The version this Traindeck writes."""
+    return len(STEPS)
