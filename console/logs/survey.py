@@ -1,0 +1,157 @@
+"""What is known of a whole log once it has been read through in the background: its lines' numbers,
+and where warnings and errors are.
+
+Nothing on the screen waits for it: until a place is covered its line number is unknown and its
+percentage is shown. It keeps counts by block, so it costs the same whatever the log holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.logs.census import Census, block_for
+from traindeck.console.logs.severity import LOOK, Severity, severity
+from traindeck.console.logs.source import ByteSource, Pages
+from traindeck.console.logs.worker import Worker
+
+
+class Survey:
+    """One background reading of a log, and what it has found so far.
+
+    Attributes:
+        newlines: Newlines by block.
+        errors, warnings: By block, 1 if the block has a line of that severity.
+        first_error: Offset of the first line that looks like an error; final once it lies before
+            `covered`.
+        running: Whether a reading is under way; `error` says why the last one failed.
+    """
+
+    def __init__(self, source: ByteSource) -> None:
+        self.newlines = Census(block_for(0))
+        self.errors = Census(block_for(0))
+        self.warnings = Census(block_for(0))
+        self.first_error: int | None = None
+        self.running = False
+        self.error = ""
+        self._worker = Worker(source, background=True)
+
+    @property
+    def covered(self) -> int:
+        """Offset before which everything is known."""
+        return self.newlines.covered
+
+    async def read(self, size: int, on_progress: Callable[[], None] | None = None) -> None:
+        """Read what is not read yet of the first `size` bytes. Never raises; `error` tells.
+
+        Args:
+            size: Bytes of the log now.
+            on_progress: Called some 20 times a second, whenever more is known.
+        """
+        if self.running:
+            return
+        self.running, self.error = True, ""
+        censuses = (self.newlines, self.errors, self.warnings)
+        block = block_for(size)
+        for census in censuses:
+            if census.covered:
+                census.coarsen(block)
+            else:
+                census.block = block
+        # The last line may have been incomplete, and grave only since.
+        start = max(0, self.covered - LOOK)
+        for census in censuses:
+            start = census.rewind(start)
+        try:
+            async for words in self._worker.ask(f"survey {self.newlines.block} {start} {size}"):
+                numbers = list(map(int, words[1:]))
+                if words[0] == b"m":
+                    self._mark(numbers[0], Severity(numbers[1]))
+                elif words[0] == b"c":
+                    self.newlines.add(dict(zip(numbers[2::2], numbers[3::2], strict=True)))
+                    for census in censuses:
+                        census.covered = numbers[0]
+                    if on_progress is not None:
+                        on_progress()
+        except TraindeckError as failed:
+            self.error = str(failed)
+        finally:
+            self.running = False
+
+    def _mark(self, offset: int, grave: Severity) -> None:
+        census = self.errors if grave is Severity.ERROR else self.warnings
+        census.add({offset // census.block: 1})
+        if grave is Severity.ERROR and (self.first_error is None or offset < self.first_error):
+            self.first_error = offset
+
+    async def line_number(self, offset: int, pages: Pages) -> int | None:
+        """The number, from 1, of the line that holds `offset`; None where it is not known yet."""
+        if offset > self.covered:
+            return None
+        start = offset - offset % self.newlines.block
+        data = await pages.read(start, offset - start)
+        return self.newlines.before(start) + data.count(b"\n") + 1
+
+    async def line_count(self, pages: Pages) -> int | None:
+        """The number of lines in the log as last refreshed; None while they are being counted."""
+        if pages.size > self.covered:
+            return None
+        last = await pages.read(pages.size - 1, 1)
+        return self.newlines.total + (last not in (b"", b"\n"))
+
+    async def offset_of(self, line: int, pages: Pages) -> int | None:
+        """Where a line (from 1) begins; None if it is beyond what is known."""
+        if line <= 1:
+            return 0
+        place = self.newlines.locate(line - 2)
+        if place is None:
+            return None
+        start, before = place
+        data = await pages.read(start, self.newlines.block)
+        at = -1
+        for _ in range(line - 1 - before):
+            at = data.find(b"\n", at + 1)
+            if at < 0:
+                return None
+        return start + at + 1
+
+    async def next_mark(
+        self, offset: int, grave: Severity, pages: Pages, *, backward: bool = False
+    ) -> int | None:
+        """Where the next line of that severity begins, at `offset` or later (`backward`: before
+        it), as far as the log is covered."""
+        census = self.errors if grave is Severity.ERROR else self.warnings
+        while True:
+            block = census.previous_block(offset) if backward else census.next_block(offset)
+            if block is None:
+                return None
+            found = await self._marks_in(block, census.block, grave, pages)
+            inside = [at for at in found if (at < offset if backward else at >= offset)]
+            if inside:
+                return inside[-1] if backward else inside[0]
+            offset = block if backward else block + census.block
+
+    async def _marks_in(self, start: int, size: int, grave: Severity, pages: Pages) -> list[int]:
+        """The lines of that severity that begin in a block."""
+        data = await pages.read(start, size + LOOK)
+        at = data.find(b"\n") + 1 if start else 0
+        found = []
+        while at < min(size, len(data)):
+            end = data.find(b"\n", at)
+            end = len(data) if end < 0 else end
+            if severity(data[at:end]) is grave:
+                found.append(start + at)
+            at = end + 1
+        return found
+
+    def rows(self, height: int, size: int) -> list[Severity]:
+        """The gravest severity in each of `height` stretches of the log: the map at the edge."""
+        errors, warnings = self.errors.rows(height, size), self.warnings.rows(height, size)
+        return [
+            Severity.ERROR if bad else Severity.WARNING if odd else Severity.NONE
+            for bad, odd in zip(errors, warnings, strict=True)
+        ]
+
+    async def aclose(self) -> None:
+        """End the reading. Idempotent."""
+        await self._worker.aclose()
