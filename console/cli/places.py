@@ -1,0 +1,173 @@
+"""`backends`, `doctor` and `reindex`: where runs execute, and whether all is well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_backend
+
+if TYPE_CHECKING:
+    from traindeck.backends.base import Health
+    from traindeck.console.runs.workspace import Workspace
+
+app = typer.Typer(rich_markup_mode=None)
+backends_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(backends_app, name="backends")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@backends_app.callback()
+def backends_command(context: typer.Context, json: Json = False) -> int | None:
+    """The places runs execute at: list, add, check.
+
+    Examples:
+
+    traindeck backends
+
+    traindeck backends add scratch --kind process --option root=/scratch/me/traindeck
+
+    traindeck backends check local
+    """
+    if context.invoked_subcommand is None:
+        return _list(json)
+    return None
+
+
+@backends_app.command("list")
+def list_command(json: Json = False) -> int:
+    """List the configured backends."""
+    return _list(json)
+
+
+@backends_app.command("add")
+def add_command(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    kind: Annotated[str, typer.Option("--kind", help="Kind of backend.")] = "process",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="K=V", help="An option of its kind.")
+    ] = None,
+) -> int:
+    """Add a backend to the settings file."""
+    import re
+
+    from traindeck.backends.registry import create
+    from traindeck.console.runs.request import parse_pairs
+    from traindeck.console.runs.workspace import open_workspace
+    from traindeck.console.settings import set_value
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
+        raise UsageError(f"{name!r}: a backend's name has letters, digits, - and _, at most 32.")
+    ws = open_workspace()
+    if name in ws.settings.backends and name != "local":
+        raise UsageError(f"There is a backend {name} already.", f"Edit {ws.places.settings}.")
+    options = parse_pairs(option or [], "--option")
+    create(name, kind, options)  # refuses an unknown kind or option before anything is written
+    set_value(ws.places.settings, f"backends.{name}.kind", kind)
+    for key, value in options.items():
+        set_value(ws.places.settings, f"backends.{name}.{key}", value)
+    output.line(name)
+    return 0
+
+
+@backends_app.command("check")
+def check_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[BACKEND…]", autocompletion=complete_backend),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Ask backends how they are, line by line. Returns 1 if something is wrong."""
+    from traindeck.console.cli.session import with_workspace
+
+    async def body(ws: Workspace) -> int:
+        healths = [(n, await _probe(ws, n)) for n in names or list(ws.settings.backends)]
+        if json:
+            output.emit_json([_health_json(name, health) for name, health in healths])
+        else:
+            for name, health in healths:
+                for passed, text in health.checks:
+                    output.line(f"{'ok ' if passed else '!! '} {name}: {output.neutral(text)}")
+        return 0 if all(passed for _, h in healths for passed, _ in h.checks) else 1
+
+    return with_workspace(body)
+
+
+@app.command("doctor")
+def doctor_command(json: Json = False) -> int:
+    """Check this installation and the places runs execute at. Changes nothing."""
+    from traindeck.backends.base import encode
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.diagnosis import diagnose
+
+    async def body(ws: Workspace) -> int:
+        checks = []
+        async for check in diagnose(ws):
+            checks.append(check)
+            if not json:
+                mark = {True: "ok ", False: "!! ", None: "   "}[check.ok]
+                fix = f"  ({check.fix})" if check.fix else ""
+                output.line(f"{mark} {check.topic:<10}{output.neutral(check.text)}{fix}")
+        if json:
+            output.emit_json(encode(checks))
+        return 1 if any(check.ok is False for check in checks) else 0
+
+    return with_workspace(body)
+
+
+@app.command("reindex")
+def reindex_command() -> int:
+    """Rebuild the index from run directories, journal and annotations. Loses nothing."""
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.rebuild import rebuild_index
+
+    async def body(ws: Workspace) -> int:
+        count = rebuild_index(ws)
+        output.line(f"{count:,} runs")
+        return 0
+
+    return with_workspace(body)
+
+
+def _list(json: bool) -> int:
+    from traindeck.backends.base import encode
+    from traindeck.console.runs.workspace import open_workspace
+
+    backends = open_workspace(tell=output.note).settings.backends
+    if json:
+        output.emit_json([encode(entry) for entry in backends.values()])
+        return 0
+    for entry in backends.values():
+        options = " ".join(f"{key}={value}" for key, value in entry.options.items())
+        output.line(output.neutral(f"{entry.name:<12}{entry.kind:<10}{options}".rstrip()))
+    return 0
+
+
+async def _probe(ws: Workspace, name: str) -> Health:
+    from traindeck.backends.base import Health, Reach
+
+    try:
+        backend = ws.backend(name)
+    except UsageError:
+        raise
+    except TraindeckError as error:
+        return Health(reach=Reach.DOWN, checks=((False, str(error)),))
+    return await backend.probe()
+
+
+def _health_json(name: str, health: Health) -> dict[str, Any]:
+    from traindeck.console.store.records import iso
+
+    return {
+        "name": name,
+        "reach": str(health.reach),
+        "observed_at": iso(health.observed_at or None),
+        "version": health.version or None,
+        "clock_skew_s": health.clock_skew,
+        "checks": [{"ok": passed, "text": text} for passed, text in health.checks],
+    }

@@ -1,0 +1,227 @@
+"""What was shown is what is sent: the bytes a host sees are those of the printed plan."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traindeck.backends.base import (
+    BackendError,
+    Blob,
+    DeviceCount,
+    Facts,
+    Limits,
+    Plan,
+    Resources,
+    RunSpec,
+    UsageError,
+    decode,
+    encode,
+    plan_digest,
+)
+from traindeck.backends.process import ProcessBackend
+from traindeck.console.present.plan_view import plan_lines
+
+RUN_ID = "0123456789ab"
+
+
+class RecordingHost:
+    """A host that writes down what is sent to its agent, and answers as if all went well."""
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any], bytes]] = []
+
+    async def agent(self) -> RecordingHost:
+        return self
+
+    async def call(
+        self,
+        verb: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Any], bytes]:
+        self.sent.append((verb, json.loads(json.dumps(params)), body))
+        return {"run_id": RUN_ID, "attempt": 0, "created": True, "pid": 1}, b""
+
+    async def devices(self) -> DeviceCount:
+        return DeviceCount()
+
+    async def aclose(self) -> None:
+        pass
+
+
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,10}", fullmatch=True)
+
+
+@st.composite
+def blobs(draw: st.DrawFn) -> Mapping[str, Blob]:
+    import hashlib
+
+    files = {}
+    for path in draw(st.lists(st.from_regex(r"code/[a-z]{1,8}\.py", fullmatch=True), max_size=4)):
+        data = draw(st.binary(max_size=50))
+        digest = hashlib.sha256(data).hexdigest()
+        files[path] = Blob(digest=digest, size=len(data), data=data)
+    return files
+
+
+specs = st.builds(
+    RunSpec,
+    run_id=st.just(RUN_ID),
+    name=words,
+    argv=st.lists(words.filter(bool), min_size=1, max_size=5).map(tuple),
+    cwd=st.just("/work"),
+    env=st.dictionaries(names, words, max_size=4),
+    limits=st.builds(Limits, time=st.none() | st.floats(1, 1e6), retries=st.integers(0, 5)),
+    files=blobs(),
+    tags=st.dictionaries(names, words, max_size=3),
+    created=st.floats(0, 2e9),
+)
+FACTS = Facts(home="/home/u/.traindeck", host="box", agent="0" * 16, program="/bin/true")
+
+
+@given(specs)
+def test_the_bytes_sent_are_those_of_the_plan(spec: RunSpec) -> None:
+    host = RecordingHost()
+    backend = ProcessBackend("local", host)  # type: ignore[arg-type]
+    plan = backend.plan(spec, FACTS)
+    asyncio.run(backend.submit(plan, {}))
+    verb, header, body = host.sent[-1]
+    assert verb == "start"
+    printed = json.loads(json.dumps(encode(plan)))
+    assert header["run"]["spec"] == printed["spec"]
+    assert header["run"]["plan_digest"] == plan.digest
+    offset = 0
+    for file in header["files"]:
+        data = body[offset : offset + file["size"]]
+        offset += file["size"]
+        if file["path"] == "plan/plan.json":
+            assert json.loads(data) == printed
+        else:
+            assert data == plan.files[file["path"]].data
+            assert printed["files"][file["path"]]["size"] == file["size"]
+    assert offset == len(body)
+    assert {f["path"] for f in header["files"]} == {*plan.files, "plan/plan.json"}
+
+
+@given(specs)
+def test_the_text_shows_command_environment_and_every_file(spec: RunSpec) -> None:
+    plan = ProcessBackend("local", RecordingHost()).plan(spec, FACTS)  # type: ignore[arg-type]
+    lines = plan_lines(plan, every_file=True)
+    shown = [text for _, text in lines]
+    assert shlex.join(plan.argv) in shown
+    for name, value in plan.env.items():
+        assert f"{name}={value}" in shown
+    for path in plan.files:
+        assert any(text.startswith(f"{path} · ") for text in shown)
+    assert plan.digest in shown
+
+
+@given(specs)
+def test_planning_is_pure(spec: RunSpec) -> None:
+    backend = ProcessBackend("local", RecordingHost())  # type: ignore[arg-type]
+    assert backend.plan(spec, FACTS) == backend.plan(spec, FACTS)
+
+
+@given(specs)
+def test_a_plan_reads_back_from_its_json(spec: RunSpec) -> None:
+    plan = ProcessBackend("local", RecordingHost()).plan(spec, FACTS)  # type: ignore[arg-type]
+    again = decode(Plan, json.loads(json.dumps(encode(plan))))
+    assert encode(again) == encode(plan)
+    assert plan_digest(again) == plan.digest
+
+
+def test_a_changed_plan_is_not_sent() -> None:
+    host = RecordingHost()
+    backend = ProcessBackend("local", host)  # type: ignore[arg-type]
+    plan = backend.plan(RunSpec(run_id=RUN_ID, argv=("true",), cwd="/"), FACTS)
+    with pytest.raises(BackendError, match="changed"):
+        asyncio.run(backend.submit(replace(plan, env={"A": "1"}), {}))
+    assert not host.sent
+
+
+def test_a_file_that_changed_since_is_not_sent(tmp_path: Any) -> None:
+    import hashlib
+
+    file = tmp_path / "a.py"
+    file.write_bytes(b"one")
+    blob = Blob(digest=hashlib.sha256(b"one").hexdigest(), size=3, path=str(file))
+    host = RecordingHost()
+    backend = ProcessBackend("local", host)  # type: ignore[arg-type]
+    spec = RunSpec(run_id=RUN_ID, argv=("true",), cwd="/", files={"code/a.py": blob})
+    plan = backend.plan(spec, FACTS)
+    file.write_bytes(b"two")
+    with pytest.raises(BackendError, match=r"code/a\.py changed"):
+        asyncio.run(backend.submit(plan, {}))
+    assert not host.sent
+
+
+def test_a_secrets_value_is_in_no_plan_and_only_in_the_field_for_it() -> None:
+    host = RecordingHost()
+    backend = ProcessBackend("local", host)  # type: ignore[arg-type]
+    spec = RunSpec(run_id=RUN_ID, argv=("true",), cwd="/", secrets=("HF_TOKEN",))
+    plan = backend.plan(spec, FACTS)
+    asyncio.run(backend.submit(plan, {"HF_TOKEN": "hunter2", "OTHER": "never"}))
+    _, header, body = host.sent[-1]
+    assert header.pop("secrets") == {"HF_TOKEN": "hunter2"}
+    assert "hunter2" not in json.dumps(header)
+    assert b"hunter2" not in body
+    assert "hunter2" not in json.dumps(encode(plan))
+
+
+def test_a_secret_without_a_value_is_refused_by_name() -> None:
+    backend = ProcessBackend("local", RecordingHost())  # type: ignore[arg-type]
+    plan = backend.plan(RunSpec(run_id=RUN_ID, argv=("x",), cwd="/", secrets=("TOKEN",)), FACTS)
+    with pytest.raises(UsageError, match="TOKEN"):
+        asyncio.run(backend.submit(plan, {}))
+
+
+@pytest.mark.parametrize(
+    ("spec", "facts", "named"),
+    [
+        (RunSpec(argv=("x",), resources=Resources(gpus=1)), FACTS, "--gpus 1"),
+        (
+            RunSpec(argv=("x",), resources=Resources(gpus=3)),
+            replace(FACTS, devices=("a", "b"), devices_total=2),
+            "has 2",
+        ),
+        (RunSpec(argv=("x",), resources=Resources(nodes=2)), FACTS, "--nodes 2"),
+        (RunSpec(argv=("x",), options={"partition": "gpu"}), FACTS, "partition"),
+        (RunSpec(argv=()), FACTS, "no command"),
+        (RunSpec(argv=("x",), cwd="/nowhere"), replace(FACTS, cwd_ok=False), "/nowhere"),
+    ],
+)
+def test_what_the_place_can_never_do_is_refused_in_words(
+    spec: RunSpec, facts: Facts, named: str
+) -> None:
+    backend = ProcessBackend("local", RecordingHost())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=named):
+        backend.plan(replace(spec, run_id=RUN_ID), facts)
+
+
+def test_gpus_are_named_by_uuid_in_bus_order_and_the_plan_says_that_none_is_leased() -> None:
+    facts = replace(FACTS, devices=("GPU-a", "GPU-b", "GPU-c"), devices_total=3)
+    spec = RunSpec(run_id=RUN_ID, argv=("x",), cwd="/", resources=Resources(gpus=2))
+    plan = ProcessBackend("local", RecordingHost()).plan(spec, facts)  # type: ignore[arg-type]
+    assert plan.env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert plan.env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert any("without a lease" in warning for warning in plan.warnings)
+
+
+def test_paths_of_the_run_directory_are_made_absolute_in_the_plan() -> None:
+    spec = RunSpec(run_id=RUN_ID, argv=("python", "plan/sft.py"), run_dir_words=(1,), cwd="/")
+    plan = ProcessBackend("local", RecordingHost()).plan(spec, FACTS)  # type: ignore[arg-type]
+    assert plan.argv == ("python", f"/home/u/.traindeck/runs/{RUN_ID}/plan/sft.py")
