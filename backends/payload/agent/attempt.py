@@ -9,11 +9,18 @@ import fcntl
 import os
 import time
 
-from . import VERSION, Refused, exit_slot, layout, procs, records, wire
+from . import VERSION, Refused, adopt, exit_slot, layout, procs, records
 
 
 class Taken(Exception):
     """Another supervisor has the attempt."""
+
+
+def _make_dir(path):
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
 
 
 class Attempt:
@@ -31,6 +38,8 @@ class Attempt:
         self.started = None
         self.phase = "starting"
         self.reason = ""
+        self.adopted = False
+        self.adopt_fd = None
         self.oom = None
 
     def claim(self, adopted=None):
@@ -39,38 +48,42 @@ class Attempt:
         claim = self.directory + "/claim"
         if os.path.lexists(claim):
             raise Taken()
+        if adopted is not None:
+            self.adopt_fd = adopt.take(adopted)
         self._lock()
+        words = {
+            "pid": os.getpid(),
+            "starttime": procs.starttime_of(os.getpid()),
+            "boot_id": procs.boot_id(),
+            "host": procs.hostname(),
+            "pid_ns": procs.pid_namespace(),
+            "lock": self.lock_name,
+            "time": time.time(),
+            "adopted": adopted,
+        }
         try:
-            os.makedirs(self.directory, 0o700, exist_ok=True)
-            fd = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            self._unlock()
-            raise Taken() from None
+            # Not its parents: where the run directory was removed meanwhile, none is made.
+            _make_dir(self.directory)
+            if not records.make_once(claim, words):
+                self._unlock()
+                raise Taken()
         except OSError as error:
+            self._unlock()
             raise Refused("%s cannot be written: %s." % (self.directory, error.strerror)) from None
         try:
-            try:
-                words = {
-                    "pid": os.getpid(),
-                    "starttime": procs.starttime_of(os.getpid()),
-                    "boot_id": procs.boot_id(),
-                    "host": procs.hostname(),
-                    "pid_ns": procs.pid_namespace(),
-                    "lock": self.lock_name,
-                    "time": time.time(),
-                    "adopted": adopted,
-                }
-                wire.write_all(fd, wire.dumps(words).encode("ascii") + b"\n")
-            finally:
-                os.close(fd)
             for name in ("logs", "control", "traces"):
-                os.mkdir("%s/%s" % (self.directory, name), 0o700)
+                _make_dir("%s/%s" % (self.directory, name))
             self.slot_fd = exit_slot.allocate(self.directory)
-            self.beat()
+            records.write_whole(self.directory + "/heartbeat", b"")
             if adopted is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 path = layout.log_path(self.run, self.number)
                 self.log_fd = os.open(path, flags, 0o600)
+            else:
+                self.adopted = True
+                self.phase = "running"
+                self.leader = (adopted["pid"], adopted["starttime"])
+                self.started = procs.wall_start(adopted["starttime"])
             self.publish()
         except OSError as error:
             # Nothing was started, so nothing is lost by taking the claim back.
@@ -101,12 +114,40 @@ class Attempt:
         self.lock_fd = None
 
     def beat(self):
-        """Show that the supervisor lives, also to other hosts of a shared file system."""
-        path = self.directory + "/heartbeat"
+        """Show that the supervisor lives, also to other hosts of a shared file system; and keep
+        the lock file from looking abandoned to a cleaner of /var/tmp."""
         try:
-            os.utime(path, None)
-        except FileNotFoundError:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.utime(self.directory + "/heartbeat")
+            os.utime(self.lock_fd)
+        except OSError:
+            pass  # a directory that was deleted; the end will find that out
+
+    def write_slot(self, data):
+        """Put the exit record on the disk, spending the reserve if there is no room. False if that
+        cannot be done now."""
+        try:
+            exit_slot.write(self.slot_fd, self.directory, data)
+            return True
+        except OSError:
+            return False
+
+    def is_deleted(self):
+        """Whether somebody removed the run directory under us."""
+        return os.fstat(self.slot_fd).st_nlink == 0 or not os.path.isdir(self.directory)
+
+    def drop_reserve(self):
+        """Give back the room that was kept for the exit record."""
+        try:
+            os.unlink(self.directory + "/reserve")
+        except OSError:
+            pass
+
+    def inherit_cancel(self, request):
+        """Take over a request to stop that was put down at the attempt before."""
+        try:
+            records.replace(self.directory + "/control/cancel.json", request)
+        except OSError as error:
+            records.append_event(self.directory, "disk_full", error=error.strerror)
 
     def publish(self, phase=None, reason=None):
         """Replace agent.json. Raises OSError."""
@@ -132,7 +173,7 @@ class Attempt:
             "reason": self.reason,
             "leader": leader and {"pid": leader[0], "starttime": leader[1]},
             "started": self.started,
-            "adopted": False,
+            "adopted": self.adopted,
             "oom": self.oom,
         }
         records.replace(self.directory + "/agent.json", words)
@@ -145,9 +186,17 @@ class Attempt:
         except OSError:
             pass
 
-    def close(self):
-        """Let go of everything. The lock stays held while a process inherited it."""
-        for fd in (self.lock_fd, self.slot_fd, self.log_fd):
+    def close(self, forget):
+        """Let go of everything. The lock stays held while a process inherited it; `forget` removes
+        its file, when none did."""
+        for fd in (self.lock_fd, self.slot_fd, self.log_fd, self.adopt_fd):
             if fd is not None:
                 os.close(fd)
         self.lock_fd = self.slot_fd = self.log_fd = None
+        if self.adopt_fd is not None:
+            adopt.forget(self.leader)
+        if forget:
+            try:
+                os.unlink(layout.lock_path(self.run, self.number))
+            except OSError:
+                pass

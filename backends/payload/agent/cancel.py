@@ -44,27 +44,7 @@ def _record(run, attempt, words):
         os.mkdir(folder, 0o700)
     except FileExistsError:
         pass
-    path = folder + "/cancel.json"
-    temporary = "%s/.cancel-%d-%s" % (folder, os.getpid(), os.urandom(4).hex())
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            wire.write_all(fd, wire.dumps(words).encode("ascii") + b"\n")
-        finally:
-            os.close(fd)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        except OSError:
-            # No links on this file system: a rename is whole as well, only the last one stands.
-            os.rename(temporary, path)
-            return
-    finally:
-        try:
-            os.unlink(temporary)
-        except FileNotFoundError:
-            pass
+    records.make_once(folder + "/cancel.json", words)
 
 
 def wake(run, attempt):

@@ -2,6 +2,7 @@
 failure an event and never the run's."""
 
 import os
+import select
 import time
 
 from . import job, layout, procs, records, wire
@@ -39,30 +40,22 @@ class Command:
         return False
 
 
-def start(name, argv, supervisor, state, exit_code):
+def start(name, argv, attempt, orders, state, exit_code):
     """Start one. Returns a Command, or None if it could not be started (which is an event)."""
-    attempt = supervisor.attempt
-    spec = supervisor.spec
     try:
-        env = {
-            k: v
-            for k, v in job.environment(
-                supervisor.inherited, spec, supervisor.secrets, attempt.run, attempt.number
-            ).items()
-            if k != b"TRAINDECK_RUN"
-        }
+        env = orders.environment(attempt.run, attempt.number)
+        # It is about the run, not of it.
+        del env[b"TRAINDECK_RUN"]
         more = {
             "TRAINDECK_RUN_ID": attempt.run,
             "TRAINDECK_ATTEMPT": str(attempt.number),
             "TRAINDECK_STATE": state,
-            "TRAINDECK_EXIT_CODE": "" if exit_code is None else str(exit_code),
-            "TRAINDECK_NAME": spec.get("name") or "",
+            "TRAINDECK_EXIT_CODE": exit_code,
+            "TRAINDECK_NAME": orders.spec.get("name") or "",
         }
         env.update((k.encode(), wire.to_bytes(v)) for k, v in more.items())
         words = [wire.to_bytes(word, name) for word in argv]
-        cwd = wire.to_bytes(spec.get("cwd") or "/")
-        if not os.path.isdir(cwd):
-            cwd = b"/"
+        cwd = orders.cwd if os.path.isdir(orders.cwd) else b"/"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         path = "%s/logs/%s.log" % (layout.attempt_dir(attempt.run, attempt.number), name)
         try:
@@ -70,11 +63,11 @@ def start(name, argv, supervisor, state, exit_code):
         except OSError:
             out = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            pid, gate = job.fork_held(words, env, cwd, out, (), supervisor.umask)
+            pid, gate = job.fork_held(words, env, cwd, out, (), orders.umask)
         finally:
             os.close(out)
         starttime = procs.starttime_of(pid)
-        job.release(gate, words, cwd)
+        job.release(gate, words, cwd, lambda fd: select.select([fd], [], [], TIME_LIMIT))
     except job.NotStarted as failed:
         records.append_event(attempt.directory, name, error=failed.reason)
         return None

@@ -4,7 +4,7 @@ facts of FORMAT.md §8. Reading changes nothing and takes no lock."""
 import os
 import time
 
-from . import exit_slot, layout, oom, procs, records
+from . import exit_slot, layout, logfile, oom, procs, records
 
 PHASES = ("waiting", "starting", "running", "stopping", "ended")
 
@@ -22,17 +22,18 @@ class Look:
         self._server_time = None
 
     def lock_is_held(self, run, attempt, name):
-        """Whether the run lock is held. `name` is what its taker saw in /proc/locks, if known."""
+        """Whether the run lock is held. `name` is what its taker saw in /proc/locks, if anything:
+        on some file systems the device there is another than stat says."""
         if self._locks is None:
             self._locks = procs.held_locks()
-        if isinstance(name, str) and name.rpartition(":")[2].isdigit():
-            device, _, inode = name.rpartition(":")
-            return device in self._locks.get(int(inode), ())
         try:
-            info = os.lstat("%s/%s.%d.lock" % (layout.locks_path(), run, attempt))
+            inode = os.lstat("%s/%s.%d.lock" % (layout.locks_path(), run, attempt)).st_ino
         except OSError:
             return False
-        return info.st_ino in self._locks
+        devices = self._locks.get(inode, ())
+        if isinstance(name, str) and name.endswith(":%d" % inode):
+            return name.rpartition(":")[0] in devices
+        return bool(devices)
 
     def tagged(self, run, attempt):
         """Whether a process of this uid carries the attempt in its environment."""
@@ -89,9 +90,17 @@ def nothing(found):
 def of_run(run, look):
     """The facts of a run's highest attempt."""
     numbers = layout.attempts(run)
-    if not numbers:
-        return nothing(os.path.isfile(layout.run_dir(run) + "/run.json"))
-    return of_attempt(run, numbers[-1], look)
+    while numbers:
+        facts = of_attempt(run, numbers[-1], look)
+        if facts["exit"] is None:
+            return facts
+        # The next attempt is claimed before the record of a failed one is written: whoever read
+        # that record can see the claim, and must not report an end that is none.
+        again = layout.attempts(run)
+        if again[-1:] == numbers[-1:]:
+            return facts
+        numbers = again
+    return nothing(os.path.isfile(layout.run_dir(run) + "/run.json"))
 
 
 def of_attempt(run, attempt, look):
@@ -119,10 +128,7 @@ def of_attempt(run, attempt, look):
     cancel = records.read_object(directory + "/control/cancel.json")
     if cancel is not None:
         facts["cancel_requested"] = records.number(cancel.get("time"))
-    try:
-        facts["log_bytes"] = os.stat(layout.log_path(run, attempt)).st_size
-    except OSError:
-        pass
+    facts["log_bytes"] = logfile.size(run, attempt)
     boot = where.get("boot_id")
     if boot and boot != look.boot_id:
         facts["same_host"] = facts["rebooted"] = facts["host"] == look.host
@@ -144,6 +150,9 @@ def of_attempt(run, attempt, look):
     else:
         facts["supervised"] = is_supervised(run, where)
         facts["alive"] = is_alive(run, attempt, look, leader, where, facts["exit"] is not None)
+        if facts["exit"] is None and not facts["alive"] and not facts["supervised"]:
+            # It may have ended between the two looks: a supervisor writes before it goes.
+            facts["exit"] = exit_slot.read(directory, attempt)
         if facts["supervised"]:
             state = procs.stat_of(where["pid"])
             if state is not None and state.state in (b"T", b"t"):

@@ -155,8 +155,12 @@ def _become(argv, env, cwd, log_fd, keep, umask, terminal, gate_read, word_write
         os.write(word_write, b"exec %d" % errno.EINVAL)
 
 
-def release(handle, argv, cwd):
-    """Let a held process go on, and see whether it became its program. Raises NotStarted."""
+def release(handle, argv, cwd, wait):
+    """Let a held process go on, and see whether it became its program. Raises NotStarted.
+
+    Args:
+        wait: Called with a descriptor to wait for, as often as there is nothing to read yet.
+    """
     gate_write, word_read = handle
     try:
         try:
@@ -164,7 +168,14 @@ def release(handle, argv, cwd):
         except BrokenPipeError:
             pass  # killed already; its status will say so
         os.close(gate_write)
-        word = wire.read_all(word_read, 4096)
+        os.set_blocking(word_read, False)
+        word = None
+        while word is None:
+            wait(word_read)
+            try:
+                word = os.read(word_read, 256)
+            except BlockingIOError:
+                pass
     finally:
         os.close(word_read)
     if not word:
@@ -176,6 +187,8 @@ def release(handle, argv, cwd):
         where = wire.to_text(cwd)
         raise NotStarted(126, "cannot enter the directory %s: %s" % (where, os.strerror(code)))
     if code in (errno.ENOENT, errno.ENOTDIR):
+        if b"/" in argv[0] and os.path.exists(os.path.join(cwd, argv[0])):
+            raise NotStarted(126, "%s: the interpreter on its #! line is missing" % program)
         raise NotStarted(127, "%s: program not found" % program)
     if code == errno.ENOEXEC:
         raise NotStarted(126, "%s: not a program (a script needs a #! line)" % program)

@@ -1,14 +1,12 @@
 """Reading logs: of any size, at any place, while they grow.
 
-A log is the job's own file: it may be cut or replaced under the reader. Nothing here keeps a lock,
-and nothing reads more at once than it answers with.
+Nothing here keeps a lock, or reads more at once than it answers with or searches in one step.
 """
 
 import os
-import stat
 import time
 
-from . import Refused, evidence, exit_slot, layout, wire
+from . import Refused, evidence, exit_slot, layout, logfile, wire
 
 MAX_READ = 4 << 20
 SEARCH_STEP = 4 << 20
@@ -25,19 +23,6 @@ def target(request):
     return run, attempt, rank
 
 
-def open_log(run, attempt, rank):
-    """A descriptor of the log, or None if there is none (yet)."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        fd = os.open(layout.log_path(run, attempt, rank), flags)
-    except OSError:
-        return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise Refused("The log of run %s is not a regular file." % run)
-    return fd
-
-
 def is_over(run, attempt, look=None):
     """Whether nothing will be written to the attempt's log any more."""
     if exit_slot.read(layout.attempt_dir(run, attempt), attempt) is not None:
@@ -52,7 +37,7 @@ def log_stat(request, body):
     """The verb: size and identity now."""
     run, attempt, rank = target(request)
     over = is_over(run, attempt)
-    fd = open_log(run, attempt, rank)
+    fd = logfile.open_log(run, attempt, rank)
     if fd is None:
         return {"size": 0, "identity": "", "ended": over}
     try:
@@ -73,7 +58,7 @@ def read_at(request, body):
     size = min(wire.field(request, "size", int, MAX_READ), MAX_READ)
     if offset < 0 or size < 0:
         raise Refused("offset and size must not be negative.")
-    fd = open_log(run, attempt, rank)
+    fd = logfile.open_log(run, attempt, rank)
     if fd is None:
         return {}, b""
     try:
@@ -99,7 +84,7 @@ def log_find(request, body):
     offset = wire.field(request, "offset", int, 0)
     if offset < 0:
         raise Refused("offset must not be negative.")
-    fd = open_log(run, attempt, rank)
+    fd = logfile.open_log(run, attempt, rank)
     if fd is None:
         return {"offset": None}
     try:
@@ -160,7 +145,7 @@ class Follow:
         """(answer, bytes) or None. After an answer with `eof`, `done` is set."""
         if self.credit <= 0 or now < self.due:
             return None
-        fd = open_log(self.run, self.attempt, self.rank)
+        fd = logfile.open_log(self.run, self.attempt, self.rank)
         data = b""
         cut = False
         try:

@@ -8,6 +8,8 @@ import os
 
 from . import libc
 
+SIGHUP = 1
+SIGINT = 2
 SIGKILL = 9
 SIGUSR1 = 10
 SIGTERM = 15
@@ -21,7 +23,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Stat:
     """The fields of /proc/PID/stat that we use. Times are in clock ticks, rss in pages."""
 
-    __slots__ = ("children_ticks", "ppid", "rss", "starttime", "state", "ticks")
+    __slots__ = ("children_ticks", "ppid", "rss", "starttime", "state", "threads", "ticks")
 
     def __init__(self, data):
         fields = data[data.rindex(b")") + 2 :].split(None, 22)
@@ -29,13 +31,14 @@ class Stat:
         self.ppid = int(fields[1])
         self.ticks = int(fields[11]) + int(fields[12])
         self.children_ticks = int(fields[13]) + int(fields[14])
+        self.threads = int(fields[17])
         self.starttime = int(fields[19])
         self.rss = int(fields[21])
 
     @property
     def dead(self):
-        """A zombie, or gone while we looked."""
-        return self.state in (b"Z", b"X", b"x")
+        """A zombie, or gone while we looked. One whose first thread alone has ended lives."""
+        return self.state in (b"Z", b"X", b"x") and self.threads <= 1
 
 
 def read_proc(path, once=0):
@@ -120,6 +123,14 @@ def pid_namespace():
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def wall_start(starttime):
+    """When a process started, by the wall clock, from its start time in ticks since boot."""
+    for line in (read_proc("/proc/stat") or b"").splitlines():
+        if line.startswith(b"btime "):
+            return int(line.split()[1]) + starttime / TICK
+    return None
 
 
 def hostname():

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 
-from . import evidence, exit_slot, layout, procs, records, tree
+from . import ending, evidence, exit_slot, layout, procs, records, tree
 
 
 def reap(run, attempt):
@@ -33,39 +33,25 @@ def _end(run, attempt):
     if facts["exit"] is not None or facts["supervised"] or not facts["alive"]:
         return
     leader = _proven(run, attempt, agent)
-    members = tree.Tree(run, attempt, leader)
     asked = records.read_object(directory + "/control/cancel.json") or {}
     grace = records.number(asked.get("grace"))
     grace = 10.0 if grace is None or grace < 0 else grace
-    leader_alive = leader is not None and procs.is_running(*leader)
-    now = time.monotonic()
-    kill_at, all_at = now + grace, now + grace / 2
-    sent = members.signal(procs.SIGTERM, leader[0]) if leader_alive else 0
-    if not sent:
-        sent = members.signal(procs.SIGTERM)
-        all_at = None
-    records.append_event(directory, "term_sent", cause="cancel", grace=grace, by_reaper=True)
+    members = tree.Tree(run, attempt, leader)
+    end = ending.Ending(members, directory)
+    if not end.ask(time.monotonic(), "cancel", grace, by_reaper=True):
+        return  # nothing of it can be proven to run
     ended = None
-    killed = False
     while True:
-        left = members.scan(fresh=True)
-        if ended is None and not (leader and procs.is_running(*leader)):
-            ended = time.time()
-            members.signal(procs.SIGTERM)
-            all_at = None
-        if not left:
-            break
         now = time.monotonic()
-        if all_at is not None and now >= all_at:
-            all_at = None
-            members.signal(procs.SIGTERM)
-        if now >= kill_at:
-            members.signal(procs.SIGKILL)
-            if not killed:
-                killed = True
-                records.append_event(directory, "kill_sent", by_reaper=True)
+        if ended is None and leader is not None and not procs.is_running(*leader):
+            ended = time.time()
+        if leader is None or ended is not None:
+            if end.sweep(now, grace):
+                break
+        else:
+            end.step(now)
         time.sleep(0.05)
-    _record(run, attempt, agent, leader_alive, ended or time.time())
+    _record(run, attempt, agent, leader is not None, ended or time.time())
 
 
 def _proven(run, attempt, agent):

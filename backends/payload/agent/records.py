@@ -62,6 +62,41 @@ def write_whole(path, data, mode=0o600):
         raise
 
 
+def make_once(path, value):
+    """Write a JSON object where nothing is yet, whole from its first moment. False if something is
+    there: of many callers exactly one is told True. Raises OSError."""
+    temporary = "%s.tmp-%d-%s" % (path, os.getpid(), os.urandom(4).hex())
+    data = wire.dumps(value).encode("ascii") + b"\n"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600)
+    try:
+        wire.write_all(fd, data)
+        try:
+            os.link(temporary, path)
+            return True
+        except FileExistsError:
+            # A file server may have lost its first answer and done the work.
+            return os.fstat(fd).st_nlink == 2
+        except OSError:
+            return _make_without_link(path, data, flags)
+    finally:
+        os.close(fd)
+        os.unlink(temporary)
+
+
+def _make_without_link(path, data, flags):
+    """The same on a file system that has no links; there it can be seen empty for a moment."""
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        wire.write_all(fd, data)
+    finally:
+        os.close(fd)
+    return True
+
+
 def append_event(directory, event, **more):
     """Add a line to events.jsonl of an attempt. Events are history, not evidence: on a full disk
     one is lost, nothing else is."""

@@ -38,10 +38,12 @@ class LogWatch:
     Attributes:
         size: Bytes when last looked at.
         grew_at: Monotonic time at which growth was last seen (at first: of the beginning).
+        due: Monotonic time of the next look; None while it is quiet, when it is looked at along
+            with the system once a second.
     """
 
     BUSY = 0.1
-    QUIET = 1.0
+    BUSY_FOR = 2.0
 
     def __init__(self, log_fd, index_path, now):
         self._log = log_fd
@@ -63,7 +65,7 @@ class LogWatch:
                 self._last = stamp
             self.size = info.st_size
             self.grew_at = now
-        self.due = now + (self.BUSY if now - self.grew_at < 2 * self.QUIET else self.QUIET)
+        self.due = now + self.BUSY if now - self.grew_at < self.BUSY_FOR else None
 
     def close(self):
         os.close(self._index)

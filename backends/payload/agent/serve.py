@@ -181,15 +181,15 @@ def serve(marker):
             link.write()
             poller = select.poll()
             poller.register(0, select.POLLIN)
-            if link.pending:
-                poller.register(1, select.POLLOUT)
-                if link.pending < HIGH_WATER:
-                    pause = min(pause, 0.05) if pause is not None else None
+            # Registered for nothing, it still tells that the reader is gone.
+            poller.register(1, select.POLLOUT if link.pending else 0)
             for task in link.tasks.values():
                 if task[1] is not None:
                     poller.register(task[1], select.POLLIN)
             events = poller.poll(None if pause is None else pause * 1000.0)
             ready = {fd for fd, event in events}
+            if any(fd == 1 and event & (select.POLLERR | select.POLLHUP) for fd, event in events):
+                return 0
             if 0 in ready:
                 try:
                     data = os.read(0, READ_PIECE)

@@ -22,30 +22,38 @@ def start(request, body):
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
     record = wire.field(request, "run", dict)
+    check_record(record)
     directory = layout.run_dir(run)
+    orders = _orders(request)
     made = False
     if not os.path.lexists(directory + "/run.json"):
         made = build(run, record, wire.field(request, "files", list, []), body)
     else:
-        _same(run, record)
+        same_plan(run, record)
     if not os.path.lexists(layout.attempt_dir(run, attempt) + "/claim"):
         _in_order(run, attempt)
-    created, pid = yield from supervise(run, attempt, _orders(request), made)
+    created, pid = yield from supervise(run, attempt, orders, made)
     return {"run_id": run, "attempt": attempt, "created": created, "pid": pid}
 
 
 def _orders(request):
     """What goes to the supervisor through the pipe."""
     environ = wire.field(request, "environ", dict)
+    secrets = wire.field(request, "secrets", dict, {})
     if environ is None:
         environ = own_environ()
+    for name, value in [*environ.items(), *secrets.items()]:
+        if not name or "=" in name:
+            raise Refused("%.40r is not the name of a variable." % name)
+        wire.to_bytes(name, "a variable's name")
+        wire.to_bytes(value, "the variable %s" % name)
     umask = os.umask(0o077)
     os.umask(umask)
     from . import UMASK
 
     return {
         "environ": environ,
-        "secrets": wire.field(request, "secrets", dict, {}),
+        "secrets": secrets,
         "umask": wire.field(request, "umask", int, UMASK if UMASK is not None else umask),
     }
 
@@ -63,7 +71,7 @@ def own_environ():
     return found
 
 
-def _same(run, record):
+def same_plan(run, record):
     """Refuse another plan under an id that is taken."""
     if record is None:
         return
@@ -84,6 +92,31 @@ def _in_order(run, attempt):
         facts = evidence.of_attempt(run, claimed[-1], evidence.Look())
         if facts["exit"] is None and facts["alive"] is not False:
             raise Refused("Attempt %d of run %s is not over." % (claimed[-1], run))
+
+
+def check_record(record):
+    """Refuse a run.json that no supervisor could work with."""
+    spec = record.get("spec") if record is not None else {}
+    if not isinstance(spec, dict):
+        raise Refused("run.json has no spec.")
+    if record is not None:
+        argv = wire.field(spec, "argv", list, [])
+        if not argv or not all(isinstance(word, str) for word in argv) or not argv[0]:
+            raise Refused("The run has no command.")
+    for name in ("on_exit", "on_stall"):
+        if not all(isinstance(word, str) for word in wire.field(spec, name, list, [])):
+            raise Refused("%s must be a list of words." % name)
+    for name in ("cwd", "name", "after"):
+        wire.field(spec, name, str)
+    if not wire.field(spec, "cwd", str, "/").startswith("/"):
+        raise Refused("cwd must be an absolute path.")
+    environment = wire.field(spec, "env", dict, {})
+    if not all(isinstance(value, str) for value in environment.values()):
+        raise Refused("The values of env must be strings.")
+    limits = wire.field(spec, "limits", dict, {})
+    for name in ("time", "grace"):
+        wire.field(limits, name, float)
+    wire.field(limits, "retries", int)
 
 
 def build(run, record, files, body):
@@ -130,7 +163,7 @@ def build(run, record, files, body):
             if not os.path.lexists(layout.run_dir(run) + "/run.json"):
                 raise
             remove_tree(aside)
-            _same(run, record)
+            same_plan(run, record)
             return False
     except OSError as error:
         remove_tree(aside)

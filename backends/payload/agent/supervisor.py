@@ -1,7 +1,7 @@
 """The process that stands beside a job from its first to its last moment.
 
 It claims the attempt, starts the leader, watches, ends what is left, and writes the exit record. It
-sleeps until something happens and reads nothing it was not told to watch. Its argv holds only a run
+sleeps until something happens and must cost next to nothing meanwhile. Its argv holds only a run
 id; the environment and the secrets came through a pipe and live in its memory.
 """
 
@@ -12,8 +12,10 @@ import time
 
 from . import (
     Refused,
+    adopt,
     commands,
     dependency,
+    ending,
     exit_slot,
     job,
     layout,
@@ -30,6 +32,8 @@ from .attempt import Attempt, Taken
 REQUEST_FD = 3
 REPORT_FD = 4
 HEARTBEAT = 10.0
+ASLEEP = 15.0
+"""Seconds for which the loop must have stood still for an end to be called seen late."""
 
 
 class Wake:
@@ -42,7 +46,7 @@ class Wake:
         _signal.set_wakeup_fd(write)
         # Asked to go away (a machine that shuts down asks everybody), it stays: the job is asked
         # as well, and its end is to be recorded.
-        for number in (procs.SIGCHLD, procs.SIGUSR1, procs.SIGTERM, 1, 2):
+        for number in (procs.SIGCHLD, procs.SIGUSR1, procs.SIGTERM, procs.SIGHUP, procs.SIGINT):
             _signal.signal(number, lambda *_: None)
             _signal.siginterrupt(number, False)
 
@@ -55,60 +59,151 @@ class Wake:
             pass
 
 
-class Supervisor:
-    """The loop around one attempt. `run_to_end` returns the payload of its exit record."""
+class Orders:
+    """What an attempt is run by: run.json's spec and what came through the pipe, checked."""
 
-    def __init__(self, attempt, spec, inherited, secrets, umask, wake, excluded):
-        self.attempt = attempt
+    def __init__(self, record, request):
+        spec = record.get("spec") if record else None
+        if not isinstance(spec, dict):
+            raise Refused("run.json cannot be read.")
         self.spec = spec
-        self.inherited = inherited
-        self.secrets = secrets
-        self.umask = umask
-        self.wake = wake
         limits = spec.get("limits") if isinstance(spec.get("limits"), dict) else {}
-        self.time_limit = records.number(limits.get("time"))
+        self.time = records.number(limits.get("time"))
         grace = records.number(limits.get("grace"))
         self.grace = 10.0 if grace is None or grace < 0 else grace
+        retries = limits.get("retries")
+        self.retries = retries if isinstance(retries, int) else 0
         stall = records.number(spec.get("stall_after"))
         self.stall_after = stall if stall and stall > 0 else None
         self.keep = bool(spec.get("keep_background"))
+        self.pty = bool(spec.get("pty"))
+        self.after = spec.get("after")
+        self.after_any = bool(spec.get("after_any"))
+        self.adopted = request.get("adopt")
+        self.secrets = request.get("secrets") or {}
+        self.umask = request.get("umask", 0o022)
+        self.argv = [wire.to_bytes(word, "argv") for word in spec.get("argv") or []]
+        if not self.argv and not self.adopted:
+            raise Refused("The run has no command.")
+        self.cwd = wire.to_bytes(spec.get("cwd") or "/", "cwd")
+        self.inherited = {
+            wire.to_bytes(name, "a variable's name"): wire.to_bytes(value, name)
+            for name, value in (request.get("environ") or {}).items()
+        }
+
+    def environment(self, run, attempt):
+        """The job's environment in an attempt. Raises Refused."""
+        return job.environment(self.inherited, self.spec, self.secrets, run, attempt)
+
+
+class Supervisor:
+    """The loop around one attempt: `await_dependency`, `begin`, `watch`, `record`."""
+
+    def __init__(self, attempt, orders, wake, before=None):
+        self.attempt = attempt
+        self.orders = orders
+        self.wake = wake
         parent = os.getpid() if libc.become_subreaper() else None
-        self.tree = tree.Tree(attempt.run, attempt.number, parent=parent)
-        for pid, starttime in excluded.items():
-            self.tree.exclude(pid, starttime)
-        self.env = None
-        self.leader_status = None
+        if orders.adopted:
+            parent = None
+        self.tree = tree.Tree(attempt.run, attempt.number, attempt.leader, parent)
+        self.hooks = []
+        if before is not None:
+            # What an earlier attempt left running on purpose is not of this one.
+            self.tree.excluded.update(before.tree.excluded)
+            self.tree.excluded.update(before.tree.members)
+            self.hooks = before.hooks
+        self.ending = ending.Ending(self.tree, attempt.directory)
+        self.over = False
+        self.status = None
         self.ended = None
         self.cause = "self"
         self.reason = ""
-        self.term_at = None
-        self.term_cause = None
-        self.kill_at = None
-        self.all_term_at = None
-        self.killed = False
         self.cancel = None
-        self.hooks = []
         self.stalled = False
+        self.stall_told = False
         self.system = None
         self.log = None
+        self.terminal = None
+        self.adoption = None
+        self.began = time.monotonic()
+        self.slept_at = self.began
         self.beat_due = 0.0
         self.poller = select.poll()
         self.poller.register(wake.fd, select.POLLIN)
 
-    # -- waiting
+    # -- sleeping
+
+    def sleep(self, seconds, fd=None):
+        """Wait for a signal, for `fd`, for output on the terminal, or for the time to pass."""
+        if fd is not None:
+            self.poller.register(fd, select.POLLIN)
+        terminal = self.terminal.fd if self.terminal and not self.terminal.blocked else None
+        if terminal is not None:
+            self.poller.register(terminal, select.POLLIN)
+        self.poller.poll(max(0.0, seconds) * 1000.0 + 0.5)
+        if fd is not None:
+            self.poller.unregister(fd)
+        if terminal is not None:
+            self.poller.unregister(terminal)
+        if self.terminal is not None:
+            self.terminal.pump()
+        self.wake.drain()
+        now = time.monotonic()
+        if now >= self.beat_due:
+            self.beat_due = now + HEARTBEAT
+            self.attempt.beat()
+        self._reap(now)
+        self.slept_at = now
+
+    def _reap(self, now):
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            leader = self.attempt.leader
+            if leader and pid == leader[0] and not self.over and not self.adoption:
+                self._leader_ended(now, status)
+            for hook in self.hooks:
+                if hook.pid == pid:
+                    hook.status = status
+            if self.system is not None:
+                self.system.reaped(usage)
+        if self.adoption is not None and not self.over and self.adoption.is_over():
+            self._leader_ended(now, None)
+
+    def _leader_ended(self, now, status):
+        self.over = True
+        self.status = status
+        self.ended = time.time()
+        if self.ending.cause:
+            self.cause = self.ending.cause
+        elif self.adoption is not None:
+            self.cause = "unknown"
+            clock = time.strftime("%H:%M", time.localtime(self.ended))
+            self.reason = "ended %s, exit code not knowable" % clock
+        if now - self.slept_at > ASLEEP:
+            self.reason = "its supervisor had been stopped for %d s: it may have ended earlier" % (
+                now - self.slept_at
+            )
+        records.append_event(self.attempt.directory, "leader_ended", status=status)
+
+    # -- before the job
 
     def await_dependency(self):
         """Wait for the run this one comes after. True to go on; False if it must not start."""
-        after = self.spec.get("after")
-        if not after:
+        if not self.orders.after:
             return True
         shown = None
         while True:
-            if self._cancelled():
+            if self.cancelled():
                 self.cause = "cancel"
                 self.reason = "stopped while it waited"
                 return False
-            verdict, reason = dependency.look(after, bool(self.spec.get("after_any")))
+            verdict, reason = dependency.look(self.orders.after, self.orders.after_any)
             if verdict == dependency.GO:
                 return True
             if verdict == dependency.NEVER:
@@ -119,9 +214,11 @@ class Supervisor:
                 shown = reason
                 self.attempt.try_publish("waiting", reason)
                 records.append_event(self.attempt.directory, "waiting", reason=reason)
-            self._sleep(1.0)
+            self.sleep(1.0)
 
-    def _cancelled(self):
+    def cancelled(self):
+        """Whether an end was asked for. The request's file is looked for each time: who wrote it
+        may not have been able to wake us (another host of a shared file system)."""
         if self.cancel is None:
             path = self.attempt.directory + "/control/cancel.json"
             if os.path.lexists(path):
@@ -130,205 +227,219 @@ class Supervisor:
                 records.append_event(self.attempt.directory, "stop_requested", by=by)
         return self.cancel is not None
 
-    def _sleep(self, seconds):
-        now = time.monotonic()
-        if now >= self.beat_due:
-            self.beat_due = now + HEARTBEAT
-            try:
-                self.attempt.beat()
-                os.utime(self.attempt.lock_fd)
-            except OSError:
-                pass
-        self.poller.poll(max(0.0, seconds) * 1000.0 + 0.5)
-        self.wake.drain()
-        self._reap()
-
-    # -- running
-
-    def start(self):
-        """Start the leader. False if it could not be; then cause and reason say why."""
-        attempt = self.attempt
-        if self._cancelled():
+    def begin(self):
+        """Start the leader, or take the adopted one. False if there is none to watch; then cause
+        and reason say why."""
+        if self.cancelled():
             self.cause = "cancel"
             self.reason = "stopped before it started"
             return False
-        spec = self.spec
-        self.env = job.environment(self.inherited, spec, self.secrets, attempt.run, attempt.number)
-        argv = [wire.to_bytes(word, "argv") for word in spec.get("argv") or []]
-        cwd = wire.to_bytes(spec.get("cwd") or "/", "cwd")
+        try:
+            if self.orders.adopted:
+                self.adoption = adopt.Adoption(self.attempt)
+            else:
+                self._launch()
+        except job.NotStarted as failed:
+            self.attempt.leader = self.attempt.started = None
+            self.cause = "launch"
+            self.reason = failed.reason
+            self.over = True
+            self.status = failed.code << 8
+            self.ended = time.time()
+            self._say("traindeck: %s\n" % failed.reason)
+            return False
+        now = self.began = time.monotonic()
+        directory = self.attempt.directory
+        try:
+            if self.attempt.log_fd is not None:
+                self.log = sampler.LogWatch(self.attempt.log_fd, directory + "/logs/0.idx", now)
+            self.system = sampler.SystemWatch(self.tree, directory + "/system.jsonl", now)
+        except OSError as error:
+            # A disk that is full now: the job goes on without measurements.
+            records.append_event(directory, "disk_full", error=str(error))
+        return True
+
+    def _launch(self):
+        try:
+            self._fork()
+        except Refused as refused:
+            raise job.NotStarted(126, str(refused)) from None
+        except OSError as error:
+            raise job.NotStarted(126, "the job cannot be started: %s" % error) from None
+
+    def _fork(self):
+        attempt, orders = self.attempt, self.orders
+        env = orders.environment(attempt.run, attempt.number)
         try:
             os.mkdir(layout.run_dir(attempt.run) + "/artifacts", 0o700)
         except OSError:
-            pass
+            pass  # there already; if it cannot be made, the job will say what it needs
         attempt.oom = oom.now()
+        slave = None
+        if orders.pty:
+            from . import terminal
+
+            self.terminal = terminal.Terminal(attempt.log_fd)
+            slave = self.terminal.slave
         pid, gate = job.fork_held(
-            argv, self.env, cwd, attempt.log_fd, (attempt.lock_fd,), self.umask
+            orders.argv, env, orders.cwd, attempt.log_fd, (attempt.lock_fd,), orders.umask, slave
         )
+        if self.terminal is not None:
+            self.terminal.started()
         attempt.leader = self.tree.leader = (pid, procs.starttime_of(pid))
         attempt.started = time.time()
         try:
+            # Written down before it runs: there is never a job that nobody can name.
             attempt.publish("running")
-        except OSError as error:
+        except OSError:
             job.drop(gate)
-            raise error
-        now = time.monotonic()
-        try:
-            job.release(gate, argv, cwd)
-        except job.NotStarted as failed:
             os.waitpid(pid, 0)
-            attempt.leader = attempt.started = None
-            self.cause = "launch"
-            self.reason = failed.reason
-            self.leader_status = failed.code << 8
-            self.ended = time.time()
-            wire.write_all(
-                attempt.log_fd, ("traindeck: %s\n" % failed.reason).encode("utf-8", "replace")
-            )
-            return False
-        records.append_event(attempt.directory, "started", pid=pid)
-        logs = os.path.dirname(layout.log_path(attempt.run, attempt.number))
-        self.log = sampler.LogWatch(attempt.log_fd, logs + "/0.idx", now)
-        self.system = sampler.SystemWatch(self.tree, attempt.directory + "/system.jsonl", now)
-        self.began = now
-        return True
+            raise
+        job.release(gate, orders.argv, orders.cwd, self._while_it_starts)
+        records.append_event(attempt.directory, "started", pid=pid, pty=orders.pty)
+
+    def _while_it_starts(self, fd):
+        """Wait for word from the process that is to become the job: a directory on a file server
+        may take its time, and a stop must work meanwhile."""
+        self.sleep(1.0, fd)
+        if self.cancelled() and not self.ending.cause:
+            self.ending.ask(time.monotonic(), "cancel", 0.0)
+            self.ending.step(time.monotonic())
+
+    def _say(self, text):
+        if self.attempt.log_fd is not None:
+            try:
+                os.write(self.attempt.log_fd, text.encode("utf-8", "replace"))
+            except OSError:
+                pass
+
+    # -- beside the job
+
+    def watch_to_end(self):
+        """Watch, and go on watching whatever goes wrong: a supervisor that died of a fault of its
+        own would leave a job whose end nobody sees."""
+        for pause in (0.1, 1.0, 10.0, 60.0):
+            try:
+                return self.watch()
+            except Exception as error:
+                words = "%s: %s" % (type(error).__name__, error)
+                records.append_event(self.attempt.directory, "agent_error", error=words)
+                time.sleep(pause)
+        return self.watch()
 
     def watch(self):
         """Stand by until the leader has ended and nothing of its tree is left."""
         while True:
             now = time.monotonic()
-            if self.leader_status is None:
+            if not self.over:
                 self._limits(now)
-                due = [self.log.due, self.system.due]
-                for at in (self.all_term_at, self.kill_at):
-                    if at is not None:
-                        due.append(at)
-                if self.time_limit is not None and self.term_at is None:
-                    due.append(self.began + self.time_limit)
-                self._sleep(min(due) - now)
+                self.sleep(self._next(now) - now, self.adoption and self.adoption.fd)
             elif self._rest_is_gone(now):
-                return
+                break
+            else:
+                self.sleep(0.05)
             self._measure(time.monotonic())
+        if self.terminal is not None:
+            while self.terminal.pump():
+                if not self.terminal.blocked:
+                    break  # left open by what was allowed to stay
+                self.sleep(1.0)
+        self._measure(time.monotonic(), last=True)
 
-    def _measure(self, now):
-        if now >= self.log.due:
-            self.log.look(now)
-            self._stall(now)
-        if now >= self.system.due:
-            self.system.sample(now)
-        self.hooks = [hook for hook in self.hooks if not hook.look(now)]
+    def _next(self, now):
+        dues = [now + 1.0]
+        if self.system is not None:
+            dues.append(self.system.due)
+        if self.log is not None and self.log.due is not None:
+            dues.append(self.log.due)
+        if self.ending.due is not None:
+            dues.append(self.ending.due)
+        elif self.orders.time is not None:
+            dues.append(self.began + self.orders.time)
+        return min(dues)
 
     def _limits(self, now):
-        if self.term_at is None:
-            if self._cancelled():
-                grace = records.number(self.cancel.get("grace"))
-                self._terminate(now, "cancel", self.grace if grace is None else grace)
-            elif self.time_limit is not None and now >= self.began + self.time_limit:
-                self._terminate(now, "timeout", self.grace)
+        if self.ending.due is not None:
+            self.ending.step(now)
             return
-        if self.all_term_at is not None and now >= self.all_term_at:
-            self.all_term_at = None
-            self.tree.signal(procs.SIGTERM)
-        if now >= self.kill_at:
-            self._kill(now)
-
-    def _terminate(self, now, cause, grace):
-        """Ask for an end. The leader is asked first: a trainer that saves on TERM needs its
-        workers. Those that the leader does not take along are asked at half time."""
-        self._reap()
-        if self.leader_status is not None:
+        if self.cancelled():
+            grace = records.number(self.cancel.get("grace"))
+            grace = self.orders.grace if grace is None else grace
+            asked = self.ending.ask(now, "cancel", grace)
+        elif self.orders.time is not None and now >= self.began + self.orders.time:
+            grace = self.orders.grace
+            asked = self.ending.ask(now, "timeout", grace)
+            if asked:
+                self.reason = "the time limit of %g s was over" % self.orders.time
+        else:
             return
-        grace = max(0.0, grace)
-        self.term_at = now
-        self.term_cause = cause
-        self.kill_at = now + grace
-        self.all_term_at = now + grace / 2
-        pid, starttime = self.attempt.leader
-        procs.send_signal(pid, starttime, procs.SIGTERM)
-        procs.send_signal(pid, starttime, procs.SIGCONT)
-        records.append_event(self.attempt.directory, "term_sent", cause=cause, grace=grace)
-        self.attempt.try_publish("stopping", "TERM was sent, KILL follows after %g s" % grace)
-
-    def _kill(self, now):
-        count = self.tree.signal(procs.SIGKILL)
-        if not self.killed:
-            self.killed = True
-            records.append_event(self.attempt.directory, "kill_sent", processes=count)
-        self.kill_at = now + 0.2
+        if asked:
+            words = "TERM was sent; KILL follows %g s later" % max(0.0, grace)
+            self.attempt.try_publish("stopping", words)
 
     def _rest_is_gone(self, now):
         """After the leader's end: end what is left of the tree. True once nothing is."""
-        if self.keep and self.term_at is None:
+        if not self.ending.cause and (self.orders.keep or self.adoption is not None):
             return True
-        members = self.tree.scan(fresh=True)
-        if not members:
+        if self.ending.sweep(now, self.orders.grace):
             return True
-        if self.attempt.phase != "stopping" or self.all_term_at is not None or self.kill_at is None:
-            self.all_term_at = None
-            soon = now + min(self.grace, 2.0)
-            self.kill_at = max(self.kill_at or 0.0, soon) if self.term_at else now + self.grace
-            left = "%d processes of the job are left after its end" % len(members)
-            self.attempt.try_publish("stopping", left)
-            self.tree.signal(procs.SIGTERM)
-        elif now >= self.kill_at:
-            self._kill(now)
-        self._sleep(0.05)
+        left = len(self.tree.members)
+        words = "%d process%s of the job left" % (left, "" if left == 1 else "es")
+        if self.attempt.phase != "stopping" or self.attempt.reason != words:
+            self.attempt.try_publish("stopping", words)
         return False
 
-    def _reap(self):
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if self.attempt.leader and pid == self.attempt.leader[0] and self.leader_status is None:
-                self.leader_status = status
-                self.ended = time.time()
-                if self.term_cause:
-                    self.cause = self.term_cause
-            for hook in self.hooks:
-                if hook.pid == pid:
-                    hook.status = status
-            if self.system is not None:
-                self.system.reaped(usage)
+    def _measure(self, now, last=False):
+        try:
+            second = self.system is not None and now >= self.system.due
+            if second and not last:
+                self.system.sample(now)
+            if self.log is not None:
+                if second or last or (self.log.due is not None and now >= self.log.due):
+                    self.log.look(now)
+                    self._stall(now)
+        except Exception as error:
+            # Measurements are worth nothing beside a job that is watched to its end.
+            words = "%s: %s" % (type(error).__name__, error)
+            records.append_event(self.attempt.directory, "agent_error", error=words)
+            self.system = self.log = None
+        self.hooks = [hook for hook in self.hooks if not hook.look(now)]
 
     def _stall(self, now):
-        if self.stall_after is None:
+        if self.orders.stall_after is None or self.over:
             return
         quiet = now - self.log.grew_at
-        if quiet < self.stall_after:
+        if quiet < self.orders.stall_after:
             self.stalled = False
         elif not self.stalled:
             self.stalled = True
             records.append_event(self.attempt.directory, "stall", quiet=round(quiet, 1))
-            argv = self.spec.get("on_stall")
-            if argv:
-                self.spec = dict(self.spec, on_stall=None)
-                self._hook("on_stall", argv, "running", None)
+            if not self.stall_told:
+                self.stall_told = True
+                self.hook("on_stall", "running", "")
 
-    def _hook(self, name, argv, state, exit_code):
-        hook = commands.start(name, argv, self, state, exit_code)
-        if hook is not None:
-            self.tree.exclude(hook.pid, hook.starttime)
-            self.hooks.append(hook)
+    def hook(self, name, state, exit_code):
+        """Run the command the spec names for an occasion, if it names one."""
+        argv = self.orders.spec.get(name)
+        if argv:
+            hook = commands.start(name, argv, self.attempt, self.orders, state, exit_code)
+            if hook is not None:
+                self.tree.exclude(hook.pid, hook.starttime)
+                self.hooks.append(hook)
 
     # -- the end
 
     def payload(self):
         """What the exit record says."""
-        status = self.leader_status
         code = number = None
-        if status is not None:
-            if os.WIFSIGNALED(status):
-                number = os.WTERMSIG(status)
+        if self.status is not None:
+            if os.WIFSIGNALED(self.status):
+                number = os.WTERMSIG(self.status)
             else:
-                code = os.WEXITSTATUS(status)
+                code = os.WEXITSTATUS(self.status)
         reason = self.reason
-        if not reason and number == procs.SIGKILL and not self.killed:
+        if not reason and number == procs.SIGKILL and not self.ending.killed:
             reason = oom.words(self.attempt.oom)
-        if not reason and self.cause == "timeout":
-            reason = "the time limit of %g s was over" % self.time_limit
         return {
             "format": records.FORMAT,
             "run": self.attempt.run,
@@ -344,39 +455,27 @@ class Supervisor:
         }
 
     def record(self, payload):
-        """Write the exit record, for as long as it takes. Returns once it is on the disk, or the
-        run directory does not exist any more."""
+        """Write the exit record, for as long as it takes: until it is on the disk, or the run
+        directory does not exist any more."""
         attempt = self.attempt
         data = exit_slot.pack(attempt.number, payload)
         told = False
-        while True:
-            try:
-                exit_slot.write(attempt.slot_fd, attempt.directory, data)
-                break
-            except OSError as error:
-                if os.fstat(attempt.slot_fd).st_nlink == 0 or not os.path.isdir(attempt.directory):
-                    break
-                if not told:
-                    told = True
-                    records.append_event(attempt.directory, "disk_full", error=error.strerror)
-                self._sleep(1.0)
-        records.append_event(
-            attempt.directory,
-            "ended",
-            cause=payload["cause"],
-            exit_code=payload["exit_code"],
-            signal=payload["signal"],
-        )
+        while not attempt.write_slot(data):
+            if attempt.is_deleted():
+                return
+            if not told:
+                told = True
+                records.append_event(attempt.directory, "disk_full")
+            self.sleep(1.0)
+        words = {name: payload[name] for name in ("cause", "exit_code", "signal")}
+        records.append_event(attempt.directory, "ended", **words)
         attempt.try_publish("ended", payload["reason"])
-        try:
-            os.unlink(attempt.directory + "/reserve")
-        except OSError:
-            pass
+        attempt.drop_reserve()
 
     def finish_hooks(self):
         """Wait for the commands that still run; each is bounded in time."""
         while self.hooks:
-            self._sleep(0.1)
+            self.sleep(0.25)
             now = time.monotonic()
             self.hooks = [hook for hook in self.hooks if not hook.look(now)]
 
@@ -385,13 +484,25 @@ def state_of(payload):
     """The word for an end, as backends/status.py gives it."""
     if payload["cause"] == "self":
         return "succeeded" if payload["exit_code"] == 0 else "failed"
-    words = {"cancel": "cancelled", "timeout": "timeout", "dependency": "cancelled"}
-    return words.get(payload["cause"], "failed" if payload["cause"] == "launch" else "lost")
+    words = {
+        "cancel": "cancelled",
+        "timeout": "timeout",
+        "dependency": "cancelled",
+        "launch": "failed",
+    }
+    return words.get(payload["cause"], "lost")
+
+
+def code_of(payload):
+    """The exit code as a shell would say it, "" if it is not known."""
+    if payload["signal"] is not None:
+        return str(128 + payload["signal"])
+    return "" if payload["exit_code"] is None else str(payload["exit_code"])
 
 
 def supervise(run, number):
     """The program `supervise RUN ATTEMPT`, exec'ed by `start` with a request on descriptor 3 and a
-    place to report to on 4. Never returns a value anybody reads."""
+    place to report to on 4."""
     request = wire.parse_object(wire.read_all(REQUEST_FD))
     os.close(REQUEST_FD)
     if request is None:
@@ -399,10 +510,9 @@ def supervise(run, number):
     wake = Wake()
     attempt = Attempt(run, number)
     try:
-        record = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN)
-        if record is None or not isinstance(record.get("spec"), dict):
-            raise Refused("The run %s has no readable run.json." % run)
-        attempt.claim()
+        path = layout.run_dir(run) + "/run.json"
+        orders = Orders(records.read_object(path, records.MAX_RUN), request)
+        attempt.claim(orders.adopted)
     except Taken:
         report({"taken": True})
         return
@@ -410,21 +520,12 @@ def supervise(run, number):
         report({"error": str(refused)})
         return
     report({"pid": os.getpid()})
-    spec = record["spec"]
-    limits = spec.get("limits") if isinstance(spec.get("limits"), dict) else {}
-    retries = limits.get("retries")
-    retries = retries if isinstance(retries, int) else 0
-    inherited = {
-        wire.to_bytes(k): wire.to_bytes(v) for k, v in (request.get("environ") or {}).items()
-    }
-    secrets = request.get("secrets") or {}
-    excluded = {}
+    retries = orders.retries
+    before = None
     while True:
-        watch = Supervisor(
-            attempt, spec, inherited, secrets, request.get("umask", 0o022), wake, excluded
-        )
-        if watch.await_dependency() and watch.start():
-            watch.watch()
+        watch = Supervisor(attempt, orders, wake, before)
+        if watch.await_dependency() and watch.begin():
+            watch.watch_to_end()
         payload = watch.payload()
         following = None
         if payload["cause"] == "self" and state_of(payload) == "failed" and retries > 0:
@@ -433,28 +534,29 @@ def supervise(run, number):
         if following is None:
             break
         retries -= 1
+        orders.after = None
         records.append_event(following.directory, "retry", after=attempt.number)
-        watch.tree.excluded.update(watch.tree.scan(fresh=True))
-        excluded = watch.tree.excluded
-        attempt.close()
-        attempt = following
-        spec = dict(spec, after=None)
-    argv = spec.get("on_exit")
-    if argv:
-        watch._hook("on_exit", argv, state_of(payload), payload["exit_code"])
+        attempt.close(forget=not watch.tree.scan(fresh=True))
+        attempt, before = following, watch
+    watch.hook("on_exit", state_of(payload), code_of(payload))
     watch.finish_hooks()
+    attempt.close(forget=not watch.tree.scan(fresh=True))
 
 
 def next_attempt(watch):
     """Claim the attempt after a failed one, before its record is written: whoever looks sees the
     run go on, never an end that is none. None if it must not go on."""
-    if watch._cancelled():
+    if watch.cancelled():
         return None
     following = Attempt(watch.attempt.run, watch.attempt.number + 1)
     try:
         following.claim()
-    except (Taken, Refused):
+    except (Taken, Refused) as reason:
+        records.append_event(watch.attempt.directory, "retry", error=str(reason) or "taken")
         return None
+    # Asked in between, on the attempt that was then the last: it is meant for this one.
+    if watch.cancelled():
+        following.inherit_cancel(watch.cancel)
     return following
 
 

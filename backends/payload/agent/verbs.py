@@ -18,6 +18,7 @@ VERBS = {
     "read": "files",
     "rm": "files",
     "put": "files",
+    "adopt": "adopt",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 

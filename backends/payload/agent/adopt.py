@@ -1,0 +1,130 @@
+"""Taking a process that already runs under watch: its end will be seen, its exit code not, because
+only a parent is told that.
+
+Its log is the very file its stdout is, if that is a regular file: linked into the run directory,
+or, on another file system, named in `logs/0.ref` with device and inode. Never a symbolic link.
+"""
+
+import fcntl
+import os
+import stat
+
+from . import Refused, layout, libc, procs, records, wire
+
+
+def adopt(request, body):
+    """The verb. A generator, as `start`."""
+    from . import start
+
+    run = layout.check_id(request.get("run_id"))
+    pid = wire.field(request, "pid", int, required=True)
+    record = wire.field(request, "run", dict)
+    if not os.path.lexists(layout.run_dir(run) + "/run.json"):
+        found = check(pid)
+        made = start.build(run, record, [], b"")
+        target = {"pid": pid, "starttime": found.starttime}
+    else:
+        start.same_plan(run, record)
+        made = False
+        found = procs.stat_of(pid)
+        target = {"pid": pid, "starttime": found.starttime if found else 0}
+    orders = {"adopt": target}
+    created, supervisor = yield from start.supervise(run, 0, orders, made)
+    return {"run_id": run, "attempt": 0, "created": created, "pid": supervisor}
+
+
+def check(pid):
+    """The Stat of a process that may be adopted, or a refusal."""
+    found = procs.stat_of(pid) if pid > 1 else None
+    if found is None or found.dead:
+        raise Refused("There is no process %d." % pid)
+    if procs.uid_of(pid) != os.getuid():
+        raise Refused("Process %d is another user's." % pid)
+    environ = procs.environ_of(pid)
+    tag = procs.variable(environ, b"TRAINDECK_RUN")
+    if tag:
+        raise Refused("Process %d belongs to run %s already." % (pid, wire.to_text(tag)[:20]))
+    if procs.variable(environ, b"TRAINDECK_SUPERVISOR") is not None or pid == os.getpid():
+        raise Refused("Process %d is a supervisor of Traindeck." % pid)
+    return found
+
+
+def lock_name(pid, starttime):
+    """The lock that keeps a process from being adopted twice."""
+    return "%s/adopt.%d.%d.lock" % (layout.locks(), pid, starttime)
+
+
+def take(target):
+    """Lock an adopted process for its supervisor, and see that it is still there. Returns the
+    descriptor that holds the lock. Raises Refused."""
+    pid, starttime = target["pid"], target["starttime"]
+    if not procs.is_running(pid, starttime):
+        raise Refused("Process %d has ended." % pid)
+    path = lock_name(pid, starttime)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise Refused("Process %d is watched by another run already." % pid) from None
+    return fd
+
+
+def forget(leader):
+    """Remove the lock's file, at the end."""
+    try:
+        os.unlink(lock_name(*leader))
+    except OSError:
+        pass
+
+
+class Adoption:
+    """The adopted process, and how its end is seen.
+
+    Attributes:
+        fd: A descriptor that becomes readable at its end, or None: then it is looked for.
+    """
+
+    def __init__(self, attempt):
+        self.pid, self.starttime = attempt.leader
+        try:
+            self.fd = libc.pidfd_open(self.pid)
+        except ProcessLookupError:
+            self.fd = None
+        words = self._link_log(attempt)
+        records.append_event(attempt.directory, "adopted", pid=self.pid, log=words)
+
+    def is_over(self):
+        """Whether it has ended."""
+        return not procs.is_running(self.pid, self.starttime)
+
+    def _link_log(self, attempt):
+        """Give the attempt its log, if there is one. Returns a sentence about it."""
+        source = "/proc/%d/fd/1" % self.pid
+        try:
+            info = os.stat(source)
+            if not stat.S_ISREG(info.st_mode):
+                return "its stdout is no file"
+            attempt.log_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+            path = os.readlink(source)
+        except OSError as error:
+            return "its stdout cannot be opened: %s" % error.strerror
+        log = layout.log_path(attempt.run, attempt.number)
+        here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # With a descriptor given, the link in /proc is followed: the file itself is linked.
+            os.link(source, log, src_dir_fd=here, follow_symlinks=True)
+            return "linked: %s" % wire.to_text(os.fsencode(path))
+        except OSError:
+            words = {
+                "path": wire.to_text(os.fsencode(path)),
+                "dev": info.st_dev,
+                "inode": info.st_ino,
+            }
+            try:
+                records.replace(log[: -len(".log")] + ".ref", words)
+            except OSError as error:
+                return "not to be had: %s" % error.strerror
+            return "referred to: %s" % words["path"]
+        finally:
+            os.close(here)

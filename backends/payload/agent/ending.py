@@ -1,0 +1,81 @@
+"""The way an attempt is ended: TERM to the leader, to the others, and KILL when the grace is over.
+
+The leader is asked first, because a trainer that saves on TERM needs its workers for that; whom it
+does not take along is asked at half time. At the leader's end what is left of the tree is swept.
+Shared by the supervisor and by the reaper that stands in for one that was killed.
+"""
+
+from . import procs, records
+
+SWEEP_AT_LEAST = 2.0
+"""Seconds that the rest of a tree gets after TERM though the grace is nearly over, if the grace
+itself is not shorter."""
+
+
+class Ending:
+    """The end of one tree.
+
+    Attributes:
+        cause: Why TERM was sent before the leader ended (`cancel`, `timeout`), or None.
+        due: Monotonic time of the next step, or None.
+    """
+
+    def __init__(self, members, directory):
+        self.cause = None
+        self.killed = False
+        self.due = None
+        self._members = members
+        self._directory = directory
+        self._grace = 0.0
+        self._all_at = None
+        self._kill_at = None
+        self._sweeping = False
+
+    def ask(self, now, cause, grace, by_reaper=False):
+        """TERM on request, to the leader (to all, if it is not known). Returns whether there was
+        anybody to receive it."""
+        leader = self._members.leader
+        if not self._members.signal(procs.SIGTERM, leader and leader[0]):
+            return False
+        self.cause = cause
+        self._grace = max(0.0, grace)
+        self._all_at = now + self._grace / 2
+        self._kill_at = now + self._grace
+        self._set_due()
+        more = {"by_reaper": True} if by_reaper else {}
+        records.append_event(self._directory, "term_sent", cause=cause, grace=self._grace, **more)
+        return True
+
+    def step(self, now):
+        """Do what is due."""
+        if self._all_at is not None and now >= self._all_at:
+            self._all_at = None
+            self._members.signal(procs.SIGTERM)
+        if self._kill_at is not None and now >= self._kill_at:
+            count = self._members.signal(procs.SIGKILL)
+            if not self.killed:
+                self.killed = True
+                records.append_event(self._directory, "kill_sent", processes=count)
+            self._kill_at = now + 0.25
+        self._set_due()
+
+    def sweep(self, now, grace):
+        """After the leader's end: end the rest. True once nothing is left. To be called again and
+        again; `left` then says how many there are."""
+        if not self._members.scan(fresh=True):
+            return True
+        if not self._sweeping:
+            self._sweeping = True
+            self._all_at = None
+            least = now + min(grace, SWEEP_AT_LEAST)
+            self._kill_at = now + grace if self._kill_at is None else max(self._kill_at, least)
+            self._members.signal(procs.SIGTERM)
+        self.step(now)
+        if self.killed:
+            for pid in self._members.drop_untouchable():
+                records.append_event(self._directory, "left_running", pid=pid)
+        return False
+
+    def _set_due(self):
+        dues = [at for at in (self._all_at, self._kill_at) if at is not None]
+        self.due = min(dues) if dues else None
