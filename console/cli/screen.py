@@ -1,0 +1,28 @@
+"""Starting the full-screen application: Textual is imported, the command parser is not."""
+
+from __future__ import annotations
+
+
+def run_screen() -> int:
+    """Open the screen and return the exit code."""
+    from traindeck.backends.base import TraindeckError
+    from traindeck.console.cli import output
+    from traindeck.console.runs.workspace import open_workspace
+
+    notes: list[str] = []
+    try:
+        ws = open_workspace(tell=notes.append)
+        settings = ws.settings  # a broken file stops every command, this one too
+        from traindeck.console.tui.app import TraindeckApp
+        from traindeck.console.tui.live import LiveServices
+
+        app = TraindeckApp(LiveServices(lambda: ws), settings=settings, places=ws.places)
+        return app.run() or 0
+    except TraindeckError as error:
+        output.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        for line in notes:
+            output.note(f"traindeck: {line}")

@@ -1,0 +1,308 @@
+"""The screens' services over a real workspace.
+
+Everything runs on a thread with an event loop of its own: the index, the backends' channels,
+reading what runs have measured. The loop that answers keys only ever waits for a future, so nothing
+that is slow there is felt here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from array import array
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from traindeck.backends.base import BackendError, Reach, SeekableLogs, State, TraindeckError
+from traindeck.console.runs import controlling, launching, refreshing
+from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui.services import (
+    Counts,
+    Curve,
+    Group,
+    Listing,
+    Outcome,
+    Place,
+    Removal,
+    View,
+)
+
+T = TypeVar("T")
+
+CURVE_POINTS = 2000
+"""Points of a curve handed to a screen: more than any terminal has columns, times two."""
+
+GROUPS = ("needs", "running", "queued", "finished")
+"""Keys of the groups of `Index.groups`, in its order."""
+
+TITLES = {"needs": "NEEDS YOU", "running": "RUNNING", "queued": "QUEUED", "finished": "FINISHED"}
+
+
+class LiveServices:
+    """Implements `Services`. Made on any thread; `aclose` ends its own.
+
+    Args:
+        make: Opens the workspace; called on the services' thread.
+    """
+
+    able = frozenset({"launch", "demo"})
+
+    def __init__(self, make: Callable[[], Workspace]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="services", daemon=True)
+        self._thread.start()
+        self._make = make
+        self._ws: Workspace | None = None
+        self._places: dict[str, Place] = {}
+        self._closed = False
+
+    # ---------------------------------------------------------------------------- RunsSource
+
+    async def version(self) -> int:
+        return await self._do(lambda ws: ws.index.version())
+
+    async def listing(self, view: View) -> Listing:
+        def look(ws: Workspace) -> Listing:
+            from traindeck.console.runs.filters import parse
+
+            now = ws.clock()
+            order = ("group", *view.order) if view.group == "state" else view.order
+            keys = ws.index.ids(
+                parse(view.filter, now=now), sort=order, now=now, window=view.window
+            )
+            groups: tuple[Group, ...] = ()
+            if view.group == "state":
+                groups = _state_groups(ws.index.groups(keys, now=now))
+            return Listing(keys=keys, groups=groups, counts=_counts(ws))
+
+        return await self._do(look)
+
+    async def rows(self, keys: Sequence[int]) -> dict[int, RunRecord]:
+        return await self._do(lambda ws: ws.index.rows_by_key(keys))
+
+    async def detail(self, key: int) -> RunRecord | None:
+        def look(ws: Workspace) -> RunRecord | None:
+            found = ws.index.rows([key], metrics="all")
+            return found[0] if found else None
+
+        return await self._do(look)
+
+    async def key_of(self, run_id: str) -> int | None:
+        return await self._do(lambda ws: ws.index.key_of(run_id))
+
+    async def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
+        return await self._do(lambda ws: ws.index.short_ids(run_ids))
+
+    async def places(self) -> Sequence[Place]:
+        def look(ws: Workspace) -> Sequence[Place]:
+            return [self._places.get(name, Place(name=name)) for name in ws.settings.backends]
+
+        return await self._do(look)
+
+    async def log_tail(self, run_id: str, size: int) -> bytes:
+        async def read(ws: Workspace) -> bytes:
+            run = ws.index.get(run_id)
+            if run is None or run.state in (State.NEW, State.QUEUED):
+                return b""
+            backend = ws.backend(run.backend)
+            if not isinstance(backend, SeekableLogs):
+                return b""
+            ref = ref_of(run)
+            try:
+                stat = await backend.log_stat(ref)
+                return await backend.read_at(ref, 0, max(0, stat.size - size), size)
+            except BackendError:
+                return b""
+
+        return await self._await(read)
+
+    async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
+        def look(ws: Workspace) -> Sequence[Curve]:
+            from traindeck.console.metrics.reduce import thin
+
+            curves = []
+            for key in keys:
+                points = ws.index.points(run_id, key)
+                if len(points.steps):
+                    steps, values = thin(points.steps, points.values, CURVE_POINTS)
+                    curves.append(Curve(key=key, steps=steps, values=values))
+            return curves
+
+        return await self._do(look)
+
+    # ---------------------------------------------------------------------------- RunActions
+
+    async def stop(self, run_ids: Sequence[str], grace: float | None) -> Sequence[Outcome]:
+        async def one(ws: Workspace, run: RunRecord) -> str:
+            asked = await controlling.stop(ws, run, grace=grace)
+            return "" if asked else f"is over already ({run.state})"
+
+        return await self._each(run_ids, one)
+
+    async def retry(self, run_ids: Sequence[str]) -> Sequence[Outcome]:
+        async def one(ws: Workspace, run: RunRecord) -> str:
+            await launching.launch(ws, await launching.retry(ws, run))
+            return ""
+
+        return await self._each(run_ids, one)
+
+    async def removal(self, run_ids: Sequence[str]) -> Removal:
+        async def measure(ws: Workspace) -> Removal:
+            size: int | None = 0
+            artifacts = 0
+            refused = {}
+            for run_id in run_ids:
+                run = ws.index.get(run_id)
+                if run is None:
+                    continue
+                if run.active or run.foreign:
+                    refused[run_id] = "foreign" if run.foreign else f"{run.state}, not over"
+                    continue
+                try:
+                    disk = await controlling.disk(ws, run)
+                except TraindeckError:
+                    size = None
+                    continue
+                size = None if size is None else size + disk.total
+                artifacts += (disk.by_name or {}).get("artifacts", 0)
+            return Removal(size=size, artifacts=artifacts, refused=refused)
+
+        return await self._await(measure)
+
+    async def remove(self, run_ids: Sequence[str], *, keep_artifacts: bool) -> Sequence[Outcome]:
+        async def one(ws: Workspace, run: RunRecord) -> str:
+            await controlling.remove(ws, run, keep_artifacts=keep_artifacts)
+            return ""
+
+        return await self._each(run_ids, one)
+
+    async def describe(
+        self,
+        run_id: str,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        note: str | None = None,
+    ) -> None:
+        def change(ws: Workspace) -> None:
+            run = ws.record(run_id)
+            if name is not None and name != run.name:
+                controlling.rename(ws, run, name)
+            if tags is not None and dict(tags) != dict(run.tags):
+                gone = {key: None for key in run.tags if key not in tags}
+                controlling.set_tags(ws, run, {**gone, **tags})
+            if note is not None and note != run.note:
+                controlling.set_note(ws, run, note)
+
+        await self._do(change)
+
+    async def looked(self, run_ids: Sequence[str]) -> None:
+        def mark(ws: Workspace) -> None:
+            for run_id in run_ids:
+                if (run := ws.index.get(run_id)) is not None:
+                    controlling.look(ws, run)
+
+        await self._do(mark)
+
+    # ------------------------------------------------------------------------------ Services
+
+    async def refresh(self) -> None:
+        async def ask(ws: Workspace) -> None:
+            await refreshing.refresh(ws)
+            for name in ws.settings.backends:
+                await self._note_place(ws, name)
+
+        await self._await(ask)
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+
+        async def close() -> None:
+            if self._ws is not None:
+                await self._ws.aclose()
+
+        await self._bridge(close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join, 5)
+
+    # -------------------------------------------------------------------------------- inside
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _workspace(self) -> Workspace:
+        if self._ws is None:
+            self._ws = self._make()
+        return self._ws
+
+    async def _bridge(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    async def _await(self, body: Callable[[Workspace], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await body(self._workspace())
+
+        return await self._bridge(run())
+
+    async def _do(self, body: Callable[[Workspace], T]) -> T:
+        async def run() -> T:
+            return body(self._workspace())
+
+        return await self._bridge(run())
+
+    async def _each(
+        self, run_ids: Sequence[str], one: Callable[[Workspace, RunRecord], Awaitable[str]]
+    ) -> Sequence[Outcome]:
+        """Do something to each run; a failure is that run's outcome and stops no other."""
+
+        async def run(ws: Workspace) -> Sequence[Outcome]:
+            outcomes = []
+            for run_id in run_ids:
+                try:
+                    text = await one(ws, ws.record(run_id))
+                    outcomes.append(Outcome(run_id=run_id, done=not text, text=text))
+                except TraindeckError as error:
+                    outcomes.append(Outcome(run_id=run_id, done=False, text=str(error)))
+            return outcomes
+
+        return await self._await(run)
+
+    async def _note_place(self, ws: Workspace, name: str) -> None:
+        """How a backend answered last: from its active runs, else by asking it now and then."""
+        known = self._places.get(name)
+        now = ws.clock()
+        if known is not None and now - known.seen_at < 10 and known.reach is Reach.OK:
+            return
+        try:
+            health = await ws.backend(name).probe()
+        except BackendError as error:
+            self._places[name] = Place(name=name, reach=Reach.DOWN, note=error.what)
+            return
+        seen = health.observed_at if health.reach is Reach.OK else (known.seen_at if known else 0.0)
+        self._places[name] = Place(name=name, reach=health.reach, seen_at=seen, note=health.note)
+
+
+def _state_groups(groups: array[int]) -> tuple[Group, ...]:
+    counts = [0] * len(GROUPS)
+    for number in groups:
+        counts[number] += 1
+    return tuple(
+        Group(key=key, title=TITLES[key], count=count)
+        for key, count in zip(GROUPS, counts, strict=True)
+        if count
+    )
+
+
+def _counts(ws: Workspace) -> Counts:
+    by_state = ws.index.counts()
+    waiting = by_state.get(State.QUEUED, 0) + by_state.get(State.NEW, 0)
+    running = sum(
+        by_state.get(state, 0) for state in (State.RUNNING, State.STARTING, State.STOPPING)
+    )
+    failed = sum(by_state.get(state, 0) for state in (State.FAILED, State.TIMEOUT, State.LOST))
+    return Counts(running=running, queued=waiting, failed=failed, total=sum(by_state.values()))
