@@ -7,13 +7,12 @@ Times in it are ISO 8601 UTC, what is not known is null.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from traindeck.backends.base import ACTIVE, Rank, Reach, RunSpec, State, Status
+from traindeck.backends.base import ACTIVE, Rank, Reach, State, Status
 
 Scalar = str | int | float | bool | None
 
@@ -113,47 +112,40 @@ GROUPS = ("needs you", "running", "queued", "finished")
 UNKNOWN_AFTER = 300.0
 """Seconds without an answer after which an active run needs a person."""
 
-
-def group(run: RunRecord, now: float) -> int:
-    """Index into GROUPS. A run that ended badly needs you until it is opened (looked at); one whose
-    place does not answer, after five minutes. console.store.query says the same in SQL."""
-    if run.state in ACTIVE:
-        if run.reach is Reach.DOWN and run.observed_at < now - UNKNOWN_AFTER:
-            return 0
-        return 2 if run.state in (State.NEW, State.QUEUED) else 1
-    if run.state in BAD and not run.archived and not run.foreign:
-        seen = run.looked_at is not None and run.looked_at >= (run.ended or run.observed_at)
-        return 3 if seen else 0
-    return 3
-
-
 BAD = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
 """Ends that a person should know of."""
 
 
-def from_spec(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
-    """The record of a run that is about to be submitted, or whose run.json was read: both must
-    come to the same, or a rebuilt index would differ."""
-    from traindeck.console.store.params import from_argv, from_recipe
+def needs_you(run: RunRecord, now: float) -> bool:
+    """Whether a person has to look: since they last opened the run it ended badly, or nothing was
+    heard of it for five minutes; or its main metric is no number now.
 
-    recipe = spec.recipe
-    name = recipe.get("recipe") if recipe is not None else None
-    root = spec.code.root or spec.cwd
-    return RunRecord(
-        id=spec.run_id,
-        name=spec.name,
-        backend=backend,
-        native_id=native_id,
-        attempt=spec.attempt,
-        created=spec.created,
-        gpus=spec.resources.gpus * spec.resources.nodes,
-        argv=spec.argv,
-        cwd=spec.cwd,
-        project=os.path.basename(root.rstrip("/")),
-        recipe=name if isinstance(name, str) else None,
-        tags=dict(spec.tags),
-        params=from_recipe(recipe) if recipe is not None else from_argv(spec.argv),
-    )
+    console.store.query says the same in SQL.
+    """
+    looked = run.looked_at or 0.0
+    if run.state in BAD:
+        return looked < (run.ended or run.observed_at or run.created)
+    if run.active and run.reach is Reach.DOWN:
+        silent_from = run.observed_at + UNKNOWN_AFTER
+        return now > silent_from and looked < silent_from
+    return broken_metric(run) is not None
+
+
+def broken_metric(run: RunRecord) -> MetricSummary | None:
+    """The main metric of a running run if its newest value is not finite."""
+    metric = run.metrics.get(run.main or "")
+    if run.state is not State.RUNNING or metric is None or metric.last is None:
+        return None
+    return None if math.isfinite(metric.last) else metric
+
+
+def group(run: RunRecord, now: float) -> int:
+    """Index into GROUPS."""
+    if needs_you(run, now):
+        return 0
+    if run.state in (State.NEW, State.QUEUED):
+        return 2
+    return 1 if run.active else 3
 
 
 def status_of_run(run: RunRecord) -> Status:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608  (SQL is put together from constants)
 """Runs as rows: how a RunRecord is laid out in the tables, and read back exactly.
 
 Text in the index is valid Unicode without NUL; what a log, host or argv brought that is not, is
@@ -40,14 +41,14 @@ _TEXTS = tuple(TEXTS.split())
 
 SELECT = f"""SELECT r.n, {", ".join("r." + c for c in _RUNS if c != "folded")},
     {", ".join("t." + c for c in _TEXTS if c != "head")}
-    FROM runs r JOIN texts t ON t.n = r.n"""  # noqa: S608  (names of this module)
+    FROM runs r JOIN texts t ON t.n = r.n"""
 
-INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUNS)}, touched) VALUES ({'?, ' * len(_RUNS)}?)"  # noqa: S608
-UPDATE_RUN = f"UPDATE runs SET {', '.join(c + ' = ?' for c in _RUNS)}, touched = ? WHERE n = ?"  # noqa: S608
+INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUNS)}, touched) VALUES ({'?, ' * len(_RUNS)}?)"
+UPDATE_RUN = f"UPDATE runs SET {', '.join(c + ' = ?' for c in _RUNS)}, touched = ? WHERE n = ?"
 INSERT_TEXTS = (
-    f"INSERT INTO texts ({', '.join(_TEXTS)}, metrics, n) VALUES ({'?, ' * len(_TEXTS)}?, ?)"  # noqa: S608
+    f"INSERT INTO texts ({', '.join(_TEXTS)}, metrics, n) VALUES ({'?, ' * len(_TEXTS)}?, ?)"
 )
-UPDATE_TEXTS = f"UPDATE texts SET {', '.join(c + ' = ?' for c in _TEXTS)} WHERE n = ?"  # noqa: S608
+UPDATE_TEXTS = f"UPDATE texts SET {', '.join(c + ' = ?' for c in _TEXTS)} WHERE n = ?"
 
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 

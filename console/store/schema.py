@@ -85,7 +85,6 @@ STEPS: tuple[str, ...] = (
         run INTEGER NOT NULL,
         key TEXT NOT NULL,
         count INTEGER NOT NULL,
-        first_step INTEGER,
         first REAL, last REAL, last_step INTEGER, last_time REAL,
         min REAL, min_step INTEGER, max REAL, max_step INTEGER,
         nonfinite INTEGER NOT NULL,

@@ -1,0 +1,65 @@
+"""Entering what was read from a run's files: the points and how far the file was read, together.
+
+The mark of a file is compared and set in the transaction that enters the points, so that any number
+of processes may read one growing file and each point enters exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from traindeck.console.store import series
+from traindeck.console.store.database import Connection
+from traindeck.console.store.rows import clean
+from traindeck.console.store.series import Prepared, SourceMark
+
+if TYPE_CHECKING:
+    from traindeck.console.store.records import Progress
+
+
+def mark(db: Connection, run_id: str, path: str) -> SourceMark:
+    """See `Index.source`."""
+    row = db.execute(
+        "SELECT inode, size, offset, carry FROM sources "
+        "WHERE run = (SELECT n FROM runs WHERE id = ?) AND path = ?",
+        (run_id, clean(path)),
+    ).fetchone()
+    if row is None:
+        return SourceMark(path=path)
+    inode, size, offset, carry = row
+    return SourceMark(path=path, inode=inode, size=size, offset=offset, carry=carry)
+
+
+def ingest(
+    db: Connection,
+    run_id: str,
+    before: SourceMark,
+    after: SourceMark,
+    batches: Sequence[Prepared],
+    progress: Progress | None,
+    main: str | None,
+) -> bool:
+    """See `Index.ingest`."""
+    if before.path != after.path:
+        raise AssertionError("the marks are of two files")
+    row = db.execute("SELECT n FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row is None or mark(db, run_id, before.path) != before:
+        return False
+    n = row[0]
+    db.execute(
+        "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?)",
+        (n, clean(after.path), after.inode, after.size, after.offset, after.carry),
+    )
+    from traindeck.console.store import writing
+
+    if batches and series.enter(db, n, batches):
+        writing.render_metrics(db, n)
+    if batches or progress is not None or main is not None:
+        found = writing.load(db, run_id)
+        assert found is not None
+        run = found[1]
+        run = replace(run, progress=progress or run.progress, main=main or run.main)
+        writing.store(db, n, run)
+    return True

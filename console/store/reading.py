@@ -1,0 +1,113 @@
+# ruff: noqa: S608  (SQL is put together from constants)
+"""Reading runs from the index, inside a transaction that the caller holds.
+
+Lists hold row numbers and fetch what is visible; nothing here may cost more than what it returns.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from traindeck.backends.base import ACTIVE, State
+from traindeck.console.store.database import Connection, Damaged
+from traindeck.console.store.query import GROUP
+from traindeck.console.store.records import MetricSummary, RunRecord
+from traindeck.console.store.rows import SELECT, SERIES, record, summary
+
+_AT_ONCE = 500
+_ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
+
+
+def records(
+    db: Connection, where: str, args: Sequence[Any], *, metrics: str, order: str = ""
+) -> list[RunRecord]:
+    """Runs by a condition on `r`, with `all`, `main` or `none` of their metrics."""
+    found = db.execute(f"{SELECT} WHERE {where} {order}", args).fetchall()
+    return _with_metrics(db, found, metrics)
+
+
+def rows(db: Connection, ids: Sequence[int], metrics: str) -> list[RunRecord]:
+    """See `Index.rows`."""
+    found: dict[int, RunRecord] = {}
+    for low in range(0, len(ids), _AT_ONCE):
+        part = list(ids[low : low + _AT_ONCE])
+        marks = ", ".join("?" * len(part))
+        fetched = db.execute(f"{SELECT} WHERE r.n IN ({marks})", part).fetchall()
+        runs = _with_metrics(db, fetched, metrics)
+        found.update(zip((row[0] for row in fetched), runs, strict=True))
+    return [found[n] for n in ids if n in found]
+
+
+def active(db: Connection, backend: str | None) -> list[RunRecord]:
+    """See `Index.active`."""
+    where, args = f"r.state IN ({_ACTIVE})", []
+    if backend is not None:
+        where, args = f"{where} AND r.backend = ?", [backend]
+    return records(db, where, args, metrics="main", order="ORDER BY r.created, r.n")
+
+
+def groups(db: Connection, ids: Sequence[int], now: float) -> bytes:
+    """See `Index.groups`."""
+    times = GROUP.count("?")
+    if len(ids) > _AT_ONCE:
+        by_run = dict(db.execute(f"SELECT r.n, {GROUP} FROM runs r", [now] * times))
+    else:
+        marks = ", ".join("?" * len(ids))
+        by_run = dict(
+            db.execute(
+                f"SELECT r.n, {GROUP} FROM runs r WHERE r.n IN ({marks})", [now] * times + list(ids)
+            )
+        )
+    return bytes([by_run.get(n, 3) for n in ids])
+
+
+def changes(db: Connection, since: int) -> tuple[array[int], int, bool]:
+    """See `Index.changes`."""
+    meta = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('clock', 'removed')"))
+    clock, removed = meta.get("clock"), meta.get("removed")
+    if not isinstance(clock, int) or not isinstance(removed, int):
+        raise Damaged("the clock is gone")
+    if since < 0:
+        return array("q"), clock, False
+    touched = db.execute("SELECT n FROM runs WHERE touched > ? ORDER BY n", (since,)).fetchall()
+    return array("q", [n for (n,) in touched]), clock, removed > since
+
+
+def counts(db: Connection) -> dict[State, int]:
+    """See `Index.counts`."""
+    found = db.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall()
+    try:
+        return {State(state): count for state, count in found}
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+
+
+def metrics_of(db: Connection, n: int) -> dict[str, MetricSummary]:
+    """All summaries of a run, by key."""
+    found = db.execute(f"SELECT {SERIES} FROM series WHERE run = ? ORDER BY key", (n,))
+    return {row[0]: summary(row) for row in found}
+
+
+def _with_metrics(db: Connection, found: Sequence[Any], metrics: str) -> list[RunRecord]:
+    runs = [record(row) for row in found]
+    if metrics == "all":
+        return [
+            replace(run, metrics=metrics_of(db, row[0]))
+            for row, run in zip(found, runs, strict=True)
+        ]
+    if metrics == "main":
+        return [
+            run if run.main is None else replace(run, metrics=_one_metric(db, row[0], run.main))
+            for row, run in zip(found, runs, strict=True)
+        ]
+    if metrics != "none":
+        raise ValueError(f"metrics={metrics!r}")
+    return runs
+
+
+def _one_metric(db: Connection, n: int, key: str) -> dict[str, MetricSummary]:
+    row = db.execute(f"SELECT {SERIES} FROM series WHERE run = ? AND key = ?", (n, key)).fetchone()
+    return {} if row is None else {key: summary(row)}

@@ -1,0 +1,202 @@
+# ruff: noqa: S608  (SQL is put together from constants)
+"""Changing runs in the index, inside a transaction that the caller holds.
+
+Every change passes through `_store`, so that columns, filters' tables and the JSON that is kept
+ready never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from traindeck.backends.base import ACTIVE, Reach, Status
+from traindeck.backends.status import SETTLE, merge
+from traindeck.console.store import annotating, series
+from traindeck.console.store.annotations import Annotation
+from traindeck.console.store.database import Connection, Damaged
+from traindeck.console.store.reading import metrics_of
+from traindeck.console.store.records import RunRecord, status_of_run, with_status
+from traindeck.console.store.rows import (
+    INSERT_RUN,
+    INSERT_TEXTS,
+    SELECT,
+    UPDATE_RUN,
+    UPDATE_TEXTS,
+    clean_record,
+    fold,
+    overlay,
+    param_number,
+    param_text,
+    record,
+    run_values,
+    tag_text,
+    tail,
+    text_values,
+)
+
+_ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
+
+
+def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
+    """See `Index.put_many`."""
+    stamp = tick(db)
+    for given in runs:
+        mark = annotating.mark(db, given.id)
+        if mark is not None and mark.deleted:
+            continue
+        run = clean_record(given)
+        found = load(db, given.id)
+        if found is None:
+            run = run if mark is None else overlay(run, mark)
+            n = _insert(db, run, stamp)
+            for metric in run.metrics.values():
+                series.put_summary(db, n, metric)
+            if run.metrics:
+                render_metrics(db, n)
+            continue
+        n, known = found
+        status = merge(status_of_run(known), status_of_run(run), now)
+        run = replace(
+            with_status(run, status),
+            progress=known.progress,
+            main=known.main or run.main,
+            created=known.created or run.created,
+            native_id=run.native_id or known.native_id,
+        )
+        run = run if mark is None else overlay(run, mark)
+        _store(db, n, run, stamp, described=True)
+
+
+def merge_statuses(
+    db: Connection, statuses: Mapping[str, Status], now: float, settle: float | None
+) -> list[str]:
+    """See `Index.update_statuses`."""
+    stamp = tick(db)
+    changed = []
+    for run_id, seen in statuses.items():
+        found = load(db, run_id)
+        if found is None:
+            continue
+        n, run = found
+        known = status_of_run(run)
+        status = merge(known, seen, now, settle=SETTLE if settle is None else settle)
+        new = clean_record(with_status(run, status))
+        if new == run:
+            continue
+        _store(db, n, new, stamp)
+        if _visible(new) != _visible(run):
+            changed.append(run_id)
+    return changed
+
+
+def set_reach(db: Connection, backend: str, reach: Reach) -> None:
+    """See `Index.set_reach`."""
+    stamp = tick(db)
+    rows = db.execute(
+        f"{SELECT} WHERE r.backend = ? AND r.reach <> ? AND r.state IN ({_ACTIVE})",
+        (backend, str(reach)),
+    ).fetchall()
+    for row in rows:
+        _store(db, row[0], replace(record(row), reach=reach), stamp)
+
+
+def change(db: Connection, run_id: str, changes: Mapping[str, Any]) -> bool:
+    """Set fields of a run's record. Whether there is such a run."""
+    found = load(db, run_id)
+    if found is None:
+        return False
+    n, run = found
+    _store(db, n, clean_record(replace(run, **changes)), tick(db))
+    return True
+
+
+def annotated(db: Connection, run_id: str, mark: Annotation) -> None:
+    """Show on a run what was noted about it."""
+    found = load(db, run_id)
+    if found is None:
+        return
+    if mark.deleted:
+        delete(db, [run_id])
+        return
+    n, run = found
+    new = overlay(run, mark)
+    if new != run:
+        _store(db, n, new, tick(db), described=True)
+
+
+def delete(db: Connection, run_ids: Collection[str]) -> int:
+    """See `Index.delete`."""
+    gone = 0
+    for run_id in run_ids:
+        row = db.execute("SELECT n FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            continue
+        series.delete(db, row[0])
+        for table, column in (("runs", "n"), ("texts", "n"), ("tags", "run"), ("params", "run")):
+            db.execute(f"DELETE FROM {table} WHERE {column} = ?", row)
+        gone += 1
+    if gone:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'removed'", (tick(db),))
+    return gone
+
+
+def tick(db: Connection) -> int:
+    """The next value of the clock that orders changes."""
+    db.execute("UPDATE meta SET value = value + 1 WHERE key = 'clock'")
+    row = db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
+    if row is None or not isinstance(row[0], int):
+        raise Damaged("the clock is gone")
+    return row[0]
+
+
+def load(db: Connection, run_id: str) -> tuple[int, RunRecord] | None:
+    """Row number and record of a run, without its metrics."""
+    row = db.execute(f"{SELECT} WHERE r.id = ?", (run_id,)).fetchone()
+    return None if row is None else (row[0], record(row))
+
+
+def store(db: Connection, n: int, run: RunRecord) -> None:
+    """Write a run's record back (its metrics, tags and parameters apart)."""
+    _store(db, n, clean_record(run), tick(db))
+
+
+def render_metrics(db: Connection, n: int) -> None:
+    """Make the ready JSON of a run's metrics anew."""
+    db.execute("UPDATE texts SET metrics = ? WHERE n = ?", (tail(metrics_of(db, n)), n))
+
+
+def _visible(run: RunRecord) -> tuple[object, ...]:
+    return (run.state, run.attempt, run.exit_code, run.signal, run.reason, run.reach)
+
+
+def _insert(db: Connection, run: RunRecord, stamp: int) -> int:
+    n = int(db.execute(INSERT_RUN, (*run_values(run), stamp)).lastrowid or 0)
+    db.execute(INSERT_TEXTS, (*text_values(run), tail({}), n))
+    _describe(db, n, run)
+    return n
+
+
+def _store(db: Connection, n: int, run: RunRecord, stamp: int, *, described: bool = False) -> None:
+    db.execute(UPDATE_RUN, (*run_values(run), stamp, n))
+    db.execute(UPDATE_TEXTS, (*text_values(run), n))
+    if described:
+        db.execute("DELETE FROM tags WHERE run = ?", (n,))
+        db.execute("DELETE FROM params WHERE run = ?", (n,))
+        _describe(db, n, run)
+
+
+def _describe(db: Connection, n: int, run: RunRecord) -> None:
+    """The tables that filters look into."""
+    db.executemany(
+        "INSERT INTO tags VALUES (?, ?, ?, ?)",
+        [(n, key, value, fold(tag_text(key, value))) for key, value in run.tags.items()],
+    )
+    db.executemany(
+        "INSERT INTO params VALUES (?, ?, ?, ?)",
+        [
+            (n, key, param_number(value), fold(param_text(value)))
+            for key, value in run.params.items()
+        ],
+    )
