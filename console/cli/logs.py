@@ -1,0 +1,195 @@
+"""`logs`: a run's output, raw to a pipe, harmless to a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from traindeck.backends.base import Files, SeekableLogs, UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from traindeck.backends.base import Backend, JobRef
+    from traindeck.console.logs.raw import Grep
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("logs")
+def logs_command(
+    run: Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is over.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", metavar="N", help="Only the last N lines.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="T", help="Only what is newer than T.")
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", metavar="RE", help="Only lines that match.")
+    ] = None,
+    rank: Annotated[int, typer.Option("--rank", metavar="R", help="Of this rank.")] = 0,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", help="Of this attempt; the last one.")
+    ] = None,
+) -> int:
+    """Print a run's log. To a pipe byte for byte; to a terminal without what could harm it.
+
+    Ctrl-C stops printing, never the run.
+
+    Examples:
+
+    traindeck logs -f calm-fox
+
+    traindeck logs calm-fox --since 5m --grep 'loss'
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.durations import parse_duration
+    from traindeck.console.runs.refreshing import refresh
+
+    if lines is not None and lines < 0:
+        raise UsageError(f"--lines {lines}: must be 0 or more.")
+    if lines is not None and since is not None:
+        raise UsageError("--lines and --since exclude each other.")
+    if rank < 0:
+        raise UsageError(f"--rank {rank}: must be 0 or more.")
+    seconds = parse_duration(since, "--since") if since else None
+    wanted = None
+    if grep is not None:
+        from traindeck.console.logs.raw import Grep
+
+        wanted = Grep(grep)
+
+    async def body(ws: Workspace) -> int:
+        from traindeck.console.runs.workspace import ref_of
+
+        record = ws.record(run)
+        await refresh(ws, [record])
+        record = ws.record(record.id)
+        if attempt is not None and not 0 <= attempt <= record.attempt:
+            raise UsageError(
+                f"--attempt {attempt}: {record.name} has attempts 0 to {record.attempt}."
+            )
+        backend = ws.backend(record.backend)
+        ref = _at(ref_of(record), attempt)
+        moment = None if seconds is None else ws.clock() - seconds
+        offset = await _begin(backend, ref, rank, lines, moment)
+        if record.state == "queued" and not follow:
+            output.note(f"traindeck: {record.name} has not started. {record.reason}".rstrip())
+            return 0
+        await _print(backend, ref, rank, offset, follow, _sink(wanted))
+        return 0
+
+    return with_workspace(body)
+
+
+async def follow_run(ws: Workspace, record: RunRecord) -> int:
+    """Print a run's log until the run is over, through all attempts its place makes by itself.
+    Returns the run's own exit code."""
+    from dataclasses import replace
+
+    from traindeck.console.runs.controlling import watch
+    from traindeck.console.runs.outcome import exit_status
+    from traindeck.console.runs.workspace import ref_of
+
+    backend = ws.backend(record.backend)
+    sink = _sink(None)
+    attempt = record.attempt
+    while True:
+        await _print(backend, replace(ref_of(record), attempt=attempt), 0, 0, True, sink)
+        async for seen in watch(ws, record.id):
+            record = seen
+            if record.attempt > attempt:
+                break
+        if record.attempt > attempt:
+            attempt += 1
+            output.note(f"traindeck: attempt {attempt} of {record.name}")
+        elif not record.active:
+            break
+    why = f": {output.neutral(record.reason)}" if record.reason else ""
+    output.note(f"traindeck: {output.neutral(record.name)} {record.state}{why}")
+    return exit_status(record.state, record.exit_code, record.signal)
+
+
+async def _begin(
+    backend: Backend, ref: JobRef, rank: int, lines: int | None, moment: float | None
+) -> int:
+    if lines is None and moment is None:
+        return 0
+    from traindeck.console.logs.raw import since_offset, tail_offset
+    from traindeck.console.logs.source import BackendSource, RunFileSource
+    from traindeck.console.logs.times import Times
+
+    if not isinstance(backend, SeekableLogs):
+        raise UsageError(f"{backend.name} cannot read logs from the middle.", "Leave -n out.")
+    source = BackendSource(backend, ref, rank)
+    if lines is not None:
+        return await tail_offset(source, lines)
+    if not isinstance(backend, Files):
+        raise UsageError(f"{backend.name} keeps no times of its logs.", "Leave --since out.")
+    assert moment is not None
+    samples = RunFileSource(backend, ref, f"attempts/{ref.attempt}/logs/{rank}.idx")
+    offset = await since_offset(source, Times(samples), moment)
+    if offset is None:
+        output.note("traindeck: nobody noted times for this log; all of it is printed.")
+    return offset or 0
+
+
+async def _print(
+    backend: Backend,
+    ref: JobRef,
+    rank: int,
+    offset: int,
+    follow: bool,
+    sink: Callable[[bytes, bool], None],
+) -> None:
+    cursor = str(offset) if offset else ""
+    async with backend.logs(ref, rank=rank, cursor=cursor, follow=follow) as chunks:
+        async for chunk in chunks:
+            sink(chunk.data, chunk.eof)
+            if chunk.eof:
+                break
+
+
+def _at(ref: JobRef, attempt: int | None) -> JobRef:
+    from dataclasses import replace
+
+    return ref if attempt is None else replace(ref, attempt=attempt)
+
+
+def _sink(grep: Grep | None) -> Callable[[bytes, bool], None]:
+    """Takes chunks of a log and the word whether this was the last, and prints what is wanted."""
+    tty = sys.stdout.isatty()
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    rest = b""
+
+    def sink(data: bytes, last: bool) -> None:
+        nonlocal rest
+        if grep is not None:
+            data = grep.feed(data) + (grep.close() if last else b"")
+        if tty:
+            # Whole lines only: an escape sequence may be cut anywhere.
+            data = rest + data
+            cut = len(data) if last else data.rfind(b"\n") + 1
+            data, rest = data[:cut], data[cut:]
+            data = b"".join(_harmless(line) for line in data.splitlines(keepends=True))
+        out.write(data)
+        out.flush()
+
+    return sink
+
+
+def _harmless(line: bytes) -> bytes:
+    """A line as a terminal may have it: progress bars and breaks kept, escapes taken out."""
+    from traindeck.console.logs.neutral import neutral
+
+    body = line.rstrip(b"\r\n")
+    return neutral(body).text.encode() + line[len(body) :]
