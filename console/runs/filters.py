@@ -1,0 +1,317 @@
+"""The filter language of `ls` and of `/` on the Runs screen.
+
+    state:running,failed  tag:sft  tag:lr=3e-4  name:*lora*  since:2d  before:2026-01-31
+    backend:gpu1  project:x  is:needs-you  param.lr>1e-4  loss<1.3  lora  -demo  sort:-loss
+
+Conditions are joined by "and", values of one key by commas mean "or", `-` in front negates, a bare
+word is looked for in names and tags. Quotes keep spaces and signs: name:"my run". Parsing is pure;
+what does not parse is refused with the word, its position and the nearest thing that would.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from traindeck.backends.base import Reach, State, UsageError
+from traindeck.console.runs.durations import parse_duration
+from traindeck.console.store.filtering import (
+    MARKS,
+    NUMBER_FIELDS,
+    SORT_FIELDS,
+    TEXT_FIELDS,
+    UNKNOWN,
+    Condition,
+    Filter,
+)
+from traindeck.console.store.rows import clean, fold
+
+__all__ = ["KEYS", "Filter", "FilterError", "parse"]
+
+KEYS = ("state", "tag", *TEXT_FIELDS, "reach", "is", "since", "before", "sort")
+"""What can stand before a colon."""
+
+STATES = (*State, "done", UNKNOWN)
+
+LONGEST = 4000
+MOST = 100
+
+_OPERATOR = re.compile(r"[<>]=?|!=|=")
+_KEY = re.compile(r"[A-Za-z_]+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+class FilterError(UsageError):
+    """A filter that does not parse.
+
+    Attributes:
+        start, end: Where the word stands in the text, in characters.
+    """
+
+    def __init__(self, what: str, fix: str, start: int, end: int) -> None:
+        super().__init__(what, fix)
+        self.start = start
+        self.end = end
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word as typed and as meant: `plain[i]` says whether character i was outside quotes."""
+
+    text: str
+    plain: tuple[bool, ...]
+    start: int
+    end: int
+
+    def cut(self, low: int, high: int | None = None) -> _Word:
+        return _Word(self.text[low:high], self.plain[low:high], self.start, self.end)
+
+    def find(self, pattern: re.Pattern[str] | str) -> tuple[int, int] | None:
+        """The first match that stands outside quotes."""
+        for match in re.finditer(pattern, self.text):
+            if all(self.plain[match.start() : match.end()]):
+                return match.span()
+        return None
+
+    def split(self) -> list[_Word]:
+        """The parts between commas outside quotes."""
+        parts, low = [], 0
+        for place, char in enumerate(self.text):
+            if char == "," and self.plain[place]:
+                parts.append(self.cut(low, place))
+                low = place + 1
+        return [*parts, self.cut(low)]
+
+
+def parse(text: str | Sequence[str]) -> Filter:
+    """Read a filter. Relative times (`since:2d`) stay relative.
+
+    Args:
+        text: One line, or the words that a shell split; those are taken as they are, spaces too.
+
+    Raises:
+        FilterError: A word cannot be understood; which, where, and what would be.
+    """
+    words = _split(clean(text)) if isinstance(text, str) else _given([clean(w) for w in text])
+    if len(words) > MOST:
+        raise FilterError(f"A filter takes at most {MOST} words.", "", 0, words[-1].end)
+    conditions: list[Condition] = []
+    sort: list[str] = []
+    for word in words:
+        negated = word.text.startswith("-") and word.plain[0]
+        body = word.cut(1) if negated else word
+        if not body.text:
+            raise _error(word, "there is nothing after the `-`", "")
+        colon = body.find(":")
+        if colon is not None and (operator := body.find(_OPERATOR)) and operator < colon:
+            colon = None
+        if colon is None:
+            conditions.append(_comparison(body, negated) or _bare(body, negated))
+            continue
+        key, value = body.text[: colon[0]].lower(), body.cut(colon[1])
+        if key not in KEYS:
+            fix = _did_you_mean(key, KEYS) or f"Keys are {', '.join(KEYS)}."
+            raise _error(word, f"there is no key {key!r}", f"{fix} Quote the word to look for it.")
+        if not value.text:
+            raise _error(word, f"`{key}:` needs a value", _EXAMPLES[key])
+        if key == "sort":
+            if negated:
+                raise _error(word, "an order cannot be negated", "For descending: sort:-loss.")
+            sort += [_sort_key(word, part.text) for part in value.split()]
+        else:
+            conditions.append(_condition(word, key, value, negated))
+    return Filter(conditions=tuple(conditions), sort=tuple(sort))
+
+
+_EXAMPLES = {
+    "state": f"One of {', '.join(STATES)}.",
+    "tag": "For example tag:sft or tag:lr=3e-4.",
+    "name": "For example name:*lora*.",
+    "id": "For example id:1s2d*.",
+    "backend": "For example backend:local.",
+    "host": "For example host:gpu1.",
+    "project": "For example project:demo.",
+    "recipe": "For example recipe:sft.",
+    "note": "For example note:*baseline*.",
+    "reach": f"One of {', '.join(Reach)}.",
+    "is": f"One of {', '.join(MARKS)}.",
+    "since": "For example since:2d, since:14:30 or since:2026-01-31.",
+    "before": "For example before:2d or before:2026-01-31.",
+    "sort": "For example sort:-created or sort:loss.",
+}
+
+
+# ------------------------------------------------------------------------------------ conditions
+
+
+def _condition(word: _Word, key: str, value: _Word, negated: bool) -> Condition:
+    if key in ("since", "before"):
+        number, ago = _moment(word, key, value.text)
+        return Condition(kind=key, number=number, ago=ago, negated=negated)
+    parts = [part.text for part in value.split()]
+    if "" in parts:
+        raise _error(word, "there is an empty value between commas", _EXAMPLES[key])
+    if key in ("state", "reach", "is"):
+        valid: Sequence[str] = {"state": STATES, "reach": tuple(Reach), "is": MARKS}[key]
+        chosen = []
+        for part in parts:
+            if part.lower() not in valid:
+                fix = _did_you_mean(part, valid) or f"One of {', '.join(valid)}."
+                raise _error(word, f"{part!r} is no value of `{key}:`", fix)
+            chosen.append("succeeded" if part.lower() == "done" else part.lower())
+        return Condition(kind=key, values=tuple(chosen), negated=negated)
+    values = tuple(fold(part) for part in parts)
+    if key == "id":
+        values = tuple(part if "*" in part or "?" in part else f"{part}*" for part in values)
+    if key == "tag":
+        # `tag:lr=` is the tag without a value, which is written `lr`.
+        values = tuple(part.removesuffix("=") if part != "=" else part for part in values)
+        return Condition(kind="tag", values=values, negated=negated)
+    return Condition(kind="text", key=key, values=values, negated=negated)
+
+
+def _bare(word: _Word, negated: bool) -> Condition:
+    return Condition(kind="word", values=(fold(word.text),), negated=negated)
+
+
+def _comparison(word: _Word, negated: bool) -> Condition | None:
+    """A word with a comparison in it; None if it has none. `=` compares only parameters and the
+    fields we know: `lr=3e-4` alone looks for a tag."""
+    found = word.find(_OPERATOR)
+    if found is None:
+        return None
+    name, op, value = word.text[: found[0]], word.text[slice(*found)], word.text[found[1] :]
+    kind, dot, key = name.partition(".")
+    kind = kind.lower()
+    if not (dot and kind in ("param", "metric")):
+        kind, key = ("number" if name.lower() in NUMBER_FIELDS else "metric"), name
+        key = key.lower() if kind == "number" else key
+        if kind == "metric" and op == "=":
+            return None
+    if not key:
+        raise _error(word, f"there is nothing to compare before {op!r}", "For example loss<1.3.")
+    if not value:
+        raise _error(
+            word, f"there is nothing to compare with after {op!r}", f"Write {name}{op}1.3."
+        )
+    number = float(value) if _NUMBER.fullmatch(value) and len(value) < 400 else None
+    if number is not None and abs(number) == float("inf"):
+        number = None
+    if number is None and not (kind == "param" and op in ("=", "!=")):
+        raise _error(word, f"{value!r} is no number", f"Write, for example, {name}{op}1.3.")
+    values = () if number is not None else (fold(value),)
+    return Condition(kind=kind, key=key, op=op, values=values, number=number, negated=negated)
+
+
+def _moment(word: _Word, key: str, text: str) -> tuple[float, bool]:
+    """A moment, or seconds ago and True."""
+    if re.fullmatch(r"[\d.]+[smhdw].*", text.lower()):
+        try:
+            return parse_duration(text, f"{key}:"), True
+        except UsageError as error:
+            raise _error(word, error.what.rstrip("."), error.fix) from None
+    local = datetime.now().astimezone()
+    try:
+        if re.fullmatch(r"\d{1,2}:\d\d", text):
+            hour, minute = map(int, text.split(":"))
+            at = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        else:
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is None:
+                at = at.astimezone()
+        return at.timestamp(), False
+    except (ValueError, OverflowError, OSError):
+        raise _error(word, f"{text!r} is neither a duration nor a date", _EXAMPLES[key]) from None
+
+
+def _sort_key(word: _Word, text: str) -> str:
+    down = "-" if text.startswith("-") else ""
+    name = text.removeprefix("-")
+    kind, dot, inner = name.partition(".")
+    if dot and kind.lower() in ("param", "metric") and inner:
+        return f"{down}{kind.lower()}.{inner}"
+    if name.lower() in SORT_FIELDS:
+        return down + name.lower()
+    if not name or _NUMBER.fullmatch(name):
+        raise _error(word, f"{text!r} is nothing to sort by", _EXAMPLES["sort"])
+    if near := difflib.get_close_matches(name.lower(), SORT_FIELDS, n=1, cutoff=0.8):
+        raise _error(
+            word,
+            f"{name!r} is nothing to sort by",
+            f"Did you mean {near[0]}? For a metric of that name: sort:{down}metric.{name}.",
+        )
+    return f"{down}metric.{name}"
+
+
+# ----------------------------------------------------------------------------------------- words
+
+
+def _split(text: str) -> list[_Word]:
+    if len(text) > LONGEST:
+        raise FilterError(f"A filter takes at most {LONGEST:,} characters.", "", 0, len(text))
+    words: list[_Word] = []
+    chars: list[str] = []
+    plain: list[bool] = []
+    start = -1
+    quote = ""
+    opened = 0
+
+    def finish(end: int) -> None:
+        nonlocal start
+        if start >= 0:
+            words.append(_Word("".join(chars), tuple(plain), start, end))
+            chars.clear()
+            plain.clear()
+            start = -1
+
+    for place, char in enumerate(text):
+        if quote:
+            if char == quote:
+                quote = ""
+            else:
+                chars.append(char)
+                plain.append(False)
+            continue
+        if char.isspace():
+            finish(place)
+            continue
+        if start < 0:
+            start = place
+        if char in "\"'":
+            quote, opened = char, place
+        else:
+            chars.append(char)
+            plain.append(True)
+    if quote:
+        word = _Word(text[start:], (), start, len(text))
+        raise _error(word, f"the quote at character {opened + 1} is not closed", f"Add a {quote}.")
+    finish(len(text))
+    return [word for word in words if word.text]
+
+
+def _given(words: Sequence[str]) -> list[_Word]:
+    """Words as a shell passes them: spaces inside belong to the word, quotes may still be there."""
+    found: list[_Word] = []
+    start = 0
+    for text in words:
+        if "'" in text or '"' in text:
+            found += _split(text)
+        elif text.strip():
+            found.append(_Word(text, (True,) * len(text), start, start + len(text)))
+        start += len(text) + 1
+    return found
+
+
+def _error(word: _Word, what: str, fix: str) -> FilterError:
+    shown = word.text if len(word.text) <= 60 else word.text[:59] + "…"
+    return FilterError(
+        f"Filter, character {word.start + 1}, {shown!r}: {what}.", fix, word.start, word.end
+    )
+
+
+def _did_you_mean(text: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text.lower(), list(valid), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else ""
