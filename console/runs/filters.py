@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,11 +87,12 @@ class _Word:
         return [*parts, self.cut(low)]
 
 
-def parse(text: str | Sequence[str]) -> Filter:
+def parse(text: str | Sequence[str], *, now: float | None = None) -> Filter:
     """Read a filter. Relative times (`since:2d`) stay relative.
 
     Args:
         text: One line, or the words that a shell split; those are taken as they are, spaces too.
+        now: Which day a time of day (`since:14:30`) is of.
 
     Raises:
         FilterError: A word cannot be understood; which, where, and what would be.
@@ -122,7 +124,7 @@ def parse(text: str | Sequence[str]) -> Filter:
                 raise _error(word, "an order cannot be negated", "For descending: sort:-loss.")
             sort += [_sort_key(word, part.text) for part in value.split()]
         else:
-            conditions.append(_condition(word, key, value, negated))
+            conditions.append(_condition(word, key, value, negated, now))
     return Filter(conditions=tuple(conditions), sort=tuple(sort))
 
 
@@ -147,9 +149,9 @@ _EXAMPLES = {
 # ------------------------------------------------------------------------------------ conditions
 
 
-def _condition(word: _Word, key: str, value: _Word, negated: bool) -> Condition:
+def _condition(word: _Word, key: str, value: _Word, negated: bool, now: float | None) -> Condition:
     if key in ("since", "before"):
-        number, ago = _moment(word, key, value.text)
+        number, ago = _moment(word, key, value.text, now)
         return Condition(kind=key, number=number, ago=ago, negated=negated)
     parts = [part.text for part in value.split()]
     if "" in parts:
@@ -206,18 +208,18 @@ def _comparison(word: _Word, negated: bool) -> Condition | None:
     return Condition(kind=kind, key=key, op=op, values=values, number=number, negated=negated)
 
 
-def _moment(word: _Word, key: str, text: str) -> tuple[float, bool]:
+def _moment(word: _Word, key: str, text: str, now: float | None) -> tuple[float, bool]:
     """A moment, or seconds ago and True."""
     if re.fullmatch(r"[\d.]+[smhdw].*", text.lower()):
         try:
             return parse_duration(text, f"{key}:"), True
         except UsageError as error:
             raise _error(word, error.what.rstrip("."), error.fix) from None
-    local = datetime.now().astimezone()
+    today = datetime.fromtimestamp(time.time() if now is None else now).astimezone()
     try:
         if re.fullmatch(r"\d{1,2}:\d\d", text):
             hour, minute = map(int, text.split(":"))
-            at = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            at = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
         else:
             at = datetime.fromisoformat(text)
             if at.tzinfo is None:

@@ -29,8 +29,8 @@ def records(
     return _with_metrics(db, found, metrics)
 
 
-def rows(db: Connection, ids: Sequence[int], metrics: str) -> list[RunRecord]:
-    """See `Index.rows`."""
+def rows(db: Connection, ids: Sequence[int], metrics: str) -> dict[int, RunRecord]:
+    """See `Index.rows_by_number`."""
     found: dict[int, RunRecord] = {}
     for low in range(0, len(ids), _AT_ONCE):
         part = list(ids[low : low + _AT_ONCE])
@@ -38,7 +38,7 @@ def rows(db: Connection, ids: Sequence[int], metrics: str) -> list[RunRecord]:
         fetched = db.execute(f"{SELECT} WHERE r.n IN ({marks})", part).fetchall()
         runs = _with_metrics(db, fetched, metrics)
         found.update(zip((row[0] for row in fetched), runs, strict=True))
-    return [found[n] for n in ids if n in found]
+    return found
 
 
 def active(db: Connection, backend: str | None) -> list[RunRecord]:
