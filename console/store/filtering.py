@@ -32,7 +32,8 @@ class Condition:
     Attributes:
         kind: `text` and `tag` compare by values, `word` looks for one inside name and tags,
             `state` and `reach` are sets, `is` a mark; `since` and `before` compare the creation,
-            `recent` holds for what is active or ended at most `number` seconds ago, `number`, `metric` (its last value) and `param` the field `key` by `op`.
+            `recent` holds for what is active or ended at most `number` seconds ago; `number`,
+            `metric` (its last value) and `param` compare the field `key` by `op`.
         op: `<`, `<=`, `>`, `>=`, `=`, `!=`.
         number: To compare with; for `since` and `before` a moment, or, with `ago`, seconds ago.
     """

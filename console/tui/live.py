@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from array import array
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -60,7 +59,11 @@ class LiveServices:
     # ---------------------------------------------------------------------------- RunsSource
 
     async def version(self) -> int:
-        return await self._do(lambda ws: ws.index.version())
+        def look(ws: Workspace) -> int:
+            generation, clock = ws.index.version()
+            return generation << 48 | clock
+
+        return await self._do(look)
 
     async def listing(self, view: View) -> Listing:
         def look(ws: Workspace) -> Listing:
@@ -68,9 +71,8 @@ class LiveServices:
 
             now = ws.clock()
             order = ("group", *view.order) if view.group == "state" else view.order
-            keys = ws.index.ids(
-                parse(view.filter, now=now), sort=order, now=now, window=view.window
-            )
+            wanted = parse(view.filter).within(view.window)
+            keys = ws.index.ids(wanted, sort=order, now=now)
             groups: tuple[Group, ...] = ()
             if view.group == "state":
                 groups = _state_groups(ws.index.groups(keys, now=now))
@@ -79,7 +81,7 @@ class LiveServices:
         return await self._do(look)
 
     async def rows(self, keys: Sequence[int]) -> dict[int, RunRecord]:
-        return await self._do(lambda ws: ws.index.rows_by_key(keys))
+        return await self._do(lambda ws: ws.index.rows_by_number(keys))
 
     async def detail(self, key: int) -> RunRecord | None:
         def look(ws: Workspace) -> RunRecord | None:
@@ -89,7 +91,7 @@ class LiveServices:
         return await self._do(look)
 
     async def key_of(self, run_id: str) -> int | None:
-        return await self._do(lambda ws: ws.index.key_of(run_id))
+        return await self._do(lambda ws: ws.index.number_of(run_id))
 
     async def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
         return await self._do(lambda ws: ws.index.short_ids(run_ids))
@@ -287,7 +289,7 @@ class LiveServices:
         self._places[name] = Place(name=name, reach=health.reach, seen_at=seen, note=health.note)
 
 
-def _state_groups(groups: array[int]) -> tuple[Group, ...]:
+def _state_groups(groups: bytes) -> tuple[Group, ...]:
     counts = [0] * len(GROUPS)
     for number in groups:
         counts[number] += 1
