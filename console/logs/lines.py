@@ -1,0 +1,132 @@
+"""The lines of a log of any size: opened at the end at once, walked in both directions.
+
+A line here is a unit (see `units`): an ordinary line, a piece of a line too long to be held, or a
+stretch of a progress bar, folded to its last state. No call reads more than some hundred kilobytes
+around the place it is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from traindeck.console.logs.source import Pages
+from traindeck.console.logs.units import SEGMENT, backward, forward, start_of
+
+if TYPE_CHECKING:
+    from traindeck.console.logs.units import Walk
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as it is to be shown.
+
+    Attributes:
+        start, end: Its bytes in the log, with the newline.
+        data: What to show, without the newline: of a progress bar its last state.
+        skip: `data` begins at `start + skip`.
+        updates: States of a progress bar that were folded into this one; 1 for an ordinary line.
+        head, tail: Whether it begins (ends) a line, or is cut out of the middle of a long one.
+    """
+
+    start: int
+    end: int
+    data: bytes
+    skip: int = 0
+    updates: int = 1
+    head: bool = True
+    tail: bool = True
+
+
+def fold(content: bytes) -> tuple[int, int]:
+    """Where the last state of a line with carriage returns begins, and how many states it has.
+
+    A state that is blank (a bar that wiped itself out) does not count as the last.
+    """
+    updates = sum(1 for state in content.split(b"\r") if state and not state.isspace())
+    end = len(content)
+    while end > 0:
+        begin = content.rfind(b"\r", 0, end) + 1
+        if not content[begin:end].isspace() and begin < end:
+            return begin, updates
+        end = begin - 1
+    return 0, updates
+
+
+def make_line(start: int, data: bytes, *, head: bool = True, more: bytes = b"") -> Line:
+    """A line from the bytes of its unit.
+
+    Args:
+        start: Where the unit begins.
+        data: All its bytes.
+        head: Whether a line begins there.
+        more: Up to three bytes after a unit that was cut, to complete its last character.
+    """
+    end = start + len(data)
+    tail = data.endswith(b"\n")
+    content = data[:-1] if tail else data
+    content = content.rstrip(b"\r")
+    skip, updates = 0, 1
+    if b"\r" in content:
+        skip, updates = fold(content)
+        stop = content.find(b"\r", skip)
+        content = content[skip : stop if stop >= 0 else len(content)]
+    if not head and not skip:
+        # The first bytes complete the character at the end of the piece before.
+        skip = next((n for n in range(min(3, len(content))) if content[n] & 0xC0 != 0x80), 3)
+        content = content[skip:]
+    if not tail and more:
+        wanted = next((n for n in range(len(more)) if more[n] & 0xC0 != 0x80), len(more))
+        content += more[:wanted]
+    return Line(start, end, content, skip, updates, head, tail)
+
+
+class Lines:
+    """Lines over the cached pages of one log, as last refreshed."""
+
+    def __init__(self, pages: Pages) -> None:
+        self.pages = pages
+
+    async def start_of(self, offset: int) -> int:
+        """Where the line that holds the byte at `offset` begins; beyond the end: the last line."""
+        offset = min(offset, self.pages.size - 1)
+        return await self._walk(start_of(offset)) if offset > 0 else 0
+
+    async def forward(self, start: int, count: int) -> list[tuple[int, int]]:
+        """Up to `count` units from `start`, where one begins."""
+        if start >= self.pages.size:
+            return []
+        return await self._walk(forward(start, count))
+
+    async def backward(self, end: int, count: int) -> list[tuple[int, int]]:
+        """Up to `count` units before `end`, where one ends, in file order."""
+        return await self._walk(backward(min(end, self.pages.size), count))
+
+    async def load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
+        """The lines of some units, in their order."""
+        lines = []
+        for start, end in units:
+            data = await self.pages.read(start, end - start)
+            head, more = True, b""
+            if start % SEGMENT == 0 and start > 0:
+                head = await self.pages.read(start - 1, 1) == b"\n"
+            if end % SEGMENT == 0 and not data.endswith(b"\n"):
+                more = await self.pages.read(end, 3)
+            lines.append(make_line(start, data, head=head, more=more))
+        return lines
+
+    async def last(self, count: int) -> list[Line]:
+        """The last `count` lines: what opening a log shows."""
+        return await self.load(await self.backward(self.pages.size, count))
+
+    async def _walk(self, steps: Walk[T]) -> T:
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(await self.pages.read(*wanted))
+        except StopIteration as stop:
+            answer: T = stop.value
+            return answer
