@@ -7,7 +7,7 @@ the two together. Comparing ignores case; `*` and `?` are wildcards that span th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from traindeck.backends.base import Reach
 from traindeck.console.store.records import RunRecord, group
@@ -32,8 +32,7 @@ class Condition:
     Attributes:
         kind: `text` and `tag` compare by values, `word` looks for one inside name and tags,
             `state` and `reach` are sets, `is` a mark; `since` and `before` compare the creation,
-            `recent` holds for what is active or ended at most `number` seconds ago; `number`,
-            `metric` (its last value) and `param` compare the field `key` by `op`.
+            `number`, `metric` (its last value) and `param` compare the field `key` by `op`.
         op: `<`, `<=`, `>`, `>=`, `=`, `!=`.
         number: To compare with; for `since` and `before` a moment, or, with `ago`, seconds ago.
     """
@@ -53,12 +52,6 @@ class Filter:
 
     conditions: tuple[Condition, ...] = ()
     sort: tuple[str, ...] = ()
-
-    def within(self, window: float | None) -> Filter:
-        """Also: active, or over since at most `window` seconds. None asks for nothing."""
-        if window is None:
-            return self
-        return replace(self, conditions=(*self.conditions, Condition(kind="recent", number=window)))
 
     def matches(self, run: RunRecord, now: float) -> bool:
         """Whether a run fits. `run.metrics` must hold what is compared."""
@@ -89,9 +82,6 @@ def _holds(condition: Condition, run: RunRecord, now: float) -> bool:
             return run.created >= _moment(condition, now)
         case "before":
             return run.created < _moment(condition, now)
-        case "recent":
-            assert condition.number is not None
-            return run.active or (run.ended or run.created) >= now - condition.number
         case "number":
             return _compares(_number(run, condition.key), condition)
         case "metric":

@@ -72,10 +72,8 @@ class Query(NamedTuple):
     args: tuple[Any, ...]
 
 
-def compile_query(
-    filter: Filter | None, sort: Sequence[str], now: float, window: float | None = None
-) -> Query:
-    """SQL for a filter (and a window, see `Index.ids`). The filter's own order comes before `sort`; newest first is the last word.
+def compile_query(filter: Filter | None, sort: Sequence[str], now: float) -> Query:
+    """SQL for a filter. The filter's own order comes before `sort`; newest first is the last word.
     A run that lacks what is sorted by comes last, in either direction."""
     where: list[str] = []
     where_args: list[Any] = []
@@ -83,9 +81,6 @@ def compile_query(
         sql, args = _condition(condition, now)
         where.append(f"NOT {sql}" if condition.negated else sql)
         where_args += args
-    if window is not None:
-        where.append(f"NOT r.archived AND ({_ACTIVE} OR coalesce(r.ended, r.created) >= ?)")
-        where_args.append(now - window)
     joins: list[str] = []
     join_args: list[Any] = []
     order: list[str] = []
@@ -162,10 +157,6 @@ def _condition(condition: Condition, now: float) -> tuple[str, list[Any]]:
             assert condition.number is not None
             moment = now - condition.number if condition.ago else condition.number
             return f"(r.created {'>=' if condition.kind == 'since' else '<'} ?)", [moment]
-        case "recent":
-            assert condition.number is not None
-            sql = f"({_ACTIVE} OR coalesce(nullif(r.ended, 0), r.created) >= ?)"
-            return sql, [now - condition.number]
         case "number":
             # Both sides as floats: an integer beyond 2^53 compares as Python's float() does.
             sql = f"coalesce(CAST(r.{condition.key} AS REAL) {condition.op} ?, 0)"

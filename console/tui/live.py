@@ -71,8 +71,7 @@ class LiveServices:
 
             now = ws.clock()
             order = ("group", *view.order) if view.group == "state" else view.order
-            wanted = parse(view.filter).within(view.window)
-            keys = ws.index.ids(wanted, sort=order, now=now)
+            keys = ws.index.ids(parse(view.filter), sort=order, now=now, window=view.window)
             groups: tuple[Group, ...] = ()
             if view.group == "state":
                 groups = _state_groups(ws.index.groups(keys, now=now))
