@@ -231,18 +231,12 @@ class Index:
         *,
         sort: Sequence[str] = NEWEST,
         now: float | None = None,
-        window: float | None = None,
     ) -> array[int]:
         """Row numbers of the runs that match, in order. Keep this vector; fetch `rows` for what is
-        visible. Row numbers are never used twice; after a rebuild (`generation`) they are void.
-
-        Args:
-            sort: Keys of the filter language (`group` is needs you, running, queued, finished); the
-                filter's own `sort:` comes before them.
-            window: Only active runs and those that ended in the last `window` seconds, and none
-                that is archived. None: all there are.
-        """
-        joins, where, order, args = self._query(filter, sort, now, window)
+        visible. Sort keys are those of the filter language (`group` is needs you, running, queued,
+        finished); the filter's own `sort:` comes before them. Row numbers are never used twice, but
+        mean nothing after a rebuild (`version()[0]` changes)."""
+        joins, where, order, args = self._query(filter, sort, now)
 
         def work(db: Connection) -> array[int]:
             self._prepare(db, where)
@@ -303,7 +297,7 @@ class Index:
         now: float | None = None,
     ) -> Iterator[str]:
         """The JSON object of each run that matches, ready to print (ASCII)."""
-        joins, where, order, args = self._query(filter, sort, now, None)
+        joins, where, order, args = self._query(filter, sort, now)
 
         def work(db: Connection) -> list[str]:
             self._prepare(db, where)
@@ -326,21 +320,17 @@ class Index:
 
         return self._db.read(reading.counts)
 
-    def version(self) -> int:
-        """A number that changes when anybody has written: compare it to know when to look."""
+    def version(self) -> tuple[int, int]:
+        """Changes when anybody has written: compare it to know when to look. The first number
+        changes when the file was replaced and all row numbers are void."""
 
-        def work(db: Connection) -> int:
+        def work(db: Connection) -> tuple[int, int]:
             row = db.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
             if row is None or not isinstance(row[0], int):
                 raise Damaged("the clock is gone")
-            return (self._db.generation << 48) + row[0]
+            return self._db.generation, row[0]
 
         return self._db.read(work)
-
-    @property
-    def generation(self) -> int:
-        """Changes when the file was replaced: all row numbers are void then."""
-        return self._db.generation
 
     # ------------------------------------------------------------------------------------ series
 
@@ -437,18 +427,12 @@ class Index:
 
     # -------------------------------------------------------------------------------------------
 
-    def _query(
-        self,
-        filter: Filter | None,
-        sort: Sequence[str],
-        now: float | None,
-        window: float | None,
-    ) -> _Query:
-        if filter is None and window is None and tuple(sort) == NEWEST:
+    def _query(self, filter: Filter | None, sort: Sequence[str], now: float | None) -> _Query:
+        if filter is None and tuple(sort) == NEWEST:
             return "", "1", "r.created DESC, r.n DESC", ()
         from traindeck.console.store.query import compile_query
 
-        return compile_query(filter, sort, time.time() if now is None else now, window)
+        return compile_query(filter, sort, time.time() if now is None else now)
 
     @staticmethod
     def _prepare(db: Connection, where: str) -> None:
