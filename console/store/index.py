@@ -231,11 +231,20 @@ class Index:
         *,
         sort: Sequence[str] = NEWEST,
         now: float | None = None,
+        window: float | None = None,
     ) -> array[int]:
         """Row numbers of the runs that match, in order. Keep this vector; fetch `rows` for what is
-        visible. Sort keys are those of the filter language (`group` is needs you, running, queued,
-        finished); the filter's own `sort:` comes before them. Row numbers are never used twice, but
-        mean nothing after a rebuild (`version()[0]` changes)."""
+        visible. Row numbers are never used twice, but void after a rebuild (`version()[0]`).
+
+        Args:
+            sort: Keys of the filter language (`group` is needs you, running, queued, finished); the
+                filter's own `sort:` comes before them.
+            window: Seconds; only what `Filter.within` says. None: all there are.
+        """
+        if window is not None:
+            from traindeck.console.store.filtering import Filter
+
+            filter = (filter or Filter()).within(window)
         joins, where, order, args = self._query(filter, sort, now)
 
         def work(db: Connection) -> array[int]:
