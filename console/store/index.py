@@ -239,13 +239,10 @@ class Index:
         Args:
             sort: Keys of the filter language (`group` is needs you, running, queued, finished); the
                 filter's own `sort:` comes before them.
-            window: Seconds; only what `Filter.within` says. None: all there are.
+            window: Only active runs and those that ended in the last `window` seconds, and of these
+                none that is archived. None: all there are.
         """
-        if window is not None:
-            from traindeck.console.store.filtering import Filter
-
-            filter = (filter or Filter()).within(window)
-        joins, where, order, args = self._query(filter, sort, now)
+        joins, where, order, args = self._query(filter, sort, now, window)
 
         def work(db: Connection) -> array[int]:
             self._prepare(db, where)
@@ -436,12 +433,18 @@ class Index:
 
     # -------------------------------------------------------------------------------------------
 
-    def _query(self, filter: Filter | None, sort: Sequence[str], now: float | None) -> _Query:
-        if filter is None and tuple(sort) == NEWEST:
+    def _query(
+        self,
+        filter: Filter | None,
+        sort: Sequence[str],
+        now: float | None,
+        window: float | None = None,
+    ) -> _Query:
+        if filter is None and window is None and tuple(sort) == NEWEST:
             return "", "1", "r.created DESC, r.n DESC", ()
         from traindeck.console.store.query import compile_query
 
-        return compile_query(filter, sort, time.time() if now is None else now)
+        return compile_query(filter, sort, time.time() if now is None else now, window)
 
     @staticmethod
     def _prepare(db: Connection, where: str) -> None:

@@ -72,15 +72,24 @@ class Query(NamedTuple):
     args: tuple[Any, ...]
 
 
-def compile_query(filter: Filter | None, sort: Sequence[str], now: float) -> Query:
-    """SQL for a filter. The filter's own order comes before `sort`; newest first is the last word.
-    A run that lacks what is sorted by comes last, in either direction."""
+def compile_query(
+    filter: Filter | None, sort: Sequence[str], now: float, window: float | None = None
+) -> Query:
+    """SQL for a filter (and a window, see `Index.ids`).
+
+    The filter's own order comes before `sort`; newest first is the last word. A run that lacks what
+    is sorted by comes last, in either direction.
+    """
     where: list[str] = []
     where_args: list[Any] = []
     for condition in filter.conditions if filter else ():
         sql, args = _condition(condition, now)
         where.append(f"NOT {sql}" if condition.negated else sql)
         where_args += args
+    if window is not None:
+        recent = f"({_ACTIVE} OR coalesce(nullif(r.ended, 0), r.created) >= ?)"
+        where.append(recent if _shows_archived(filter) else f"NOT r.archived AND {recent}")
+        where_args.append(now - window)
     joins: list[str] = []
     join_args: list[Any] = []
     order: list[str] = []
@@ -118,6 +127,12 @@ def compile_query(filter: Filter | None, sort: Sequence[str], now: float) -> Que
         order=", ".join(order),
         args=(*join_args, *where_args, *order_args),
     )
+
+
+def _shows_archived(filter: Filter | None) -> bool:
+    """Whether archived runs are asked for by name."""
+    conditions = filter.conditions if filter else ()
+    return any(c.kind == "is" and "archived" in c.values for c in conditions)
 
 
 def _condition(condition: Condition, now: float) -> tuple[str, list[Any]]:
