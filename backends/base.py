@@ -389,11 +389,13 @@ class LogStat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The answer of `probe`. `checks` are lines a person can act on: (passed, sentence)."""
+    """The answer of `probe`. `checks` are lines a person can act on: (passed, sentence). `root` is
+    the folder that run directories lie in there, "" if the backend keeps none."""
 
     reach: Reach = Reach.OK
     observed_at: float = 0.0
     version: str = ""
+    root: str = ""
     clock_skew: float | None = None
     checks: tuple[tuple[bool, str], ...] = ()
     note: str = ""

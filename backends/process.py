@@ -98,6 +98,7 @@ class ProcessBackend:
             reach=Reach.OK,
             observed_at=after,
             version=f"agent {answer['agent']}",
+            root=f"{answer['root']}/runs",
             clock_skew=answer["now"] - (before + after) / 2,
             checks=tuple(checks),
         )

@@ -6,12 +6,15 @@ used only on a terminal, and not if NO_COLOR is set or TERM is dumb.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import UsageError
+
+if TYPE_CHECKING:
+    from traindeck.console.present.cells import Line
+    from traindeck.console.runs.workspace import Workspace
 
 
 def line(text: str = "") -> None:
@@ -43,14 +46,19 @@ def emit_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def width() -> int:
-    """Columns to write for: the terminal's, 100 when piped."""
-    return max(20, shutil.get_terminal_size((100, 24)).columns)
+def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
+    """Lines of spans, in the user's theme on a terminal that has colours, else as plain text."""
+    from traindeck.console.present.ansi import color_depth, encode
 
+    depth = color_depth(ws.environ, sys.stdout)
+    theme = None
+    if depth != "none":
+        from traindeck.console.present.theme import for_depth, load
 
-def colour() -> bool:
-    """Whether stdout takes colour."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        user = ws.places.themes
+        theme = for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
+    for spans in lines:
+        line(encode(spans, theme))
 
 
 def confirm(question: str, *, yes: bool) -> bool:

@@ -110,11 +110,25 @@ class Workspace:
             raise UsageError(f"There is no run {text!r} any more.")
         return run
 
-    async def aclose(self) -> None:
-        """Close connections and the index. Runs are not touched. Idempotent."""
+    def has_questions(self) -> bool:
+        """Whether anything is to be asked of a place: a run that is not over, or a submission that
+        is. A command that only reads need not start an event loop if not."""
+        if self.index.active():
+            return True
+        try:
+            return any(self.places.journal.iterdir())
+        except FileNotFoundError:
+            return False
+
+    async def close_backends(self) -> None:
+        """Close connections; they are made anew when needed. Runs are not touched."""
         for backend in self._backends.values():
             await backend.aclose()
         self._backends.clear()
+
+    async def aclose(self) -> None:
+        """Close connections and the index. Runs are not touched. Idempotent."""
+        await self.close_backends()
         if self._index is not None:
             self._index.close()
             self._index = None

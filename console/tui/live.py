@@ -12,9 +12,10 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from traindeck.backends.base import BackendError, Reach, SeekableLogs, State, TraindeckError
+from traindeck.backends.base import BackendError, Reach, State, TraindeckError
 from traindeck.console.runs import controlling, launching, refreshing
-from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.runs.reading import log_tail
+from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
     Counts,
@@ -104,17 +105,7 @@ class LiveServices:
     async def log_tail(self, run_id: str, size: int) -> bytes:
         async def read(ws: Workspace) -> bytes:
             run = ws.index.get(run_id)
-            if run is None or run.state in (State.NEW, State.QUEUED):
-                return b""
-            backend = ws.backend(run.backend)
-            if not isinstance(backend, SeekableLogs):
-                return b""
-            ref = ref_of(run)
-            try:
-                stat = await backend.log_stat(ref)
-                return await backend.read_at(ref, 0, max(0, stat.size - size), size)
-            except BackendError:
-                return b""
+            return b"" if run is None else await log_tail(ws, run, size)
 
         return await self._await(read)
 

@@ -1,0 +1,219 @@
+"""`ls` and `show`: what runs there are, and one of them in full."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_run
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+app = typer.Typer(rich_markup_mode=None)
+
+WINDOW = 86400.0
+"""Seconds for which a finished run stays in `ls`."""
+
+LOG_TAIL = 16 << 10
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
+Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was last seen.")]
+
+
+@app.command("ls")
+def ls_command(
+    filter: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER…]", help="As in the screen's `/`.")
+    ] = None,
+    all: Annotated[bool, typer.Option("--all", "-a", help="Not only the last 24 hours.")] = False,
+    cached: Cached = False,
+    size: Annotated[bool, typer.Option("--size", help="What each run takes on disk.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """List runs: active ones and those of the last 24 hours. --json and -q list all.
+
+    Examples:
+
+    traindeck ls state:failed since:2d
+
+    traindeck ls 'lr>1e-4' tag:sft sort:loss
+
+    traindeck ls --json 'name:*lora*'
+    """
+    from traindeck.console.runs.workspace import open_workspace
+
+    ws = open_workspace(tell=lambda line: output.note(f"traindeck: {line}"))
+    wanted = None
+    if filter:
+        from traindeck.console.runs.filters import parse
+
+        wanted = parse(filter)
+    if not cached and ws.has_questions():
+        _refresh(ws)
+    if json and not size:
+        lines = ws.index.json_lines(wanted)
+        sys.stdout.write("[" + ",\n".join(lines) + "]\n")
+        return 0
+    window = None if all or quiet or json else WINDOW
+    keys = ws.index.ids(wanted, window=window)
+    if quiet:
+        for run in ws.index.rows(keys, metrics="none"):
+            output.line(run.id)
+        return 0
+    runs = ws.index.rows(keys)
+    sizes = _sizes(ws, runs) if size else None
+    if json:
+        from traindeck.console.store.records import run_json
+
+        output.emit_json(
+            [{**run_json(run), "size_bytes": (sizes or {}).get(run.id)} for run in runs]
+        )
+        return 0
+    _print_list(ws, runs, sizes, hidden=not all)
+    return 0
+
+
+@app.command("show")
+def show_command(
+    run: Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)],
+    script: Annotated[
+        bool, typer.Option("--script", help="Print it as a shell script that needs no Traindeck.")
+    ] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print where its directory lies.")] = False,
+    params: Annotated[bool, typer.Option("--params", help="Print all its parameters.")] = False,
+    cached: Cached = False,
+    json: Json = False,
+) -> int:
+    """Show one run.
+
+    Examples:
+
+    traindeck show calm-fox
+
+    traindeck show calm-fox --script > again.sh
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.refreshing import refresh
+    from traindeck.console.store.records import run_json
+
+    async def body(ws: Workspace) -> int:
+        record = ws.record(run)
+        if not cached:
+            await refresh(ws, [record])
+            record = ws.record(record.id)
+        if script:
+            from traindeck.console.runs.launching import read_spec
+            from traindeck.console.runs.script import script as as_script
+
+            spec = await read_spec(ws.backend(record.backend), record)
+            sys.stdout.write(as_script(spec, await _directory(ws, record)))
+        elif path:
+            output.line(await _directory(ws, record))
+        elif params:
+            for key, value in record.params.items():
+                output.line(output.neutral(f"{key}={value}"))
+        elif json:
+            output.emit_json(run_json(record))
+        else:
+            await _print_run(ws, record)
+        return 0
+
+    return with_workspace(body)
+
+
+def _refresh(ws: Workspace) -> None:
+    import asyncio
+
+    from traindeck.console.runs.refreshing import refresh
+
+    async def ask() -> None:
+        try:
+            await refresh(ws)
+        finally:
+            await ws.close_backends()
+
+    asyncio.run(ask())
+
+
+def _sizes(ws: Workspace, runs: list[RunRecord]) -> dict[str, int | None]:
+    import asyncio
+
+    from traindeck.console.runs.controlling import disk
+
+    async def measure() -> dict[str, int | None]:
+        sizes: dict[str, int | None] = {}
+        try:
+            for run in runs:
+                try:
+                    sizes[run.id] = (await disk(ws, run)).total
+                except TraindeckError:
+                    sizes[run.id] = None
+        finally:
+            await ws.close_backends()
+        return sizes
+
+    return asyncio.run(measure())
+
+
+async def _directory(ws: Workspace, record: RunRecord) -> str:
+    health = await ws.backend(record.backend).probe()
+    if not health.root:
+        raise UsageError(health.note or f"{record.backend} keeps no run directories.")
+    return f"{health.root}/{record.id}"
+
+
+def _print_list(
+    ws: Workspace, runs: list[RunRecord], sizes: dict[str, int | None] | None, *, hidden: bool
+) -> None:
+    from traindeck.console.present.ansi import terminal_width
+    from traindeck.console.present.listing import list_lines
+
+    lines = list_lines(
+        runs,
+        now=ws.clock(),
+        width=terminal_width(sys.stdout) if sys.stdout.isatty() else None,
+        short_ids=ws.index.short_ids([run.id for run in runs]),
+        total=sum(ws.index.counts().values()),
+        sizes=sizes,
+        windowed=hidden,
+    )
+    output.print_lines(lines, ws)
+
+
+async def _print_run(ws: Workspace, record: RunRecord) -> None:
+    from traindeck.console.present.ansi import terminal_width
+    from traindeck.console.present.card import card_lines
+    from traindeck.console.runs.launching import read_spec
+    from traindeck.console.runs.reading import log_tail
+
+    full = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
+    try:
+        spec = await read_spec(ws.backend(record.backend), record)
+        folder = await _directory(ws, record)
+    except TraindeckError:
+        spec, folder = None, None
+    lines = card_lines(
+        full[0] if full else record,
+        now=ws.clock(),
+        width=terminal_width(sys.stdout) if sys.stdout.isatty() else None,
+        short_id=ws.index.short_ids([record.id])[record.id],
+        spec=spec,
+        folder=_home_short(folder, ws.environ.get("HOME")),
+        log=await log_tail(ws, record, LOG_TAIL),
+    )
+    output.print_lines(lines, ws)
+
+
+def _home_short(path: str | None, home: str | None) -> str | None:
+    if path and home and path.startswith(home.rstrip("/") + os.sep):
+        return "~" + path[len(home.rstrip("/")) :]
+    return path
