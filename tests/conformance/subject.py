@@ -1,0 +1,215 @@
+"""What the suite has to know of a backend under test: how to make one, and how to disturb it.
+
+A third party hands the suite a factory, `factory(folder: pathlib.Path)`, that returns either a
+backend, or an object with `make` and any of the other attributes of `Subject` below; what is left
+out is not tested, and the skip says so. The factory is called again with the same folder where the
+suite wants another console on the same place, in this process or another.
+
+The last functions are the factories of this tree; what `--backend` names looks just like them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.conformance import fake as memory
+
+from traindeck.backends.base import AgentChannel, Backend, DeviceCount, Done, Unreachable
+from traindeck.backends.hosts.local import LocalHost
+from traindeck.backends.process import ProcessBackend
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """A backend under test.
+
+    Attributes:
+        make: Another backend object on the same place. Does no I/O.
+        python: A Python >= 3.6 there, which runs the suite's jobs.
+        cwd: A directory there that a job may start in.
+        options: Values for the backend's own options, for every run.
+        patience: Seconds within which anything that is to happen there must have happened.
+        trips: How many round trips all backends of `make` have made so far.
+        cut: Make the place unreachable, breaking what is open; `restore` undoes it. May be async.
+        folders: Local folders in which a secret must not be found.
+        durable: Whether a process that is killed while it submits can be simulated by one that
+            calls the factory with the same folder and is killed.
+        here: Whether jobs are processes of this machine that this user can see.
+        close: Give everything back at the end. May be async.
+    """
+
+    make: Callable[[], Backend]
+    python: str = sys.executable
+    cwd: str = "/"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    patience: float = 30.0
+    trips: Callable[[], int] | None = None
+    cut: Callable[[], Any] | None = None
+    restore: Callable[[], Any] | None = None
+    folders: tuple[Path, ...] = ()
+    durable: bool = False
+    here: bool = False
+    close: Callable[[], Any] | None = None
+
+
+def subject_from(factory: Callable[[Path], Any], folder: Path) -> Subject:
+    """What a factory made, as a `Subject`."""
+    made = factory(folder)
+    if isinstance(made, Subject):
+        return made
+    if isinstance(made, Backend):
+        first = [made]
+        return Subject(make=lambda: first.pop() if first else factory(folder), cwd=str(folder))
+    known = {
+        name: getattr(made, name) for name in Subject.__dataclass_fields__ if hasattr(made, name)
+    }
+    return Subject(**{"cwd": str(folder), **known})
+
+
+async def called(function: Callable[[], Any] | None) -> None:
+    """Call what may be missing and may be async."""
+    result = function() if function is not None else None
+    if inspect.isawaitable(result):
+        await result
+
+
+# ------------------------------------------------------------------------- those of this tree
+
+
+def fake(folder: Path) -> Subject:
+    """The backend in memory."""
+    place = memory.Place()
+    return Subject(
+        make=lambda: memory.FakeBackend("fake", place),
+        python=memory.PYTHON,
+        patience=5.0,
+        trips=lambda: place.trips,
+        cut=lambda: setattr(place, "reachable", False),
+        restore=lambda: setattr(place, "reachable", True),
+        close=place.close,
+    )
+
+
+def process(folder: Path) -> Subject:
+    """Processes on this machine, with a root of their own."""
+    link = _Link()
+    hosts: list[_Host] = []
+
+    def make() -> Backend:
+        host = _Host(link, LocalHost(str(folder / "root")))
+        hosts.append(host)
+        return ProcessBackend("local", host)
+
+    def cut() -> None:
+        link.whole = False
+        for host in hosts:
+            host.break_off()
+
+    async def close() -> None:
+        for host in hosts:
+            await host.aclose()
+
+    return Subject(
+        make=make,
+        cwd=str(folder),
+        trips=lambda: link.trips,
+        cut=cut,
+        restore=lambda: setattr(link, "whole", True),
+        folders=(folder,),
+        durable=True,
+        here=True,
+        close=close,
+    )
+
+
+@dataclass
+class _Link:
+    """The way to a host: counted, and cut."""
+
+    whole: bool = True
+    trips: int = 0
+
+
+class _Host:
+    """A local host behind a link that can be cut."""
+
+    def __init__(self, link: _Link, inner: LocalHost) -> None:
+        self.name = inner.name
+        self._link = link
+        self._inner = inner
+
+    def _check(self) -> None:
+        if not self._link.whole:
+            raise Unreachable("The link to this host is cut.")
+
+    async def run(self, argv: Any, *, stdin: bytes = b"", timeout: float | None = None) -> Done:
+        self._check()
+        self._link.trips += 1
+        return await self._inner.run(argv, stdin=stdin, timeout=timeout)
+
+    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        self._check()
+        self._link.trips += 1
+        await self._inner.put(path, data, mode=mode)
+
+    async def agent(self) -> AgentChannel:
+        self._check()
+        return _Channel(self._link, await self._inner.agent())
+
+    async def devices(self) -> DeviceCount:
+        return await self._inner.devices()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def break_off(self) -> None:
+        """Kill the far end of the connection, as a cut does."""
+        process = self._inner._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+class _Channel:
+    """A channel that counts its requests."""
+
+    def __init__(self, link: _Link, inner: AgentChannel) -> None:
+        self._link = link
+        self._inner = inner
+
+    async def call(
+        self,
+        verb: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+        *,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, Any], bytes]:
+        self._link.trips += 1
+        return await self._inner.call(verb, params, body, timeout=timeout)
+
+    def stream(
+        self, verb: str, params: Mapping[str, Any] | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        self._link.trips += 1
+        return self._inner.stream(verb, params)
+
+
+async def settled(condition: Callable[[], bool], patience: float = 10.0) -> bool:
+    """Wait until a condition of this machine holds. Whether it did."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience
+    while not condition():
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(0.02)
+    return True
