@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.conformance.fake import FakeBackend, Place
+
 from traindeck.backends.base import JobRef, Reach, RunSpec, State, Status, Unreachable
 
 RUN = "0123456789ab"
