@@ -1,0 +1,108 @@
+"""Filling a new index from what is true: run directories, the journal, the annotations.
+
+The result lists what the lost index listed. It is filled before anybody else sees it, so it may
+fail or be killed at any point and is then begun again. It only reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from traindeck.backends.base import Reach, RunSpec, decode
+from traindeck.console.store.describe import describe
+from traindeck.console.store.ids import is_id, minted_at
+from traindeck.console.store.index import Index
+from traindeck.console.store.journal import Journal
+from traindeck.console.store.places import Places
+from traindeck.console.store.records import RunRecord
+from traindeck.console.store.rundirs import list_runs, read_run
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refilled:
+    """What was found: runs with a directory, runs that only journal or annotations know."""
+
+    with_directory: int = 0
+    only_known: int = 0
+
+
+def fill(
+    index: Index,
+    places: Places,
+    roots: Mapping[str, Path],
+    *,
+    now: float | None = None,
+    adjust: Callable[[RunRecord, Path], RunRecord] | None = None,
+    measure: Callable[[Index, RunRecord, Path], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Refilled:
+    """Fill an empty index.
+
+    Args:
+        roots: Backend -> root of its run directories on this machine.
+        adjust: Adds to a record what its directory says beyond the formats known here (a reason
+            from its log).
+        measure: Enters the metrics that a run's directory holds; called when all runs are in.
+        progress: Told how many runs were read so far.
+
+    Raises:
+        StoreError: The annotations or the journal cannot be read.
+    """
+    moment = time.time() if now is None else now
+    index.catch_up(places.annotations)
+    found: dict[str, Path] = {}
+
+    def records() -> Iterator[RunRecord]:
+        for backend, root in roots.items():
+            for run_id in list_runs(root):
+                if run_id in found:
+                    continue  # two backends share a root
+                mark = index.annotation(run_id)
+                owner = mark.backend if mark is not None and mark.backend in roots else None
+                run = read_run(root, run_id, owner or backend, moment)
+                folder = root / "runs" / run_id
+                found[run_id] = folder
+                progress(len(found))
+                yield run if adjust is None else adjust(run, folder)
+
+    several: list[RunRecord] = []
+    for run in records():
+        several.append(run)
+        if len(several) == _AT_ONCE:
+            index.put_many(several)
+            several.clear()
+    index.put_many(several)
+    known = [run for run in _known(index, places) if index.get(run.id) is None]
+    index.put_many(known)
+    if measure is not None:
+        for run_id, folder in found.items():
+            if (entered := index.get(run_id)) is not None:
+                measure(index, entered, folder)
+    return Refilled(with_directory=len(found), only_known=len(known))
+
+
+def _known(index: Index, places: Places) -> Iterator[RunRecord]:
+    """Runs that are not here: their host is down, or they are being submitted."""
+    for submission in Journal(places.journal).entries():
+        try:
+            spec = decode(RunSpec, submission.spec)
+        except (ValueError, RecursionError):
+            spec = RunSpec(created=submission.begun)
+        spec = replace(spec, run_id=submission.run_id, attempt=submission.attempt)
+        yield describe(spec, submission.backend or "local", submission.native_id)
+    for job in index.jobs_without_run():
+        yield RunRecord(
+            id=job.run_id,
+            name=job.submitted_as or "",
+            backend=job.backend or "",
+            native_id=job.native_id or "",
+            attempt=job.attempt or 0,
+            created=minted_at(job.run_id) if is_id(job.run_id) else job.time,
+            reach=Reach.STALE,
+            reason="only its submission is known; its place was not asked yet",
+        )

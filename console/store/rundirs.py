@@ -1,0 +1,173 @@
+"""Run directories on this machine, read as they are (payload/FORMAT.md §2–5).
+
+For rebuilding the index. What stands there was written by somebody who may be old, new, cut short
+or hostile: regular files only, bounded, never blocking; what does not parse is absent. Whether a
+run without an exit record is alive is not decided here: its backend is asked at the next refresh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from traindeck.backends.base import RunSpec, decode
+from traindeck.backends.status import decode_evidence, status_of
+from traindeck.console.store.describe import describe
+from traindeck.console.store.ids import is_id
+from traindeck.console.store.records import RunRecord, with_status
+
+RUN_FILE_LIMIT = 16 << 20
+FILE_LIMIT = 64 << 10
+
+_SLOT = struct.Struct("<4sII")
+_SLOT_SIZE = 4096
+_HIGHEST = 99_999
+
+
+def list_runs(root: Path) -> Iterator[str]:
+    """Ids of the runs below a root (`~/.traindeck`), in order."""
+    try:
+        names = sorted(os.listdir(root / "runs"))
+    except OSError:
+        return
+    for name in names:
+        if is_id(name) and os.path.lexists(root / "runs" / name / "run.json"):
+            yield name
+
+
+def read_run(root: Path, run_id: str, backend: str, now: float) -> RunRecord:
+    """A run's record from its directory.
+
+    A run.json that cannot be read still stands for a run: then nothing but its id is known. A run
+    that has no exit record is reported as never observed, so that its backend is asked.
+    """
+    folder = root / "runs" / run_id
+    try:
+        spec = decode(RunSpec, (read_object(folder / "run.json", RUN_FILE_LIMIT) or {})["spec"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        spec = RunSpec()
+    run = describe(replace(spec, run_id=run_id, attempt=0), backend)
+    attempt, facts = _evidence(folder, run_id)
+    status = status_of(decode_evidence(facts), attempt, now)
+    if not status.state.terminal:
+        status = replace(status, observed_at=0.0)
+    return with_status(run, status)
+
+
+def read_object(path: Path, limit: int = FILE_LIMIT) -> dict[str, Any] | None:
+    """A JSON object in a regular file; None if it is not there, too large or anything else."""
+    data = _read(path, limit)
+    if data is None:
+        return None
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_exit(path: Path, run_id: str, attempt: int) -> Mapping[str, Any] | None:
+    """The payload of an exit.slot, None if it is empty, torn or another run's."""
+    data = _read(path, _SLOT_SIZE)
+    if data is None or len(data) < _SLOT.size + 4:
+        return None
+    magic, number, length = _SLOT.unpack_from(data)
+    end = _SLOT.size + length
+    if magic != b"TDX1" or number != attempt or end + 4 > len(data):
+        return None
+    if crc32(data[:end]) != int.from_bytes(data[end : end + 4], "little"):
+        return None
+    try:
+        payload = json.loads(data[_SLOT.size : end])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(payload, dict) or payload.get("run") != run_id:
+        return None
+    return payload
+
+
+def highest_attempt(folder: Path) -> int | None:
+    """Number of the highest claimed attempt in a run directory."""
+    try:
+        names = os.listdir(folder / "attempts")
+    except OSError:
+        return None
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
+    for number in sorted(numbers, reverse=True):
+        if number <= _HIGHEST and os.path.lexists(folder / "attempts" / str(number) / "claim"):
+            return number
+    return None
+
+
+def _evidence(folder: Path, run_id: str) -> tuple[int, dict[str, Any]]:
+    """The attempt, and the facts of FORMAT.md §8 as far as files alone tell them."""
+    removed = os.path.lexists(folder / "removed.json")
+    attempt = highest_attempt(folder)
+    if attempt is None:
+        return 0, {"found": True, "removed": removed}
+    place = folder / "attempts" / str(attempt)
+    agent = read_object(place / "agent.json") or {}
+    claim = read_object(place / "claim") or {}
+    leader = agent.get("leader")
+    cancel = read_object(place / "control" / "cancel.json") or {}
+    return attempt, {
+        "found": True,
+        "attempt": attempt,
+        "removed": removed,
+        "phase": agent.get("phase") or "claimed",
+        "reason": agent.get("reason") or "",
+        "host": agent.get("host") or claim.get("host") or "",
+        "pid": leader.get("pid") if isinstance(leader, dict) else None,
+        "started": agent.get("started"),
+        "adopted": agent.get("adopted") is True,
+        "claimed_at": claim.get("time"),
+        "cancel_requested": cancel.get("time"),
+        "exit": read_exit(place / "exit.slot", run_id, attempt),
+        "log_bytes": _log_size(place / "logs"),
+        "heartbeat_age": 0.0,
+    }
+
+
+def _read(path: Path, limit: int) -> bytes | None:
+    try:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            return None
+        parts = []
+        while part := os.read(descriptor, limit):
+            parts.append(part)
+            limit -= len(part)
+            if limit <= 0:
+                break
+        return b"".join(parts)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _log_size(logs: Path) -> int | None:
+    """Size of the log of rank 0; an adopted process's lies elsewhere, named by `0.ref`."""
+    try:
+        return os.lstat(logs / "0.log").st_size
+    except OSError:
+        pass
+    named = read_object(logs / "0.ref") or {}
+    try:
+        found = os.stat(named["path"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    same = (named.get("dev"), named.get("inode")) == (found.st_dev, found.st_ino)
+    return found.st_size if same else None
