@@ -40,7 +40,7 @@ SETTLE = 120.0
 
 _TEXT = 500
 _LATEST = 253_402_300_799.0  # the last second that datetime can hold
-_ATTEMPTS = 9_999
+_ATTEMPTS = 99_999
 
 
 # --------------------------------------------------------------------------------------- evidence
@@ -48,7 +48,7 @@ _ATTEMPTS = 9_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """An exit record (FORMAT.md §5)."""
+    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start."""
 
     cause: str = "self"
     exit_code: int | None = None
@@ -57,6 +57,7 @@ class Exit:
     ended: float | None = None
     reason: str = ""
     host: str = ""
+    next: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ class Evidence:
     adopted: bool = False
     claimed_at: float | None = None
     oom_kills: int | None = None
+    removed: bool = False
     newer: int | None = None
     error: str | None = None
 
@@ -124,6 +126,7 @@ def decode_evidence(raw: object) -> Evidence:
         if record is not None:
             _check(record.exit_code, -(1 << 31), 1 << 32, "exit_code")
             _check(record.signal, 1, 127, "signal")
+            _check(record.next, 0, _ATTEMPTS + 1, "next")
             record = replace(
                 record,
                 started=_moment(record.started),
@@ -220,7 +223,8 @@ def status_of(
 
 
 def _judge(seen: Evidence, asked: int, native: Native | None, cache: float) -> _Verdict:
-    claimed = seen.found and seen.attempt is not None and seen.attempt >= asked
+    here = seen.found and not seen.removed
+    claimed = here and seen.attempt is not None and seen.attempt >= asked
     if claimed and seen.exit is not None:
         return _recorded(seen, seen.exit, native)
     if seen.error is not None or seen.newer is not None:
@@ -229,7 +233,9 @@ def _judge(seen: Evidence, asked: int, native: Native | None, cache: float) -> _
         return _alive(seen, native)
     if native is not None:
         return _scheduled(seen, native, cache, claimed)
-    if not seen.found:
+    if not here:
+        if seen.removed:
+            return _Verdict(State.LOST, Rank.NONE, "its run directory was removed")
         return _Verdict(State.LOST, Rank.NONE, "its run directory is gone")
     if not claimed:
         return _unclaimed(seen, asked)
@@ -239,9 +245,19 @@ def _judge(seen: Evidence, asked: int, native: Native | None, cache: float) -> _
 
 
 def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
-    """There is an exit record: it decides, except that the place may know better why."""
+    """There is an exit record: it decides, except where it hands the question on."""
     code, number = record.exit_code, record.signal
     said = record.reason
+    if record.next is not None:
+        follows = f"attempt {record.next}"
+        why = f"{_how(code, number)}; {follows} follows"
+        if seen.supervised:
+            return _Verdict(State.STOPPING, Rank.NONE, why)
+        held = not seen.rebooted if native is None else native.active
+        if seen.supervised is None and held:
+            return _Verdict(State.STOPPING, Rank.NONE, why, _reach(seen))
+        lost = f"its supervisor was killed before {follows}"
+        said = f"{said or _how(code, number)}; {lost}"
     state: State
     match record.cause:
         case "self":
@@ -293,7 +309,7 @@ def _unreadable(seen: Evidence, native: Native | None) -> _Verdict:
 
 def _alive(seen: Evidence, native: Native | None) -> _Verdict:
     """Processes of the run were seen on this machine."""
-    if not seen.found:
+    if not seen.found or seen.removed:
         return _Verdict(
             State.RUNNING,
             Rank.NONE,
@@ -515,6 +531,8 @@ def _grounds(seen: Evidence, native: Native | None) -> tuple[str, ...]:
         lines.append(f"run directory: {seen.error}")
     elif not seen.found:
         lines.append("run directory: not there")
+    elif seen.removed:
+        lines.append("run directory: removed")
     else:
         lines.append(f"phase: {seen.phase}")
     if seen.alive is not None:

@@ -112,6 +112,8 @@ TABLE: list[tuple[str, Evidence, State, Rank, Reach, str]] = [
      "its supervisor was killed; how it ended is not known"),
     ("reboot while it ran", rebooted(), State.LOST, Rank.LOST, Reach.OK,
      "host rebooted while it ran"),
+    ("directory removed", Evidence(found=True, removed=True), State.LOST, Rank.NONE, Reach.OK,
+     "its run directory was removed"),
     # ---- another host: silence is no end
     ("seen from afar", far(), State.RUNNING, Rank.NONE, Reach.OK, ""),
     ("silent from afar", far(heartbeat_age=400.0), State.RUNNING, Rank.NONE, Reach.STALE,
@@ -166,6 +168,17 @@ TABLE: list[tuple[str, Evidence, State, Rank, Reach, str]] = [
      Reach.OK, "exit code 1 (cause 'evicted' of a newer agent)"),
     ("a record though all else is odd", replace(over(exit_code=3), error="EIO", newer=9,
      alive=True), State.FAILED, Rank.RECORD, Reach.OK, "exit code 3"),
+    # ---- the supervisor repeats it itself
+    ("another attempt follows", replace(over(exit_code=3, next=1), supervised=True, alive=True),
+     State.STOPPING, Rank.NONE, Reach.OK, "exit code 3; attempt 1 follows"),
+    ("it was to follow", over(exit_code=3, next=1), State.FAILED, Rank.RECORD, Reach.OK,
+     "exit code 3; its supervisor was killed before attempt 1"),
+    ("it was to follow, then a reboot", rebooted(exit=Exit(exit_code=3, next=1)), State.FAILED,
+     Rank.RECORD, Reach.OK, "exit code 3; its supervisor was killed before attempt 1"),
+    ("it follows, seen from afar", far(exit=Exit(exit_code=3, next=1)), State.STOPPING, Rank.NONE,
+     Reach.OK, "exit code 3; attempt 1 follows"),
+    ("it follows, silent from afar", far(exit=Exit(exit_code=3, next=1), heartbeat_age=99.0),
+     State.STOPPING, Rank.NONE, Reach.STALE, "exit code 3; attempt 1 follows"),
 ]  # fmt: skip
 
 
@@ -234,6 +247,8 @@ SCHEDULED: list[tuple[str, Evidence, Native, State, Rank, str]] = [
      word(State.STOPPING), State.STOPPING, Rank.NONE, "ended from outside"),
     ("TERM by the scheduler, requeued", over("outside", exit_code=None, signal=15),
      word(State.QUEUED), State.QUEUED, Rank.NONE, "requeued"),
+    ("its own repeat, job over", far(exit=Exit(exit_code=3, next=1)), word(None, over_for=60.0),
+     State.FAILED, Rank.RECORD, "exit code 3; its supervisor was killed before attempt 1"),
 ]  # fmt: skip
 
 
@@ -420,6 +435,7 @@ exits = st.builds(
     ),
     exit_code=st.none() | st.sampled_from([0, 1, 127]),
     signal=st.none() | st.sampled_from([9, 15]),
+    next=st.none() | st.integers(1, 3),
 )
 evidences = st.builds(
     Evidence,
@@ -437,6 +453,7 @@ evidences = st.builds(
     exit=st.none() | exits,
     cancel_requested=st.none() | st.just(NOW),
     oom_kills=st.none() | st.integers(0, 2),
+    removed=st.booleans(),
     newer=st.none() | st.just(2),
     error=st.none() | st.just("input/output error"),
 )
@@ -457,7 +474,7 @@ def test_every_combination_of_facts_has_an_honest_status(
     assert "\n" not in result.reason
     if result.rank is not Rank.NONE:
         assert result.state.terminal
-    recorded = evidence.exit is not None and evidence.found
+    recorded = evidence.exit is not None and evidence.found and not evidence.removed
     assert result.rank is not Rank.RECORD or recorded
     if result.state is State.SUCCEEDED:
         # Only a record or the scheduler's own word ever says so.
@@ -469,7 +486,7 @@ def test_every_combination_of_facts_has_an_honest_status(
         assert native is None or not native.active
         if evidence.found and evidence.attempt is not None and evidence.attempt >= attempt:
             gone = evidence.rebooted or (evidence.same_host and evidence.alive is False)
-            assert gone or native is not None
+            assert gone or native is not None or evidence.removed
     if result.reach is not Reach.OK:
         assert not result.state.terminal
 
@@ -551,12 +568,12 @@ def test_evidence_is_read_from_an_agents_answer() -> None:
         "found": True, "attempt": 1, "phase": "ended", "alive": False, "supervised": False,
         "same_host": True, "rebooted": False, "heartbeat_age": 3, "age": 9.5, "pid": 4242,
         "started": NOW, "log_bytes": 17, "cancel_requested": None, "host": "box",
-        "adopted": False, "claimed_at": NOW, "oom_kills": 0, "newer": None,
+        "adopted": False, "claimed_at": NOW, "oom_kills": 0, "removed": False, "newer": None,
         "error": None, "reason": "", "a_field_of_2031": {"x": 1},
         "exit": {
             "format": 1, "run": "0123456789ab", "attempt": 1, "cause": "self", "exit_code": 3,
             "signal": None, "started": NOW, "ended": NOW + 5, "reason": "", "host": "box",
-            "boot_id": "b",
+            "boot_id": "b", "next": None,
         },
     }  # fmt: skip
     evidence = decode_evidence(raw)

@@ -77,7 +77,7 @@ class Attempt:
     def over(self) -> bool:
         if self.fixed is not None:
             return self.fixed.state.terminal
-        return self.exit is not None
+        return self.exit is not None and self.exit.next is None
 
     def tell(self) -> None:
         """Wake whoever waits for anything to change."""
@@ -202,7 +202,8 @@ class Place:
         following = attempt.number + 1
         repeats = failed and attempt.number < spec.limits.retries and attempt.cancel is None
         if repeats and following not in run.attempts:
-            self.start(run, following)  # claimed before the record: never over in between
+            self._record(attempt, replace(ended, next=following))
+            self.start(run, following)
         self._record(attempt, ended)
 
     async def _watch(self, spec: RunSpec, attempt: Attempt, leader: _Leader) -> str:
