@@ -517,7 +517,10 @@ class Backend(Protocol):
 
 @runtime_checkable
 class SeekableLogs(Protocol):
-    """Random access to logs: what the Log screen needs to open 10 GB at once."""
+    """Random access to logs: what the Log screen needs to open 10 GB at once.
+
+    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too.
+    """
 
     async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat: ...
 

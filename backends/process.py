@@ -38,7 +38,7 @@ from traindeck.backends.base import (
     encode,
     plan_digest,
 )
-from traindeck.backends.status import Evidence, decode_evidence, status_of
+from traindeck.backends.status import decode_evidence, status_of
 
 SUBMIT_TIMEOUT = 120.0
 """Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
@@ -234,9 +234,9 @@ class ProcessBackend:
         agent = await self.host.agent()
         answer, _ = await agent.call("poll", {"runs": sorted({ref.run_id for ref in refs})})
         now = self._clock()
-        evidence: dict[str, Evidence] = {
-            run_id: decode_evidence(raw) for run_id, raw in answer["runs"].items()
-        }
+        runs = answer.get("runs")
+        seen = runs if isinstance(runs, dict) else {}
+        evidence = {ref.run_id: decode_evidence(seen.get(ref.run_id)) for ref in refs}
         return {ref: status_of(evidence[ref.run_id], ref.attempt, now) for ref in refs}
 
     @asynccontextmanager
@@ -244,7 +244,7 @@ class ProcessBackend:
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
         """See `Backend.logs`. The cursor is a byte offset."""
-        if cursor and not cursor.isdecimal():
+        if cursor and not (cursor.isascii() and cursor.isdecimal()):
             raise UsageError(f"{cursor!r} is no log cursor of this backend.")
         agent = await self.host.agent()
         params = {**_key(ref), "rank": rank, "offset": int(cursor or 0), "follow": follow}
@@ -253,7 +253,10 @@ class ProcessBackend:
             async def chunks() -> AsyncIterator[LogChunk]:
                 async for header, body in answers:
                     yield LogChunk(
-                        data=body, cursor=str(header["offset"]), eof=bool(header.get("eof"))
+                        data=body,
+                        cursor=str(header["offset"]),
+                        eof=bool(header.get("eof")),
+                        cut=bool(header.get("cut")),
                     )
 
             yield chunks()

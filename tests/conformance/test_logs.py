@@ -67,6 +67,17 @@ async def finished_once(suite: Suite) -> JobRef:
     return _finished[id(suite)]
 
 
+@given(offset=st.integers(0, SIZE))
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+async def test_where_logs_are_seekable_any_offset_is_a_cursor(suite: Suite, offset: int) -> None:
+    if not isinstance(suite.backend, SeekableLogs):
+        pytest.skip("no SeekableLogs")
+    ref = await finished_once(suite)
+    assert await suite.log(ref, cursor=str(offset)) == NOISE[offset:]
+
+
 @given(cuts=st.lists(st.integers(1, 4), min_size=1, max_size=12))
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
