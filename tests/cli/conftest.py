@@ -1,0 +1,59 @@
+"""The real command in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Cli:
+    """Runs `traindeck` as a user's shell would: a process of its own, pipes for output."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.cwd = home / "work"
+        self.cwd.mkdir()
+        self.environ = dict(os.environ)
+
+    def __call__(
+        self, *args: str, env: dict[str, str] | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "traindeck.console.cli.main", *args],
+            cwd=self.cwd,
+            env={**self.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def ok(self, *args: str, **options: Any) -> str:
+        """Stdout of a command that must succeed."""
+        done = self(*args, **options)
+        assert done.returncode == 0, (args, done.stdout, done.stderr)
+        return done.stdout
+
+    def json(self, *args: str) -> Any:
+        return json.loads(self.ok(*args))
+
+    def run(self, *command: str, options: tuple[str, ...] = ()) -> str:
+        """Start a run and return its id."""
+        return self.ok("run", "-q", *options, "--", *command).strip()
+
+
+@pytest.fixture
+def cli(home: Path) -> Iterator[Cli]:
+    command = Cli(home)
+    yield command
+    for run in json.loads(command("ls", "--json").stdout or "[]"):
+        if run["state"] in ("queued", "starting", "running", "stopping", "new"):
+            command("stop", "-q", "--grace", "1s", run["id"])

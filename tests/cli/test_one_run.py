@@ -1,0 +1,293 @@
+"""One run from the command line, end to end, with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+
+def test_a_command_runs_detached_and_its_end_is_recorded(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "echo hello; exit 3")
+    done = cli("wait", run)
+    assert done.returncode == 3
+    shown = cli.json("show", "--json", run)
+    assert (shown["state"], shown["exit_code"], shown["signal"]) == ("failed", 3, None)
+    assert cli.ok("logs", run) == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "state"),
+    [
+        (("true",), 0, "succeeded"),
+        (("sh", "-c", "exit 9"), 9, "failed"),
+        (("sh", "-c", "kill -SEGV $$"), 139, "failed"),
+    ],
+)
+def test_wait_returns_the_runs_own_code(
+    cli: Cli, command: tuple[str, ...], code: int, state: str
+) -> None:
+    run = cli.run(*command)
+    assert cli("wait", run).returncode == code
+    assert cli.json("show", "--json", run)["state"] == state
+
+
+def test_a_time_limit_ends_it_with_124(cli: Cli) -> None:
+    run = cli.run("sleep", "60", options=("--time", "1s", "--grace", "1s"))
+    assert cli("wait", run).returncode == 124
+    assert cli.json("show", "--json", run)["state"] == "timeout"
+
+
+def test_stop_ends_it_with_130_and_a_handler_may_save(cli: Cli) -> None:
+    script = "trap 'echo saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    run = cli.run("sh", "-c", script)
+    follow = cli("logs", "-n", "0", run)
+    assert follow.returncode == 0
+    while "ready" not in cli.ok("logs", run):
+        pass
+    cli.ok("stop", run)
+    shown = cli.json("show", "--json", run)
+    assert shown["state"] == "cancelled"
+    assert cli("wait", run).returncode == 130
+    assert "saved" in cli.ok("logs", run)
+
+
+def test_follow_prints_the_log_and_returns_the_runs_code(cli: Cli) -> None:
+    done = cli("run", "--follow", "--", "sh", "-c", "echo one; sleep 0.2; echo two; exit 5")
+    assert done.returncode == 5
+    assert done.stdout.splitlines()[-2:] == ["one", "two"]
+    assert "exit code 5" in done.stderr
+
+
+def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--"]
+    argv += ["sh", "-c", "echo started; sleep 1; echo finished"]
+    follower = subprocess.Popen(
+        argv,
+        cwd=cli.cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert follower.stdout is not None
+    run = follower.stdout.readline().split()[0]
+    assert follower.stdout.readline() == "started\n"
+    os.killpg(follower.pid, signal.SIGINT)  # as ctrl+c does: the whole foreground group
+    _, errors = follower.communicate(timeout=20)
+    assert follower.returncode == 130
+    assert "Traceback" not in errors
+    assert cli("wait", run).returncode == 0
+    assert cli.ok("logs", run) == "started\nfinished\n"
+
+
+def test_a_killed_console_leaves_the_run_running(cli: Cli) -> None:
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--"]
+    argv += ["sh", "-c", "echo started; sleep 1; echo finished"]
+    follower = subprocess.Popen(
+        argv, cwd=cli.cwd, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert follower.stdout is not None
+    run = follower.stdout.readline().split()[0]
+    assert follower.stdout.readline() == "started\n"
+    follower.kill()
+    follower.communicate(timeout=20)
+    assert cli("wait", run).returncode == 0
+    assert cli.ok("logs", run).endswith("finished\n")
+
+
+def test_a_missing_program_is_a_failed_run_with_127_and_one_line(cli: Cli) -> None:
+    done = cli("run", "--", "no-such-program-here")
+    assert done.returncode == 1
+    run = done.stdout.split()[0]
+    lines = [line for line in done.stderr.splitlines() if "no-such-program-here" in line]
+    assert lines
+    assert "Traceback" not in done.stderr
+    shown = cli.json("show", "--json", run)
+    assert (shown["state"], shown["exit_code"]) == ("failed", 127)
+
+
+def test_retry_makes_attempt_1_and_attempt_0_stays_readable(cli: Cli) -> None:
+    counter = cli.cwd / "count"
+    run = cli.run("sh", "-c", f"echo x >> {counter}; wc -l < {counter}; exit 1")
+    cli("wait", run)
+    cli.ok("retry", "-q", run)
+    cli("wait", run)
+    assert cli.json("show", "--json", run)["attempt"] == 1
+    assert cli.ok("logs", run).strip() == "2"
+    assert cli.ok("logs", "--attempt", "0", run).strip() == "1"
+
+
+def test_a_run_waits_for_another_and_is_cancelled_if_that_failed(cli: Cli) -> None:
+    first = cli.run("sh", "-c", "sleep 0.5; exit 1")
+    second = cli.run("echo", "never", options=("--after", first))
+    third = cli.run("echo", "anyway", options=("--after-any", first))
+    assert cli("wait", second).returncode == 130
+    assert cli("wait", third).returncode == 0
+    shown = cli.json("show", "--json", second)
+    assert shown["state"] == "cancelled"
+    assert first[:4] in shown["reason"] or "failed" in shown["reason"]
+    assert cli.ok("logs", third) == "anyway\n"
+
+
+def test_a_dry_run_starts_nothing_and_leaves_nothing(cli: Cli) -> None:
+    plan = cli.json("run", "--dry-run", "--json", "--", "touch", "made")
+    assert plan["argv"] == ["touch", "made"]
+    assert not (cli.cwd / "made").exists()
+    assert cli.json("ls", "--json") == []
+    assert not list((cli.home / ".traindeck" / "runs").glob("*"))
+
+
+def test_logs_to_a_pipe_are_byte_identical(cli: Cli) -> None:
+    program = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 40)"
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "logs", run]
+    printed = subprocess.run(argv, capture_output=True, check=True).stdout
+    assert printed == bytes(range(256)) * 40
+
+
+def test_logs_print_the_last_lines_and_those_that_match(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done")
+    cli("wait", run)
+    assert cli.ok("logs", "-n", "2", run) == "line 4\nline 5\n"
+    assert cli.ok("logs", "--grep", "[13]$", run) == "line 1\nline 3\n"
+    assert cli.ok("logs", "--since", "1h", run).count("\n") == 5
+
+
+def test_a_secret_is_found_nowhere_afterwards(cli: Cli) -> None:
+    secret = "hunter2-" + os.urandom(8).hex()
+    out = cli(
+        "run", "--secret", "MY_TOKEN", "--follow", "--",
+        "sh", "-c", 'test -n "$MY_TOKEN" && echo had it',
+        env={"MY_TOKEN": secret},
+    )  # fmt: skip
+    assert "had it" in out.stdout
+    cli.ok("run", "--dry-run", "--secret", "MY_TOKEN", "--", "true", env={"MY_TOKEN": secret})
+    found = [
+        path
+        for path in cli.home.rglob("*")
+        if path.is_file() and secret.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+def test_retry_without_the_secret_is_refused_by_name(cli: Cli) -> None:
+    run = cli("run", "-q", "--secret", "MY_TOKEN", "--", "false", env={"MY_TOKEN": "x"}).stdout
+    cli("wait", run.strip())
+    done = cli("retry", run.strip())
+    assert done.returncode == 2
+    assert "MY_TOKEN" in done.stderr
+
+
+def test_the_index_can_be_deleted_and_nothing_is_lost(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "exit 4", options=("--name", "kept", "--tag", "a=b"))
+    cli("wait", run)
+    cli.ok("rename", "kept", "renamed")
+    cli.ok("note", "renamed", "a note")
+    before = cli.json("ls", "--json")
+    state = cli.home / ".local" / "state" / "traindeck"
+    for path in state.glob("index.db*"):
+        path.unlink()
+    after = cli.json("ls", "--json")
+    for listing in (before, after):
+        for item in listing:
+            item.pop("observed_at")
+    assert after == before
+    assert after[0]["name"] == "renamed"
+    assert after[0]["note"] == "a note"
+
+
+def test_rm_says_what_it_frees_asks_and_refuses_prefixes(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    assert cli("rm", run).returncode == 2  # no terminal to ask on
+    assert "--yes" in cli("rm", run).stderr
+    assert cli("rm", "--yes", run[:8]).returncode == 2
+    out = cli.ok("rm", "--yes", run)
+    assert "freed" in out
+    assert cli.json("ls", "--json") == []
+    assert not (cli.home / ".traindeck" / "runs" / run).exists()
+
+
+def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
+    run = cli.run("sleep", "60")
+    done = cli("rm", "--yes", run)
+    assert done.returncode == 2
+    assert "not over" in done.stderr
+    assert cli.json("ls", "--json")[0]["state"] in ("starting", "running")
+
+
+def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "out.txt"
+    with log.open("wb") as out:
+        process = subprocess.Popen(["sh", "-c", "echo from before; sleep 30"], stdout=out)
+    try:
+        run = cli.ok("adopt", "-q", "--name", "tmux", str(process.pid)).strip()
+        assert cli.json("show", "--json", run)["state"] == "running"
+        assert "from before" in cli.ok("logs", run)
+    finally:
+        process.kill()
+        process.wait()
+    assert cli("wait", run).returncode == 1
+    shown = cli.json("show", "--json", run)
+    assert shown["state"] == "lost"
+    assert "not knowable" in shown["reason"]
+
+
+def test_adopting_what_is_not_there_is_refused(cli: Cli) -> None:
+    for pid in ("1", "4194000"):
+        done = cli("adopt", pid)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_head_ends_it_quietly(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "seq 200000")
+    cli("wait", run)
+    command = f"{sys.executable} -m traindeck.console.cli.main logs {run} | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "1\n"
+    assert done.stderr == ""
+
+
+def test_json_does_not_depend_on_the_terminal(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    narrow = cli("ls", "--json", env={"COLUMNS": "20", "TERM": "dumb"})
+    assert json.loads(narrow.stdout)[0]["id"] == run
+
+
+def test_runs_launched_from_inside_a_run_are_their_own(cli: Cli) -> None:
+    command = f"{sys.executable} -m traindeck.console.cli.main"
+    inner = "sh -c 'sleep 1; echo inner done'"
+    outer = cli.run("sh", "-c", f"{command} run -q --name inner -- {inner}")
+    assert cli("wait", outer).returncode == 0
+    assert cli("wait", "inner", timeout=30).returncode == 0
+    assert cli.ok("logs", "inner") == "inner done\n"
+
+
+def test_ten_commands_at_once_share_the_index(cli: Cli) -> None:
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "-q", "--", "true"]
+    started = [
+        subprocess.Popen(argv, cwd=cli.cwd, stdout=subprocess.PIPE, text=True) for _ in range(10)
+    ]
+    ids = {process.communicate(timeout=60)[0].strip() for process in started}
+    assert all(process.returncode == 0 for process in started)
+    assert len(ids) == 10
+    assert cli("wait", *ids).returncode == 0
+    assert {item["id"] for item in cli.json("ls", "--json")} == ids
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and list((cli.home / ".local/state").rglob("journal/*.json")):
+        pass
+    assert not list((cli.home / ".local/state").rglob("journal/*.json"))

@@ -1,0 +1,91 @@
+"""What a start may import: each command only what it needs, the screen nothing before its paint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("textual", "torch", "paramiko", "httpx", "numpy", "yaml", "rich", "pynvml", "transformers")
+
+PROGRAM = """
+import sys
+sys.argv = ["traindeck", *{args!r}]
+from traindeck.console.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+print("MODULES", *sorted(m for m in sys.modules if "." not in m or m.startswith("traindeck.")))
+print("CODE", code)
+"""
+
+
+def modules_of(args: list[str], home: Path) -> set[str]:
+    """Modules in a process that has just run a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(args=args)],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+    line = next((x for x in done.stdout.splitlines() if x.startswith("MODULES ")), None)
+    assert line is not None, done.stdout + done.stderr
+    assert "CODE 0" in done.stdout, done.stdout + done.stderr
+    return set(line.split()[1:])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--version"],
+        ["ls"],
+        ["ls", "--json"],
+        ["ls", "state:failed", "-q"],
+        ["run", "-q", "--", "true"],
+        ["run", "--dry-run", "--", "true"],
+        ["doctor"],
+        ["backends"],
+        ["reindex"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_imports_nothing_heavy(args: list[str], home: Path) -> None:
+    loaded = modules_of(args, home)
+    allowed = {"pynvml"} if args[0] == "doctor" else set()
+    assert not loaded & (set(HEAVY) - allowed)
+
+
+def test_listing_needs_no_event_loop_and_no_backend(home: Path) -> None:
+    loaded = modules_of(["ls", "--json"], home)
+    assert "asyncio" not in loaded
+    assert not {m for m in loaded if m.startswith("traindeck.backends.") and m.count(".") > 1} - {
+        "traindeck.backends.base",
+        "traindeck.backends.status",
+    }
+
+
+def test_a_command_does_not_import_the_others(home: Path) -> None:
+    loaded = modules_of(["ls"], home)
+    assert "traindeck.console.cli.launch" not in loaded
+    assert "traindeck.console.recipes" not in loaded
+
+
+def test_the_screen_imports_no_parser_and_nothing_numeric_before_its_first_paint(
+    home: Path,
+) -> None:
+    program = (
+        "import sys\n"
+        "from traindeck.console.tui.app import TraindeckApp\n"
+        "print('MODULES', *sorted(m for m in sys.modules if '.' not in m))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    assert not loaded & {"typer", "numpy", "torch", "paramiko", "httpx", "yaml", "pynvml"}
