@@ -109,6 +109,28 @@ LEAD = 2
 """Cells before the first column: the cursor and the mark."""
 
 
+_WORDS = {
+    "id": "id",
+    "project": "project",
+    "where": "where it runs",
+    "gpu": "GPUs",
+    "age": "age",
+    "done": "done, in percent",
+    "left": "time left",
+    "metric": "main metric",
+    "eval": "metric on held-out data",
+    "trend": "trend of the last half",
+    "rate": "tokens a second",
+    "tags": "tags",
+    "note": "note",
+}
+
+
+def column_words(key: str) -> str:
+    """What a column is called where it is chosen."""
+    return _WORDS.get(key, key)
+
+
 def default_columns(cells: int) -> tuple[str, ...]:
     """The columns a terminal of this width shows by itself."""
     return tuple(key for key in ORDER if cells >= _SHOWN_FROM.get(key, 10_000))
@@ -233,7 +255,7 @@ class Look:
 
 def row(run: RunRecord, table: Layout, look: Look) -> Line:
     """One run as a line from column `LEAD` on, filled to the table's width."""
-    quiet = is_quiet(run, look.now) and not look.selected
+    quiet = is_quiet(run) and not look.selected
     sentence = explain(run, look.now, look.glyphs)
     if sentence is None and _is_bare(run):
         sentence = [(Span(_command(run), "muted"),)]
@@ -379,9 +401,11 @@ def _metric(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
 
 
 def _eval(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    return _number(run, find_metric(run, ("eval/loss", "eval_loss", "val/loss", "val_loss")),
-                   column, quiet)  # fmt: skip
+    return _number(run, find_metric(run, EVALS), column, quiet)
 
+
+EVALS = ("eval/loss", "eval_loss", "val/loss", "val_loss", "valid/loss", "test_loss")
+"""Names under which trainers report the loss on held-out data."""
 
 _RATES = ("tokens_per_second", "tokens/s", "tok/s", "train_tokens_per_second", "throughput")
 

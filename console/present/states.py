@@ -13,9 +13,6 @@ from traindeck.console.store.records import RunRecord
 
 from .glyphs import Glyphs
 
-UNKNOWN_AFTER = 300.0
-"""Seconds without an answer after which an unknown run needs a person."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -78,17 +75,6 @@ def metric_word(key: str) -> str:
     return word or key
 
 
-def needs_you(run: RunRecord, now: float) -> bool:
-    """Whether a run belongs to what a person has to look at: it ended badly since they last opened
-    it, its metric broke, or nothing was heard of it for five minutes."""
-    looked = run.looked_at or 0.0
-    if run.state in (State.FAILED, State.TIMEOUT, State.LOST):
-        return looked < (run.ended or run.observed_at or run.created)
-    if is_unknown(run):
-        return now - run.observed_at > UNKNOWN_AFTER and looked < run.observed_at + UNKNOWN_AFTER
-    return alert(run) is not None
-
-
-def is_quiet(run: RunRecord, now: float) -> bool:
+def is_quiet(run: RunRecord) -> bool:
     """Whether a run is over and done with, to be shown without contrast."""
-    return not run.active and run.state in (State.SUCCEEDED, State.CANCELLED)
+    return run.state in (State.SUCCEEDED, State.CANCELLED)

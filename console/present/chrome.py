@@ -1,0 +1,144 @@
+"""The lines around every screen: header, line of context, footer; and the screen that is too small.
+
+Pure. What does not fit is dropped whole, in an order: counts before places, keys from the middle.
+Nothing here is ever cut in half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from traindeck.backends.base import Reach
+
+from .ages import age
+from .cells import Line, Span, clean, clip, clip_line, fit_line, line_width, width
+from .glyphs import BEST, Glyphs
+from .sentences import fitted
+
+MIN_CELLS, MIN_ROWS = 60, 15
+"""Below this no screen is shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceMark:
+    """A backend in the header. `seen_at`: when it last answered."""
+
+    name: str
+    reach: Reach = Reach.OK
+    seen_at: float = 0.0
+
+
+def header(
+    crumbs: Sequence[str],
+    counts: Sequence[Line],
+    places: Sequence[PlaceMark],
+    cells: int,
+    now: float,
+    glyphs: Glyphs = BEST,
+) -> Line:
+    """`▌traindeck  Runs   6 running · 2 queued          local ●  gpu1 ◌ 6m`."""
+    left: list[Span] = [
+        Span(glyphs.cursor, "accent"),
+        Span("traindeck", "strong bold"),
+        Span("  "),
+    ]
+    for number, crumb in enumerate(crumbs):
+        if number:
+            left.append(Span(f" {glyphs.crumb} ", "muted"))
+        last = number == len(crumbs) - 1
+        left.append(Span(clip(clean(crumb), 40, "both"), "strong bold" if last else "text"))
+    right = _places(places, now, glyphs, max(12, cells - line_width(left) - 4))
+    room = cells - line_width(left) - line_width(right) - 1 - 3
+    middle = fitted(counts, room - 3) if room > 8 else ()
+    if line_width(middle) > room - 3:
+        middle = ()
+    line = [*left, Span("   "), *middle] if middle else left
+    gap = cells - line_width(line) - line_width(right) - 1
+    if gap < 1:
+        return fit_line(line, cells)
+    return (*line, Span(" " * gap), *right, Span(" "))
+
+
+def _places(places: Sequence[PlaceMark], now: float, glyphs: Glyphs, room: int) -> Line:
+    shown = [_place(place, now, glyphs) for place in places]
+    # Places that answer are the first to go without a name.
+    quiet = [n for n, place in enumerate(places) if place.reach is Reach.OK]
+    hidden: list[int] = []
+    while True:
+        parts = [part for n, part in enumerate(shown) if n not in hidden]
+        if hidden:
+            parts.append((Span(f"{len(hidden)} more ", "muted"), Span(glyphs.running, "running")))
+        line: list[Span] = []
+        for part in parts:
+            line += [Span("  "), *part] if line else part
+        if line_width(line) <= room or not quiet:
+            return clip_line(line, room)
+        hidden.append(quiet.pop())
+
+
+def _place(place: PlaceMark, now: float, glyphs: Glyphs) -> Line:
+    name = Span(clip(clean(place.name), 16) + " ", "muted")
+    if place.reach is Reach.OK:
+        return (name, Span(glyphs.running, "running"))
+    old = f" {age(now - place.seen_at)}" if place.seen_at else ""
+    return (name, Span(glyphs.queued, "stale"), Span(old, "stale"))
+
+
+def context(left: Sequence[Line], right: str, cells: int) -> Line:
+    """The line below the header: what is shown, and how."""
+    tail = Span(right, "faint")
+    line = (Span("  "), *fitted(left, cells - 3 - (width(right) + 3 if right else 0)))
+    gap = cells - line_width(line) - width(right) - 1
+    return (*line, Span(" " * gap), tail, Span(" ")) if right and gap > 1 else line
+
+
+def footer(left: Line, keys: Sequence[tuple[str, str]], cells: int) -> Line:
+    """Context on the left, at most nine keys on the right, most used first."""
+    shown = list(keys)
+    while len(shown) > 9:
+        del shown[len(shown) // 2]
+    # A message may push all keys out but the first and the help.
+    wanted = line_width(left)
+    while len(shown) > 2 and _keys_width(shown) + min(wanted, cells // 2) + 4 > cells:
+        del shown[len(shown) // 2]
+    room = cells - _keys_width(shown) - 4
+    if room < min(wanted, 12):
+        shown, room = shown[-1:], cells - _keys_width(shown[-1:]) - 4
+    head = clip_line(left, max(0, room))
+    line: list[Span] = [Span(" "), *head]
+    tail: list[Span] = []
+    for key, label in shown:
+        if tail:
+            tail.append(Span("  "))
+        tail += [Span(key, "accent bold"), Span(f" {label}", "text")]
+    gap = cells - line_width(line) - line_width(tail) - 1
+    return fit_line((*line, Span(" " * max(1, gap)), *tail), cells)
+
+
+def _keys_width(keys: Sequence[tuple[str, str]]) -> int:
+    return sum(width(key) + 1 + width(label) for key, label in keys) + 2 * max(0, len(keys) - 1)
+
+
+def too_small(cells: int, rows: int, counts: Sequence[Line], glyphs: Glyphs = BEST) -> list[Line]:
+    """What is left when there is no room: the counts, and how to get out."""
+    lines: list[Line] = [
+        (Span(glyphs.cursor, "accent"), Span("traindeck", "strong bold")),
+        (Span(f" {cells}×{rows} is too small; needs {MIN_CELLS}×{MIN_ROWS}.", "text"),),
+        (Span(" "), *_joined(counts)),
+        (),
+        (Span(" "), Span("q", "accent bold"), Span(" quit; runs go on", "muted")),
+    ]
+    if rows < 5:
+        short = f"needs {MIN_CELLS}×{MIN_ROWS}" if cells >= 12 else "small"
+        lines = [lines[0], (Span(f" {short}", "text"),), lines[4], lines[2]]
+    return [clip_line(line, cells) for line in lines[:rows]]
+
+
+def _joined(parts: Sequence[Line]) -> Line:
+    line: list[Span] = []
+    for part in parts:
+        if line:
+            line.append(Span("  "))
+        line += part
+    return tuple(line)

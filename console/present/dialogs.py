@@ -1,0 +1,184 @@
+"""What dialogs say, as lines: one edge, a title of verb and count, the victims, the choices.
+
+Pure. A dialog is for destroying, spending, and for an error that stops what was just asked. The
+safe choice has the focus; the harmful one has a letter of its own.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from traindeck.backends.base import State
+from traindeck.console.store.records import RunRecord
+
+from .ages import age, spoken
+from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
+from .glyphs import BEST, Glyphs
+from .numbers import percent, plural, size
+from .runs_table import run_age, where
+from .states import mark
+
+MAX_VICTIMS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something a dialog can end with. `harmful` ones are never taken by enter."""
+
+    key: str
+    label: str
+    result: str
+    harmful: bool = False
+
+
+def panel(lines: Sequence[Line], cells: int, edge: str, glyphs: Glyphs = BEST) -> list[Line]:
+    """Lines with the dialog's edge on the left and room around them."""
+    bar = Span(glyphs.cursor, edge)
+    inner = max(0, cells - 6)
+    body = [(bar, Span("  "), *clip_line(line, inner)) for line in lines]
+    return [fit_line(line, cells) for line in ((bar,), *body, (bar,))]
+
+
+def choices(options: Sequence[Choice], focus: int, cells: int) -> list[Line]:
+    """The row of choices, broken over rows if it must be."""
+    rows: list[list[Span]] = [[]]
+    for number, option in enumerate(options):
+        if number == focus:
+            part = [Span(f" {option.key} {option.label} ", "on_accent @accent bold")]
+        else:
+            style = "warn bold" if option.harmful else "accent bold"
+            part = [Span(option.key, style), Span(f" {option.label}", "text")]
+        if rows[-1] and line_width(rows[-1]) + 3 + line_width(part) > cells:
+            rows.append([])
+        if rows[-1]:
+            rows[-1].append(Span("   "))
+        rows[-1] += part
+    return [tuple(row) for row in rows]
+
+
+def victims(
+    runs: Sequence[RunRecord], now: float, cells: int, glyphs: Glyphs = BEST, *, ended: bool = False
+) -> list[Line]:
+    """Every run that will be hit, by name and place; the rest of many as a number."""
+    shown = runs if len(runs) <= MAX_VICTIMS else runs[: MAX_VICTIMS - 1]
+    names = min(max((width(clean(run.name)) for run in shown), default=0), max(12, cells // 3))
+    lines: list[Line] = []
+    for run in shown:
+        sign = mark(run)
+        left: list[Span] = [
+            Span(f"{sign.glyph(glyphs)} ", sign.style),
+            Span(fit(clean(run.name or run.id), names, keep="both"), "strong bold"),
+            Span("   "),
+            Span(_place(run), "muted"),
+        ]
+        right = _how_far(run, now, ended=ended)
+        gap = cells - line_width(left) - width(right)
+        if gap < 2:
+            left = left[:2]
+            gap = cells - line_width(left) - width(right)
+        lines.append((*left, Span(" " * max(1, gap)), Span(right, "muted")))
+    if len(runs) > len(shown):
+        rest = len(runs) - len(shown)
+        lines.append((Span(f"  and {rest:,} more", "muted"),))
+    return lines
+
+
+def _place(run: RunRecord) -> str:
+    gpus = f" · {plural(run.gpus, 'GPU')}" if run.gpus else ""
+    return f"{where(run)}{gpus}"
+
+
+def _how_far(run: RunRecord, now: float, *, ended: bool) -> str:
+    if ended:
+        return f"{age(run_age(run, now), coarse=True)} ago"
+    if run.state in (State.NEW, State.QUEUED):
+        return f"waiting {age(run_age(run, now))}"
+    done = "" if run.progress.fraction is None else f", {percent(run.progress.fraction)}"
+    return f"{age(run_age(run, now))} in{done}"
+
+
+def stop_lines(
+    runs: Sequence[RunRecord], grace: float, now: float, cells: int, glyphs: Glyphs = BEST
+) -> list[Line]:
+    """Before runs are stopped."""
+    waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
+    text = (
+        "They have not started; nothing is lost."
+        if waiting
+        else f"SIGTERM now, SIGKILL after {spoken(grace)}. "
+        "What they have not saved by then is lost."
+    )
+    if len(runs) == 1:
+        text = text.replace("They have", "It has").replace("they have", "it has")
+    return [
+        (Span(f"Stop {plural(len(runs), 'run')}?", "warn bold"),),
+        (),
+        *victims(runs, now, cells, glyphs),
+        (),
+        *wrapped(text, cells),
+    ]
+
+
+def retry_lines(
+    runs: Sequence[RunRecord], now: float, cells: int, glyphs: Glyphs = BEST
+) -> list[Line]:
+    """Before runs are tried again."""
+    text = (
+        "The same plan and code as before, as a further attempt. Logs and metrics of the earlier "
+        "attempts stay."
+    )
+    return [
+        (Span(f"Retry {plural(len(runs), 'run')}?", "accent bold"),),
+        (),
+        *victims(runs, now, cells, glyphs, ended=True),
+        (),
+        *wrapped(text, cells),
+    ]
+
+
+def remove_lines(
+    runs: Sequence[RunRecord],
+    freed: int | None,
+    artifacts: int | None,
+    refused: int,
+    now: float,
+    cells: int,
+    glyphs: Glyphs = BEST,
+) -> list[Line]:
+    """Before runs are deleted."""
+    if freed is None:
+        text = "Their logs, metrics and artifacts are deleted from the disk, for good."
+    else:
+        part = f", {size(artifacts)} of it artifacts" if artifacts else ""
+        text = f"Frees {size(freed)}{part}. Logs, metrics and artifacts are gone then, for good."
+    if refused:
+        text += f" {plural(refused, 'run')} of those marked cannot be removed and will stay."
+    return [
+        (Span(f"Remove {plural(len(runs), 'run')}?", "failed bold"),),
+        (),
+        *victims(runs, now, cells, glyphs, ended=True),
+        (),
+        *wrapped(text, cells),
+    ]
+
+
+def error_lines(title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> list[Line]:
+    """Something that was asked for cannot be done: what, where, sent, likely."""
+    lines: list[Line] = [
+        (Span(clip(clean(title), cells), "failed bold"), Span("  "), Span(clean(note), "muted")),
+        (),
+    ]
+    label = max((width(name) for name, _ in facts), default=0) + 3
+    for name, text in facts:
+        parts = textwrap.wrap(clean(text), max(10, cells - label))[:6] or [""]
+        for number, part in enumerate(parts):
+            head = name if number == 0 else ""
+            lines.append((Span(fit(head, label), "muted"), Span(part, "text")))
+    return lines
+
+
+def wrapped(text: str, cells: int, style: str = "muted") -> list[Line]:
+    """Prose over as many lines as it needs."""
+    return [(Span(part, style),) for part in textwrap.wrap(text, max(10, cells))]

@@ -1,0 +1,73 @@
+"""How many runs there are, in the words of the header and of the small screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .ages import window as window_text
+from .cells import Line, Span, clean
+from .glyphs import BEST, Glyphs
+from .numbers import plural
+
+
+def header_counts(running: int, queued: int, failed: int, unknown: int) -> list[Line]:
+    """Clauses for the header; what is zero is not said, but for running."""
+    clauses: list[Line] = [(Span(f"{running:,}", "running"), Span(" running", "muted"))]
+    if queued:
+        clauses.append((Span(f"{queued:,}", "queued"), Span(" queued", "muted")))
+    if failed:
+        clauses.append((Span(f"{failed:,}", "failed"), Span(" failed today", "muted")))
+    if unknown:
+        clauses.append((Span(f"{unknown:,}", "stale"), Span(" unknown", "muted")))
+    return clauses
+
+
+def sign_counts(
+    running: int, queued: int, failed: int, unknown: int, glyphs: Glyphs = BEST
+) -> list[Line]:
+    """The same with signs."""
+    parts: list[Line] = [(Span(f"{running:,}", "running"), Span(" running", "muted"))]
+    for sign, style, count in (
+        (glyphs.queued, "queued", queued),
+        (glyphs.failed, "failed", failed),
+        (glyphs.unknown, "stale", unknown),
+    ):
+        if count:
+            parts.append((Span(f"{sign} {count:,}", style),))
+    return parts
+
+
+_ORDERS = {
+    "-created": "newest first",
+    "created": "oldest first",
+    "name": "by name",
+    "-name": "by name, z first",
+}
+
+
+def order_words(order: Sequence[str]) -> str:
+    """A sort order as a person would say it."""
+    key = order[0] if order else "-created"
+    if key in _ORDERS:
+        return _ORDERS[key]
+    return f"by {clean(key.removeprefix('-'))}, {'highest' if key[0] == '-' else 'lowest'} first"
+
+
+def list_context(
+    shown: int, total: int, filter_text: str, group: str, order: Sequence[str], *, frozen: bool
+) -> list[Line]:
+    """What the list shows and how, as clauses."""
+    clauses: list[Line] = []
+    if frozen:
+        clauses.append((Span("frozen", "accent bold"),))
+    if filter_text:
+        clauses.append((Span("filter ", "muted"), Span(clean(filter_text), "accent")))
+    clauses.append((Span(f"{shown:,}", "text"), Span(f" of {plural(total, 'run')}", "muted")))
+    by = f"grouped by {group}" if group else "not grouped"
+    clauses.append((Span(f"{by}, {order_words(order)}", "muted"),))
+    return clauses
+
+
+def window_words(seconds: float | None) -> str:
+    """Which finished runs are listed."""
+    return window_text(seconds) if seconds is None else f"finished: last {window_text(seconds)}"

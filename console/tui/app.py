@@ -1,0 +1,422 @@
+"""The application: one loop, a stack of screens, the theme, and what outlives a screen.
+
+Lean on purpose: nothing is imported before the first paint but Textual and what the Runs screen
+shows. It never waits for a service; screens do that in tasks of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.console import Console
+from textual import events
+from textual.app import App
+from textual.binding import BindingType
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.present.ansi import color_depth
+from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
+from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
+from traindeck.console.present.glyphs import BEST, SETS, Glyphs
+from traindeck.console.present.theme import GROUNDS, Theme
+
+from . import keys
+from .paint import Painter
+from .state import UiState
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+    from traindeck.console.settings import Settings
+    from traindeck.console.store.places import Places
+    from traindeck.console.store.records import RunRecord
+    from traindeck.console.tui.services import Services
+
+NOTICE_SECONDS = 5.0
+_PROBE = "●━⣿"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line in the footer for a while. `until` is monotonic."""
+
+    line: Line
+    until: float
+
+
+class TraindeckApp(App[None], inherit_bindings=False):
+    """Traindeck's screens over a set of services.
+
+    Args:
+        services: Everything that is shown or done.
+        settings: As loaded; the keys in it are checked here.
+        places: Where the user's themes and what the screens remember lie; None keeps nothing.
+        environ: Tells what the terminal can show.
+        depth: Colours of the terminal, if it is known (`truecolor`, `256`, `16`, `none`).
+        clock: Seconds since the epoch. Tests fix it.
+
+    Raises:
+        UsageError: The user's keys or theme are wrong.
+    """
+
+    TITLE = "traindeck"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.APP)]
+    CSS = """
+    Screen { background: $bg; color: $text; overflow: hidden hidden; layers: base; }
+    Overlay { background: transparent; align: center middle; }
+    Input, Input:focus, Input:ansi {
+        border: none; padding: 0; height: 1; background: $select; color: $strong;
+        & > .input--cursor { background: $strong; color: $bg; text-style: none; }
+        & > .input--selection { background: $match; color: $on_match; }
+        & > .input--placeholder { color: $muted; }
+    }
+    OptionList, Select, Button, TextArea, Tabs { border: none; padding: 0; }
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        settings: Settings,
+        *,
+        places: Places | None = None,
+        environ: Mapping[str, str] | None = None,
+        depth: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        env = os.environ if environ is None else environ
+        self.services = services
+        self.settings = settings
+        self.clock = clock
+        self.depth = depth or color_depth(env)
+        self.theme_name = settings.theme
+        self._theme_folder = places.themes if places is not None else None
+        self._theme_cache = places.state / "themes.json" if places is not None else None
+        self.painter = Painter(self.load_theme(settings.theme), choose_glyphs(settings.glyphs, env))
+        super().__init__(ansi_color=True)
+        self.console = _console(self.console, self.depth)
+        self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
+        self._notice: Notice | None = None
+        self._jobs: dict[asyncio.Task[Any], str] = {}
+        self._last_key = 0.0
+        self._interrupted = 0.0
+        self._theme_stamp: object = None
+        self.set_keymap(keys.keymap(settings))
+
+    # --------------------------------------------------------------------------------------- theme
+
+    def get_css_variables(self) -> dict[str, str]:
+        theme = self.painter.theme
+        ours = {name: _css(theme, name) for name in theme.tokens}
+        return {
+            **super().get_css_variables(),
+            **ours,
+            "background": ours["bg"],
+            "panel": ours["raised"],
+            "foreground": ours["text"],
+            "primary": ours["accent"],
+            "scrollbar": ours["rule"],
+            "scrollbar-background": ours["bg"],
+        }
+
+    def use_theme(self, name: str) -> None:
+        """Show everything in another theme, from now on.
+
+        Raises:
+            UsageError: There is no such theme, or its file is wrong. The old one stays.
+        """
+        self.painter = Painter(self.load_theme(name), self.painter.glyphs)
+        self.theme_name = name
+        self._repaint_all()
+
+    async def keep_theme(self, name: str) -> None:
+        """Show another theme, and from the next start on too: it goes into settings.yaml."""
+        self.use_theme(name)
+        path = self.settings.path
+        if path is not None and self._theme_folder is not None:
+            from traindeck.console.settings import set_value
+
+            self.settings = await asyncio.to_thread(set_value, path, "theme", name)
+            if self.settings.theme != name:
+                where = self.settings.source("theme").where
+                self.notice(f"theme {name} until the next start: {where} sets another", "warn")
+
+    def load_theme(self, name: str) -> Theme:
+        """A theme, fitted to this terminal."""
+        from traindeck.console.present.theme import for_depth, load
+
+        folder, cache = self._theme_folder, self._theme_cache
+        theme = load(name, folder, cache)
+        if self.depth == "truecolor" and not theme.native:
+            return theme
+        return for_depth(theme, self.depth, load("ansi16", None, cache))
+
+    def use_glyphs(self, glyphs: Glyphs) -> None:
+        """Draw signs from another set."""
+        if glyphs is not self.painter.glyphs:
+            self.painter = Painter(self.painter.theme, glyphs)
+            self._repaint_all()
+
+    def _repaint_all(self) -> None:
+        self.refresh_css(animate=False)
+        for screen in self.screen_stack:
+            for widget in screen.walk_children():
+                repaint = getattr(widget, "repaint", None)
+                if repaint is not None:
+                    repaint()
+            screen.refresh()
+
+    async def _watch_files(self) -> None:
+        """A theme or settings file that changes is taken over at once; a wrong one is reported and
+        changes nothing."""
+        while True:
+            await asyncio.sleep(1.0)
+            name, folder = self.theme_name, self._theme_folder
+            stamp = await asyncio.to_thread(_theme_stamp, name, folder)
+            before, self._theme_stamp = self._theme_stamp, stamp
+            if before is None or stamp == before:
+                continue
+            try:
+                theme = await asyncio.to_thread(self.load_theme, name)
+            except TraindeckError as error:
+                self.complain(error)
+                continue
+            self.painter = Painter(theme, self.painter.glyphs)
+            self._repaint_all()
+            self.notice("theme reloaded")
+
+    # ------------------------------------------------------------------------------------- screens
+
+    def get_default_screen(self) -> Screen[Any]:
+        from .screens.runs import RunsScreen
+
+        return RunsScreen()
+
+    def on_mount(self) -> None:
+        if self.settings.glyphs == "auto" and self._driver is not None and not self.is_headless:
+            # A terminal that draws these two cells wide (CJK locales) says so here. It is asked
+            # before the first frame, which covers the signs, and nobody waits for the answer.
+            self._driver.write(f"\x1b[1;1H{_PROBE}\x1b[6n\x1b[1;1H")
+            # Right-to-left names would otherwise drag the columns beside them along.
+            self._driver.write("\x1b[8l")
+        self.set_interval(1.0, self._expire_notice)
+        if self._theme_folder is not None:
+            self.start(self._watch_files(), "")
+
+    def on_cursor_position(self, event: events.CursorPosition) -> None:
+        if self.settings.glyphs == "auto" and event.x > len(_PROBE):
+            # Braille is narrow everywhere; if the text is wider, `●` or `━` is.
+            self.use_glyphs(SETS["plain" if event.x <= len(_PROBE) + 1 else "ascii"])
+
+    def on_resize(self, event: events.Resize) -> None:
+        from .screens.too_small import TooSmallScreen
+
+        small = event.size.width < MIN_CELLS or event.size.height < MIN_ROWS
+        shown = isinstance(self.screen, TooSmallScreen)
+        if small and not shown:
+            self.push_screen(TooSmallScreen())
+        elif shown and not small:
+            self.pop_screen()
+
+    def open_run(self, run: RunRecord, tab: str) -> None:
+        """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`)."""
+        self.start(self.services.looked([run.id]), "")
+        screen = self.new_screen("run", run=run, tab=tab)
+        if screen is not None:
+            self.push_screen(screen)
+
+    def open_launch(self, like: RunRecord | None) -> None:
+        """The form for a new run, filled in like another one if given."""
+        screen = self.new_screen("launch", like=like)
+        if screen is not None:
+            self.push_screen(screen)
+
+    def new_screen(self, name: str, **arguments: Any) -> Screen[Any] | None:
+        """A screen by its name in `screens.index.SCREENS`, made with these arguments."""
+        from .screens.index import SCREENS
+
+        found = SCREENS.get(name)
+        return None if found is None else found.load()(**arguments)
+
+    def go_home(self) -> None:
+        """Back to Runs from wherever."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    # ------------------------------------------------------------------------- notices, background
+
+    def notice(
+        self, text: str | Line, style: str = "text", seconds: float = NOTICE_SECONDS
+    ) -> None:
+        """Say something once, in the footer."""
+        line = (Span(clean(text), style),) if isinstance(text, str) else text
+        self._notice = Notice(line, time.monotonic() + seconds)
+        self._update_footer()
+
+    def complain(self, error: Exception) -> None:
+        """Say that something failed, in the footer."""
+        glyph = self.painter.glyphs.failed
+        self.notice((Span(f"{glyph} ", "failed"), Span(clean(str(error)), "text")), seconds=12)
+
+    @property
+    def said(self) -> Line | None:
+        """What the footer has to say now, before the screen's own context."""
+        if self._notice is not None and self._notice.until > time.monotonic():
+            return self._notice.line
+        names = [name for name in self._jobs.values() if name]
+        if not names:
+            return None
+        more = f" · {len(names)} tasks" if len(names) > 1 else ""
+        sign = self.painter.glyphs.starting
+        return (Span(f"{sign} ", "accent"), Span(names[-1], "text"), Span(more, "muted"))
+
+    def _expire_notice(self) -> None:
+        if self._notice is not None and self._notice.until <= time.monotonic():
+            self._notice = None
+            self._update_footer()
+
+    def _update_footer(self) -> None:
+        from .widgets.bars import FooterBar
+
+        for screen in self.screen_stack:
+            for bar in screen.query(FooterBar):
+                bar.update()
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something in the background. Its name stands in the footer while it takes longer than
+        a moment; if it fails, the footer says why."""
+        task = asyncio.get_running_loop().create_task(self._guard(work))
+        self._jobs[task] = ""
+        task.add_done_callback(self._job_done)
+        if name:
+            self.set_timer(0.2, lambda: self._name_job(task, name))
+        return task
+
+    def _name_job(self, task: asyncio.Task[Any], name: str) -> None:
+        if task in self._jobs:
+            self._jobs[task] = name
+            self._update_footer()
+
+    def _job_done(self, task: asyncio.Task[Any]) -> None:
+        if self._jobs.pop(task, ""):
+            self._update_footer()
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except TraindeckError as error:
+            self.complain(error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # A bug: it must be seen, and it must not take the screen with it.
+            self.log.error(f"background task failed: {error!r}")
+            self.complain(RuntimeError(f"a bug in traindeck: {error!r}"))
+
+    async def on_unmount(self) -> None:
+        for task in list(self._jobs):
+            task.cancel()
+        self.ui.save()
+
+    # ----------------------------------------------------------------------------------------- keys
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key):
+            self._last_key = time.monotonic()
+        await super().on_event(event)
+
+    @property
+    def idle(self) -> float:
+        """Seconds since the last key."""
+        return time.monotonic() - self._last_key
+
+    def action_palette(self) -> None:
+        from .screens.palette import PaletteScreen
+
+        self.push_screen(PaletteScreen(self.screen))
+
+    def action_keys(self) -> None:
+        from .screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    async def action_back(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_leave(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.exit()
+
+    def action_interrupt(self) -> None:
+        now = time.monotonic()
+        if now - self._interrupted < 2.0:
+            self.exit()
+            return
+        self._interrupted = now
+        self.notice("ctrl+c again quits; runs go on", seconds=2)
+
+    def copy(self, text: str, what: str) -> None:
+        """Put text on the clipboard of the terminal, by OSC 52: it also works over SSH."""
+        self.copy_to_clipboard(text)
+        self.notice((Span(f"copied {what}: ", "muted"), Span(clean(text[:200]), "text")))
+
+
+def choose_glyphs(wanted: str, environ: Mapping[str, str]) -> Glyphs:
+    """The glyph set to start with. `auto` looks at the locale and the terminal's name; the terminal
+    itself is asked later."""
+    if wanted in SETS:
+        return SETS[wanted]
+    locale = next((environ[n] for n in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(n)), "")
+    if "utf-8" not in locale.lower().replace("utf8", "utf-8"):
+        # Most C locales of today are UTF-8 terminals all the same; ssh rarely passes LANG on.
+        return BEST if not locale or locale in ("C", "POSIX") else SETS["ascii"]
+    return SETS["ascii"] if environ.get("TERM") in ("linux", "vt100", "vt220") else BEST
+
+
+_SYSTEMS = {"truecolor": "truecolor", "256": "256", "16": "standard", "none": "standard"}
+
+
+def _console(console: Console, depth: str) -> Console:
+    """Textual's console, writing for this many colours."""
+    return Console(
+        color_system=_SYSTEMS[depth],  # type: ignore[arg-type]
+        file=console.file,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        force_terminal=True,
+        _environ={},
+    )
+
+
+def _css(theme: Theme, token: str) -> str:
+    """A token's colour for Textual's stylesheet."""
+    value = theme.tokens[token]
+    if is_hex(value):
+        if theme.depth == "256":
+            return hexed(palette_color(nearest_256(value, ground=token in GROUNDS)))
+        return value
+    paint = theme.paint(token) if token not in GROUNDS else theme.paint("text", token)
+    color = paint.ground if token in GROUNDS else paint.ink
+    return f"ansi_{color}" if color else "ansi_default"
+
+
+def _theme_stamp(name: str, folder: Path | None) -> tuple[float, int] | None:
+    from traindeck.console.present.theme import available
+
+    path = available(folder).get(name)
+    try:
+        found = os.stat(path) if path is not None else None
+    except OSError:
+        return None
+    return (found.st_mtime, found.st_size) if found is not None else None

@@ -1,0 +1,209 @@
+"""Every key of every screen, once: what it does, how it is called in the footer and in the help.
+
+Bindings, footer, help and palette are all made from these tables, so they cannot disagree. A person
+may give an action other keys in settings.yaml (`keys: {runs.stop: x}`). Lower case looks, capitals
+act wider or cost more; nothing needs alt, F-keys, ctrl+enter or what a multiplexer takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textual.binding import Binding
+
+    from traindeck.console.settings import Settings
+
+THIS = "THIS RUN"
+LIST = "THE LIST"
+GO = "GO"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a key does.
+
+    Attributes:
+        id: `SCOPE.NAME`, as in settings.yaml.
+        keys: One key or several, separated by commas, in Textual's names.
+        action: Textual's action on the screen or app that has the scope.
+        label: One word for the footer.
+        help: A few words for the help and the palette; `…` at the end if it will ask.
+        section: Under which head it stands in the help; "" leaves it out.
+        rank: Place in the footer, most used first; 0 is not shown there.
+        shown: How the key is written if not as itself (`g g`).
+        ask: The footer's label has an ellipsis.
+    """
+
+    id: str
+    keys: str
+    action: str
+    label: str
+    help: str
+    section: str = GO
+    rank: int = 0
+    shown: str = ""
+
+
+APP = (
+    Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run or action", GO, 80),
+    Action("app.help", "question_mark", "keys", "keys", "these keys", "", 90),
+    Action("app.back", "escape", "back", "back", "back, never quits", GO),
+    Action("app.quit", "q", "leave", "quit", "quit from Runs, else back; runs go on", GO),
+    Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit at once", GO,
+           shown="ctrl+c ctrl+c"),
+    Action("app.suspend", "ctrl+z", "suspend_process", "suspend", "to the shell, fg returns", GO),
+)  # fmt: skip
+
+MOVES = (
+    Action("list.down", "j,down", "move(1)", "down", "row", GO, shown="j k ↓ ↑"),
+    Action("list.up", "k,up", "move(-1)", "up", "row", ""),
+    Action("list.first", "home", "first", "first", "first · last", GO, shown="g g · G"),
+    Action("list.g", "g", "prefix_g", "first", "first", ""),
+    Action("list.last", "G,end", "last", "last", "last", ""),
+    Action("list.page_down", "pagedown", "page(1)", "page", "page", ""),
+    Action("list.page_up", "pageup", "page(-1)", "page", "page", ""),
+    Action("list.half_down", "ctrl+d", "half(1)", "half page", "half a page", GO,
+           shown="ctrl+d ctrl+u"),
+    Action("list.half_up", "ctrl+u", "half(-1)", "half page", "half a page", ""),
+)  # fmt: skip
+
+RUNS = (
+    Action("runs.open", "enter", "open", "open", "open", THIS, 10),
+    Action("runs.log", "l", "open_tab('log')", "log", "log, following", THIS, 20),
+    Action("runs.stop", "s", "stop", "stop", "stop…", THIS, 40),
+    Action("runs.retry", "R", "retry", "retry", "retry…", THIS, 45),
+    Action("runs.again", "N", "launch_again", "again", "launch again with changes", THIS),
+    Action("runs.seen", "x", "seen", "seen", "seen: needs me no more", THIS, 46),
+    Action("runs.edit", "e", "edit", "edit", "edit name, tags and note", THIS),
+    Action("runs.copy", "y", "copy", "copy", "copy id, command, folder…", THIS),
+    Action("runs.remove", "delete", "remove", "remove", "remove…", THIS),
+    Action("runs.new", "n", "launch", "new", "new run", LIST, 50),
+    Action("runs.filter", "slash", "filter", "filter", "filter, say tag:sft lr>1e-4", LIST, 60),
+    Action("runs.mark", "space", "mark", "mark", "mark · again unmarks", LIST, 65),
+    Action("runs.range", "v", "mark_range", "range", "mark a range", LIST),
+    Action("runs.mark_all", "asterisk", "mark_all", "all", "mark all shown", LIST),
+    Action("runs.order", "o", "order", "order", "order by…", LIST),
+    Action("runs.group", "O", "group", "group", "group by…", LIST),
+    Action("runs.columns", "vertical_line", "columns", "columns", "columns…", LIST),
+    Action("runs.fold", "z", "fold", "fold", "fold the group", LIST),
+    Action("runs.window", "a", "window", "all", "all runs · only the last days", LIST),
+    Action("runs.freeze", "f", "freeze", "freeze", "freeze the screen", LIST),
+)  # fmt: skip
+
+SCOPES: dict[str, tuple[Action, ...]] = {"app": APP, "list": MOVES, "runs": RUNS}
+"""Scope -> its actions. A new screen adds its table here."""
+
+
+def all_actions() -> dict[str, Action]:
+    """Action id -> action, over all scopes."""
+    return {action.id: action for actions in SCOPES.values() for action in actions}
+
+
+def bindings(actions: Iterable[Action]) -> list[Binding]:
+    """Textual's bindings for a table of actions."""
+    from textual.binding import Binding
+
+    return [
+        Binding(a.keys, a.action, a.label, show=False, id=a.id, priority=a.id == "app.quit_now")
+        for a in actions
+    ]
+
+
+_SHOWN = {
+    "escape": "esc", "question_mark": "?", "slash": "/", "colon": ":", "asterisk": "*",
+    "vertical_line": "|", "space": "space", "plus": "+", "minus": "-", "hash": "#",
+    "percent_sign": "%", "ampersand": "&", "full_stop": ".", "comma": ",", "down": "↓", "up": "↑",
+    "left": "←", "right": "→", "pagedown": "pgdn", "pageup": "pgup", "equals_sign": "=",
+    "dollar_sign": "$", "less_than_sign": "<", "greater_than_sign": ">",
+    "left_square_bracket": "[", "right_square_bracket": "]", "tilde": "~",
+}  # fmt: skip
+_NAMES = {sign: name for name, sign in _SHOWN.items() if len(sign) == 1 and sign.isascii()}
+
+
+def key_text(key: str) -> str:
+    """How a key is written for people: `?`, `ctrl+d`, `esc`."""
+    *modifiers, last = key.split("+")
+    return "+".join([*modifiers, _SHOWN.get(last, last)])
+
+
+def shown_keys(action: Action, active: Iterable[str]) -> str:
+    """The keys of an action as the help writes them, given the keys it is bound to now."""
+    keys = list(active)
+    if action.shown and set(keys) >= set(action.keys.split(",")):
+        return action.shown
+    return " ".join(dict.fromkeys(key_text(key) for key in keys))
+
+
+# What a multiplexer or the terminal itself takes, and keys that are another key there.
+_REFUSED = {
+    "ctrl+b": "tmux takes it", "ctrl+a": "screen takes it", "ctrl+i": "it is tab",
+    "ctrl+m": "it is enter", "ctrl+j": "it is a new line", "ctrl+h": "it is backspace",
+    "ctrl+c": "it always quits", "escape": "it always goes back",
+}  # fmt: skip
+_NAMED = frozenset(_SHOWN) | {
+    "enter", "tab", "delete", "insert", "home", "end", "backspace", "shift+tab",
+    *(f"f{number}" for number in range(1, 13)),
+}  # fmt: skip
+
+
+def keymap(settings: Settings) -> dict[str, str]:
+    """The user's own keys as Textual wants them.
+
+    Raises:
+        UsageError: An action or a key that does not exist, or two actions of one screen on one
+            key; the message names the line in settings.yaml.
+    """
+    if not settings.keys:
+        return {}
+    known = all_actions()
+    result: dict[str, str] = {}
+    for name, text in settings.keys.items():
+        where = f"keys.{name}"
+        if name not in known:
+            from traindeck.console.documents import nearest
+
+            close = nearest(name, known)
+            hint = f"Did you mean `{close}`?" if close else "Press ? in traindeck for their names."
+            raise settings.error(where, f"there is no action `{name}`.", hint)
+        keys = []
+        for part in text.split(","):
+            key = _parse_key(part.strip() or part)
+            if key is None:
+                hint = "Expected a letter, a sign, or a name like enter, space, ctrl+d."
+                raise settings.error(where, f"`{part.strip()}` is no key.", hint)
+            if key in _REFUSED:
+                raise settings.error(where, f"`{part.strip()}` cannot be used: {_REFUSED[key]}.")
+            keys.append(key)
+        result[name] = ",".join(keys)
+    _check_clashes(settings, result, known)
+    return result
+
+
+def _parse_key(text: str) -> str | None:
+    if len(text) == 1:
+        if text in _NAMES:
+            return _NAMES[text]
+        return text if text.isalnum() and text.isascii() else None
+    *modifiers, last = text.split("+")
+    if any(modifier != "ctrl" for modifier in modifiers):
+        return text if text == "shift+tab" else None
+    if modifiers:
+        return f"ctrl+{last}" if len(last) == 1 and last.isalpha() and last.islower() else None
+    return last if last in _NAMED else {"esc": "escape", "del": "delete"}.get(last)
+
+
+def _check_clashes(settings: Settings, own: Mapping[str, str], known: Mapping[str, Action]) -> None:
+    for scope, actions in SCOPES.items():
+        taken: dict[str, str] = {}
+        everywhere = [*actions, *(APP if scope != "app" else ())]
+        for action in everywhere:
+            for key in own.get(action.id, known[action.id].keys).split(","):
+                other = taken.setdefault(key, action.id)
+                if other != action.id:
+                    mine, theirs = (action.id, other) if action.id in own else (other, action.id)
+                    problem = f"`{key_text(key)}` is already {theirs}."
+                    hint = f"Give {theirs} another key too, or choose a free one."
+                    raise settings.error(f"keys.{mine}", problem, hint)

@@ -1,0 +1,200 @@
+"""The runs as a screen sees them: the order of all, the records of the visible, kept up to date.
+
+Owns no widget and paints nothing. It asks the services in tasks of its own and reports through
+callbacks, so that a slow disk or place delays what is shown, never a key. Data are looked at twice
+a second; rows change their places only when the person has left the keys alone for a while, and
+nothing changes while the screen is frozen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui.services import Listing, Place, Services, View
+
+POLL = 0.5
+"""Seconds between looks: data are painted at most twice a second."""
+
+REORDER_AFTER = 3.0
+"""Seconds without a key after which rows may move."""
+
+RELIST = 30.0
+"""Seconds after which the list is made anew even if nothing was written: runs leave its window."""
+
+KEPT = 4000
+"""Records kept for rows that were visible."""
+
+
+class RunsModel:
+    """A live list of runs.
+
+    Args:
+        on_listing: The order, the groups or the counts are others.
+        on_rows: Records of these keys have come in or changed.
+        on_error: A service failed, or (None) works again.
+        visible: The keys a screen shows now, with some to spare.
+        idle: Seconds since the last key.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        view: View,
+        *,
+        on_listing: Callable[[], None],
+        on_rows: Callable[[Sequence[int]], None],
+        on_error: Callable[[TraindeckError | None], None],
+        visible: Callable[[], Sequence[int]],
+        idle: Callable[[], float],
+    ) -> None:
+        self._services = services
+        self._on_listing = on_listing
+        self._on_rows = on_rows
+        self._on_error = on_error
+        self._visible = visible
+        self._idle = idle
+        self.view = view
+        self.listing = Listing()
+        self.places: Sequence[Place] = ()
+        self.loaded = False
+        self.frozen = False
+        self.error: TraindeckError | None = None
+        self._records: OrderedDict[int, RunRecord] = OrderedDict()
+        self._version: int | None = None
+        self._listed_at = 0.0
+        self._reorder = True
+        self._now = True
+        self._wake = asyncio.Event()
+
+    # ---------------------------------------------------------------------------------------- data
+
+    def record(self, key: int) -> RunRecord | None:
+        """What is known of a run."""
+        return self._records.get(key)
+
+    def records(self, keys: Sequence[int]) -> list[RunRecord]:
+        """What is known of several."""
+        return [record for key in keys if (record := self._records.get(key)) is not None]
+
+    # ------------------------------------------------------------------------------------- changes
+
+    def show(self, **changes: object) -> None:
+        """Show another view: `show(filter="tag:sft")`."""
+        self.view = replace(self.view, **changes)  # type: ignore[arg-type]
+        self.relist()
+
+    def relist(self) -> None:
+        """Make the list anew at once."""
+        self._reorder = self._now = True
+        self._wake.set()
+
+    def want(self) -> None:
+        """Other rows are visible."""
+        self._wake.set()
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop or go on changing what is shown."""
+        self.frozen = frozen
+        self._wake.set()
+
+    # ---------------------------------------------------------------------------------------- loop
+
+    async def run(self) -> None:
+        """Keep up until cancelled."""
+        while True:
+            try:
+                await self._look()
+                if self.error is not None:
+                    self.error = None
+                    self._on_error(None)
+            except TraindeckError as error:
+                if self.error is None or str(error) != str(self.error):
+                    self.error = error
+                    self._on_error(error)
+                self._now = False
+            try:
+                await asyncio.wait_for(self._wake.wait(), POLL)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _look(self) -> None:
+        asked, self._now = self._now, False
+        if asked:
+            await self._list()
+        elif not self.frozen:
+            version = await self._services.version()
+            changed = version != self._version
+            self._version = version
+            if changed:
+                self._reorder = True
+                await self._fetch(self._visible())
+            if time.monotonic() - self._listed_at > RELIST:
+                self._reorder = True
+            if self._reorder and self._idle() >= REORDER_AFTER:
+                await self._list()
+        missing = [key for key in self._visible() if key not in self._records]
+        if missing:
+            await self._fetch(missing)
+
+    async def _list(self) -> None:
+        view = self.view
+        if self._version is None:
+            self._version = await self._services.version()
+        listing = await self._services.listing(view)
+        if view is not self.view:
+            return  # the person has asked for another one meanwhile
+        self._reorder = False
+        self._listed_at = time.monotonic()
+        first = not self.loaded
+        self.loaded = True
+        if first:
+            # The first frame comes with its rows, not before them.
+            await self._fetch(list(listing.keys[:60]))
+        same = (
+            not first
+            and listing.keys == self.listing.keys
+            and listing.groups == self.listing.groups
+        )
+        counts_changed = listing.counts != self.listing.counts
+        self.listing = listing
+        if not same or counts_changed:
+            self._on_listing()
+
+    async def _fetch(self, keys: Sequence[int]) -> None:
+        if not keys:
+            return
+        found = await self._services.rows(keys)
+        changed: list[int] = []
+        for key in keys:
+            record = found.get(key)
+            if record is None:
+                self._records.pop(key, None)
+                continue
+            if self._records.get(key) != record:
+                changed.append(key)
+            self._records[key] = record
+            self._records.move_to_end(key)
+        while len(self._records) > KEPT:
+            self._records.popitem(last=False)
+        if changed and self.loaded:
+            self._on_rows(changed)
+
+    # --------------------------------------------------------------------------------- the places
+
+    async def follow_places(self, every: float) -> None:
+        """Ask the places about active runs every so often, and note who answers."""
+        while True:
+            if not self.frozen:
+                try:
+                    await self._services.refresh()
+                finally:
+                    self.places = await self._services.places()
+                    self._on_rows(())
+            await asyncio.sleep(every)

@@ -1,0 +1,113 @@
+"""What every screen of Traindeck has: a header, a footer made from its own keys, and help."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from traindeck.console.present.cells import Line
+from traindeck.console.present.chrome import PlaceMark
+from traindeck.console.tui import keys
+from traindeck.console.tui.widgets.bars import FooterBar, HeaderBar
+
+if TYPE_CHECKING:
+    from traindeck.console.tui.app import TraindeckApp
+
+
+def active_actions(screen: Screen[Any]) -> dict[str, list[str]]:
+    """Action id -> the keys that do it on a screen, here and now. What footer and help show."""
+    found: dict[str, list[str]] = {}
+    for key, active in screen.active_bindings.items():
+        if active.binding.id and active.enabled:
+            found.setdefault(active.binding.id, []).append(key)
+    return found
+
+
+class DeckScreen(Screen[None], inherit_bindings=False):
+    """A full screen. Subclasses say what stands between header and footer.
+
+    Attributes:
+        scope: The table of keys in `keys.SCOPES` that belongs to it.
+        title_words: How it is called.
+    """
+
+    scope: ClassVar[str] = ""
+    title_words: ClassVar[str] = ""
+    AUTO_FOCUS = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.header_bar = HeaderBar()
+        self.footer_bar = FooterBar()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def compose(self) -> ComposeResult:
+        yield self.header_bar
+        yield from self.body()
+        yield self.footer_bar
+
+    def body(self) -> ComposeResult:
+        """The widgets between header and footer."""
+        yield from ()
+
+    @property
+    def deck(self) -> TraindeckApp:
+        """The application, with its own type."""
+        from traindeck.console.tui.app import TraindeckApp
+
+        assert isinstance(self.app, TraindeckApp)
+        return self.app
+
+    # ------------------------------------------------------------------------------ for the chrome
+
+    def crumbs(self) -> Sequence[str]:
+        """Where one is, from Runs down."""
+        return (self.title_words,)
+
+    def counts(self) -> Sequence[Line]:
+        """The screen's own counts, as clauses."""
+        return ()
+
+    def places(self) -> Sequence[PlaceMark]:
+        """The backends, for the header."""
+        return ()
+
+    def context(self) -> Line:
+        """The left of the footer while there is nothing else to say."""
+        return ()
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        """Key and label of what can be done now, most used first."""
+        known = keys.all_actions()
+        shown = []
+        for name, bound in active_actions(self).items():
+            action = known.get(name)
+            if action is not None and action.rank:
+                shown.append((action.rank, keys.key_text(bound[0]), self.label_of(action)))
+        return [(key, label) for _, key, label in sorted(shown)]
+
+    def label_of(self, action: keys.Action) -> str:
+        """The word for an action in the footer; a screen may be more exact."""
+        return action.label
+
+    # ---------------------------------------------------------------------------------------- life
+
+    def spawn(self, work: Any, name: str = "") -> asyncio.Task[None]:
+        """A background task that ends with the screen."""
+        task = self.deck.start(work, name)
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+        return task
+
+    def on_unmount(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+
+    def update_chrome(self) -> None:
+        """Look at header and footer again."""
+        self.header_bar.update()
+        self.footer_bar.update()

@@ -1,0 +1,87 @@
+"""The keys of a screen, as they are bound here and now, and how to read what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual import events
+from textual.screen import Screen
+
+from traindeck.console.present.cells import Line, Span
+from traindeck.console.present.help import HelpEntry, help_lines
+from traindeck.console.tui import keys
+
+from .base import active_actions
+from .overlay import Overlay
+
+
+class HelpScreen(Overlay[None]):
+    """Help for the screen below. `/` narrows it; moving scrolls it if it is longer than the screen.
+
+    It lists what is bound, not what was planned: an action without a use here and now is not there.
+    """
+
+    wanted_cells = 104
+
+    def __init__(self, below: Screen[Any]) -> None:
+        super().__init__()
+        self._title = str(getattr(below, "title_words", "") or "")
+        self._entries = help_entries(below)
+        self._notes: Sequence[Line] = getattr(below, "reading_notes", lambda: ())()
+        self._query: str | None = None
+        self._top = 0
+
+    def lines(self, cells: int) -> list[Line]:
+        glyphs = self.deck.painter.glyphs
+        every = help_lines(self._title, self._entries, self._query, self._notes, cells, glyphs)
+        room = self.inner_rows
+        self._top = max(0, min(self._top, len(every) - room))
+        return [every[0], *every[1 + self._top : self._top + room]]
+
+    def context(self) -> Line:
+        if self._query is None:
+            return ()
+        return (Span("search ", "muted"), Span(self._query, "strong"), Span("▏", "accent"))
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        return [("/", "search keys"), ("j k", "scroll"), ("esc", "close")]
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()
+        if event.key in ("escape", "ctrl+c") or (self._query is None and event.key in ("q", "?")):
+            if self._query:
+                self._query = None
+            else:
+                self.dismiss(None)
+                return
+        elif event.key in ("down", "pagedown") or (self._query is None and event.key == "j"):
+            self._top += 1 if event.key != "pagedown" else 10
+        elif event.key in ("up", "pageup") or (self._query is None and event.key == "k"):
+            self._top -= 1 if event.key != "pageup" else 10
+        elif self._query is None:
+            if event.key == "question_mark":
+                self.dismiss(None)
+                return
+            if event.key == "slash":
+                self._query = ""
+        elif event.key == "backspace":
+            self._query = self._query[:-1]
+        elif event.key == "enter":
+            self._query = self._query or None
+        elif event.character and event.is_printable:
+            self._query += event.character
+        self.changed()
+
+
+def help_entries(screen: Screen[Any]) -> list[HelpEntry]:
+    """What the keys of a screen do now, in the order of the tables."""
+    bound = active_actions(screen)
+    entries = []
+    order = [action for scope in ("runs", *keys.SCOPES) for action in keys.SCOPES.get(scope, ())]
+    for action in dict.fromkeys(order):
+        if action.id in bound and action.section:
+            shown = keys.shown_keys(action, bound[action.id])
+            entries.append(HelpEntry(action.section, shown, action.help, action.id))
+    return entries

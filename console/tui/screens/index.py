@@ -1,0 +1,24 @@
+"""The screens by name, imported only when they are opened. A new screen adds its line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenEntry:
+    """Where a screen is, and how the palette calls it (`words` "" leaves it out there)."""
+
+    module: str
+    name: str
+    words: str = ""
+
+    def load(self) -> Any:
+        """The screen's class."""
+        return getattr(import_module(f"traindeck.console.tui.screens.{self.module}"), self.name)
+
+
+SCREENS: dict[str, ScreenEntry] = {}
+"""Name -> screen. `run` takes (run, tab), `launch` takes (like); the others take nothing."""

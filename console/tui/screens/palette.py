@@ -1,0 +1,231 @@
+"""Go anywhere: screens, runs and actions by a few letters of their names. `:` or ctrl+p."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textual import events
+from textual.screen import Screen
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.present.ages import age
+from traindeck.console.present.cells import Line, Span, clean, clip, fit_line, width
+from traindeck.console.present.fuzzy import best
+from traindeck.console.present.runs_table import run_age, where
+from traindeck.console.present.states import mark
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui import keys
+from traindeck.console.tui.services import View
+
+from .base import active_actions
+from .overlay import Overlay, around
+
+RUNS_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something to go to or to do."""
+
+    kind: str
+    words: str
+    hint: str
+    do: Callable[[], object]
+    sign: str = ""
+    style: str = "muted"
+
+
+class PaletteScreen(Overlay[None]):
+    """The palette. What is typed narrows it at once; runs come in as they are found."""
+
+    wanted_cells = 84
+
+    def __init__(self, below: Screen[Any]) -> None:
+        super().__init__()
+        self._below = below
+        self._query = ""
+        self._fixed: list[Entry] = []
+        self._runs: list[Entry] = []
+        self._at = 0
+        self._searching: asyncio.Task[None] | None = None
+
+    def on_mount(self) -> None:
+        self._fixed = [*self._screens(), *self._actions(), *self._themes()]
+        self._search()
+        self.changed()
+
+    # -------------------------------------------------------------------------------------- entries
+
+    def _screens(self) -> list[Entry]:
+        from .index import SCREENS
+
+        entries = [Entry("screen", "Runs", "home", self.deck.go_home)]
+        for name, found in SCREENS.items():
+            if found.words:
+                entries.append(Entry("screen", found.words, "", self._opener(name)))
+        return entries
+
+    def _opener(self, name: str) -> Callable[[], object]:
+        def open_screen() -> None:
+            screen = self.deck.new_screen(name)
+            if screen is not None:
+                self.deck.push_screen(screen)
+
+        return open_screen
+
+    def _actions(self) -> list[Entry]:
+        known = keys.all_actions()
+        entries = []
+        for name, bound in active_actions(self._below).items():
+            action = known.get(name)
+            if action is None or not action.section or name.startswith("list."):
+                continue
+            if name in ("app.palette", "app.back"):
+                continue
+            shown = keys.shown_keys(action, bound)
+            entries.append(Entry("action", action.help, shown, self._doer(action.action)))
+        return entries
+
+    def _doer(self, action: str) -> Callable[[], object]:
+        node = next(
+            (
+                active.node
+                for active in self._below.active_bindings.values()
+                if active.binding.action == action
+            ),
+            self._below,
+        )
+        return lambda: self.deck.start(self._act(action, node), "")
+
+    async def _act(self, action: str, node: Any) -> None:
+        await self.deck.run_action(action, node)
+
+    def _themes(self) -> list[Entry]:
+        return [
+            Entry("theme", f"theme: {name}", "", self._themer(name))
+            for name in ("dark", "light", "high", "ansi16")
+        ]
+
+    def _themer(self, name: str) -> Callable[[], object]:
+        return lambda: self.deck.start(self.deck.keep_theme(name), "")
+
+    # ----------------------------------------------------------------------------------------- runs
+
+    def _search(self) -> None:
+        if self._searching is not None:
+            self._searching.cancel()
+        self._searching = self.deck.start(self._find(self._query), "")
+
+    async def _find(self, query: str) -> None:
+        words = query.strip()
+        await asyncio.sleep(0.05 if words else 0)
+        plain = "".join(char for char in words if char.isalnum() or char in "-_./")
+        view = View(filter=plain, group="", window=None)
+        try:
+            listing = await self.deck.services.listing(view)
+            found = await self.deck.services.rows(list(listing.keys[:RUNS_SHOWN]))
+        except TraindeckError:
+            found = {}
+        self._runs = [self._run_entry(found[key]) for key in found]
+        self.changed()
+
+    def _run_entry(self, run: RunRecord) -> Entry:
+        sign = mark(run)
+        glyphs = self.deck.painter.glyphs
+        hint = f"{where(run)}  {age(run_age(run, self.deck.clock())):>5}"
+        name = clean(run.name or run.id)
+        return Entry("run", name, hint, self._goer(run), sign.glyph(glyphs), sign.style)
+
+    def _goer(self, run: RunRecord) -> Callable[[], object]:
+        def go() -> None:
+            self.deck.go_home()
+            self.deck.start(self._go(run), "")
+
+        return go
+
+    async def _go(self, run: RunRecord) -> None:
+        from .runs import RunsScreen
+
+        screen = self.deck.screen
+        if isinstance(screen, RunsScreen):
+            await screen.go_to_run(run)
+
+    # ----------------------------------------------------------------------------------------- show
+
+    def _shown(self) -> Sequence[Entry]:
+        items = [(entry.words, entry) for entry in (*self._fixed, *self._runs)]
+        if not self._query:
+            return [entry for _, entry in items][:60]
+        return best(self._query, items, 60)
+
+    def lines(self, cells: int) -> list[Line]:
+        shown = self._shown()
+        self._at = max(0, min(self._at, len(shown) - 1))
+        room = min(self.inner_rows - 3, 16)
+        rows = [self._entry_line(entry, n == self._at, cells) for n, entry in enumerate(shown)]
+        field: Line = (
+            Span(" : ", "accent bold @select"),
+            Span(self._query, "strong @select"),
+            Span(self.deck.painter.glyphs.cursor_dim, "accent @select"),
+            Span(" " * max(0, cells - 4 - width(self._query)), "text @select"),
+        )
+        body = around(rows, self._at, room) or [(Span("nothing fits", "muted"),)]
+        return [field, (), *body, *[()] * (room - len(body))]
+
+    def _entry_line(self, entry: Entry, here: bool, cells: int) -> Line:
+        ground = " @select" if here else ""
+        glyphs = self.deck.painter.glyphs
+        room = max(8, cells - 12 - width(entry.hint) - 2)
+        return fit_line(
+            (
+                Span(glyphs.cursor if here else " ", f"accent{ground}"),
+                Span(f" {entry.kind:<8}", f"muted{ground}"),
+                Span(f"{entry.sign} " if entry.sign else "", f"{entry.style}{ground}"),
+                Span(
+                    clip(entry.words, room - (2 if entry.sign else 0), "both").ljust(
+                        room - (2 if entry.sign else 0)
+                    ),
+                    f"{'strong' if here else 'text'}{ground}",
+                ),
+                Span(f"  {entry.hint}", f"muted{ground}"),
+            ),
+            cells,
+            f"text{ground}",
+        )
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        return [("enter", "go"), ("↑ ↓", "choose"), ("esc", "close")]
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()
+        if event.key in ("escape", "ctrl+c"):
+            self.dismiss(None)
+            return
+        if event.key == "enter":
+            shown = self._shown()
+            self.dismiss(None)
+            if shown:
+                self.deck.call_later(shown[self._at].do)
+            return
+        if event.key in ("down", "tab", "ctrl+n"):
+            self._at += 1
+        elif event.key in ("up", "shift+tab", "ctrl+p"):
+            self._at -= 1
+        elif event.key in ("backspace", "ctrl+u"):
+            self._query = self._query[:-1] if event.key == "backspace" else ""
+            self._at = 0
+            self._search()
+        elif event.character and event.is_printable:
+            self._query += event.character
+            self._at = 0
+            self._search()
+        self.changed()
+
+    def on_paste(self, event: events.Paste) -> None:
+        self._query += clean(event.text.strip())[:100]
+        self._search()
+        self.changed()

@@ -1,0 +1,171 @@
+"""Questions before something is done to runs, and doing it: stop, retry, remove, copy.
+
+Each takes the Runs screen and the runs it is about; the work is a task in the background, its
+outcome a line in the footer.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from traindeck.backends.base import State
+from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.dialogs import Choice, remove_lines, retry_lines, stop_lines
+from traindeck.console.present.numbers import plural
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui.services import Outcome
+
+from .overlay import ChoiceScreen, MenuScreen
+
+if TYPE_CHECKING:
+    from .runs import RunsScreen
+
+CELLS = 70
+
+
+def _cells(screen: RunsScreen) -> int:
+    return max(20, min(CELLS, screen.app.size.width - 10))
+
+
+def _note(screen: RunsScreen, words: str) -> Line:
+    return (Span(f"{screen.deck.painter.glyphs.warning} ", "warn"), Span(words, "text"))
+
+
+def _both(runs: Sequence[RunRecord], one: str) -> str:
+    return one if len(runs) == 1 else f"{one} both" if len(runs) == 2 else f"{one} all {len(runs)}"
+
+
+def ask_stop(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
+    """Stop runs, after asking."""
+    deck = screen.deck
+    grace = deck.settings.grace
+    waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
+    body = stop_lines(runs, grace, deck.clock(), _cells(screen), deck.painter.glyphs)
+    keep = "keep waiting" if waiting else "keep running"
+    options = [
+        Choice("esc", keep, ""),
+        Choice("s", _both(runs, "stop"), "stop", harmful=True),
+    ]
+    ids = [run.id for run in runs]
+
+    def answered(result: str | None) -> None:
+        if result == "stop":
+            work = deck.services.stop(ids, None)
+            screen.spawn(_do(screen, work, "asked to stop"), f"stopping {plural(len(ids), 'run')}")
+
+    deck.push_screen(
+        ChoiceScreen(body, options, note=_note(screen, "asks before it hits")), answered
+    )
+
+
+def ask_retry(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
+    """Try runs again, after asking."""
+    deck = screen.deck
+    body = retry_lines(runs, deck.clock(), _cells(screen), deck.painter.glyphs)
+    options = [
+        Choice("esc", "leave it", ""),
+        Choice("r", _both(runs, "retry"), "retry", harmful=True),
+    ]
+    ids = [run.id for run in runs]
+
+    def answered(result: str | None) -> None:
+        if result == "retry":
+            work = deck.services.retry(ids)
+            screen.spawn(_do(screen, work, "started again"), f"starting {plural(len(ids), 'run')}")
+
+    deck.push_screen(ChoiceScreen(body, options, edge="accent"), answered)
+
+
+def ask_remove(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
+    """Delete runs, after saying what is lost and asking."""
+    ids = [run.id for run in runs]
+
+    async def look() -> None:
+        found = await screen.deck.services.removal(ids)
+        left = [run for run in runs if run.id not in found.refused]
+        if not left:
+            why = next(iter(found.refused.values()), "nothing to remove")
+            screen.deck.notice(f"not removed: {why}", "warn")
+            return
+        _ask_remove(screen, left, found.size, found.artifacts, len(found.refused))
+
+    screen.spawn(look(), "looking at what would be removed")
+
+
+def _ask_remove(
+    screen: RunsScreen,
+    runs: Sequence[RunRecord],
+    freed: int | None,
+    artifacts: int | None,
+    refused: int,
+) -> None:
+    deck = screen.deck
+    body = remove_lines(
+        runs, freed, artifacts, refused, deck.clock(), _cells(screen), deck.painter.glyphs
+    )
+    options = [Choice("esc", "keep", ""), Choice("d", _both(runs, "delete"), "all", harmful=True)]
+    if artifacts:
+        options.append(Choice("a", "delete, keep artifacts", "keep", harmful=True))
+    ids = [run.id for run in runs]
+
+    def answered(result: str | None) -> None:
+        if result is not None:
+            work = deck.services.remove(ids, keep_artifacts=result == "keep")
+            screen.spawn(_do(screen, work, "removed"), f"removing {plural(len(ids), 'run')}")
+
+    note = _note(screen, "cannot be undone")
+    deck.push_screen(ChoiceScreen(body, options, edge="failed", note=note), answered)
+
+
+async def _do(screen: RunsScreen, work: Coroutine[Any, Any, Sequence[Outcome]], verb: str) -> None:
+    outcomes = await work
+    failed = [outcome for outcome in outcomes if not outcome.done]
+    done = len(outcomes) - len(failed)
+    line: list[Span] = []
+    if done or not failed:
+        line.append(Span(f"{verb}: {plural(done, 'run')}", "text"))
+    if failed:
+        sign = screen.deck.painter.glyphs.failed
+        name = _name(screen, failed[0].run_id)
+        line += [Span(" · ", "muted")] if line else []
+        line += [Span(f"{sign} ", "failed"), Span(f"{name}: {clean(failed[0].text)}", "text")]
+        if len(failed) > 1:
+            line.append(Span(f" and {len(failed) - 1:,} more", "muted"))
+    screen.deck.notice(tuple(line), seconds=12 if failed else 5)
+    screen.acted()
+
+
+def _name(screen: RunsScreen, run_id: str) -> str:
+    for run in screen.model.records(list(screen.table.keys)):
+        if run.id == run_id:
+            return clean(run.name or run_id)
+    return run_id
+
+
+def ask_copy(screen: RunsScreen, run: RunRecord) -> None:
+    """Put something about a run on the clipboard."""
+    texts = {
+        "id": run.id,
+        "name": run.name,
+        "command": shlex.join(run.argv),
+        "folder it ran in": run.cwd,
+        "log command": f"traindeck logs -f {run.id}",
+        "reason": run.reason,
+    }
+    letters = {
+        "id": "i",
+        "name": "n",
+        "command": "c",
+        "folder it ran in": "f",
+        "log command": "l",
+        "reason": "r",
+    }
+    items = [(letters[what], what, what) for what, text in texts.items() if text]
+
+    def chosen(what: str | None) -> None:
+        if what is not None:
+            screen.deck.copy(texts[what], what)
+
+    screen.app.push_screen(MenuScreen("Copy", items), chosen)

@@ -1,0 +1,139 @@
+"""Name, tags and note of a run, to be changed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.dialogs import wrapped
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui.widgets.bars import FooterBar
+
+from .overlay import Overlay, Panel
+
+FIELDS = ("name", "tags", "note")
+
+
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags as they are typed: `sft lr=3e-4`, with quotes where there are spaces."""
+    return shlex.join(f"{name}={value}" if value else name for name, value in tags.items())
+
+
+def parse_tags(text: str) -> dict[str, str]:
+    """The inverse of `tags_text`.
+
+    Raises:
+        UsageError: A quote is not closed, or a tag has no name.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise UsageError("A quote in the tags is not closed.") from None
+    tags = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not name:
+            raise UsageError(f"The tag `{clean(word)}` has no name.", "Write name or name=value.")
+        tags[name] = value
+    return tags
+
+
+class EditScreen(Overlay[bool]):
+    """The form. Returns whether something was changed; a refused change keeps what was typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+    DEFAULT_CSS = """
+    EditScreen Vertical { layer: fields; width: auto; height: auto; background: transparent; }
+    EditScreen { layers: base fields; }
+    EditScreen Input { width: 58; background: $bg; }
+    EditScreen Input:focus { background: $select; }
+    """
+
+    def __init__(self, run: RunRecord) -> None:
+        super().__init__()
+        self._run = run
+        self._problem = ""
+
+    def compose(self) -> ComposeResult:
+        yield Panel()
+        with Vertical():
+            for name, value in zip(
+                FIELDS, (self._run.name, tags_text(self._run.tags), self._run.note), strict=True
+            ):
+                yield Input(value, id=name)
+        yield FooterBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#name", Input).focus()
+        self.call_after_refresh(self._place)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._place)
+
+    def _place(self) -> None:
+        panel = self.query_one(Panel).region
+        fields = self.query_one(Vertical)
+        cells = max(10, panel.width - 6 - 8)
+        for entry in self.query(Input):
+            entry.styles.width = cells
+        fields.styles.offset = (
+            panel.x + 3 + 8 - fields.region.x + int(fields.styles.offset.x.value),
+            panel.y + 3 - fields.region.y + int(fields.styles.offset.y.value),
+        )
+
+    def lines(self, cells: int) -> list[Line]:
+        rows: list[Line] = [
+            (Span("Edit ", "accent bold"), Span(clean(self._run.name or self._run.id), "text")),
+            (),
+            *((Span(name, "muted"),) for name in FIELDS),
+            (),
+        ]
+        if self._problem:
+            rows += wrapped(f"{self.deck.painter.glyphs.failed} {self._problem}", cells, "failed")
+        else:
+            rows.append((Span("tags are words or name=value, with spaces between", "faint"),))
+        return rows
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        return [("enter", "keep"), ("tab", "next"), ("esc", "leave as it was")]
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "escape":
+            event.stop()
+            self.dismiss(False)
+        elif event.key in ("tab", "down"):
+            event.stop()
+            event.prevent_default()
+            self.focus_next("Input")
+        elif event.key in ("shift+tab", "up"):
+            event.stop()
+            event.prevent_default()
+            self.focus_previous("Input")
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        values = {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
+        self.deck.start(self._save(values), "saving")
+
+    async def _save(self, values: Mapping[str, str]) -> None:
+        try:
+            await self.deck.services.describe(
+                self._run.id,
+                name=values["name"],
+                tags=parse_tags(values["tags"]),
+                note=values["note"],
+            )
+        except TraindeckError as error:
+            self._problem = str(error)
+            self.changed()
+            return
+        self.dismiss(True)

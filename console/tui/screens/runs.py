@@ -1,0 +1,683 @@
+"""Runs, the home screen: every run in groups, what needs a person first, the selected one below.
+
+The screen only shows and asks: what it knows comes from its model, what it does goes to the
+services as a task in the background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import Input
+
+from traindeck.backends.base import State, TraindeckError
+from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.chrome import PlaceMark, context
+from traindeck.console.present.numbers import plural
+from traindeck.console.present.runs_counts import (
+    header_counts,
+    list_context,
+    sign_counts,
+    window_words,
+)
+from traindeck.console.present.runs_table import (
+    Layout,
+    Look,
+    group_head,
+    heads,
+    layout,
+    metric_head,
+    row,
+)
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui import keys
+from traindeck.console.tui.model import RunsModel
+from traindeck.console.tui.services import Counts, View
+from traindeck.console.tui.widgets.lines import Lines
+from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
+
+from .base import DeckScreen
+from .runs_pane import RunPane
+
+ROOMY = 30
+"""Rows from which on there is room for blank lines and the line of context."""
+
+
+class RunsScreen(DeckScreen):
+    """The list of runs."""
+
+    scope = "runs"
+    title_words = "Runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keys.bindings(keys.RUNS),
+        *keys.bindings(keys.MOVES),
+    ]
+    DEFAULT_CSS = """
+    RunsScreen #context { height: 1; }
+    RunsScreen #gap { height: 1; }
+    RunsScreen #heads { height: 1; }
+    RunsScreen #filter { height: 1; display: none; }
+    RunsScreen #pane { height: 12; }
+    RunsScreen #empty { height: 1fr; display: none; }
+    RunsScreen.-empty #empty { display: block; }
+    RunsScreen.-empty VirtualTable, RunsScreen.-empty #pane, RunsScreen.-empty #heads,
+    RunsScreen.-empty #context, RunsScreen.-empty #gap { display: none; }
+    RunsScreen.-empty #foot_gap { display: none; }
+    RunsScreen.-asking #filter { display: block; }
+    RunsScreen.-asking #context { display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen: list[str] = []
+        self._layout: Layout = layout(80)
+        self._heads_for = ""
+        self._saved_run: str | None = None
+        self._pending_g = False
+        self._short: dict[str, str] = {}
+        self._wanted: int | None = None
+        self.context_bar = ContextLine(id="context")
+        self.filter_bar = FilterLine()
+        self.gap = Lines(id="gap")
+        self.heads_bar = HeadsLine(id="heads")
+        self.table = VirtualTable(self._row_line, self._head_line, id="table")
+        self.empty = EmptyNote(id="empty")
+        self.foot_gap = Lines(id="foot_gap")
+        self.pane = RunPane(id="pane")
+
+    # ---------------------------------------------------------------------------------------- build
+
+    def body(self) -> ComposeResult:
+        yield self.context_bar
+        yield self.filter_bar
+        yield self.gap
+        yield self.heads_bar
+        yield self.table
+        yield self.empty
+        yield self.foot_gap
+        yield self.pane
+
+    def on_mount(self) -> None:
+        self._restore()
+        self.table.focus()
+        self.spawn(self.model.run())
+        self.set_timer(0.05, self._follow)
+
+    def _follow(self) -> None:
+        """What can wait until the first frame is on screen."""
+        self.spawn(self.model.follow_places(self.deck.settings.refresh))
+        self.set_interval(0.5, self._tick)
+
+    def _restore(self) -> None:
+        ui = self.deck.ui
+        order = ui.strings("runs", "order")
+        group = ui.get("runs", "group", str, "state")
+        view = View(
+            filter=ui.get("runs", "filter", str, ""),
+            order=tuple(order) if order else ("-created",),
+            group=group if group in ("state", "backend", "project", "") else "state",
+            window=None if ui.get("runs", "all", bool, False) else self.deck.settings.window,
+        )
+        self.chosen = ui.strings("runs", "columns") or []
+        self.table.folded = set(ui.strings("runs", "folded") or [])
+        self._saved_run = ui.get("runs", "cursor", str, None)
+        self.model = RunsModel(
+            self.deck.services,
+            view,
+            on_listing=self._listed,
+            on_rows=self._rows_known,
+            on_error=self._failed,
+            visible=lambda: self.table.visible_keys(pages=1),
+            idle=lambda: self.deck.idle,
+        )
+
+    def _remember(self) -> None:
+        selected = self.selected
+        view = self.model.view
+        self.deck.ui.put(
+            "runs",
+            filter=view.filter,
+            order=list(view.order),
+            group=view.group,
+            all=view.window is None,
+            columns=self.chosen,
+            folded=sorted(self.table.folded),
+            cursor=selected.id if selected else self._saved_run,
+        )
+
+    # ----------------------------------------------------------------------------------- the parts
+
+    @property
+    def selected(self) -> RunRecord | None:
+        """The run under the cursor."""
+        key = self.table.key
+        return self.model.record(key) if key is not None else None
+
+    def chosen_runs(self) -> list[RunRecord]:
+        """The marked runs, or the one under the cursor."""
+        if self.table.marked:
+            marked = [key for key in self.table.keys if key in self.table.marked]
+            return self.model.records(marked)
+        return [self.selected] if self.selected is not None else []
+
+    def on_resize(self) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Give every part its rows: the less room, the fewer parts."""
+        cells, rows = self.app.size
+        roomy = rows >= ROOMY
+        filtered = bool(self.model.view.filter) or self.model.frozen
+        self.context_bar.display = (roomy or filtered) and not self.has_class("-asking")
+        self.gap.display = roomy
+        self.foot_gap.display = roomy
+        self.pane.display = rows >= 20
+        self.pane.styles.height = 4 if rows < 36 else 12 if rows < 50 else 16
+        self._lay_out()
+        del cells
+
+    def _lay_out(self) -> None:
+        shown = self.model.records(self.table.visible_keys())
+        head = metric_head(shown)
+        self._heads_for = head
+        self._layout = layout(self.app.size.width, self.chosen or None, metric=head)
+        self.heads_bar.update()
+        self.table.repaint()
+
+    # ----------------------------------------------------------------------------------- view lines
+
+    def _row_line(self, key: int, selected: bool) -> Line | None:
+        record = self.model.record(key)
+        if record is None:
+            return None
+        look = Look(
+            now=self.deck.clock(),
+            glyphs=self.deck.painter.glyphs,
+            selected=selected,
+            short_ids=self._short,
+        )
+        return row(record, self._layout, look)
+
+    def _head_line(self, section: Section, folded: bool, cells: int) -> Line:
+        return group_head(
+            section.title, section.count, cells, self.deck.painter.glyphs, folded=folded
+        )
+
+    def heads_line(self) -> Line:
+        """The column heads."""
+        return heads(self._layout)
+
+    def crumbs(self) -> Sequence[str]:
+        return ("Runs",)
+
+    def counts(self) -> Sequence[Line]:
+        if not self.model.loaded or self.has_class("-empty"):
+            return ()
+        found = self.model.listing.counts
+        return header_counts(found.running, found.queued, found.failed, found.unknown)
+
+    def sign_counts(self) -> Sequence[Line]:
+        """The counts for a screen that is too small."""
+        found: Counts = self.model.listing.counts
+        glyphs = self.deck.painter.glyphs
+        return sign_counts(found.running, found.queued, found.failed, found.unknown, glyphs)
+
+    def places(self) -> Sequence[PlaceMark]:
+        return [
+            PlaceMark(name=place.name, reach=place.reach, seen_at=place.seen_at)
+            for place in self.model.places
+        ]
+
+    def context(self) -> Line:
+        if self.has_class("-empty"):
+            return (Span("no runs" if self.model.loaded else "", "muted"),)
+        line: list[Span] = []
+        marked = len(self.table.marked)
+        if marked:
+            line += [Span(f"{marked:,} marked", "accent bold"), Span(" · ", "muted")]
+        if self.table.in_range:
+            line += [Span("marking", "accent"), Span(" · ", "muted")]
+        if self.table.position:
+            line += [
+                Span("selected ", "muted"),
+                Span(f"{self.table.position:,}", "text"),
+                Span(f"/{len(self.table.keys):,}", "muted"),
+            ]
+        return tuple(line)
+
+    def context_line(self, cells: int) -> Line:
+        """The line below the header."""
+        model = self.model
+        if model.error is not None:
+            glyph = self.deck.painter.glyphs.failed
+            return (Span(f"  {glyph} ", "failed"), Span(clean(str(model.error)), "text"))
+        if not model.loaded:
+            return ()
+        clauses = list_context(
+            len(model.listing.keys),
+            model.listing.counts.total,
+            model.view.filter,
+            model.view.group,
+            model.view.order,
+            frozen=model.frozen,
+        )
+        return context(clauses, window_words(model.view.window), cells)
+
+    def label_of(self, action: keys.Action) -> str:
+        marked = len(self.table.marked)
+        if marked and action.id in ("runs.stop", "runs.retry", "runs.seen"):
+            return f"{action.label} {marked}"
+        return action.label
+
+    # ------------------------------------------------------------------------------ model → screen
+
+    def _listed(self) -> None:
+        listing = self.model.listing
+        empty = listing.counts.total == 0 and not self.model.view.filter
+        self.set_class(empty, "-empty")
+        sections = [Section(group.key, group.title, group.count) for group in listing.groups]
+        wanted, self._wanted = self._wanted, None
+        self.table.set_rows(listing.keys, sections, at=wanted)
+        if self._saved_run is not None:
+            saved, self._saved_run = self._saved_run, None
+            self.spawn(self._return_to(saved))
+        self._arrange()
+        self.empty.update()
+        self._update_lines()
+
+    async def go_to_run(self, run: RunRecord) -> None:
+        """Put the cursor on a run, and show more if it is not among what is listed."""
+        key = await self.deck.services.key_of(run.id)
+        if key is None:
+            self.deck.notice(f"{run.name or run.id} is gone", "warn")
+        elif not self.table.go_to(key):
+            self._wanted = key
+            self._show(filter="", window=None)
+
+    async def _return_to(self, run_id: str) -> None:
+        key = await self.deck.services.key_of(run_id)
+        if key is not None and self.deck.idle > 1.0:
+            self.table.go_to(key)
+
+    def _rows_known(self, changed: Sequence[int]) -> None:
+        if metric_head(self.model.records(self.table.visible_keys())) != self._heads_for:
+            self._lay_out()
+        else:
+            self.table.known(changed)
+        if self.table.key in changed:
+            self.pane.select(self.table.key, self.selected)
+        self._update_lines()
+        if "id" in self._layout:
+            self.spawn(self._learn_ids())
+
+    async def _learn_ids(self) -> None:
+        ids = [run.id for run in self.model.records(self.table.visible_keys())]
+        if any(run_id not in self._short for run_id in ids):
+            self._short.update(await self.deck.services.short_ids(ids))
+            self.table.refresh_changed()
+
+    def _failed(self, error: TraindeckError | None) -> None:
+        if not self.model.loaded and error is not None:
+            self.empty.update()
+        self._arrange()
+        self._update_lines()
+        if error is not None and self.model.loaded:
+            self.deck.complain(error)
+
+    def _tick(self) -> None:
+        """Ages grow also when nothing happens."""
+        if not self.model.frozen:
+            self.table.refresh_changed()
+            self.pane.look_again()
+            self._update_lines()
+
+    def _update_lines(self) -> None:
+        self.context_bar.update()
+        self.heads_bar.update()
+        self.update_chrome()
+
+    @on(VirtualTable.Moved)
+    def _moved(self, event: VirtualTable.Moved) -> None:
+        self.pane.select(event.key, self.selected)
+        self.update_chrome()
+
+    @on(VirtualTable.Scrolled)
+    def _scrolled(self) -> None:
+        self.model.want()
+
+    @on(VirtualTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    # -------------------------------------------------------------------------------------- actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key does something here and now: what does not is shown nowhere."""
+        if not self.is_mounted or not hasattr(self, "model"):
+            return False
+        able = self.deck.services.able
+        if action in ("launch", "launch_again") and "launch" not in able:
+            return False
+        if action in ("open", "open_tab") and "run" not in able:
+            return action == "open" and self.table.key is None and bool(len(self.table.keys))
+        runs = self.chosen_runs() if action in _NEED else []
+        if action in _NEED:
+            return any(map(_NEED[action], runs))
+        if action in ("move", "page", "half", "first", "last", "prefix_g", "mark", "mark_range",
+                      "mark_all", "order", "group", "columns", "window", "freeze"):  # fmt: skip
+            return not self.has_class("-empty")
+        if action == "fold":
+            return bool(self.model.view.group) and len(self.table.keys) > 0
+        return True
+
+    def action_move(self, step: int) -> None:
+        self.table.move(step)
+
+    def action_page(self, step: int) -> None:
+        self.table.page(step)
+
+    def action_half(self, step: int) -> None:
+        self.table.page(step / 2)
+
+    def action_first(self) -> None:
+        self.table.first()
+
+    def action_last(self) -> None:
+        self.table.last()
+
+    def action_prefix_g(self) -> None:
+        """`g g` goes to the top; one `g` alone waits a second for the other."""
+        if self._pending_g:
+            self._pending_g = False
+            self.table.first()
+            return
+        self._pending_g = True
+        self.set_timer(1.0, self._forget_g)
+
+    def _forget_g(self) -> None:
+        self._pending_g = False
+
+    def action_back(self) -> None:
+        """`esc`: marks go first, then the filter."""
+        if self.table.clear_marks():
+            return
+        if self.model.view.filter:
+            self._show(filter="")
+
+    def action_mark(self) -> None:
+        self.table.toggle_mark()
+
+    def action_mark_range(self) -> None:
+        self.table.toggle_range()
+
+    def action_mark_all(self) -> None:
+        self.table.mark_all()
+
+    def action_fold(self) -> None:
+        self.table.toggle_fold()
+        self._remember()
+
+    def action_freeze(self) -> None:
+        self.model.freeze(not self.model.frozen)
+        self._arrange()
+        self._update_lines()
+
+    def action_window(self) -> None:
+        window = None if self.model.view.window is not None else self.deck.settings.window
+        self._show(window=window if window is not None or self.model.view.window else None)
+
+    def _show(self, **changes: object) -> None:
+        self.model.show(**changes)
+        self._remember()
+        self._arrange()
+        self._update_lines()
+
+    def action_open(self) -> None:
+        if self.table.key is None:
+            self.table.toggle_fold()
+            return
+        self.action_open_tab("overview")
+
+    def action_open_tab(self, tab: str) -> None:
+        run = self.selected
+        if run is not None:
+            self._remember()
+            self.deck.open_run(run, tab)
+
+    def action_launch(self) -> None:
+        self.deck.open_launch(None)
+
+    def action_launch_again(self) -> None:
+        if self.selected is not None:
+            self.deck.open_launch(self.selected)
+
+    # --- filter, order, group, columns
+
+    def action_filter(self) -> None:
+        self.add_class("-asking")
+        self._arrange()
+        self.filter_bar.ask(self.model.view.filter)
+
+    @on(Input.Changed, "#filter Input")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        if self.has_class("-asking"):
+            self.filter_bar.told = ""
+            self.model.show(filter=event.value.strip())
+
+    @on(Input.Submitted, "#filter Input")
+    def _filter_done(self, event: Input.Submitted) -> None:
+        self.end_filter(event.value.strip())
+
+    def end_filter(self, text: str) -> None:
+        """Leave the filter line with this filter."""
+        self.remove_class("-asking")
+        self.table.focus()
+        self._show(filter=text)
+
+    def action_order(self) -> None:
+        from .overlay import MenuScreen
+
+        items = [
+            ("n", "newest first", "-created"),
+            ("o", "oldest first", "created"),
+            ("a", "name", "name"),
+            ("m", "metric, lowest first", "metric"),
+            ("M", "metric, highest first", "-metric"),
+            ("d", "done, furthest first", "-done"),
+            ("e", "time left, shortest first", "left"),
+        ]
+        current = self.model.view.order[0] if self.model.view.order else "-created"
+        self._menu(MenuScreen("Order by", items, current), self._order_chosen)
+
+    def _order_chosen(self, result: str) -> None:
+        self._show(order=(result,))
+
+    def action_group(self) -> None:
+        from .overlay import MenuScreen
+
+        items = [
+            ("s", "state: what needs you first", "state"),
+            ("b", "backend", "backend"),
+            ("p", "project", "project"),
+            ("n", "no groups", "none"),
+        ]
+        current = self.model.view.group or "none"
+        self._menu(MenuScreen("Group by", items, current), self._group_chosen)
+
+    def _group_chosen(self, result: str) -> None:
+        self._show(group="" if result == "none" else result)
+
+    def _menu(self, menu: object, use: Callable[[str], None]) -> None:
+        from .overlay import MenuScreen
+
+        assert isinstance(menu, MenuScreen)
+        self.app.push_screen(menu, lambda result: use(result) if result is not None else None)
+
+    def action_columns(self) -> None:
+        from traindeck.console.present.runs_table import OPTIONAL, column_words
+
+        from .overlay import PickScreen
+
+        shown = [column.key for column in self._layout.columns]
+        items = [(key, column_words(key)) for key in OPTIONAL]
+        screen = PickScreen("Columns", items, shown, "as far as they fit")
+        self.app.push_screen(screen, self._columns_chosen)
+
+    def _columns_chosen(self, result: list[str] | None) -> None:
+        if result is not None:
+            self.chosen = ["state", "name", *result] if result else []
+            self._remember()
+            self._lay_out()
+
+    # --- acting on runs
+
+    def action_seen(self) -> None:
+        runs = self.chosen_runs()
+        self.spawn(self._seen([run.id for run in runs]))
+
+    async def _seen(self, run_ids: Sequence[str]) -> None:
+        await self.deck.services.looked(run_ids)
+        self.model.relist()
+
+    def action_stop(self) -> None:
+        runs = [run for run in self.chosen_runs() if run.active]
+        if runs:
+            from .run_actions import ask_stop
+
+            ask_stop(self, runs)
+
+    def action_retry(self) -> None:
+        runs = [run for run in self.chosen_runs() if not run.active]
+        if runs:
+            from .run_actions import ask_retry
+
+            ask_retry(self, runs)
+
+    def action_remove(self) -> None:
+        runs = [run for run in self.chosen_runs() if not run.active and not run.foreign]
+        if runs:
+            from .run_actions import ask_remove
+
+            ask_remove(self, runs)
+
+    def action_edit(self) -> None:
+        if self.selected is not None:
+            from .run_edit import EditScreen
+
+            run = self.selected
+            self.app.push_screen(EditScreen(run), lambda done: self.acted() if done else None)
+
+    def action_copy(self) -> None:
+        if self.selected is not None:
+            from .run_actions import ask_copy
+
+            ask_copy(self, self.selected)
+
+    def acted(self) -> None:
+        """Something was done to runs: show it now, and let the marks go."""
+        self.table.clear_marks()
+        self.model.relist()
+
+    def on_unmount(self) -> None:
+        self._remember()
+        super().on_unmount()
+
+
+_NEED: dict[str, Callable[[RunRecord], bool]] = {
+    "stop": lambda run: run.active and run.state is not State.STOPPING,
+    "retry": lambda run: not run.active and not run.foreign,
+    "remove": lambda run: not run.active and not run.foreign,
+    "seen": lambda run: run.state in (State.FAILED, State.TIMEOUT, State.LOST),
+    "edit": lambda run: not run.foreign,
+    "copy": lambda run: True,
+}
+"""Actions on runs, and which runs they are for."""
+
+
+class ContextLine(Lines):
+    """The line below the header."""
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        screen = self.screen
+        assert isinstance(screen, RunsScreen)
+        return [screen.context_line(cells)]
+
+
+class HeadsLine(Lines):
+    """The column heads."""
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        screen = self.screen
+        assert isinstance(screen, RunsScreen)
+        return [screen.heads_line()]
+
+
+class FilterLine(Lines):
+    """Where a filter is typed: takes effect while typing; enter keeps it, esc takes it back."""
+
+    DEFAULT_CSS = """
+    FilterLine { layout: horizontal; height: 1; background: $select; }
+    FilterLine Input { margin: 0 0 0 10; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(id="filter", ground="select")
+        self.told = ""
+        self._before = ""
+
+    def compose(self) -> ComposeResult:
+        yield Input(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        glyph = self.deck.painter.glyphs.cursor
+        return [(Span(glyph, "accent"), Span(" filter ", "accent bold"))]
+
+    def ask(self, text: str) -> None:
+        """Begin with this text."""
+        self._before = text
+        entry = self.query_one(Input)
+        entry.value = text
+        entry.cursor_position = len(text)
+        entry.focus()
+
+    def on_key(self, event: object) -> None:
+        from textual import events
+
+        screen = self.screen
+        if isinstance(event, events.Key) and isinstance(screen, RunsScreen):
+            if event.key == "escape":
+                event.stop()
+                event.prevent_default()
+                screen.end_filter(self._before)
+            elif event.key in ("down", "up"):
+                event.stop()
+                screen.table.move(1 if event.key == "down" else -1)
+
+
+class EmptyNote(Lines):
+    """What is said when there are no runs: what is possible here, and the key for it."""
+
+    DEFAULT_CSS = "EmptyNote { height: 1fr; }"
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        from traindeck.console.present.first_start import first_start
+
+        screen = self.screen
+        assert isinstance(screen, RunsScreen)
+        if not screen.model.loaded:
+            return ()
+        return first_start(cells, rows, self.deck.services.able, self.deck.painter.glyphs)
+
+
+def describe_outcomes(done: int, failed: Sequence[str], verb: str) -> Line:
+    """What became of an action on several runs, for the footer."""
+    line: list[Span] = [Span(f"{verb} {plural(done, 'run')}", "text")]
+    if failed:
+        line += [Span(" · ", "muted"), Span(clean(failed[0]), "warn")]
+        if len(failed) > 1:
+            line.append(Span(f" and {len(failed) - 1} more", "muted"))
+    return tuple(line)

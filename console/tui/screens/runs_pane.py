@@ -1,0 +1,140 @@
+"""The pane below the list: curve, figures and log of the run under the cursor.
+
+What the list knows of a run is shown at once; curve and log follow when they have come. They are
+asked for only when the cursor has rested for a moment, and again while the run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from traindeck.console.present.cells import Line
+from traindeck.console.present.runs_detail import Pane, curve_size, detail
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui.services import Curve
+from traindeck.console.tui.widgets.lines import Lines
+
+REST = 0.08
+"""Seconds the cursor must rest before curve and log are fetched."""
+
+AGAIN = 2.0
+"""Seconds between looks at an active run."""
+
+TAIL = 16_384
+
+
+class RunPane(Lines):
+    """Shows one run, or nothing."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._key: int | None = None
+        self._run: RunRecord | None = None
+        self._full: RunRecord | None = None
+        self._pane = Pane()
+        self._curves: Sequence[Curve] = ()
+        self._fetching: asyncio.Task[None] | None = None
+        self._fetched = 0.0
+
+    def select(self, key: int | None, run: RunRecord | None) -> None:
+        """Show this run from now on."""
+        moved = key != self._key
+        self._key, self._run = key, run
+        if moved:
+            self._full, self._pane, self._curves = None, Pane(note=" "), ()
+            self._fetch(REST)
+        elif run is not None and run != self._full:
+            self._fetch(0.0)
+        self.update()
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        run = self._shown()
+        if run is None:
+            return ()
+        glyphs = self.deck.painter.glyphs
+        return detail(run, self.deck.clock(), cells, rows, self._pane, glyphs)
+
+    def _shown(self) -> RunRecord | None:
+        """The run with all its metrics, as soon as they are known."""
+        if self._run is None or self._full is None or self._full.id != self._run.id:
+            return self._run
+        return self._full
+
+    def look_again(self) -> None:
+        """Time has passed: ages grow, and an active run has more to show."""
+        run = self._run
+        if run is not None and run.active and time.monotonic() - self._fetched > AGAIN:
+            self._fetch(0.0)
+        self.update()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._fetch(0.0)
+
+    def _fetch(self, after: float) -> None:
+        if self._key is None or not self.display:
+            return
+        if self._fetching is not None and not self._fetching.done():
+            if after == 0.0:
+                return  # what is under way will do
+            self._fetching.cancel()
+        self._fetched = time.monotonic()
+        self._fetching = self.deck.start(self._load(self._key, after), "")
+
+    async def _load(self, key: int, after: float) -> None:
+        await asyncio.sleep(after)
+        services = self.deck.services
+        run = await services.detail(key)
+        if run is None or key != self._key:
+            return
+        self._full = run
+        tail = await services.log_tail(run.id, TAIL)
+        if key != self._key:
+            return
+        self._pane = Pane(curve=self._pane.curve, legend=self._pane.legend, log=log_lines(tail))
+        self.update()
+        size = curve_size(self.size.width, self.size.height)
+        if size is None or not run.metrics:
+            return
+        curves = await services.curves(run.id, chart_keys(run))
+        if key == self._key and curves:
+            await self._draw(run, curves, size)
+
+    async def _draw(self, run: RunRecord, curves: Sequence[Curve], size: tuple[int, int]) -> None:
+        from traindeck.console.present.runs_curve import draw, legend
+
+        glyphs = self.deck.painter.glyphs
+        lines = await asyncio.to_thread(draw, curves, *size, glyphs)
+        if self._run is not None and run.id == self._run.id:
+            self._pane = Pane(curve=lines, legend=legend(curves, run, glyphs), log=self._pane.log)
+            self.update()
+
+
+def chart_keys(run: RunRecord) -> list[str]:
+    """The metrics that the small chart draws: the main one and its evaluation."""
+    from traindeck.console.present.runs_table import EVALS, find_metric
+
+    keys = [run.main] if run.main else []
+    other = find_metric(run, EVALS)
+    if other is not None and other.key not in keys:
+        keys.append(other.key)
+    return keys
+
+
+def log_lines(data: bytes) -> list[str]:
+    """The last lines of a log as text: progress bars in their last state, blank lines left out."""
+    lines = []
+    for raw in data.split(b"\n")[-200:]:
+        text = raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode("utf-8", "replace").strip()
+        if text:
+            lines.append(plain_text(text))
+    return lines
+
+
+def plain_text(text: str) -> str:
+    """A line of a log without the colours it asks for."""
+    import re
+
+    return re.sub(r"\x1b\[[0-9;:]*m", "", text)

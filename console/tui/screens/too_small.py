@@ -1,0 +1,46 @@
+"""Shown instead of everything while the terminal is too small: the counts, and how to get out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from traindeck.console.present.cells import Line
+from traindeck.console.present.chrome import too_small
+from traindeck.console.tui.widgets.lines import Lines
+
+
+class SmallNote(Lines):
+    """The few lines that fit."""
+
+    DEFAULT_CSS = "SmallNote { height: 1fr; }"
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        return too_small(cells, rows, self._counts(), self.deck.painter.glyphs)
+
+    def _counts(self) -> Sequence[Line]:
+        for screen in self.app.screen_stack:
+            counts = getattr(screen, "sign_counts", None)
+            if counts is not None:
+                found: Sequence[Line] = counts()
+                return found
+        return ()
+
+
+class TooSmallScreen(Screen[Any]):
+    """Covers the screen below, which keeps its state. `q` quits; nothing else does anything."""
+
+    AUTO_FOCUS = ""
+
+    def compose(self) -> ComposeResult:
+        yield SmallNote()
+
+    def on_key(self, event: Any) -> None:
+        if event.key == "q":
+            self.app.exit()
+        if event.key != "ctrl+c":
+            event.stop()
+            event.prevent_default()

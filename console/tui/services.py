@@ -1,0 +1,209 @@
+"""What the screens need from the rest of Traindeck, as protocols: no word of how it is done.
+
+Every method is a coroutine that must not block the loop: what waits for a disk or a place does so
+on a thread. A screen never waits for one of them before it answers a key. Failures are
+TraindeckErrors, which the screen shows in words.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from traindeck.backends.base import Reach
+from traindeck.console.store.records import RunRecord
+
+# ------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Which runs a list shows, and how.
+
+    Attributes:
+        filter: In the language of `ls` and `/`.
+        order: Sort keys of that language, first most important (`-created`).
+        group: `state`, `backend`, `project`, or `` for no groups.
+        window: Seconds for which a finished run stays in the list; None shows all.
+    """
+
+    filter: str = ""
+    order: tuple[str, ...] = ("-created",)
+    group: str = "state"
+    window: float | None = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group of a listing: its `count` keys stand together, in the listing's order."""
+
+    key: str = ""
+    title: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many runs there are, over all of them, not only those listed."""
+
+    running: int = 0
+    queued: int = 0
+    failed: int = 0
+    needs_you: int = 0
+    unknown: int = 0
+    total: int = 0
+
+
+def no_keys() -> array[int]:
+    """An empty vector of keys."""
+    return array("q")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The keys of the runs that a view shows, in order, and how they are grouped. A key is a small
+    number that names a run as long as the program runs; records are fetched for what is visible."""
+
+    keys: array[int] = field(default_factory=no_keys)
+    groups: tuple[Group, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A backend as the header shows it. `seen_at` is when it last answered."""
+
+    name: str = ""
+    reach: Reach = Reach.OK
+    seen_at: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an action on one run; `text` says why not, or what to know."""
+
+    run_id: str = ""
+    done: bool = True
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What removing runs would do.
+
+    Attributes:
+        size: Bytes that would be freed; None if it is not known.
+        artifacts: Bytes of those that are artifacts.
+        refused: Run id -> why it cannot be removed.
+    """
+
+    size: int | None = None
+    artifacts: int | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A metric's points, thinned to what a chart can show: steps and values of equal length."""
+
+    key: str = ""
+    steps: Sequence[float] = ()
+    values: Sequence[float] = ()
+
+
+# -------------------------------------------------------------------------------------- protocols
+
+
+class RunsSource(Protocol):
+    """The runs there are, and how they change."""
+
+    async def version(self) -> int:
+        """A number that is another one as soon as any process has written. Cheap: polled."""
+        ...
+
+    async def listing(self, view: View) -> Listing:
+        """The runs of a view.
+
+        Raises:
+            UsageError: The filter is wrong; the message says where.
+        """
+        ...
+
+    async def rows(self, keys: Sequence[int]) -> dict[int, RunRecord]:
+        """Records by key, with their main metric; keys that are gone are left out."""
+        ...
+
+    async def detail(self, key: int) -> RunRecord | None:
+        """One record with all its metrics."""
+        ...
+
+    async def key_of(self, run_id: str) -> int | None:
+        """The key of a run, for a cursor that was saved by id."""
+        ...
+
+    async def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
+        """Run id -> its shortest unique prefix."""
+        ...
+
+    async def places(self) -> Sequence[Place]:
+        """The backends, in the order of the settings."""
+        ...
+
+    async def log_tail(self, run_id: str, size: int) -> bytes:
+        """The last `size` bytes of the current attempt's log; b"" if there is none."""
+        ...
+
+    async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
+        """The points of some metrics of a run; those it does not have are left out."""
+        ...
+
+
+class RunActions(Protocol):
+    """What can be done to runs. Each returns when the request is recorded."""
+
+    async def stop(self, run_ids: Sequence[str], grace: float | None) -> Sequence[Outcome]: ...
+
+    async def retry(self, run_ids: Sequence[str]) -> Sequence[Outcome]: ...
+
+    async def removal(self, run_ids: Sequence[str]) -> Removal:
+        """What `remove` would free, and what it would refuse."""
+        ...
+
+    async def remove(
+        self, run_ids: Sequence[str], *, keep_artifacts: bool
+    ) -> Sequence[Outcome]: ...
+
+    async def describe(
+        self,
+        run_id: str,
+        *,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Set what is given: the name, all tags, the note.
+
+        Raises:
+            UsageError: A name or tag that cannot be.
+        """
+        ...
+
+    async def looked(self, run_ids: Sequence[str]) -> None:
+        """A person has seen these runs: they need nobody until something new happens."""
+        ...
+
+
+class Services(RunsSource, RunActions, Protocol):
+    """All of it. `able` names what this installation can do beyond showing runs (`launch`, `demo`):
+    keys for anything else are not offered."""
+
+    able: frozenset[str]
+
+    async def refresh(self) -> None:
+        """Ask the places about active runs, unless somebody just did. May take seconds."""
+        ...
+
+    async def aclose(self) -> None: ...

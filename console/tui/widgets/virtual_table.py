@@ -1,0 +1,434 @@
+"""A table of any length: it knows the order of its rows and paints the visible ones.
+
+Rows are named by keys (small numbers); what stands in a row comes from a callback. Nothing here
+grows with the number of rows but the vector of keys. The cursor belongs to a key: when the order
+changes it stays on its run, and on its row of the screen. Rows can stand in groups that fold.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from traindeck.console.present.cells import Line, Span
+
+if TYPE_CHECKING:
+    from traindeck.console.tui.app import TraindeckApp
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A group of rows. `title` "" has no head line."""
+
+    key: str
+    title: str
+    count: int
+
+
+class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
+    """Shows rows by key.
+
+    Args:
+        line: Called for a visible row: (key, is the cursor here) -> its line without the two cells
+            for cursor and mark, or None while it is not known.
+        head: Called for a group's head: (section, is it folded, cells) -> its line.
+    """
+
+    DEFAULT_CSS = """
+    VirtualTable {
+        width: 1fr; height: 1fr; overflow: hidden hidden;
+        scrollbar-size: 0 0; padding: 0; border: none;
+    }
+    """
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another row. `key` is None on a folded head or in an empty table."""
+
+        key: int | None
+
+    @dataclass
+    class Opened(Message):
+        """Enter or a second click on a row."""
+
+        key: int
+
+    @dataclass
+    class Scrolled(Message):
+        """Other rows are visible."""
+
+    def __init__(
+        self,
+        line: Callable[[int, bool], Line | None],
+        head: Callable[[Section, bool, int], Line],
+        *,
+        id: str | None = None,
+    ) -> None:
+        super().__init__(id=id)
+        self._line = line
+        self._head = head
+        self._keys: array[int] = array("q")
+        self._sections: tuple[Section, ...] = ()
+        self._starts: list[int] = []  # row of each section's head
+        self._firsts: list[int] = []  # index of each section's first key
+        self._rows = 0
+        self._cursor = 0  # a row
+        self.folded: set[str] = set()
+        self.marked: set[int] = set()
+        self._range_from: int | None = None
+        self._painted: dict[int, Line | None] = {}
+
+    # ------------------------------------------------------------------------------------- content
+
+    @property
+    def deck(self) -> TraindeckApp:
+        """The application, with its own type."""
+        from traindeck.console.tui.app import TraindeckApp
+
+        assert isinstance(self.app, TraindeckApp)
+        return self.app
+
+    @property
+    def keys(self) -> array[int]:
+        """All keys, in order, folded ones too."""
+        return self._keys
+
+    @property
+    def key(self) -> int | None:
+        """The key under the cursor."""
+        return self._key_at(self._cursor)
+
+    @property
+    def position(self) -> int:
+        """How many keys stand before the cursor's, plus one; 0 if the cursor is on none."""
+        section, offset = self._place(self._cursor)
+        return self._firsts[section] + offset + 1 if section >= 0 and offset >= 0 else 0
+
+    def set_rows(
+        self, keys: array[int], sections: Sequence[Section], at: int | None = None
+    ) -> None:
+        """Show these keys in this order.
+
+        Args:
+            sections: Their groups; counts add up to the number of keys.
+            at: Key to put the cursor on; by default it stays with the key it is on, and on its row
+                of the screen. If that is gone, it stays where it was.
+        """
+        wanted = self.key if at is None else at
+        screen_row = self._cursor - self.scroll_offset.y
+        self._keys = keys
+        self._sections = tuple(section for section in sections if section.count)
+        self._measure()
+        row = self._row_of(wanted) if wanted is not None else None
+        if row is None:
+            row = self._nearest_stop(min(self._cursor, max(0, self._rows - 1)))
+        self._cursor = row
+        if len(self.marked) > 0:
+            self.marked &= set(keys)
+        self._painted.clear()
+        self._scroll(max(0, row - screen_row) if at is None else self.scroll_offset.y)
+        self.refresh()
+        self._tell()
+
+    def _measure(self) -> None:
+        self._starts, self._firsts = [], []
+        row = first = 0
+        for section in self._sections:
+            self._starts.append(row)
+            self._firsts.append(first)
+            row += (1 if section.title else 0) + (0 if self._is_folded(section) else section.count)
+            first += section.count
+        self._rows = row
+        self.virtual_size = Size(max(1, self.size.width), row)
+
+    def _is_folded(self, section: Section) -> bool:
+        return bool(section.title) and section.key in self.folded
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """(section, offset in it) of a row; the offset of a head is -1; (-1, -1) beyond the end."""
+        if not 0 <= row < self._rows:
+            return -1, -1
+        section = bisect_right(self._starts, row) - 1
+        return section, row - self._starts[section] - (1 if self._sections[section].title else 0)
+
+    def _key_at(self, row: int) -> int | None:
+        section, offset = self._place(row)
+        return self._keys[self._firsts[section] + offset] if offset >= 0 else None
+
+    def _row_of(self, key: int) -> int | None:
+        """The row of a key; its group's head if that is folded."""
+        try:
+            index = self._keys.index(key)
+        except ValueError:
+            return None
+        section = bisect_right(self._firsts, index) - 1
+        if self._is_folded(self._sections[section]):
+            return self._starts[section]
+        head = 1 if self._sections[section].title else 0
+        return self._starts[section] + head + index - self._firsts[section]
+
+    def _is_stop(self, row: int) -> bool:
+        """Whether the cursor may stand on a row: any but the head of an open group."""
+        section, offset = self._place(row)
+        return section >= 0 and (offset >= 0 or self._is_folded(self._sections[section]))
+
+    def _nearest_stop(self, row: int) -> int:
+        for step in range(len(self._sections) + 1):
+            if self._is_stop(row + step):
+                return row + step
+        for step in range(len(self._sections) + 1):
+            if self._is_stop(row - step):
+                return row - step
+        return 0
+
+    def visible_keys(self, pages: int = 0) -> list[int]:
+        """The keys on screen, and those of `pages` screens above and below."""
+        top = self.scroll_offset.y
+        height = max(1, self.size.height)
+        rows = range(max(0, top - pages * height), min(self._rows, top + (pages + 1) * height))
+        return [key for row in rows if (key := self._key_at(row)) is not None]
+
+    def section_key(self) -> str | None:
+        """The group the cursor is in."""
+        section, _ = self._place(self._cursor)
+        return self._sections[section].key if section >= 0 else None
+
+    # ---------------------------------------------------------------------------------------- moves
+
+    def move(self, step: int) -> None:
+        """Move the cursor by rows, over open heads."""
+        row = self._cursor + step
+        while 0 <= row < self._rows and not self._is_stop(row):
+            row += 1 if step > 0 else -1
+        if 0 <= row < self._rows:
+            self._go(row)
+        elif step < 0:
+            self._scroll(0)
+
+    def page(self, pages: float) -> None:
+        """Move the cursor by screens."""
+        step = int(pages * max(1, self.size.height - 1)) or (1 if pages > 0 else -1)
+        self._go(self._nearest_stop(min(max(0, self._cursor + step), max(0, self._rows - 1))))
+
+    def first(self) -> None:
+        """To the first row."""
+        self._go(self._nearest_stop(0))
+        self._scroll(0)
+
+    def last(self) -> None:
+        """To the last row."""
+        self._go(self._nearest_stop(max(0, self._rows - 1)))
+
+    def go_to(self, key: int) -> bool:
+        """To a key; whether it is there."""
+        row = self._row_of(key)
+        if row is not None:
+            self._go(row)
+        return row is not None
+
+    def _go(self, row: int) -> None:
+        if self._rows == 0:
+            return
+        before, self._cursor = self._cursor, row
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        if row < top + 1:
+            # A group's head comes into view with its first row.
+            above = row - 1 if row > 0 and not self._is_stop(row - 1) else row
+            self._scroll(above)
+        elif row >= top + height:
+            self._scroll(row - height + 1)
+        if before != row:
+            self.refresh_row(before)
+            self.refresh_row(row)
+            if self._range_from is not None:
+                self._mark_between(before, row)
+            self._tell()
+
+    def _scroll(self, top: int) -> None:
+        limit = max(0, self._rows - max(1, self.size.height))
+        top = min(max(0, top), limit)
+        if top != self.scroll_offset.y:
+            self.scroll_to(y=top, animate=False, immediate=True)
+            self._painted.clear()
+            self.post_message(self.Scrolled())
+
+    def _tell(self) -> None:
+        self.post_message(self.Moved(self.key))
+
+    # ---------------------------------------------------------------------------------- fold, mark
+
+    def toggle_fold(self) -> None:
+        """Fold the cursor's group, or open it."""
+        section, _ = self._place(self._cursor)
+        if section < 0 or not self._sections[section].title:
+            return
+        key = self._sections[section].key
+        self.folded ^= {key}
+        self._measure()
+        row = self._starts[section]
+        self._cursor = row if key in self.folded else self._nearest_stop(row)
+        self._painted.clear()
+        self._scroll(min(self.scroll_offset.y, row))
+        self.refresh()
+        self._tell()
+
+    def toggle_mark(self) -> None:
+        """Mark the cursor's row or take its mark away, and go on to the next."""
+        key = self.key
+        if key is not None:
+            self.marked ^= {key}
+            self.refresh_row(self._cursor)
+            self.move(1)
+            self._tell()
+
+    def toggle_range(self) -> None:
+        """Begin to mark what the cursor passes, or end it."""
+        if self._range_from is not None:
+            self._range_from = None
+        elif self.key is not None:
+            self._range_from = self._cursor
+            self.marked.add(self.key)
+            self.refresh_row(self._cursor)
+        self._tell()
+
+    @property
+    def in_range(self) -> bool:
+        """Whether moving marks."""
+        return self._range_from is not None
+
+    def _mark_between(self, one: int, other: int) -> None:
+        low, high = sorted((one, other))
+        for row in range(low, high + 1):
+            key = self._key_at(row)
+            if key is not None:
+                self.marked.add(key)
+                self.refresh_row(row)
+
+    def mark_all(self) -> None:
+        """Mark every key, or none if all are marked."""
+        self.marked = set() if len(self.marked) == len(self._keys) else set(self._keys)
+        self.refresh()
+        self._tell()
+
+    def clear_marks(self) -> bool:
+        """Take all marks away; whether there were any."""
+        had = bool(self.marked) or self._range_from is not None
+        self.marked.clear()
+        self._range_from = None
+        if had:
+            self.refresh()
+            self._tell()
+        return had
+
+    # --------------------------------------------------------------------------------------- paint
+
+    def refresh_row(self, row: int) -> None:
+        """Paint one row anew, if it is visible."""
+        y = row - self.scroll_offset.y
+        if 0 <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def refresh_changed(self) -> None:
+        """Paint the visible rows whose line is another one than on screen."""
+        top = self.scroll_offset.y
+        for row in range(top, min(self._rows, top + self.size.height)):
+            if row in self._painted and self._row_line(row) != self._painted[row]:
+                self.refresh_row(row)
+
+    def repaint(self) -> None:
+        """Paint everything anew: the theme or the columns are others."""
+        self._painted.clear()
+        self.refresh()
+
+    def _row_line(self, row: int) -> Line | None:
+        section, offset = self._place(row)
+        if section < 0:
+            return None
+        if offset < 0:
+            found = self._sections[section]
+            return self._head(found, self._is_folded(found), self.size.width)
+        return self._line(self._keys[self._firsts[section] + offset], row == self._cursor)
+
+    def render_line(self, y: int) -> Strip:
+        painter, cells = self.deck.painter, self.size.width
+        row = y + self.scroll_offset.y
+        line = self._painted[row] = self._row_line(row)
+        section, offset = self._place(row)
+        if section < 0 or (line is None and offset < 0):
+            return painter.blank(cells)
+        here = row == self._cursor and self._is_stop(row)
+        ground = "bg" if not here else "select" if self.has_focus else "select_dim"
+        glyphs = painter.glyphs
+        bar = (glyphs.cursor if self.has_focus else glyphs.cursor_dim) if here else " "
+        if offset < 0:
+            shown = line or ()
+            # A folded head can be the cursor's row; its first cell is the bar's.
+            if here and shown:
+                shown = (Span(bar, "accent"), Span(shown[0].text[1:], shown[0].style), *shown[1:])
+            return painter.strip(shown, cells, ground)
+        marked = self._keys[self._firsts[section] + offset] in self.marked
+        lead = (Span(bar, "accent"), Span(glyphs.mark if marked else " ", "accent bold"))
+        rest = line if line is not None else (Span(glyphs.dot, "faint"),)
+        return painter.strip((*lead, *rest), cells, ground)
+
+    def on_resize(self) -> None:
+        self._measure()
+        self._painted.clear()
+        self._scroll(min(self.scroll_offset.y, self._cursor))
+        if self._cursor >= self.scroll_offset.y + self.size.height:
+            self._scroll(self._cursor - self.size.height + 1)
+        self.refresh()
+        self.post_message(self.Scrolled())
+
+    # --------------------------------------------------------------------------------------- mouse
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y + self.scroll_offset.y
+        section, offset = self._place(row)
+        if section < 0:
+            return
+        if offset < 0:
+            self._cursor = row
+            self.toggle_fold()
+            return
+        if row == self._cursor and event.chain > 1:
+            key = self._key_at(row)
+            if key is not None:
+                self.post_message(self.Opened(key))
+            return
+        self._go(row)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._wheel(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._wheel(-3)
+
+    def _wheel(self, rows: int) -> None:
+        """The wheel moves the rows; the cursor is taken along only at the edge."""
+        self._scroll(self.scroll_offset.y + rows)
+        top = self.scroll_offset.y
+        bottom = top + max(1, self.size.height) - 1
+        if not top <= self._cursor <= bottom:
+            self._go(self._nearest_stop(top + 1 if rows > 0 else max(0, bottom - 1)))
+
+    def known(self, keys: Iterable[int]) -> None:
+        """Records of these keys have come in: paint their rows."""
+        wanted = set(keys)
+        top = self.scroll_offset.y
+        for row in range(top, min(self._rows, top + self.size.height)):
+            if self._key_at(row) in wanted and (
+                row not in self._painted or self._row_line(row) != self._painted[row]
+            ):
+                self.refresh_row(row)

@@ -1,0 +1,105 @@
+"""Fixtures that every screen's tests inherit: an application over a fake world, and snapshots."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from screen_svg import screen_rows, screen_text, to_svg
+
+from traindeck.console.settings import Settings
+from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.fake import NOW, FakeServices
+
+SNAPSHOTS = Path(__file__).resolve().parents[2] / "snapshots"
+
+MakeApp = Callable[..., TraindeckApp]
+CheckScreen = Callable[[TraindeckApp, str], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _fixed_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def make_app() -> MakeApp:
+    """Makes an application over services, with a fixed clock and no files."""
+
+    def make(services: FakeServices, **settings: Any) -> TraindeckApp:
+        depth = settings.pop("depth", "truecolor")
+        return TraindeckApp(
+            services,
+            Settings(**{"glyphs": "best", **settings}),
+            environ={"TERM": "xterm-256color", "LANG": "C.UTF-8"},
+            depth=depth,
+            clock=lambda: services.now,
+        )
+
+    return make
+
+
+async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> None:
+    """Let the application run until something is so; fails after ten seconds."""
+    import time
+
+    end = time.monotonic() + 10
+    while not until():
+        if time.monotonic() > end:
+            raise AssertionError("it never came to that:\n" + screen_text(app))
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+@pytest.fixture
+def check_screen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    """Compares what is on screen with `snapshots/NAME.svg`.
+
+    `pytest --snapshot-update`, or SNAPSHOT_UPDATE=1, writes it anew. If it differs, the message
+    shows the lines of text that do, and names a file with the SVG as it is now.
+    """
+
+    def check(app: TraindeckApp, name: str) -> None:
+        __tracebackhide__ = True
+        text, svg = screen_text(app), to_svg(screen_rows(app), name)
+        path = SNAPSHOTS / f"{name}.svg"
+        update = bool(getattr(request.config.option, "update_snapshots", False))
+        if update or os.environ.get("SNAPSHOT_UPDATE"):
+            if not path.exists() or path.read_text() != svg:
+                path.write_text(svg)
+            return
+        if not path.exists():
+            pytest.fail(f"there is no {path.name} yet: run with --snapshot-update and look at it")
+        if path.read_text() != svg:
+            now = tmp_path / path.name
+            now.write_text(svg)
+            pytest.fail(f"{path.name} differs; it is now {now}:\n{_different(path, text)}", False)
+
+    return check
+
+
+def _different(path: Path, text: str) -> str:
+    """The rows whose text is not in the stored snapshot; colours alone may differ too."""
+    import html
+    import re
+
+    stored = html.unescape(" ".join(re.findall(r">([^<>]+)</text>", path.read_text())))
+    words = set(stored.split())
+    lines = [line for line in text.splitlines() if set(line.split()) - words]
+    return "\n".join(lines) or "(only colours or places differ)"
+
+
+__all__ = ["NOW", "CheckScreen", "MakeApp", "settle"]
