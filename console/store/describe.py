@@ -19,8 +19,8 @@ _INTEGER = re.compile(r"[+-]?\d{1,15}")
 def describe(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
     """What is known of a run before anything was seen of it."""
     recipe = spec.recipe or {}
-    params = recipe.get("params")
-    name = recipe.get("name")
+    params = recipe.get("values")
+    name = recipe.get("recipe")
     return RunRecord(
         id=spec.run_id,
         name=spec.name,

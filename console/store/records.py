@@ -191,10 +191,13 @@ def with_status(run: RunRecord, status: Status) -> RunRecord:
 
 
 def iso(moment: float | None) -> str | None:
-    """A moment as ISO 8601 UTC with milliseconds, None as None."""
+    """A moment as ISO 8601 UTC with milliseconds; None if it is None or beyond the calendar."""
     if moment is None:
         return None
-    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    try:
+        text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return None
     return text.replace("+00:00", "Z")
 
 

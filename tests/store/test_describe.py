@@ -48,7 +48,9 @@ def test_a_negative_number_is_a_value_not_a_flag() -> None:
 
 
 def test_a_recipe_says_its_parameters_itself() -> None:
-    spec = RunSpec(argv=("python", "sft.py"), recipe={"name": "sft", "params": {"lora": {"r": 8}}})
+    spec = RunSpec(
+        argv=("python", "sft.py"), recipe={"recipe": "sft", "values": {"lora": {"r": 8}}}
+    )
     record = describe(spec, "local")
     assert record.recipe == "sft"
     assert record.params == {"lora.r": 8}

@@ -1,0 +1,374 @@
+"""Runs in the index: what was put is what is read, and nobody's knowledge overwrites better."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from traindeck.backends.base import Rank, Reach, State, Status
+from traindeck.console.store.errors import AmbiguousRun, NoSuchRun
+from traindeck.console.store.ids import mint_id
+from traindeck.console.store.index import Index
+from traindeck.console.store.records import (
+    MetricSummary,
+    Progress,
+    RunRecord,
+    group,
+    run_json,
+)
+from traindeck.console.store.rows import clean_record
+
+NOW = 1_800_000_000.0
+Make = Callable[..., RunRecord]
+
+texts = st.text(max_size=40)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+moments = st.floats(0, 4e9)
+scalars = st.one_of(texts, st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False))
+counts = st.integers(0, 1 << 62)
+runs = st.builds(
+    RunRecord,
+    id=st.uuids().map(str),
+    name=texts,
+    backend=texts,
+    native_id=texts,
+    state=st.sampled_from(State),
+    reach=st.sampled_from(Reach),
+    observed_at=moments,
+    attempt=st.integers(0, 99_999),
+    rank=st.sampled_from(Rank),
+    exit_code=st.none() | st.integers(0, 255),
+    signal=st.none() | st.integers(1, 64),
+    reason=texts,
+    evidence=st.lists(texts, max_size=3).map(tuple),
+    created=moments,
+    started=st.none() | moments,
+    ended=st.none() | moments,
+    host=st.none() | texts,
+    pid=st.none() | counts,
+    gpus=st.integers(0, 4096),
+    argv=st.lists(texts, max_size=4).map(tuple),
+    cwd=texts,
+    project=texts,
+    recipe=st.none() | texts,
+    tags=st.dictionaries(texts, texts, max_size=4),
+    params=st.dictionaries(texts, scalars, max_size=4),
+    note=texts,
+    archived=st.booleans(),
+    looked_at=st.none() | moments,
+    foreign=st.booleans(),
+    log_bytes=st.none() | counts,
+    progress=st.builds(
+        Progress, step=st.none() | counts, total=st.none() | counts, fraction=st.none() | numbers
+    ),
+    main=st.none() | texts,
+)
+
+
+@given(run=runs)
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_run_is_read_back_exactly_as_it_was_put(index: Index, run: RunRecord) -> None:
+    index.put(run)
+    found = index.get(run.id)
+    assert found == clean_record(run)
+    assert found is not None
+    assert index.rows(index.ids()) == [found]
+    assert next(index.json_lines()) == json.dumps(run_json(found), allow_nan=False)
+    index.delete([run.id])
+
+
+def test_text_that_no_terminal_or_json_can_take_is_replaced(index: Index, make_run: Make) -> None:
+    run = make_run(name="a\0b", cwd="/x/\udcff", tags={"\ud800": "v"}, argv=("\udcfe",))
+    index.put(run)
+    found = index.get(run.id)
+    assert found is not None
+    assert (found.name, found.cwd) == ("a\ufffdb", "/x/\ufffd")
+    assert "\\ud" not in next(index.json_lines())
+
+
+def test_parameters_that_are_no_numbers_stay_strict_json(index: Index, make_run: Make) -> None:
+    values = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 10**400}
+    index.put(make_run(params=values))
+    shown = json.loads(next(index.json_lines()), parse_constant=pytest.fail)
+    assert shown["params"] == {"a": "NaN", "b": "Infinity", "c": "-Infinity", "d": 10**400}
+
+
+# ----------------------------------------------------------------------------------------- status
+
+
+def seen(state: State, at: float = NOW, **changes: object) -> Status:
+    return replace(Status(state=state, observed_at=at), **changes)  # type: ignore[arg-type]
+
+
+def test_weak_evidence_does_not_undo_strong(index: Index, make_run: Make) -> None:
+    run = make_run(state=State.RUNNING, ended=None, exit_code=None)
+    index.put(run)
+    end = seen(State.SUCCEEDED, NOW, rank=Rank.RECORD, exit_code=0, ended=NOW - 1)
+    assert index.update_status(run.id, end, now=NOW)
+    for late in (
+        seen(State.RUNNING, NOW + 5),
+        seen(State.LOST, NOW + 6, rank=Rank.LOST),
+        seen(State.FAILED, NOW + 7, rank=Rank.NATIVE, exit_code=1),
+        seen(State.FAILED, NOW + 8, rank=Rank.RECORD, exit_code=1),
+    ):
+        assert not index.update_status(run.id, late, now=NOW + 9)
+    found = index.get(run.id)
+    assert found is not None
+    assert (found.state, found.exit_code) == (State.SUCCEEDED, 0)
+
+
+def test_a_higher_attempt_wins_and_starts_anew(index: Index, make_run: Make) -> None:
+    run = make_run(state=State.FAILED, rank=Rank.RECORD, exit_code=1, pid=12)
+    index.put(run)
+    again = seen(State.RUNNING, NOW, attempt=1, started=NOW - 1, pid=99)
+    assert index.update_status(run.id, again, now=NOW)
+    found = index.get(run.id)
+    assert found is not None
+    assert (found.attempt, found.state, found.exit_code) == (1, State.RUNNING, None)
+    assert (found.started, found.ended, found.pid) == (NOW - 1, None, 99)
+    assert not index.update_status(run.id, seen(State.LOST, NOW + 1), now=NOW + 2)
+
+
+def test_what_a_later_look_leaves_out_stays_known(index: Index, make_run: Make) -> None:
+    run = make_run(state=State.RUNNING, ended=None, pid=12, log_bytes=100)
+    index.put(run)
+    index.update_status(run.id, seen(State.RUNNING, NOW), now=NOW)
+    found = index.get(run.id)
+    assert found is not None
+    assert (found.pid, found.log_bytes, found.host, found.observed_at) == (12, 100, "box", NOW)
+
+
+def test_only_what_a_person_would_notice_counts_as_changed(index: Index, make_run: Make) -> None:
+    one, two = (make_run(state=State.RUNNING, exit_code=None, ended=None) for _ in range(2))
+    index.put_many([one, two])
+    looks = {
+        one.id: seen(State.RUNNING, NOW, reason=one.reason),
+        two.id: seen(State.STOPPING, NOW),
+        "nobody": seen(State.LOST, NOW),
+    }
+    assert index.update_statuses(looks, now=NOW) == [two.id]
+    found = index.get(one.id)
+    assert found is not None
+    assert found.observed_at == NOW, "its age is known all the same"
+
+
+def test_a_place_that_does_not_answer_leaves_states_and_ages_as_they_are(
+    index: Index, make_run: Make
+) -> None:
+    running = make_run(state=State.RUNNING, backend="gpu1", observed_at=NOW - 9)
+    over, other = make_run(backend="gpu1"), make_run(state=State.RUNNING, backend="local")
+    index.put_many([running, over, other])
+    index.set_reach("gpu1", Reach.DOWN)
+    found = {run.id: run for run in index.rows(index.ids())}
+    assert found[running.id] == replace(running, reach=Reach.DOWN)
+    assert found[over.id].reach is Reach.OK
+    assert found[other.id].reach is Reach.OK
+    assert json.loads(list(index.json_lines())[2])["reach"] in ("down", "ok")
+
+
+def test_putting_a_known_run_again_updates_what_describes_it_alone(
+    index: Index, make_run: Make
+) -> None:
+    run = make_run(state=State.FAILED, rank=Rank.RECORD, exit_code=3, main="loss")
+    index.put(run)
+    index.put(replace(run, state=State.NEW, rank=Rank.NONE, observed_at=0.0, tags={"x": "1"}))
+    found = index.get(run.id)
+    assert found is not None
+    assert (found.state, found.exit_code, found.tags) == (State.FAILED, 3, {"x": "1"})
+    assert found.main == "loss"
+
+
+def test_a_retry_that_is_put_makes_the_run_new_again(index: Index, make_run: Make) -> None:
+    run = make_run(state=State.FAILED, rank=Rank.RECORD, exit_code=3)
+    index.put(run)
+    index.put(replace(run, attempt=1, state=State.NEW, rank=Rank.NONE, exit_code=None, ended=None))
+    found = index.get(run.id)
+    assert found is not None
+    assert (found.attempt, found.state, found.ended) == (1, State.NEW, None)
+
+
+def test_metrics_can_be_put_with_a_run_that_has_no_points_here(
+    index: Index, make_run: Make
+) -> None:
+    loss = MetricSummary(key="loss", count=3, first=2.0, last=1.0, last_step=2, min=1.0, max=2.0)
+    index.put(make_run(main="loss", metrics={"loss": loss, "acc": replace(loss, key="acc")}))
+    (row,) = index.rows(index.ids())
+    assert row.metrics == {"loss": loss}
+    (row,) = index.rows(index.ids(), metrics="all")
+    assert set(row.metrics) == {"loss", "acc"}
+    assert json.loads(next(index.json_lines()))["metrics"]["acc"]["last"] == 1.0
+
+
+# ------------------------------------------------------------------------------------------ names
+
+
+def test_a_run_is_meant_by_id_name_or_unique_prefix(index: Index, make_run: Make) -> None:
+    index.put(make_run(id="1s2dpxrnbzb1", name="calm-fox"))
+    index.put(make_run(id="1s2dqaaaaaaa", name="Brave-Elk"))
+    for text in ("1s2dpxrnbzb1", "1S2DPXRNBZB1", "1s2dp", "calm-fox", "CALM-FOX"):
+        assert index.resolve(text) == "1s2dpxrnbzb1"
+    with pytest.raises(AmbiguousRun, match=r"'1s2d' fits several runs: .*calm-fox") as caught:
+        index.resolve("1s2d")
+    assert set(caught.value.candidates) == {"1s2dpxrnbzb1", "1s2dqaaaaaaa"}
+    with pytest.raises(NoSuchRun, match="too short"):
+        index.resolve("1s2")
+
+
+def test_of_several_runs_of_one_name_the_newest_is_meant(index: Index, make_run: Make) -> None:
+    older = make_run(name="again", created=NOW - 10)
+    newer = make_run(name="again", created=NOW)
+    index.put_many([newer, older])
+    assert index.resolve("again") == newer.id
+    index.put(make_run(name="AGAIN", created=NOW + 5))
+    assert index.resolve("again") == newer.id, "the exact spelling comes first"
+
+
+def test_strictly_meant_a_prefix_is_not_enough(index: Index, make_run: Make) -> None:
+    index.put(make_run(id="1s2dpxrnbzb1", name="calm-fox"))
+    assert index.resolve("calm-fox", strict=True) == "1s2dpxrnbzb1"
+    assert index.resolve("1s2dpxrnbzb1", strict=True) == "1s2dpxrnbzb1"
+    with pytest.raises(NoSuchRun, match="only the beginning of an id"):
+        index.resolve("1s2dpx", strict=True)
+
+
+def test_an_unknown_run_is_refused_with_the_nearest_name(index: Index, make_run: Make) -> None:
+    with pytest.raises(NoSuchRun, match="There are no runs yet"):
+        index.resolve("calm-fix")
+    index.put(make_run(name="calm-fox"))
+    with pytest.raises(NoSuchRun, match="Did you mean calm-fox") as caught:
+        index.resolve("calm-fix")
+    assert caught.value.exit_code == 2
+    for odd in ("", "%", "_", "'; --", "\0", "\udcff", "x" * 5000):
+        with pytest.raises(NoSuchRun):
+            index.resolve(odd)
+
+
+def test_a_foreign_job_is_named_by_its_place_and_number(index: Index, make_run: Make) -> None:
+    index.put(make_run(id="slurm:4711", foreign=True, name=""))
+    assert index.resolve("slurm:4711") == "slurm:4711"
+
+
+def test_short_ids_name_one_run_only(index: Index, make_run: Make) -> None:
+    ids = sorted(mint_id(NOW + i // 3) for i in range(60))
+    index.put_many([make_run(id=run_id) for run_id in ids])
+    for run_id, short in index.short_ids(ids).items():
+        assert [other for other in ids if other.startswith(short)] == [run_id]
+        assert len(short) >= 4
+        assert index.resolve(short) == run_id
+    assert index.short_ids(["zzzzzzzzzzzz"]) == {"zzzzzzzzzzzz": "zzzz"}
+
+
+def test_a_taken_name_is_known_in_any_spelling(index: Index, make_run: Make) -> None:
+    index.put(make_run(name="Straße"))
+    assert index.has_name("STRASSE")
+    assert not index.has_name("stra")
+
+
+# ------------------------------------------------------------------------------------------ lists
+
+
+def test_the_newest_run_comes_first(index: Index, make_run: Make) -> None:
+    made = [make_run(created=NOW + i) for i in (3, 1, 2)]
+    index.put_many(made)
+    rows = index.rows(index.ids())
+    assert [run.created for run in rows] == [NOW + 3, NOW + 2, NOW + 1]
+    assert [json.loads(line)["id"] for line in index.json_lines()] == [run.id for run in rows]
+
+
+def test_a_window_shows_what_is_active_or_ended_lately(index: Index, make_run: Make) -> None:
+    active = make_run(state=State.RUNNING, created=NOW - 1e6, ended=None)
+    recent = make_run(ended=NOW - 3600)
+    long_ago = make_run(created=NOW - 1e6, ended=NOW - 90_000)
+    hidden = make_run(ended=NOW - 60, archived=True)
+    index.put_many([active, recent, long_ago, hidden])
+    shown = {run.id for run in index.rows(index.ids(now=NOW, window=86_400))}
+    assert shown == {active.id, recent.id}
+    assert len(index.ids(now=NOW)) == 4
+
+
+def test_rows_of_deleted_runs_are_left_out_and_numbers_are_not_used_again(
+    index: Index, make_run: Make
+) -> None:
+    one, two = make_run(), make_run()
+    index.put_many([one, two])
+    numbers = index.ids()
+    assert index.delete([two.id, "nobody"]) == 1
+    assert [run.id for run in index.rows(numbers)] == [one.id]
+    index.put(make_run())
+    assert len(index.rows(numbers)) == 1
+
+
+def test_groups_are_what_a_person_must_look_at_first(index: Index, make_run: Make) -> None:
+    broken = MetricSummary(key="loss", count=2, last=math.nan, nonfinite=1)
+    made = [
+        make_run(state=State.FAILED, name="0 failed"),
+        make_run(state=State.RUNNING, reach=Reach.DOWN, observed_at=NOW - 400, name="0 silent"),
+        make_run(state=State.RUNNING, main="loss", metrics={"loss": broken}, name="0 broken"),
+        make_run(state=State.RUNNING, observed_at=NOW - 400, name="1 running"),
+        make_run(state=State.RUNNING, reach=Reach.DOWN, observed_at=NOW - 9, name="1 silent"),
+        make_run(state=State.QUEUED, name="2 queued"),
+        make_run(state=State.FAILED, looked_at=NOW, name="3 seen"),
+        make_run(state=State.SUCCEEDED, name="3 done"),
+    ]
+    index.put_many(made)
+    numbers = index.ids(sort=("group",), now=NOW)
+    groups = index.groups(numbers, now=NOW)
+    assert list(groups) == sorted(groups)
+    for run, number in zip(index.rows(numbers), groups, strict=True):
+        assert run.name[0] == str(number)
+        assert group(run, NOW) == number
+
+
+def test_counts_and_active_runs(index: Index, make_run: Make) -> None:
+    running, queued = make_run(state=State.RUNNING), make_run(state=State.QUEUED, backend="gpu1")
+    index.put_many([running, queued, make_run(), make_run()])
+    assert index.counts() == {State.RUNNING: 1, State.QUEUED: 1, State.SUCCEEDED: 2}
+    assert {run.id for run in index.active()} == {running.id, queued.id}
+    assert [run.id for run in index.active("gpu1")] == [queued.id]
+
+
+def test_a_screen_learns_what_changed_without_reading_all(index: Index, make_run: Make) -> None:
+    made = [make_run(state=State.RUNNING) for _ in range(20)]
+    index.put_many(made)
+    none, stamp, removed = index.changes(-1)
+    assert (list(none), removed) == ([], False)
+    before = index.version()
+    index.update_status(made[7].id, seen(State.STOPPING), now=NOW)
+    changed, stamp, removed = index.changes(stamp)
+    assert [run.id for run in index.rows(changed)] == [made[7].id]
+    assert not removed
+    assert index.version() != before
+    index.delete([made[3].id])
+    assert index.changes(stamp)[2]
+
+
+# ----------------------------------------------------------------------------------------- leases
+
+
+def test_of_ten_who_wait_one_polls(index: Index, tmp_path: Path) -> None:
+    others = [Index.open(index.path) for _ in range(3)]
+    assert [one.try_lease("poll local", 60) for one in (index, *others)].count(True) == 1
+    assert index.try_lease("poll gpu1", 60)
+    index.release("poll local")
+    assert others[0].try_lease("poll local", 60)
+    for one in others:
+        one.close()
+
+
+def test_a_lease_ends_by_itself(index: Index) -> None:
+    assert index.try_lease("poll", 0.0)
+    assert index.try_lease("poll", 60)
+
+
+def test_a_clock_that_was_set_back_does_not_hold_a_lease_for_days(index: Index) -> None:
+    assert index.try_lease("poll", 86_400.0)
+    assert index.try_lease("poll", 2.0), "it ends later than any lease of two seconds can"
