@@ -229,7 +229,7 @@ def _judge(seen: Evidence, asked: int, native: Native | None, cache: float) -> _
         return _recorded(seen, seen.exit, native)
     if seen.error is not None or seen.newer is not None:
         return _unreadable(seen, native)
-    if seen.alive and (claimed or seen.attempt is None):
+    if (seen.alive or seen.supervised) and (claimed or seen.attempt is None):
         return _alive(seen, native)
     if native is not None:
         return _scheduled(seen, native, cache, claimed)

@@ -97,6 +97,7 @@ TABLE: list[tuple[str, Evidence, State, Rank, Reach, str]] = [
      Reach.OK, "its supervisor has been silent for 3 min"),
     ("supervisor killed, job runs", seen(supervised=False), State.RUNNING, Rank.NONE, Reach.OK,
      "its supervisor was killed; it runs on, exit code will not be known"),
+    ("only the supervisor is left", seen(alive=False), State.RUNNING, Rank.NONE, Reach.OK, ""),
     ("the same, stop requested", seen(supervised=False, cancel_requested=NOW), State.STOPPING,
      Rank.NONE, Reach.OK, "stop requested; its supervisor was killed"),
     ("supervisor killed while stopping", seen(supervised=False, phase="stopping"), State.STOPPING,
@@ -485,7 +486,8 @@ def test_every_combination_of_facts_has_an_honest_status(
         assert not unreadable
         assert native is None or not native.active
         if evidence.found and evidence.attempt is not None and evidence.attempt >= attempt:
-            gone = evidence.rebooted or (evidence.same_host and evidence.alive is False)
+            nobody = evidence.alive is False and not evidence.supervised
+            gone = evidence.rebooted or (evidence.same_host and nobody)
             assert gone or native is not None or evidence.removed
     if result.reach is not Reach.OK:
         assert not result.state.terminal

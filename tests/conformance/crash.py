@@ -2,7 +2,7 @@
 
     python crash.py MODULE:FACTORY FOLDER PLAN ROOT
 
-PLAN is a pickled (spec, secrets). It prints `ready`, waits for a byte on stdin, submits, prints
+PLAN is a pickled (plan, secrets). It prints `ready`, waits for a byte on stdin, submits, prints
 `submitted`, and waits to be killed. ROOT is put on sys.path so that the suite can be imported.
 """
 
@@ -19,8 +19,8 @@ async def main(target: str, folder: str, plan: str) -> None:
     from tests.conformance.subject import subject_from
 
     backend = subject_from(load(target), Path(folder)).make()
-    spec, secrets = pickle.loads(Path(plan).read_bytes())
-    made = backend.plan(spec, await backend.survey(spec))
+    made, secrets = pickle.loads(Path(plan).read_bytes())
+    await backend.survey(made.spec)
     print("ready", flush=True)
     sys.stdin.read(1)
     await backend.submit(made, secrets)

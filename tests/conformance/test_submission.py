@@ -122,9 +122,9 @@ async def test_a_console_killed_while_it_submits_leaves_no_job_or_one(suite: Sui
     loop = asyncio.get_running_loop()
     longest = 0.0
     for turn in range(8):
-        spec = suite.spec("out:once", secrets=("TOKEN",))
+        plan = await suite.plan(suite.spec("out:once", secrets=("TOKEN",)))
         pickled = suite.folder / f"plan{turn}"
-        pickled.write_bytes(pickle.dumps((spec, {"TOKEN": "t"})))
+        pickled.write_bytes(pickle.dumps((plan, {"TOKEN": "t"})))
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             str(Path(__file__).with_name("crash.py")),
@@ -146,8 +146,7 @@ async def test_a_console_killed_while_it_submits_leaves_no_job_or_one(suite: Sui
         finally:
             child.kill()
             await child.wait()
-        await recovers(suite, spec.run_id)
-        plan = await suite.plan(spec)
+        await recovers(suite, plan.spec.run_id)
         ref = await suite.submit(plan, {"TOKEN": "t"})
         assert (await suite.until(ref)).state is State.SUCCEEDED
         assert await suite.log(ref) == b"once\n"
