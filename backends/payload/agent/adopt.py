@@ -5,11 +5,10 @@ Its log is the very file its stdout is, if that is a regular file: linked into t
 or, on another file system, named in `logs/0.ref` with device and inode. Never a symbolic link.
 """
 
-import fcntl
 import os
 import stat
 
-from . import Refused, layout, libc, procs, records, wire
+from . import Refused, layout, libc, locking, procs, records, wire
 
 
 def adopt(request, body):
@@ -19,16 +18,15 @@ def adopt(request, body):
     run = layout.check_id(request.get("run_id"))
     pid = wire.field(request, "pid", int, required=True)
     record = wire.field(request, "run", dict)
-    if not os.path.lexists(layout.run_dir(run) + "/run.json"):
+    made = False
+    found = procs.stat_of(pid)
+    if not layout.is_claimed(run, 0):
         found = check(pid)
-        made = start.build(run, record, [], b"")
-        target = {"pid": pid, "starttime": found.starttime}
-    else:
-        start.same_plan(run, record)
-        made = False
-        found = procs.stat_of(pid)
-        target = {"pid": pid, "starttime": found.starttime if found else 0}
-    orders = {"adopt": target}
+        if os.path.lexists(layout.run_dir(run) + "/run.json"):
+            start.same_plan(run, record)
+        else:
+            made = start.build(run, record, [], b"")
+    orders = {"adopt": {"pid": pid, "starttime": found.starttime if found else 0}}
     created, supervisor = yield from start.supervise(run, 0, orders, made)
     return {"run_id": run, "attempt": 0, "created": created, "pid": supervisor}
 
@@ -60,13 +58,9 @@ def take(target):
     pid, starttime = target["pid"], target["starttime"]
     if not procs.is_running(pid, starttime):
         raise Refused("Process %d has ended." % pid)
-    path = lock_name(pid, starttime)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise Refused("Process %d is watched by another run already." % pid) from None
+    fd = locking.take(lock_name(pid, starttime))
+    if fd is None:
+        raise Refused("Process %d is watched by another run already." % pid)
     return fd
 
 

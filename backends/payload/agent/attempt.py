@@ -4,16 +4,18 @@ Claiming is what makes a job start once: the lock is taken first, then the claim
 exclusively, and nothing is started before both are there and the exit record has its room.
 """
 
-import errno
-import fcntl
 import os
 import time
 
-from . import VERSION, Refused, adopt, exit_slot, layout, procs, records
+from . import VERSION, adopt, exit_slot, layout, locking, procs, records
 
 
 class Taken(Exception):
     """Another supervisor has the attempt."""
+
+
+class NoRoom(Exception):
+    """The place cannot hold the attempt now; nothing was left claimed."""
 
 
 def _make_dir(path):
@@ -41,86 +43,84 @@ class Attempt:
         self.adopted = False
         self.adopt_fd = None
         self.oom = None
+        self._behind = False
 
     def claim(self, adopted=None):
-        """Take the attempt for this process. Raises Taken if it is somebody's, Refused with the
-        reason if the place cannot hold it (then nothing is left claimed)."""
+        """Take the attempt for this process. Raises Taken if it is somebody's, NoRoom if the disk
+        cannot hold it now, Refused if it cannot be at all."""
         claim = self.directory + "/claim"
+        # Looked for before the lock: a duplicate must not even for a moment seem to hold it.
         if os.path.lexists(claim):
             raise Taken()
         if adopted is not None:
             self.adopt_fd = adopt.take(adopted)
-        self._lock()
+        layout.locks()
+        self.lock_fd = locking.take(layout.lock_path(self.run, self.number))
+        if self.lock_fd is None:
+            raise Taken()
+        self.lock_name = locking.name_of(self.lock_fd)
+        try:
+            # Not its parents: where the run directory was removed meanwhile, none is made.
+            _make_dir(self.directory)
+            made = records.make_once(claim, self._identity({"adopted": adopted}))
+        except OSError as error:
+            self.close()
+            raise NoRoom(self._words(error)) from None
+        if not made:
+            self.close()
+            raise Taken()
+        try:
+            self._furnish(adopted)
+        except OSError as error:
+            # Nothing was started and the lock is ours, so the claim can be taken back.
+            os.unlink(claim)
+            self.close()
+            raise NoRoom(self._words(error)) from None
+        records.append_event(self.directory, "claimed", pid=os.getpid())
+
+    def _words(self, error):
+        return "%s cannot be written: %s." % (self.directory, error.strerror)
+
+    def _furnish(self, adopted):
+        for name in ("logs", "control", "traces"):
+            _make_dir("%s/%s" % (self.directory, name))
+        self.slot_fd = exit_slot.allocate(self.directory)
+        records.write_whole(self.directory + "/heartbeat", b"")
+        if adopted is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            path = layout.log_path(self.run, self.number)
+            self.log_fd = os.open(path, flags, 0o600)
+        else:
+            self.adopted = True
+            self.phase = "running"
+            self.leader = (adopted["pid"], adopted["starttime"])
+            self.started = procs.wall_start(adopted["starttime"])
+        self.publish()
+
+    def _identity(self, more):
+        """What names this process beyond doubt, in a claim and in agent.json."""
         words = {
             "pid": os.getpid(),
             "starttime": procs.starttime_of(os.getpid()),
             "boot_id": procs.boot_id(),
+            "pidns": procs.pid_namespace(),
             "host": procs.hostname(),
-            "pid_ns": procs.pid_namespace(),
             "lock": self.lock_name,
             "time": time.time(),
-            "adopted": adopted,
         }
-        try:
-            # Not its parents: where the run directory was removed meanwhile, none is made.
-            _make_dir(self.directory)
-            if not records.make_once(claim, words):
-                self._unlock()
-                raise Taken()
-        except OSError as error:
-            self._unlock()
-            raise Refused("%s cannot be written: %s." % (self.directory, error.strerror)) from None
-        try:
-            for name in ("logs", "control", "traces"):
-                _make_dir("%s/%s" % (self.directory, name))
-            self.slot_fd = exit_slot.allocate(self.directory)
-            records.write_whole(self.directory + "/heartbeat", b"")
-            if adopted is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                path = layout.log_path(self.run, self.number)
-                self.log_fd = os.open(path, flags, 0o600)
-            else:
-                self.adopted = True
-                self.phase = "running"
-                self.leader = (adopted["pid"], adopted["starttime"])
-                self.started = procs.wall_start(adopted["starttime"])
-            self.publish()
-        except OSError as error:
-            # Nothing was started, so nothing is lost by taking the claim back.
-            os.unlink(claim)
-            self._unlock()
-            raise Refused("%s cannot be written: %s." % (self.directory, error.strerror)) from None
-        records.append_event(self.directory, "claimed", pid=os.getpid())
-
-    def _lock(self):
-        path = layout.lock_path(self.run, self.number)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(fd)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise Taken() from None
-            raise Refused("%s cannot be locked: %s." % (path, error.strerror)) from None
-        self.lock_fd = fd
-        # The name /proc/locks gives it: on some file systems that is not what stat says.
-        inode = os.fstat(fd).st_ino
-        devices = procs.held_locks().get(inode)
-        if devices and len(devices) == 1:
-            self.lock_name = "%s:%d" % (next(iter(devices)), inode)
-
-    def _unlock(self):
-        os.close(self.lock_fd)
-        self.lock_fd = None
+        words.update(more)
+        return words
 
     def beat(self):
-        """Show that the supervisor lives, also to other hosts of a shared file system; and keep
-        the lock file from looking abandoned to a cleaner of /var/tmp."""
+        """Show that the supervisor lives, also to other hosts of a shared file system; keep the
+        lock file from looking abandoned to a cleaner; write down what could not be before."""
         try:
             os.utime(self.directory + "/heartbeat")
             os.utime(self.lock_fd)
         except OSError:
             pass  # a directory that was deleted; the end will find that out
+        if self._behind:
+            self.try_publish()
 
     def write_slot(self, data):
         """Put the exit record on the disk, spending the reserve if there is no room. False if that
@@ -142,13 +142,6 @@ class Attempt:
         except OSError:
             pass
 
-    def inherit_cancel(self, request):
-        """Take over a request to stop that was put down at the attempt before."""
-        try:
-            records.replace(self.directory + "/control/cancel.json", request)
-        except OSError as error:
-            records.append_event(self.directory, "disk_full", error=error.strerror)
-
     def publish(self, phase=None, reason=None):
         """Replace agent.json. Raises OSError."""
         if phase is not None:
@@ -156,47 +149,39 @@ class Attempt:
             self.reason = ""
         if reason is not None:
             self.reason = reason
+        self._behind = True
         leader = self.leader
         words = {
             "format": records.FORMAT,
             "run": self.run,
             "attempt": self.number,
             "agent": VERSION,
-            "pid": os.getpid(),
-            "starttime": procs.starttime_of(os.getpid()),
-            "boot_id": procs.boot_id(),
-            "host": procs.hostname(),
-            "pid_ns": procs.pid_namespace(),
-            "lock": self.lock_name,
             "uid": os.getuid(),
             "phase": self.phase,
             "reason": self.reason,
             "leader": leader and {"pid": leader[0], "starttime": leader[1]},
             "started": self.started,
             "adopted": self.adopted,
+            "oom_kills": self.oom and self.oom["count"],
             "oom": self.oom,
         }
-        records.replace(self.directory + "/agent.json", words)
+        records.replace(self.directory + "/agent.json", self._identity(words))
+        self._behind = False
 
     def try_publish(self, phase=None, reason=None):
         """The same where an old file is better than a supervisor that stops: on a full disk, or
-        when the directory was deleted."""
+        when the directory was deleted. Tried again with each heartbeat."""
         try:
             self.publish(phase, reason)
         except OSError:
             pass
 
-    def close(self, forget):
-        """Let go of everything. The lock stays held while a process inherited it; `forget` removes
-        its file, when none did."""
+    def close(self):
+        """Let go of everything. The lock stays held while a process inherited it."""
         for fd in (self.lock_fd, self.slot_fd, self.log_fd, self.adopt_fd):
             if fd is not None:
                 os.close(fd)
         self.lock_fd = self.slot_fd = self.log_fd = None
         if self.adopt_fd is not None:
+            self.adopt_fd = None
             adopt.forget(self.leader)
-        if forget:
-            try:
-                os.unlink(layout.lock_path(self.run, self.number))
-            except OSError:
-                pass

@@ -1,61 +1,105 @@
 """Asking a run to end. The request is a file, so that it stands whoever dies; then whoever
-supervises is woken. A run whose supervisor was killed is ended by a small process of its own."""
+supervises is woken. A run whose supervisor was killed is ended by a process in its place."""
 
 import os
 import time
 
-from . import evidence, layout, procs, records, wire
+from . import Refused, evidence, layout, procs, records, wire
 
 
 def cancel(request, body):
-    """The verb."""
+    """The verb. Stop means the run: written for the attempt asked for and every higher one."""
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
     grace = wire.field(request, "grace", float)
-    by = wire.field(request, "by", str, "")
-    numbers = [n for n in layout.attempts(run) if n >= attempt]
-    if not numbers:
+    words = {"time": time.time(), "grace": grace, "by": wire.field(request, "by", str, "")[:200]}
+    if not os.path.isdir(layout.run_dir(run)):
+        return {"state": _end_deleted(run)}
+    claimed = layout.attempts(run)
+    following = claimed[-1] + 1 if claimed else 0
+    if attempt not in claimed and attempt != following:
         return {"state": "unknown"}
-    # The executing side may have gone on to another attempt by itself: that one is meant.
-    attempt = numbers[-1]
     look = evidence.Look()
-    facts = evidence.of_attempt(run, attempt, look)
-    if facts["exit"] is not None:
-        return {"state": "over"}
-    dead = facts["alive"] is False and not facts["supervised"]
-    if dead:
-        return {"state": "over"}
-    _record(run, attempt, {"time": time.time(), "grace": grace, "by": by[:200]})
-    if facts["supervised"]:
-        wake(run, attempt)
-    elif facts["same_host"]:
-        from . import start
+    done = set()
+    state = "over"
+    todo = [attempt]
+    while todo:
+        for number in todo:
+            done.add(number)
+            if _ask(run, number, words, look):
+                state = "requested"
+        # Read after it was written: an attempt claimed later looks for the request itself.
+        todo = [n for n in layout.attempts(run) if n > attempt and n not in done]
+    return {"state": state}
 
-        send, report = start.spawn(["reap", run, str(attempt)])
-        os.close(report)
-        os.close(send)
-    return {"state": "requested"}
+
+def _ask(run, attempt, words, look):
+    """Ask one attempt. False if it is over."""
+    facts = None
+    if layout.is_claimed(run, attempt):
+        facts = evidence.of_attempt(run, attempt, look)
+        if evidence.is_over(facts):
+            return False
+    _record(run, attempt, words)
+    if facts is None and layout.is_claimed(run, attempt):
+        facts = evidence.of_attempt(run, attempt, evidence.Look())
+    if facts is not None and facts["same_host"]:
+        if facts["supervised"]:
+            wake(run, attempt)
+        elif facts["alive"]:
+            take_over(run, attempt)
+    return True
 
 
 def _record(run, attempt, words):
-    """Put the request down; the first one stands."""
-    folder = layout.attempt_dir(run, attempt) + "/control"
+    """Put the request down. The first one stands, unless this one is shorter of grace."""
+    directory = layout.attempt_dir(run, attempt)
+    folder = directory + "/control"
+    path = folder + "/cancel.json"
     try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
-    records.make_once(folder + "/cancel.json", words)
+        for name in (directory, folder):
+            try:
+                os.mkdir(name, 0o700)
+            except FileExistsError:
+                pass
+        if records.make_once(path, words):
+            return
+        there = records.number(records.try_read(path).get("grace"))
+        if words["grace"] is not None and (there is None or words["grace"] < there):
+            records.replace(path, words)
+    except OSError as error:
+        # A full disk still takes an empty file, which asks with the run's own grace.
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError:
+            raise Refused("%s cannot be written: %s." % (path, error.strerror)) from None
 
 
 def wake(run, attempt):
-    """Wake the supervisor that agent.json names, if it is one of this run. It looks at its control
-    folder once a second by itself; this saves that second, and continues one that was stopped."""
+    """Wake the supervisor that agent.json names, if it is one of this run on this host. It looks
+    at its control folder once a second by itself; this saves that second, and continues one that
+    was stopped."""
     directory = layout.attempt_dir(run, attempt)
-    where = records.read_object(directory + "/agent.json")
-    if where is None:
-        where = records.read_object(directory + "/claim") or {}
-    pid, starttime = where.get("pid"), where.get("starttime")
-    if evidence.is_supervised(run, where):
-        # An agent.json is written before its process listens to anything else.
-        procs.send_signal(pid, starttime, procs.SIGUSR1)
-        procs.send_signal(pid, starttime, procs.SIGCONT)
+    where = records.try_read(directory + "/agent.json") or records.try_read(directory + "/claim")
+    if evidence.Look().is_here(where) and evidence.is_supervised(run, where):
+        # Neither file is written before its process listens to the signal.
+        procs.send_signal(where["pid"], where["starttime"], procs.SIGUSR1)
+        procs.send_signal(where["pid"], where["starttime"], procs.SIGCONT)
+
+
+def take_over(run, attempt):
+    """Start the process that ends an attempt in the place of a supervisor that was killed."""
+    from . import start
+
+    send, report = start.spawn(["takeover", run, str(attempt)])
+    os.close(report)
+    os.close(send)
+
+
+def _end_deleted(run):
+    """End the members of a run whose directory somebody deleted."""
+    look = evidence.Look()
+    attempts = look.attempts_of(run)
+    for attempt in attempts:
+        take_over(run, attempt)
+    return "requested" if attempts else "unknown"

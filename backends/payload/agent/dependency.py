@@ -1,67 +1,76 @@
-"""Whether the run that another one waits for has ended, and how: by its run directory on this
-host, the same facts that `poll` reports."""
+"""Whether the run that another one waits for is over, and how: by its run directory, the same facts
+that `poll` reports."""
 
-import os
 import time
 
-from . import Refused, evidence, layout
+from . import evidence
 
 GO = "go"
 WAIT = "wait"
 NEVER = "never"
 
-NOT_STARTED_AFTER = 120.0
-"""Seconds after which a run directory without a claim counts as never started."""
-OTHER_HOST_SILENT_AFTER = 900.0
-"""Seconds without a heartbeat after which a run on another host counts as lost."""
+GONE_AFTER = 60.0
+"""Seconds for which a run that cannot be seen may be on its way, or its disk away."""
 
 
-def look(run, any_end):
-    """(verdict, reason): GO, WAIT with what is waited for, or NEVER with why not."""
-    try:
-        layout.check_id(run)
-    except Refused as refused:
-        return NEVER, str(refused)
-    facts = evidence.of_run(run, evidence.Look())
-    if not facts["found"]:
-        return NEVER, "run %s, which it waits for, cannot be found" % run
-    ended = facts["exit"]
-    if ended is not None:
-        if any_end or (ended.get("cause") == "self" and ended.get("exit_code") == 0):
+class Dependency:
+    """One run that is waited for.
+
+    Args:
+        run: Its id.
+        any_end: Go on whatever its end is.
+    """
+
+    def __init__(self, run, any_end):
+        self.run = run
+        self.any_end = any_end
+        self._unseen_since = None
+
+    def look(self):
+        """(verdict, reason): GO; WAIT with what is waited for; NEVER with why not."""
+        facts = evidence.of_run(self.run, evidence.Look())
+        if facts["error"] is not None:
+            return WAIT, "run %s, which it waits for, cannot be read: %s" % (
+                self.run,
+                facts["error"],
+            )
+        if facts["removed"] or not facts["found"] or facts["attempt"] is None:
+            now = time.monotonic()
+            if self._unseen_since is None:
+                self._unseen_since = now
+            if now - self._unseen_since < GONE_AFTER or facts["alive"]:
+                return WAIT, "waits for run %s, which is not to be seen" % self.run
+            return self._ended("cannot be found")
+        self._unseen_since = None
+        payload = facts["exit"]
+        if payload is not None and payload.get("next") is None:
+            if payload["cause"] == "self" and payload.get("exit_code") == 0:
+                return GO, ""
+            return self._ended(_words(payload))
+        if evidence.is_over(facts):
+            return self._ended("was lost")
+        if not facts["same_host"]:
+            host = facts["host"] or "another host"
+            return WAIT, "waits for run %s, which runs on %s" % (self.run, host)
+        return WAIT, "waits for run %s to end" % self.run
+
+    def _ended(self, how):
+        if self.any_end:
             return GO, ""
-        return NEVER, "run %s, which it waits for, %s" % (run, _words(ended))
-    if _is_lost(run, facts):
-        if any_end:
-            return GO, ""
-        return NEVER, "run %s, which it waits for, was lost" % run
-    return WAIT, "waits for run %s to end" % run
+        return NEVER, "run %s, which it waited for, %s" % (self.run, how)
 
 
-def _is_lost(run, facts):
-    if facts["rebooted"]:
-        return True
-    if not facts["same_host"]:
-        age = facts["heartbeat_age"]
-        return age is not None and age > OTHER_HOST_SILENT_AFTER
-    if facts["phase"] == "none":
-        try:
-            age = time.time() - os.stat(layout.run_dir(run)).st_ctime
-        except OSError:
-            return True
-        return age > NOT_STARTED_AFTER
-    return not facts["alive"] and not facts["supervised"]
-
-
-def _words(ended):
-    cause = ended.get("cause")
+def _words(payload):
+    cause = payload["cause"]
     if cause == "self":
-        if ended.get("signal") is not None:
-            return "ended by signal %s" % ended["signal"]
-        return "failed with exit code %s" % ended.get("exit_code")
+        if payload.get("signal") is not None:
+            return "was ended by signal %d" % payload["signal"]
+        return "failed with exit code %s" % payload.get("exit_code")
     words = {
         "cancel": "was cancelled",
         "timeout": "ran into its time limit",
         "dependency": "was cancelled because of the run it waited for",
         "launch": "could not be started",
+        "outside": "was ended from outside",
     }
     return words.get(cause, "ended in a way that is not known")

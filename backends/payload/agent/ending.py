@@ -2,7 +2,7 @@
 
 The leader is asked first, because a trainer that saves on TERM needs its workers for that; whom it
 does not take along is asked at half time. At the leader's end what is left of the tree is swept.
-Shared by the supervisor and by the reaper that stands in for one that was killed.
+Shared by the supervisor and by the process that stands in for one that was killed.
 """
 
 from . import procs, records
@@ -31,7 +31,7 @@ class Ending:
         self._kill_at = None
         self._sweeping = False
 
-    def ask(self, now, cause, grace, by_reaper=False):
+    def ask(self, now, cause, grace, takeover=False):
         """TERM on request, to the leader (to all, if it is not known). Returns whether there was
         anybody to receive it."""
         leader = self._members.leader
@@ -42,9 +42,17 @@ class Ending:
         self._all_at = now + self._grace / 2
         self._kill_at = now + self._grace
         self._set_due()
-        more = {"by_reaper": True} if by_reaper else {}
+        more = {"takeover": True} if takeover else {}
         records.append_event(self._directory, "term_sent", cause=cause, grace=self._grace, **more)
         return True
+
+    def shorten(self, now, grace):
+        """Asked again, with less patience."""
+        if self._kill_at is not None and now + grace < self._kill_at:
+            self._kill_at = now + max(0.0, grace)
+            if self._all_at is not None:
+                self._all_at = min(self._all_at, now + max(0.0, grace) / 2)
+            self._set_due()
 
     def step(self, now):
         """Do what is due."""

@@ -1,165 +1,274 @@
 """What can be said of a run from its directory, the locks and the processes of this machine: the
-facts of FORMAT.md §8. Reading changes nothing and takes no lock."""
+facts of FORMAT.md §6 and §8. Reading changes nothing and takes no lock."""
 
+import errno
 import os
 import time
 
-from . import exit_slot, layout, logfile, oom, procs, records
+from . import exit_slot, layout, locking, logfile, oom, procs, records
 
 PHASES = ("waiting", "starting", "running", "stopping", "ended")
+FRESH = 20.0
+"""Seconds of age up to which the clock of this machine is taken for the file server's."""
+REBOOT_SILENCE = 60.0
 
 
 class Look:
-    """One look at this machine, shared by all the runs of a poll."""
+    """One look at this machine, shared by all the runs of a poll. What is expensive is looked up
+    when the first run needs it."""
 
     def __init__(self):
         self.now = time.time()
         self.host = procs.hostname()
         self.boot_id = procs.boot_id()
-        self.pid_ns = procs.pid_namespace()
+        self.pidns = procs.pid_namespace()
         self._locks = None
-        self._tags = None
-        self._server_time = None
+        self._processes = None
+        self._offset = None
+
+    def is_here(self, where):
+        """Whether a record (a claim or an agent.json) was written on this host: True, False, or
+        None if it does not say."""
+        boot, pidns = where.get("boot_id"), where.get("pidns")
+        if not boot or pidns is None:
+            return None
+        return boot == self.boot_id and pidns == self.pidns
 
     def lock_is_held(self, run, attempt, name):
-        """Whether the run lock is held. `name` is what its taker saw in /proc/locks, if anything:
-        on some file systems the device there is another than stat says."""
+        """Whether the run lock is held, by the name its taker recorded, else by its inode."""
         if self._locks is None:
-            self._locks = procs.held_locks()
+            self._locks = locking.held()
+        if isinstance(name, str) and name.count(":") == 2:
+            return name in self._locks
         try:
-            inode = os.lstat("%s/%s.%d.lock" % (layout.locks_path(), run, attempt)).st_ino
+            inode = os.lstat(layout.lock_path(run, attempt)).st_ino
         except OSError:
             return False
-        devices = self._locks.get(inode, ())
-        if isinstance(name, str) and name.endswith(":%d" % inode):
-            return name.rpartition(":")[0] in devices
-        return bool(devices)
+        return str(inode) in self._locks
 
-    def tagged(self, run, attempt):
-        """Whether a process of this uid carries the attempt in its environment."""
-        if self._tags is None:
-            self._tags = set()
-            uid = os.getuid()
-            for pid in procs.pids():
-                if procs.uid_of(pid) == uid:
-                    tag = procs.variable(procs.environ_of(pid), b"TRAINDECK_RUN")
-                    if tag:
-                        self._tags.add(tag)
-        return ("%s/%d" % (run, attempt)).encode() in self._tags
+    def has_process(self, run, attempt):
+        """Whether a process of this uid carries the attempt in its environment or has its lock
+        open."""
+        return attempt in self.attempts_of(run)
 
-    def server_time(self):
-        """Now, by the clock of the file system that holds the runs."""
-        if self._server_time is None:
-            path = "%s/.clock-%d" % (layout.runs(), os.getpid())
+    def attempts_of(self, run):
+        """The attempts of a run of which there are processes of this uid."""
+        if self._processes is None:
+            self._processes = self._walk()
+        return self._processes.get(run, ())
+
+    @staticmethod
+    def _walk():
+        """The runs and attempts that processes of this uid belong to."""
+        found = {}
+
+        def note(name, separator):
+            run, _, attempt = name.partition(separator)
+            if layout.is_id(run) and attempt.isdigit():
+                found.setdefault(run, set()).add(int(attempt))
+
+        uid = os.getuid()
+        locks = layout.locks_path() + "/"
+        for pid in procs.pids():
+            if procs.uid_of(pid) != uid:
+                continue
+            state = procs.stat_of(pid)
+            if state is None or state.dead:
+                continue
+            tag = procs.variable(procs.environ_of(pid), b"TRAINDECK_RUN")
+            if tag:
+                note(tag.decode("ascii", "replace"), "/")
+            for path in procs.open_files(pid):
+                if path.startswith(locks) and path.endswith(".lock"):
+                    note(path[len(locks) : -len(".lock")], ".")
+        return found
+
+    def age(self, moment):
+        """Seconds since a file's time, by the clock of the file server that set it."""
+        age = self.now - moment
+        if 0 <= age < FRESH:
+            return age
+        if self._offset is None:
+            self._offset = self._server_time() - self.now
+        return max(0.0, age + self._offset)
+
+    def _server_time(self):
+        path = "%s/.clock-%d" % (layout.runs(), os.getpid())
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                try:
-                    self._server_time = os.fstat(fd).st_mtime
-                finally:
-                    os.close(fd)
-                    os.unlink(path)
-            except OSError:
-                self._server_time = self.now
-        return self._server_time
+                return os.fstat(fd).st_mtime
+            finally:
+                os.close(fd)
+                os.unlink(path)
+        except OSError:
+            return self.now
 
 
-def nothing(found):
-    """The facts of a run of which nothing is claimed (or which is not there)."""
+def nothing():
+    """The facts of a run of which nothing is known."""
     return {
-        "found": found,
+        "found": True,
         "attempt": None,
         "phase": "none",
         "reason": "",
-        "alive": False,
-        "supervised": False,
-        "same_host": True,
+        "alive": None,
+        "supervised": None,
+        "same_host": None,
         "rebooted": False,
         "heartbeat_age": None,
+        "age": None,
         "exit": None,
         "pid": None,
         "started": None,
         "log_bytes": None,
         "cancel_requested": None,
-        "host": None,
+        "host": "",
         "adopted": False,
         "claimed_at": None,
         "oom_kills": None,
+        "removed": False,
+        "newer": None,
+        "error": None,
     }
 
 
 def of_run(run, look):
-    """The facts of a run's highest attempt."""
-    numbers = layout.attempts(run)
-    while numbers:
-        facts = of_attempt(run, numbers[-1], look)
-        if facts["exit"] is None:
-            return facts
-        # The next attempt is claimed before the record of a failed one is written: whoever read
-        # that record can see the claim, and must not report an end that is none.
-        again = layout.attempts(run)
-        if again[-1:] == numbers[-1:]:
-            return facts
-        numbers = again
-    return nothing(os.path.isfile(layout.run_dir(run) + "/run.json"))
+    """The facts of a run's highest attempt. Never raises."""
+    facts = nothing()
+    if not layout.is_id(run):
+        facts["found"] = False
+        return facts
+    try:
+        info = os.lstat(layout.run_dir(run))
+    except FileNotFoundError:
+        facts["found"] = False
+        facts["same_host"] = True
+        facts["alive"] = bool(look.attempts_of(run))
+        return facts
+    except OSError as error:
+        facts["error"] = words_for(error)
+        return facts
+    try:
+        numbers = layout.attempts(run)
+        if numbers:
+            facts = of_attempt(run, numbers[-1], look)
+        else:
+            facts["age"] = look.age(info.st_mtime)
+            _read_cancel(facts, run, 0)
+        facts["removed"] = os.path.lexists(layout.run_dir(run) + "/removed.json")
+        newer = _format_of_run(run)
+        if newer is not None and newer > records.FORMAT:
+            facts["newer"] = newer
+    except OSError as error:
+        facts["error"] = words_for(error)
+    return facts
+
+
+def words_for(error):
+    """A sentence for what kept a run directory from being read."""
+    what = error.strerror or str(error)
+    where = error.filename
+    return "%s: %s" % (where, what) if isinstance(where, str) else what
+
+
+def _format_of_run(run):
+    """The `format` of run.json, from its first bytes: it is too long to be read by each poll."""
+    head = records.read_bytes(layout.run_dir(run) + "/run.json", 64) or b""
+    name, _, rest = head.partition(b":")
+    number = rest.split(b",")[0].strip()
+    return int(number) if name.strip(b'{" ') == b"format" and number.isdigit() else None
 
 
 def of_attempt(run, attempt, look):
-    """The facts of one claimed attempt."""
+    """The facts of one claimed attempt. Raises OSError if its directory cannot be read."""
     directory = layout.attempt_dir(run, attempt)
-    facts = nothing(True)
+    facts = nothing()
     facts["attempt"] = attempt
     facts["phase"] = "claimed"
     claim = records.read_object(directory + "/claim") or {}
     agent = records.read_object(directory + "/agent.json")
+    if agent is not None and isinstance(agent.get("format"), int):
+        if agent["format"] > records.FORMAT:
+            facts["newer"] = agent["format"]
+            agent = None
     if agent is not None and (agent.get("run") != run or agent.get("phase") not in PHASES):
         agent = None
     where = agent or claim
-    if agent is not None:
-        facts["phase"] = agent["phase"]
-        facts["reason"] = agent["reason"] if isinstance(agent.get("reason"), str) else ""
-        facts["started"] = records.number(agent.get("started"))
-        facts["adopted"] = agent.get("adopted") is True
-    leader = leader_of(agent)
-    if leader is not None:
-        facts["pid"] = leader[0]
-    facts["claimed_at"] = records.number(claim.get("time"))
-    facts["host"] = where.get("host") if isinstance(where.get("host"), str) else None
-    facts["exit"] = exit_slot.read(directory, attempt)
-    cancel = records.read_object(directory + "/control/cancel.json")
-    if cancel is not None:
-        facts["cancel_requested"] = records.number(cancel.get("time"))
+    _read_agent(facts, agent)
+    claimed_at = os.lstat(directory + "/claim").st_mtime
+    facts["claimed_at"] = records.number(claim.get("time")) or claimed_at
+    facts["host"] = where.get("host") if isinstance(where.get("host"), str) else ""
+    _read_exit(facts, directory, run, attempt)
+    _read_cancel(facts, run, attempt)
     facts["log_bytes"] = logfile.size(run, attempt)
-    boot = where.get("boot_id")
-    if boot and boot != look.boot_id:
-        facts["same_host"] = facts["rebooted"] = facts["host"] == look.host
-    elif where.get("pid_ns") and where["pid_ns"] != look.pid_ns:
-        facts["same_host"] = False
+    over = facts["exit"] is not None and facts["exit"].get("next") is None
     try:
-        beat = os.stat(directory + "/heartbeat").st_mtime
-        now = look.now if facts["same_host"] else look.server_time()
-        facts["heartbeat_age"] = max(0.0, now - beat)
-    except OSError:
-        pass
-    if facts["exit"] is not None and not facts["same_host"]:
-        facts["alive"] = facts["supervised"] = None
-    elif not facts["same_host"]:
-        facts["alive"] = True if look.tagged(run, attempt) else None
-        facts["supervised"] = None
-    elif facts["rebooted"]:
-        facts["alive"] = facts["supervised"] = False
-    else:
-        facts["supervised"] = is_supervised(run, where)
-        facts["alive"] = is_alive(run, attempt, look, leader, where, facts["exit"] is not None)
-        if facts["exit"] is None and not facts["alive"] and not facts["supervised"]:
+        beat = os.lstat(directory + "/heartbeat").st_mtime
+        facts["heartbeat_age"] = max(0.0, look.now - beat) if over else look.age(beat)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    facts["age"] = max(0.0, look.now - claimed_at) if over else look.age(claimed_at)
+    facts["same_host"] = look.is_here(where)
+    if facts["same_host"]:
+        _look_around(facts, run, attempt, look, where, over)
+        if facts["exit"] is None and not facts["alive"]:
             # It may have ended between the two looks: a supervisor writes before it goes.
-            facts["exit"] = exit_slot.read(directory, attempt)
-        if facts["supervised"]:
-            state = procs.stat_of(where["pid"])
-            if state is not None and state.state in (b"T", b"t"):
-                facts["reason"] = "its supervisor is stopped (signal STOP)"
-        if agent is not None and facts["exit"] is None:
-            facts["oom_kills"] = oom.since(agent.get("oom"))
+            _read_exit(facts, directory, run, attempt)
+    elif facts["same_host"] is False and facts["host"] == look.host:
+        age = facts["heartbeat_age"]
+        facts["rebooted"] = (facts["age"] if age is None else age) > REBOOT_SILENCE
     return facts
+
+
+def _read_agent(facts, agent):
+    if agent is None:
+        return
+    facts["phase"] = agent["phase"]
+    facts["reason"] = agent["reason"] if isinstance(agent.get("reason"), str) else ""
+    facts["started"] = records.number(agent.get("started"))
+    facts["adopted"] = agent.get("adopted") is True
+    leader = leader_of(agent)
+    facts["pid"] = leader and leader[0]
+
+
+def _read_exit(facts, directory, run, attempt):
+    payload = exit_slot.read(directory, run, attempt)
+    if payload is not None and payload["format"] > records.FORMAT:
+        facts["newer"] = payload["format"]
+    else:
+        facts["exit"] = payload
+
+
+def _read_cancel(facts, run, attempt):
+    path = layout.attempt_dir(run, attempt) + "/control/cancel.json"
+    try:
+        asked = os.lstat(path).st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    words = records.read_object(path) or {}
+    # An empty one counts as well: a full disk takes no more.
+    facts["cancel_requested"] = records.number(words.get("time")) or asked
+
+
+def _look_around(facts, run, attempt, look, where, over):
+    """What the processes of this machine say."""
+    facts["supervised"] = is_supervised(run, where)
+    facts["alive"] = (
+        facts["supervised"]
+        or look.lock_is_held(run, attempt, where.get("lock"))
+        or _leader_runs(where)
+        # After its recorded end only that is asked: to walk through all processes for each of 500
+        # finished runs would be felt.
+        or (not over and look.has_process(run, attempt))
+    )
+    if facts["supervised"]:
+        state = procs.stat_of(where["pid"])
+        if state is not None and state.state in (b"T", b"t"):
+            facts["reason"] = "its supervisor is stopped (signal STOP)"
+    if not over:
+        facts["oom_kills"] = oom.since(where.get("oom"))
 
 
 def leader_of(agent):
@@ -173,19 +282,27 @@ def leader_of(agent):
     return pid, starttime
 
 
+def _leader_runs(where):
+    leader = leader_of(where)
+    return leader is not None and procs.is_running(*leader)
+
+
 def is_supervised(run, where):
-    """Whether the supervisor named by agent.json (or by the claim before there is one) exists."""
+    """Whether the supervisor named by agent.json (or by the claim before there is one), which was
+    written on this host, exists."""
     pid, starttime = where.get("pid"), where.get("starttime")
     if not isinstance(pid, int) or not isinstance(starttime, int):
         return False
     return procs.is_supervisor(pid, starttime, run)
 
 
-def is_alive(run, attempt, look, leader, where, ended):
-    """Whether anything of the attempt runs on this machine. After its recorded end only the lock
-    is asked: walking through all processes for each of 500 finished runs would be felt."""
-    if look.lock_is_held(run, attempt, where.get("lock")):
+def is_over(facts):
+    """Whether an attempt is over: nothing of it will happen any more (FORMAT.md §6)."""
+    payload = facts["exit"]
+    if payload is not None and payload.get("next") is None:
         return True
-    if leader is not None and procs.is_running(*leader):
-        return True
-    return not ended and look.tagged(run, attempt)
+    if payload is not None:
+        return facts["supervised"] is False or facts["rebooted"]
+    if facts["attempt"] is None or facts["error"] is not None or facts["newer"] is not None:
+        return False
+    return facts["rebooted"] or (bool(facts["same_host"]) and facts["alive"] is False)

@@ -7,7 +7,7 @@ import binascii
 import os
 import struct
 
-from . import wire
+from . import records, wire
 
 SIZE = 4096
 RESERVE = 65536
@@ -28,8 +28,9 @@ def pack(attempt, payload):
     return body + b"\0" * (SIZE - len(body))
 
 
-def unpack(data, attempt):
-    """The payload of a slot's bytes, or None if the slot is empty, torn or another attempt's."""
+def unpack(data, run, attempt):
+    """The payload of a slot's bytes, or None if the slot is empty, torn, another's, or holds
+    anything else than FORMAT.md says."""
     if len(data) < HEAD.size + 4:
         return None
     magic, number, length = HEAD.unpack_from(data)
@@ -39,22 +40,36 @@ def unpack(data, attempt):
     (crc,) = struct.unpack_from("<I", data, end)
     if binascii.crc32(data[:end]) & 0xFFFFFFFF != crc:
         return None
-    return wire.parse_object(data[HEAD.size : end])
+    payload = wire.parse_object(data[HEAD.size : end])
+    if payload is None or payload.get("run") != run or payload.get("attempt") != attempt:
+        return None
+    return _known(payload)
 
 
-def read(directory, attempt):
-    """The exit record in an attempt's directory, or None."""
-    try:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(directory + "/exit.slot", flags)
-    except OSError:
-        return None
-    try:
-        return unpack(os.read(fd, SIZE), attempt)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+def _known(payload):
+    """The fields we know of a payload, or None if one has not the type it must have."""
+    known = {"run": payload["run"], "attempt": payload["attempt"]}
+    for name in ("exit_code", "signal", "next", "format"):
+        value = known[name] = payload.get(name)
+        if value is None and name != "format":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+    for name in ("started", "ended"):
+        value = known[name] = records.number(payload.get(name))
+        if value is None and (name == "ended" or payload.get(name) is not None):
+            return None
+    for name in ("cause", "reason", "host", "boot_id"):
+        value = known[name] = payload.get(name)
+        if not isinstance(value, str):
+            return None
+    return known
+
+
+def read(directory, run, attempt):
+    """The exit record in an attempt's directory, or None. Raises OSError if it cannot be read."""
+    data = records.read_bytes(directory + "/exit.slot", SIZE)
+    return unpack(data, run, attempt) if data else None
 
 
 def allocate(directory):

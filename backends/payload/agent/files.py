@@ -8,9 +8,12 @@ import os
 import stat
 import time
 
-from . import Refused, evidence, layout, start, wire
+from . import Refused, evidence, layout, locking, records, start, wire
 
 MAX_READ = 4 << 20
+LAST_WORDS = 1.0
+UNCLAIMED_FOR = 60.0
+"""Seconds for which a run directory without a claim may be a start on its way."""
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -91,20 +94,36 @@ def read(request, body):
 def rm(request, body):
     """The verb: delete a run that is over. A generator that pauses between files."""
     run = layout.check_id(request.get("run_id"))
-    keep = set()
-    for name in wire.field(request, "keep", list, []):
-        (part,) = start.relative_path(name)[:1]
-        keep.add(part)
+    layout.locks()
+    keep = {start.relative_path(name)[0] for name in wire.field(request, "keep", list, [])}
     path = layout.run_dir(run)
-    _refuse_alive(run)
+    # The lock that a claim of the next attempt needs: none is made while we look and move.
+    claimed = layout.attempts(run)
+    lock = locking.take(layout.lock_path(run, claimed[-1] + 1 if claimed else 0))
+    if lock is None:
+        raise Refused("Run %s is just being started." % run)
+    try:
+        freed = yield from _remove_run(run, path, keep)
+    finally:
+        os.close(lock)
+    _forget_locks(run)
+    return {"freed": freed}
+
+
+def _remove_run(run, path, keep):
+    _refuse_unless_over(run)
+    # A supervisor that has just recorded the end has a few lines more to write.
+    until = time.monotonic() + LAST_WORDS
+    while time.monotonic() < until and evidence.of_run(run, evidence.Look())["supervised"]:
+        yield None, 0.01
     freed = 0
     if keep:
+        # First of all: without it the rest would look like a run that lost its files.
+        records.replace(path + "/removed.json", {"time": time.time()})
         base = open_below(path, [], DIRECTORY)
         try:
-            # run.json first: without it the rest is no run, whatever happens to us now.
-            names = sorted(os.listdir(base), key=lambda name: (name != "run.json", name))
-            for name in names:
-                if os.fsencode(name) not in keep:
+            for name in os.listdir(base):
+                if name not in ("run.json", "removed.json") and os.fsencode(name) not in keep:
                     freed += yield from _remove(base, name)
         finally:
             os.close(base)
@@ -115,46 +134,32 @@ def rm(request, body):
         except OSError as error:
             raise Refused("%s cannot be removed: %s." % (path, error.strerror)) from None
         yield None, 0.0
-    freed += yield from _sweep()
-    _forget_locks(run)
-    return {"freed": freed}
-
-
-def _refuse_alive(run):
-    claimed = layout.attempts(run)
-    if not os.path.isdir(layout.run_dir(run)):
-        raise Refused("There is no run %s here." % run)
-    look = evidence.Look()
-    for attempt in claimed:
-        facts = evidence.of_attempt(run, attempt, look)
-        alive = facts["alive"] or facts["supervised"] or look.tagged(run, attempt)
-        unknown = facts["alive"] is None and facts["exit"] is None
-        if alive or unknown:
-            raise Refused("Attempt %d of run %s is not over." % (attempt, run))
-    if not claimed:
-        try:
-            age = time.time() - os.lstat(layout.run_dir(run)).st_ctime
-        except OSError:
-            age = 0.0
-        if 0 <= age < 5.0:
-            raise Refused("Run %s is just being started." % run)
-
-
-def _sweep():
-    """Finish what an earlier rm or start left behind; returns the bytes freed."""
-    freed = 0
     base = open_below(layout.runs(), [], DIRECTORY)
     try:
+        # What an earlier one left behind as well.
         for name in os.listdir(base):
-            stale = name.startswith(".rm-")
-            if name.startswith(".new-"):
-                age = time.time() - os.stat(name, dir_fd=base, follow_symlinks=False).st_mtime
-                stale = age > 3600
-            if stale:
+            if name.startswith(".rm-"):
                 freed += yield from _remove(base, name)
     finally:
         os.close(base)
     return freed
+
+
+def _refuse_unless_over(run):
+    directory = layout.run_dir(run)
+    if not os.path.isdir(directory):
+        raise Refused("There is no run %s here." % run)
+    if os.path.lexists(directory + "/removed.json"):
+        return
+    facts = evidence.of_run(run, evidence.Look())
+    if facts["error"] is not None:
+        raise Refused("Run %s cannot be read: %s." % (run, facts["error"]))
+    if facts["attempt"] is None:
+        if facts["age"] is not None and facts["age"] < UNCLAIMED_FOR:
+            raise Refused("Run %s is just being started." % run)
+        return
+    if not evidence.is_over(facts):
+        raise Refused("Attempt %d of run %s is not over." % (facts["attempt"], run))
 
 
 def _remove(base, name):
@@ -182,7 +187,7 @@ def _remove(base, name):
 
 
 def _forget_locks(run):
-    folder = layout.locks()
+    folder = layout.locks_path()
     for name in os.listdir(folder):
         if name.startswith(run + "."):
             try:

@@ -10,7 +10,7 @@ import stat
 from . import Refused
 
 ID_LETTERS = frozenset("0123456789abcdefghjkmnpqrstvwxyz")
-MAX_ATTEMPT = 9999
+MAX_ATTEMPT = 99999
 
 
 def agent_file():
@@ -32,15 +32,20 @@ def runs():
 
 def check_id(value):
     """A run id, or a refusal."""
-    if not isinstance(value, str) or len(value) != 12 or not ID_LETTERS.issuperset(value):
+    if not is_id(value):
         raise Refused("%.40r is not a run id." % (value,))
     return value
 
 
-def check_attempt(value):
-    """The number of an attempt, or a refusal."""
+def is_id(value):
+    """Whether something is a run id."""
+    return isinstance(value, str) and len(value) == 12 and ID_LETTERS.issuperset(value)
+
+
+def check_attempt(value, what="attempt"):
+    """The number of an attempt (or a rank), or a refusal."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ATTEMPT:
-        raise Refused("%.40r is not the number of an attempt." % (value,))
+        raise Refused("%.40r is not the number of an %s." % (value, what))
     return value
 
 
@@ -59,14 +64,24 @@ def log_path(run, attempt, rank=0):
     return "%s/logs/%d.log" % (attempt_dir(run, attempt), rank)
 
 
+def is_claimed(run, attempt):
+    """Whether an attempt is claimed. That the file is there is what counts."""
+    return os.path.lexists(attempt_dir(run, attempt) + "/claim")
+
+
 def attempts(run):
-    """The numbers of the claimed attempts of a run, ascending."""
+    """The numbers of the claimed attempts of a run, ascending. Raises OSError if they cannot be
+    read; a directory that is not there has none."""
     try:
         names = os.listdir(run_dir(run) + "/attempts")
-    except OSError:
+    except FileNotFoundError:
         return []
-    numbers = [int(n) for n in names if n.isdigit() and len(n) <= 4 and str(int(n)) == n]
-    return sorted(n for n in numbers if os.path.lexists(attempt_dir(run, n) + "/claim"))
+    numbers = []
+    for name in names:
+        if len(name) <= 5 and name.isdigit() and str(int(name)) == name:
+            if is_claimed(run, int(name)):
+                numbers.append(int(name))
+    return sorted(numbers)
 
 
 def make_private(path):
@@ -98,6 +113,7 @@ def locks():
     return make_private(locks_path())
 
 
-def lock_path(run, attempt):
-    """The run lock of an attempt."""
-    return "%s/%s.%d.lock" % (locks(), run, attempt)
+def lock_path(run, attempt, kind="lock"):
+    """The run lock of an attempt (or, `takeover`, that of whoever ends it in a supervisor's
+    place)."""
+    return "%s/%s.%d.%s" % (locks_path(), run, attempt, kind)

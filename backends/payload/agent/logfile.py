@@ -5,24 +5,16 @@ file elsewhere, named by `<rank>.ref`; it is opened only if it is still the same
 """
 
 import os
-import stat
 
 from . import layout, records
 
-FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
 
 def open_log(run, attempt, rank=0):
-    """A descriptor of a regular file, or None if there is none (yet)."""
+    """A descriptor of a regular file, or None if there is none (yet). Raises OSError if what is
+    there cannot be opened."""
     path = layout.log_path(run, attempt, rank)
-    try:
-        fd = os.open(path, FLAGS)
-    except OSError:
-        return _open_referred(path[: -len(".log")] + ".ref")
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        return None
-    return fd
+    fd = records.open_regular(path)
+    return _open_referred(path[: -len(".log")] + ".ref") if fd is None else fd
 
 
 def _open_referred(reference):
@@ -30,12 +22,14 @@ def _open_referred(reference):
     if words is None or not isinstance(words.get("path"), str):
         return None
     try:
-        fd = os.open(words["path"].encode("utf-8", "surrogateescape"), FLAGS)
+        fd = records.open_regular(words["path"].encode("utf-8", "surrogateescape"))
     except (OSError, ValueError):
+        return None
+    if fd is None:
         return None
     info = os.fstat(fd)
     same = info.st_dev == words.get("dev") and info.st_ino == words.get("inode")
-    if same and info.st_uid == os.getuid() and stat.S_ISREG(info.st_mode):
+    if same and info.st_uid == os.getuid():
         return fd
     os.close(fd)
     return None

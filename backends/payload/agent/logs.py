@@ -19,18 +19,22 @@ def target(request):
     """(run, attempt, rank) of a request, checked."""
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
-    rank = layout.check_attempt(request.get("rank", 0))
+    rank = layout.check_attempt(request.get("rank", 0), "rank")
+    if not layout.is_claimed(run, attempt):
+        raise Refused("There is no attempt %d of run %s." % (attempt, run))
     return run, attempt, rank
 
 
-def is_over(run, attempt, look=None):
+def identity(info):
+    """What names a log file for as long as it exists."""
+    return "%d:%d" % (info.st_dev, info.st_ino)
+
+
+def is_over(run, attempt):
     """Whether nothing will be written to the attempt's log any more."""
-    if exit_slot.read(layout.attempt_dir(run, attempt), attempt) is not None:
+    if exit_slot.read(layout.attempt_dir(run, attempt), run, attempt) is not None:
         return True
-    if attempt not in layout.attempts(run):
-        return False
-    facts = evidence.of_attempt(run, attempt, look or evidence.Look())
-    return facts["alive"] is False and facts["supervised"] is False
+    return evidence.is_over(evidence.of_attempt(run, attempt, evidence.Look()))
 
 
 def log_stat(request, body):
@@ -46,7 +50,7 @@ def log_stat(request, body):
         os.close(fd)
     return {
         "size": info.st_size,
-        "identity": "%d:%d" % (info.st_dev, info.st_ino),
+        "identity": identity(info),
         "ended": over,
     }
 
@@ -132,55 +136,65 @@ class Follow:
         self.run, self.attempt, self.rank = target(request)
         self.offset = wire.field(request, "offset", int, 0)
         self.follow = wire.field(request, "follow", bool, True)
+        self.identity = wire.field(request, "identity", str)
         if self.offset < 0:
             raise Refused("offset must not be negative.")
         self.credit = wire.field(request, "credit", int, 0)
         self.due = 0.0
         self.done = False
+        self._cut = False
         self._grew = time.monotonic()
         self._over_due = 0.0
         self._over = False
 
     def step(self, now):
         """(answer, bytes) or None. After an answer with `eof`, `done` is set."""
-        if self.credit <= 0 or now < self.due:
+        if now < self.due:
             return None
-        fd = logfile.open_log(self.run, self.attempt, self.rank)
+        # Asked before the size: what was written before the end is then seen.
+        over = self._is_over(now)
         data = b""
-        cut = False
-        try:
-            # Asked before the size: what was written before the end is then seen.
-            over = self._is_over(now)
-            size = os.fstat(fd).st_size if fd is not None else 0
-            if size < self.offset:
-                self.offset, cut = 0, True
-            if size > self.offset:
-                data = os.pread(fd, min(self.PIECE, self.credit, size - self.offset), self.offset)
-        finally:
-            if fd is not None:
+        left = 0
+        fd = logfile.open_log(self.run, self.attempt, self.rank)
+        if fd is not None:
+            try:
+                left = self._place(os.fstat(fd))
+                if left and self.credit > 0:
+                    data = os.pread(fd, min(self.PIECE, self.credit, left), self.offset)
+            finally:
                 os.close(fd)
         if data:
             self.credit -= len(data)
             self.offset += len(data)
-            self._grew = now
-            self.due = now
-            answer = {"offset": self.offset}
-        elif over or not self.follow:
+            self._grew = self.due = now
+            return self._answer({}), data
+        if (over or not self.follow) and not left:
             self.done = True
-            answer = {"offset": self.offset, "eof": True}
-        elif cut:
-            answer = {"offset": 0}
-        else:
-            self.due = now + (self.BUSY if now - self._grew < 1.0 else self.QUIET)
-            return None
-        if cut:
+            return self._answer({"eof": True}), b""
+        busy = now - self._grew < 1.0 and not left
+        self.due = now + (self.BUSY if busy else self.QUIET)
+        return (self._answer({}), b"") if self._cut else None
+
+    def _place(self, info):
+        """See whether the file is still the one that was read, and how much of it is left."""
+        name = identity(info)
+        if self.identity not in (None, name) or info.st_size < self.offset:
+            self.offset = 0
+            self._cut = True
+        self.identity = name
+        return info.st_size - self.offset
+
+    def _answer(self, more):
+        answer = {"offset": self.offset, "identity": self.identity or "", **more}
+        if self._cut:
+            self._cut = False
             answer["cut"] = True
-        return answer, data
+        return answer
 
     def _is_over(self, now):
         if not self._over and self.follow:
             directory = layout.attempt_dir(self.run, self.attempt)
-            if exit_slot.read(directory, self.attempt) is not None:
+            if exit_slot.read(directory, self.run, self.attempt) is not None:
                 self._over = True
             elif now >= self._over_due:
                 self._over_due = now + OVER_AGAIN

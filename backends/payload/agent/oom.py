@@ -1,15 +1,17 @@
-"""How many processes the kernel's OOM killer has ended in this cgroup, where that can be read."""
+"""How many processes the kernel's OOM killer has ended in this cgroup, or, where that cannot be
+read, on this machine."""
 
 import os
 
 from . import procs
 
+MACHINE = "/proc/vmstat"
+
 
 def counter_path():
-    """The file that counts them for the cgroup of this process, or None."""
-    for line in (
-        (procs.read_proc("/proc/self/cgroup") or b"").decode("utf-8", "replace").split("\n")
-    ):
+    """The file that counts them for the cgroup of this process, else for the machine."""
+    groups = procs.read_proc("/proc/self/cgroup") or b""
+    for line in groups.decode("utf-8", "replace").split("\n"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
@@ -20,7 +22,7 @@ def counter_path():
             continue
         if os.path.exists(candidate):
             return candidate
-    return None
+    return MACHINE
 
 
 def count(path):
@@ -35,7 +37,7 @@ def count(path):
 def now():
     """{"path", "count"} to compare with later, or None."""
     path = counter_path()
-    number = count(path) if path else None
+    number = count(path)
     return None if number is None else {"path": path, "count": number}
 
 
@@ -44,7 +46,7 @@ def since(before):
     if not isinstance(before, dict) or not isinstance(before.get("path"), str):
         return None
     path = before["path"]
-    if not path.startswith("/sys/fs/cgroup/") or ".." in path:
+    if path != MACHINE and (not path.startswith("/sys/fs/cgroup/") or ".." in path):
         return None
     number = count(path)
     if number is None or not isinstance(before.get("count"), int):
@@ -55,6 +57,7 @@ def since(before):
 def words(before):
     """A sentence for an end by KILL that we did not send, "" if nothing is known."""
     number = since(before)
-    if number:
-        return "killed by the kernel: out of memory (%d OOM kills in its cgroup)" % number
-    return ""
+    if not number:
+        return ""
+    where = "on this machine" if before["path"] == MACHINE else "in its cgroup"
+    return "killed by the kernel: out of memory (%d OOM kills %s)" % (number, where)

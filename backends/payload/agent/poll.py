@@ -14,30 +14,43 @@ def find(request, body):
     if asked is None:
         try:
             names = os.listdir(layout.runs())
-        except OSError:
+        except FileNotFoundError:
             names = []
         for name in sorted(names):
-            if len(name) == 12 and layout.ID_LETTERS.issuperset(name):
-                if os.path.lexists(layout.run_dir(name) + "/run.json"):
-                    claimed = layout.attempts(name)
-                    found.append({"id": name, "attempt": claimed[-1] if claimed else None})
-                    if len(found) % PAUSE_EVERY == 0:
-                        yield None, 0.0
+            if layout.is_id(name) and _is_run(name):
+                claimed = layout.attempts(name)
+                found.append({"id": name, "attempt": claimed[-1] if claimed else None})
+                if len(found) % PAUSE_EVERY == 0:
+                    yield None, 0.0
         return {"runs": found}
     for key in asked:
         if not isinstance(key, list) or len(key) != 2:
             raise Refused("runs must be pairs of an id and an attempt.")
-        run, attempt = layout.check_id(key[0]), layout.check_attempt(key[1])
-        if os.path.lexists(layout.attempt_dir(run, attempt) + "/claim"):
+        run, attempt = key
+        if not layout.is_id(run):
+            continue
+        if layout.is_claimed(run, layout.check_attempt(attempt)):
             found.append({"id": run, "attempt": attempt})
-        elif os.path.lexists(layout.run_dir(run) + "/run.json"):
+        elif _is_run(run):
             found.append({"id": run, "attempt": None})
     return {"runs": found}
 
 
+def _is_run(run):
+    """Whether there is a run directory of that id whose files were not removed."""
+    directory = layout.run_dir(run)
+    return os.path.lexists(directory + "/run.json") and not os.path.lexists(
+        directory + "/removed.json"
+    )
+
+
 def poll(request, body):
     """The verb: the evidence of many runs."""
-    asked = [layout.check_id(run) for run in wire.field(request, "runs", list, required=True)]
+    asked = wire.field(request, "runs", list, required=True)
+    if not all(isinstance(run, str) for run in asked):
+        raise Refused("runs must be ids.")
+    if asked and not os.path.isdir(layout.runs()):
+        raise Refused("%s is not there: is its disk mounted?" % layout.runs())
     look = evidence.Look()
     runs = {}
     for count, run in enumerate(asked, 1):

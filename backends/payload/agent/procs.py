@@ -93,6 +93,18 @@ def environ_of(pid):
     return read_proc("/proc/%d/environ" % pid) or b""
 
 
+def open_files(pid):
+    """The paths that a process has open, as far as they can be read."""
+    folder = "/proc/%d/fd" % pid
+    paths = []
+    try:
+        for name in os.listdir(folder):
+            paths.append(os.readlink("%s/%s" % (folder, name)))
+    except OSError:
+        pass  # it ended meanwhile
+    return paths
+
+
 def variable(environ, name):
     """The value of a variable in an environment block, or None. Both are bytes."""
     start = name + b"="
@@ -118,11 +130,11 @@ def boot_id():
 
 
 def pid_namespace():
-    """Where pids mean what ours mean: a container has a name of its own here."""
+    """Where pids mean what ours mean: a container has another number here. None if unknown."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
-        return ""
+        return None
 
 
 def wall_start(starttime):
@@ -173,18 +185,3 @@ def send_signal(pid, starttime, number):
     finally:
         if fd is not None:
             os.close(fd)
-
-
-def held_locks():
-    """The inodes locked on this machine, as /proc/locks shows them: {inode: set of "maj:min"}.
-    Looking takes no lock, so nobody who looks can be mistaken for a holder."""
-    found = {}
-    for line in (read_proc("/proc/locks") or b"").splitlines():
-        words = line.split()
-        if len(words) >= 6 and words[1] == b"FLOCK":
-            major, _, rest = words[5].partition(b":")
-            minor, _, inode = rest.partition(b":")
-            if inode.isdigit():
-                device = (major + b":" + minor).decode("ascii", "replace")
-                found.setdefault(int(inode), set()).add(device)
-    return found

@@ -4,7 +4,9 @@ They lie where the job can write too, so every reader bounds what it reads, foll
 takes anything malformed for absent.
 """
 
+import errno
 import os
+import stat
 import time
 
 from . import wire
@@ -12,14 +14,30 @@ from . import wire
 FORMAT = 1
 MAX_RECORD = 1 << 16
 MAX_RUN = 16 << 20
+LARGEST = 1e18
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
+
+
+def open_regular(path):
+    """A descriptor for reading a regular file, or None if there is none: nothing, a link, a FIFO.
+    Raises OSError if what is there cannot be opened."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    return fd
 
 
 def read_bytes(path, limit=MAX_RECORD):
-    """A regular file's bytes, at most `limit`, or None."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        fd = os.open(path, flags)
-    except OSError:
+    """A regular file's bytes, at most `limit`, or None if there is none. Raises OSError if it
+    cannot be read."""
+    fd = open_regular(path)
+    if fd is None:
         return None
     try:
         parts = []
@@ -30,16 +48,22 @@ def read_bytes(path, limit=MAX_RECORD):
             parts.append(data)
             limit -= len(data)
         return b"".join(parts)
-    except OSError:
-        return None
     finally:
         os.close(fd)
 
 
 def read_object(path, limit=MAX_RECORD):
-    """The JSON object in a file, or None if there is none."""
+    """The JSON object in a file, or None if there is none. Raises OSError as `read_bytes`."""
     data = read_bytes(path, limit)
     return wire.parse_object(data) if data else None
+
+
+def try_read(path, limit=MAX_RECORD):
+    """The JSON object in a file, or {} if it cannot be had, for whatever reason."""
+    try:
+        return read_object(path, limit) or {}
+    except OSError:
+        return {}
 
 
 def replace(path, value):
@@ -128,7 +152,7 @@ def sync_dir(path):
 
 
 def number(value):
-    """A number of a record as a float, or None for anything else."""
+    """A finite number of a record as a float, or None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    return float(value) if -LARGEST < value < LARGEST else None

@@ -91,6 +91,7 @@ class Connection:
                 task[0].close()
         elif key in self.streams:
             self.streams[key].credit += max(0, wire.field(request, "credit", int, 0))
+            self.streams[key].due = 0.0
 
     def _answer_result(self, key, result):
         answer, body = result if isinstance(result, tuple) else (result, b"")
@@ -125,7 +126,7 @@ class Connection:
         self._stream(now)
         due = [task[2] for task in self.tasks.values()]
         if self.pending < HIGH_WATER:
-            due += [s.due for s in self.streams.values() if s.credit > 0]
+            due += [stream.due for stream in self.streams.values()]
         return max(0.0, min(due) - now) if due else None
 
     def _stream(self, now):

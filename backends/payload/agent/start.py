@@ -7,11 +7,13 @@ directory is built aside and renamed, the claim is exclusive, and everybody gets
 import os
 import time
 
-from . import Refused, evidence, layout, records, wire
+from . import Refused, evidence, layout, locking, records, wire
 
 REPORT_WITHIN = 60.0
+UNKNOWN_FOR = 10.0
 MIN_FREE = 1 << 20
-RESERVED = ("run.json", "attempts", "artifacts")
+DAY = 86400.0
+RESERVED = (b"run.json", b"removed.json", b"attempts")
 SUPERVISOR_KEEPS = (b"PATH", b"HOME", b"LANG", b"LC_ALL", b"TZ", b"TMPDIR", b"LD_LIBRARY_PATH")
 """What a supervisor keeps of its caller's environment: what its interpreter may need to live. The
 rest is the job's and goes through the pipe, because /proc shows an environment."""
@@ -23,17 +25,52 @@ def start(request, body):
     attempt = layout.check_attempt(request.get("attempt", 0))
     record = wire.field(request, "run", dict)
     check_record(record)
-    directory = layout.run_dir(run)
     orders = _orders(request)
     made = False
-    if not os.path.lexists(directory + "/run.json"):
-        made = build(run, record, wire.field(request, "files", list, []), body)
-    else:
+    if not layout.is_claimed(run, attempt):
+        made = _prepare(run, attempt, request, body, record, orders["secrets"])
+    elif attempt == 0:
         same_plan(run, record)
-    if not os.path.lexists(layout.attempt_dir(run, attempt) + "/claim"):
-        _in_order(run, attempt)
     created, pid = yield from supervise(run, attempt, orders, made)
     return {"run_id": run, "attempt": attempt, "created": created, "pid": pid}
+
+
+def _prepare(run, attempt, request, body, record, secrets):
+    """Have a run directory in which the attempt may be claimed. True if this call made it."""
+    directory = layout.run_dir(run)
+    if os.path.lexists(directory + "/removed.json"):
+        raise Refused("Run %s was removed." % run)
+    if not os.path.lexists(directory + "/run.json"):
+        if attempt:
+            raise Refused("There is no run %s to repeat." % run)
+        if record is None:
+            raise Refused("There is no run %s, and the request lacks run.json." % run)
+        _check_after(run, record["spec"].get("after"))
+        _check_secrets(record, secrets)
+        return build(run, record, wire.field(request, "files", list, []), body)
+    if attempt == 0:
+        same_plan(run, record)
+    else:
+        _in_order(run, attempt)
+    there = records.read_object(directory + "/run.json", records.MAX_RUN) or {}
+    _check_secrets(there, secrets)
+    return False
+
+
+def _check_after(run, after):
+    """The run that is waited for must be there already: then no circle can form."""
+    if after is None:
+        return
+    if layout.check_id(after) == run:
+        raise Refused("Run %s cannot wait for itself." % run)
+    if not os.path.isdir(layout.run_dir(after)):
+        raise Refused("Run %s, which is to be waited for, is not here." % after)
+
+
+def _check_secrets(record, secrets):
+    for name in wire.field(record, "secrets", list, []):
+        if name not in secrets:
+            raise Refused("The secret %.100s has no value." % name)
 
 
 def _orders(request):
@@ -73,12 +110,10 @@ def own_environ():
 
 def same_plan(run, record):
     """Refuse another plan under an id that is taken."""
-    if record is None:
-        return
     there = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN)
     if there is None:
         raise Refused("The run %s has no readable run.json." % run)
-    if there.get("plan_digest") != record.get("plan_digest"):
+    if record is not None and there.get("plan_digest") != record.get("plan_digest"):
         raise Refused("The run id %s is taken by another plan." % run)
 
 
@@ -88,10 +123,8 @@ def _in_order(run, attempt):
     following = claimed[-1] + 1 if claimed else 0
     if attempt != following:
         raise Refused("The next attempt of run %s is %d, not %d." % (run, following, attempt))
-    if claimed:
-        facts = evidence.of_attempt(run, claimed[-1], evidence.Look())
-        if facts["exit"] is None and facts["alive"] is not False:
-            raise Refused("Attempt %d of run %s is not over." % (claimed[-1], run))
+    if claimed and not evidence.is_over(evidence.of_attempt(run, claimed[-1], evidence.Look())):
+        raise Refused("Attempt %d of run %s is not over." % (claimed[-1], run))
 
 
 def check_record(record):
@@ -121,14 +154,13 @@ def check_record(record):
 
 def build(run, record, files, body):
     """Make the run directory, whole or not at all. True if this call made it."""
-    if record is None:
-        raise Refused("There is no run %s, and the request lacks run.json." % run)
-    if record.get("id") != run:
-        raise Refused("run.json is of run %.40r, not of %s." % (record.get("id"), run))
+    if record is None or record.get("id") != run:
+        raise Refused("run.json is not of run %s." % run)
     os.makedirs(layout.runs(), 0o700, exist_ok=True)
     space = os.statvfs(layout.runs())
     if space.f_bavail * space.f_frsize < MIN_FREE + len(body):
         raise Refused("There is no space left in %s." % layout.runs())
+    _sweep()
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
     os.mkdir(aside, 0o700)
     try:
@@ -136,7 +168,7 @@ def build(run, record, files, body):
         for entry in files:
             path = relative_path(entry.get("path"))
             size = wire.field(entry, "size", int, required=True)
-            if path[0] in [name.encode() for name in RESERVED]:
+            if path[0] in RESERVED:
                 raise Refused("A plan may not bring %s." % entry["path"])
             if size < 0 or at + size > len(body):
                 raise Refused("The files are longer than the bytes that came with them.")
@@ -156,6 +188,7 @@ def build(run, record, files, body):
         finally:
             os.close(fd)
         os.mkdir(aside + "/attempts", 0o700)
+        records.sync_dir(aside)
         try:
             os.rename(aside, layout.run_dir(run))
         except OSError:
@@ -173,6 +206,23 @@ def build(run, record, files, body):
         raise
     records.sync_dir(layout.runs())
     return True
+
+
+def _sweep():
+    """Remove, once a day, what callers that were killed left behind a day ago or longer."""
+    stamp = layout.runs() + "/.swept"
+    now = time.time()
+    try:
+        if 0 <= now - os.stat(stamp).st_mtime < DAY:
+            return
+    except FileNotFoundError:
+        pass
+    os.close(os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.utime(stamp)
+    for name in os.listdir(layout.runs()):
+        path = "%s/%s" % (layout.runs(), name)
+        if name.startswith(".new-") and now - os.lstat(path).st_mtime > DAY:
+            remove_tree(path)
 
 
 def relative_path(value):
@@ -203,12 +253,14 @@ def remove_tree(path):
 def supervise(run, attempt, orders, made):
     """Have the attempt claimed. A generator that returns (created by us, pid of the supervisor or
     None if it was killed before it could say)."""
-    directory = layout.attempt_dir(run, attempt)
-    if not os.path.lexists(directory + "/claim"):
-        data = wire.dumps(orders).encode("ascii")
+    data = wire.dumps(orders).encode("ascii")
+    until = time.monotonic() + REPORT_WITHIN
+    while not layout.is_claimed(run, attempt):
+        if time.monotonic() > until:
+            raise Refused("Attempt %d of run %s could not be claimed." % (attempt, run))
         report = yield from _spawn_and_tell(["supervise", run, str(attempt)], data)
         if report is None:
-            if not os.path.lexists(directory + "/claim"):
+            if not layout.is_claimed(run, attempt):
                 raise Refused("The supervisor of run %s did not start." % run)
         elif "error" in report:
             if made:
@@ -216,12 +268,21 @@ def supervise(run, attempt, orders, made):
             raise Refused(report["error"])
         elif "pid" in report:
             return True, report["pid"]
-    pid = yield from _await_claimed(run, attempt)
+        else:
+            # Another supervisor has the lock: it claims, or is killed before it could.
+            look = evidence.Look()
+            if not layout.is_claimed(run, attempt) and look.lock_is_held(run, attempt, None):
+                yield None, 0.02
+    pid = yield from _await_agent(run, attempt)
     return False, pid
 
 
 def _unmake(run):
-    """Take back a run directory in which nothing was claimed: there is no such run."""
+    """Take back a run directory in which nothing was claimed: there is no such run. Under the lock
+    that a claim needs, so that none is made meanwhile."""
+    lock = locking.take(layout.lock_path(run, 0))
+    if lock is None:
+        return
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
     try:
         if not layout.attempts(run):
@@ -229,24 +290,32 @@ def _unmake(run):
             remove_tree(aside)
     except OSError:
         pass
+    finally:
+        os.close(lock)
 
 
-def _await_claimed(run, attempt):
-    """Wait until the attempt's supervisor has written agent.json, or is known to be dead."""
+def _await_agent(run, attempt):
+    """Wait until the supervisor of a claimed attempt has written agent.json. Returns its pid, or
+    None if it will not come: nothing of the attempt lives, or that cannot be known for too
+    long."""
     directory = layout.attempt_dir(run, attempt)
-    until = time.monotonic() + REPORT_WITHIN
+    until = time.monotonic() + UNKNOWN_FOR
     misses = 0
-    while time.monotonic() < until:
-        agent = records.read_object(directory + "/agent.json")
-        if agent is not None and agent.get("run") == run:
+    while time.monotonic() < until and layout.is_claimed(run, attempt):
+        agent = records.try_read(directory + "/agent.json")
+        if agent.get("run") == run:
             return agent.get("pid")
         facts = evidence.of_attempt(run, attempt, evidence.Look())
-        # An empty claim is being written; give it the time for that.
-        misses = misses + 1 if facts["alive"] is False and not facts["supervised"] else 0
-        if misses > 10:
-            return None
+        if facts["same_host"] and facts["alive"]:
+            until = time.monotonic() + UNKNOWN_FOR
+        # A claim that is being written says nothing yet; give it the time for that.
+        misses = misses + 1 if facts["same_host"] and facts["alive"] is False else 0
+        if misses > 5:
+            break
         yield None, 0.02
-    raise Refused("The supervisor of run %s does not answer." % run)
+    if not layout.is_claimed(run, attempt):
+        raise Refused("The supervisor of run %s could not start it." % run)
+    return None
 
 
 def _spawn_and_tell(words, data):

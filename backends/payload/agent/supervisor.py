@@ -5,7 +5,6 @@ sleeps until something happens and must cost next to nothing meanwhile. Its argv
 id; the environment and the secrets came through a pipe and live in its memory.
 """
 
-import _signal
 import os
 import select
 import time
@@ -25,75 +24,14 @@ from . import (
     records,
     sampler,
     tree,
-    wire,
 )
-from .attempt import Attempt, Taken
+from .orders import Request
 
-REQUEST_FD = 3
-REPORT_FD = 4
 HEARTBEAT = 10.0
+CARE = 0.9
+"""Seconds after which children, requests and the heartbeat are looked after without a signal."""
 ASLEEP = 15.0
 """Seconds for which the loop must have stood still for an end to be called seen late."""
-
-
-class Wake:
-    """Signals as bytes on a pipe: what the loop sleeps on."""
-
-    def __init__(self):
-        self.fd, write = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(write, False)
-        _signal.set_wakeup_fd(write)
-        # Asked to go away (a machine that shuts down asks everybody), it stays: the job is asked
-        # as well, and its end is to be recorded.
-        for number in (procs.SIGCHLD, procs.SIGUSR1, procs.SIGTERM, procs.SIGHUP, procs.SIGINT):
-            _signal.signal(number, lambda *_: None)
-            _signal.siginterrupt(number, False)
-
-    def drain(self):
-        """Forget what woke us; everything is looked at anyway."""
-        try:
-            while len(os.read(self.fd, 256)) == 256:
-                pass
-        except BlockingIOError:
-            pass
-
-
-class Orders:
-    """What an attempt is run by: run.json's spec and what came through the pipe, checked."""
-
-    def __init__(self, record, request):
-        spec = record.get("spec") if record else None
-        if not isinstance(spec, dict):
-            raise Refused("run.json cannot be read.")
-        self.spec = spec
-        limits = spec.get("limits") if isinstance(spec.get("limits"), dict) else {}
-        self.time = records.number(limits.get("time"))
-        grace = records.number(limits.get("grace"))
-        self.grace = 10.0 if grace is None or grace < 0 else grace
-        retries = limits.get("retries")
-        self.retries = retries if isinstance(retries, int) else 0
-        stall = records.number(spec.get("stall_after"))
-        self.stall_after = stall if stall and stall > 0 else None
-        self.keep = bool(spec.get("keep_background"))
-        self.pty = bool(spec.get("pty"))
-        self.after = spec.get("after")
-        self.after_any = bool(spec.get("after_any"))
-        self.adopted = request.get("adopt")
-        self.secrets = request.get("secrets") or {}
-        self.umask = request.get("umask", 0o022)
-        self.argv = [wire.to_bytes(word, "argv") for word in spec.get("argv") or []]
-        if not self.argv and not self.adopted:
-            raise Refused("The run has no command.")
-        self.cwd = wire.to_bytes(spec.get("cwd") or "/", "cwd")
-        self.inherited = {
-            wire.to_bytes(name, "a variable's name"): wire.to_bytes(value, name)
-            for name, value in (request.get("environ") or {}).items()
-        }
-
-    def environment(self, run, attempt):
-        """The job's environment in an attempt. Raises Refused."""
-        return job.environment(self.inherited, self.spec, self.secrets, run, attempt)
 
 
 class Supervisor:
@@ -101,6 +39,8 @@ class Supervisor:
 
     def __init__(self, attempt, orders, wake, before=None):
         self.attempt = attempt
+        # A request to stop an earlier attempt of ours is meant for the run.
+        self.requests = [*(before.requests if before else ()), Request(attempt.directory)]
         self.orders = orders
         self.wake = wake
         parent = os.getpid() if libc.become_subreaper() else None
@@ -119,7 +59,6 @@ class Supervisor:
         self.ended = None
         self.cause = "self"
         self.reason = ""
-        self.cancel = None
         self.stalled = False
         self.stall_told = False
         self.system = None
@@ -127,34 +66,37 @@ class Supervisor:
         self.terminal = None
         self.adoption = None
         self.began = time.monotonic()
-        self.slept_at = self.began
-        self.beat_due = 0.0
+        self.cared_at = self.began
+        self.care_due = self.beat_due = 0.0
         self.poller = select.poll()
         self.poller.register(wake.fd, select.POLLIN)
 
     # -- sleeping
 
     def sleep(self, seconds, fd=None):
-        """Wait for a signal, for `fd`, for output on the terminal, or for the time to pass."""
-        if fd is not None:
-            self.poller.register(fd, select.POLLIN)
+        """Wait for a signal, for `fd`, for output on the terminal, or for the time to pass. What
+        is to be cared for is, at least once a second; False if there was no need yet (ten times a
+        second of sampling a log leave no time for more)."""
         terminal = self.terminal.fd if self.terminal and not self.terminal.blocked else None
-        if terminal is not None:
-            self.poller.register(terminal, select.POLLIN)
-        self.poller.poll(max(0.0, seconds) * 1000.0 + 0.5)
-        if fd is not None:
-            self.poller.unregister(fd)
-        if terminal is not None:
-            self.poller.unregister(terminal)
+        more = [extra for extra in (fd, terminal) if extra is not None]
+        for extra in more:
+            self.poller.register(extra, select.POLLIN)
+        happened = self.poller.poll(max(0.0, seconds) * 1000.0 + 0.5)
+        for extra in more:
+            self.poller.unregister(extra)
+        now = time.monotonic()
+        if not happened and now < self.care_due:
+            return False
         if self.terminal is not None:
             self.terminal.pump()
         self.wake.drain()
-        now = time.monotonic()
         if now >= self.beat_due:
             self.beat_due = now + HEARTBEAT
             self.attempt.beat()
         self._reap(now)
-        self.slept_at = now
+        self.cared_at = now
+        self.care_due = now + CARE
+        return True
 
     def _reap(self, now):
         while True:
@@ -185,9 +127,9 @@ class Supervisor:
             self.cause = "unknown"
             clock = time.strftime("%H:%M", time.localtime(self.ended))
             self.reason = "ended %s, exit code not knowable" % clock
-        if now - self.slept_at > ASLEEP:
+        if now - self.cared_at > ASLEEP:
             self.reason = "its supervisor had been stopped for %d s: it may have ended earlier" % (
-                now - self.slept_at
+                now - self.cared_at
             )
         records.append_event(self.attempt.directory, "leader_ended", status=status)
 
@@ -197,13 +139,12 @@ class Supervisor:
         """Wait for the run this one comes after. True to go on; False if it must not start."""
         if not self.orders.after:
             return True
+        waited = dependency.Dependency(self.orders.after, self.orders.after_any)
         shown = None
         while True:
-            if self.cancelled():
-                self.cause = "cancel"
-                self.reason = "stopped while it waited"
+            if self._stopped_before("stopped while it waited"):
                 return False
-            verdict, reason = dependency.look(self.orders.after, self.orders.after_any)
+            verdict, reason = waited.look()
             if verdict == dependency.GO:
                 return True
             if verdict == dependency.NEVER:
@@ -217,22 +158,30 @@ class Supervisor:
             self.sleep(1.0)
 
     def cancelled(self):
-        """Whether an end was asked for. The request's file is looked for each time: who wrote it
-        may not have been able to wake us (another host of a shared file system)."""
-        if self.cancel is None:
-            path = self.attempt.directory + "/control/cancel.json"
-            if os.path.lexists(path):
-                self.cancel = records.read_object(path) or {}
-                by = self.cancel.get("by")
-                records.append_event(self.attempt.directory, "stop_requested", by=by)
-        return self.cancel is not None
+        """Whether an end was asked for."""
+        looked = [request.look() for request in self.requests]
+        return True in looked
+
+    def _grace(self):
+        """The grace that was asked for, the shortest; else the run's own."""
+        asked = [request.grace for request in self.requests if request.grace is not None]
+        return min(asked) if asked else self.orders.grace
+
+    def _stopped_before(self, reason):
+        if self.cancelled():
+            self.cause = "cancel"
+            self.reason = reason
+        elif self.wake.asked:
+            self.cause = "outside"
+            self.reason = "its supervisor was sent TERM before it started"
+        else:
+            return False
+        return True
 
     def begin(self):
         """Start the leader, or take the adopted one. False if there is none to watch; then cause
         and reason say why."""
-        if self.cancelled():
-            self.cause = "cancel"
-            self.reason = "stopped before it started"
+        if self._stopped_before("stopped before it started"):
             return False
         try:
             if self.orders.adopted:
@@ -329,15 +278,24 @@ class Supervisor:
 
     def watch(self):
         """Stand by until the leader has ended and nothing of its tree is left."""
+        cared = True
+        pause = 0.01
         while True:
             now = time.monotonic()
             if not self.over:
-                self._limits(now)
-                self.sleep(self._next(now) - now, self.adoption and self.adoption.fd)
+                due = self._deadline(now)
+                if cared or now >= due:
+                    self._limits(now)
+                    due = self._deadline(now)
+                if self.log is not None and self.log.due is not None:
+                    due = min(due, self.log.due)
+                cared = self.sleep(due - now, self.adoption and self.adoption.fd)
             elif self._rest_is_gone(now):
                 break
             else:
-                self.sleep(0.05)
+                # A child that ends wakes us; this is for those that are not ours.
+                pause = min(0.25, pause * 2)
+                self.sleep(pause)
             self._measure(time.monotonic())
         if self.terminal is not None:
             while self.terminal.pump():
@@ -346,28 +304,31 @@ class Supervisor:
                 self.sleep(1.0)
         self._measure(time.monotonic(), last=True)
 
-    def _next(self, now):
-        dues = [now + 1.0]
-        if self.system is not None:
-            dues.append(self.system.due)
-        if self.log is not None and self.log.due is not None:
-            dues.append(self.log.due)
+    def _deadline(self, now):
+        """When something must be done that no signal announces."""
+        due = self.system.due if self.system is not None else now + CARE
         if self.ending.due is not None:
-            dues.append(self.ending.due)
-        elif self.orders.time is not None:
-            dues.append(self.began + self.orders.time)
-        return min(dues)
+            return min(due, self.ending.due)
+        if self.orders.time is not None:
+            return min(due, self.began + self.orders.time)
+        return due
 
     def _limits(self, now):
+        cancelled = self.cancelled()
         if self.ending.due is not None:
+            if cancelled:
+                self.ending.shorten(now, self._grace())
             self.ending.step(now)
             return
-        if self.cancelled():
-            grace = records.number(self.cancel.get("grace"))
-            grace = self.orders.grace if grace is None else grace
+        grace = self.orders.grace
+        if cancelled:
+            grace = self._grace()
             asked = self.ending.ask(now, "cancel", grace)
+        elif self.wake.asked:
+            asked = self.ending.ask(now, "outside", grace)
+            if asked:
+                self.reason = "its supervisor was sent TERM and passed it on"
         elif self.orders.time is not None and now >= self.began + self.orders.time:
-            grace = self.orders.grace
             asked = self.ending.ask(now, "timeout", grace)
             if asked:
                 self.reason = "the time limit of %g s was over" % self.orders.time
@@ -381,6 +342,8 @@ class Supervisor:
         """After the leader's end: end what is left of the tree. True once nothing is."""
         if not self.ending.cause and (self.orders.keep or self.adoption is not None):
             return True
+        if self.cancelled():
+            self.ending.shorten(now, self._grace())
         if self.ending.sweep(now, self.orders.grace):
             return True
         left = len(self.tree.members)
@@ -448,10 +411,12 @@ class Supervisor:
             "exit_code": code,
             "signal": number,
             "started": self.attempt.started,
-            "ended": self.ended if self.ended is not None else time.time(),
+            # The clock may have been set back meanwhile.
+            "ended": max(self.ended or time.time(), self.attempt.started or 0.0),
             "reason": reason,
             "host": procs.hostname(),
             "boot_id": procs.boot_id(),
+            "next": None,
         }
 
     def record(self, payload):
@@ -467,7 +432,7 @@ class Supervisor:
                 told = True
                 records.append_event(attempt.directory, "disk_full")
             self.sleep(1.0)
-        words = {name: payload[name] for name in ("cause", "exit_code", "signal")}
+        words = {name: payload[name] for name in ("cause", "exit_code", "signal", "next")}
         records.append_event(attempt.directory, "ended", **words)
         attempt.try_publish("ended", payload["reason"])
         attempt.drop_reserve()
@@ -489,6 +454,7 @@ def state_of(payload):
         "timeout": "timeout",
         "dependency": "cancelled",
         "launch": "failed",
+        "outside": "failed",
     }
     return words.get(payload["cause"], "lost")
 
@@ -498,72 +464,3 @@ def code_of(payload):
     if payload["signal"] is not None:
         return str(128 + payload["signal"])
     return "" if payload["exit_code"] is None else str(payload["exit_code"])
-
-
-def supervise(run, number):
-    """The program `supervise RUN ATTEMPT`, exec'ed by `start` with a request on descriptor 3 and a
-    place to report to on 4."""
-    request = wire.parse_object(wire.read_all(REQUEST_FD))
-    os.close(REQUEST_FD)
-    if request is None:
-        return  # whoever started us was killed while it spoke
-    wake = Wake()
-    attempt = Attempt(run, number)
-    try:
-        path = layout.run_dir(run) + "/run.json"
-        orders = Orders(records.read_object(path, records.MAX_RUN), request)
-        attempt.claim(orders.adopted)
-    except Taken:
-        report({"taken": True})
-        return
-    except Refused as refused:
-        report({"error": str(refused)})
-        return
-    report({"pid": os.getpid()})
-    retries = orders.retries
-    before = None
-    while True:
-        watch = Supervisor(attempt, orders, wake, before)
-        if watch.await_dependency() and watch.begin():
-            watch.watch_to_end()
-        payload = watch.payload()
-        following = None
-        if payload["cause"] == "self" and state_of(payload) == "failed" and retries > 0:
-            following = next_attempt(watch)
-        watch.record(payload)
-        if following is None:
-            break
-        retries -= 1
-        orders.after = None
-        records.append_event(following.directory, "retry", after=attempt.number)
-        attempt.close(forget=not watch.tree.scan(fresh=True))
-        attempt, before = following, watch
-    watch.hook("on_exit", state_of(payload), code_of(payload))
-    watch.finish_hooks()
-    attempt.close(forget=not watch.tree.scan(fresh=True))
-
-
-def next_attempt(watch):
-    """Claim the attempt after a failed one, before its record is written: whoever looks sees the
-    run go on, never an end that is none. None if it must not go on."""
-    if watch.cancelled():
-        return None
-    following = Attempt(watch.attempt.run, watch.attempt.number + 1)
-    try:
-        following.claim()
-    except (Taken, Refused) as reason:
-        records.append_event(watch.attempt.directory, "retry", error=str(reason) or "taken")
-        return None
-    # Asked in between, on the attempt that was then the last: it is meant for this one.
-    if watch.cancelled():
-        following.inherit_cancel(watch.cancel)
-    return following
-
-
-def report(words):
-    """Tell the `start` that waits for us, if it still does."""
-    try:
-        wire.write_all(REPORT_FD, wire.dumps(words).encode("ascii"))
-    except OSError:
-        pass
-    os.close(REPORT_FD)

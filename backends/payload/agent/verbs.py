@@ -61,7 +61,7 @@ def main(words):
             from . import serve
 
             return serve.serve(words[1] if len(words) > 1 else "")
-        if verb in ("supervise", "reap") and len(words) == 3:
+        if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
@@ -83,13 +83,13 @@ def _detached(verb, run, attempt):
     number = layout.check_attempt(int(attempt))
     try:
         if verb == "supervise":
-            from . import supervisor
+            from . import supervise
 
-            supervisor.supervise(run, number)
+            supervise.supervise(run, number)
         else:
-            from . import reaper
+            from . import takeover
 
-            reaper.reap(run, number)
+            takeover.takeover(run, number)
     except Exception as error:
         import traceback
 

@@ -1,0 +1,87 @@
+"""The program that `start` leaves running beside a job: claim, supervise, and do it again for as
+long as a failed attempt may be repeated."""
+
+import os
+
+from . import Refused, layout, records, wire
+from .attempt import Attempt, NoRoom, Taken
+from .orders import Orders
+from .supervisor import Supervisor, code_of, state_of
+from .wake import Wake
+
+REQUEST_FD = 3
+REPORT_FD = 4
+
+
+def supervise(run, number):
+    """The program `supervise RUN ATTEMPT`, exec'ed by `start` with a request on descriptor 3 and a
+    place to report to on 4."""
+    request = wire.parse_object(wire.read_all(REQUEST_FD))
+    os.close(REQUEST_FD)
+    if request is None:
+        return  # whoever started us was killed while it spoke
+    wake = Wake()
+    attempt = Attempt(run, number)
+    try:
+        path = layout.run_dir(run) + "/run.json"
+        orders = Orders(records.read_object(path, records.MAX_RUN), request)
+        attempt.claim(orders.adopted)
+    except Taken:
+        report({"taken": True})
+        return
+    except (Refused, NoRoom) as refused:
+        report({"error": str(refused)})
+        return
+    report({"pid": os.getpid()})
+    watch = Supervisor(attempt, orders, wake)
+    while True:
+        if watch.await_dependency() and watch.begin():
+            watch.watch_to_end()
+        payload = watch.payload()
+        failed = payload["cause"] == "self" and state_of(payload) == "failed"
+        if not failed or orders.retries <= 0 or watch.cancelled() or wake.asked:
+            watch.record(payload)
+            break
+        # For as long as this stands and we live, nobody takes the run for over.
+        watch.record(dict(payload, next=attempt.number + 1))
+        following = next_attempt(watch)
+        if following is None:
+            return
+        orders.retries -= 1
+        orders.after = None
+        attempt = following
+        watch = Supervisor(attempt, orders, wake, watch)
+    watch.hook("on_exit", state_of(payload), code_of(payload))
+    watch.finish_hooks()
+
+
+def next_attempt(watch):
+    """Claim the attempt after a failed one, waiting for room on the disk if need be. None if
+    somebody else has claimed it, or the run directory is gone: then we are done."""
+    before = watch.attempt
+    while True:
+        following = Attempt(before.run, before.number + 1)
+        try:
+            following.claim()
+            break
+        except NoRoom as reason:
+            if before.is_deleted():
+                return None
+            records.append_event(before.directory, "disk_full", error=str(reason))
+            watch.sleep(1.0)
+        except (Taken, Refused) as reason:
+            records.append_event(before.directory, "retry", error=str(reason) or "taken")
+            return None
+    records.append_event(following.directory, "retry", after=before.number)
+    watch.tree.scan(fresh=True)
+    before.close()
+    return following
+
+
+def report(words):
+    """Tell the `start` that waits for us, if it still does."""
+    try:
+        wire.write_all(REPORT_FD, wire.dumps(words).encode("ascii"))
+    except OSError:
+        pass
+    os.close(REPORT_FD)
