@@ -1,0 +1,388 @@
+"""The filter language: what people type, what it means, and that SQL means the same."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from traindeck.backends.base import Reach, State
+from traindeck.console.runs.filters import KEYS, FilterError, parse
+from traindeck.console.store.filtering import SORT_FIELDS, Condition, Filter, glob_fits
+from traindeck.console.store.ids import mint_id
+from traindeck.console.store.index import Index
+from traindeck.console.store.records import MetricSummary, Progress, RunRecord
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    opened = Index.open(tmp_path / "index.db")
+    yield opened
+    opened.close()
+
+
+def metric(key: str, last: float) -> MetricSummary:
+    return MetricSummary(key=key, count=1, first=last, last=last, last_step=1)
+
+
+RUNS = [
+    RunRecord(
+        id="1s2dpxrnbz01", name="llama-LoRA-1", state=State.RUNNING, created=NOW - 3600,
+        tags={"sft": "", "lr": "3e-4"}, params={"lr": 3e-4, "optim": "adamw", "packing": True},
+        metrics={"loss": metric("loss", 1.2)}, gpus=2, project="chat",
+        progress=Progress(step=100),
+    ),
+    RunRecord(
+        id="1s2dpxrnbz02", name="nanogpt big", state=State.FAILED, created=NOW - 3 * 86400,
+        ended=NOW - 2 * 86400, exit_code=1, backend="gpu1", host="GPU1.lab",
+        tags={"demo": "yes"}, params={"lr": "1e-5", "optim": "SGD"}, note="try 40 GB",
+        metrics={"loss": metric("loss", math.nan), "acc": metric("acc", 0.5)},
+    ),
+    RunRecord(
+        id="1s2dpxrnbz03", name="base", state=State.SUCCEEDED, created=NOW - 7200, exit_code=0,
+        ended=NOW - 60, looked_at=NOW, recipe="sft", attempt=1,
+        metrics={"loss": metric("loss", 2.5), "eval/acc": metric("eval/acc", 0.9)},
+    ),
+    RunRecord(
+        id="1s2dpxrnbz04", name="", state=State.RUNNING, reach=Reach.DOWN, created=NOW - 100,
+        observed_at=NOW - 1000, archived=True, params={"lr": None},
+    ),
+]  # fmt: skip
+
+
+def found(text: str) -> list[str]:
+    """Last characters of the ids that match, in Python."""
+    wanted = parse(text, now=NOW)
+    return [run.id[-1] for run in RUNS if wanted.matches(run, NOW)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1234"),
+        ("state:running", "14"),
+        ("state:running,failed", "124"),
+        ("state:done", "3"),
+        ("state:unknown", "4"),
+        ("-state:failed", "134"),
+        ("reach:down", "4"),
+        ("tag:sft", "1"),
+        ("tag:lr=3e-4", "1"),
+        ("tag:lr=*", "1"),
+        ("tag:sft tag:lr", "1"),
+        ("tag:sft,demo", "12"),
+        ("tag:SFT", "1"),
+        ("name:*lora*", "1"),
+        ("name:lora", ""),
+        ("name:base", "3"),
+        ('name:"nanogpt big"', "2"),
+        ("id:1s2dpxrnbz0", "1234"),
+        ("id:*3", "3"),
+        ("lora", "1"),
+        ("LORA", "1"),
+        ("lr=3e-4", "1"),
+        ("-lora -base", "24"),
+        ('"nanogpt big"', "2"),
+        ("big nano", "2"),
+        ("since:2h", "134"),
+        ("since:1h", "14"),
+        ("before:2h", "2"),
+        ("since:2000-01-01", "1234"),
+        ("before:2000-01-01T12:00:00Z", ""),
+        ("backend:gpu1", "2"),
+        ("host:gpu1*", "2"),
+        ("project:chat", "1"),
+        ("recipe:sft", "3"),
+        ("note:*40*", "2"),
+        ("is:active", "14"),
+        ("is:over", "23"),
+        ("is:archived", "4"),
+        ("-is:archived", "123"),
+        ("is:needs-you", "24"),
+        ("param.lr>1e-4", "1"),
+        ("param.lr<=1e-5", "2"),
+        ("param.lr=3e-4", "1"),
+        ("param.lr!=3e-4", "2"),
+        ("param.lr=null", "4"),
+        ("param.optim=adam*", "1"),
+        ("param.optim!=adamw", "2"),
+        ("param.packing=true", "1"),
+        ("-param.optim=adamw", "234"),
+        ("loss<1.3", "1"),
+        ("loss>=0", "13"),
+        ("metric.loss<1.3", "1"),
+        ("eval/acc>0.8", "3"),
+        ("-loss<1.3", "234"),
+        ("gpus>1", "1"),
+        ("attempt=1", "3"),
+        ("exit_code!=0", "2"),
+        ("step>=100", "1"),
+    ],
+)
+def test_what_a_filter_finds(index: Index, text: str, expected: str) -> None:
+    assert "".join(found(text)) == expected
+    index.put_many(RUNS)
+    rows = index.rows(index.ids(parse(text, now=NOW), sort=("id",), now=NOW), metrics="all")
+    assert "".join(run.id[-1] for run in rows) == expected
+
+
+def test_words_of_a_shell_are_taken_as_they_are() -> None:
+    assert parse(["state:failed", "my run"]) == parse('state:failed "my run"')
+    assert parse(['name:"my run"']) == parse('name:"my run"')
+    assert parse([]) == Filter()
+
+
+def test_the_order_is_part_of_the_filter(index: Index) -> None:
+    index.put_many(RUNS)
+
+    def ordered(text: str) -> str:
+        rows = index.rows(index.ids(parse(text), now=NOW))
+        return "".join(run.id[-1] for run in rows)
+
+    assert ordered("") == "4132"
+    assert ordered("sort:created") == "2314"
+    assert ordered("sort:loss") == "1342", "runs without a value come last"
+    assert ordered("sort:-loss") == "3142", "in either direction"
+    assert ordered("sort:-param.lr") == "1243"
+    assert ordered("sort:state,-name") == "1432"
+    assert ordered("sort:-gpus sort:id") == "1234"
+
+
+@pytest.mark.parametrize("key", SORT_FIELDS)
+def test_everything_that_is_offered_can_be_sorted_by(index: Index, key: str) -> None:
+    index.put_many(RUNS)
+    for text in (f"sort:{key}", f"sort:-{key}"):
+        assert len(index.ids(parse(text), now=NOW)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "says"),
+    [
+        ("stat:running", 1, "Did you mean state?"),
+        ("lora foo:x", 6, "Keys are state, tag"),
+        ("state:runing", 1, "Did you mean running?"),
+        ("tag:sft state:", 9, "needs a value"),
+        ("state:running,,failed", 1, "empty value"),
+        ("is:good", 1, "One of active"),
+        ("since:2", 1, "neither a duration nor a date"),
+        ("since:yesterday", 1, "since:2d"),
+        ("since:99999d", 1, "at most a year"),
+        ("before:2026-13-40", 1, "neither"),
+        ("loss<low", 1, "'low' is no number"),
+        ("loss<", 1, "nothing to compare with"),
+        ("<3", 1, "nothing to compare before"),
+        ("loss<1e999", 1, "is no number"),
+        ("loss<nan", 1, "is no number"),
+        ("param.<3", 1, "nothing to compare before"),
+        ("-", 1, "nothing after the `-`"),
+        ("sort:craeted", 1, "Did you mean created?"),
+        ("sort:", 1, "needs a value"),
+        ("-sort:loss", 1, "cannot be negated"),
+        ("a 'b", 3, "not closed"),
+        ('x name:"my', 3, "not closed"),
+    ],
+)
+def test_a_word_that_is_not_understood_is_named_with_its_place(
+    text: str, position: int, says: str
+) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse(text)
+    assert f"character {position}," in str(caught.value)
+    assert says in str(caught.value)
+    assert caught.value.start == position - 1
+    assert caught.value.exit_code == 2
+
+
+def test_a_filter_is_bounded() -> None:
+    with pytest.raises(FilterError, match="at most 4,000 characters"):
+        parse("x" * 5000)
+    with pytest.raises(FilterError, match="at most 100 words"):
+        parse("a " * 101)
+
+
+def test_a_time_of_day_is_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        (condition,) = parse("since:00:10", now=NOW).conditions
+        assert condition.number == NOW // 86400 * 86400 + 600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_relative_times_stay_relative() -> None:
+    wanted = parse("since:2h")
+    run = replace(RUNS[0], created=NOW)
+    assert wanted.matches(run, NOW + 7199)
+    assert not wanted.matches(run, NOW + 7201)
+
+
+@given(
+    st.text(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            [
+                "state:",
+                "running",
+                "-",
+                '"',
+                "'",
+                "tag:",
+                "lr=",
+                "<",
+                ">=",
+                "!=",
+                "param.",
+                ",",
+                " ",
+                "*",
+                "since:",
+                "2d",
+                "sort:",
+                "loss",
+                "1e3",
+                "\0",
+                "\udcff",
+                "é",
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+@settings(max_examples=300, deadline=None)
+def test_anything_typed_is_understood_or_refused_in_words(text: str) -> None:
+    try:
+        wanted = parse(text)
+    except FilterError as error:
+        assert 0 <= error.start <= error.end <= len(text)
+        assert str(error)
+    else:
+        wanted.matches(RUNS[0], NOW)
+
+
+# ------------------------------------------------------------------------------- SQL means the same
+
+words = st.text(
+    st.sampled_from("aAbZß*?[]^-é%_'\"\\ ") | st.characters(codec="utf-8", exclude_characters="\0"),
+    max_size=6,
+)
+floats = st.sampled_from([0.0, 1.0, -1.5, 3e-4, 1e300]) | st.floats(allow_nan=False, width=32)
+keys = st.sampled_from(["loss", "acc", "a b"])
+runs = st.builds(
+    RunRecord,
+    id=st.just(""),
+    name=words,
+    backend=st.sampled_from(["local", "GPU1"]) | words,
+    state=st.sampled_from(State),
+    reach=st.sampled_from(Reach),
+    observed_at=st.floats(NOW - 2000, NOW),
+    created=st.floats(NOW - 1e6, NOW),
+    ended=st.none() | st.just(0.0) | st.floats(NOW - 1e6, NOW),
+    looked_at=st.none() | st.floats(NOW - 1e6, NOW),
+    host=st.none() | words,
+    project=words,
+    recipe=st.none() | words,
+    note=words,
+    gpus=st.integers(0, 9),
+    attempt=st.integers(0, 3),
+    exit_code=st.none() | st.integers(0, 255),
+    archived=st.booleans(),
+    foreign=st.booleans(),
+    progress=st.builds(Progress, step=st.none() | st.integers(0, 1 << 60)),
+    tags=st.dictionaries(words, words, max_size=3),
+    params=st.dictionaries(
+        keys, st.one_of(words, floats, st.integers(), st.booleans(), st.none()), max_size=3
+    ),
+    main=st.none() | keys,
+    metrics=st.dictionaries(
+        keys, floats | st.sampled_from([math.nan, math.inf, -math.inf]), max_size=3
+    ).map(lambda found: {key: metric(key, last) for key, last in found.items()}),
+)
+folded = words.map(str.casefold)
+several = st.lists(folded, min_size=1, max_size=3).map(tuple)
+operators = st.sampled_from(["<", "<=", ">", ">=", "=", "!="])
+conditions = st.one_of(
+    st.builds(
+        Condition, kind=st.just("text"), values=several,
+        key=st.sampled_from(["name", "id", "backend", "host", "project", "recipe", "note"]),
+    ),
+    st.builds(Condition, kind=st.sampled_from(["tag", "word"]), values=several),
+    st.builds(
+        Condition, kind=st.just("state"),
+        values=st.lists(st.sampled_from([*State, "unknown"]), min_size=1).map(tuple),
+    ),
+    st.builds(Condition, kind=st.just("reach"), values=st.sampled_from(Reach).map(lambda r: (r,))),
+    st.builds(
+        Condition, kind=st.just("is"),
+        values=st.sampled_from(["active", "over", "archived", "foreign", "needs-you"]).map(
+            lambda mark: (mark,)
+        ),
+    ),
+    st.builds(
+        Condition, kind=st.sampled_from(["since", "before"]), ago=st.just(True),
+        number=st.floats(0, 1e6),
+    ),
+    st.builds(
+        Condition, kind=st.just("number"), op=operators, number=floats,
+        key=st.sampled_from(["attempt", "gpus", "exit_code", "step"]),
+    ),
+    st.builds(
+        Condition, kind=st.sampled_from(["metric", "param"]), key=keys, op=operators, number=floats
+    ),
+    st.builds(
+        Condition, kind=st.just("param"), key=keys, op=st.sampled_from(["=", "!="]),
+        values=folded.map(lambda value: (value,)),
+    ),
+)  # fmt: skip
+filters = st.lists(
+    st.builds(replace, conditions, negated=st.booleans()), min_size=1, max_size=3
+).map(lambda found: Filter(conditions=tuple(found)))
+
+
+@given(
+    made=st.lists(runs, min_size=1, max_size=6), wanted=st.lists(filters, min_size=1, max_size=8)
+)
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_index_finds_exactly_what_matches(
+    index: Index, made: list[RunRecord], wanted: list[Filter]
+) -> None:
+    made = [replace(run, id=mint_id()) for run in made]
+    index.put_many(made)
+    kept = index.rows(index.ids(), metrics="all")
+    for one in wanted:
+        rows = index.rows(index.ids(one, now=NOW), metrics="all")
+        assert {run.id for run in rows} == {run.id for run in kept if one.matches(run, NOW)}, one
+    index.delete([run.id for run in made])
+
+
+@given(
+    text=st.text(st.sampled_from("ab"), max_size=8),
+    pattern=st.text(st.sampled_from("ab*?"), max_size=6),
+)
+@example("", "*")
+@settings(max_examples=200, deadline=None)
+def test_wildcards_span_the_whole_text(text: str, pattern: str) -> None:
+    import fnmatch
+
+    assert glob_fits(text, pattern) == fnmatch.fnmatchcase(text, pattern)
+
+
+def test_a_spiteful_pattern_takes_no_time() -> None:
+    assert not glob_fits("a" * 4000, "*a" * 400 + "b")
+
+
+def test_every_key_is_explained_when_its_value_is_missing() -> None:
+    for key in KEYS:
+        with pytest.raises(FilterError, match=r"needs a value\. (For example|One of)"):
+            parse(f"{key}:")
