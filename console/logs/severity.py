@@ -37,14 +37,14 @@ _ERROR = re.compile(
     rb"Traceback \(most recent call last\)"
     rb"|^\W{0,8}(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{0,80}(?:Error|Exception|Interrupt)(?::|\s*$)"
     rb"|\b(?:ERROR|CRITICAL|FATAL)\b"
-    rb"|^\[?[EF]\d{4} \d\d:\d\d|^\[[EF] \w"
+    rb"|^\[?[EF]\d{3,4} \d\d:\d\d|^\[[EF] \w"
     rb"|^(?:[\w./-]{1,80}: )?(?:error|fatal): "
     rb"|^Fatal Python error|^Segmentation fault|^Bus error|^Aborted|^Killed\s*$|: Killed\b"
     rb"|^terminate called after throwing"
     rb"|out of memory|OutOfMemory|CUDA error|NCCL error|oom_kill|No space left on device"
 )
 _WARNING = re.compile(
-    rb"\bWARN(?:ING)?\b|Warning:|^\[?W\d{4} \d\d:\d\d|^\[W \w|^(?:[\w./-]{1,80}: )?warning: "
+    rb"\bWARN(?:ING)?\b|Warning:|^\[?W\d{3,4} \d\d:\d\d|^\[W \w|^(?:[\w./-]{1,80}: )?warning: "
     rb"|(?i:\b(?:loss|grad_norm|perplexity|ppl)\b[\"']?\s?[:=|]?\s?[\"']?(?:nan|-?inf)\b)"
 )
 
