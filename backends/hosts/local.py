@@ -136,8 +136,13 @@ class LocalHost:
         if channel is not None:
             await channel.aclose()
         if process is not None:
+            assert process.stdout is not None
             try:
                 async with asyncio.timeout(2):
+                    # To the end: a stream that was left in the middle fills the pipe, and neither
+                    # the agent nor the pipe would ever close.
+                    while await process.stdout.read(1 << 20):
+                        pass
                     await process.wait()
             except TimeoutError:
                 with suppress(ProcessLookupError):

@@ -153,6 +153,12 @@ def finetune_command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter.")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Begin from a preset of the recipe.")
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option("--python", help="Interpreter with the training libraries.")
+    ] = None,
     parameters: Annotated[
         bool, typer.Option("--parameters", help="List the recipe's parameters and stop.")
     ] = False,
@@ -180,19 +186,23 @@ def finetune_command(
 
     traindeck finetune sft --parameters
     """
-    from traindeck.console.runs.finetuning import parameter_lines, recipe_request
+    from traindeck.console.recipes.describing import help_text
+    from traindeck.console.recipes.resolving import parse_set
+    from traindeck.console.runs.finetuning import read_recipe, recipe_request
     from traindeck.console.runs.request import parse_pairs, parse_tags
     from traindeck.console.runs.workspace import open_workspace
 
     ws = open_workspace()
+    chosen = read_recipe(ws, recipe)
     if parameters:
-        for line in parameter_lines(ws, recipe):
-            output.line(line)
+        output.line(help_text(chosen))
         return 0
-    request = recipe_request(
+    request, notes = recipe_request(
         ws,
-        recipe,
-        set_ or [],
+        chosen,
+        parse_set(set_ or []),
+        preset=preset,
+        python=python,
         on=on,
         name=name,
         gpus=gpus,
@@ -203,6 +213,8 @@ def finetune_command(
         grace=_duration(grace, "--grace") or 10.0,
         retries=retries,
     )
+    for line in notes:
+        output.note(f"traindeck: {output.neutral(line)}")
     return _start(request, after, after_any, dry_run, follow, json, quiet)
 
 

@@ -93,6 +93,11 @@ def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
         files["code/.traindeck/untracked.txt"] = _text("\n".join(code.untracked))
     if mode == "snapshot":
         code = _snapshot(code, top is not None, files)
+        # The run starts in this directory of the copy, so it must be there, empty or not.
+        place = os.path.relpath(cwd, code.root)
+        inside = "code/" if place == "." else f"code/{place}/"
+        if not any(path.startswith(inside) for path in files):
+            files[f"{inside}.traindeck-empty"] = _text("")
         editable = _editable_inside(environ, code.root)
         if editable:
             notes.append(

@@ -19,3 +19,11 @@ async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> b
         return await backend.read_at(ref_of(run), rank, max(0, stat.size - size), size)
     except BackendError:
         return b""
+
+
+def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | None:
+    """Why a run failed, by the end of its log, in one line; None if the log does not say."""
+    from traindeck.console.logs.findings import WIDTHS, failure
+
+    found = failure(tail, exit_code=exit_code, signal=signal)
+    return found.reason(WIDTHS[0]) if found is not None else None

@@ -28,9 +28,6 @@ MAX_AGE = 2.0
 PATIENCE = 2.0
 """Seconds that one place may take to answer a command."""
 
-EVIDENCE_WINDOW = 1 << 20
-"""Bytes at the end of a failed run's log that are searched for the reason."""
-
 
 async def refresh(
     ws: Workspace,
@@ -85,18 +82,18 @@ async def _ask(ws: Workspace, name: str, runs: Sequence[RunRecord], patience: fl
 
 async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
     """A failed run's status with the reason its log gives, if it gives one."""
-    from traindeck.console.logs.findings import failure_reason
+    from traindeck.console.logs.findings import WINDOW
+    from traindeck.console.runs.reading import reason_in
 
     if not isinstance(backend, SeekableLogs):
         return status
     ref = replace(ref_of(run), attempt=status.attempt)
     try:
         stat = await backend.log_stat(ref)
-        start = max(0, stat.size - EVIDENCE_WINDOW)
-        tail = await backend.read_at(ref, 0, start, EVIDENCE_WINDOW)
+        tail = await backend.read_at(ref, 0, max(0, stat.size - WINDOW), WINDOW)
     except BackendError:
         return status
-    reason = failure_reason(tail)
+    reason = reason_in(tail, status.exit_code, status.signal)
     return replace(status, reason=reason) if reason else status
 
 

@@ -105,3 +105,9 @@ def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
     values, names = recorded_environ(environ)
     assert set(values) == {"PATH", "CUDA_HOME", "PYTHONPATH"}
     assert names == ("HF_TOKEN", "HOME")
+
+
+def test_a_snapshot_of_an_empty_directory_can_still_be_entered(tree: Path) -> None:
+    (tree / "empty").mkdir()
+    found = capture(str(tree / "empty"), "snapshot", {})
+    assert "code/empty/.traindeck-empty" in found.files

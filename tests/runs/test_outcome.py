@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from traindeck.backends.base import TERMINAL, State
 from traindeck.console.runs.outcome import exit_status, first_failure
 

@@ -1,0 +1,58 @@
+"""Filling the index anew: what a lost or deleted index, and `reindex`, come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from traindeck.backends.base import State
+from traindeck.console.store.reindex import fill
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.settings import Settings
+    from traindeck.console.store.index import Index
+    from traindeck.console.store.places import Places
+    from traindeck.console.store.records import RunRecord
+
+
+def fill_index(index: Index, places: Places, settings: Settings) -> None:
+    """Fill an empty index from what lies on this machine. Backends elsewhere are asked later."""
+    from traindeck.console.runs.measuring import measure_folder
+
+    fill(index, places, local_roots(settings), adjust=_explained, measure=measure_folder)
+
+
+def local_roots(settings: Settings) -> dict[str, Path]:
+    """Backend -> root of its run directories, of those on this machine."""
+    roots = {}
+    for name, entry in settings.backends.items():
+        if entry.kind == "process":
+            root = entry.options.get("root")
+            roots[name] = Path(root).expanduser() if root else Path.home() / ".traindeck"
+    return roots
+
+
+def rebuild_index(ws: Workspace) -> int:
+    """Replace the index by one that is filled anew. Returns how many runs it lists."""
+    ws.index.rebuild()
+    return sum(ws.index.counts().values())
+
+
+def _explained(run: RunRecord, folder: Path) -> RunRecord:
+    """A failed run with the reason that its log gives, as when its end was first seen."""
+    from dataclasses import replace
+
+    from traindeck.console.logs.findings import WINDOW
+    from traindeck.console.runs.reading import reason_in
+
+    if run.state is not State.FAILED or run.exit_code == 127:
+        return run
+    path = folder / "attempts" / str(run.attempt) / "logs" / "0.log"
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - WINDOW))
+            reason = reason_in(log.read(WINDOW), run.exit_code, run.signal)
+    except OSError:
+        return run
+    return replace(run, reason=reason) if reason else run
