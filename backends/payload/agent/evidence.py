@@ -153,6 +153,12 @@ def of_run(run, look):
         numbers = layout.attempts(run)
         if numbers:
             facts = of_attempt(run, numbers[-1], look)
+            while facts["exit"] is not None and facts["exit"].get("next") is not None:
+                # Its supervisor may have gone on, and even ended, since the attempts were listed.
+                numbers, before = layout.attempts(run), numbers
+                if numbers[-1:] == before[-1:] or not numbers:
+                    break
+                facts = of_attempt(run, numbers[-1], look)
         else:
             facts["age"] = look.age(info.st_mtime)
             _read_cancel(facts, run, 0)

@@ -423,6 +423,8 @@ class Supervisor:
         """Write the exit record, for as long as it takes: until it is on the disk, or the run
         directory does not exist any more."""
         attempt = self.attempt
+        # Before the record, because after it nothing is renamed any more.
+        attempt.try_publish("ended", payload["reason"])
         data = exit_slot.pack(attempt.number, payload)
         told = False
         while not attempt.write_slot(data):
@@ -434,7 +436,6 @@ class Supervisor:
             self.sleep(1.0)
         words = {name: payload[name] for name in ("cause", "exit_code", "signal", "next")}
         records.append_event(attempt.directory, "ended", **words)
-        attempt.try_publish("ended", payload["reason"])
         attempt.drop_reserve()
 
     def finish_hooks(self):
