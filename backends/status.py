@@ -241,6 +241,9 @@ def _judge(seen: Evidence, asked: int, native: Native | None, cache: float) -> _
         return _unclaimed(seen, asked)
     if seen.rebooted or (seen.same_host and seen.alive is False):
         return _gone(seen)
+    if seen.phase == "claimed" and seen.same_host is None and _reach(seen) is Reach.STALE:
+        # A torn claim: its supervisor was cut off before it wrote who it is, so before any job.
+        return _gone(seen)
     return _elsewhere(seen)
 
 

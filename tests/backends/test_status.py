@@ -125,8 +125,10 @@ TABLE: list[tuple[str, Evidence, State, Rank, Reach, str]] = [
      Rank.NONE, Reach.STALE, "no heartbeat from box"),
     ("stopped from afar", far(cancel_requested=NOW), State.STOPPING, Rank.NONE, Reach.OK,
      "stop requested"),
-    ("claim torn, host not known", far(phase="claimed", same_host=None, host="", age=90.0,
-     heartbeat_age=None), State.STARTING, Rank.NONE, Reach.STALE, "no heartbeat from its host"),
+    ("claim torn a moment ago", far(phase="claimed", same_host=None, host="", age=2.0,
+     heartbeat_age=None), State.STARTING, Rank.NONE, Reach.OK, ""),
+    ("claim torn long ago", far(phase="claimed", same_host=None, host="", age=90.0,
+     heartbeat_age=None), State.FAILED, Rank.LOST, Reach.OK, "not started: the launcher died"),
     # ---- cannot be read: evidence of nothing
     ("unreadable", Evidence(found=True, error="permission denied"), State.NEW, Rank.NONE,
      Reach.DOWN, "permission denied"),
@@ -488,6 +490,7 @@ def test_every_combination_of_facts_has_an_honest_status(
         if evidence.found and evidence.attempt is not None and evidence.attempt >= attempt:
             nobody = evidence.alive is False and not evidence.supervised
             gone = evidence.rebooted or (evidence.same_host and nobody)
+            gone = gone or (evidence.phase == "claimed" and evidence.same_host is None)
             assert gone or native is not None or evidence.removed
     if result.reach is not Reach.OK:
         assert not result.state.terminal
