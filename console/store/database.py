@@ -113,7 +113,7 @@ class Database:
                     if not begin:
                         return work(db)
                     return _transaction(db, begin, work)
-                except (Damaged, sqlite3.Error) as error:
+                except (Damaged, sqlite3.Error, UnicodeDecodeError) as error:
                     if again and self._is_damage(error):
                         self._heal(str(error))
                         continue
@@ -161,7 +161,8 @@ class Database:
     # ----------------------------------------------------------------------------------- healing
 
     def _is_damage(self, error: Exception) -> bool:
-        if isinstance(error, Damaged):
+        # SQLite quotes the damaged schema in its message, which the module then cannot decode.
+        if isinstance(error, (Damaged, UnicodeDecodeError)):
             return True
         code = getattr(error, "sqlite_errorcode", None)
         if code is None:

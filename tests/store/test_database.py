@@ -115,6 +115,17 @@ def test_a_file_that_is_no_database_is_moved_aside_and_rebuilt(
         assert aside == []
 
 
+@pytest.mark.fault
+def test_a_damaged_schema_is_healed(filled: Path, lines: list[str]) -> None:
+    data = filled.read_bytes()
+    assert b"CREATE TABLE cuts" in data
+    filled.write_bytes(data.replace(b"CREATE TABLE cuts", b"CREATE T\xd3BLE cuts"))
+    index = Index.open(filled, rebuild=truth, tell=lines.append)
+    assert names(index) == ["rebuilt"]
+    assert len(lines) == 1
+    index.close()
+
+
 def use(index: Index, run: RunRecord) -> None:
     """Most of what an index does."""
     numbers = index.ids()
