@@ -11,12 +11,13 @@ from .glyphs import BEST, Glyphs
 
 @dataclass(frozen=True, slots=True)
 class HelpEntry:
-    """A key, what it does, and the action's name for settings.yaml."""
+    """A key, what it does, the action's name for settings.yaml, and whether it does it just now."""
 
     section: str
     keys: str
     words: str
     action: str
+    usable: bool = True
 
 
 def help_lines(
@@ -67,38 +68,44 @@ def _found(entries: Sequence[HelpEntry], query: str, cells: int) -> list[Line]:
 
 
 def _columns(entries: Sequence[HelpEntry], cells: int) -> list[Line]:
-    sections = list(dict.fromkeys(entry.section for entry in entries))
-    per_row = max(1, min(len(sections), cells // 34))
+    """The sections side by side, as many as fit."""
+    names = list(dict.fromkeys(entry.section for entry in entries))
+    blocks = [_block([entry for entry in entries if entry.section == name]) for name in names]
     lines: list[Line] = []
-    for start in range(0, len(sections), per_row):
+    while blocks:
+        taken = 1
+        while taken < len(blocks) and _natural(blocks[: taken + 1]) <= cells:
+            taken += 1
         if lines:
             lines.append(())
-        lines += _side_by_side(sections[start : start + per_row], entries, cells, per_row)
+        lines += _side_by_side(blocks[:taken], cells)
+        del blocks[:taken]
     return lines
 
 
-def _side_by_side(
-    names: Sequence[str], entries: Sequence[HelpEntry], cells: int, per_row: int
-) -> list[Line]:
-    room = cells // per_row
-    blocks: list[list[Line]] = []
-    for name in names:
-        mine = [entry for entry in entries if entry.section == name]
-        keys = max((width(entry.keys) for entry in mine), default=0)
-        block: list[Line] = [(Span(name, "muted"),), ()]
-        for entry in mine:
-            words = clip(entry.words, max(4, room - keys - 4))
-            block.append(
-                (
-                    Span(entry.keys + " " * (keys - width(entry.keys)) + "  ", "accent bold"),
-                    Span(words, "text"),
-                )
-            )
-        blocks.append(block)
-    lines = []
+def _block(entries: Sequence[HelpEntry]) -> list[Line]:
+    keys = max(width(entry.keys) for entry in entries)
+    block: list[Line] = [(Span(entries[0].section, "muted"),), ()]
+    for entry in entries:
+        pad = " " * (keys - width(entry.keys) + 3)
+        style = "accent bold" if entry.usable else "faint"
+        words = Span(entry.words, "text" if entry.usable else "faint")
+        block.append((Span(entry.keys + pad, style), words))
+    return block
+
+
+def _natural(blocks: Sequence[Sequence[Line]]) -> int:
+    return sum(max(map(line_width, block)) for block in blocks) + 3 * (len(blocks) - 1)
+
+
+def _side_by_side(blocks: Sequence[Sequence[Line]], cells: int) -> list[Line]:
+    gap = (cells - _natural(blocks)) // max(1, len(blocks) - 1) if len(blocks) > 1 else 0
+    gap = 3 + max(0, min(gap, 8))
+    lines: list[Line] = []
     for number in range(max(map(len, blocks))):
         line: list[Span] = []
         for block in blocks:
+            room = min(max(map(line_width, block)) + gap, cells)
             line += fit_line(block[number] if number < len(block) else (), room)
         lines.append(fit_line(line, cells))
     return lines

@@ -10,27 +10,23 @@ from .glyphs import BEST, Glyphs
 from .numbers import plural
 
 
-def header_counts(running: int, queued: int, failed: int, unknown: int) -> list[Line]:
+def header_counts(running: int, queued: int, needs_you: int) -> list[Line]:
     """Clauses for the header; what is zero is not said, but for running."""
     clauses: list[Line] = [(Span(f"{running:,}", "running"), Span(" running", "muted"))]
     if queued:
         clauses.append((Span(f"{queued:,}", "queued"), Span(" queued", "muted")))
-    if failed:
-        clauses.append((Span(f"{failed:,}", "failed"), Span(" failed today", "muted")))
-    if unknown:
-        clauses.append((Span(f"{unknown:,}", "stale"), Span(" unknown", "muted")))
+    if needs_you:
+        words = " needs you" if needs_you == 1 else " need you"
+        clauses.append((Span(f"{needs_you:,}", "failed"), Span(words, "muted")))
     return clauses
 
 
-def sign_counts(
-    running: int, queued: int, failed: int, unknown: int, glyphs: Glyphs = BEST
-) -> list[Line]:
+def sign_counts(running: int, queued: int, needs_you: int, glyphs: Glyphs = BEST) -> list[Line]:
     """The same with signs."""
     parts: list[Line] = [(Span(f"{running:,}", "running"), Span(" running", "muted"))]
     for sign, style, count in (
         (glyphs.queued, "queued", queued),
-        (glyphs.failed, "failed", failed),
-        (glyphs.unknown, "stale", unknown),
+        (glyphs.failed, "failed", needs_you),
     ):
         if count:
             parts.append((Span(f"{sign} {count:,}", style),))

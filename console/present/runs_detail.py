@@ -15,7 +15,7 @@ from traindeck.backends.base import State
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, spoken
-from .cells import Line, Span, clean, clip, fit_line, line_width, width
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, percent, size
 from .runs_table import tags, where
@@ -26,7 +26,7 @@ FULL = 8
 """Rows from which on there is room for a curve."""
 
 _NOW_CELLS = 31
-_LABEL = 12
+_LABEL = 14
 _BEFORE, _AFTER = 7, 4
 
 
@@ -142,7 +142,7 @@ def _figures(run: RunRecord, now: float, rows: int) -> list[Line]:
         cut = shown.rstrip() if tail else shown
         lines.append(
             (
-                Span(clip(clean(label), _LABEL - 1).ljust(_LABEL), "muted"),
+                Span(fit(clean(label), _LABEL - 1, keep="both") + " ", "muted"),
                 Span(clip(cut, room), "stale" if stale else "text"),
                 Span(tail, "muted"),
             )
@@ -183,10 +183,7 @@ def _values(run: RunRecord) -> list[tuple[str, float | int | str | None, str]]:
         value = summary.last
         if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:
             value = int(value)
-        best = ""
-        if summary.key == run.main and summary.min is not None and summary.last is not None:
-            best = f" min {figure(summary.min)}"
-        rows.append((summary.key, value, best))
+        rows.append((summary.key, value, ""))
     if run.log_bytes is not None:
         rows.append(("log", size(run.log_bytes).rjust(_BEFORE + 3), ""))
     return rows

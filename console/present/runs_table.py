@@ -488,7 +488,7 @@ def group_head(title: str, count_: int, cells: int, glyphs: Glyphs, *, folded: b
     """The line above a group: `─ RUNNING 6 ─────────`, or `▸ FINISHED 13 ───` when folded."""
     lead = glyphs.folded if folded else glyphs.rule
     label = clip(clean(title), max(1, cells - 16))
-    rest = cells - 5 - width(label) - len(f"{count_:,}") - 2
+    rest = cells - 6 - width(label) - len(f"{count_:,}")
     return fit_line(
         (
             Span(f" {lead} ", "accent" if folded else "rule"),

@@ -23,7 +23,7 @@ Clause = tuple[Span, ...]
 
 _SEPARATOR = Span(" · ", "muted")
 # Where the cause ends and its circumstances begin: only the cause is coloured.
-_CAUSE_END = re.compile(r"(?= at step )|(?= since )|(?= after )|(?=: )|(?= \()|(?=, )")
+_CAUSE_END = re.compile(r"(?= at step )|(?= since )|(?= after )|(?=: )|(?= \()|(?=, (?!SIG))")
 
 
 def fitted(clauses: Sequence[Clause], cells: int) -> Line:

@@ -72,8 +72,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
     CSS = """
     Screen { background: $bg; color: $text; overflow: hidden hidden; layers: base; }
     Overlay { background: transparent; align: center middle; }
-    Input, Input:focus, Input:ansi {
-        border: none; padding: 0; height: 1; background: $select; color: $strong;
+    Input, Input:ansi {
+        border: none; padding: 0; height: 1; background: $bg; color: $strong;
+        &:focus { border: none; background: $select; background-tint: $bg 0%; }
         & > .input--cursor { background: $strong; color: $bg; text-style: none; }
         & > .input--selection { background: $match; color: $on_match; }
         & > .input--placeholder { color: $muted; }

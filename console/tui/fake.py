@@ -42,7 +42,7 @@ class FakeServices:
         places: The backends.
     """
 
-    able = frozenset({"launch", "demo"})
+    able = frozenset({"demo"})
 
     def __init__(
         self,
@@ -161,7 +161,6 @@ class FakeServices:
             ),
             queued=numbers.count(2),
             needs_you=numbers.count(0),
-            unknown=sum(run.active and run.reach is Reach.DOWN for run in alive),
             total=len(alive),
         )
 
@@ -268,6 +267,11 @@ class FakeServices:
 
     async def refresh(self) -> None:
         await self._pause("refresh")
+
+    async def demo(self) -> None:
+        await self._pause("demo")
+        self.add(make_run(90, "demo-lr3e-4", State.STARTING, age=1))
+        self.add(make_run(91, "demo-lr1e-4", State.QUEUED, age=1, reason="waits for demo-lr3e-4"))
 
     async def aclose(self) -> None:
         return

@@ -48,13 +48,13 @@ class Action:
 
 
 APP = (
-    Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run or action", GO, 80),
+    Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run, action", GO, 80),
     Action("app.help", "question_mark", "keys", "keys", "these keys", "", 90),
     Action("app.back", "escape", "back", "back", "back, never quits", GO),
-    Action("app.quit", "q", "leave", "quit", "quit from Runs, else back; runs go on", GO),
-    Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit at once", GO,
-           shown="ctrl+c ctrl+c"),
-    Action("app.suspend", "ctrl+z", "suspend_process", "suspend", "to the shell, fg returns", GO),
+    Action("app.quit", "q", "leave", "quit", "back, or quit", GO),
+    Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit now", GO,
+           shown="ctrl+c"),
+    Action("app.suspend", "ctrl+z", "suspend_process", "suspend", "to the shell", GO),
 )  # fmt: skip
 
 MOVES = (
@@ -66,7 +66,7 @@ MOVES = (
     Action("list.page_down", "pagedown", "page(1)", "page", "page", ""),
     Action("list.page_up", "pageup", "page(-1)", "page", "page", ""),
     Action("list.half_down", "ctrl+d", "half(1)", "half page", "half a page", GO,
-           shown="ctrl+d ctrl+u"),
+           shown="ctrl+d u"),
     Action("list.half_up", "ctrl+u", "half(-1)", "half page", "half a page", ""),
 )  # fmt: skip
 
@@ -75,21 +75,22 @@ RUNS = (
     Action("runs.log", "l", "open_tab('log')", "log", "log, following", THIS, 20),
     Action("runs.stop", "s", "stop", "stop", "stop…", THIS, 40),
     Action("runs.retry", "R", "retry", "retry", "retry…", THIS, 45),
-    Action("runs.again", "N", "launch_again", "again", "launch again with changes", THIS),
-    Action("runs.seen", "x", "seen", "seen", "seen: needs me no more", THIS, 46),
-    Action("runs.edit", "e", "edit", "edit", "edit name, tags and note", THIS),
-    Action("runs.copy", "y", "copy", "copy", "copy id, command, folder…", THIS),
+    Action("runs.again", "N", "launch_again", "again", "launch with changes", THIS),
+    Action("runs.seen", "x", "seen", "seen", "seen, needs me no more", THIS, 46),
+    Action("runs.edit", "e", "edit", "edit", "edit name, tags, note", THIS),
+    Action("runs.copy", "y", "copy", "copy", "copy…", THIS),
     Action("runs.remove", "delete", "remove", "remove", "remove…", THIS),
+    Action("runs.demo", "d", "demo", "demo", "demo: small trainings", LIST, 5),
     Action("runs.new", "n", "launch", "new", "new run", LIST, 50),
-    Action("runs.filter", "slash", "filter", "filter", "filter, say tag:sft lr>1e-4", LIST, 60),
-    Action("runs.mark", "space", "mark", "mark", "mark · again unmarks", LIST, 65),
+    Action("runs.filter", "slash", "filter", "filter", "filter, say tag:sft", LIST, 60),
+    Action("runs.mark", "space", "mark", "mark", "mark · again unmarks", LIST),
     Action("runs.range", "v", "mark_range", "range", "mark a range", LIST),
     Action("runs.mark_all", "asterisk", "mark_all", "all", "mark all shown", LIST),
     Action("runs.order", "o", "order", "order", "order by…", LIST),
     Action("runs.group", "O", "group", "group", "group by…", LIST),
     Action("runs.columns", "vertical_line", "columns", "columns", "columns…", LIST),
     Action("runs.fold", "z", "fold", "fold", "fold the group", LIST),
-    Action("runs.window", "a", "window", "all", "all runs · only the last days", LIST),
+    Action("runs.window", "a", "window", "all", "all runs · last days", LIST),
     Action("runs.freeze", "f", "freeze", "freeze", "freeze the screen", LIST),
 )  # fmt: skip
 

@@ -76,7 +76,11 @@ class LiveServices:
             groups: tuple[Group, ...] = ()
             if view.group == "state":
                 groups = _state_groups(ws.index.groups(keys, now=now))
-            return Listing(keys=keys, groups=groups, counts=_counts(ws))
+            if view.group == "state" and not view.filter:
+                needs_you = next((group.count for group in groups if group.key == "needs"), 0)
+            else:
+                needs_you = len(ws.index.ids(parse("is:needs-you"), now=now))
+            return Listing(keys=keys, groups=groups, counts=_counts(ws, needs_you))
 
         return await self._do(look)
 
@@ -290,11 +294,11 @@ def _state_groups(groups: bytes) -> tuple[Group, ...]:
     )
 
 
-def _counts(ws: Workspace) -> Counts:
+def _counts(ws: Workspace, needs_you: int) -> Counts:
     by_state = ws.index.counts()
     waiting = by_state.get(State.QUEUED, 0) + by_state.get(State.NEW, 0)
     running = sum(
         by_state.get(state, 0) for state in (State.RUNNING, State.STARTING, State.STOPPING)
     )
-    failed = sum(by_state.get(state, 0) for state in (State.FAILED, State.TIMEOUT, State.LOST))
-    return Counts(running=running, queued=waiting, failed=failed, total=sum(by_state.values()))
+    total = sum(by_state.values())
+    return Counts(running=running, queued=waiting, needs_you=needs_you, total=total)

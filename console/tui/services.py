@@ -46,13 +46,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many runs there are, over all of them, not only those listed."""
+    """How many runs there are, over all of them, not only those listed. `needs_you` are those of
+    the group of that name."""
 
     running: int = 0
     queued: int = 0
-    failed: int = 0
     needs_you: int = 0
-    unknown: int = 0
     total: int = 0
 
 
@@ -197,13 +196,17 @@ class RunActions(Protocol):
 
 
 class Services(RunsSource, RunActions, Protocol):
-    """All of it. `able` names what this installation can do beyond showing runs (`launch`, `demo`):
-    keys for anything else are not offered."""
+    """All of it. `able` names what this installation can do beyond showing runs (`demo`): keys for
+    anything else are not offered."""
 
     able: frozenset[str]
 
     async def refresh(self) -> None:
         """Ask the places about active runs, unless somebody just did. May take seconds."""
+        ...
+
+    async def demo(self) -> None:
+        """Launch the demo's runs. Called only if `able` has `demo`; may take a while."""
         ...
 
     async def aclose(self) -> None: ...

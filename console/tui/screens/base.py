@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from traindeck.console.tui.app import TraindeckApp
 
 
-def active_actions(screen: Screen[Any]) -> dict[str, list[str]]:
-    """Action id -> the keys that do it on a screen, here and now. What footer and help show."""
+def active_actions(screen: Screen[Any], *, resting: bool = False) -> dict[str, list[str]]:
+    """Action id -> the keys that do it on a screen, here and now. What footer and help show.
+
+    Args:
+        resting: Also those that have nothing to act on just now.
+    """
     found: dict[str, list[str]] = {}
     for key, active in screen.active_bindings.items():
-        if active.binding.id and active.enabled:
+        if active.binding.id and (active.enabled or resting):
             found.setdefault(active.binding.id, []).append(key)
     return found
 

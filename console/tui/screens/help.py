@@ -19,7 +19,7 @@ from .overlay import Overlay
 class HelpScreen(Overlay[None]):
     """Help for the screen below. `/` narrows it; moving scrolls it if it is longer than the screen.
 
-    It lists what is bound, not what was planned: an action without a use here and now is not there.
+    It lists what is bound, not what was planned; what has nothing to act on just now is faint.
     """
 
     wanted_cells = 104
@@ -77,11 +77,14 @@ class HelpScreen(Overlay[None]):
 
 def help_entries(screen: Screen[Any]) -> list[HelpEntry]:
     """What the keys of a screen do now, in the order of the tables."""
-    bound = active_actions(screen)
+    usable = active_actions(screen)
+    bound = active_actions(screen, resting=True)
     entries = []
     order = [action for scope in ("runs", *keys.SCOPES) for action in keys.SCOPES.get(scope, ())]
     for action in dict.fromkeys(order):
         if action.id in bound and action.section:
             shown = keys.shown_keys(action, bound[action.id])
-            entries.append(HelpEntry(action.section, shown, action.help, action.id))
+            entries.append(
+                HelpEntry(action.section, shown, action.help, action.id, action.id in usable)
+            )
     return entries

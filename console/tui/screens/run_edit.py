@@ -54,8 +54,7 @@ class EditScreen(Overlay[bool]):
     DEFAULT_CSS = """
     EditScreen Vertical { layer: fields; width: auto; height: auto; background: transparent; }
     EditScreen { layers: base fields; }
-    EditScreen Input { width: 58; background: $bg; }
-    EditScreen Input:focus { background: $select; }
+    EditScreen Input { width: 58; }
     """
 
     def __init__(self, run: RunRecord) -> None:
@@ -69,7 +68,7 @@ class EditScreen(Overlay[bool]):
             for name, value in zip(
                 FIELDS, (self._run.name, tags_text(self._run.tags), self._run.note), strict=True
             ):
-                yield Input(value, id=name)
+                yield Input(value, id=name, select_on_focus=False)
         yield FooterBar()
 
     def on_mount(self) -> None:

@@ -17,7 +17,6 @@ from textual.widgets import Input
 from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.chrome import PlaceMark, context
-from traindeck.console.present.numbers import plural
 from traindeck.console.present.runs_counts import (
     header_counts,
     list_context,
@@ -41,6 +40,7 @@ from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from .base import DeckScreen
+from .index import SCREENS
 from .runs_pane import RunPane
 
 ROOMY = 30
@@ -57,18 +57,7 @@ class RunsScreen(DeckScreen):
         *keys.bindings(keys.MOVES),
     ]
     DEFAULT_CSS = """
-    RunsScreen #context { height: 1; }
-    RunsScreen #gap { height: 1; }
-    RunsScreen #heads { height: 1; }
-    RunsScreen #filter { height: 1; display: none; }
-    RunsScreen #pane { height: 12; }
-    RunsScreen #empty { height: 1fr; display: none; }
-    RunsScreen.-empty #empty { display: block; }
-    RunsScreen.-empty VirtualTable, RunsScreen.-empty #pane, RunsScreen.-empty #heads,
-    RunsScreen.-empty #context, RunsScreen.-empty #gap { display: none; }
-    RunsScreen.-empty #foot_gap { display: none; }
-    RunsScreen.-asking #filter { display: block; }
-    RunsScreen.-asking #context { display: none; }
+    RunsScreen #empty { height: 1fr; }
     """
 
     def __init__(self) -> None:
@@ -88,6 +77,7 @@ class RunsScreen(DeckScreen):
         self.empty = EmptyNote(id="empty")
         self.foot_gap = Lines(id="foot_gap")
         self.pane = RunPane(id="pane")
+        self._restore()
 
     # ---------------------------------------------------------------------------------------- build
 
@@ -102,7 +92,6 @@ class RunsScreen(DeckScreen):
         yield self.pane
 
     def on_mount(self) -> None:
-        self._restore()
         self.table.focus()
         self.spawn(self.model.run())
         self.set_timer(0.05, self._follow)
@@ -169,16 +158,19 @@ class RunsScreen(DeckScreen):
 
     def _arrange(self) -> None:
         """Give every part its rows: the less room, the fewer parts."""
-        cells, rows = self.app.size
+        rows = self.app.size.height
         roomy = rows >= ROOMY
-        filtered = bool(self.model.view.filter) or self.model.frozen
-        self.context_bar.display = (roomy or filtered) and not self.has_class("-asking")
-        self.gap.display = roomy
-        self.foot_gap.display = roomy
-        self.pane.display = rows >= 20
+        empty = self.has_class("-empty")
+        asking = self.has_class("-asking")
+        telling = bool(self.model.view.filter) or self.model.frozen or self.model.error is not None
+        self.empty.display = empty
+        self.filter_bar.display = asking
+        self.context_bar.display = (roomy or telling) and not asking and not empty
+        self.gap.display = self.foot_gap.display = roomy and not empty
+        self.heads_bar.display = self.table.display = not empty
+        self.pane.display = rows >= 20 and not empty
         self.pane.styles.height = 4 if rows < 36 else 12 if rows < 50 else 16
         self._lay_out()
-        del cells
 
     def _lay_out(self) -> None:
         shown = self.model.records(self.table.visible_keys())
@@ -218,13 +210,13 @@ class RunsScreen(DeckScreen):
         if not self.model.loaded or self.has_class("-empty"):
             return ()
         found = self.model.listing.counts
-        return header_counts(found.running, found.queued, found.failed, found.unknown)
+        return header_counts(found.running, found.queued, found.needs_you)
 
     def sign_counts(self) -> Sequence[Line]:
         """The counts for a screen that is too small."""
         found: Counts = self.model.listing.counts
         glyphs = self.deck.painter.glyphs
-        return sign_counts(found.running, found.queued, found.failed, found.unknown, glyphs)
+        return sign_counts(found.running, found.queued, found.needs_you, glyphs)
 
     def places(self) -> Sequence[PlaceMark]:
         return [
@@ -266,6 +258,22 @@ class RunsScreen(DeckScreen):
             frozen=model.frozen,
         )
         return context(clauses, window_words(model.view.window), cells)
+
+    def able(self) -> set[str]:
+        """What can be begun from here."""
+        return {*SCREENS, *self.deck.services.able}
+
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: how to read a row."""
+        from traindeck.console.present.help import state_notes
+
+        return state_notes(max(40, self.app.size.width - 16), self.deck.painter.glyphs)
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        if self.has_class("-asking"):
+            return [("enter", "keep"), ("↑ ↓", "row"), ("esc", "as before")]
+        shown = super().footer_keys()
+        return [*shown, ("q", "quit")] if self.has_class("-empty") else shown
 
     def label_of(self, action: keys.Action) -> str:
         marked = len(self.table.marked)
@@ -357,16 +365,18 @@ class RunsScreen(DeckScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether a key does something here and now: what does not is shown nowhere."""
-        if not self.is_mounted or not hasattr(self, "model"):
+        if not self.is_mounted:
             return False
-        able = self.deck.services.able
-        if action in ("launch", "launch_again") and "launch" not in able:
+        if action in ("launch", "launch_again") and "launch" not in SCREENS:
             return False
-        if action in ("open", "open_tab") and "run" not in able:
+        if action in ("open", "open_tab") and "run" not in SCREENS:
             return action == "open" and self.table.key is None and bool(len(self.table.keys))
-        runs = self.chosen_runs() if action in _NEED else []
         if action in _NEED:
-            return any(map(_NEED[action], runs))
+            return any(map(_NEED[action], self.chosen_runs())) or None
+        if action == "demo":
+            return self.has_class("-empty") and "demo" in self.deck.services.able
+        if action == "filter":
+            return not self.has_class("-empty")
         if action in ("move", "page", "half", "first", "last", "prefix_g", "mark", "mark_range",
                       "mark_all", "order", "group", "columns", "window", "freeze"):  # fmt: skip
             return not self.has_class("-empty")
@@ -448,6 +458,13 @@ class RunsScreen(DeckScreen):
             self._remember()
             self.deck.open_run(run, tab)
 
+    def action_demo(self) -> None:
+        self.spawn(self._demo(), "launching the demo")
+
+    async def _demo(self) -> None:
+        await self.deck.services.demo()
+        self.model.relist()
+
     def action_launch(self) -> None:
         self.deck.open_launch(None)
 
@@ -485,11 +502,16 @@ class RunsScreen(DeckScreen):
             ("n", "newest first", "-created"),
             ("o", "oldest first", "created"),
             ("a", "name", "name"),
-            ("m", "metric, lowest first", "metric"),
-            ("M", "metric, highest first", "-metric"),
-            ("d", "done, furthest first", "-done"),
-            ("e", "time left, shortest first", "left"),
+            ("r", "running time, longest first", "-runtime"),
+            ("s", "step, furthest first", "-step"),
         ]
+        run = self.selected
+        if run is not None and run.main:
+            word = clean(run.main)
+            items += [
+                ("m", f"{word}, lowest first", run.main),
+                ("M", f"{word}, highest first", f"-{run.main}"),
+            ]
         current = self.model.view.order[0] if self.model.view.order else "-created"
         self._menu(MenuScreen("Order by", items, current), self._order_chosen)
 
@@ -670,14 +692,4 @@ class EmptyNote(Lines):
         assert isinstance(screen, RunsScreen)
         if not screen.model.loaded:
             return ()
-        return first_start(cells, rows, self.deck.services.able, self.deck.painter.glyphs)
-
-
-def describe_outcomes(done: int, failed: Sequence[str], verb: str) -> Line:
-    """What became of an action on several runs, for the footer."""
-    line: list[Span] = [Span(f"{verb} {plural(done, 'run')}", "text")]
-    if failed:
-        line += [Span(" · ", "muted"), Span(clean(failed[0]), "warn")]
-        if len(failed) > 1:
-            line.append(Span(f" and {len(failed) - 1} more", "muted"))
-    return tuple(line)
+        return first_start(cells, rows, screen.able(), self.deck.painter.glyphs)

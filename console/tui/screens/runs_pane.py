@@ -54,7 +54,7 @@ class RunPane(Lines):
         if run is None:
             return ()
         glyphs = self.deck.painter.glyphs
-        return detail(run, self.deck.clock(), cells, rows, self._pane, glyphs)
+        return detail(run, self.deck.clock(), cells, _used(rows), self._pane, glyphs)
 
     def _shown(self) -> RunRecord | None:
         """The run with all its metrics, as soon as they are known."""
@@ -95,7 +95,7 @@ class RunPane(Lines):
             return
         self._pane = Pane(curve=self._pane.curve, legend=self._pane.legend, log=log_lines(tail))
         self.update()
-        size = curve_size(self.size.width, self.size.height)
+        size = curve_size(self.size.width, _used(self.size.height))
         if size is None or not run.metrics:
             return
         curves = await services.curves(run.id, chart_keys(run))
@@ -110,6 +110,11 @@ class RunPane(Lines):
         if self._run is not None and run.id == self._run.id:
             self._pane = Pane(curve=lines, legend=legend(curves, run, glyphs), log=self._pane.log)
             self.update()
+
+
+def _used(rows: int) -> int:
+    """Rows that say something: in a roomy pane the last one is blank."""
+    return rows - 1 if rows >= 12 else rows
 
 
 def chart_keys(run: RunRecord) -> list[str]:

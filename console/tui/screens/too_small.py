@@ -18,6 +18,9 @@ class SmallNote(Lines):
 
     DEFAULT_CSS = "SmallNote { height: 1fr; }"
 
+    def on_mount(self) -> None:
+        self.set_interval(0.5, self.update)
+
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         return too_small(cells, rows, self._counts(), self.deck.painter.glyphs)
 
