@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from traindeck.backends.base import State
+from traindeck.backends.base import RunSpec, State, encode
 from traindeck.console.store.ids import mint_id
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import RunRecord
@@ -92,3 +95,63 @@ def process() -> Iterator[Callable[..., Process]]:
         if one.popen.poll() is None:
             one.popen.kill()
         one.popen.communicate()
+
+
+@pytest.fixture
+def make_rundir(tmp_path: Path) -> Callable[..., Path]:
+    """A run directory as the agent leaves it (payload/FORMAT.md). Returns it."""
+
+    def make(spec: RunSpec, *, root: str = "root", attempts: Sequence[Attempt] = ()) -> Path:
+        folder = tmp_path / root / "runs" / spec.run_id
+        folder.mkdir(parents=True)
+        run = {
+            "format": 1, "id": spec.run_id, "name": spec.name, "created": spec.created,
+            "plan_digest": "d", "agent": "0" * 16, "spec": encode(spec), "secrets": [],
+        }  # fmt: skip
+        (folder / "run.json").write_text(json.dumps(run))
+        for number, attempt in enumerate(attempts):
+            place = folder / "attempts" / str(number)
+            (place / "logs").mkdir(parents=True)
+            (place / "claim").write_text(json.dumps({"pid": 7, "host": "box", "time": 1.0}))
+            agent = {
+                "format": 1, "run": spec.run_id, "attempt": number, "phase": attempt.phase,
+                "reason": "", "host": "box", "leader": {"pid": 77, "starttime": 5},
+                "started": attempt.started, "adopted": False,
+            }  # fmt: skip
+            (place / "agent.json").write_text(json.dumps(agent))
+            (place / "logs" / "0.log").write_bytes(b"x" * attempt.log)
+            if attempt.metrics:
+                (place / "metrics.jsonl").write_text(attempt.metrics)
+            if attempt.end is not None:
+                payload = {
+                    "format": 1, "run": spec.run_id, "attempt": number, "cause": "self",
+                    "exit_code": None, "signal": None, "started": attempt.started,
+                    "ended": attempt.started + 100, "reason": "", "host": "box", "boot_id": "b",
+                } | attempt.end  # fmt: skip
+                (place / "exit.slot").write_bytes(slot(number, payload))
+        return folder
+
+    return make
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """`end` holds what an exit record says beyond its defaults; None: there is none."""
+
+    phase: str = "ended"
+    started: float = NOW - 5000
+    log: int = 10
+    end: Mapping[str, Any] | None = None
+    metrics: str = ""
+
+
+def slot(attempt: int, payload: Mapping[str, Any]) -> bytes:
+    """The bytes of an exit.slot."""
+    data = json.dumps(payload).encode()
+    body = struct.pack("<4sII", b"TDX1", attempt, len(data)) + data
+    return (body + struct.pack("<I", zlib.crc32(body))).ljust(4096, b"\0")
+
+
+@pytest.fixture
+def attempt() -> type[Attempt]:
+    return Attempt
