@@ -46,11 +46,10 @@ _NEVER = re.compile(
     r"|ms|per|the|from|ep|iterations|loss scale",
     re.I,
 )
-_KNOWN = re.compile(
-    r"loss|acc|accuracy|ppl|perplexity|reward|bleu|rouge\w*|f1|auc|mfu|bpb|kl|lr|grad|grad_norm",
-    re.I,
-)
-"""Names that are metrics even where neither `=` nor `:` stands between them and their value."""
+_KNOWN = re.compile(r"loss|acc|accuracy|ppl|perplexity|reward|bleu|rouge\w*|f1|auc|bpb|kl", re.I)
+"""Names that are metrics even on a line that names no step."""
+_BESIDE_STEP = re.compile(r"mfu|lr|grad|grad_norm", re.I)
+"""Names that are metrics where a step is named, though neither `=` nor `:` follows them."""
 _WORDS = re.compile(r"(?:^|[_/. -])(?:loss|acc|accuracy|ppl|perplexity|reward|f1|auc|bpb)$", re.I)
 _AFTER = re.compile(r"[,;|)\]}%'\"]|[munk]?s\b|[KMGT]i?B|[kMGB]\b|x\b|/s")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
@@ -140,20 +139,18 @@ def _dictionary(text: str, offset: int, reading: Reading) -> None:
     step = values.get("global_step", values.get("step"))
     if step is None and "epoch" not in values and not any(map(_is_metric, values)):
         return  # a configuration that was printed
-    waiting = {
-        "values": {
-            ("train/mean_loss" if k == "train_loss" and _SUMMARY in values else k): v
-            for k, v in values.items()
-            if k not in _NOT_SERIES
-        },
-        "offset": offset,
+    kept = {
+        ("train/mean_loss" if k == "train_loss" and _SUMMARY in values else k): v
+        for k, v in values.items()
+        if k not in _NOT_SERIES
     }
+    waiting: dict[str, object] = {"values": kept, "offset": offset}
     if step is not None and 0 <= step < 1 << 53:
         reading.carry["waiting"] = waiting
         _place(reading, int(step))
         return
-    evaluates = all(k.startswith(("eval_", "test_")) for k in waiting["values"])
-    waiting["counts"] = bool(waiting["values"]) and not evaluates and _SUMMARY not in values
+    evaluates = all(k.startswith(("eval_", "test_")) for k in kept)
+    waiting["counts"] = bool(kept) and not evaluates and _SUMMARY not in values
     reading.carry["waiting"] = waiting
 
 
@@ -247,7 +244,7 @@ def _free(text: str, offset: int, reading: Reading) -> None:
         joined = any(sign in m[0][len(m["key"]) :][:8] for sign in ":=")
         if step is None and not (joined and _is_metric(key)):
             continue
-        if not joined and not _is_metric(key) and not _KNOWN.fullmatch(key):
+        if not joined and not _is_metric(key) and not _BESIDE_STEP.fullmatch(key):
             continue
         pairs.append((key, number))
     if not pairs:

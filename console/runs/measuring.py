@@ -1,5 +1,254 @@
-"""(being written)"""
+"""Reading what runs have measured into the index, from wherever they execute.
+
+Called whenever a run was looked at: cheap when nothing grew (sizes are known from the look itself
+and one listing), bounded when much did, complete once the run is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from traindeck.backends.base import Backend, BackendError, Files, JobRef, SeekableLogs, Status
+from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
+from traindeck.console.runs.workspace import ref_of
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.index import Index
+    from traindeck.console.store.records import RunRecord
+
+AT_ONCE = 4
+"""Chunks of one source read in one look at an active run; the next look goes on."""
+
+MOST_FILES = 2000
+DEEPEST = 5
+"""Bounds of the search for files that a trainer writes."""
+
+_SKIPPED = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv", "wandb", "code"})
 
 
-async def measure(ws, backend, run, status): ...
-def measure_folder(index, run, folder): ...
+async def measure(ws: Workspace, backend: Backend, run: RunRecord, status: Status) -> None:
+    """Enter what a run has measured since the last look."""
+    from dataclasses import replace
+
+    if not isinstance(backend, Files) or not isinstance(backend, SeekableLogs):
+        return
+    ref = replace(ref_of(run), attempt=status.attempt)
+    over = status.state.terminal
+    try:
+        sources = await _sources(backend, ref, status)
+        if over or run.active:
+            sources += _beside(ws, run, status)
+        for source in sources:
+            await _follow(ws, backend, run, ref, source, over)
+    except BackendError as error:
+        ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
+
+
+async def _sources(backend: Files, ref: JobRef, status: Status) -> list[Source]:
+    """What lies in the run directory itself."""
+    base = f"attempts/{ref.attempt}"
+    found = []
+    for entry in await backend.list_files(ref, base):
+        name = entry.path.rpartition("/")[2]
+        kind = {"metrics.jsonl": "metrics", "system.jsonl": "system"}.get(name)
+        if kind is not None and not entry.is_dir:
+            found.append(Source(path=f"{base}/{name}", kind=kind, size=entry.size, identity=1))
+    if status.log_bytes:
+        path = f"{base}/logs/0.log"
+        found.append(Source(path=path, kind="stdout", size=status.log_bytes, identity=1))
+    return found
+
+
+def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
+    """Files that a trainer on this machine wrote below artifacts/ or, in place, its cwd."""
+    from traindeck.console.runs.rebuild import local_roots
+
+    root = local_roots(ws.settings).get(run.backend)
+    if root is None or status.started is None:
+        return []
+    artifacts = root / "runs" / run.id / "artifacts"
+    return files_beside([artifacts, Path(run.cwd)] if run.cwd else [artifacts], status.started)
+
+
+def files_beside(folders: Sequence[Path], started: float) -> list[Source]:
+    """Files with metrics below these folders that were written after a run's start."""
+    found = []
+    for folder in folders:
+        for entry in _walk(folder):
+            kind = kind_of(entry.name)
+            if kind is None:
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if info.st_mtime >= started and info.st_ctime >= started:
+                found.append(
+                    Source(path=entry.path, kind=kind, size=info.st_size, identity=info.st_ino)
+                )
+    return _newest_states(found)
+
+
+def _newest_states(sources: list[Source]) -> list[Source]:
+    """Of the trainer_state.json of many checkpoints only the last: it holds the others'."""
+    states = sorted(
+        (s for s in sources if s.kind == "trainer_state"), key=lambda s: (s.size, s.path)
+    )
+    return [s for s in sources if s.kind != "trainer_state"] + states[-1:]
+
+
+def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    left = MOST_FILES
+    level = [str(folder)]
+    for _ in range(DEEPEST):
+        below: list[str] = []
+        for path in level:
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        left -= 1
+                        if left < 0:
+                            return
+                        if entry.is_dir(follow_symlinks=False):
+                            if entry.name not in _SKIPPED:
+                                below.append(entry.path)
+                        else:
+                            yield entry
+            except OSError:
+                continue
+        level = below
+
+
+async def _follow(
+    ws: Workspace, backend: Backend, run: RunRecord, ref: JobRef, source: Source, over: bool
+) -> None:
+    assert isinstance(backend, Files)
+    times = _log_times(backend, ref) if source.kind == "stdout" else None
+    turns = 0
+    while True:
+        fresh = ws.index.get(run.id)
+        if fresh is None:
+            return
+        more = await ingest(
+            ws.index,
+            fresh,
+            source,
+            _reader(backend, ref, source),
+            attempt=ref.attempt,
+            now=ws.clock(),
+            final=over,
+            times=times,
+        )
+        turns += 1
+        if not more or (turns >= AT_ONCE and not over):
+            return
+        await asyncio.sleep(0)
+
+
+def _reader(backend: Files, ref: JobRef, source: Source) -> Read:
+    if os.path.isabs(source.path):
+        return local_reader(Path(source.path))
+
+    async def read(offset: int, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = await backend.read_file(ref, source.path, offset + len(data), size - len(data))
+            if not part:
+                break
+            data += part
+        return data
+
+    return read
+
+
+def local_reader(path: Path) -> Read:
+    """Reads a file of this machine; what is gone is empty."""
+
+    async def read(offset: int, size: int) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError:
+            return b""
+
+    return read
+
+
+def _log_times(backend: Files, ref: JobRef) -> Times:
+    from traindeck.console.logs.source import RunFileSource
+    from traindeck.console.logs.times import Times as Samples
+
+    samples = Samples(RunFileSource(backend, ref, f"attempts/{ref.attempt}/logs/0.idx"))
+    fresh = False
+
+    async def times(offsets: Sequence[int]) -> Sequence[float | None]:
+        nonlocal fresh
+        try:
+            if not fresh:
+                await samples.refresh()
+                fresh = True
+            return await samples.at(offsets)
+        except BackendError:
+            return [None] * len(offsets)
+
+    return times
+
+
+def measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
+    """Enter all that a run's directory on this machine holds: when the index is filled anew."""
+    asyncio.run(_measure_folder(index, run, folder))
+
+
+async def _measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
+    from traindeck.console.logs.source import FileSource
+    from traindeck.console.logs.times import Times as Samples
+
+    for attempt in range(run.attempt + 1):
+        base = folder / "attempts" / str(attempt)
+        for name, kind in (
+            ("metrics.jsonl", "metrics"),
+            ("system.jsonl", "system"),
+            ("logs/0.log", "stdout"),
+        ):
+            path = base / name
+            try:
+                size = path.stat().st_size
+            except OSError:
+                continue
+            source = Source(path=f"attempts/{attempt}/{name}", kind=kind, size=size, identity=1)
+            times: Times | None = None
+            if kind == "stdout":
+                samples = Samples(FileSource(path.with_suffix(".idx")))
+                await samples.refresh()
+                times = samples.at
+            await _whole(index, run, source, path, attempt, times)
+    if run.started is not None:
+        folders = [folder / "artifacts", *([Path(run.cwd)] if run.cwd else [])]
+        for source in files_beside(folders, run.started):
+            await _whole(index, run, source, Path(source.path), run.attempt, None)
+
+
+async def _whole(
+    index: Index, run: RunRecord, source: Source, path: Path, attempt: int, times: Times | None
+) -> None:
+    more = True
+    while more:
+        fresh = index.get(run.id)
+        if fresh is None:
+            return
+        more = await ingest(
+            index,
+            fresh,
+            source,
+            local_reader(path),
+            attempt=attempt,
+            now=fresh.ended or fresh.observed_at or fresh.created,
+            final=not run.active,
+            times=times,
+        )
