@@ -9,7 +9,7 @@ from traindeck.backends.base import RunSpec, State
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
-from .cells import Line, Span, clean, clip_line
+from .cells import Line, Span, clean, clip_line, fit
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent, size
 from .runs_detail import ordered_metrics
@@ -17,7 +17,7 @@ from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted
 from .states import mark
 
-LABEL = 12
+LABEL = 16
 PIPED = 10_000
 METRICS_SHOWN = 8
 PARAMS_SHOWN = 6
@@ -85,7 +85,7 @@ def _lines(
             else ""
         )
         yield _row("progress", Span(text), Span(left, "muted"))
-    shown = ordered_metrics(run)
+    shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
     for summary in shown[:METRICS_SHOWN]:
         yield _metric(summary, run, glyphs)
     if len(shown) > METRICS_SHOWN:
@@ -113,7 +113,7 @@ def _lines(
 
 
 def _row(label: str, *spans: Span) -> Line:
-    return (Span(clean(label)[: LABEL - 1].ljust(LABEL), "muted"), *spans)
+    return (Span(fit(label, LABEL - 1), "muted"), Span(" "), *spans)
 
 
 def _times(run: RunRecord, now: float) -> str:
@@ -158,7 +158,7 @@ def _code(spec: RunSpec) -> Line:
 
 
 def _value(value: object) -> str:
-    return figure(value) if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _log(log: bytes) -> Iterator[Line]:

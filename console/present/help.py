@@ -104,8 +104,9 @@ def _side_by_side(blocks: Sequence[Sequence[Line]], cells: int) -> list[Line]:
     lines: list[Line] = []
     for number in range(max(map(len, blocks))):
         line: list[Span] = []
-        for block in blocks:
-            room = min(max(map(line_width, block)) + gap, cells)
+        for place, block in enumerate(blocks):
+            last = place == len(blocks) - 1
+            room = min(max(map(line_width, block)) + (0 if last else gap), cells)
             line += fit_line(block[number] if number < len(block) else (), room)
         lines.append(fit_line(line, cells))
     return lines

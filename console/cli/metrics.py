@@ -1,0 +1,144 @@
+"""`metrics`: what a run has measured, as a table, points or a chart."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from traindeck.backends.base import UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.completion import complete_run
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+app = typer.Typer(rich_markup_mode=None)
+
+ROWS = 16
+
+
+@app.command("metrics")
+def metrics_command(
+    run: Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)],
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY…]", help="Metrics.")] = None,
+    chart: Annotated[bool, typer.Option("--chart", help="Draw them.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
+) -> int:
+    """Print what a run has measured.
+
+    Examples:
+
+    traindeck metrics calm-fox
+
+    traindeck metrics calm-fox loss eval/loss --chart
+
+    traindeck metrics calm-fox loss --csv > loss.csv
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.refreshing import refresh
+
+    if chart + csv + json > 1:
+        raise UsageError("--chart, --csv and --json exclude each other.")
+
+    async def body(ws: Workspace) -> int:
+        record = ws.record(run)
+        await refresh(ws, [record])
+        found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
+        record = found[0] if found else record
+        wanted = _wanted(record, keys or [])
+        if csv:
+            _csv(ws, record, wanted)
+        elif json:
+            output.emit_json(_json(ws, record, wanted))
+        elif chart:
+            _chart(ws, record, wanted)
+        else:
+            _table(ws, record, wanted if keys else None)
+        return 0
+
+    return with_workspace(body)
+
+
+def _wanted(record: RunRecord, keys: list[str]) -> list[str]:
+    """Names as asked for, or all.
+
+    Raises:
+        UsageError: The run has no such metric; the nearest is named.
+    """
+    from difflib import get_close_matches
+
+    from traindeck.console.metrics.names import canonical
+
+    names = []
+    for key in keys:
+        name = key if key in record.metrics else canonical(key)
+        if name not in record.metrics:
+            near = get_close_matches(name, record.metrics, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"`traindeck metrics {record.id}` lists."
+            raise UsageError(f"{record.name} has no metric {key!r}.", hint)
+        names.append(name)
+    return names or [key for key in record.metrics if not key.startswith("__")]
+
+
+def _table(ws: Workspace, record: RunRecord, only: list[str] | None) -> None:
+    from dataclasses import replace
+
+    from traindeck.console.metrics.capture import looked_for
+    from traindeck.console.present.metrics_list import metric_lines
+
+    if only is not None:
+        record = replace(record, metrics={key: record.metrics[key] for key in only})
+    output.print_lines(metric_lines(record, looked_for(record)), ws)
+
+
+def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
+    import csv
+
+    from traindeck.console.store.records import iso
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["metric", "step", "time", "value", "source"])
+    for key in keys:
+        points = ws.index.points(record.id, key)
+        for i, step in enumerate(points.steps):
+            moment = points.times[i]
+            writer.writerow(
+                [
+                    key,
+                    step,
+                    "" if math.isnan(moment) else iso(moment),
+                    points.values[i],
+                    points.sources[points.source_of[i]],
+                ]
+            )
+
+
+def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
+    """Key -> steps, times (seconds since the epoch) and values; what is not finite is null."""
+    answer = {}
+    for key in keys:
+        points = ws.index.points(record.id, key)
+        answer[key] = {
+            "steps": list(points.steps),
+            "times": [None if math.isnan(t) else t for t in points.times],
+            "values": [v if math.isfinite(v) else None for v in points.values],
+            "sources": [points.sources[n] for n in points.source_of],
+        }
+    return answer
+
+
+def _chart(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
+    from traindeck.console.present.ansi import terminal_width
+    from traindeck.console.present.chart import text_chart
+
+    if not keys:
+        _table(ws, record, None)
+        return
+    series = {key: ws.index.points(record.id, key) for key in keys}
+    width = terminal_width(sys.stdout) if sys.stdout.isatty() else 100
+    output.print_lines(text_chart(series, width=width, height=ROWS), ws)
