@@ -79,11 +79,8 @@ def _orders(request):
     secrets = wire.field(request, "secrets", dict, {})
     if environ is None:
         environ = own_environ()
-    for name, value in [*environ.items(), *secrets.items()]:
-        if not name or "=" in name:
-            raise Refused("%.40r is not the name of a variable." % name)
-        wire.to_bytes(name, "a variable's name")
-        wire.to_bytes(value, "the variable %s" % name)
+    check_variables(environ)
+    check_variables(secrets)
     umask = os.umask(0o077)
     os.umask(umask)
     from . import UMASK
@@ -93,6 +90,15 @@ def _orders(request):
         "secrets": secrets,
         "umask": wire.field(request, "umask", int, UMASK if UMASK is not None else umask),
     }
+
+
+def check_variables(variables):
+    """Refuse what cannot stand in an environment."""
+    for name, value in variables.items():
+        if not name or "=" in name:
+            raise Refused("%.40r is not the name of a variable." % name)
+        wire.to_bytes(name, "A variable's name")
+        wire.to_bytes(value, "The variable %s" % name)
 
 
 def own_environ():
@@ -134,8 +140,10 @@ def check_record(record):
         raise Refused("run.json has no spec.")
     if record is not None:
         argv = wire.field(spec, "argv", list, [])
-        if not argv or not all(isinstance(word, str) for word in argv) or not argv[0]:
+        if not argv or not argv[0]:
             raise Refused("The run has no command.")
+        for word in argv:
+            wire.to_bytes(word, "A word of the command")
     for name in ("on_exit", "on_stall"):
         if not all(isinstance(word, str) for word in wire.field(spec, name, list, [])):
             raise Refused("%s must be a list of words." % name)
@@ -143,9 +151,7 @@ def check_record(record):
         wire.field(spec, name, str)
     if not wire.field(spec, "cwd", str, "/").startswith("/"):
         raise Refused("cwd must be an absolute path.")
-    environment = wire.field(spec, "env", dict, {})
-    if not all(isinstance(value, str) for value in environment.values()):
-        raise Refused("The values of env must be strings.")
+    check_variables(wire.field(spec, "env", dict, {}))
     limits = wire.field(spec, "limits", dict, {})
     for name in ("time", "grace"):
         wire.field(limits, name, float)
