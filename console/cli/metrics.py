@@ -101,6 +101,7 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
 
     from traindeck.console.store.records import iso
 
+    names = _sources()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["metric", "step", "time", "value", "source"])
     for key in keys:
@@ -113,13 +114,14 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
                     step,
                     "" if math.isnan(moment) else iso(moment),
                     points.values[i],
-                    points.sources[points.source_of[i]],
+                    names[points.source_of[i]],
                 ]
             )
 
 
 def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
     """Key -> steps, times (seconds since the epoch) and values; what is not finite is null."""
+    names = _sources()
     answer = {}
     for key in keys:
         points = ws.index.points(record.id, key)
@@ -127,9 +129,16 @@ def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
             "steps": list(points.steps),
             "times": [None if math.isnan(t) else t for t in points.times],
             "values": [v if math.isfinite(v) else None for v in points.values],
-            "sources": [points.sources[n] for n in points.source_of],
+            "sources": [names[trust] for trust in points.source_of],
         }
     return answer
+
+
+def _sources() -> dict[int, str]:
+    """Trust of a point -> what its source is called."""
+    from traindeck.console.store.series import SOURCES
+
+    return {trust: name for name, trust in SOURCES.items()}
 
 
 def _chart(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
