@@ -211,7 +211,10 @@ def fit(text: str, cells: int, align: str = "left", keep: str = "start") -> str:
 
 def line_width(line: Iterable[Span]) -> int:
     """Cells of a line."""
-    return sum(width(span.text) for span in line)
+    cells = 0
+    for text, _ in line:
+        cells += len(text) if text.isascii() else _width(text)
+    return cells
 
 
 def clip_line(line: Iterable[Span], cells: int) -> Line:
@@ -235,8 +238,11 @@ def clip_line(line: Iterable[Span], cells: int) -> Line:
 
 def fit_line(line: Iterable[Span], cells: int, style: str = "text") -> Line:
     """A line in exactly `cells`, filled with spaces."""
-    spans = clip_line(line, cells)
+    spans = tuple(line)
     missing = cells - line_width(spans)
+    if missing < 0:
+        spans = clip_line(spans, cells)
+        missing = cells - line_width(spans)
     return (*spans, Span(" " * missing, style)) if missing > 0 else spans
 
 

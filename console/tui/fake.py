@@ -61,6 +61,7 @@ class FakeServices:
         self.logs = dict(logs or {})
         self._places = places
         self.changes = 0
+        self._listings: dict[View, Listing] = {}
         self.calls: list[tuple[str, object]] = []
 
     async def _pause(self, name: str, detail: object = None) -> None:
@@ -73,11 +74,18 @@ class FakeServices:
     def change(self, key: int, run: RunRecord | None) -> None:
         """Another process has written."""
         self.runs[key] = run
+        self._listings.clear()
         self.changes += 1
 
     def add(self, run: RunRecord) -> None:
         """Another process has launched a run."""
         self.runs.append(run)
+        self._listings.clear()
+        self.changes += 1
+
+    def report(self, key: int, run: RunRecord) -> None:
+        """A run has reported a value: it changes, but its place in the list does not."""
+        self.runs[key] = run
         self.changes += 1
 
     # ---------------------------------------------------------------------------------- RunsSource
@@ -88,6 +96,11 @@ class FakeServices:
 
     async def listing(self, view: View) -> Listing:
         await self._pause("listing", view)
+        if view not in self._listings:
+            self._listings[view] = await asyncio.to_thread(self._list, view)
+        return self._listings[view]
+
+    def _list(self, view: View) -> Listing:
         words = view.filter.split()
         for word in words:
             if word.endswith(":") or word.startswith("bad:"):

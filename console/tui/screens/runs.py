@@ -68,6 +68,8 @@ class RunsScreen(DeckScreen):
         self._saved_run: str | None = None
         self._pending_g = False
         self._short: dict[str, str] = {}
+        self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
+        self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
         self.context_bar = ContextLine(id="context")
         self.filter_bar = FilterLine()
@@ -186,13 +188,18 @@ class RunsScreen(DeckScreen):
         record = self.model.record(key)
         if record is None:
             return None
-        look = Look(
-            now=self.deck.clock(),
-            glyphs=self.deck.painter.glyphs,
-            selected=selected,
-            short_ids=self._short,
-        )
-        return row(record, self._layout, look)
+        now, glyphs = self.deck.clock(), self.deck.painter.glyphs
+        # Everything a row depends on, ages by the second: scrolling makes no line twice.
+        made_of = (record, selected, self._layout, glyphs, int(now), self._short.get(record.id))
+        kept = self._lines.get(key)
+        if kept is not None and kept[0] == made_of:
+            return kept[1]
+        look = Look(now=now, glyphs=glyphs, selected=selected, short_ids=self._short)
+        line = row(record, self._layout, look)
+        if len(self._lines) > 500:
+            self._lines.clear()
+        self._lines[key] = (made_of, line)
+        return line
 
     def _head_line(self, section: Section, folded: bool, cells: int) -> Line:
         return group_head(
@@ -272,8 +279,16 @@ class RunsScreen(DeckScreen):
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.has_class("-asking"):
             return [("enter", "keep"), ("↑ ↓", "row"), ("esc", "as before")]
+        run, marked, empty = self.selected, len(self.table.marked), self.has_class("-empty")
+        # What can be done depends on no more than this, as long as nothing is marked.
+        depends = (run and (run.state, run.foreign), self.table.key is None, empty)
+        if marked == 0 and self._footer is not None and self._footer[0] == depends:
+            return self._footer[1]
         shown = super().footer_keys()
-        return [*shown, ("q", "quit")] if self.has_class("-empty") else shown
+        if empty:
+            shown.append(("q", "quit"))
+        self._footer = (depends, shown) if marked == 0 else None
+        return shown
 
     def label_of(self, action: keys.Action) -> str:
         marked = len(self.table.marked)
@@ -351,7 +366,7 @@ class RunsScreen(DeckScreen):
     @on(VirtualTable.Moved)
     def _moved(self, event: VirtualTable.Moved) -> None:
         self.pane.select(event.key, self.selected)
-        self.update_chrome()
+        self.footer_bar.update()
 
     @on(VirtualTable.Scrolled)
     def _scrolled(self) -> None:

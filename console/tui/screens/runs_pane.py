@@ -10,11 +10,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from textual.timer import Timer
+
 from traindeck.console.present.cells import Line
 from traindeck.console.present.runs_detail import Pane, curve_size, detail
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Curve
 from traindeck.console.tui.widgets.lines import Lines
+
+SHOWN_AFTER = 0.03
+"""Seconds until the pane follows the cursor: the row is painted first, alone."""
 
 REST = 0.08
 """Seconds the cursor must rest before curve and log are fetched."""
@@ -37,6 +42,8 @@ class RunPane(Lines):
         self._curves: Sequence[Curve] = ()
         self._fetching: asyncio.Task[None] | None = None
         self._fetched = 0.0
+        self._resting: Timer | None = None
+        self._drawing: Timer | None = None
 
     def select(self, key: int | None, run: RunRecord | None) -> None:
         """Show this run from now on."""
@@ -44,9 +51,14 @@ class RunPane(Lines):
         self._key, self._run = key, run
         if moved:
             self._full, self._pane, self._curves = None, Pane(note=" "), ()
-            self._fetch(REST)
+            self._restart(REST)
         elif run is not None and run != self._full:
-            self._fetch(0.0)
+            self._fetch()
+        if self._drawing is None:
+            self._drawing = self.set_timer(SHOWN_AFTER, self._show_it)
+
+    def _show_it(self) -> None:
+        self._drawing = None
         self.update()
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
@@ -66,25 +78,30 @@ class RunPane(Lines):
         """Time has passed: ages grow, and an active run has more to show."""
         run = self._run
         if run is not None and run.active and time.monotonic() - self._fetched > AGAIN:
-            self._fetch(0.0)
+            self._fetch()
         self.update()
 
     def on_resize(self) -> None:
         super().on_resize()
-        self._fetch(0.0)
+        self._fetch()
 
-    def _fetch(self, after: float) -> None:
+    def _restart(self, after: float) -> None:
+        """Fetch when the cursor has rested."""
+        if self._resting is not None:
+            self._resting.stop()
+        if self._fetching is not None:
+            self._fetching.cancel()
+        self._resting = self.set_timer(after, self._fetch)
+
+    def _fetch(self) -> None:
         if self._key is None or not self.display:
             return
         if self._fetching is not None and not self._fetching.done():
-            if after == 0.0:
-                return  # what is under way will do
-            self._fetching.cancel()
+            return  # what is under way will do
         self._fetched = time.monotonic()
-        self._fetching = self.deck.start(self._load(self._key, after), "")
+        self._fetching = self.deck.start(self._load(self._key), "")
 
-    async def _load(self, key: int, after: float) -> None:
-        await asyncio.sleep(after)
+    async def _load(self, key: int) -> None:
         services = self.deck.services
         run = await services.detail(key)
         if run is None or key != self._key:

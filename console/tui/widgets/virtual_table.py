@@ -86,6 +86,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.marked: set[int] = set()
         self._range_from: int | None = None
         self._painted: dict[int, Line | None] = {}
+        self._strips: dict[int, tuple[object, Strip]] = {}
 
     # ------------------------------------------------------------------------------------- content
 
@@ -135,7 +136,9 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         if len(self.marked) > 0:
             self.marked &= set(keys)
         self._painted.clear()
-        self._scroll(max(0, row - screen_row) if at is None else self.scroll_offset.y)
+        if at is None and self.size.height:
+            self._scroll(max(0, min(row - screen_row, self._top_for(row))))
+        self._reveal(row)
         self.refresh()
         self._tell()
 
@@ -239,13 +242,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         if self._rows == 0:
             return
         before, self._cursor = self._cursor, row
-        top, height = self.scroll_offset.y, max(1, self.size.height)
-        if row < top + 1:
-            # A group's head comes into view with its first row.
-            above = row - 1 if row > 0 and not self._is_stop(row - 1) else row
-            self._scroll(above)
-        elif row >= top + height:
-            self._scroll(row - height + 1)
+        self._reveal(row)
         if before != row:
             self.refresh_row(before)
             self.refresh_row(row)
@@ -253,11 +250,25 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
                 self._mark_between(before, row)
             self._tell()
 
+    def _top_for(self, row: int) -> int:
+        """The lowest scroll position that shows a row; a group's head comes with its first row."""
+        return row - 1 if row > 0 and not self._is_stop(row - 1) else row
+
+    def _reveal(self, row: int) -> None:
+        """Scroll just so far that a row is visible."""
+        top, height = self.scroll_offset.y, self.size.height
+        if height == 0:
+            return  # not laid out yet; on_resize comes
+        if self._top_for(row) < top:
+            self._scroll(self._top_for(row))
+        elif row >= top + height:
+            self._scroll(row - height + 1)
+
     def _scroll(self, top: int) -> None:
         limit = max(0, self._rows - max(1, self.size.height))
         top = min(max(0, top), limit)
         if top != self.scroll_offset.y:
-            self.scroll_to(y=top, animate=False, immediate=True)
+            self.scroll_to(y=top, animate=False, force=True)
             self._painted.clear()
             self.post_message(self.Scrolled())
 
@@ -359,33 +370,53 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self._line(self._keys[self._firsts[section] + offset], row == self._cursor)
 
     def render_line(self, y: int) -> Strip:
-        painter, cells = self.deck.painter, self.size.width
         row = y + self.scroll_offset.y
         line = self._painted[row] = self._row_line(row)
         section, offset = self._place(row)
-        if section < 0 or (line is None and offset < 0):
-            return painter.blank(cells)
+        if section < 0:
+            return self.deck.painter.blank(self.size.width)
         here = row == self._cursor and self._is_stop(row)
-        ground = "bg" if not here else "select" if self.has_focus else "select_dim"
-        glyphs = painter.glyphs
-        bar = (glyphs.cursor if self.has_focus else glyphs.cursor_dim) if here else " "
         if offset < 0:
-            shown = line or ()
+            return self._head_strip(line or (), here)
+        key = self._keys[self._firsts[section] + offset]
+        # A row that only moved on screen is the same strip, which knows its escape sequences.
+        look = (line, here, key in self.marked, self.has_focus, self.size.width, self.deck.painter)
+        kept = self._strips.get(key)
+        if kept is not None and kept[0] == look:
+            return kept[1]
+        strip = self._row_strip(line, here, key in self.marked)
+        if len(self._strips) > 500:
+            self._strips.clear()
+        self._strips[key] = (look, strip)
+        return strip
+
+    def _row_strip(self, line: Line | None, here: bool, marked: bool) -> Strip:
+        painter = self.deck.painter
+        lead = (
+            Span(self._bar() if here else " ", "accent"),
+            Span(painter.glyphs.mark if marked else " ", "accent bold"),
+        )
+        rest = line if line is not None else (Span(painter.glyphs.dot, "faint"),)
+        return painter.strip((*lead, *rest), self.size.width, self._ground(here))
+
+    def _head_strip(self, line: Line, here: bool) -> Strip:
+        if here and line:
             # A folded head can be the cursor's row; its first cell is the bar's.
-            if here and shown:
-                shown = (Span(bar, "accent"), Span(shown[0].text[1:], shown[0].style), *shown[1:])
-            return painter.strip(shown, cells, ground)
-        marked = self._keys[self._firsts[section] + offset] in self.marked
-        lead = (Span(bar, "accent"), Span(glyphs.mark if marked else " ", "accent bold"))
-        rest = line if line is not None else (Span(glyphs.dot, "faint"),)
-        return painter.strip((*lead, *rest), cells, ground)
+            line = (Span(self._bar(), "accent"), Span(line[0].text[1:], line[0].style), *line[1:])
+        return self.deck.painter.strip(line, self.size.width, self._ground(here))
+
+    def _bar(self) -> str:
+        glyphs = self.deck.painter.glyphs
+        return glyphs.cursor if self.has_focus else glyphs.cursor_dim
+
+    def _ground(self, here: bool) -> str:
+        return "bg" if not here else "select" if self.has_focus else "select_dim"
 
     def on_resize(self) -> None:
         self._measure()
         self._painted.clear()
-        self._scroll(min(self.scroll_offset.y, self._cursor))
-        if self._cursor >= self.scroll_offset.y + self.size.height:
-            self._scroll(self._cursor - self.size.height + 1)
+        self._scroll(self.scroll_offset.y)
+        self._reveal(self._cursor)
         self.refresh()
         self.post_message(self.Scrolled())
 

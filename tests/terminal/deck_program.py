@@ -1,0 +1,78 @@
+"""The application over a fake world, as a program of its own: what the terminal tests start.
+
+    python deck_program.py [--rows N] [--delay SECONDS] [--hz CHANGES] [--state FOLDER] [--empty]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=0, help="a crowd instead of the small world")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds every service takes")
+    parser.add_argument("--hz", type=float, default=0.0, help="how often 50 rows change")
+    parser.add_argument("--state", default="", help="folder for settings and what is remembered")
+    parser.add_argument("--empty", action="store_true", help="no runs")
+    parser.add_argument("--all", action="store_true", help="list all runs, not a day's")
+    args = parser.parse_args()
+
+    from traindeck.backends.base import TraindeckError
+    from traindeck.console.settings import load
+    from traindeck.console.store.places import find_places
+    from traindeck.console.tui.app import TraindeckApp
+    from traindeck.console.tui.fake import NOW, FakeServices, crowd, small_services
+
+    if args.state:
+        for name in ("CONFIG", "STATE"):
+            os.environ[f"TRAINDECK_{name}_DIR"] = str(Path(args.state) / name.lower())
+    places = find_places() if args.state else None
+    if args.empty:
+        services = FakeServices([])
+    elif args.rows:
+        services = FakeServices(crowd(args.rows))
+    else:
+        services = small_services()
+    services.delay = args.delay
+
+    class Deck(TraindeckApp):
+        """With runs that report."""
+
+        def on_ready(self) -> None:
+            if args.hz:
+                self.start(report(services, args.hz), "")
+
+    try:
+        settings = load(places.settings if places else Path("/nonexistent/settings.yaml"))
+        if args.all:
+            settings = replace(settings, window=None)
+        app = Deck(services, settings, places=places, clock=lambda: NOW)
+    except TraindeckError as error:
+        sys.exit(f"traindeck: {error}")
+    app.run(mouse=settings.mouse)
+
+
+async def report(services: object, hz: float) -> None:
+    """Fifty runs report a value each, so many times a second."""
+    from traindeck.console.tui.fake import FakeServices
+
+    assert isinstance(services, FakeServices)
+    dice = random.Random(1)
+    while True:
+        await asyncio.sleep(1 / hz)
+        for key in range(50):
+            run = services.runs[key]
+            if run is not None and "loss" in run.metrics:
+                loss = replace(run.metrics["loss"], last=dice.random() * 3)
+                services.report(key, replace(run, metrics={**run.metrics, "loss": loss}))
+
+
+if __name__ == "__main__":
+    main()
