@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ def thin(x: Sequence[float] | Any, y: Sequence[float] | Any, most: int) -> tuple
     parts = max(1, most // 2)
     cuts = np.linspace(0, xs.size, parts + 1).astype(np.int64)
     keep = {0, xs.size - 1}
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts):
         part = ys[low:high]
         finite = np.nonzero(np.isfinite(part))[0]
         if finite.size:

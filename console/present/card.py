@@ -139,7 +139,7 @@ def _metric(summary: MetricSummary, run: RunRecord, glyphs: Glyphs) -> Line:
         summary.key,
         Span(figure(summary.last).ljust(8), "strong" if summary.key == run.main else "text"),
         Span(f"{at}{extent}".ljust(36), "muted"),
-        Span(spark(summary.spark, 20, glyphs), "series.0" if summary.key == run.main else "faint"),
+        Span(spark(summary.spark, 20, glyphs), "s1" if summary.key == run.main else "faint"),
         Span(strange, "warn"),
     )
 

@@ -39,7 +39,7 @@ def metric_lines(run: RunRecord, looked_for: str, glyphs: Glyphs = BEST) -> list
                     for i, (v, c) in enumerate(zip(values, cells, strict=True))
                 ),
                 Span("  " + fit(m.source, 12), "muted"),
-                Span(" " + spark(m.spark, SPARK, glyphs), "series.0"),
+                Span(" " + spark(m.spark, SPARK, glyphs), "s1"),
                 Span(f" {m.nonfinite} not finite" if m.nonfinite else "", "warn"),
             )
         )

@@ -100,7 +100,12 @@ def _paint(theme: Theme, style: str, ground: str) -> Paint:
                 attributes.add(value)
             else:
                 ink = value
-    back: str | None = tokens[ground]
+    back: str | None
+    if ground.startswith("band"):  # `@band3`: the third series' share of the ground
+        share = theme.blend(f"s{ground[4:]}", theme.band) if theme.band else None
+        back = share or tokens["bg"]
+    else:
+        back = tokens[ground]
     if back in ATTRIBUTES:
         attributes.add(str(back))
         if back == "reverse":

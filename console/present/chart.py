@@ -1,0 +1,443 @@
+"""Charts as lines of spans: curves on a common scale, ticks, marks, a cursor, and what was reduced.
+
+Pure: series and a view go in, lines come out; style names only. Every column shows the exact
+extremes of the values in it. A chart always says how many points it shows and what it did to them.
+Needs numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula, nearest, smooth
+
+from . import braille
+from .cells import Line, Span, clean, clip, fit_line, line_width, pad, width
+from .glyphs import BEST, Glyphs
+from .numbers import figure
+from .runs_curve import Scale
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+COLOURS = 8
+LABEL = 8
+"""Cells left of the plot, a space included."""
+ENDS = 2
+"""Cells right of it, for the letters of the curves."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A series to draw.
+
+    Attributes:
+        x, y: As `reduce.arrays` makes them: float64, x ascending.
+        colour: 0 to 7, kept by a series whatever else is drawn.
+    """
+
+    key: str
+    x: Floats
+    y: Floats
+    colour: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Something that happened at a place of the x axis: `checkpoint`, `alert`, `seam`."""
+
+    x: float
+    kind: str = "checkpoint"
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How to look at the curves.
+
+    Attributes:
+        start, end: The window of the x axis; None shows all.
+        log: Logarithmic y axis. What is not above 0 is a gap then, and counted.
+        smoothing: Weight of the moving average; 0 draws the values as they are.
+        axis: What x is: `step`, `time`, `epoch`.
+        cursor: Where it stands on the x axis.
+        focus: Key of the curve painted last.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    log: bool = False
+    smoothing: float = 0.0
+    axis: str = "step"
+    cursor: float | None = None
+    focus: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A drawn chart. `lines` has exactly the rows asked for; `note` says what was reduced."""
+
+    lines: tuple[Line, ...] = ()
+    note: str = ""
+
+
+def curves(
+    series: Mapping[str, Any], axis: str = "step", began: float | None = None
+) -> list[Curve]:
+    """Curves from series of the store (`Points`), coloured in order.
+
+    Args:
+        axis: `step`, or `time`: seconds since `began` (or since the first point with a time).
+    """
+    made = []
+    for number, (key, points) in enumerate(series.items()):
+        if axis == "time":
+            times = np.asarray(points.times, dtype=np.float64)
+            known = np.isfinite(times)
+            if began is None and known.any():
+                began = float(times[known].min())
+            x, y = arrays(times[known] - (began or 0.0), np.asarray(points.values)[known])
+        else:
+            x, y = arrays(points.steps, points.values)
+        made.append(Curve(key, x, y, number % COLOURS))
+    return made
+
+
+def extent(drawn: Sequence[Curve]) -> tuple[float, float]:
+    """The x axis that shows all of these curves."""
+    ends = [(float(c.x[0]), float(c.x[-1])) for c in drawn if c.x.size]
+    if not ends:
+        return 0.0, 1.0
+    start, end = min(a for a, _ in ends), max(b for _, b in ends)
+    return (start, end) if end > start else (start - 0.5, start + 0.5)
+
+
+def chart(
+    drawn: Sequence[Curve],
+    view: View,
+    cells: int,
+    rows: int,
+    *,
+    title: str = "",
+    marks: Sequence[Mark] = (),
+    axis_row: bool = True,
+    glyphs: Glyphs = BEST,
+    bands: bool = True,
+) -> Chart:
+    """One chart: a title row, the plot, and the x axis' row unless another chart has it.
+
+    Args:
+        cells, rows: Size of the whole; at least 20 × 5 for a plot.
+        bands: Whether grounds can be mixed; else a band is drawn by its edges.
+    """
+    height, wide = rows - 1 - axis_row, cells - LABEL - ENDS
+    if height < 3 or wide < 8:
+        text = clip("too small for a chart", cells)
+        return Chart(lines=tuple((Span(text, "faint"),) if n == 0 else () for n in range(rows)))
+    start, end = _window(drawn, view)
+    reduced = [_reduce(curve, view, start, end, wide * braille.DOTS_X) for curve in drawn]
+    lowest, highest = _range(reduced)
+    shown = sum(item.raw.shown for item in reduced)
+    if not math.isfinite(lowest):
+        head = _title(title, drawn, view, cells, glyphs, "")
+        empty: list[Line] = [
+            (Span(" " * LABEL), Span("no values here", "faint")),
+            *[()] * (height - 1),
+        ]
+        if axis_row:
+            empty.append(_axis(start, end, wide, view.axis))
+        return Chart(lines=(head, *empty), note=_note(drawn, shown, wide, view))
+    scale = _LogScale(lowest, highest, height) if view.log else Scale.over(lowest, highest, height)
+    grid = braille.canvas(height, wide)
+    for item in sorted(reduced, key=lambda item: item.curve.key == view.focus):
+        _paint(grid, item, scale, bands)
+    lines = [_title(title, drawn, view, cells, glyphs, _clipped(reduced))]
+    lines += _plot(grid, scale, drawn, reduced, view, start, end, marks, glyphs)
+    if axis_row:
+        lines.append(_axis(start, end, wide, view.axis))
+    return Chart(lines=tuple(lines), note=_note(drawn, shown, wide, view))
+
+
+def text_chart(
+    series: Mapping[str, Any], *, width: int, height: int, log: bool = False, glyphs: Glyphs = BEST
+) -> list[Line]:
+    """A chart for the command line: all series on one scale, and what was reduced below it."""
+    made = chart(curves(series), View(log=log), max(40, width), height, glyphs=glyphs)
+    return [*made.lines, (Span(" " * LABEL), Span(made.note, "faint"))]
+
+
+def at_cursor(drawn: Sequence[Curve], view: View) -> list[tuple[Curve, float, float, float]]:
+    """For each curve the logged point nearest to the cursor: (curve, its x, its value, the smoothed
+    value there)."""
+    found = []
+    if view.cursor is None:
+        return []
+    for curve in drawn:
+        index = nearest(curve.x, curve.y, view.cursor)
+        if index is not None:
+            soft = smooth(curve.y, view.smoothing)
+            found.append((curve, float(curve.x[index]), float(curve.y[index]), float(soft[index])))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ inside
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduced:
+    curve: Curve
+    raw: Envelope
+    soft: Envelope | None
+    last: float | None = field(default=None)
+
+
+class _LogScale:
+    """Decades to rows, with ticks at 1, 2, 5 times powers of ten."""
+
+    def __init__(self, low: float, high: float, rows: int) -> None:
+        low, high = math.log10(low), math.log10(high)
+        if high - low < 0.2:
+            middle = (high + low) / 2
+            low, high = middle - 0.1, middle + 0.1
+        self._low, self._high, self._rows = low, high, rows
+        self._labels: dict[int, str] = {}
+        for power in range(math.floor(low) - 1, math.ceil(high) + 1):
+            for factor in (1.0, 2.0, 5.0):
+                value = factor * 10.0**power
+                row = self.pixel(value) // braille.DOTS_Y
+                apart = all(abs(row - other) > 1 for other in self._labels)
+                if 0 <= row < rows and (apart or factor == 1.0):
+                    for other in [r for r in self._labels if abs(r - row) <= 1]:
+                        del self._labels[other]
+                    self._labels[row] = figure(value)
+
+    def pixel(self, value: float) -> int:
+        """The row of dots of a value, from the top."""
+        share = (self._high - math.log10(value)) / (self._high - self._low)
+        return round(share * (self._rows * braille.DOTS_Y - 1))
+
+    def label(self, row: int) -> str:
+        return self._labels.get(row, "")
+
+
+def _window(drawn: Sequence[Curve], view: View) -> tuple[float, float]:
+    start, end = extent(drawn)
+    start = start if view.start is None else view.start
+    end = end if view.end is None else view.end
+    return (start, end) if end > start else (start - 0.5, start + 0.5)
+
+
+def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _Reduced:
+    y = curve.y
+    if view.log:
+        with np.errstate(invalid="ignore"):
+            y = np.where(y > 0, y, np.nan)
+    raw = envelope(curve.x, y, start, end, dots)
+    soft = None
+    if view.smoothing > 0:
+        soft = envelope(curve.x, smooth(y, view.smoothing), start, end, dots)
+    seen = soft or raw
+    known = np.nonzero(~np.isnan(seen.low))[0]
+    last = float((seen.low[known[-1]] + seen.high[known[-1]]) / 2) if known.size else None
+    return _Reduced(curve, raw, soft, last)
+
+
+def _range(reduced: Sequence[_Reduced]) -> tuple[float, float]:
+    lows = [float(np.nanmin(i.raw.low)) for i in reduced if not np.all(np.isnan(i.raw.low))]
+    highs = [float(np.nanmax(i.raw.high)) for i in reduced if not np.all(np.isnan(i.raw.high))]
+    return (min(lows), max(highs)) if lows else (math.nan, math.nan)
+
+
+def _rows_of(scale: Any, values: Floats) -> Floats:
+    """Rows of dots of many values; a value occurs in hundreds of columns at the most."""
+    return np.array([scale.pixel(v) if v == v else math.nan for v in values.tolist()])
+
+
+def _paint(grid: braille.Canvas, item: _Reduced, scale: Any, bands: bool) -> None:
+    colour = item.curve.colour
+    top, bottom = _rows_of(scale, item.raw.high), _rows_of(scale, item.raw.low)
+    if item.soft is None:
+        braille.draw(grid, top, bottom, colour)
+        return
+    (braille.draw_band if bands else braille.draw_edges)(grid, top, bottom, colour)
+    braille.draw(grid, _rows_of(scale, item.soft.high), _rows_of(scale, item.soft.low), colour)
+
+
+def _plot(
+    grid: braille.Canvas,
+    scale: Any,
+    drawn: Sequence[Curve],
+    reduced: Sequence[_Reduced],
+    view: View,
+    start: float,
+    end: float,
+    marks: Sequence[Mark],
+    glyphs: Glyphs,
+) -> list[Line]:
+    wide, height = grid.columns, grid.rows
+
+    def column(x: float) -> int:
+        return round((x - start) / (end - start) * (wide - 1))
+
+    over: dict[tuple[int, int], tuple[str, str]] = {}
+    for item in reduced:
+        for dot in np.nonzero(item.raw.strange)[0][:: braille.DOTS_X].tolist():
+            over[(0, dot // braille.DOTS_X)] = (glyphs.warning, "warn")
+    for mark in marks:
+        at = column(mark.x)
+        if not 0 <= at < wide:
+            continue
+        if mark.kind == "checkpoint":
+            over.setdefault((height - 1, at), ("◆" if glyphs.name == "best" else "+", "muted"))
+        elif mark.kind == "alert":
+            over[(0, at)] = (glyphs.warning, "warn")
+        else:
+            for row in range(height):
+                if not grid.bits[row, at]:
+                    over.setdefault((row, at), ("┊" if glyphs.name == "best" else ":", "faint"))
+    if view.cursor is not None and 0 <= (at := column(view.cursor)) < wide:
+        for row in range(height):
+            if not grid.bits[row, at]:
+                over[(row, at)] = ("│" if glyphs.name != "ascii" else "|", "accent")
+        for curve, x, _, soft in at_cursor(drawn, view):
+            spot = column(x)
+            if 0 <= spot < wide and math.isfinite(soft) and (not view.log or soft > 0):
+                row = min(max(scale.pixel(soft) // braille.DOTS_Y, 0), height - 1)
+                over[(row, spot)] = (glyphs.running, f"s{curve.colour + 1}")
+    ends = _ends(reduced, scale, height) if len(drawn) > 1 else {}
+    lines = []
+    for row in range(height):
+        tick = scale.label(row)
+        spans = [Span(pad(tick, LABEL - 1, "right") + " ", "muted")]
+        spans += _row(grid, row, bool(tick), over, glyphs)
+        letter = ends.get(row)
+        spans.append(Span(f" {letter[0]}", letter[1]) if letter else Span("  "))
+        lines.append(tuple(spans))
+    return lines
+
+
+def _row(
+    grid: braille.Canvas,
+    row: int,
+    ticked: bool,
+    over: Mapping[tuple[int, int], tuple[str, str]],
+    glyphs: Glyphs,
+) -> list[Span]:
+    signs = braille.signs(grid, row, glyphs.charts)
+    owners, bands = grid.owner[row].tolist(), grid.band[row].tolist()
+    rule = {"braille": "┈", "ascii": "."}.get(glyphs.charts, "·")
+    spans: list[Span] = []
+    text, style = "", ""
+    for at, sign in enumerate(signs):
+        placed = over.get((row, at))
+        if placed is not None:
+            sign, wanted = placed
+        elif owners[at] >= 0 and sign != " ":
+            wanted = f"s{owners[at] + 1}"
+        else:
+            sign, wanted = (rule if ticked else " "), "grid"
+        if bands[at] >= 0:
+            wanted += f" @band{bands[at] + 1}"
+            sign = " " if sign == rule else sign
+        if wanted != style and text:
+            spans.append(Span(text, style))
+            text = ""
+        text, style = text + sign, wanted
+    spans.append(Span(text, style))
+    return spans
+
+
+def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tuple[str, str]]:
+    """Row -> letter of the curve that ends there; pushed apart, never reordered."""
+    wanted = sorted(
+        (min(max(scale.pixel(item.last) // braille.DOTS_Y, 0), height - 1), number)
+        for number, item in enumerate(reduced)
+        if item.last is not None
+    )
+    placed: list[int] = []
+    for row, _ in wanted:
+        placed.append(max(row, placed[-1] + 1) if placed else row)
+    for index in range(len(placed) - 1, -1, -1):
+        limit = height - 1 if index == len(placed) - 1 else placed[index + 1] - 1
+        placed[index] = min(placed[index], limit)
+    return {
+        row: (LETTERS[number % 26], f"s{reduced[number].curve.colour + 1}")
+        for row, (_, number) in zip(placed, wanted, strict=True)
+        if row >= 0
+    }
+
+
+def _title(
+    title: str, drawn: Sequence[Curve], view: View, cells: int, glyphs: Glyphs, right: str
+) -> Line:
+    spans = [Span(f"{clean(title)} ", "strong bold")] if title else []
+    for number, curve in enumerate(drawn):
+        letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
+        spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
+        spans.append(Span(f"{letter}{clean(curve.key)} ", "text"))
+    how = [formula(view.smoothing) + " over band min–max" if view.smoothing else ""]
+    how += ["log y" if view.log else "", right]
+    tail = " · ".join(part for part in how if part)
+    free = cells - line_width(spans)
+    if tail and free > width(tail) + 2:
+        spans.append(Span(" " * (free - width(tail)) + tail, "muted"))
+    return fit_line(spans, cells)
+
+
+def _clipped(reduced: Sequence[_Reduced]) -> str:
+    strange = sum(int(np.sum(item.raw.strange)) for item in reduced)
+    return f"not finite in {strange} columns" if strange else ""
+
+
+def _note(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> str:
+    total = sum(curve.x.size for curve in drawn)
+    parts = [f"shown: {shown:,} of {total:,} points"]
+    parts.append(f"min–max in {wide * braille.DOTS_X} half-cells; nothing interpolated")
+    if view.log:
+        hidden = sum(int(np.sum(curve.y <= 0)) for curve in drawn)
+        if hidden:
+            parts.append(f"{hidden:,} not above 0 left out")
+    return ", ".join(parts)
+
+
+def _axis(start: float, end: float, wide: int, axis: str) -> Line:
+    """Ticks at 1-2-5 steps, and what x is at the right end."""
+    name = {"time": "elapsed", "epoch": "epoch"}.get(axis, "step")
+    line = [" "] * (wide + ENDS)
+    step = _tick_step(end - start, max(2, wide // 14))
+    value = math.ceil(start / step - 1e-9) * step
+    free = 0
+    last = f"{_tick(end, axis, step)} {name}"
+    limit = wide + ENDS - width(last)
+    while value <= end + step * 1e-9:
+        text = _tick(value, axis, step)
+        at = round((value - start) / (end - start) * (wide - 1)) - len(text) // 2
+        at = max(0, at)
+        if at >= free and at + len(text) < limit:
+            line[at : at + len(text)] = text
+            free = at + len(text) + 2
+        value += step
+    line[limit:] = last
+    return (Span(" " * LABEL), Span("".join(line), "muted"))
+
+
+def _tick_step(span: float, count: int) -> float:
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
+    return next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= raw * (1 - 1e-9))
+
+
+def _tick(value: float, axis: str, step: float) -> str:
+    if axis == "time":
+        from .ages import age
+
+        return age(value) if value >= 0 else f"{value:g}"
+    if step >= 1 or axis == "step":
+        return f"{round(value):,}"
+    return f"{value:g}"
