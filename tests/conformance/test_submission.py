@@ -76,6 +76,12 @@ async def test_an_attempt_waits_for_nobody_and_skips_none(suite: Suite) -> None:
             await suite.backend.submit(await suite.plan(replace(spec, attempt=attempt)))
     assert (await suite.status(first)).attempt == 0
     assert await suite.log(first, follow=False) == b"up\n"
+    await suite.backend.cancel(first)
+    await suite.until(first)
+    with pytest.raises(BackendError, match=r"\w+ \w+"):
+        await suite.backend.submit(await suite.plan(replace(spec, attempt=5)))
+    with pytest.raises(BackendError, match=r"\w+ \w+"):
+        await suite.backend.submit(await suite.plan(suite.spec("out:x", attempt=1)))
 
 
 async def test_twenty_retries_at_once_are_one(suite: Suite) -> None:
