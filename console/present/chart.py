@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
 LABEL = 8
 """Cells left of the plot, a space included."""
+SPARSE = 200
+"""Points from which on a series is smoothed."""
 ENDS = 2
 """Cells right of it, for the letters of the curves."""
 
@@ -40,12 +42,21 @@ class Curve:
     Attributes:
         x, y: As `reduce.arrays` makes them: float64, x ascending.
         colour: 0 to 7, kept by a series whatever else is drawn.
+        soft: `y` smoothed with the view's weight, if it was made before (`softened`).
     """
 
     key: str
     x: Floats
     y: Floats
     colour: int = 0
+    soft: Floats | None = None
+
+    def smoothed(self, weight: float) -> Floats:
+        """The values smoothed. A series of few points (an evaluation now and then) is not: an
+        average over its neighbours would lie far from any of them."""
+        if self.y.size < SPARSE:
+            return self.y
+        return self.soft if self.soft is not None else smooth(self.y, weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +118,12 @@ def curves(
             x, y = arrays(points.steps, points.values)
         made.append(Curve(key, x, y, number % COLOURS))
     return made
+
+
+def softened(curve: Curve, weight: float) -> Curve:
+    """The curve with its smoothed values, so that not every frame makes them anew."""
+    soft = smooth(curve.y, weight) if weight > 0 and curve.y.size >= SPARSE else None
+    return replace(curve, soft=soft)
 
 
 def extent(drawn: Sequence[Curve]) -> tuple[float, float]:
@@ -181,7 +198,7 @@ def at_cursor(drawn: Sequence[Curve], view: View) -> list[tuple[Curve, float, fl
     for curve in drawn:
         index = nearest(curve.x, curve.y, view.cursor)
         if index is not None:
-            soft = smooth(curve.y, view.smoothing)
+            soft = curve.smoothed(view.smoothing)
             found.append((curve, float(curve.x[index]), float(curve.y[index]), float(soft[index])))
     return found
 
@@ -240,8 +257,12 @@ def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _R
             y = np.where(y > 0, y, np.nan)
     raw = envelope(curve.x, y, start, end, dots)
     soft = None
-    if view.smoothing > 0:
-        soft = envelope(curve.x, smooth(y, view.smoothing), start, end, dots)
+    if view.smoothing > 0 and y.size >= SPARSE:
+        smoothed = curve.smoothed(view.smoothing)
+        if view.log:
+            with np.errstate(invalid="ignore"):
+                smoothed = np.where(smoothed > 0, smoothed, np.nan)
+        soft = envelope(curve.x, smoothed, start, end, dots)
     seen = soft or raw
     known = np.nonzero(~np.isnan(seen.low))[0]
     last = float((seen.low[known[-1]] + seen.high[known[-1]]) / 2) if known.size else None
@@ -255,7 +276,10 @@ def _range(reduced: Sequence[_Reduced]) -> tuple[float, float]:
 
 
 def _rows_of(scale: Any, values: Floats) -> Floats:
-    """Rows of dots of many values; a value occurs in hundreds of columns at the most."""
+    """Rows of dots of many values, as `scale.pixel` gives them one by one."""
+    if isinstance(scale, Scale):
+        rows = scale.row + (scale.anchor - values) / scale.step * scale.rows_per_step
+        return np.rint((rows + 0.5) * braille.DOTS_Y - 0.5)
     return np.array([scale.pixel(v) if v == v else math.nan for v in values.tolist()])
 
 

@@ -1,0 +1,210 @@
+"""The Charts tab as lines: the tree of metrics, the read-out at the cursor, and up to four charts
+on one x axis. Pure: what is drawn, how, and the size go in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from traindeck.console.metrics.names import CHECKPOINT
+from traindeck.console.store.records import RunRecord
+
+from .ages import age
+from .cells import Line, Span, clean, fit, fit_line
+from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
+from .glyphs import BEST, Glyphs
+from .metric_tree import SYSTEM, Node, tree_lines
+from .numbers import figure
+
+TREE = 38
+"""Cells of the tree; it is beside the charts from WIDE cells on."""
+WIDE = 100
+MOST = 4
+"""Charts on the screen at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What the tab shows now.
+
+    Attributes:
+        rows, cursor, folded: The tree.
+        drawn: Metric -> curve, in the order they were chosen.
+        view: Window, cursor and the like, shared by all charts.
+        checkpoints: Steps of checkpoints, alerts: (x, what) pairs, seams: x of resumes.
+        tree: In a narrow terminal: whether the tree is shown instead of the charts.
+        note: In place of charts while there are none.
+    """
+
+    rows: Sequence[Node] = ()
+    cursor: int = 0
+    folded: frozenset[str] = frozenset()
+    drawn: Mapping[str, Curve] = field(default_factory=dict)
+    view: View = field(default_factory=View)
+    checkpoints: Sequence[float] = ()
+    alerts: Sequence[tuple[float, str]] = ()
+    seams: Sequence[float] = ()
+    tree: bool = False
+    note: str = ""
+    started: float | None = None
+
+
+def charts_lines(
+    run: RunRecord,
+    shown: Shown,
+    cells: int,
+    rows: int,
+    *,
+    bands: bool = True,
+    glyphs: Glyphs = BEST,
+) -> list[Line]:
+    """The whole tab."""
+    if cells < WIDE:
+        if shown.tree:
+            return _side(run, shown, cells, rows, glyphs)
+        return _charts(shown, cells, rows, bands, glyphs)
+    left = _side(run, shown, TREE, rows, glyphs)
+    right = _charts(shown, cells - TREE - 2, rows, bands, glyphs)
+    return [
+        (*fit_line(a, TREE), Span("  "), *b)
+        for a, b in zip(_filled(left, rows), _filled(right, rows), strict=True)
+    ]
+
+
+def _filled(lines: Sequence[Line], rows: int) -> list[Line]:
+    return [*lines[:rows], *[()] * (rows - len(lines))]
+
+
+def _side(run: RunRecord, shown: Shown, cells: int, rows: int, glyphs: Glyphs) -> list[Line]:
+    below = [*_read_out(shown, cells, glyphs), *_marks(shown, cells, glyphs)]
+    below = below[: max(0, rows - 8)]
+    room = max(4, rows - len(below))
+    colours = {key: curve.colour for key, curve in shown.drawn.items()}
+    tree = tree_lines(
+        run, shown.rows, colours, shown.cursor, cells, room, folded=shown.folded, glyphs=glyphs
+    )
+    return [*tree, *[()] * (room - len(tree)), *below]
+
+
+def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
+    view = shown.view
+    if view.cursor is None or not shown.drawn:
+        return []
+    where = (
+        age(view.cursor) + " in" if view.axis == "time" else f"step {figure(round(view.cursor))}"
+    )
+    lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(where, "accent bold"),)]
+    for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
+        away = ""
+        if view.axis == "step" and round(x) != round(view.cursor):
+            away = f" @ {figure(round(x))}"
+        raw = f" raw {figure(value)}" if view.smoothing else ""
+        lines.append(
+            (
+                Span(f"{glyphs.meter} ", f"s{curve.colour + 1}"),
+                Span(fit(curve.key, 14), "text"),
+                Span(fit(figure(soft), 9, "right"), "strong"),
+                Span(raw + away, "muted"),
+            )
+        )
+    return lines
+
+
+def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
+    if not (shown.checkpoints or shown.alerts):
+        return []
+    lines: list[Line] = [(), _rule("MARKS", cells, glyphs)]
+    for x, text in list(shown.alerts)[-3:]:
+        lines.append(
+            (
+                Span(f"{glyphs.warning} ", "warn"),
+                Span(fit(figure(round(x)), 8, "right")),
+                Span(" " + clean(text), "muted"),
+            )
+        )
+    for x in list(shown.checkpoints)[-2:][::-1]:
+        lines.append(
+            (
+                Span("◆ ", "muted"),
+                Span(fit(figure(round(x)), 8, "right")),
+                Span(" checkpoint", "muted"),
+            )
+        )
+    return lines
+
+
+def _rule(title: str, cells: int, glyphs: Glyphs) -> Line:
+    rest = max(0, cells - len(title) - 1)
+    return (Span(f"{title} ", "muted bold"), Span(glyphs.rule * rest, "rule"))
+
+
+def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:
+    """Curves by chart: the same quantity of training and evaluation together, the system's last,
+    at most `MOST` charts (the rest join the last one)."""
+    found: dict[str, list[Curve]] = {}
+    for key, curve in drawn.items():
+        name = SYSTEM if key.startswith(f"{SYSTEM}/") else key.rpartition("/")[2]
+        if name == SYSTEM:
+            name = key
+        found.setdefault(name, []).append(curve)
+    ordered = sorted(found.items(), key=lambda item: item[0].startswith(f"{SYSTEM}/"))
+    if len(ordered) > MOST:
+        rest = [curve for _, curves in ordered[MOST - 1 :] for curve in curves]
+        ordered = [*ordered[: MOST - 1], ("others", rest)]
+    return ordered
+
+
+def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) -> list[Line]:
+    parts = groups(shown.drawn)
+    if not parts:
+        return [(), (Span(shown.note or "space draws a metric", "muted"),)]
+    everything = list(shown.drawn.values())
+    start, end = extent(everything)
+    view = shown.view
+    if view.start is None or view.end is None:
+        from dataclasses import replace
+
+        view = replace(view, start=start, end=end)
+    marks = [
+        *(Mark(x=x) for x in shown.checkpoints),
+        *(Mark(x=x, kind="alert", text=t) for x, t in shown.alerts),
+        *(Mark(x=x, kind="seam") for x in shown.seams),
+    ]
+    most = max(1, min(len(parts), (rows - 2) // 6))
+    parts = parts[:most]
+    heights = _heights(rows - 1, len(parts))
+    lines: list[Line] = []
+    notes: list[str] = []
+    for number, ((name, members), height) in enumerate(zip(parts, heights, strict=True)):
+        last = number == len(parts) - 1
+        made: Chart = chart(
+            members,
+            view,
+            cells,
+            height,
+            title=name,
+            marks=marks if number == 0 else [m for m in marks if m.kind == "seam"],
+            axis_row=last,
+            glyphs=glyphs,
+            bands=bands,
+        )
+        lines += made.lines
+        notes.append(made.note)
+    lines.append((Span(" " * 8), Span(clean(notes[0]), "faint")))
+    return lines
+
+
+def _heights(rows: int, count: int) -> list[int]:
+    """Rows of each chart: the first gets half, the rest share."""
+    if count == 1:
+        return [rows]
+    first = max(6, rows // 2)
+    rest, more = divmod(rows - first, count - 1)
+    return [first, *(rest + (1 if n < more else 0) for n in range(count - 1))]
+
+
+def checkpoint_steps(values: Mapping[str, object]) -> list[float]:
+    """Steps of the series of checkpoint marks, if it was fetched."""
+    points = values.get(CHECKPOINT)
+    steps = getattr(points, "steps", ())
+    return [float(step) for step in steps]

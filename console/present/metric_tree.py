@@ -1,0 +1,121 @@
+"""The tree of a run's metrics beside its charts: what there is, its value now, what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from traindeck.console.store.records import MetricSummary, RunRecord
+
+from .cells import Line, Span, clean, fit, fit_line
+from .glyphs import BEST, Glyphs
+from .numbers import figure
+from .runs_table import spark
+
+SYSTEM = "system"
+SPARK = 8
+VALUE = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A row of the tree: a group (`key` empty) or a metric."""
+
+    label: str
+    key: str = ""
+    group: str = ""
+
+
+def nodes(run: RunRecord, folded: Collection[str] = ()) -> list[Node]:
+    """The rows: training metrics first, then evaluation, then other groups, the system last."""
+    groups: dict[str, list[str]] = {}
+    for key in run.metrics:
+        if not key.startswith("__"):
+            group = key.partition("/")[0] if "/" in key else "train"
+            groups.setdefault(group, []).append(key)
+
+    def order(group: str) -> tuple[int, str]:
+        known = ("train", "eval", "test")
+        place = known.index(group) if group in known else 8
+        return (9 if group == SYSTEM else place, group)
+
+    rows = []
+    for group in sorted(groups, key=order):
+        rows.append(Node(group, group=group))
+        if group not in folded:
+            keys = sorted(groups[group], key=lambda key: (key != run.main, "loss" not in key, key))
+            rows += [Node(_short(key), key, group) for key in keys]
+    return rows
+
+
+def _short(key: str) -> str:
+    return key.partition("/")[2] or key
+
+
+def tree_lines(
+    run: RunRecord,
+    rows: Sequence[Node],
+    drawn: Mapping[str, int],
+    cursor: int,
+    cells: int,
+    height: int,
+    *,
+    focused: bool = True,
+    folded: Collection[str] = (),
+    glyphs: Glyphs = BEST,
+) -> list[Line]:
+    """The visible part of the tree, `height` lines with a head.
+
+    Args:
+        drawn: Metric -> colour (0 to 7) of its curve.
+        cursor: Row that is selected; it is kept in sight.
+    """
+    count = sum(1 for row in rows if row.key)
+    edge = glyphs.cursor if focused else " "
+    name = max(6, cells - VALUE - SPARK - 6)
+    lines: list[Line] = [
+        fit_line(
+            (
+                Span(f"{edge}", "accent"),
+                Span("METRICS ", "accent bold" if focused else "muted bold"),
+                Span(fit(str(count), name - 4), "muted"),
+                Span(fit("NOW", VALUE, "right") + " TREND", "muted"),
+            ),
+            cells,
+        )
+    ]
+    room = max(1, height - 1)
+    top = min(max(0, cursor - room // 2), max(0, len(rows) - room))
+    for number, row in enumerate(rows[top : top + room], top):
+        here = number == cursor
+        ground = (" @select" if focused else " @select_dim") if here else ""
+        bar = Span(glyphs.cursor if here and focused else " ", f"accent{ground}")
+        if not row.key:
+            sign = glyphs.folded if row.group in folded else glyphs.unfolded
+            line: Line = (bar, Span(f"{sign} {clean(row.label)}", f"text{ground}"))
+        else:
+            line = (bar, *_metric(run.metrics[row.key], row, drawn, name, ground, glyphs))
+        lines.append(fit_line(line, cells, f"text{ground}"))
+    return lines
+
+
+def _metric(
+    summary: MetricSummary,
+    row: Node,
+    drawn: Mapping[str, int],
+    name: int,
+    ground: str,
+    glyphs: Glyphs,
+) -> Line:
+    colour = drawn.get(row.key)
+    style = "faint" if colour is None else f"s{colour + 1}"
+    chip = glyphs.dot if colour is None else glyphs.meter
+    return (
+        Span(f" {chip} ", style + ground),
+        Span(fit(row.label, name), ("muted" if colour is None else "text") + ground),
+        Span(
+            fit(figure(summary.last), VALUE, "right"),
+            ("muted" if colour is None else "strong") + ground,
+        ),
+        Span(" " + spark(summary.spark, SPARK, glyphs), style + ground),
+    )
