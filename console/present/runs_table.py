@@ -70,7 +70,7 @@ _KINDS: dict[str, _Kind] = {
     "left": _Kind("LEFT", 5, 5, align="right"),
     "metric": _Kind("LOSS", 8, 6),
     "eval": _Kind("EVAL", 8, 8),
-    "trend": _Kind("LAST HALF", 14, 6, widest=30),
+    "trend": _Kind("LAST HALF", 13, 6, widest=30),
     "rate": _Kind("TOK/S", 7, 7, align="right"),
     "tags": _Kind("TAGS", 12, 12, widest=60),
     "note": _Kind("NOTE", 20, 20, widest=80),
@@ -150,7 +150,7 @@ def layout(
         if key not in wanted:
             wanted.insert(0, key)
     wanted.sort(key=ORDER.index)
-    tight = cells < 90
+    tight = cells < 100
     while True:
         sizes = {key: _size(key, cells, tight) for key in wanted}
         gaps = _gaps(wanted, tight)

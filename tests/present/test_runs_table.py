@@ -1,0 +1,221 @@
+"""The table of runs as data: columns that go in order, rows that explain themselves."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from traindeck.backends.base import Reach, State
+from traindeck.console.present.cells import line_width, plain
+from traindeck.console.present.glyphs import SETS
+from traindeck.console.present.runs_table import (
+    LEAD,
+    OPTIONAL,
+    ORDER,
+    Look,
+    default_columns,
+    group_head,
+    heads,
+    layout,
+    meter,
+    metric_head,
+    row,
+    spark,
+)
+from traindeck.console.store.records import MetricSummary, Progress, RunRecord
+from traindeck.console.tui.fake import NOW, make_run, small_world
+
+LOOK = Look(now=NOW)
+
+
+def keys(cells: int) -> list[str]:
+    return [column.key for column in layout(cells).columns]
+
+
+def shown(run: RunRecord, cells: int = 120, look: Look = LOOK) -> str:
+    return plain(row(run, layout(cells), look))
+
+
+def test_columns_are_dropped_in_the_declared_order_as_the_terminal_narrows() -> None:
+    assert keys(200) == [
+        "state", "id", "name", "project", "where", "age", "done", "left", "metric", "eval",
+        "trend", "rate", "tags", "note",
+    ]  # fmt: skip
+    assert set(keys(200)) - set(keys(160)) == {"note", "project", "id"}
+    assert set(keys(160)) - set(keys(120)) == {"eval", "rate"}
+    assert set(keys(120)) - set(keys(100)) == {"tags"}
+    assert keys(80) == ["state", "name", "where", "age", "done", "left", "metric", "trend"]
+    assert keys(60) == ["state", "name", "done", "metric"]
+
+
+@given(st.integers(20, 260), st.sets(st.sampled_from(OPTIONAL)))
+def test_no_width_and_no_choice_of_columns_overlaps_or_sticks_out(
+    cells: int, chosen: set[str]
+) -> None:
+    for table in (layout(cells), layout(cells, chosen)):
+        x = LEAD
+        for column in table.columns:
+            assert column.x >= x
+            x = column.x + column.cells
+        assert x <= max(cells, 22)
+        assert [c.key for c in table.columns] == [k for k in ORDER if k in table]
+
+
+@given(st.integers(60, 200))
+def test_a_kept_column_never_moves_left_of_one_it_followed(cells: int) -> None:
+    assert keys(cells) == [key for key in keys(200) if key in keys(cells)]
+    assert set(keys(cells)) == set(default_columns(cells))
+
+
+@pytest.mark.parametrize("cells", [60, 79, 80, 89, 90, 100, 120, 160, 200, 250])
+@pytest.mark.parametrize("glyphs", SETS.values(), ids=SETS)
+def test_every_row_fills_its_width_exactly(cells: int, glyphs: object) -> None:
+    table = layout(cells)
+    look = Look(now=NOW, glyphs=glyphs, selected=cells % 2 == 0)  # type: ignore[arg-type]
+    for run in small_world():
+        line = row(run, table, look)
+        assert line_width(line) == cell_len(plain(line)) == cells - LEAD
+    assert line_width(heads(table)) == cells
+
+
+NASTY = st.text(max_size=80) | st.sampled_from(
+    ["[bold]x", "\x1b]52;c;aGk=\x07", "実験" * 40, "a\nb"]
+)
+
+
+@given(NASTY, NASTY, NASTY, st.sampled_from(list(State)), st.sampled_from(list(Reach)))
+def test_no_name_tag_or_reason_moves_anything(
+    name: str, reason: str, tag: str, state: State, reach: Reach
+) -> None:
+    run = replace(
+        make_run(1, name, state, step=5, total=10, loss=1.0),
+        reason=reason,
+        tags={tag: name},
+        reach=reach,
+        backend=name or "local",
+        note=reason,
+    )
+    for cells in (60, 80, 120, 200):
+        line = row(run, layout(cells), LOOK)
+        text = plain(line)
+        assert cell_len(text) == cells - LEAD
+        assert not {unicodedata.category(char) for char in text} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def test_a_failed_row_says_why_where_its_figures_were() -> None:
+    text = shown(small_world()[0])
+    assert "CUDA out of memory at step 412 · 79.1 of 80.0 GB" in text
+    assert "%" not in text
+
+
+def test_a_sentence_loses_its_last_clause_whole() -> None:
+    run = small_world()[0]
+    assert shown(run, 80).rstrip().endswith("CUDA out of memory at step 412")
+    narrow = make_run(1, "x", State.FAILED, reason="a " * 60 + "· second")
+    assert shown(narrow, 80).rstrip().endswith("…")
+
+
+def test_the_cause_is_coloured_and_nothing_else_of_the_sentence() -> None:
+    line = row(small_world()[0], layout(120), LOOK)
+    red = [span.text for span in line if span.style == "failed"]
+    assert red == ["✗ failed   ", "CUDA out of memory"]
+
+
+def test_a_number_that_is_none_is_a_warning_and_no_figure() -> None:
+    assert "▲ loss is not a number at step 1,204" in shown(small_world()[1])
+
+
+def test_a_place_that_does_not_answer_makes_its_runs_unknown_with_their_age() -> None:
+    line = row(small_world()[2], layout(120), LOOK)
+    text = plain(line)
+    assert text.startswith("? unknown")
+    assert "last seen 6 min ago at step 2,140 · gpu2 does not answer" in text
+    assert {s.style for s in line if s.text.strip() == "2h11"} == {"stale"}
+
+
+def test_what_is_old_is_dashed_and_never_looks_alive() -> None:
+    line = row(small_world()[7], layout(120), LOOK)
+    styles = {span.style for span in line if span.text.strip()}
+    assert "━" not in plain(line)
+    assert "╍" in plain(line)
+    assert "running" in styles  # the state's own mark
+    assert not styles & {"strong bold", "accent"}
+
+
+def test_finished_rows_are_quiet() -> None:
+    line = row(small_world()[11], layout(120), LOOK)
+    assert {span.style for span in line if span.text.strip()} <= {"muted", "faint", "rule", "done"}
+
+
+def test_a_run_without_figures_shows_its_command() -> None:
+    run = make_run(3, "tokenize", State.RUNNING)
+    assert "python sft_lora.py --config run.yaml --seed 3" in shown(run)
+
+
+def test_a_run_without_a_known_end_shows_its_step() -> None:
+    run = make_run(3, "x", State.RUNNING, step=1204, loss=1.0)
+    assert "step 1,204" in shown(run)
+
+
+def test_the_selected_row_is_strong() -> None:
+    line = row(small_world()[3], layout(120), Look(now=NOW, selected=True))
+    assert [s.text.strip() for s in line if s.style == "strong bold"] == ["llama1b-lora-lr3e4"]
+
+
+def test_names_that_do_not_fit_keep_both_ends() -> None:
+    run = make_run(1, "llama1b-lora-with-a-very-long-name-lr1e4", State.RUNNING)
+    text = shown(run, 80)
+    assert "…" in text
+    assert "lr1e4" in text
+    assert "llama1" in text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "bar"),
+    [(None, "────────"), (0.0, "────────"), (0.5, "━━━━────"), (0.44, "━━━╸────"), (1.0, "━" * 8),
+     (float("nan"), "────────"), (7.0, "━" * 8), (-1.0, "────────")],
+)  # fmt: skip
+def test_a_meter(fraction: float | None, bar: str) -> None:
+    assert plain(meter(fraction, 8, "running", SETS["best"])) == bar
+
+
+def test_a_sparkline_is_resampled_and_keeps_its_gaps() -> None:
+    glyphs = SETS["best"]
+    assert spark("0123456", 7, glyphs) == "▁▂▃▄▅▆▇"
+    assert spark("00006666", 4, glyphs) == "▁▁▇▇"
+    assert spark("0077766", 7, glyphs) == "▁▁···▇▇"
+    assert spark("06", 5, glyphs) == "▁▇   "
+    assert spark("", 5, glyphs) == "     "
+    assert spark("0x9", 3, glyphs) == "▁··"
+
+
+def test_the_metric_column_is_called_after_what_it_shows() -> None:
+    one = make_run(1, "a", State.RUNNING, step=1, loss=1.0)
+    other = replace(one, main="train/accuracy")
+    assert metric_head([one]) == "LOSS"
+    assert metric_head([other]) == "ACCURACY"
+    assert metric_head([one, other]) == "METRIC"
+    assert metric_head([]) == "LOSS"
+
+
+def test_a_progress_that_is_no_number_is_no_crash() -> None:
+    run = replace(
+        make_run(1, "x", State.RUNNING),
+        progress=Progress(step=1, fraction=float("nan"), eta=float("inf")),
+        main="loss",
+        metrics={"loss": MetricSummary(key="loss", last=float("inf"), nonfinite=1)},
+    )
+    assert cell_len(shown(run)) == 120 - LEAD
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_group_says_how_many_it_holds(folded: bool) -> None:
+    line = group_head("RUNNING", 1234, 80, SETS["best"], folded=folded)
+    assert "RUNNING 1,234 ─" in plain(line)
+    assert plain(line).startswith(" ▸" if folded else " ─")
+    assert line_width(line) == 80
