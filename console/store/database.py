@@ -201,6 +201,7 @@ class Database:
                 _beside(fresh, end).unlink(missing_ok=True)
             os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             with contextlib.closing(_connect(fresh, self._wait)) as db:
+                db.execute(f"PRAGMA page_size = {schema.PAGE}")
                 db.execute("PRAGMA journal_mode = WAL").fetchall()
                 _transaction(db, "BEGIN IMMEDIATE", _upgrade)
             if self._build is not None:

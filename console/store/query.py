@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from traindeck.backends.base import ACTIVE, State
+from traindeck.backends.base import State
+from traindeck.console.store import schema
 from traindeck.console.store.filtering import UNKNOWN, Condition, Filter, is_pattern
 from traindeck.console.store.records import BAD, UNKNOWN_AFTER
 
 _STATES = {name: f"'{name}'" for name in State}
-_ACTIVE = f"r.state IN ({', '.join(sorted(_STATES[s] for s in ACTIVE))})"
+_ACTIVE = f"r.state IN ({schema.ACTIVE})"
 _BAD = f"r.state IN ({', '.join(sorted(_STATES[s] for s in BAD))})"
 
 # console.store.records.needs_you and group. `?` is now.
@@ -87,7 +88,7 @@ def compile_query(
         where.append(f"NOT {sql}" if condition.negated else sql)
         where_args += args
     if window is not None:
-        recent = f"({_ACTIVE} OR coalesce(nullif(r.ended, 0), r.created) >= ?)"
+        recent = f"({_ACTIVE} OR r.latest >= ?)"
         where.append(recent if _shows_archived(filter) else f"NOT r.archived AND {recent}")
         where_args.append(now - window)
     joins: list[str] = []
@@ -112,7 +113,7 @@ def compile_query(
         else:
             column = _ORDER[name]
             times = column.count("?")
-            if name in ("created", "id"):
+            if name in ("created", "id", "group"):
                 order.append(f"{column}{down}")
             else:
                 order.append(f"{column} IS NULL, {column}{down}")

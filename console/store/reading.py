@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import ACTIVE, State
+from traindeck.backends.base import State
+from traindeck.console.store import schema
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.query import GROUP
 from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.rows import SELECT, SERIES, record, summary
 
 _AT_ONCE = 500
-_ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
 
 
 def records(
@@ -43,7 +43,7 @@ def rows(db: Connection, ids: Sequence[int], metrics: str) -> dict[int, RunRecor
 
 def active(db: Connection, backend: str | None) -> list[RunRecord]:
     """See `Index.active`."""
-    where, args = f"r.state IN ({_ACTIVE})", []
+    where, args = f"r.state IN ({schema.ACTIVE})", []
     if backend is not None:
         where, args = f"{where} AND r.backend = ?", [backend]
     return records(db, where, args, metrics="main", order="ORDER BY r.created, r.n")

@@ -30,24 +30,23 @@ from traindeck.console.store.records import (
 RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
     "created started ended host pid gpus project recipe archived looked_at is_foreign log_bytes "
-    "step total fraction eta progress_at main"
+    "step total fraction eta progress_at main latest"
 )
-"""Columns of `runs` that a record fills, in the order of `run_values`."""
+"""Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
+is over was last of interest."""
 
-TEXTS = "reason evidence argv cwd note tags params head"
+TEXTS = "reason evidence argv cwd note tags params"
 
 _RUNS = tuple(RUNS.split())
 _TEXTS = tuple(TEXTS.split())
 
-SELECT = f"""SELECT r.n, {", ".join("r." + c for c in _RUNS if c != "folded")},
-    {", ".join("t." + c for c in _TEXTS if c != "head")}
+SELECT = f"""SELECT r.n, {", ".join("r." + c for c in _RUNS if c not in ("folded", "latest"))},
+    {", ".join("t." + c for c in _TEXTS)}
     FROM runs r JOIN texts t ON t.n = r.n"""
 
 INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUNS)}, touched) VALUES ({'?, ' * len(_RUNS)}?)"
 UPDATE_RUN = f"UPDATE runs SET {', '.join(c + ' = ?' for c in _RUNS)}, touched = ? WHERE n = ?"
-INSERT_TEXTS = (
-    f"INSERT INTO texts ({', '.join(_TEXTS)}, metrics, n) VALUES ({'?, ' * len(_TEXTS)}?, ?)"
-)
+INSERT_TEXTS = f"INSERT INTO texts ({', '.join(_TEXTS)}, n) VALUES ({'?, ' * len(_TEXTS)}?)"
 UPDATE_TEXTS = f"UPDATE texts SET {', '.join(c + ' = ?' for c in _TEXTS)} WHERE n = ?"
 
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
@@ -118,7 +117,7 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         int(run.rank), str(run.reach), run.observed_at, run.attempt, run.exit_code, run.signal,
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
         run.archived, run.looked_at, run.foreign, run.log_bytes, progress.step, progress.total,
-        progress.fraction, progress.eta, progress.at, run.main,
+        progress.fraction, progress.eta, progress.at, run.main, run.ended or run.created,
     )  # fmt: skip
 
 
@@ -132,7 +131,6 @@ def text_values(run: RunRecord) -> tuple[Any, ...]:
         run.note,
         json.dumps(dict(run.tags)),
         json.dumps(dict(run.params)),
-        head(run),
     )
 
 

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import ACTIVE, Reach, Status
+from traindeck.backends.base import Reach, Status
 from traindeck.backends.status import SETTLE, merge
-from traindeck.console.store import annotating, series
+from traindeck.console.store import annotating, schema, series
 from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.reading import metrics_of
@@ -26,6 +26,7 @@ from traindeck.console.store.rows import (
     UPDATE_TEXTS,
     clean_record,
     fold,
+    head,
     overlay,
     param_number,
     param_text,
@@ -36,7 +37,7 @@ from traindeck.console.store.rows import (
     text_values,
 )
 
-_ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
+_OF_A_RUN = (("runs", "n"), ("texts", "n"), ("ready", "n"), ("tags", "run"), ("params", "run"))
 
 
 def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
@@ -95,7 +96,7 @@ def set_reach(db: Connection, backend: str, reach: Reach) -> None:
     """See `Index.set_reach`."""
     stamp = tick(db)
     rows = db.execute(
-        f"{SELECT} WHERE r.backend = ? AND r.reach <> ? AND r.state IN ({_ACTIVE})",
+        f"{SELECT} WHERE r.backend = ? AND r.reach <> ? AND r.state IN ({schema.ACTIVE})",
         (backend, str(reach)),
     ).fetchall()
     for row in rows:
@@ -134,7 +135,7 @@ def delete(db: Connection, run_ids: Collection[str]) -> int:
         if row is None:
             continue
         series.delete(db, row[0])
-        for table, column in (("runs", "n"), ("texts", "n"), ("tags", "run"), ("params", "run")):
+        for table, column in _OF_A_RUN:
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", row)
         gone += 1
     if gone:
@@ -164,7 +165,7 @@ def store(db: Connection, n: int, run: RunRecord) -> None:
 
 def render_metrics(db: Connection, n: int) -> None:
     """Make the ready JSON of a run's metrics anew."""
-    db.execute("UPDATE texts SET metrics = ? WHERE n = ?", (tail(metrics_of(db, n)), n))
+    db.execute("UPDATE ready SET metrics = ? WHERE n = ?", (tail(metrics_of(db, n)), n))
 
 
 def _visible(run: RunRecord) -> tuple[object, ...]:
@@ -173,7 +174,8 @@ def _visible(run: RunRecord) -> tuple[object, ...]:
 
 def _insert(db: Connection, run: RunRecord, stamp: int) -> int:
     n = int(db.execute(INSERT_RUN, (*run_values(run), stamp)).lastrowid or 0)
-    db.execute(INSERT_TEXTS, (*text_values(run), tail({}), n))
+    db.execute(INSERT_TEXTS, (*text_values(run), n))
+    db.execute("INSERT INTO ready VALUES (?, ?, ?)", (n, head(run), tail({})))
     _describe(db, n, run)
     return n
 
@@ -181,6 +183,7 @@ def _insert(db: Connection, run: RunRecord, stamp: int) -> int:
 def _store(db: Connection, n: int, run: RunRecord, stamp: int, *, described: bool = False) -> None:
     db.execute(UPDATE_RUN, (*run_values(run), stamp, n))
     db.execute(UPDATE_TEXTS, (*text_values(run), n))
+    db.execute("UPDATE ready SET head = ? WHERE n = ?", (head(run), n))
     if described:
         db.execute("DELETE FROM tags WHERE run = ?", (n,))
         db.execute("DELETE FROM params WHERE run = ?", (n,))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from traindeck.backends.base import Rank, Reach, State, Status
+from traindeck.backends.base import ACTIVE, Rank, Reach, State, Status
 from traindeck.console.store.errors import AmbiguousRun, NoSuchRun
 from traindeck.console.store.ids import mint_id
 from traindeck.console.store.index import Index
@@ -77,12 +77,13 @@ runs = st.builds(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_run_is_read_back_exactly_as_it_was_put(index: Index, run: RunRecord) -> None:
+    run = replace(run, id=mint_id())
     index.put(run)
     found = index.get(run.id)
     assert found == clean_record(run)
     assert found is not None
     assert index.rows(index.ids()) == [found]
-    assert next(index.json_lines()) == json.dumps(run_json(found), allow_nan=False)
+    assert json.loads(next(index.json_lines())) == json.loads(json.dumps(run_json(found)))
     index.delete([run.id])
 
 
@@ -334,6 +335,23 @@ def test_counts_and_active_runs(index: Index, make_run: Make) -> None:
     assert index.counts() == {State.RUNNING: 1, State.QUEUED: 1, State.SUCCEEDED: 2}
     assert {run.id for run in index.active()} == {running.id, queued.id}
     assert [run.id for run in index.active("gpu1")] == [queued.id]
+
+
+def test_the_states_in_sql_are_those_of_the_contract(index: Index, make_run: Make) -> None:
+    for state in State:
+        run = make_run(state=state)
+        index.put(run)
+        assert index.has_active() is (state in ACTIVE)
+        index.delete([run.id])
+
+
+def test_the_array_is_what_is_printed_for_all_runs(index: Index, make_run: Make) -> None:
+    assert b"".join(index.json_array()) == b"[]\n"
+    made = [make_run(created=NOW - i) for i in range(120)]
+    index.put_many(made)
+    printed = json.loads(b"".join(index.json_array()))
+    assert printed == [json.loads(line) for line in index.json_lines()]
+    assert [run["id"] for run in printed] == [run.id for run in made]
 
 
 def test_a_screen_learns_what_changed_without_reading_all(index: Index, make_run: Make) -> None:

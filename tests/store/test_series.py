@@ -327,7 +327,7 @@ def test_the_points_of_a_run_that_is_gone_are_refused(index: Index, feed: Feed) 
 def test_nothing_of_a_deleted_run_is_left(index: Index, feed: Feed) -> None:
     feed(batch(range(3000)), batch(range(2000, 2010), attempt=1))
     index.delete([feed.run_id])
-    tables = ("runs", "texts", "tags", "params", "series", "chunks", "cuts", "sources")
+    tables = ("runs", "texts", "ready", "tags", "params", "series", "chunks", "cuts", "sources")
     for table in tables:
         count = index._db.read(
             lambda db, t=table: db.execute(f"SELECT count(*) FROM {t}").fetchone()
