@@ -7,17 +7,21 @@ around the place it is asked about.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from traindeck.console.logs.source import Pages
-from traindeck.console.logs.units import SEGMENT, backward, forward, start_of
+from traindeck.console.logs.units import SEGMENT, forward, start_of
 
 if TYPE_CHECKING:
     from traindeck.console.logs.units import Walk
 
 T = TypeVar("T")
+
+REMEMBERED = 4096
+"""Long units whose bounds are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +89,58 @@ def make_line(start: int, data: bytes, *, head: bool = True, more: bytes = b"") 
 
 
 class Lines:
-    """Lines over the cached pages of one log, as last refreshed."""
+    """Lines over the cached pages of one log, as last refreshed.
+
+    Where units longer than a segment begin and end is remembered: a screen full of folded progress
+    bars stands for many megabytes, and they are walked once.
+    """
 
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
+        self._starts: list[int] = []
+        self._ends: dict[int, int] = {}
+
+    def forget(self) -> None:
+        """The log was cut or replaced: nothing that was remembered holds."""
+        self._starts.clear()
+        self._ends.clear()
 
     async def start_of(self, offset: int) -> int:
         """Where the line that holds the byte at `offset` begins; beyond the end: the last line."""
         offset = min(offset, self.pages.size - 1)
-        return await self._walk(start_of(offset)) if offset > 0 else 0
+        if offset <= 0:
+            return 0
+        number = bisect_right(self._starts, offset) - 1
+        if number >= 0 and offset < self._ends[self._starts[number]]:
+            return self._starts[number]
+        return await self._walk(start_of(offset))
 
     async def forward(self, start: int, count: int) -> list[tuple[int, int]]:
         """Up to `count` units from `start`, where one begins."""
-        if start >= self.pages.size:
-            return []
-        return await self._walk(forward(start, count))
+        units: list[tuple[int, int]] = []
+        while len(units) < count and start < self.pages.size:
+            end = self._ends.get(start)
+            if end is not None:
+                units.append((start, end))
+            else:
+                more = await self._walk(forward(start, count - len(units)))
+                if not more:
+                    break
+                units += more
+                self._remember(*more[-1])
+            start = units[-1][1]
+        return units
 
     async def backward(self, end: int, count: int) -> list[tuple[int, int]]:
         """Up to `count` units before `end`, where one ends, in file order."""
-        return await self._walk(backward(min(end, self.pages.size), count))
+        units: list[tuple[int, int]] = []
+        end = min(end, self.pages.size)
+        while end > 0 and len(units) < count:
+            start = await self.start_of(end - 1)
+            units.append((start, end))
+            self._remember(start, end)
+            end = start
+        return units[::-1]
 
     async def load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
         """The lines of some units, in their order."""
@@ -121,6 +158,15 @@ class Lines:
     async def last(self, count: int) -> list[Line]:
         """The last `count` lines: what opening a log shows."""
         return await self.load(await self.backward(self.pages.size, count))
+
+    def _remember(self, start: int, end: int) -> None:
+        # One that ends where the log ends may yet grow.
+        if end - start <= SEGMENT or end >= self.pages.size or start in self._ends:
+            return
+        if len(self._starts) >= REMEMBERED:
+            self.forget()
+        insort(self._starts, start)
+        self._ends[start] = end
 
     async def _walk(self, steps: Walk[T]) -> T:
         try:

@@ -31,6 +31,8 @@ AT_ONCE = 1 << 20
 """Bytes within which a fixed string is looked for in this process, in about a millisecond."""
 MANY = 1 << 16
 """Hits that are reported of one stretch at most."""
+BLOCKS_KEPT = 256
+"""Blocks whose lines of a filter are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Search:
         self.size = 0
         self._source = source
         self._request = pattern.request()
+        self._kept: dict[int, list[Hit]] = {}
         self._counters: list[Worker] = []
         self._finder = Worker(source)
         self._placer = Worker(source)
@@ -134,6 +137,7 @@ class Search:
         # The last block may have grown, and a hit may cross what was the end.
         crossing = len(self.pattern.needle()) if self.pattern.literal else SEGMENT
         start = census.rewind(max(0, census.covered - crossing))
+        self._kept.clear()
         self.progress, self.error, self.size, self.done = Progress.RUNNING, "", size, start
         local = await self._source.local_fd()
         if local is not None:
@@ -190,11 +194,22 @@ class Search:
         return found[0] if found else None
 
     async def units(
-        self, offset: int, size: int, count: int, *, backward: bool = False
+        self,
+        offset: int,
+        size: int,
+        count: int,
+        *,
+        backward: bool = False,
+        probe: int | None = None,
     ) -> list[tuple[int, int]]:
         """The next (or, `backward`, the last) `count` units with a hit that begins at or after
-        (before) `offset`, in file order: the lines of a filter."""
-        found = await self._gather(offset, size, count, backward=backward, units=True)
+        (before) `offset`, in file order: the lines of a filter.
+
+        Args:
+            probe: Bytes that may be looked through where nothing is counted yet; what lies beyond
+                them is left out. None: as many as it takes.
+        """
+        found = await self._gather(offset, size, count, backward=backward, units=True, probe=probe)
         units = [(hit.start, hit.end) for hit in found]
         return units[::-1] if backward else units
 
@@ -242,15 +257,37 @@ class Search:
         return [Hit(*span) for span in there]
 
     async def _gather(
-        self, offset: int, size: int, count: int, *, backward: bool, units: bool
+        self,
+        offset: int,
+        size: int,
+        count: int,
+        *,
+        backward: bool,
+        units: bool,
+        probe: int | None = None,
     ) -> list[Hit]:
         """Up to `count` hits from `offset`, nearest first. Where blocks are counted only those
         with hits are looked into; elsewhere the log is looked through step by step."""
         found: list[Hit] = []
         low, high = (0, offset) if backward else (offset, size)
         while len(found) < count and low < high:
-            start, end = self._stretch(low, high, backward=backward)
-            if start < end:
+            start, end, counted = self._stretch(low, high, backward=backward)
+            if not counted and probe is not None:
+                if probe <= 0:
+                    break
+                if backward:
+                    start = max(start, end - probe)
+                else:
+                    end = min(end, start + probe)
+                probe -= end - start
+            if units and counted and start < end:
+                block = start - start % self.census.block
+                inside = await self._units_of(block)
+                for unit in reversed(inside) if backward else inside:
+                    fits = unit.start < high if backward else unit.start >= low
+                    if fits and len(found) < count and (not found or unit != found[-1]):
+                        found.append(unit)
+            elif start < end:
                 request = (
                     f"within {self._request} {start} {end} {count - len(found)}"
                     f" {int(backward)} {int(units)}"
@@ -265,22 +302,39 @@ class Search:
                 low = max(end, found[-1].end) if units and found else end
         return found
 
-    def _stretch(self, low: int, high: int, *, backward: bool) -> tuple[int, int]:
-        """The next stretch of [low, high) worth looking into, from the side one comes from."""
+    async def _units_of(self, block: int) -> list[Hit]:
+        """The units with a hit that begins in a counted block. Kept: a screen asks for the same
+        few again and again."""
+        kept = self._kept.get(block)
+        if kept is None:
+            end = block + self.census.block
+            request = f"within {self._request} {block} {end} {MANY} 0 1"
+            kept = [Hit(int(w[1]), int(w[2])) async for w in self._finder.ask(request)]
+            if any(unit.end >= self.census.covered for unit in kept):
+                return kept  # the last line may grow
+            if len(self._kept) >= BLOCKS_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[block] = kept
+        return kept
+
+    def _stretch(self, low: int, high: int, *, backward: bool) -> tuple[int, int, bool]:
+        """The next stretch of [low, high) worth looking into, from the side one comes from, and
+        whether that is known by a count; an empty one moves past what has no hits."""
         census = self.census
         if backward:
-            if high <= census.covered:
-                block = census.previous_block(high)
-                if block is None or block + census.block <= low:
-                    return low, low
-                return max(low, block), min(high, block + census.block)
-            return max(low, census.covered if census.covered < high else low, high - STEP), high
-        if low < census.covered:
-            block = census.next_block(low)
-            if block is None or block >= min(census.covered, high):
-                return min(census.covered, high), min(census.covered, high)
-            return max(low, block), min(high, block + census.block)
-        return low, min(high, low + STEP)
+            if high > census.covered:
+                return max(low, min(census.covered, high), high - STEP), high, False
+            block = census.previous_block(high)
+            if block is None or block + census.block <= low:
+                return low, low, True
+            return max(low, block), min(high, block + census.block), True
+        if low >= census.covered:
+            return low, min(high, low + STEP), False
+        block = census.next_block(low)
+        end = min(census.covered, high)
+        if block is None or block >= end:
+            return end, end, True
+        return max(low, block), min(end, block + census.block), True
 
 
 def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

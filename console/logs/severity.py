@@ -48,6 +48,13 @@ _WARNING = re.compile(
     rb"|(?i:\b(?:loss|grad_norm|perplexity|ppl)\b[\"']?\s?[:=|]?\s?[\"']?(?:nan|-?inf)\b)"
 )
 
+# Nothing above matches a line without any of these: most lines are done with them alone.
+_HINTS = (
+    *(b"rror", b"ERR", b"raceback", b"xception", b"nterrupt", b"CRIT", b"FATAL", b"atal"),
+    *(b"illed", b"egmentation", b"borted", b"terminate", b"of memory", b"OutOfM", b"oom_kill"),
+    *(b"space left", b"WARN", b"arning", b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF"),
+)
+
 LITERALS: tuple[tuple[bytes, Severity], ...] = (
     (b"Traceback", Severity.ERROR),
     (b"Error", Severity.ERROR),
@@ -90,6 +97,8 @@ def severity(line: bytes) -> Severity:
     _, skip = said_by(text)
     if skip:
         text = text[skip:]
+    if text[:1] not in b"[EFW" and not any(map(text.__contains__, _HINTS)):
+        return Severity.NONE
     if _ERROR.search(text):
         return Severity.ERROR
     if _WARNING.search(text):

@@ -52,6 +52,7 @@ def start_of(offset: int) -> Walk[int]:
 
 def forward(start: int, count: int) -> Walk[list[tuple[int, int]]]:
     """Up to `count` units from `start` (where one must begin) as (start, end), newline included.
+    Ends after one that is longer than a segment, so that such need not be walked twice.
 
     Yields (offset, size) for the bytes it needs; an answer that is shorter is the end of the log.
     """
@@ -67,6 +68,8 @@ def forward(start: int, count: int) -> Walk[list[tuple[int, int]]]:
                 break
             at = cut + 1
             units.append((unit, position + at))
+            if position + at - unit > SEGMENT:
+                return units
             unit = position + at
         else:
             break
@@ -77,19 +80,10 @@ def forward(start: int, count: int) -> Walk[list[tuple[int, int]]]:
         whole = at == 0 and position % SEGMENT == 0
         if whole and (stop % REACH == 0 or b"\r" not in data):
             units.append((unit, stop))
+            if stop - unit > SEGMENT:
+                return units
             unit = stop
         position = stop
-    return units
-
-
-def backward(end: int, count: int) -> Walk[list[tuple[int, int]]]:
-    """Up to `count` units that end at or before `end` (where one must end), in file order."""
-    units: list[tuple[int, int]] = []
-    while end > 0 and len(units) < count:
-        start = yield from start_of(end - 1)
-        units.append((start, end))
-        end = start
-    units.reverse()
     return units
 
 

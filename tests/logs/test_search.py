@@ -35,6 +35,15 @@ def lines(count: int) -> bytes:
     return b"".join(out)
 
 
+def units_of(data: bytes) -> list[tuple[int, int]]:
+    units: list[tuple[int, int]] = []
+    while more := walk(
+        forward(units[-1][1] if units else 0, len(data) + 1), lambda at, n: data[at : at + n]
+    ):
+        units += more
+    return units
+
+
 def everywhere(text: bytes, data: bytes, *, fold: bool = False) -> list[Hit]:
     flags = re.IGNORECASE if fold else 0
     return [Hit(*m.span()) for m in re.finditer(re.escape(text), data, flags)]
@@ -104,7 +113,7 @@ def test_an_expression_matches_unit_by_unit(
         return data[at : at + n]
 
     expected = []
-    for start, end in walk(forward(0, len(data) + 1), read):
+    for start, end in units_of(data):
         text = data[start:end].rstrip(b"\r\n").decode("utf-8", "surrogateescape")
         spans = [m.span() for m in re.finditer(pattern, text)]
         spans = [s for s in spans if s[0] < s[1]] or spans[:1]
@@ -195,8 +204,7 @@ async def test_a_filter_walks_its_lines_in_both_directions(log: Path, counted: b
     search = Search(source, Pattern("memory"))
     if counted:
         await search.count(len(data))
-    whole = walk(forward(0, len(data)), lambda at, size: data[at : at + size])
-    expected = [unit for unit in whole if b"memory" in data[slice(*unit)]]
+    expected = [unit for unit in units_of(data) if b"memory" in data[slice(*unit)]]
     seen: list[tuple[int, int]] = []
     while some := await search.units(seen[-1][1] if seen else 0, len(data), 3):
         seen += some

@@ -1,0 +1,559 @@
+"""The part of a log that is on the screen: which rows, and where they go when a key is pressed.
+
+The screen only places what comes from here. Everything is derived from a place in the log (`top`)
+and a few choices (width, wrapping, filter, folds); the cost of a move depends on the screen's
+height and never on the log's size. It holds no text beyond bounded caches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.console.logs.layout import Block, Fold, Role, blocks
+from traindeck.console.logs.lines import Line, Lines
+from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap
+from traindeck.console.logs.search import Hit, Search
+from traindeck.console.logs.severity import Severity
+from traindeck.console.logs.source import ByteSource, Pages
+from traindeck.console.logs.times import Times
+
+V = TypeVar("V")
+
+CONTEXT = 32 << 10
+"""Bytes before a place that are looked at, so that a fold that begins there is seen."""
+FURTHEST = 8 << 20
+"""Bytes looked back at most for rows above a place."""
+CACHED = 4 << 20
+"""Characters of lines kept ready."""
+PROBE = 2 << 20
+"""Bytes that are looked through for a filter's lines where nothing is counted yet."""
+PATIENCE = 1.0
+"""Seconds that the screen waits for an expression to be matched against what it shows."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Anchor:
+    """A place: the line that begins at `offset`, and which row of it if it is wrapped."""
+
+    offset: int = 0
+    sub: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A hit on a row, in cells from the row's first; `current` is the one that was jumped to."""
+
+    start: int
+    end: int
+    current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row, ready to be placed.
+
+    Attributes:
+        anchor: The place it shows.
+        line: Its text, cut to the width (what stands in the gutter not counted).
+        head: Whether a line of the log begins here; else it goes on from the row above.
+        updates: States of a progress bar folded into this row; 1 for ordinary text.
+        time: When it was written, where that differs from the row above (by the second) and is
+            known.
+        rank: The rank that its prefix names.
+        fold: The fold that begins here. Where it is closed its `text` stands instead of the line
+            (frames of libraries) or beside it (a whole traceback).
+        marks: Hits of the search.
+    """
+
+    anchor: Anchor
+    line: LogLine
+    head: bool = True
+    updates: int = 1
+    time: float | None = None
+    rank: int | None = None
+    severity: Severity = Severity.NONE
+    role: Role = Role.TEXT
+    fold: Fold | None = None
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What is on the screen.
+
+    Attributes:
+        rows: At most as many as the height; fewer at the end of a short log.
+        start, end: The bytes they show, of `size`.
+        at_end: Whether the last row is the last of the log: what comes after the end goes below.
+        percent: How far down the log the last row is, 0 … 100.
+        pending: A filter whose lines are not all known yet: ask again when more is counted.
+        identity: Of the log's content; another one means that it was cut or replaced.
+    """
+
+    rows: tuple[Row, ...] = ()
+    start: int = 0
+    end: int = 0
+    size: int = 0
+    at_end: bool = True
+    percent: int = 100
+    pending: bool = False
+    identity: str = ""
+
+
+class _Kept(Generic[V]):
+    """Values by the bytes of their line, bounded by the length of what they hold."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[tuple[int, int], tuple[V, int]] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: tuple[int, int]) -> V | None:
+        found = self._values.get(key)
+        if found is None:
+            return None
+        self._values.move_to_end(key)
+        return found[0]
+
+    def put(self, key: tuple[int, int], value: V, size: int) -> None:
+        self._values[key] = value, size + 100
+        self._size += size + 100
+        while self._size > CACHED:
+            _, (_, size) = self._values.popitem(last=False)
+            self._size -= size
+
+    def clear(self) -> None:
+        self._values.clear()
+        self._size = 0
+
+
+class LogView:
+    """One log on one screen.
+
+    Change the plain attributes at will, then ask for `window()`. Methods are serialised: a key
+    pressed while another is being answered waits its turn.
+
+    Attributes:
+        height, width: Rows and cells for text.
+        wrap: Whether long lines go on in further rows; else they are cut at the width.
+        left: Cells scrolled to the right, without `wrap`.
+        following: Whether the end stays in sight when the log grows.
+        below: Rows that the screen wants for what it shows after the end.
+        filter: Only lines with a hit of this search are shown.
+        search: Its hits are marked; `current` is the one last jumped to.
+        toggled: Folds that are not in the state they have by themselves, by offset.
+    """
+
+    def __init__(self, source: ByteSource, *, times: Times | None = None) -> None:
+        self.pages = Pages(source)
+        self.height = 24
+        self.width = 80
+        self.wrap = False
+        self.left = 0
+        self.following = False
+        self.below = 0
+        self.filter: Search | None = None
+        self.search: Search | None = None
+        self.current: Hit | None = None
+        self.toggled: set[int] = set()
+        self.top = Anchor()
+        self._times = times
+        self._lines = Lines(self.pages)
+        self._turn = asyncio.Lock()
+        self._loaded = _Kept[Line]()
+        self._shown = _Kept[LogLine]()
+        self._slow: Search | None = None
+
+    # ------------------------------------------------------------------------------- looking
+
+    async def open(self) -> Window:
+        """Look at the log for the first time: its end."""
+        await self.refresh()
+        await self.to_end()
+        return await self.window()
+
+    async def refresh(self) -> bool:
+        """Look whether the log has grown. False if it was cut or replaced instead: then the view
+        is at its end, and searches over it must be made anew."""
+        async with self._turn:
+            same = await self.pages.refresh()
+            if self._times is not None:
+                await self._times.refresh()
+            if not same:
+                self._loaded.clear()
+                self._shown.clear()
+                self._lines.forget()
+                self.toggled.clear()
+                self.filter = self.search = self.current = None
+            if self.following or not same:
+                await self._to_end()
+            return same
+
+    async def window(self) -> Window:
+        """The rows that are on the screen now."""
+        async with self._turn:
+            size = self.pages.size
+            if not size:
+                return Window(identity=self.pages.identity)
+            region = await self._region(self.top.offset, 0, self.height)
+            shown: list[tuple[Block, int, LogLine]] = []
+            at_end = True
+            for number in range(region.index, len(region.blocks)):
+                block = region.blocks[number]
+                first = self.top.sub if number == region.index else 0
+                texts = self._texts(block)
+                first = min(first, len(texts) - 1)
+                for sub in range(first, len(texts)):
+                    if len(shown) == self.height:
+                        at_end = False
+                        break
+                    shown.append((block, sub, texts[sub]))
+                if not at_end:
+                    break
+            at_end = at_end and region.to_end
+            rows = await self._rows(shown)
+            start = shown[0][0].start if shown else 0
+            end = shown[-1][0].end if shown else 0
+            percent = 100 if at_end else min(99, end * 100 // size)
+            return Window(
+                rows=tuple(rows),
+                start=start,
+                end=end,
+                size=size,
+                at_end=at_end,
+                percent=percent,
+                pending=region.pending,
+                identity=self.pages.identity,
+            )
+
+    # -------------------------------------------------------------------------------- moving
+
+    async def scroll(self, rows: int) -> None:
+        """Move down (or up, if negative) by rows; never beyond the last screenful. Moving up ends
+        following."""
+        async with self._turn:
+            if rows < 0:
+                self.following = False
+            if self.pages.size:
+                await self._scroll(rows)
+
+    async def to_start(self) -> None:
+        """Show the first rows."""
+        async with self._turn:
+            self.following = False
+            self.top = Anchor()
+
+    async def to_end(self) -> None:
+        """Show the last rows."""
+        async with self._turn:
+            await self._to_end()
+
+    async def to_offset(
+        self, offset: int, *, above: int | None = None, reveal: bool = True
+    ) -> None:
+        """Show the line that holds the byte at `offset`.
+
+        Args:
+            offset: Clipped to the log.
+            above: Rows left above it, if there are so many; a third of the screen if None.
+            reveal: Open a fold that hides the line; else the fold is shown.
+        """
+        async with self._turn:
+            size = self.pages.size
+            if not size:
+                return
+            offset = max(0, min(offset, size - 1))
+            self.following = False
+            region = await self._region(offset, 0, 1)
+            if region.index < len(region.blocks):
+                block = region.blocks[region.index]
+                fold = block.fold
+                hidden = fold is not None and not fold.open and offset >= block.lines[0].end
+                if hidden and reveal and fold is not None:
+                    self.toggled ^= {fold.offset}
+                    region = await self._region(offset, 0, 1)
+                    block = region.blocks[region.index]
+                self.top = Anchor(block.start, self._sub_of(block, offset))
+            else:
+                self.top = Anchor(offset)
+            await self._scroll(-(self.height // 3 if above is None else above))
+
+    async def to_percent(self, percent: float) -> None:
+        """Show the place at that share of the log's bytes."""
+        if percent >= 100:
+            await self.to_end()
+        else:
+            offset = int(self.pages.size * max(0.0, percent) / 100)
+            await self.to_offset(offset, above=0, reveal=False)
+
+    async def to_time(self, moment: float) -> bool:
+        """Show what was written at that time (seconds since the epoch); False if no times are
+        known for this log."""
+        offset = await self._times.offset_at(moment) if self._times is not None else None
+        if offset is None:
+            return False
+        await self.to_offset(offset, reveal=False)
+        return True
+
+    async def jump(self, *, backward: bool = False) -> Hit | None:
+        """Go to the next (or previous) hit of the search, from the current one or from the top of
+        the screen. None, and no move, if there is none on that side.
+
+        Raises:
+            UsageError: The expression is wrong.
+            ScanEnded: The search was stopped meanwhile.
+        """
+        search = self.search
+        if search is None:
+            return None
+        if self.current is not None:
+            start = (
+                self.current.start if backward else max(self.current.start + 1, self.current.end)
+            )
+        else:
+            start = self.top.offset
+        hit = await search.next(start, self.pages.size, backward=backward)
+        if hit is not None:
+            self.current = hit
+            await self._reveal(hit)
+        return hit
+
+    async def toggle(self, offset: int) -> Fold | None:
+        """Open or close the fold that begins at `offset`, or that holds it. Returns what it was."""
+        async with self._turn:
+            if not self.pages.size:
+                return None
+            region = await self._region(offset, 0, 1)
+            for block in reversed(region.blocks[: region.index + 1]):
+                fold = block.fold
+                if fold is not None and fold.offset <= offset < fold.end:
+                    self.toggled ^= {fold.offset}
+                    return fold
+            return None
+
+    # ------------------------------------------------------------------------------- inside
+
+    async def _reveal(self, hit: Hit) -> None:
+        """Move only if the hit is not on the screen already."""
+        window = await self.window()
+        if not any(mark.current for row in window.rows for mark in row.marks):
+            await self.to_offset(hit.start)
+
+    async def _to_end(self) -> None:
+        size = self.pages.size
+        if not size:
+            self.top = Anchor()
+            return
+        self.top = Anchor(size - 1, 1 << 30)
+        await self._scroll(0)
+
+    async def _scroll(self, rows: int) -> None:
+        height = max(1, self.height - self.below)
+        places, here, to_end = await self._places(max(0, -rows), max(0, rows) + height)
+        if to_end and len(places) - here - rows < height:
+            # Less than a screenful is left: the last row belongs on the last row of the screen.
+            places, here, _ = await self._places(max(0, -rows) + height, max(0, rows) + height)
+            rows = min(rows, len(places) - height - here)
+        if places:
+            self.top = places[max(0, min(here + rows, len(places) - 1))]
+
+    async def _places(self, above: int, below: int) -> tuple[list[Anchor], int, bool]:
+        """The rows around the top of the screen, the index of the top among them, and whether the
+        log ends with the last of them."""
+        region = await self._region(self.top.offset, above, below)
+        places: list[Anchor] = []
+        here = 0
+        for number, block in enumerate(region.blocks):
+            count = len(self._texts(block))
+            if number == region.index:
+                here = len(places) + min(self.top.sub, count - 1)
+            places += [Anchor(block.start, sub) for sub in range(count)]
+        return places, here, region.to_end
+
+    async def _region(self, offset: int, above: int, below: int) -> _Region:
+        """Blocks around a place: at least `above` rows' worth before it and `below` from it on,
+        if the log has them."""
+        if self.filter is not None:
+            return await self._filtered(self.filter, offset, above, below)
+        start = await self._lines.start_of(offset)
+        span = CONTEXT
+        while True:
+            begin = await self._lines.start_of(max(0, start - span)) if start > span else 0
+            made = await self._laid_out(begin, start, below)
+            if begin == 0 or span >= FURTHEST or made.index >= above:
+                return made
+            span *= 4
+
+    async def _laid_out(self, begin: int, start: int, below: int) -> _Region:
+        units: list[tuple[int, int]] = []
+        position, after = begin, 0
+        wanted = below + 8
+        while True:
+            more = await self._lines.forward(position, max(64, wanted))
+            units += more
+            after += sum(1 for unit in more if unit[0] >= start)
+            position = units[-1][1] if units else begin
+            to_end = position >= self.pages.size or not more
+            if not to_end and after < wanted:
+                continue
+            made = blocks(await self._load(units), self.toggled)
+            index = next(
+                (n for n, block in enumerate(made) if block.start <= start < block.end),
+                len(made),
+            )
+            # The last block may be the beginning of a fold that goes on.
+            complete = len(made) - index - 1 >= below
+            if to_end or complete or len(units) > 64 * max(64, wanted):
+                return _Region(made, index, to_end)
+            wanted = after + max(64, below)
+
+    async def _filtered(self, search: Search, offset: int, above: int, below: int) -> _Region:
+        start = await self._lines.start_of(offset)
+        size = self.pages.size
+        after = await self._matching(search, start, below + 1)
+        before = await self._matching(search, start, above, backward=True)
+        if not after and not before:
+            # A place after the last match: show what there is above it.
+            before = await self._matching(search, start, 1, backward=True)
+        lines = await self._load([*before, *after])
+        made = [block for line in lines for block in blocks([line])]
+        pending = search.census.covered < size
+        return _Region(made, min(len(before), max(0, len(made) - 1)), len(after) <= below, pending)
+
+    async def _matching(
+        self, search: Search, offset: int, count: int, *, backward: bool = False
+    ) -> list[tuple[int, int]]:
+        if count <= 0 or search is self._slow:
+            return []
+        asked = search.units(offset, self.pages.size, count, backward=backward, probe=PROBE)
+        return await self._patiently(search, asked) or []
+
+    async def _patiently(self, search: Search, asked: Coroutine[Any, Any, V]) -> V | None:
+        """The answer of a search, or None: if it was stopped or the log does not answer for now,
+        and for good if its expression is wrong or takes so long that the screen would stand
+        still."""
+        try:
+            return await asyncio.wait_for(asked, PATIENCE)
+        except (TimeoutError, UsageError):
+            self._slow = search
+            return None
+        except TraindeckError:
+            return None
+
+    async def _load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
+        lines: list[Line] = []
+        for unit in units:
+            line = self._loaded.get(unit)
+            if line is None:
+                (line,) = await self._lines.load([unit])
+                self._loaded.put(unit, line, len(line.data))
+            lines.append(line)
+        return lines
+
+    def _neutral(self, line: Line) -> LogLine:
+        key = line.start, line.end
+        shown = self._shown.get(key)
+        if shown is None:
+            shown = neutral(line.data)
+            self._shown.put(key, shown, len(shown.text))
+        return shown
+
+    def _texts(self, block: Block) -> list[LogLine]:
+        """The rows of a block, not yet cut to the width if lines are not wrapped."""
+        if block.folded and block.role is Role.LIBRARY:
+            assert block.fold is not None
+            return [LogLine(block.fold.text, (), len(block.fold.text))]
+        line = self._neutral(block.lines[0])
+        return wrap(line, self.width) if self.wrap and not block.folded else [line]
+
+    def _sub_of(self, block: Block, offset: int) -> int:
+        """The row of a wrapped block that shows the byte at `offset`."""
+        texts = self._texts(block)
+        if len(texts) == 1:
+            return 0
+        line = block.lines[0]
+        inside = offset - line.start - line.skip
+        index = place(self._neutral(line), line.data, max(0, inside))
+        for sub, text in enumerate(texts):
+            if index < len(text.text):
+                return sub
+            index -= len(text.text)
+        return len(texts) - 1
+
+    async def _rows(self, shown: Sequence[tuple[Block, int, LogLine]]) -> list[Row]:
+        times: list[float | None] = [None] * len(shown)
+        if self._times is not None:
+            times = await self._times.at([block.start for block, _, _ in shown])
+        marks = await self._marks(shown)
+        rows = []
+        before: int | None = None
+        for (block, sub, text), moment, found in zip(shown, times, marks, strict=True):
+            line = block.lines[0]
+            second = None if moment is None else int(moment)
+            changed = second is not None and second != before
+            before = second if second is not None else before
+            rows.append(
+                Row(
+                    anchor=Anchor(block.start, sub),
+                    line=clip(text, 0 if self.wrap or block.folded else self.left, self.width),
+                    head=line.head and sub == 0,
+                    updates=1 if block.folded else line.updates,
+                    time=moment if changed else None,
+                    rank=block.rank,
+                    severity=block.severity,
+                    role=block.role,
+                    fold=block.fold if sub == 0 else None,
+                    marks=found,
+                )
+            )
+        return rows
+
+    async def _marks(self, shown: Sequence[tuple[Block, int, LogLine]]) -> list[tuple[Mark, ...]]:
+        """The search's hits on each row."""
+        search = self.search
+        if search is None or search is self._slow:
+            return [()] * len(shown)
+        visible = {
+            (block.start, block.lines[0].end)
+            for block, _, _ in shown
+            if not (block.folded and block.role is Role.LIBRARY)
+        }
+        hits = await self._patiently(search, search.within(sorted(visible))) or []
+        rows = []
+        for block, sub, text in shown:
+            line = block.lines[0]
+            whole = self._neutral(line)
+            before = sum(len(t.text) for t in self._texts(block)[:sub]) if sub else 0
+            found = []
+            for hit in hits:
+                if not line.start <= hit.start < line.end or (line.start, line.end) not in visible:
+                    continue
+                at = hit.start - line.start - line.skip
+                if at < 0 or at >= len(line.data):
+                    continue
+                first = place(whole, line.data, at) - before
+                last = place(whole, line.data, at + hit.end - hit.start) - before
+                first, last = max(0, first), min(last, len(text.text))
+                if first < last:
+                    low, high = column(text, first), column(text, last)
+                    if not self.wrap:
+                        low, high = max(0, low - self.left), min(self.width, high - self.left)
+                    if low < high:
+                        found.append(Mark(low, high, hit == self.current))
+            rows.append(tuple(found))
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """Blocks around a place; `index` is the one that holds it. `to_end`: nothing is known to follow
+    them; `pending`: there may be more once the filter has been counted."""
+
+    blocks: list[Block]
+    index: int
+    to_end: bool
+    pending: bool = False
