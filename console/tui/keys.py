@@ -94,7 +94,37 @@ RUNS = (
     Action("runs.freeze", "f", "freeze", "freeze", "freeze the screen", LIST),
 )  # fmt: skip
 
-SCOPES: dict[str, tuple[Action, ...]] = {"app": APP, "list": MOVES, "runs": RUNS}
+CHART = "THE CHARTS"
+CHARTS = (
+    Action("charts.left", "left", "cursor(-1)", "cursor", "cursor", CHART, 10, shown="← →"),
+    Action("charts.right", "right", "cursor(1)", "cursor", "cursor", ""),
+    Action("charts.in", "plus,equals_sign", "zoom(0.5)", "zoom", "zoom in · out", CHART, 20,
+           shown="+ -"),
+    Action("charts.out", "minus", "zoom(2.0)", "zoom out", "zoom out", ""),
+    Action("charts.pan_left", "less_than_sign", "pan(-0.5)", "pan", "pan", CHART, shown="< >"),
+    Action("charts.pan_right", "greater_than_sign", "pan(0.5)", "pan", "pan", ""),
+    Action("charts.all", "0", "whole", "all", "the whole run", CHART),
+    Action("charts.log", "L", "log_scale", "log y", "logarithmic y", CHART, 30),
+    Action("charts.smooth", "e", "smooth", "smooth", "smoothing", CHART, 40),
+    Action("charts.axis", "x", "axis", "axis", "x is step · time", CHART, 50),
+    Action("charts.system", "d", "system", "system", "system metrics below", CHART, 60),
+    Action("charts.marks", "a", "marks", "marks", "checkpoints and alerts", CHART),
+    Action("charts.follow", "f", "follow", "follow", "follow the newest", CHART),
+    Action("charts.tree", "m", "tree", "metrics", "the tree (narrow)", LIST, 45),
+    Action("charts.down", "j,down", "row(1)", "row", "row", LIST, shown="j k ↓ ↑"),
+    Action("charts.up", "k,up", "row(-1)", "row", "row", ""),
+    Action("charts.toggle", "space,enter", "draw", "draw", "draw it · or not", LIST, 35,
+           shown="space"),
+    Action("charts.only", "o", "only", "only", "draw it alone", LIST),
+    Action("charts.fold", "z", "fold", "fold", "fold the group", LIST),
+)  # fmt: skip
+
+SCOPES: dict[str, tuple[Action, ...]] = {
+    "app": APP,
+    "list": MOVES,
+    "runs": RUNS,
+    "charts": CHARTS,
+}
 """Scope -> its actions. A new screen adds its table here."""
 
 

@@ -17,6 +17,7 @@ from traindeck.console.runs import controlling, launching, refreshing
 from traindeck.console.runs.reading import log_tail
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.records import RunRecord
+from traindeck.console.store.series import Points
 from traindeck.console.tui.services import (
     Counts,
     Curve,
@@ -122,8 +123,17 @@ class LiveServices:
                 points = ws.index.points(run_id, key)
                 if len(points.steps):
                     steps, values = thin(points.steps, points.values, CURVE_POINTS)
-                    curves.append(Curve(key=key, steps=steps, values=values))
+                    curves.append(Curve(key=key, steps=steps.tolist(), values=values.tolist()))
             return curves
+
+        return await self._do(look)
+
+    async def series(self, run_id: str, names: Sequence[str]) -> dict[str, Points]:
+        """The points of some metrics, for charts; those the run does not have are left out."""
+
+        def look(ws: Workspace) -> dict[str, Points]:
+            found = {name: ws.index.points(run_id, name) for name in names}
+            return {name: points for name, points in found.items() if len(points.steps)}
 
         return await self._do(look)
 

@@ -1,0 +1,363 @@
+"""The Charts tab: a tree of metrics, up to four charts on one x axis, one cursor through all.
+
+The pane holds which metrics are drawn and how one looks at them; it asks its source for points when
+something is new and never waits for them before it answers a key. What it shows is made by
+console.present.charts_view. numpy is imported when the tab is first opened, on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from textual.binding import BindingType
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.metrics.names import CHECKPOINT, main_metric
+from traindeck.console.present.cells import Line, Span
+from traindeck.console.present.metric_tree import SYSTEM, Node, nodes
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui import keys
+from traindeck.console.tui.widgets.lines import Lines
+
+if TYPE_CHECKING:
+    from traindeck.console.present.chart import Curve, View
+    from traindeck.console.present.charts_view import Shown
+
+AGAIN = 1.0
+"""Seconds between two looks at an active run's series."""
+
+LEAST_WINDOW = 1e-6
+"""Share of the whole axis that zooming stops at."""
+
+COLOURS = 8
+
+
+class SeriesSource(Protocol):
+    """Where points come from. Coroutines that do not block the loop."""
+
+    async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:
+        """Metric -> its `store.series.Points`; those the run does not have are left out."""
+        ...
+
+
+class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
+    """The tab's whole content.
+
+    Args:
+        source: Gives the points.
+        looked_for: The sentence that stands for "no metrics".
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.CHARTS)]
+    DEFAULT_CSS = "ChartsPane { height: 1fr; }"
+
+    def __init__(
+        self, source: SeriesSource, looked_for: str = "", *, id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self._source = source
+        self._looked_for = looked_for
+        self._run: RunRecord | None = None
+        self._points: Mapping[str, Any] = {}
+        self._curves: dict[str, Curve] = {}
+        self._chosen: list[str] = []
+        self._colours: dict[str, int] = {}
+        self._rows: list[Node] = []
+        self._row = 0
+        self._folded: frozenset[str] = frozenset()
+        self._view: View | None = None
+        self._smoothing = 0
+        self._axis = "step"
+        self._log = False
+        self._cursor: float | None = None
+        self._window: tuple[float, float] | None = None
+        self._with_system = False
+        self._with_marks = True
+        self._tree = False
+        self._ready = False
+        self._fetching: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------------------- from outside
+
+    def show_run(self, run: RunRecord) -> None:
+        """Show this run; call again whenever its record is new."""
+        another = self._run is None or self._run.id != run.id
+        grew = another or self._run != run
+        self._run = run
+        self._rows = nodes(run, self._folded)
+        self._row = min(self._row, max(0, len(self._rows) - 1))
+        if another:
+            self._points, self._curves, self._chosen = {}, {}, []
+            self._window = self._cursor = None
+        if not self._chosen:
+            self._choose_first()
+        if grew:
+            self._fetch()
+        self.update()
+
+    def state(self) -> dict[str, Any]:
+        """What is worth keeping over a restart."""
+        return {"smoothing": self._smoothing, "axis": self._axis, "log": self._log}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave. Nonsense is ignored."""
+        if isinstance(state.get("smoothing"), int):
+            self._smoothing = state["smoothing"] % 4
+        if state.get("axis") in ("step", "time"):
+            self._axis = state["axis"]
+        self._log = state.get("log") is True
+
+    # -------------------------------------------------------------------------------------- actions
+
+    def action_row(self, by: int) -> None:
+        self._row = min(max(0, self._row + by), max(0, len(self._rows) - 1))
+        self.update()
+
+    def action_draw(self) -> None:
+        node = self._node()
+        if node is None:
+            return
+        if not node.key:
+            self.action_fold()
+        elif node.key in self._chosen:
+            self._chosen.remove(node.key)
+            self._rebuild()
+        else:
+            self._chosen.append(node.key)
+            self._fetch()
+
+    def action_only(self) -> None:
+        node = self._node()
+        if node is not None and node.key:
+            self._chosen = [node.key]
+            self._fetch()
+
+    def action_fold(self) -> None:
+        node = self._node()
+        if node is None or self._run is None:
+            return
+        self._folded = self._folded ^ {node.group}
+        self._rows = nodes(self._run, self._folded)
+        heads = [n for n, row in enumerate(self._rows) if row.group == node.group and not row.key]
+        self._row = heads[0] if heads else 0
+        self.update()
+
+    def action_tree(self) -> None:
+        self._tree = not self._tree
+        self.update()
+
+    def action_system(self) -> None:
+        self._with_system = not self._with_system
+        if self._run is not None:
+            wanted = [f"{SYSTEM}/cpu_pct", f"{SYSTEM}/rss_bytes"]
+            self._chosen = [key for key in self._chosen if not key.startswith(f"{SYSTEM}/")]
+            if self._with_system:
+                self._axis = "time"  # the samples of the system have times, not steps
+                self._window = self._cursor = None
+                self._chosen += [key for key in wanted if key in self._run.metrics]
+        self._fetch()
+
+    def action_marks(self) -> None:
+        self._with_marks = not self._with_marks
+        self.update()
+
+    def action_log_scale(self) -> None:
+        self._log = not self._log
+        self.update()
+
+    def action_smooth(self) -> None:
+        self._smoothing = (self._smoothing + 1) % 4
+        self._rebuild()
+
+    def action_axis(self) -> None:
+        self._axis = "time" if self._axis == "step" else "step"
+        self._window = self._cursor = None
+        self._rebuild()
+
+    def action_whole(self) -> None:
+        self._window = None
+        self.update()
+
+    def action_follow(self) -> None:
+        """The newest points, in a window as wide as now."""
+        start, end = self._extent()
+        low, high = self._window or (start, end)
+        self._window = (max(start, end - (high - low)), end)
+        self._cursor = None
+        self.update()
+
+    def action_cursor(self, by: int) -> None:
+        low, high = self._window or self._extent()
+        columns = max(1, self._columns())
+        here = high if self._cursor is None else self._cursor
+        self._cursor = min(max(low, here + by * (high - low) / columns), high)
+        self.update()
+
+    def action_zoom(self, factor: float) -> None:
+        """Around the cursor, else around the middle."""
+        start, end = self._extent()
+        low, high = self._window or (start, end)
+        wide = (high - low) * factor
+        if wide >= end - start:
+            self._window = None
+        elif wide > (end - start) * LEAST_WINDOW:
+            middle = (low + high) / 2 if self._cursor is None else self._cursor
+            share = (middle - low) / (high - low) if high > low else 0.5
+            left = min(max(start, middle - share * wide), end - wide)
+            self._window = (left, left + wide)
+        self.update()
+
+    def action_pan(self, share: float) -> None:
+        start, end = self._extent()
+        low, high = self._window or (start, end)
+        wide = high - low
+        left = min(max(start, low + share * wide), end - wide)
+        self._window = (left, left + wide)
+        self.update()
+
+    # -------------------------------------------------------------------------------------- content
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        if self._run is None or not self._ready:
+            return [(), (Span("  reading…", "muted"),)]
+        from traindeck.console.present.charts_view import charts_lines
+
+        theme = self.deck.painter.theme
+        return charts_lines(
+            self._run,
+            self._shown(),
+            cells,
+            rows,
+            bands=theme.band is not None and theme.depth in ("truecolor", "256"),
+            glyphs=self.deck.painter.glyphs,
+        )
+
+    def _shown(self) -> Shown:
+        from traindeck.console.metrics.reduce import SMOOTHING
+        from traindeck.console.present.chart import View
+        from traindeck.console.present.charts_view import Shown, checkpoint_steps
+
+        start, end = self._window or (None, None)
+        drawn = {key: self._curves[key] for key in self._chosen if key in self._curves}
+        note = "" if self._run and self._run.metrics else self._looked_for
+        steps = checkpoint_steps(self._points) if self._with_marks and self._axis == "step" else []
+        return Shown(
+            rows=self._rows,
+            cursor=self._row,
+            folded=self._folded,
+            drawn=drawn,
+            view=View(
+                start=start,
+                end=end,
+                log=self._log,
+                smoothing=SMOOTHING[self._smoothing],
+                axis=self._axis,
+                cursor=self._cursor,
+                focus=next(iter(drawn), ""),
+            ),
+            checkpoints=steps,
+            seams=self._seams() if self._axis == "step" else [],
+            tree=self._tree,
+            note=note,
+            started=self._run.started if self._run else None,
+        )
+
+    def _seams(self) -> list[float]:
+        """Steps at which another attempt took over."""
+        found: set[float] = set()
+        for key in self._chosen:
+            if key not in self._points:
+                continue
+            points = self._points[key]
+            for index, attempt in points.seams:
+                if attempt > 0 and index < len(points.steps):
+                    found.add(float(points.steps[index]))
+        return sorted(found)
+
+    # --------------------------------------------------------------------------------------- inside
+
+    def _node(self) -> Node | None:
+        return self._rows[self._row] if self._row < len(self._rows) else None
+
+    def _choose_first(self) -> None:
+        """The main metric and its evaluation, and the gradient's norm."""
+        assert self._run is not None
+        have = self._run.metrics
+        main = self._run.main or main_metric(have)
+        wanted = [main, f"eval/{main}", "grad_norm"] if main else []
+        self._chosen = [key for key in wanted if key in have]
+
+    def _fetch(self) -> None:
+        if self._fetching is None and self.is_mounted:
+            self._fetching = self.deck.start(self._load(), "")
+
+    async def _load(self) -> None:
+        try:
+            run = self._run
+            if run is None:
+                return
+            await asyncio.to_thread(_import)
+            names = [*self._chosen, CHECKPOINT]
+            with contextlib.suppress(TraindeckError):
+                self._points = await self._source.series(run.id, names)
+            await self._make_curves()
+        finally:
+            self._fetching = None
+        if set(self._chosen) - set(names):
+            self._fetch()  # something was chosen meanwhile
+
+    def _rebuild(self) -> None:
+        """Make the curves anew from the points that are here."""
+        if self.is_mounted and self._ready:
+            self.deck.start(self._make_curves(), "")
+
+    async def _make_curves(self) -> None:
+        from traindeck.console.metrics.reduce import SMOOTHING
+        from traindeck.console.present.chart import curves, softened
+
+        run = self._run
+        if run is None:
+            return
+        wanted = {key: self._points[key] for key in self._chosen if key in self._points}
+        weight = SMOOTHING[self._smoothing]
+        axis, began = self._axis, run.started
+
+        def work() -> dict[str, Curve]:
+            made = curves(wanted, axis, began)
+            return {c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made}
+
+        self._curves = await asyncio.to_thread(work)
+        self._ready = True
+        self.update()
+
+    def _colour(self, key: str) -> int:
+        """A series keeps its colour as long as it is drawn; a new one takes the first free."""
+        for gone in [k for k in self._colours if k not in self._chosen]:
+            del self._colours[gone]
+        if key not in self._colours:
+            taken = set(self._colours.values())
+            free = [n for n in range(COLOURS) if n not in taken]
+            self._colours[key] = free[0] if free else len(self._colours) % COLOURS
+        return self._colours[key]
+
+    def _extent(self) -> tuple[float, float]:
+        if not self._ready:
+            return 0.0, 1.0
+        from traindeck.console.present.chart import extent
+
+        return extent([self._curves[key] for key in self._chosen if key in self._curves])
+
+    def _columns(self) -> int:
+        from traindeck.console.present.charts_view import TREE, WIDE
+
+        cells = self.size.width
+        return cells - (TREE + 2 if cells >= WIDE else 0) - 10
+
+
+def _import() -> None:
+    """Import numpy and what needs it away from the loop: it takes 100 ms once."""
+    import traindeck.console.present.charts_view  # noqa: F401
