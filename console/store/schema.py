@@ -102,7 +102,6 @@ STEPS: tuple[str, ...] = (
         source TEXT NOT NULL,
         UNIQUE (run, key)
     );
-    CREATE INDEX series_last ON series (key, run, last);
 
     CREATE TABLE cuts (
         s INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
