@@ -1,5 +1,4 @@
-"""The first screen a person sees: nothing is there yet, what is possible, and the key for it. Pure.
-"""
+"""The first screen: nothing is there yet, what is possible, and the key for it. Pure."""
 
 from __future__ import annotations
 
@@ -25,9 +24,7 @@ _CURVE = (
 )
 
 
-def first_start(
-    cells: int, rows: int, able: Collection[str], glyphs: Glyphs = BEST
-) -> list[Line]:
+def first_start(cells: int, rows: int, able: Collection[str], glyphs: Glyphs = BEST) -> list[Line]:
     """The note, filling `rows`."""
     wide = cells >= 90
     indent = " " * (17 if cells >= 110 else 8 if wide else 4)

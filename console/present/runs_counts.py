@@ -67,3 +67,19 @@ def list_context(
 def window_words(seconds: float | None) -> str:
     """Which finished runs are listed."""
     return window_text(seconds) if seconds is None else f"finished: last {window_text(seconds)}"
+
+
+def nothing_listed(filter_text: str, window: float | None, total: int) -> list[Line]:
+    """What the list says when no run is in it, and the key that changes that."""
+    lines: list[Line] = [()]
+    if filter_text:
+        lines.append((Span("  No run fits ", "muted"), Span(clean(filter_text), "text")))
+        lines.append((Span("  esc", "accent bold"), Span(" takes the filter away", "muted")))
+    elif window is not None and total:
+        words = f"  Nothing is active, and nothing ended in the last {window_text(window)}."
+        lines.append((Span(words, "muted"),))
+    if window is not None and total:
+        lines.append(
+            (Span("  a", "accent bold"), Span(f" looks at all {plural(total, 'run')}", "muted"))
+        )
+    return lines

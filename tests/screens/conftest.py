@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from screen_harness import CheckScreen, MakeApp
 from screen_svg import screen_rows, screen_text, to_svg
 
 from traindeck.console.settings import Settings
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake import NOW, FakeServices
+from traindeck.console.tui.fake import FakeServices
 
 SNAPSHOTS = Path(__file__).resolve().parents[2] / "snapshots"
-
-MakeApp = Callable[..., TraindeckApp]
-CheckScreen = Callable[[TraindeckApp, str], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -52,20 +50,8 @@ def make_app() -> MakeApp:
     return make
 
 
-async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> None:
-    """Let the application run until something is so; fails after ten seconds."""
-    import time
-
-    end = time.monotonic() + 10
-    while not until():
-        if time.monotonic() > end:
-            raise AssertionError("it never came to that:\n" + screen_text(app))
-        await pilot.pause(0.02)
-    await pilot.pause()
-
-
 @pytest.fixture
-def check_screen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+def check_screen(request: pytest.FixtureRequest, tmp_path: Path) -> CheckScreen:
     """Compares what is on screen with `snapshots/NAME.svg`.
 
     `pytest --snapshot-update`, or SNAPSHOT_UPDATE=1, writes it anew. If it differs, the message
@@ -100,6 +86,3 @@ def _different(path: Path, text: str) -> str:
     words = set(stored.split())
     lines = [line for line in text.splitlines() if set(line.split()) - words]
     return "\n".join(lines) or "(only colours or places differ)"
-
-
-__all__ = ["NOW", "CheckScreen", "MakeApp", "settle"]

@@ -6,6 +6,7 @@ run of equal style, so that a changed snapshot is a readable diff.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
@@ -101,7 +102,10 @@ def _run(text: str, x: int, y: int, cells: int, style: Style | None, base: str) 
     ink, ground = _colors(style)
     left, top = x * CELL_W, y * CELL_H
     if ground != base:
-        yield f'<rect x="{left}" y="{top}" width="{cells * CELL_W}" height="{CELL_H}" fill="{ground}"/>'
+        yield (
+            f'<rect x="{left}" y="{top}" width="{cells * CELL_W}" height="{CELL_H}" '
+            f'fill="{ground}"/>'
+        )
     if style is not None and style.underline:
         yield (
             f'<rect x="{left}" y="{top + CELL_H - 3}" width="{cells * CELL_W}" height="1" '
@@ -113,10 +117,18 @@ def _run(text: str, x: int, y: int, cells: int, style: Style | None, base: str) 
     column = x
     for char in text:
         shapes = _shapes(char)
-        if shapes is None:
+        if shapes is None and _is_plain(char):
             if not words:
                 start = column
             words += char
+        elif shapes is None and cell_len(char) == 0:
+            words += char  # a mark on the letter before it
+        elif shapes is None:
+            # Wide and right-to-left letters stand alone, or fonts and bidi would move them.
+            if words.strip():
+                yield _text(words, start, y, ink, bold)
+            words = ""
+            yield _text(char, column, y, ink, bold)
         else:
             if words.strip():
                 yield _text(words, start, y, ink, bold)
@@ -129,6 +141,10 @@ def _run(text: str, x: int, y: int, cells: int, style: Style | None, base: str) 
         column += cell_len(char)
     if words.strip():
         yield _text(words, start, y, ink, bold)
+
+
+def _is_plain(char: str) -> bool:
+    return cell_len(char) == 1 and unicodedata.bidirectional(char) not in ("R", "AL", "AN")
 
 
 def _text(words: str, column: int, y: int, ink: str, bold: str) -> str:

@@ -20,6 +20,7 @@ from traindeck.console.present.chrome import PlaceMark, context
 from traindeck.console.present.runs_counts import (
     header_counts,
     list_context,
+    nothing_listed,
     sign_counts,
     window_words,
 )
@@ -71,11 +72,14 @@ class RunsScreen(DeckScreen):
         self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
+        self._slow = False
         self.context_bar = ContextLine(id="context")
         self.filter_bar = FilterLine()
         self.gap = Lines(id="gap")
         self.heads_bar = HeadsLine(id="heads")
-        self.table = VirtualTable(self._row_line, self._head_line, id="table")
+        self.table = VirtualTable(
+            self._row_line, self._head_line, note=self._nothing_listed, id="table"
+        )
         self.empty = EmptyNote(id="empty")
         self.foot_gap = Lines(id="foot_gap")
         self.pane = RunPane(id="pane")
@@ -97,6 +101,13 @@ class RunsScreen(DeckScreen):
         self.table.focus()
         self.spawn(self.model.run())
         self.set_timer(0.05, self._follow)
+        self.set_timer(1.0, self._is_slow)
+
+    def _is_slow(self) -> None:
+        """After a second without runs, say what is waited for."""
+        self._slow = True
+        if not self.model.loaded:
+            self.table.repaint()
 
     def _follow(self) -> None:
         """What can wait until the first frame is on screen."""
@@ -210,6 +221,12 @@ class RunsScreen(DeckScreen):
         """The column heads."""
         return heads(self._layout)
 
+    def _nothing_listed(self) -> Sequence[Line]:
+        model = self.model
+        if not model.loaded:
+            return ((), (Span("  reading the runs", "muted"),)) if self._slow else ()
+        return nothing_listed(model.view.filter, model.view.window, model.listing.counts.total)
+
     def crumbs(self) -> Sequence[str]:
         return ("Runs",)
 
@@ -281,7 +298,8 @@ class RunsScreen(DeckScreen):
             return [("enter", "keep"), ("↑ ↓", "row"), ("esc", "as before")]
         run, marked, empty = self.selected, len(self.table.marked), self.has_class("-empty")
         # What can be done depends on no more than this, as long as nothing is marked.
-        depends = (run and (run.state, run.foreign), self.table.key is None, empty)
+        place = (self.table.key is None, empty, self.focused)
+        depends = (run and (run.state, run.foreign), place)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
             return self._footer[1]
         shown = super().footer_keys()
@@ -291,6 +309,8 @@ class RunsScreen(DeckScreen):
         return shown
 
     def label_of(self, action: keys.Action) -> str:
+        if action.id == "runs.open" and self.table.key is None:
+            return "unfold"
         marked = len(self.table.marked)
         if marked and action.id in ("runs.stop", "runs.retry", "runs.seen"):
             return f"{action.label} {marked}"

@@ -68,6 +68,12 @@ class RunPane(Lines):
         glyphs = self.deck.painter.glyphs
         return detail(run, self.deck.clock(), cells, _used(rows), self._pane, glyphs)
 
+    @property
+    def complete(self) -> bool:
+        """Whether everything there is to show of the run has come."""
+        busy = self._fetching is not None and not self._fetching.done()
+        return self._drawing is None and not busy and self._full is not None
+
     def _shown(self) -> RunRecord | None:
         """The run with all its metrics, as soon as they are known."""
         if self._run is None or self._full is None or self._full.id != self._run.id:

@@ -41,6 +41,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         line: Called for a visible row: (key, is the cursor here) -> its line without the two cells
             for cursor and mark, or None while it is not known.
         head: Called for a group's head: (section, is it folded, cells) -> its line.
+        note: Called for what is said in place of rows while there are none.
     """
 
     DEFAULT_CSS = """
@@ -71,11 +72,13 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         line: Callable[[int, bool], Line | None],
         head: Callable[[Section, bool, int], Line],
         *,
+        note: Callable[[], Sequence[Line]] = tuple,
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self._line = line
         self._head = head
+        self._note = note
         self._keys: array[int] = array("q")
         self._sections: tuple[Section, ...] = ()
         self._starts: list[int] = []  # row of each section's head
@@ -371,6 +374,9 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         row = y + self.scroll_offset.y
+        if self._rows == 0:
+            said = self._note()
+            return self.deck.painter.strip(said[y] if y < len(said) else (), self.size.width)
         line = self._painted[row] = self._row_line(row)
         section, offset = self._place(row)
         if section < 0:

@@ -1,0 +1,46 @@
+"""What tests of screens share besides fixtures: types, and waiting for a screen to settle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from screen_svg import screen_text
+
+from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.screens.runs import RunsScreen
+
+MakeApp = Callable[..., TraindeckApp]
+CheckScreen = Callable[[TraindeckApp, str], None]
+
+
+async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> None:
+    """Let the application run until something is so; fails after ten seconds."""
+    end = time.monotonic() + 10
+    while not until():
+        if time.monotonic() > end:
+            raise AssertionError("it never came to that:\n" + screen_text(app))
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+def runs_screen(app: TraindeckApp) -> RunsScreen:
+    """The Runs screen, whatever lies over it."""
+    screen = app.screen_stack[0]
+    assert isinstance(screen, RunsScreen)
+    return screen
+
+
+def drawn(app: TraindeckApp) -> Callable[[], bool]:
+    """Whether the Runs screen has everything it waits for."""
+
+    def look() -> bool:
+        screen = runs_screen(app)
+        if not screen.model.loaded or not screen.model.places:
+            return False
+        if screen.selected is None or not screen.pane.display:
+            return True
+        return screen.pane.complete
+
+    return look
