@@ -21,12 +21,11 @@ import random
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from traindeck_reporting import REFUSED, Metrics, Refused, clock, say
+from traindeck_reporting import REFUSED, Metrics, Refused, calm_libraries, clock, say
 
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz:"
 SPECIAL = ("<|pad|>", "<|unk|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>")
@@ -232,10 +231,11 @@ def build_base(out: Path, seed: int) -> None:
     train, validation, held_out = make_words(seed)
     began = time.monotonic()
     say("importing torch, transformers (the first time after an install can take minutes)")
+    calm_libraries()
     import torch
     import transformers
 
-    quiet(transformers)
+    transformers.utils.logging.disable_progress_bar()
     say(f"imported in {clock(time.monotonic() - began)}")
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -318,9 +318,10 @@ def evaluate(data: Path, adapters: dict[str, Path], out: Path) -> None:
             raise Refused(f"adapter {name}: {folder} holds none.")
     check_installed(["torch", "transformers", *(["peft"] if adapters else [])])
     say("importing torch, transformers, peft")
+    calm_libraries()
     import transformers
 
-    quiet(transformers)
+    transformers.utils.logging.disable_progress_bar()
     rows = [json.loads(line) for line in (data / "held-out.jsonl").read_text().splitlines()]
     exam = [(row["messages"][0]["content"], row["messages"][1]["content"]) for row in rows]
     shown = next(i for i, (asked, _) in enumerate(exam) if not set(_word(asked)[:2]) & set(VOWELS))
@@ -359,12 +360,6 @@ def evaluate(data: Path, adapters: dict[str, Path], out: Path) -> None:
     fresh = out.with_name(f".{out.name}.{os.getpid()}")
     fresh.write_text(json.dumps(report, indent=1) + "\n")
     fresh.rename(out)
-
-
-def quiet(transformers: Any) -> None:
-    """No loading bars; no warning about a name that its own libraries still use."""
-    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
-    transformers.utils.logging.disable_progress_bar()
 
 
 def check_installed(names: list[str]) -> None:

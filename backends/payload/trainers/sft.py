@@ -7,7 +7,8 @@ tells "finished" from "stopped early". The training loop is theirs. `Options` is
 parameters of console/recipes/sft.yaml; a test compares the two.
 
 Exit codes: 0 finished, 1 failed, 2 nothing was started (the recipe, the data or the model is not
-usable), 75 asked to stop, a checkpoint was saved.
+usable), 75 asked to stop, a checkpoint was saved. (Under torchrun with several processes its
+launcher's own code is seen instead.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import importlib.util
 import os
 import sys
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from traindeck_reporting import (
     Refused,
     Stop,
     artifacts,
+    calm_libraries,
     clock,
     reporter,
     say,
@@ -398,6 +399,8 @@ def build(
     except (IndexError, StopIteration):
         raise Refused(_nothing_left(options)) from None
     except OSError as error:
+        if error.errno is not None:  # the disk, not the model
+            raise
         raise Refused(_unavailable("model", model, error)) from None
     except ValueError as error:
         if "target module" in str(error).lower():
@@ -469,20 +472,16 @@ def describe_model(trainer: Any, options: Options) -> None:
 
 def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
     """Say what tokenising did to the rows: cut, dropped, and how much of them is learnt from."""
+    from itertools import islice
+
     data = trainer.train_dataset
-    lengths = data.with_format("numpy", columns=["input_ids", "labels"])
-    tokens = learnt = cut = ends = counted = 0
-    stops = _stops(trainer)
-    for row in lengths:
-        labels = row["labels"]
-        mask = labels != -100
-        tokens += len(labels)
-        learnt += int(mask.sum())
-        cut += len(labels) == options.seq_length
-        if not options.packing and counted < 1000:
-            counted += 1
-            kept = labels[mask]
-            ends += len(kept) > 0 and int(kept[-1]) in stops
+    tokens = learnt = cut = 0
+    for table in data.select_columns(["labels"]).with_format("arrow").iter(10_000):
+        labels = table.column("labels").combine_chunks()
+        values = labels.flatten().to_numpy()
+        tokens += len(values)
+        learnt += int((values != -100).sum())
+        cut += int((labels.value_lengths().to_numpy() == options.seq_length).sum())
     say(f"tokens: {tokens:,} in {len(data):,} sequences, {learnt / tokens:.0%} of them learnt")
     if options.packing:
         say(f"  packed: {rows:,} rows into sequences of at most {options.seq_length:,} tokens")
@@ -494,11 +493,19 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
             f"  warning: {cut:,} rows end at seq_length {options.seq_length:,} "
             "(cut there, or exactly as long)"
         )
-    if ends < counted - cut:
+    stops = _stops(trainer)
+    first = list(islice(data, 1000))
+    whole = [row["labels"] for row in first if len(row["labels"]) < options.seq_length]
+    endless = sum(_last_learnt(labels) not in stops for labels in whole)
+    if endless:
         say(
-            f"  warning: {counted - ends:,} of the first {counted:,} rows do not end in a token "
-            "that stops generation; the model may not learn to stop"
+            f"  warning: {endless:,} of the first {len(first):,} rows do not end in a token that "
+            "stops generation; the model may not learn to stop"
         )
+
+
+def _last_learnt(labels: list[int]) -> int | None:
+    return next((label for label in reversed(labels) if label != -100), None)
 
 
 def _stops(trainer: Any) -> set[int]:
@@ -542,7 +549,8 @@ def train(options: Options) -> int:
     folder = artifacts()
     began = time.monotonic()
     say("importing torch, transformers, trl (the first time after an install can take minutes)")
-    quiet_libraries()
+    calm_libraries()
+    hide_bars()
     from trl import SFTTrainer as _  # noqa: F401  (the slow one; the rest comes with it)
 
     say(f"imported in {clock(time.monotonic() - began)}")
@@ -554,12 +562,12 @@ def train(options: Options) -> int:
     facts = training_facts(options, rows, device)
     lines = not sys.stdout.isatty()  # a terminal has a progress bar instead
     callback = reporter(metrics, stop, lambda path: write_facts(path, facts), lines)
+    checkpoint = choose(options.resume, folder, facts, FIXED)
     say(f"loading {options.model}")
     trainer = build(options, model, tokenizer, train_rows, evaluation, device, callback)
     check_distribution(trainer, device)
     describe_model(trainer, options)
     describe_tokens(trainer, options, len(train_rows))
-    checkpoint = choose(options.resume, folder, facts, FIXED)
     began = time.monotonic()
     stop.listen()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -593,6 +601,8 @@ def save(trainer: Any, tokenizer: Any, target: Path) -> None:
     import shutil
 
     fresh = target.with_name(f".{target.name}.partial")
+    if trainer.is_world_process_zero():
+        shutil.rmtree(fresh, ignore_errors=True)  # left by an attempt that was killed
     trainer.save_model(str(fresh))
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(str(fresh))
@@ -600,15 +610,10 @@ def save(trainer: Any, tokenizer: Any, target: Path) -> None:
         fresh.rename(target)
 
 
-def quiet_libraries() -> None:
-    """No progress bars of loading, no telemetry; warnings stay but for one about a name that TRL
-    itself still uses."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
+def hide_bars() -> None:
+    """No progress bars of loading and mapping in a log."""
     if sys.stdout.isatty():
         return
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     import datasets
     from transformers.utils import logging
 

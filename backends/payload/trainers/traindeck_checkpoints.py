@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from traindeck_reporting import Refused, say
+from traindeck_reporting import Refused, first_process, say
 
 INCOMPLETE = "checkpoint-is-incomplete.txt"
 """Left by transformers in a folder that it was still writing to."""
@@ -56,7 +56,7 @@ def put_aside(folder: Path) -> None:
     """Move checkpoints of an earlier attempt out of the way, so that they are neither resumed from
     nor counted among those to keep."""
     found = checkpoints(folder)
-    if not found:
+    if not found or not first_process():
         return
     number = 1
     while (folder / f"earlier-{number}").exists():

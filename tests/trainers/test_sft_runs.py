@@ -1,0 +1,254 @@
+"""What a fine-tuning run does, on a real tiny model, as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from traindeck.console.recipes.resolving import trainers
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+Start = Callable[..., Any]
+
+
+def test_a_lora_run_reports_in_full_and_leaves_an_adapter(sft: Start, models: Path) -> None:
+    job = sft(steps=8, eval_share=0.1, eval_every=4, save_every=4, lora_rank=4)
+    assert job.wait() == 0, job.log
+
+    assert [event["value"] for event in job.events("total_steps")] == [8]
+    saved = job.events("checkpoint")
+    assert [event["path"] for event in saved] == [f"artifacts/checkpoint-{n}" for n in (4, 8)]
+    loss = job.curve("loss")
+    assert list(loss) == list(range(1, 9)) and loss[8] < loss[1]
+    assert any(len(str(value)) > 10 for value in loss.values())  # not the four digits of the log
+    assert set(job.curve("lr")) == set(loss) and max(job.curve("lr").values()) == 1e-2
+    assert list(job.curve("eval/loss")) == [4, 8]
+    tokens = list(job.curve("tokens").values())
+    assert tokens == sorted(tokens) and tokens[0] > 0
+    assert all(rate > 0 for rate in job.curve("tokens_per_s").values())
+    assert all(line["time"] > 1e9 for line in job.lines)
+
+    final = job.folder / "artifacts" / "final"
+    adapter = json.loads((final / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(models / "tiny") and adapter["r"] == 4
+    assert (final / "tokenizer.json").is_file() and not list(final.parent.glob(".final*"))
+
+    said = job.log
+    assert said.index("data: 80 rows of chats") < said.index("importing torch")
+    assert "held out: 8 of the rows" in said
+    assert "device: cpu, 1 process, float32" in said
+    assert "step 8/8  loss" in said and "done: 8 steps" in said
+    assert "{'loss'" not in said and "%|" not in said and "Warning" not in said
+
+
+def test_a_full_run_learns_from_the_completions_only(sft: Start) -> None:
+    rows = [{"prompt": f"{word}:", "completion": f" {word[::-1]}"} for word in WORDS]
+    job = sft(rows=rows, method="full", lr=1e-3, precision="bf16-mixed")
+    assert job.wait() == 0, job.log
+    assert "80 rows of prompts and completions" in job.log
+    assert "float32 weights, bf16 compute" in job.log and "full: all " in job.log
+    letters = sum(map(len, WORDS))  # prompt: the word and a colon; answer: space, word, end
+    share = (letters + 2 * len(WORDS)) / (2 * letters + 3 * len(WORDS))
+    assert f"{share:.0%} of them learnt" in job.log
+    assert (job.folder / "artifacts" / "final" / "model.safetensors").is_file()
+
+
+WORDS = [a + b + c for a in "bdfg" for b in "aeiou" for c in ("lt", "n", "ns", "rk")]
+
+
+def test_text_is_packed_and_learnt_whole(sft: Start) -> None:
+    rows = [{"text": f"{word} {word[::-1]}"} for word in WORDS]
+    job = sft(rows=rows, packing=True, steps=2, precision="bf16")
+    assert job.wait() == 0, job.log
+    assert "plain text has no answers" in job.log
+    assert re.search(r"tokens: .* (9\d|100)% of them learnt", job.log)
+    assert "packed: 80 rows into sequences of at most 64" in job.log
+    assert "bfloat16 weights" in job.log
+
+
+def test_a_stopped_run_saves_says_so_and_goes_on_as_if_nothing_had_been(sft: Start) -> None:
+    values = {"steps": 40, "save_every": 4, "lora_dropout": 0.1, "keep": "all"}
+    straight = sft("straight", **values)
+    stopped = sft("stopped", **values)
+    stopped.until(lambda job: len(job.curve("loss")) >= 6)
+    stopped.stop(signal.SIGTERM)
+    assert stopped.wait() == 75, stopped.log
+    step = max(stopped.curve("loss"))
+    assert 6 <= step < 40
+    assert f"SIGTERM: saving a checkpoint at step {step}, then stopping" in stopped.log
+    assert not (stopped.folder / "artifacts" / "final").exists()
+
+    # What a kill in the middle of saving leaves must not be gone on from.
+    artifacts = stopped.folder / "artifacts"
+    for number, breakage in ((step + 50, "sentinel"), (step + 60, "torn")):
+        torn = artifacts / f"checkpoint-{number}"
+        shutil.copytree(artifacts / f"checkpoint-{step}", torn)
+        state = torn / "trainer_state.json"
+        if breakage == "sentinel":
+            state.write_text(
+                state.read_text().replace(f'"global_step": {step}', f'"global_step": {number}')
+            )
+            (torn / "checkpoint-is-incomplete.txt").write_text("")
+        else:
+            state.write_bytes(state.read_bytes()[:100])
+
+    again = sft("stopped", **values)
+    assert again.wait() == 0, again.log
+    assert f"checkpoint-{step + 50} is incomplete and is passed over" in again.log
+    assert f"checkpoint-{step + 60} is incomplete and is passed over" in again.log
+    assert f"going on from checkpoint-{step}" in again.log
+    assert straight.wait() == 0, straight.log
+    assert again.curve("loss") == pytest.approx(straight.curve("loss"), rel=1e-4)
+    assert again.curve("tokens")[40] == straight.curve("tokens")[40]
+
+
+def test_a_finished_step_is_not_thrown_away_by_two_terms(sft: Start) -> None:
+    job = sft(steps=100_000, resume="never")
+    job.until(lambda job: len(job.curve("loss")) >= 2)
+    job.stop(signal.SIGTERM)
+    job.stop(signal.SIGTERM)
+    assert job.wait() == 75, job.log
+    step = max(job.curve("loss"))
+    assert (job.folder / "artifacts" / f"checkpoint-{step}" / "trainer_state.json").is_file()
+    other = sft(steps=3, resume="never")
+    assert other.wait() == 0, other.log
+    assert "1 checkpoints of an earlier attempt were moved to earlier-1" in other.log
+
+
+def test_a_checkpoint_of_another_kind_is_refused(sft: Start) -> None:
+    first = sft("first", steps=2, save_every=2, lora_rank=4)
+    assert first.wait() == 0, first.log
+    checkpoint = str(first.folder / "artifacts" / "checkpoint-2")
+    other = sft("other", steps=4, lora_rank=8, resume=checkpoint)
+    assert other.wait() == 2
+    assert "trained with lora_rank 4, now it is 8" in other.log and "Traceback" not in other.log
+    longer = sft("longer", steps=4, lora_rank=4, seq_length=32, resume=checkpoint)
+    assert longer.wait() == 0, longer.log
+    assert "warning: seq_length was 64 then and is 32 now" in longer.log
+    assert list(longer.curve("loss")) == [3, 4]
+
+
+def test_two_processes_train_one_model_and_stop_together(sft: Start) -> None:
+    port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    job = sft(steps=100_000, processes=2, env=port)
+    job.until(lambda job: len(job.curve("loss")) >= 3)
+    job.forge
+
+    os.kill(job.pids[1], signal.SIGTERM)  # one of them is enough
+    assert job.wait() == 75, job.log
+    assert job.codes == [75, 75]
+    assert "device: cpu, 2 processes (MULTI_CPU)" in job.log
+    steps = list(job.curve("loss"))
+    assert steps == sorted(set(steps))  # one of them reports
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(sft: Start) -> None:
+    job = sft(env={"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"})
+    assert job.wait() in (1, 2), job.log
+    assert "final" not in [path.name for path in (job.folder / "artifacts").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"seq_length": 8}, "No row is left to train on: at seq_length 8 every answer is cut away"),
+        ({"model": "unmarked"}, "does not mark the answers ({% generation %})"),
+        ({"lora_targets": "c_attn"}, "lora_targets: Target modules"),
+        ({"precision": "fp16-mixed"}, "precision fp16-mixed needs a GPU"),
+        ({"eval_share": 0.001}, "eval_share 0.001 of 80 rows leaves none to evaluate on"),
+        ({"resume": "/nowhere/checkpoint-1"}, "resume /nowhere/checkpoint-1: no such folder"),
+        ({"model": "org/none"}, "not on this machine, and the hub is switched off"),
+        ({"data": "org/none"}, "data org/none: not on this machine, and the hub is switched off"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    sft: Start, models: Path, values: dict[str, Any], says: str
+) -> None:
+    if values.get("model") == "unmarked":
+        values = {"model": str(models / "unmarked")}
+    job = sft(**values)
+    assert job.wait() == 2, job.log
+    assert says in job.log
+    assert "Traceback" not in job.log and job.log.splitlines()[-1].startswith("error: ")
+
+
+def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:
+    word = "ab" * 20
+    rows = [*_chats(["bat"] * 10), *_chats([word] * 3, ask="b")]
+    rows += _chats(["bat"] * 2, ask="b" * 80)
+    job = sft(rows=rows, steps=1)
+    assert job.wait() == 0, job.log
+    assert "warning: 2 rows are dropped: nothing of their answer is left" in job.log
+    assert "warning: 3 rows end at seq_length 64" in job.log
+
+
+def _chats(words: list[str], ask: str = "back") -> list[dict[str, Any]]:
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": f"{ask}: {word}"},
+                {"role": "assistant", "content": word[::-1]},
+            ]
+        }
+        for word in words
+    ]
+
+
+HUB = """
+import datasets
+def load_dataset(name, config=None, split=None):
+    assert (name, config) == ("org/rows", "small"), (name, config)
+    rows = [{"prompt": f"q{n}", "completion": "ab"} for n in range(8)]
+    if split == "test":
+        rows[2]["completion"] = None
+    return datasets.Dataset.from_list(rows)
+datasets.load_dataset = load_dataset
+"""
+
+
+def test_a_data_set_of_the_hub_is_checked_like_a_file(sft: Start) -> None:
+    good = sft("good", data="org/rows:small", data_split="train", code=HUB, steps=1)
+    assert good.wait() == 0, good.log
+    assert "data: 8 rows of prompts and completions in org/rows" in good.log
+    bad = sft("bad", data="org/rows:small", data_split="test", code=HUB, steps=1)
+    assert bad.wait() == 2
+    assert "org/rows row 3: field completion: expected text, found null." in bad.log
+
+
+def test_without_torch_it_says_how_to_get_it(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "abc"}\n')
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"model": str(tmp_path / "model"), "data": str(rows)}))
+    script = str(trainers() / "sft.py")
+    done = subprocess.run(  # -S: an interpreter without any installed library
+        [sys.executable, "-S", script, "--recipe", str(recipe)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "torch, transformers, trl, datasets, accelerate, peft cannot be imported" in done.stderr
+    assert f"{sys.executable} -m pip install torch" in done.stderr
