@@ -21,7 +21,7 @@ from . import braille
 from .cells import Line, Span, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs
 from .numbers import figure
-from .runs_curve import Scale
+from .scale import Scale
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
