@@ -132,6 +132,14 @@ def test_reading_a_file_again_from_its_start_changes_nothing(index: Index, feed:
     assert feed.metric() == summary
 
 
+def test_of_two_values_from_one_source_the_later_stands(index: Index, feed: Feed) -> None:
+    feed(batch([1, 2, 3]))
+    feed(batch([2], [7.0]))
+    assert list(index.points(feed.run_id, "loss").values) == [1.0, 7.0, 3.0]
+    feed(batch([3, 3], [8.0, 9.0]))
+    assert list(index.points(feed.run_id, "loss").values) == [1.0, 7.0, 9.0]
+
+
 def test_a_resume_supersedes_from_its_first_step_and_the_seam_is_known(
     index: Index, feed: Feed
 ) -> None:
@@ -156,6 +164,13 @@ def test_what_an_earlier_attempt_logged_beyond_the_seam_stays_away_if_it_is_read
     assert feed.metric().last == 1599.0
 
 
+def test_an_earlier_attempt_that_is_read_on_grows_before_the_seam(index: Index, feed: Feed) -> None:
+    feed(batch([0, 1]), batch([6, 7], attempt=1))
+    feed(batch([2, 3]))
+    assert list(index.points(feed.run_id, "loss").steps) == [0, 1, 2, 3, 6, 7]
+    assert (feed.metric().last, feed.metric().count) == (7.0, 6)
+
+
 def test_a_retry_from_the_start_leaves_nothing_of_the_first_try(index: Index, feed: Feed) -> None:
     feed(batch(range(5000)))
     feed(batch([0], [3.0], attempt=1))
@@ -168,10 +183,12 @@ def histories(draw: st.DrawFn) -> list[Batch]:
     """Batches of one series by several sources and attempts, in any order."""
     made = []
     values = st.floats(width=32) | st.sampled_from([math.nan, math.inf, -math.inf, 1e308])
-    for _ in range(draw(st.integers(1, 6))):
-        start = draw(st.integers(-50, 2500))
+    # Small and crowded, so that batches meet; or long, so that they fill chunks.
+    reach, counts = draw(st.sampled_from([(12, [1, 2, 5]), (40, [3, 20]), (2500, [40, 1200])]))
+    for _ in range(draw(st.integers(1, 9))):
+        start = draw(st.integers(-reach // 4, reach))
         stride = draw(st.sampled_from([1, 1, 3, -1, 0]))
-        count = draw(st.sampled_from([1, 2, 5, 40, 700, 1200]))
+        count = draw(st.sampled_from(counts))
         steps = [start + stride * i for i in range(count)]
         kinds = draw(st.lists(values, min_size=1, max_size=4))
         made.append(
@@ -204,7 +221,7 @@ def told(made: Sequence[Batch]) -> dict[int, tuple[float, float, int, int]]:
 
 @given(made=histories())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_series_is_a_function_of_the_step_whatever_order_it_comes_in(
     index: Index, make_run: Make, made: list[Batch]
