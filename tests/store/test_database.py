@@ -384,3 +384,32 @@ def test_an_index_that_was_copied_with_its_log_is_read_whole(
     other = Index.open(copy / "index.db", rebuild=truth)
     assert "in the log" in names(other)
     other.close()
+
+
+REBUILD_SLOWLY = """
+import time
+from pathlib import Path
+from traindeck.console.store.index import Index
+from traindeck.console.store.records import RunRecord
+def rebuild(index):
+    index.put(RunRecord(id="half", name="half", created=1.0))
+    print("half", flush=True)
+    time.sleep(60)
+Index.open(Path(args["path"]), rebuild=rebuild)
+"""
+
+
+@pytest.mark.fault
+def test_a_rebuild_that_is_killed_is_begun_again(
+    filled: Path, process: Start, lines: list[str]
+) -> None:
+    filled.write_bytes(b"damaged" * 1000)
+    rebuilder = process(REBUILD_SLOWLY, path=str(filled))
+    assert rebuilder.line() == "half"
+    rebuilder.popen.kill()
+    rebuilder.popen.wait()
+    index = Index.open(filled, rebuild=truth, tell=lines.append)
+    assert names(index) == ["rebuilt"]
+    index.close()
+    left = {file.name.partition(".corrupt-")[0] for file in filled.parent.iterdir()}
+    assert left == {"index.db", "index.db.lock"}
