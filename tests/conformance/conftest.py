@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         targets = metafunc.config.getoption("--backend", default=None) or OURS
         metafunc.parametrize("target", targets, ids=lambda target: target.rpartition(":")[2])
+
+
+LIMIT = 300
+"""Seconds after which a test counts as hung: one that never ends must not stop the rest."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    def hung(number: int, frame: object) -> None:
+        raise TimeoutError(f"{item.name} hung for {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.alarm(LIMIT)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def load(target: str) -> Callable[[Path], Any]:

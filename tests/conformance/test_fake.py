@@ -84,7 +84,7 @@ async def test_an_unreachable_place_breaks_open_streams_and_comes_back(place: Pl
     backend = FakeBackend("gpu1", place)
     place.put(RUN, log=b"x")
     with pytest.raises(Unreachable):
-        async with backend.logs(REF) as stream:
+        async with asyncio.timeout(5), backend.logs(REF) as stream:
             await anext(stream)
             place.reachable = False
             await anext(stream)
