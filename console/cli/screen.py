@@ -17,7 +17,8 @@ def run_screen() -> int:
         from traindeck.console.tui.live import LiveServices
 
         app = TraindeckApp(LiveServices(lambda: ws), settings=settings, places=ws.places)
-        return app.run() or 0
+        app.run()
+        return app.return_code or 0
     except TraindeckError as error:
         output.error(str(error))
         return error.exit_code

@@ -178,7 +178,7 @@ def _values(run: RunRecord) -> list[tuple[str, float | int | str | None, str]]:
     elif progress.fraction is not None:
         rows.append(("done", percent(progress.fraction).rjust(_BEFORE + 2), ""))
     for summary in ordered_metrics(run):
-        if summary.key in ("step", "global_step"):
+        if summary.key in ("step", "global_step") or summary.key.startswith(("system/", "__")):
             continue
         value = summary.last
         if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:

@@ -46,7 +46,7 @@ SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache"}
     | {".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".tox", "wandb", "lightning_logs"}
 )
-"""Folders that a snapshot outside of git leaves out."""
+"""Folders that a snapshot outside of git leaves out, beside all whose name begins with a dot."""
 
 FILE_CAP = 10 << 20
 SNAPSHOT_CAP = 200 << 20
@@ -254,7 +254,9 @@ def _tracked_files(top: str) -> Iterator[str]:
 def _walk(root: str) -> Iterator[str]:
     seen = 0
     for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if name not in SKIPPED_FOLDERS)
+        below[:] = sorted(
+            name for name in below if name not in SKIPPED_FOLDERS and not name.startswith(".")
+        )
         for name in sorted(names):
             seen += 1
             if seen > 10 * SNAPSHOT_FILES:

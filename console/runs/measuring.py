@@ -201,8 +201,12 @@ def _log_times(backend: Files, ref: JobRef) -> Times:
 
 
 def measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
-    """Enter all that a run's directory on this machine holds: when the index is filled anew."""
-    asyncio.run(_measure_folder(index, run, folder))
+    """Enter all that a run's directory on this machine holds: when the index is filled anew. That
+    happens at the index's first use, inside a loop or outside: so on a thread with its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, _measure_folder(index, run, folder)).result()
 
 
 async def _measure_folder(index: Index, run: RunRecord, folder: Path) -> None:

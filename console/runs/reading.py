@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from traindeck.backends.base import BackendError, SeekableLogs, State
+from traindeck.backends.base import (
+    BackendError,
+    FileEntry,
+    Files,
+    RunSpec,
+    SeekableLogs,
+    State,
+)
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
+
+MOST_ENTRIES = 2000
+"""Files of a run that are listed."""
 
 
 async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
@@ -27,3 +37,57 @@ def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | N
 
     found = failure(tail, exit_code=exit_code, signal=signal)
     return found.reason(WIDTHS[0]) if found is not None else None
+
+
+async def list_files(ws: Workspace, run: RunRecord) -> list[FileEntry]:
+    """All files and folders of a run's directory, folders before what they hold.
+
+    Raises:
+        BackendError: The backend keeps none, or does not answer.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Files):
+        raise BackendError(f"{run.backend} keeps no run directories.")
+    found: list[FileEntry] = []
+
+    async def below(path: str) -> None:
+        for entry in sorted(await backend.list_files(ref_of(run), path), key=lambda e: e.path):
+            if len(found) >= MOST_ENTRIES:
+                return
+            found.append(entry)
+            if entry.is_dir:
+                await below(entry.path)
+
+    await below("")
+    return found
+
+
+async def read_file(ws: Workspace, run: RunRecord, path: str, size: int) -> bytes:
+    """The beginning of a file of a run.
+
+    Raises:
+        BackendError: It cannot be read.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Files):
+        raise BackendError(f"{run.backend} keeps no run directories.")
+    return await backend.read_file(ref_of(run), path, 0, size)
+
+
+async def spec_of(ws: Workspace, run: RunRecord) -> RunSpec | None:
+    """What a run was made from; None if that cannot be read now."""
+    from traindeck.console.runs.launching import read_spec
+
+    try:
+        return await read_spec(ws.backend(run.backend), run)
+    except BackendError:
+        return None
+
+
+async def folder_of(ws: Workspace, run: RunRecord) -> str:
+    """Where a run's directory lies, "" if that is not known now."""
+    try:
+        health = await ws.backend(run.backend).probe()
+    except BackendError:
+        return ""
+    return f"{health.root}/{run.id}" if health.root else ""

@@ -119,11 +119,69 @@ CHARTS = (
     Action("charts.fold", "z", "fold", "fold", "fold the group", LIST),
 )  # fmt: skip
 
+TABS = "TABS"
+RUN = (
+    Action("run.overview", "1", "tab('overview')", "overview", "overview", TABS, shown="1 2 3 6 7"),
+    Action("run.charts", "2", "tab('charts')", "charts", "charts", ""),
+    Action("run.log", "3,l", "tab('log')", "log", "log", ""),
+    Action("run.files", "6", "tab('files')", "files", "files", ""),
+    Action("run.config", "7", "tab('config')", "config", "config", ""),
+    Action("run.stop", "s", "stop", "stop", "stop…", THIS, 70),
+    Action("run.retry", "R", "retry", "retry", "retry…", THIS, 71),
+    Action("run.edit", "ctrl+e", "edit", "edit", "edit name, tags, note", THIS),
+    Action("run.copy", "y", "copy", "copy", "copy…", THIS),
+    Action("run.again", "N", "launch_again", "again", "launch with changes", THIS),
+    Action("run.remove", "delete", "remove", "remove", "remove…", THIS),
+)  # fmt: skip
+
+LOG_SECTION = "THE LOG"
+LOG = (
+    Action("log.down", "j,down", "rows(1)", "row", "row", LOG_SECTION, shown="j k ↓ ↑"),
+    Action("log.up", "k,up", "rows(-1)", "row", "row", ""),
+    Action("log.page_down", "pagedown", "pages(1)", "page", "page", LOG_SECTION,
+           shown="pgdn pgup"),
+    Action("log.page_up", "pageup", "pages(-1)", "page", "page", ""),
+    Action("log.half_down", "ctrl+d", "pages(0.5)", "half page", "half a page", LOG_SECTION,
+           shown="ctrl+d ctrl+u"),
+    Action("log.half_up", "ctrl+u", "pages(-0.5)", "half page", "half a page", ""),
+    Action("log.first", "home", "first", "first", "first · last", LOG_SECTION, shown="g g · G"),
+    Action("log.g", "g", "prefix_g", "first", "first", ""),
+    Action("log.last", "G,end", "last", "last", "last", ""),
+    Action("log.find", "slash", "ask('find')", "search", "search", LOG_SECTION, 10),
+    Action("log.next", "n", "hit(False)", "next", "next · previous hit", LOG_SECTION, 12,
+           shown="n N"),
+    Action("log.previous", "N", "hit(True)", "previous", "previous hit", ""),
+    Action("log.error", "E", "error", "first error", "first error", LOG_SECTION, 20),
+    Action("log.filter", "ampersand", "ask('filter')", "filter", "only lines …", LOG_SECTION, 30),
+    Action("log.percent", "percent_sign", "ask('percent')", "percent", "to a percent", LOG_SECTION),
+    Action("log.time", "t", "ask('time')", "time", "to a time", LOG_SECTION, 40),
+    Action("log.line", "L", "ask('line')", "line", "to a line", LOG_SECTION),
+    Action("log.follow", "f", "follow", "follow", "follow the end", LOG_SECTION, 50),
+    Action("log.wrap", "w", "wrap", "wrap", "wrap long lines", LOG_SECTION, 60),
+    Action("log.left", "left", "side(-8)", "left", "to the side", LOG_SECTION, shown="← →"),
+    Action("log.right", "right", "side(8)", "right", "to the side", ""),
+    Action("log.fold", "z", "fold", "fold", "fold · unfold frames", LOG_SECTION, 35),
+)  # fmt: skip
+
+FILES = (
+    Action("files.down", "j,down", "rows(1)", "row", "row", LIST, shown="j k ↓ ↑"),
+    Action("files.up", "k,up", "rows(-1)", "row", "row", ""),
+    Action("files.page_down", "pagedown", "pages(1)", "page", "page", LIST),
+    Action("files.page_up", "pageup", "pages(-1)", "page", "page", ""),
+    Action("files.first", "home,g", "rows(-1000000)", "first", "first · last", LIST, shown="g · G"),
+    Action("files.last", "end,G", "rows(1000000)", "last", "last", ""),
+    Action("files.open", "enter", "open", "open", "look into it", LIST, 10),
+    Action("files.copy", "c", "copy_path", "copy path", "copy its path", LIST, 20),
+)  # fmt: skip
+
 SCOPES: dict[str, tuple[Action, ...]] = {
     "app": APP,
     "list": MOVES,
     "runs": RUNS,
     "charts": CHARTS,
+    "run": RUN,
+    "log": LOG,
+    "files": FILES,
 }
 """Scope -> its actions. A new screen adds its table here."""
 

@@ -12,9 +12,16 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from traindeck.backends.base import BackendError, Reach, State, TraindeckError
-from traindeck.console.runs import controlling, launching, refreshing
-from traindeck.console.runs.reading import log_tail
+from traindeck.backends.base import (
+    BackendError,
+    FileEntry,
+    Reach,
+    RunSpec,
+    State,
+    TraindeckError,
+)
+from traindeck.console.runs import controlling, launching, reading, refreshing
+from traindeck.console.runs.log_session import LogSession
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.records import RunRecord
 from traindeck.console.store.series import Points
@@ -110,7 +117,7 @@ class LiveServices:
     async def log_tail(self, run_id: str, size: int) -> bytes:
         async def read(ws: Workspace) -> bytes:
             run = ws.index.get(run_id)
-            return b"" if run is None else await log_tail(ws, run, size)
+            return b"" if run is None else await reading.log_tail(ws, run, size)
 
         return await self._await(read)
 
@@ -136,6 +143,38 @@ class LiveServices:
             return {name: points for name, points in found.items() if len(points.steps)}
 
         return await self._do(look)
+
+    # ----------------------------------------------------------------------------- RunReader
+
+    async def run(self, run_id: str) -> RunRecord | None:
+        """One record with all its metrics, as it is now."""
+
+        def look(ws: Workspace) -> RunRecord | None:
+            number = ws.index.number_of(run_id)
+            found = ws.index.rows([number], metrics="all") if number is not None else []
+            return found[0] if found else None
+
+        return await self._do(look)
+
+    async def open_log(self, run_id: str, attempt: int | None = None, rank: int = 0) -> LogSession:
+        def make(ws: Workspace) -> LogSession:
+            run = ws.record(run_id)
+            which = run.attempt if attempt is None else attempt
+            return LogSession(self._bridge, ws, run, which, rank)
+
+        return await self._do(make)
+
+    async def files(self, run_id: str) -> list[FileEntry]:
+        return await self._await(lambda ws: reading.list_files(ws, ws.record(run_id)))
+
+    async def read_file(self, run_id: str, path: str, size: int) -> bytes:
+        return await self._await(lambda ws: reading.read_file(ws, ws.record(run_id), path, size))
+
+    async def spec(self, run_id: str) -> RunSpec | None:
+        return await self._await(lambda ws: reading.spec_of(ws, ws.record(run_id)))
+
+    async def folder(self, run_id: str) -> str:
+        return await self._await(lambda ws: reading.folder_of(ws, ws.record(run_id)))
 
     # ---------------------------------------------------------------------------- RunActions
 

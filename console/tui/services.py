@@ -10,10 +10,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import Reach
+from traindeck.backends.base import FileEntry, Reach, RunSpec
 from traindeck.console.store.records import RunRecord
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.log_session import LogSession
 
 # ------------------------------------------------------------------------------------------- data
 
@@ -195,7 +198,39 @@ class RunActions(Protocol):
         ...
 
 
-class Services(RunsSource, RunActions, Protocol):
+class RunReader(Protocol):
+    """What the Run screen reads of one run."""
+
+    async def run(self, run_id: str) -> RunRecord | None:
+        """Its record with all its metrics, as it is now."""
+        ...
+
+    async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:
+        """Metric -> its `store.series.Points`; those the run does not have are left out."""
+        ...
+
+    async def open_log(self, run_id: str, attempt: int | None = None, rank: int = 0) -> LogSession:
+        """A log, of the current attempt if none is named. Close it when done."""
+        ...
+
+    async def files(self, run_id: str) -> Sequence[FileEntry]:
+        """Files and folders of the run's directory, folders before what they hold."""
+        ...
+
+    async def read_file(self, run_id: str, path: str, size: int) -> bytes:
+        """The beginning of a file of the run."""
+        ...
+
+    async def spec(self, run_id: str) -> RunSpec | None:
+        """What it was made from; None if that cannot be read now."""
+        ...
+
+    async def folder(self, run_id: str) -> str:
+        """Where its directory lies, "" if that is not known."""
+        ...
+
+
+class Services(RunsSource, RunActions, RunReader, Protocol):
     """All of it. `able` names what this installation can do beyond showing runs (`demo`): keys for
     anything else are not offered."""
 

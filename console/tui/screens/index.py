@@ -20,5 +20,7 @@ class ScreenEntry:
         return getattr(import_module(f"traindeck.console.tui.screens.{self.module}"), self.name)
 
 
-SCREENS: dict[str, ScreenEntry] = {}
+SCREENS: dict[str, ScreenEntry] = {
+    "run": ScreenEntry("run", "RunScreen"),
+}
 """Name -> screen. `run` takes (run, tab), `launch` takes (like); the others take nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from traindeck.backends.base import State
 from traindeck.console.present.cells import Line, Span, clean
@@ -20,16 +20,40 @@ from traindeck.console.tui.services import Outcome
 from .overlay import ChoiceScreen, MenuScreen
 
 if TYPE_CHECKING:
-    from .runs import RunsScreen
+    import asyncio
+
+    from textual.app import App
+
+    from traindeck.console.tui.app import TraindeckApp
 
 CELLS = 70
 
 
-def _cells(screen: RunsScreen) -> int:
+class Acting(Protocol):
+    """A screen from which something is done to runs."""
+
+    @property
+    def app(self) -> App[Any]: ...
+
+    @property
+    def deck(self) -> TraindeckApp: ...
+
+    def spawn(self, work: Any, name: str = "") -> asyncio.Task[None]: ...
+
+    def acted(self) -> None:
+        """Something was done: look again."""
+        ...
+
+    def name_of(self, run_id: str) -> str:
+        """What a run is called; its id if that is not known."""
+        ...
+
+
+def _cells(screen: Acting) -> int:
     return max(20, min(CELLS, screen.app.size.width - 10))
 
 
-def _note(screen: RunsScreen, words: str) -> Line:
+def _note(screen: Acting, words: str) -> Line:
     return (Span(f"{screen.deck.painter.glyphs.warning} ", "warn"), Span(words, "text"))
 
 
@@ -37,7 +61,7 @@ def _both(runs: Sequence[RunRecord], one: str) -> str:
     return one if len(runs) == 1 else f"{one} both" if len(runs) == 2 else f"{one} all {len(runs)}"
 
 
-def ask_stop(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
+def ask_stop(screen: Acting, runs: Sequence[RunRecord]) -> None:
     """Stop runs, after asking."""
     deck = screen.deck
     grace = deck.settings.grace
@@ -60,7 +84,7 @@ def ask_stop(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
     )
 
 
-def ask_retry(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
+def ask_retry(screen: Acting, runs: Sequence[RunRecord]) -> None:
     """Try runs again, after asking."""
     deck = screen.deck
     body = retry_lines(runs, deck.clock(), _cells(screen), deck.painter.glyphs)
@@ -78,7 +102,7 @@ def ask_retry(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
     deck.push_screen(ChoiceScreen(body, options, edge="accent"), answered)
 
 
-def ask_remove(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
+def ask_remove(screen: Acting, runs: Sequence[RunRecord]) -> None:
     """Delete runs, after saying what is lost and asking."""
     ids = [run.id for run in runs]
 
@@ -95,7 +119,7 @@ def ask_remove(screen: RunsScreen, runs: Sequence[RunRecord]) -> None:
 
 
 def _ask_remove(
-    screen: RunsScreen,
+    screen: Acting,
     runs: Sequence[RunRecord],
     freed: int | None,
     artifacts: int | None,
@@ -119,7 +143,7 @@ def _ask_remove(
     deck.push_screen(ChoiceScreen(body, options, edge="failed", note=note), answered)
 
 
-async def _do(screen: RunsScreen, work: Coroutine[Any, Any, Sequence[Outcome]], verb: str) -> None:
+async def _do(screen: Acting, work: Coroutine[Any, Any, Sequence[Outcome]], verb: str) -> None:
     outcomes = await work
     failed = [outcome for outcome in outcomes if not outcome.done]
     done = len(outcomes) - len(failed)
@@ -128,7 +152,7 @@ async def _do(screen: RunsScreen, work: Coroutine[Any, Any, Sequence[Outcome]], 
         line.append(Span(f"{verb}: {plural(done, 'run')}", "text"))
     if failed:
         sign = screen.deck.painter.glyphs.failed
-        name = _name(screen, failed[0].run_id)
+        name = clean(screen.name_of(failed[0].run_id))
         line += [Span(" · ", "muted")] if line else []
         line += [Span(f"{sign} ", "failed"), Span(f"{name}: {clean(failed[0].text)}", "text")]
         if len(failed) > 1:
@@ -137,14 +161,7 @@ async def _do(screen: RunsScreen, work: Coroutine[Any, Any, Sequence[Outcome]], 
     screen.acted()
 
 
-def _name(screen: RunsScreen, run_id: str) -> str:
-    for run in screen.model.records(list(screen.table.keys)):
-        if run.id == run_id:
-            return clean(run.name or run_id)
-    return run_id
-
-
-def ask_copy(screen: RunsScreen, run: RunRecord) -> None:
+def ask_copy(screen: Acting, run: RunRecord) -> None:
     """Put something about a run on the clipboard."""
     texts = {
         "id": run.id,

@@ -99,6 +99,24 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             self._fetch()
         self.update()
 
+    def start(self) -> None:
+        """The tab is in sight."""
+        self._fetch()
+
+    def stop(self) -> None:
+        """The tab is out of sight."""
+
+    def escape(self) -> bool:
+        """`esc` takes away the cursor, then the zoom, before it leaves."""
+        if self._cursor is None and self._window is None:
+            return False
+        if self._cursor is not None:
+            self._cursor = None
+        else:
+            self._window = None
+        self.update()
+        return True
+
     def state(self) -> dict[str, Any]:
         """What is worth keeping over a restart."""
         return {"smoothing": self._smoothing, "axis": self._axis, "log": self._log}

@@ -592,6 +592,10 @@ class RunsScreen(DeckScreen):
 
     # --- acting on runs
 
+    def name_of(self, run_id: str) -> str:
+        found = (run.name for run in self.model.records(list(self.table.keys)) if run.id == run_id)
+        return next(found, "") or run_id
+
     def action_seen(self) -> None:
         runs = self.chosen_runs()
         self.spawn(self._seen([run.id for run in runs]))

@@ -1,7 +1,8 @@
-"""One run's log, files and spec for the Run screen, read where the services live.
+"""An open log of a run: searches, filter, background reading and what ended it, in one session.
 
-The log engine's objects belong to the services' loop; the screen holds a session that sends it
-requests and gets finished rows. Nothing of a log but what is on the screen crosses over.
+The log engine's objects belong to the loop that opened them; a front end on another loop sends the
+session requests through its bridge and gets finished rows. Nothing of a log but what is on the
+screen crosses over.
 """
 
 from __future__ import annotations
@@ -9,16 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from traindeck.backends.base import (
-    BackendError,
-    FileEntry,
-    Files,
-    RunSpec,
-    SeekableLogs,
-    TraindeckError,
-)
+from traindeck.backends.base import BackendError, Files, SeekableLogs, TraindeckError
 from traindeck.console.logs.findings import WINDOW, Finding, failure
 from traindeck.console.logs.search import Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
@@ -27,16 +21,10 @@ from traindeck.console.logs.source import BackendSource, RunFileSource
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
 from traindeck.console.logs.window import LogView, Window
-from traindeck.console.runs.launching import read_spec
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
 
 T = TypeVar("T")
-
-Bridge = Callable[[Coroutine[Any, Any, T]], Awaitable[T]]
-
-MOST_ENTRIES = 2000
-"""Files of a run that are listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +64,11 @@ class LogShown:
 
 
 class LogSession:
-    """An open log. Made by `open_log`; every coroutine may be awaited on the screen's loop."""
+    """An open log. Every coroutine may be awaited on any loop.
+
+    Args:
+        bridge: Runs a coroutine on the loop of the workspace and returns what it returns.
+    """
 
     def __init__(
         self,
@@ -353,63 +345,3 @@ def _how_far(search: Search | None) -> float | None:
     if search is None or search.progress is not Counting.RUNNING:
         return None
     return search.done / max(1, search.size)
-
-
-class RunReader(Protocol):
-    """What the Run screen needs besides the runs themselves."""
-
-    async def open_log(self, run_id: str, attempt: int | None, rank: int) -> LogSession: ...
-
-    async def files(self, run_id: str) -> list[FileEntry]:
-        """All files and folders of a run's directory, by path; at most `MOST_ENTRIES`."""
-        ...
-
-    async def read_file(self, run_id: str, path: str, size: int) -> bytes:
-        """The beginning of a file of a run."""
-        ...
-
-    async def spec(self, run_id: str) -> RunSpec | None:
-        """What the run was made from; None if that cannot be read now."""
-        ...
-
-    async def folder(self, run_id: str) -> str:
-        """Where the run's directory lies, "" if that is not known."""
-        ...
-
-
-async def list_files(ws: Workspace, run_id: str) -> list[FileEntry]:
-    """See `RunReader.files`."""
-    run = ws.record(run_id)
-    backend = ws.backend(run.backend)
-    if not isinstance(backend, Files):
-        raise BackendError(f"{run.backend} keeps no run directories.")
-    found: list[FileEntry] = []
-
-    async def below(path: str) -> None:
-        for entry in sorted(await backend.list_files(ref_of(run), path), key=lambda e: e.path):
-            if len(found) >= MOST_ENTRIES:
-                return
-            found.append(entry)
-            if entry.is_dir:
-                await below(entry.path)
-
-    await below("")
-    return found
-
-
-async def read_file(ws: Workspace, run_id: str, path: str, size: int) -> bytes:
-    """See `RunReader.read_file`."""
-    run = ws.record(run_id)
-    backend = ws.backend(run.backend)
-    if not isinstance(backend, Files):
-        raise BackendError(f"{run.backend} keeps no run directories.")
-    return await backend.read_file(ref_of(run), path, 0, size)
-
-
-async def spec_of(ws: Workspace, run_id: str) -> RunSpec | None:
-    """See `RunReader.spec`."""
-    run = ws.record(run_id)
-    try:
-        return await read_spec(ws.backend(run.backend), run)
-    except BackendError:
-        return None

@@ -1,0 +1,242 @@
+"""One run: a line of tabs, the tab in sight, and what can be done to the run.
+
+The frame fetches the run's record again while it is open and hands it to the tab in sight; each tab
+reads the rest of what it shows itself. Tab numbers are fixed: 4 and 5 belong to tabs to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.present.cells import Line, Span, clean, clip_line
+from traindeck.console.present.run_head import state_words
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui import keys
+from traindeck.console.tui.widgets.lines import Lines
+
+from .base import DeckScreen
+from .run_actions import ask_copy, ask_remove, ask_retry, ask_stop
+
+TABS: dict[str, tuple[str, str]] = {
+    "overview": ("1", "Overview"),
+    "charts": ("2", "Charts"),
+    "log": ("3", "Log"),
+    "files": ("6", "Files"),
+    "config": ("7", "Config"),
+}
+
+AGAIN, RARELY = 0.5, 2.0
+"""Seconds between looks at the record of an active run, and of one that is over."""
+
+
+class Tab(Protocol):
+    """What the frame asks of a tab."""
+
+    def show_run(self, run: RunRecord) -> None: ...
+
+    def start(self) -> None:
+        """It is in sight."""
+        ...
+
+    def stop(self) -> None:
+        """It is out of sight."""
+        ...
+
+    def escape(self) -> bool:
+        """Take `esc` for itself, if there is something to leave. Whether it did."""
+        ...
+
+
+class TabLine(Lines):
+    """The tabs, the one in sight underlined."""
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        screen = cast(RunScreen, self.screen)
+        spans: list[Span] = [Span(" ")]
+        for name, (number, words) in TABS.items():
+            here = name == screen.tab
+            style = "accent bold underline" if here else "muted"
+            spans.append(Span(f"{number} {words}", style))
+            spans.append(Span("  "))
+        return [clip_line(spans, cells)]
+
+
+class RunScreen(DeckScreen):
+    """A run.
+
+    Args:
+        run: As the list knows it.
+        tab: Which tab is in sight first.
+    """
+
+    scope = "run"
+    title_words = "Run"
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.RUN)]
+    CSS = """
+    RunScreen #tabs { height: 1; }
+    RunScreen #body { height: 1fr; }
+    """
+
+    def __init__(self, run: RunRecord, tab: str = "overview") -> None:
+        super().__init__()
+        self.record = run
+        self.tab = tab if tab in TABS else "overview"
+        self._tabs: dict[str, Any] = {}
+
+    def body(self) -> ComposeResult:
+        yield TabLine(id="tabs")
+        yield Container(id="body")
+
+    async def on_mount(self) -> None:
+        await self._show(self.tab)
+        self.spawn(self._follow())
+
+    # ---------------------------------------------------------------------------------- the chrome
+
+    def crumbs(self) -> Sequence[str]:
+        return ("Runs", self.record.name)
+
+    def counts(self) -> Sequence[Line]:
+        return state_words(self.record, self.deck.clock(), self.deck.painter.glyphs)
+
+    def context(self) -> Line:
+        return (Span(clean(self.record.name), "muted"),)
+
+    def acted(self) -> None:
+        self.spawn(self._look())
+
+    def name_of(self, run_id: str) -> str:
+        return self.record.name or run_id
+
+    # ------------------------------------------------------------------------------------ the tabs
+
+    def _made(self, name: str) -> Any:
+        """The pane of a tab, made when it is first shown."""
+        found = self._tabs.get(name)
+        if found is not None:
+            return found
+        services = self.deck.services
+        if name == "charts":
+            from traindeck.console.metrics.capture import looked_for
+
+            from .run_charts import ChartsPane
+
+            found = ChartsPane(services, looked_for(self.record))
+            ui = self.deck.ui
+            found.restore(
+                {
+                    "smoothing": ui.get("charts", "smoothing", int, 0),
+                    "axis": ui.get("charts", "axis", str, "step"),
+                    "log": ui.get("charts", "log", bool, False),
+                }
+            )
+        elif name == "log":
+            from .run_log import LogPane
+
+            found = LogPane(services)
+        else:
+            from .run_panes import ConfigPane, FilesPane, OverviewPane
+
+            kind = {"overview": OverviewPane, "files": FilesPane, "config": ConfigPane}[name]
+            found = kind(services)
+        self._tabs[name] = found
+        return found
+
+    async def _show(self, name: str) -> None:
+        old = self._tabs.get(self.tab)
+        if old is not None and name != self.tab:
+            old.stop()
+            old.display = False
+        self.tab = name
+        pane = self._made(name)
+        if not pane.is_mounted:
+            await self.query_one("#body").mount(pane)
+        pane.display = True
+        pane.show_run(self.record)
+        pane.focus()
+        pane.start()
+        self.query_one("#tabs", TabLine).update()
+        self.update_chrome()
+
+    def _now(self) -> Any:
+        return self._tabs.get(self.tab)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._look()
+            await asyncio.sleep(AGAIN if self.record.active else RARELY)
+
+    async def _look(self) -> None:
+        try:
+            found = await self.deck.services.run(self.record.id)
+        except TraindeckError as error:
+            self.deck.notice(error.what, "warn")
+            return
+        if found is not None and found != self.record:
+            self.record = found
+            pane = self._now()
+            if pane is not None:
+                pane.show_run(found)
+        self.update_chrome()
+
+    # ------------------------------------------------------------------------------------- actions
+
+    async def action_tab(self, name: str) -> None:
+        await self._show(name)
+
+    def action_back(self) -> None:
+        pane = self._now()
+        if pane is not None and pane.escape():
+            return
+        self._leave()
+
+    def action_leave(self) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        charts = self._tabs.get("charts")
+        if charts is not None:
+            self.deck.ui.put("charts", **charts.state())
+        self.deck.pop_screen()
+
+    def action_stop(self) -> None:
+        ask_stop(self, [self.record])
+
+    def action_retry(self) -> None:
+        ask_retry(self, [self.record])
+
+    def action_remove(self) -> None:
+        ask_remove(self, [self.record])
+
+    def action_copy(self) -> None:
+        ask_copy(self, self.record)
+
+    def action_edit(self) -> None:
+        from .run_edit import EditScreen
+
+        def edited(changed: bool | None) -> None:
+            if changed:
+                self.acted()
+
+        self.app.push_screen(EditScreen(self.record), edited)
+
+    def action_launch_again(self) -> None:
+        self.deck.open_launch(self.record)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        from .index import SCREENS
+
+        if action == "stop":
+            return self.record.active
+        if action in ("retry", "remove"):
+            return not self.record.active and not self.record.foreign
+        if action == "launch_again":
+            return "launch" in SCREENS
+        return True
