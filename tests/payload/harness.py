@@ -309,12 +309,13 @@ class Served:
 
     def __init__(self, agent: Agent, marker: str = "marker") -> None:
         self.process = subprocess.Popen(
-            [*agent.argv, "serve", marker], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*agent.argv, "serve", marker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         assert self.process.stdin and self.process.stdout
         self.stdin = self.process.stdin
         self.stdout = self.process.stdout
         self.number = 0
+        self.heard = b""
         assert self.stdout.readline() == b"\n"
         assert self.stdout.readline() == marker.encode() + b"\n"
 
@@ -326,15 +327,18 @@ class Served:
 
     def receive(self, seconds: float = PATIENCE) -> tuple[dict[str, Any], bytes]:
         """The next frame."""
-        if not self.stdout.peek(1)[:1]:  # type: ignore[attr-defined]
-            ready, _, _ = select.select([self.stdout], [], [], seconds)
-            assert ready, "no answer from serve"
-        head, body = struct.unpack(">II", self._exactly(8))
-        return json.loads(self._exactly(head)), self._exactly(body)
+        until = time.monotonic() + seconds
+        head, body = struct.unpack(">II", self._exactly(8, until))
+        return json.loads(self._exactly(head, until)), self._exactly(body, until)
 
-    def _exactly(self, size: int) -> bytes:
-        data = self.stdout.read(size)
-        assert len(data) == size, "serve has ended"
+    def _exactly(self, size: int, until: float) -> bytes:
+        while len(self.heard) < size:
+            ready, _, _ = select.select([self.stdout], [], [], max(0.0, until - time.monotonic()))
+            assert ready, "no answer from serve"
+            data = os.read(self.stdout.fileno(), 1 << 16)
+            assert data, "serve has ended"
+            self.heard += data
+        data, self.heard = self.heard[:size], self.heard[size:]
         return data
 
     def ask(self, verb: str, request: Mapping[str, Any], body: bytes = b"") -> int:

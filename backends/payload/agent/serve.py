@@ -178,8 +178,10 @@ def serve(marker):
     ready = set()
     try:
         while True:
-            pause = link.work(time.monotonic(), ready)
+            # In this order: where work stopped because too much was waiting to be written, some
+            # of it still is, and the pipe will wake us.
             link.write()
+            pause = link.work(time.monotonic(), ready)
             poller = select.poll()
             poller.register(0, select.POLLIN)
             # Registered for nothing, it still tells that the reader is gone.
