@@ -60,8 +60,9 @@ def ls_command(
     if not cached and ws.has_questions():
         _refresh(ws)
     if json and not size:
-        lines = ws.index.json_lines(wanted)
-        sys.stdout.write("[" + ",\n".join(lines) + "]\n")
+        sys.stdout.flush()
+        sys.stdout.buffer.writelines(ws.index.json_array(wanted))
+        sys.stdout.buffer.flush()
         return 0
     window = None if all or quiet or json else WINDOW
     keys = ws.index.ids(wanted, window=window)

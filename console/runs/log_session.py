@@ -91,6 +91,7 @@ class LogSession:
         self._ended = False
         self._finding: Finding | None = None
         self._sized = 0
+        self._at_end = True
 
     async def look(
         self, height: int, width: int, *, below: int = 0, refresh: bool = True
@@ -228,11 +229,12 @@ class LogSession:
                 if refresh:
                     await view.refresh()
                 if resized:
-                    await view.scroll(0) if not view.following else await view.to_end()
+                    await (view.to_end() if self._at_end else view.scroll(0))
                 window = await view.window()
             await self._look_for_the_end()
         except TraindeckError as error:
             return LogShown(problem=str(error))
+        self._at_end = window.at_end
         self._count()
         return await self._shown(view, window, height)
 

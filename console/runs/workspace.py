@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from traindeck.backends.base import Backend, JobRef, UsageError
 from traindeck.console.store.index import Index
 from traindeck.console.store.places import Places, find_places
 
 if TYPE_CHECKING:
+    from traindeck.backends.base import Backend, JobRef
     from traindeck.console.settings import Settings
     from traindeck.console.store.journal import Journal
     from traindeck.console.store.records import RunRecord
@@ -46,15 +46,14 @@ class Workspace:
     def index(self) -> Index:
         """The index, opened (and rebuilt, if it has to be) at the first use."""
         if self._index is None:
-            from traindeck.console.runs.rebuild import fill_index
-
-            self._index = Index.open(
-                self.places.index,
-                rebuild=lambda index: fill_index(index, self.places, self.settings),
-                tell=self.tell,
-            )
+            self._index = Index.open(self.places.index, rebuild=self._fill, tell=self.tell)
             self._index.catch_up(self.places.annotations)
         return self._index
+
+    def _fill(self, index: Index) -> None:
+        from traindeck.console.runs.rebuild import fill_index
+
+        fill_index(index, self.places, self.settings)
 
     @property
     def settings(self) -> Settings:
@@ -85,6 +84,8 @@ class Workspace:
         if name not in self._backends:
             configured = self.settings.backends.get(name)
             if configured is None:
+                from traindeck.backends.base import UsageError
+
                 known = ", ".join(sorted(self.settings.backends))
                 raise UsageError(
                     f"There is no backend {name!r}.",
@@ -107,13 +108,15 @@ class Workspace:
         """
         run = self.index.get(self.index.resolve(text, strict=strict))
         if run is None:
+            from traindeck.backends.base import UsageError
+
             raise UsageError(f"There is no run {text!r} any more.")
         return run
 
     def has_questions(self) -> bool:
         """Whether anything is to be asked of a place: a run that is not over, or a submission that
         is. A command that only reads need not start an event loop if not."""
-        if self.index.active():
+        if self.index.has_active():
             return True
         try:
             return any(self.places.journal.iterdir())
@@ -158,4 +161,6 @@ def open_workspace(
 
 def ref_of(run: RunRecord) -> JobRef:
     """The reference a run's backend knows it by."""
+    from traindeck.backends.base import JobRef
+
     return JobRef(backend=run.backend, run_id=run.id, attempt=run.attempt, native_id=run.native_id)

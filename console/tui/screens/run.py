@@ -132,7 +132,7 @@ class RunScreen(DeckScreen):
             ui = self.deck.ui
             found.restore(
                 {
-                    "smoothing": ui.get("charts", "smoothing", int, 0),
+                    "smoothing": ui.get("charts", "smoothing", int, 2),
                     "axis": ui.get("charts", "axis", str, "step"),
                     "log": ui.get("charts", "log", bool, False),
                 }

@@ -70,7 +70,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._row = 0
         self._folded: frozenset[str] = frozenset()
         self._view: View | None = None
-        self._smoothing = 0
+        self._smoothing = 2  # noisy curves are the rule: a line over their band
         self._axis = "step"
         self._log = False
         self._cursor: float | None = None

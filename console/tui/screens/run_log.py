@@ -147,7 +147,8 @@ class LogPane(Lines, can_focus=True, inherit_bindings=False):
             if session is None:
                 return
             try:
-                answer = await work(session)
+                async with self._turn:  # keys take effect in the order they were pressed
+                    answer = await work(session)
             except TraindeckError as error:
                 self.deck.notice(error.what, "warn")
                 return

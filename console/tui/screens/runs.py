@@ -7,6 +7,7 @@ services as a task in the background.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
@@ -364,8 +365,8 @@ class RunsScreen(DeckScreen):
             self.table.refresh_changed()
 
     def _failed(self, error: TraindeckError | None) -> None:
-        if not self.model.loaded and error is not None:
-            self.empty.update()
+        if self.has_class("-asking"):
+            return  # half a word is no filter yet; enter says what is wrong with it
         self._arrange()
         self._update_lines()
         if error is not None and self.model.loaded:
@@ -517,12 +518,17 @@ class RunsScreen(DeckScreen):
     @on(Input.Changed, "#filter Input")
     def _filter_typed(self, event: Input.Changed) -> None:
         if self.has_class("-asking"):
-            self.filter_bar.told = ""
             self.model.show(filter=event.value.strip())
 
     @on(Input.Submitted, "#filter Input")
     def _filter_done(self, event: Input.Submitted) -> None:
-        self.end_filter(event.value.strip())
+        self.spawn(self._take_filter(event.value.strip()), "looking")
+
+    async def _take_filter(self, text: str) -> None:
+        """Keep a filter that says something; one that does not stays to be mended."""
+        await self.deck.services.listing(replace(self.model.view, filter=text))
+        if self.has_class("-asking"):
+            self.end_filter(text)
 
     def end_filter(self, text: str) -> None:
         """Leave the filter line with this filter."""
@@ -687,7 +693,6 @@ class FilterLine(Lines):
 
     def __init__(self) -> None:
         super().__init__(id="filter", ground="select")
-        self.told = ""
         self._before = ""
 
     def compose(self) -> ComposeResult:
