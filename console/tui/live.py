@@ -54,7 +54,7 @@ class LiveServices:
         make: Opens the workspace; called on the services' thread.
     """
 
-    able = frozenset({"launch", "demo"})
+    able = frozenset({"demo"})
 
     def __init__(self, make: Callable[[], Workspace]) -> None:
         self._loop = asyncio.new_event_loop()
@@ -249,6 +249,11 @@ class LiveServices:
                     controlling.look(ws, run)
 
         await self._do(mark)
+
+    async def demo(self) -> None:
+        from traindeck.console.runs import demo
+
+        await self._await(demo.launch)
 
     # ------------------------------------------------------------------------------ Services
 

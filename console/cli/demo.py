@@ -1,0 +1,115 @@
+"""`demo`: everything once, for real, in minutes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from traindeck.console.cli import output
+
+if TYPE_CHECKING:
+    from traindeck.console.present.cells import Line
+    from traindeck.console.runs.demo import Demo, Look
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command("demo")
+def demo_command(
+    seed: Annotated[int, typer.Option("--seed", help="Of data, model and training.")] = 0,
+    python: Annotated[
+        str | None, typer.Option("--python", help="Interpreter that has torch.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Build a small model, fine-tune it twice, examine all three. Takes minutes.
+
+    The runs are ordinary ones: Ctrl-C stops watching them, nothing else. Without torch it says how
+    to get it.
+    """
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import demo as service
+
+    async def body(ws: Workspace) -> int:
+        output.note(
+            "traindeck: launching the demo: a base model, two LoRA fine-tunes of it, an exam. "
+            "The first import of torch can take minutes."
+        )
+        made = await service.launch(ws, seed=seed, python=python)
+        await _watch(ws, made)
+        report = await service.report(ws, made)
+        if json:
+            output.emit_json(report.to_json())
+        else:
+            from traindeck.console.present.ansi import terminal_width
+            from traindeck.console.present.demo_view import report_lines
+
+            width = terminal_width(sys.stdout) if sys.stdout.isatty() else 100
+            table = _table(ws, list(report.runs), width)
+            output.print_lines(report_lines(report, table, width=width), ws)
+        return 1 if report.problems or report.exam is None else 0
+
+    return with_workspace(body)
+
+
+async def _watch(ws: Workspace, made: Demo) -> None:
+    """Show progress: on a terminal one block of lines painted over, else a line a change."""
+    from traindeck.console.present.ansi import color_depth, encode
+    from traindeck.console.present.cells import clip_line
+    from traindeck.console.present.demo_view import progress_line
+    from traindeck.console.present.theme import for_depth, load
+    from traindeck.console.runs import demo as service
+
+    depth = color_depth(ws.environ, sys.stderr)
+    theme = None
+    if depth != "none":
+        user = ws.places.themes
+        theme = for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
+    cells = _columns()
+    painted = 0
+    said: dict[str, str] = {}
+    async for looks in service.follow(ws, made):
+        lines: list[Line] = [progress_line(look, ws.clock(), cells=cells) for look in looks]
+        if sys.stderr.isatty():
+            up = f"\x1b[{painted}A" if painted else ""
+            body = "".join(f"\x1b[2K{encode(clip_line(x, cells - 1), theme)}\n" for x in lines)
+            sys.stderr.write(up + body)
+            sys.stderr.flush()
+            painted = len(lines)
+        else:
+            _say_changes(looks, lines, said)
+
+
+def _say_changes(looks: tuple[Look, ...], lines: list[Line], said: dict[str, str]) -> None:
+    from traindeck.console.present.ansi import encode
+
+    for look, line in zip(looks, lines, strict=True):
+        progress = look.run.progress
+        tenth = int((progress.fraction or 0.0) * 4)
+        now = f"{look.run.state} {tenth} {look.says if progress.step is None else ''}"
+        if look.run.state != "queued" and said.get(look.step.run_id) != now:
+            said[look.step.run_id] = now
+            output.note("  " + encode(line, None))
+
+
+def _columns() -> int:
+    from traindeck.console.present.ansi import terminal_width
+
+    return terminal_width(sys.stderr) if sys.stderr.isatty() else 100
+
+
+def _table(ws: Workspace, runs: list[RunRecord], width: int) -> list[Line]:
+    from traindeck.console.present.listing import list_lines
+
+    lines = list_lines(
+        runs,
+        now=ws.clock(),
+        width=width,
+        short_ids=ws.index.short_ids([run.id for run in runs]),
+        total=len(runs),
+    )
+    return list(lines[:-1])
