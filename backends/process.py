@@ -61,7 +61,7 @@ class ProcessBackend:
     capabilities = (
         Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
     )
-    settle = 0.0
+    settle = 10.0  # a supervisor that was just started claims within that, on the slowest machine
     options_schema: Mapping[str, Option] = {}
 
     def __init__(self, name: str, host: Host, *, clock: Any = None) -> None:

@@ -159,17 +159,21 @@ async def settle(ws: Workspace) -> None:
     if not ws.places.journal.is_dir():
         return
     for orphan in ws.journal.orphans():
-        claimed = ws.journal.claim(orphan)
-        if claimed is None:
-            continue
-        names = [claimed.backend] if claimed.backend else sorted(ws.settings.backends)
+        names = [orphan.backend] if orphan.backend else sorted(ws.settings.backends)
         try:
-            found = [await _find(ws.backend(name), claimed) for name in names]
+            backends = [ws.backend(name) for name in names]
+            found = [await _find(backend, orphan) for backend in backends]
         except BackendError as error:
-            # The entry stays; this process's death makes it an orphan again.
-            ws.tell(f"Run {claimed.run_id} cannot be settled yet: {error.what}")
+            # The entry stays an orphan.
+            ws.tell(f"Run {orphan.run_id} cannot be settled yet: {error.what}")
             continue
-        _settle_one(ws, claimed, next((ref for ref in found if ref is not None), None))
+        ref = next((ref for ref in found if ref is not None), None)
+        longest = max((backend.settle for backend in backends), default=0.0)
+        if ref is None and 0 <= ws.clock() - orphan.begun < longest:
+            continue  # what was sent may still be on its way: not found means not yet
+        claimed = ws.journal.claim(orphan)
+        if claimed is not None:
+            _settle_one(ws, claimed, ref)
 
 
 async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
