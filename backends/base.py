@@ -432,6 +432,8 @@ class Backend(Protocol):
     block it: what blocks belongs on a thread of the backend's own, what needs more than 50 ms of
     CPU in another process. Unless stated otherwise they raise `Unreachable` when the place does
     not answer and `BackendError` when it refuses.
+
+    tests/conformance holds all of this against any backend; its README.md gives the command.
     """
 
     protocol: int
