@@ -93,15 +93,19 @@ def context(left: Sequence[Line], right: str, cells: int) -> Line:
     return (*line, Span(" " * gap), tail, Span(" ")) if right and gap > 1 else line
 
 
-def footer(left: Line, keys: Sequence[tuple[str, str]], cells: int) -> Line:
-    """Context on the left, at most nine keys on the right, most used first."""
+def footer(
+    left: Line, keys: Sequence[tuple[str, str]], cells: int, *, urgent: bool = False
+) -> Line:
+    """Context on the left, at most nine keys on the right, most used first. What is `urgent` may
+    take the room of all keys but the last."""
     shown = list(keys)
     while len(shown) > 9:
         del shown[len(shown) // 2]
     # A message may push all keys out but the first and the help.
     wanted = line_width(left)
-    while len(shown) > 2 and _keys_width(shown) + min(wanted, cells // 2) + 4 > cells:
-        del shown[len(shown) // 2]
+    enough = wanted if urgent else min(wanted, cells // 2)
+    while len(shown) > (1 if urgent else 2) and _keys_width(shown) + enough + 4 > cells:
+        del shown[len(shown) // 2 if len(shown) > 2 else 0]
     room = cells - _keys_width(shown) - 4
     if room < min(wanted, 12):
         shown, room = shown[-1:], cells - _keys_width(shown[-1:]) - 4

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from traindeck.console.store.records import RunRecord
 
-from .cells import Line, Span, clean
+from .cells import Line, Span, clean, clip_line
 from .glyphs import BEST, Glyphs
 from .numbers import figure
 
@@ -51,4 +51,4 @@ def draw(curves: Sequence[CurveData], cells: int, rows: int, glyphs: Glyphs = BE
         drawn.append(Curve(curve.key, x, y, number))
     focus = curves[0].key if curves else ""
     made = chart(drawn, View(focus=focus), cells, rows + 1, glyphs=glyphs)
-    return list(made.lines[1:])
+    return [clip_line(line, cells) for line in made.lines[1:]]

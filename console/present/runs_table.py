@@ -157,7 +157,7 @@ def layout(
         free = cells - lead - sum(sizes.values()) - sum(gaps.values()) - (0 if tight else 1)
         if free >= 0 or len(wanted) <= 2:
             break
-        wanted.remove(next(key for key in _DROP if key in wanted))
+        wanted.remove(_next_to_drop(wanted, cells))
     free = max(free, 0)
     for key in _GROWS:
         if key in sizes:
@@ -176,6 +176,17 @@ def layout(
         x += sizes[key]
     start = next((c.x for c in columns if c.key == "done"), x + 2)
     return Layout(tuple(columns), cells, start, cells if tight else cells - 1)
+
+
+def _next_to_drop(wanted: Sequence[str], cells: int) -> str:
+    """Which column goes first. What a person asked for beyond the usual outlives what is usual, but
+    for how far a run is and how good."""
+    usual = {*default_columns(cells)} - {"done", "metric"}
+    for kind in (usual, {*OPTIONAL} - {"done", "metric"}, {*OPTIONAL}):
+        for key in _DROP:
+            if key in kind and key in wanted:
+                return key
+    return wanted[-1]
 
 
 def _size(key: str, cells: int, tight: bool) -> int:

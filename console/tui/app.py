@@ -45,10 +45,12 @@ _PROBE = "●━⣿"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A line in the footer for a while. `until` is monotonic."""
+    """A line in the footer for a while. `until` is monotonic; an `urgent` one takes the room of
+    the keys."""
 
     line: Line
     until: float
+    urgent: bool = False
 
 
 class TraindeckApp(App[None], inherit_bindings=False):
@@ -254,17 +256,28 @@ class TraindeckApp(App[None], inherit_bindings=False):
     # ------------------------------------------------------------------------- notices, background
 
     def notice(
-        self, text: str | Line, style: str = "text", seconds: float = NOTICE_SECONDS
+        self,
+        text: str | Line,
+        style: str = "text",
+        seconds: float = NOTICE_SECONDS,
+        *,
+        urgent: bool = False,
     ) -> None:
         """Say something once, in the footer."""
         line = (Span(clean(text), style),) if isinstance(text, str) else text
-        self._notice = Notice(line, time.monotonic() + seconds)
+        self._notice = Notice(line, time.monotonic() + seconds, urgent)
         self._update_footer()
 
     def complain(self, error: Exception) -> None:
         """Say that something failed, in the footer."""
         glyph = self.painter.glyphs.failed
-        self.notice((Span(f"{glyph} ", "failed"), Span(clean(str(error)), "text")), seconds=12)
+        line = (Span(f"{glyph} ", "failed"), Span(clean(str(error)), "text"))
+        self.notice(line, seconds=12, urgent=True)
+
+    @property
+    def said_urgently(self) -> bool:
+        """Whether what the footer has to say may take the room of the keys."""
+        return self._notice is not None and self._notice.urgent and self.said is not None
 
     @property
     def said(self) -> Line | None:
@@ -348,9 +361,13 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
         self.push_screen(HelpScreen(self.screen))
 
-    async def action_back(self) -> None:
+    def back(self) -> None:
+        """To the screen below; never out of the program."""
         if len(self.screen_stack) > 1:
             self.pop_screen()
+
+    async def action_back(self) -> None:
+        self.back()
 
     def action_leave(self) -> None:
         if len(self.screen_stack) > 1:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from traindeck.console.present.cells import Line
@@ -39,6 +40,9 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         title_words: How it is called.
     """
 
+    # Bound here and not by the application alone, so that a screen may have something to take back
+    # before it is left.
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", show=False, id="app.back")]
     scope: ClassVar[str] = ""
     title_words: ClassVar[str] = ""
     AUTO_FOCUS = ""
@@ -65,6 +69,10 @@ class DeckScreen(Screen[None], inherit_bindings=False):
 
         assert isinstance(self.app, TraindeckApp)
         return self.app
+
+    def action_back(self) -> None:
+        """`esc`: to the screen before this one."""
+        self.deck.back()
 
     # ------------------------------------------------------------------------------ for the chrome
 

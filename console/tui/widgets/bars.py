@@ -70,4 +70,4 @@ class FooterBar(Lines):
         screen = self.screen
         assert isinstance(screen, Footed)
         left = self.deck.said or screen.context()
-        return [footer(left, screen.footer_keys(), cells)]
+        return [footer(left, screen.footer_keys(), cells, urgent=self.deck.said_urgently)]

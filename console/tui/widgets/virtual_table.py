@@ -131,6 +131,8 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         screen_row = self._cursor - self.scroll_offset.y
         self._keys = keys
         self._sections = tuple(section for section in sections if section.count)
+        if not self._sections and len(keys):
+            self._sections = (Section("", "", len(keys)),)
         self._measure()
         row = self._row_of(wanted) if wanted is not None else None
         if row is None:
