@@ -25,7 +25,8 @@ from traindeck.console.logs.times import Times
 V = TypeVar("V")
 
 CONTEXT = 32 << 10
-"""Bytes before a place that are looked at, so that a fold that begins there is seen."""
+LINES = 300
+"""Bytes and lines before a place that are looked at, so that a fold that begins there is seen."""
 FURTHEST = 8 << 20
 """Bytes looked back at most for rows above a place."""
 CACHED = 4 << 20
@@ -380,15 +381,18 @@ class LogView:
         if self.filter is not None:
             return await self._filtered(self.filter, offset, above, below)
         start = await self._lines.start_of(offset)
-        span = CONTEXT
+        span, context = CONTEXT, max(LINES, above)
         while True:
             begin = await self._lines.start_of(max(0, start - span)) if start > span else 0
-            made = await self._laid_out(begin, start, below)
-            if begin == 0 or span >= FURTHEST or made.index >= above:
+            made = await self._laid_out(begin, start, context, below)
+            at_start = not made.blocks or made.blocks[0].start == 0
+            if at_start or span >= FURTHEST or made.index >= above:
                 return made
             span *= 4
+            context *= 4
 
-    async def _laid_out(self, begin: int, start: int, below: int) -> _Region:
+    async def _laid_out(self, begin: int, start: int, keep: int, below: int) -> _Region:
+        """Blocks from at most `keep` lines before `start` on, none from before `begin`."""
         units: list[tuple[int, int]] = []
         position, after = begin, 0
         wanted = below + 8
@@ -400,6 +404,7 @@ class LogView:
             to_end = position >= self.pages.size or not more
             if not to_end and after < wanted:
                 continue
+            units = await self._trimmed(units, start, keep)
             made = blocks(await self._load(units), self.toggled)
             index = next(
                 (n for n, block in enumerate(made) if block.start <= start < block.end),
@@ -410,6 +415,19 @@ class LogView:
             if to_end or complete or len(units) > 64 * max(64, wanted):
                 return _Region(made, index, to_end)
             wanted = after + max(64, below)
+
+    async def _trimmed(
+        self, units: list[tuple[int, int]], start: int, keep: int
+    ) -> list[tuple[int, int]]:
+        """Units without most of those before `start`, but not from the middle of a traceback."""
+        here = next((n for n, unit in enumerate(units) if unit[0] >= start), len(units))
+        cut = max(0, here - keep)
+        while cut > 0:
+            (line,) = await self._load(units[cut : cut + 1])
+            if line.data[:1] not in (b" ", b"\t", b"|", b"["):
+                break
+            cut -= 1
+        return units[cut:]
 
     async def _filtered(self, search: Search, offset: int, above: int, below: int) -> _Region:
         start = await self._lines.start_of(offset)

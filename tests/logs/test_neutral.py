@@ -24,7 +24,8 @@ from traindeck.console.logs.neutral import (
 )
 from traindeck.console.logs.widths import width
 
-FUZZED = 1_000_000 if os.environ.get("SOAK") else 20_000
+FUZZED = int(os.environ.get("SOAK", "0")) * 500 or 20_000
+"""Records: a million where `make soak` sets SOAK to its 2,000."""
 
 NASTY = [
     b"\x1b",
@@ -83,6 +84,7 @@ def check(data: bytes) -> None:
     assert "".join(text for text, _ in line.pieces()) == line.text
 
 
+@pytest.mark.slow
 def test_no_bytes_whatever_reach_a_terminal() -> None:
     """Seeded records of arbitrary bytes and of the nastiest pieces; a million in `make soak`."""
     rng = random.Random(20_26)

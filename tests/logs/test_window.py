@@ -186,6 +186,59 @@ async def test_a_cut_or_replaced_log_shows_its_new_end(log: Path, tmp_path: Path
     await view.pages.source.aclose()
 
 
+async def test_whatever_happens_to_the_file_under_the_reader_is_harmless(log: Path) -> None:
+    """Cuts, replacements, deletions and growth between any two reads of any move."""
+    rng = random.Random(8)
+    pieces = [OOM, TORCHRUN, b"\r1%\r2%" * 3000, b"x" * 50_000, b"line\n" * 500, b"\x00" * 99]
+    other = log.with_name("other")
+
+    class Meddled(FileSource):
+        async def read_at(self, offset: int, size: int) -> bytes:
+            if rng.random() < 0.05:
+                meddle()
+            return await super().read_at(offset, size)
+
+    def meddle() -> None:
+        what = rng.randrange(5)
+        if what == 0 and log.exists():
+            os.truncate(log, rng.randrange(log.stat().st_size + 1))
+        elif what == 1:
+            other.write_bytes(b"".join(rng.choices(pieces, k=3)))
+            os.replace(other, log)
+        elif what == 2:
+            log.unlink(missing_ok=True)
+        else:
+            with log.open("ab") as file:
+                file.write(rng.choice(pieces))
+
+    meddle()
+    view = LogView(Meddled(log))
+    view.height, view.width = 20, 60
+    await view.open()
+    for _ in range(300):
+        view.wrap = rng.random() < 0.3
+        view.following = rng.random() < 0.2
+        move = rng.randrange(7)
+        if move == 0:
+            await view.refresh()
+        elif move == 1:
+            await view.scroll(rng.randrange(-200, 200))
+        elif move == 2:
+            await view.to_percent(rng.randrange(101))
+        elif move == 3:
+            await view.to_offset(rng.randrange(1_000_000))
+        elif move == 4:
+            await view.to_end()
+        elif move == 5:
+            window = await view.window()
+            if window.rows:
+                await view.toggle(rng.choice(window.rows).anchor.offset)
+        window = await view.window()
+        assert len(window.rows) <= 20
+        assert all(row.line.cells <= 60 for row in window.rows)
+    await view.pages.source.aclose()
+
+
 @pytest.mark.parametrize("data", [b"", b"\n", b"x", b"\x00", b"\r", b"\xff\n"])
 async def test_the_smallest_logs(log: Path, data: bytes) -> None:
     view = view_of(log, data)
