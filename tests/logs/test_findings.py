@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 from hypothesis import given
@@ -505,8 +506,10 @@ def test_any_record_is_read_without_harm() -> None:
         b"\xff\xfe\x00",
         b"",
     ]
-    records = 0
+    records = before = 0
     while records < FUZZED:
+        if records > FUZZED // 4 and not before:
+            before = getrusage(RUSAGE_SELF).ru_maxrss
         count = rng.randrange(1, 60)
         data = b"\n".join(
             rng.choice(pieces) if rng.random() < 0.7 else rng.randbytes(rng.randrange(30))
@@ -521,6 +524,7 @@ def test_any_record_is_read_without_harm() -> None:
             assert all(
                 cell_len(text) <= n for text, n in zip(finding.reasons, (110, 75, 45), strict=True)
             )
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 16 << 10, "it grows with what it reads"
 
 
 def test_a_megabyte_of_anything_is_read_in_bounded_time() -> None:

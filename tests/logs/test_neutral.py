@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import unicodedata
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 from hypothesis import given, settings
@@ -88,7 +89,9 @@ def check(data: bytes) -> None:
 def test_no_bytes_whatever_reach_a_terminal() -> None:
     """Seeded records of arbitrary bytes and of the nastiest pieces; a million in `make soak`."""
     rng = random.Random(20_26)
-    for _ in range(FUZZED):
+    for number in range(FUZZED):
+        if number == FUZZED // 4:
+            before = getrusage(RUSAGE_SELF).ru_maxrss
         if rng.random() < 0.2:
             data = rng.randbytes(rng.randrange(60))
         else:
@@ -97,6 +100,7 @@ def test_no_bytes_whatever_reach_a_terminal() -> None:
                 for _ in range(rng.randrange(8))
             )
         check(data)
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 16 << 10, "it grows with what it reads"
 
 
 @settings(deadline=None)

@@ -332,6 +332,34 @@ async def test_a_scanner_dies_with_its_console_even_inside_an_endless_match(
     await eventually(gone)
 
 
+async def test_searches_leave_no_process_and_no_descriptor_behind(log: Path) -> None:
+    log.write_bytes(lines(2_000))
+    source = FileSource(log)
+    size = log.stat().st_size
+    await source.stat()
+    before = len(os.listdir("/proc/self/fd"))
+    for turn in range(15):
+        search = Search(source, Pattern("mem[a-z]+y", regex=True))
+        counting = asyncio.create_task(search.count(size))
+        assert await search.next(0, size) is not None
+        await search.within([(0, size)])
+        if turn % 2:
+            search.stop()
+        await counting
+        await search.aclose()
+    assert len(os.listdir("/proc/self/fd")) == before
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert not [pid for pid in children if "logs.scanner" in _argv(pid)]
+    await source.aclose()
+
+
+def _argv(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 @pytest.mark.parametrize("pattern", ["(", "a{9999999999}", "(?P<x>a)(?P<x>b)", "[z-a]", "(?<=a+)b"])
 async def test_a_wrong_expression_is_refused_in_words(log: Path, pattern: str) -> None:
     log.write_bytes(b"text\n")
