@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from traindeck.backends.base import Files, JobRef, LogStat, SeekableLogs
+from traindeck.backends.base import BackendError, Files, JobRef, LogStat, SeekableLogs
 
 T = TypeVar("T")
 
@@ -105,7 +106,10 @@ class Continuity:
 
 class FileSource:
     """A local file, by path. All system calls are made on one thread of its own, so that a file
-    server that hangs stops neither the event loop nor other logs."""
+    server that hangs stops neither the event loop nor other logs.
+
+    Raises `BackendError` where the system refuses to read, also from `stat`.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -149,18 +153,22 @@ class FileSource:
             if self._fd < 0 or file != self._file:
                 self._close()
                 self._open()
-        except OSError:
-            # Deleted or not readable: what was opened stays readable, what never was is empty.
+        except (FileNotFoundError, NotADirectoryError):
+            # Deleted: what was opened stays readable, what never was there is empty.
             if self._fd < 0:
                 return "", 0
-        if self._fd < 0:
-            return "", 0
+        except OSError as error:
+            if self._fd < 0:
+                raise self._unreadable(error) from None
         return self._file, os.fstat(self._fd).st_size
 
     def _open(self) -> None:
         # O_NONBLOCK: a fifo in the file's place must not hang the opening.
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         opened = os.fstat(self._fd)
+        if not stat.S_ISREG(opened.st_mode):
+            self._close()
+            raise BackendError(f"The log {self.path} is not a regular file.")
         self._file = f"{opened.st_dev}:{opened.st_ino}"
 
     def _read(self, offset: int, size: int) -> bytes:
@@ -172,14 +180,17 @@ class FileSource:
         while size > 0:
             try:
                 part = os.pread(self._fd, size, offset)
-            except OSError:
-                break
+            except OSError as error:
+                raise self._unreadable(error) from None
             if not part:
                 break
             parts.append(part)
             offset += len(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _unreadable(self, error: OSError) -> BackendError:
+        return BackendError(f"The log {self.path} cannot be read: {error.strerror}.")
 
     def _duplicate(self) -> int | None:
         if self._fd < 0:

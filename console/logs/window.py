@@ -231,6 +231,15 @@ class LogView:
                 identity=self.pages.identity,
             )
 
+    async def aclose(self) -> None:
+        """Close the log and its times, and end the searches over it."""
+        for search in (self.filter, self.search):
+            if search is not None:
+                await search.aclose()
+        if self._times is not None:
+            await self._times.aclose()
+        await self.pages.source.aclose()
+
     # -------------------------------------------------------------------------------- moving
 
     async def scroll(self, rows: int) -> None:

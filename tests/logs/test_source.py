@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from traindeck.backends.base import FileEntry, JobRef, LogStat
+from traindeck.backends.base import BackendError, FileEntry, JobRef, LogStat
 from traindeck.console.logs.source import BackendSource, FileSource, Pages, RunFileSource
 
 
@@ -85,12 +86,25 @@ async def test_a_deleted_log_stays_readable_as_long_as_it_is_open(log: Path) -> 
     await source.aclose()
 
 
-async def test_a_fifo_in_the_place_of_a_log_hangs_nobody(log: Path) -> None:
-    os.mkfifo(log)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+async def test_what_is_no_file_is_refused_in_words_and_hangs_nobody(
+    log: Path, make: Callable[[Path], None]
+) -> None:
+    make(log)
     source = FileSource(log)
-    pages = Pages(source)
-    await pages.refresh()
-    assert await pages.read(0, 5) == b""
+    for ask in (source.stat, source.local_fd):
+        with pytest.raises(BackendError, match="is not a regular file"):
+            await ask()
+    await source.aclose()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+async def test_a_log_that_may_not_be_read_says_so(log: Path) -> None:
+    log.write_bytes(b"x")
+    log.chmod(0)
+    source = FileSource(log)
+    with pytest.raises(BackendError, match="Permission denied"):
+        await source.stat()
     await source.aclose()
 
 

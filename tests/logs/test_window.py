@@ -118,7 +118,7 @@ async def test_after_any_moves_the_screen_shows_a_stretch_of_the_log(
         assert [row.anchor for row in window.rows] == rows[at : at + height]
         assert window.at_end == (at + height >= len(rows))
         assert all(row.line.cells <= width for row in window.rows)
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_opening_ten_gigabytes_reads_the_end_and_moving_reads_what_is_near(log: Path) -> None:
@@ -147,7 +147,7 @@ async def test_opening_ten_gigabytes_reads_the_end_and_moving_reads_what_is_near
     await view.to_start()
     assert (await view.window()).percent < 1
     assert Counting.asked < 8_000_000
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_it_follows_the_end_until_somebody_looks_up(log: Path) -> None:
@@ -164,7 +164,7 @@ async def test_it_follows_the_end_until_somebody_looks_up(log: Path) -> None:
         file.write(b"even more\n")
     await view.refresh()
     assert texts(await view.window())[-1] == "line 47"
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_a_cut_or_replaced_log_shows_its_new_end(log: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_a_cut_or_replaced_log_shows_its_new_end(log: Path, tmp_path: Path
     log.unlink()
     assert await view.refresh()
     assert texts(await view.window()) == ["new 1", "new 2"]
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_whatever_happens_to_the_file_under_the_reader_is_harmless(log: Path) -> None:
@@ -236,7 +236,7 @@ async def test_whatever_happens_to_the_file_under_the_reader_is_harmless(log: Pa
         window = await view.window()
         assert len(window.rows) <= 20
         assert all(row.line.cells <= 60 for row in window.rows)
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"x", b"\x00", b"\r", b"\xff\n"])
@@ -250,7 +250,7 @@ async def test_the_smallest_logs(log: Path, data: bytes) -> None:
     await view.to_percent(-5)
     await view.to_percent(500)
     assert len((await view.window()).rows) == len(window.rows)
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_rows_below_the_end_are_left_free_for_what_comes_after_it(log: Path) -> None:
@@ -259,7 +259,7 @@ async def test_rows_below_the_end_are_left_free_for_what_comes_after_it(log: Pat
     window = await view.open()
     assert texts(window) == [f"line {n}" for n in range(44, 50)]
     assert window.at_end
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_scrolling_sideways_and_wrapping_show_all_of_a_long_line(log: Path) -> None:
@@ -272,7 +272,7 @@ async def test_scrolling_sideways_and_wrapping_show_all_of_a_long_line(log: Path
     window = await view.window()
     assert texts(window) == [text[:40], text[40:80], text[80:]]
     assert [row.head for row in window.rows] == [True, False, False]
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 # --------------------------------------------------------------------------------- folding
@@ -294,7 +294,7 @@ async def test_library_frames_are_folded_and_open_in_place(log: Path) -> None:
     # Closing works from any line inside.
     await view.toggle(opened.rows[index + 2].anchor.offset)
     assert texts(await view.window()) == texts(window)
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_own_frames_header_and_exception_are_told_apart(log: Path) -> None:
@@ -308,7 +308,7 @@ async def test_own_frames_header_and_exception_are_told_apart(log: Path) -> None
     assert raised[0].startswith("[rank0]: RuntimeError: mat1 and mat2")
     assert {row.severity for row in window.rows if row.role is not Role.TEXT} == {Severity.ERROR}
     assert {row.rank for row in window.rows} == {None, 0, 1}
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_a_traceback_that_another_rank_repeats_is_one_row(log: Path) -> None:
@@ -322,7 +322,7 @@ async def test_a_traceback_that_another_rank_repeats_is_one_row(log: Path) -> No
     assert again.line.text.startswith("[rank1]: Traceback")
     await view.toggle(again.anchor.offset)
     assert len((await view.window()).rows) == 1 + 7 + 7 + 1
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_a_fold_that_begins_above_the_screen_stays_one(log: Path) -> None:
@@ -341,7 +341,7 @@ async def test_a_fold_that_begins_above_the_screen_stays_one(log: Path) -> None:
     await view.to_offset(data.index(b"line 150, in f"), above=0)
     window = await view.window()
     assert "line 150" in window.rows[0].line.text, "what is asked for is shown, so the fold opens"
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_progress_bars_are_one_row_with_their_count(log: Path) -> None:
@@ -350,7 +350,7 @@ async def test_progress_bars_are_one_row_with_their_count(log: Path) -> None:
     window = await view.open()
     assert texts(window) == ["start", "Loading shards 211/16", "end"]
     assert [row.updates for row in window.rows] == [1, 212, 1]
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_a_day_of_a_progress_bar_is_walked_once(log: Path) -> None:
@@ -362,7 +362,7 @@ async def test_a_day_of_a_progress_bar_is_walked_once(log: Path) -> None:
     loads = len(view._lines._starts)
     await view.window()
     assert len(view._lines._starts) == loads >= 5
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 # ---------------------------------------------------------------------- times, search, filter
@@ -378,7 +378,7 @@ async def test_times_stand_only_where_they_change(log: Path, tmp_path: Path) -> 
     window = await view.open()
     assert [row.time for row in window.rows] == [100.2, None, None, 107.0, None, None]
     assert await view.to_time(105.0)
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
@@ -401,7 +401,7 @@ async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
     for row in window.rows:
         assert all(0 <= mark.start < mark.end <= 14 for mark in row.marks)
     await view.search.aclose()
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_jumping_goes_through_all_hits_and_stays_at_the_last(log: Path) -> None:
@@ -421,7 +421,7 @@ async def test_jumping_goes_through_all_hits_and_stays_at_the_last(log: Path) ->
     back = [hit.start async for hit in backwards(view)]
     assert back == seen[-2::-1]
     await view.search.aclose()
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 def hits_in(data: bytes, needle: bytes) -> list[Hit]:
@@ -464,7 +464,7 @@ async def test_a_filter_shows_its_lines_and_nothing_else(log: Path, counted: boo
     view.filter = None
     window = await view.window()
     assert expected[-12] in texts(window)[0]
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_a_filter_that_nothing_matches_is_an_empty_screen(log: Path) -> None:
@@ -476,7 +476,7 @@ async def test_a_filter_that_nothing_matches_is_an_empty_screen(log: Path) -> No
     await view.scroll(5)
     await view.scroll(-5)
     await view.filter.aclose()
-    await view.pages.source.aclose()
+    await view.aclose()
 
 
 async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
@@ -496,4 +496,4 @@ async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
     window = await view.window()
     assert [(m.start, m.end) for m in window.rows[0].marks] == [(0, 4)]
     await view.search.aclose()
-    await view.pages.source.aclose()
+    await view.aclose()
