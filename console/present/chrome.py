@@ -14,7 +14,7 @@ from traindeck.backends.base import Reach
 from .ages import age
 from .cells import Line, Span, clean, clip, clip_line, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
-from .sentences import fitted
+from .sentences import choose, fitted
 
 MIN_CELLS, MIN_ROWS = 60, 15
 """Below this no screen is shown."""
@@ -128,15 +128,19 @@ def too_small(cells: int, rows: int, counts: Sequence[Line], glyphs: Glyphs = BE
     """What is left when there is no room: the counts, and how to get out."""
     lines: list[Line] = [
         (Span(glyphs.cursor, "accent"), Span("traindeck", "strong bold")),
-        (Span(f" {cells}×{rows} is too small; needs {MIN_CELLS}×{MIN_ROWS}.", "text"),),
+        (Span(f" {_too_small(cells, rows)}", "text"),),
         (Span(" "), *_joined(counts)),
         (),
         (Span(" "), Span("q", "accent bold"), Span(" quit; runs go on", "muted")),
     ]
     if rows < 5:
-        short = f"needs {MIN_CELLS}×{MIN_ROWS}" if cells >= 12 else "small"
-        lines = [lines[0], (Span(f" {short}", "text"),), lines[4], lines[2]]
+        lines = [lines[0], lines[1], lines[4], lines[2]]
     return [clip_line(line, cells) for line in lines[:rows]]
+
+
+def _too_small(cells: int, rows: int) -> str:
+    needed = f"needs {MIN_CELLS}×{MIN_ROWS}"
+    return choose(cells - 1, f"{cells}×{rows} is too small; {needed}.", needed, "small")
 
 
 def _joined(parts: Sequence[Line]) -> Line:

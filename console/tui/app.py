@@ -203,10 +203,12 @@ class TraindeckApp(App[None], inherit_bindings=False):
         return RunsScreen()
 
     def on_mount(self) -> None:
-        if self.settings.glyphs == "auto" and self._driver is not None and not self.is_headless:
+        asks = self.settings.glyphs == "auto" and self.painter.glyphs is BEST
+        if asks and self._driver is not None and not self.is_headless:
             # A terminal that draws these two cells wide (CJK locales) says so here. It is asked
             # before the first frame, which covers the signs, and nobody waits for the answer.
             self._driver.write(f"\x1b[1;1H{_PROBE}\x1b[6n\x1b[1;1H")
+        if self._driver is not None and not self.is_headless:
             # Right-to-left names would otherwise drag the columns beside them along.
             self._driver.write("\x1b[8l")
         self.set_interval(1.0, self._expire_notice)
@@ -342,9 +344,29 @@ class TraindeckApp(App[None], inherit_bindings=False):
     # ----------------------------------------------------------------------------------------- keys
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key):
+        if isinstance(event, events.Key) and not event.is_forwarded:
             self._last_key = time.monotonic()
+            if await self._take_key(event):
+                return
         await super().on_event(event)
+
+    async def _take_key(self, event: events.Key) -> bool:
+        """Do what a key is bound to before the next one is looked at.
+
+        Textual passes a key to the focused widget and up again from queue to queue; the next key
+        may overtake it, and `y` `i` typed fast would lose the `i` that belongs to the menu of `y`.
+        Widgets that edit text want their keys themselves and get them the usual way.
+        """
+        screen, focused = self.screen, self.screen.focused
+        take = getattr(screen, "take_key", None)
+        if take is not None and focused is None:
+            take(event)
+            return True
+        if focused is None or not getattr(focused, "keys_in_order", False):
+            return False
+        return await self._check_bindings(event.key, priority=True) or await self._check_bindings(
+            event.key
+        )
 
     @property
     def idle(self) -> float:

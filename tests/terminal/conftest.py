@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from terminal_probe import Terminal
+from terminal_probe import StartDeck, Terminal
 
 PROGRAM = Path(__file__).parent / "deck_program.py"
-
-StartDeck = Callable[..., Terminal]
 
 
 @pytest.fixture

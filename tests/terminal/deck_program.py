@@ -1,6 +1,6 @@
 """The application over a fake world, as a program of its own: what the terminal tests start.
 
-    python deck_program.py [--rows N] [--delay SECONDS] [--hz CHANGES] [--state FOLDER] [--empty]
+python deck_program.py [--rows N] [--delay SECONDS] [--hz CHANGES] [--state FOLDER] [--empty]
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import random
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traindeck.console.store.records import RunRecord
 
 
 def main() -> None:
@@ -22,13 +26,15 @@ def main() -> None:
     parser.add_argument("--state", default="", help="folder for settings and what is remembered")
     parser.add_argument("--empty", action="store_true", help="no runs")
     parser.add_argument("--all", action="store_true", help="list all runs, not a day's")
+    parser.add_argument("--nasty", action="store_true", help="names that try to do something")
+    parser.add_argument("--modules", default="", help="file for the modules of the first frame")
     args = parser.parse_args()
 
     from traindeck.backends.base import TraindeckError
     from traindeck.console.settings import load
     from traindeck.console.store.places import find_places
     from traindeck.console.tui.app import TraindeckApp
-    from traindeck.console.tui.fake import NOW, FakeServices, crowd, small_services
+    from traindeck.console.tui.fake import NOW, FakeServices, crowd, small_services, small_world
 
     if args.state:
         for name in ("CONFIG", "STATE"):
@@ -38,6 +44,8 @@ def main() -> None:
         services = FakeServices([])
     elif args.rows:
         services = FakeServices(crowd(args.rows))
+    elif args.nasty:
+        services = FakeServices([nasty(run, n) for n, run in enumerate(small_world())])
     else:
         services = small_services()
     services.delay = args.delay
@@ -46,6 +54,8 @@ def main() -> None:
         """With runs that report."""
 
         def on_ready(self) -> None:
+            if args.modules:
+                self.call_after_refresh(lambda: note_modules(Path(args.modules)))
             if args.hz:
                 self.start(report(services, args.hz), "")
 
@@ -57,6 +67,21 @@ def main() -> None:
     except TraindeckError as error:
         sys.exit(f"traindeck: {error}")
     app.run(mouse=settings.mouse)
+
+
+def note_modules(path: Path) -> None:
+    """What has been imported when the first frame is on screen."""
+    if not path.exists() or path.stat().st_mtime < os.path.getmtime(f"/proc/{os.getpid()}"):
+        path.write_text("\n".join(sorted(sys.modules)))
+
+
+def nasty(run: RunRecord, number: int) -> RunRecord:
+    """A run whose every text would do something to a careless terminal."""
+    evil = f"{number}\x1b]52;c;aGk=\x07\x1b]0;title\x07\x1b[2J\x9b31m\n[bold]x"
+    return replace(
+        run, name=evil, reason=evil, tags={evil: evil}, note=evil, backend=evil, argv=(evil,),
+        cwd=evil, project=evil, host=evil,
+    )  # fmt: skip
 
 
 async def report(services: object, hz: float) -> None:

@@ -20,6 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
+StartDeck = Callable[..., "Terminal"]
+"""Starts the application over a fake world; the fixture `start_deck`."""
+
 KEYS = {
     "enter": "\r", "escape": "\x1b", "tab": "\t", "space": " ", "backspace": "\x7f",
     "delete": "\x1b[3~", "up": "\x1b[A", "down": "\x1b[B", "pagedown": "\x1b[6~",

@@ -47,9 +47,7 @@ class HelpScreen(Overlay[None]):
     def footer_keys(self) -> list[tuple[str, str]]:
         return [("/", "search keys"), ("j k", "scroll"), ("esc", "close")]
 
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
+    def take_key(self, event: events.Key) -> None:
         if event.key in ("escape", "ctrl+c") or (self._query is None and event.key in ("q", "?")):
             if self._query:
                 self._query = None

@@ -100,6 +100,11 @@ class Overlay(ModalScreen[T]):
         """The keys of this overlay."""
         return [("esc", "close")]
 
+    def take_key(self, event: events.Key) -> None:
+        """A key, while no field has the focus. Called by the application, in order."""
+        if event.key in ("escape", "ctrl+c"):
+            self.dismiss(None)
+
     def changed(self) -> None:
         """What the panel says is something else now."""
         for part in self.query(Panel):
@@ -165,9 +170,7 @@ class ChoiceScreen(Overlay[str | None]):
     def footer_keys(self) -> list[tuple[str, str]]:
         return [(option.key, option.label) for option in self._options]
 
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
+    def take_key(self, event: events.Key) -> None:
         if event.key in ("escape", "ctrl+c"):
             self.dismiss(None)
         elif event.key in ("left", "shift+tab", "right", "tab"):
@@ -228,9 +231,7 @@ class MenuScreen(Overlay[str | None]):
     def footer_keys(self) -> list[tuple[str, str]]:
         return [("enter", "choose"), ("esc", "close")]
 
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
+    def take_key(self, event: events.Key) -> None:
         if event.key in ("escape", "ctrl+c"):
             self.dismiss(None)
         elif event.key in ("down", "tab", "up", "shift+tab"):
@@ -281,9 +282,7 @@ class PickScreen(Overlay[list[str] | None]):
     def footer_keys(self) -> list[tuple[str, str]]:
         return [("space", "on or off"), ("enter", "done"), ("0", "as by default"), ("esc", "close")]
 
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
+    def take_key(self, event: events.Key) -> None:
         if event.key in ("escape", "ctrl+c"):
             self.dismiss(None)
         elif event.key in ("down", "j", "tab", "up", "k", "shift+tab"):

@@ -199,9 +199,7 @@ class PaletteScreen(Overlay[None]):
     def footer_keys(self) -> list[tuple[str, str]]:
         return [("enter", "go"), ("↑ ↓", "choose"), ("esc", "close")]
 
-    def on_key(self, event: events.Key) -> None:
-        event.stop()
-        event.prevent_default()
+    def take_key(self, event: events.Key) -> None:
         if event.key in ("escape", "ctrl+c"):
             self.dismiss(None)
             return

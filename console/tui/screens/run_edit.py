@@ -17,6 +17,7 @@ from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import wrapped
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.widgets.bars import FooterBar
+from traindeck.console.tui.widgets.field import Field
 
 from .overlay import Overlay, Panel
 
@@ -68,7 +69,7 @@ class EditScreen(Overlay[bool]):
             for name, value in zip(
                 FIELDS, (self._run.name, tags_text(self._run.tags), self._run.note), strict=True
             ):
-                yield Input(value, id=name, select_on_focus=False)
+                yield Field(value, id=name)
         yield FooterBar()
 
     def on_mount(self) -> None:
@@ -120,16 +121,19 @@ class EditScreen(Overlay[bool]):
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
-        values = {name: self.query_one(f"#{name}", Input).value.strip() for name in FIELDS}
+        fields = [self.query_one(f"#{name}", Field) for name in FIELDS]
+        # What was not touched is not written: a name that cannot be shown whole stays as it is.
+        values = {str(f.id): f.value.strip() for f in fields if f.changed}
         self.deck.start(self._save(values), "saving")
 
     async def _save(self, values: Mapping[str, str]) -> None:
+        tags = values.get("tags")
         try:
             await self.deck.services.describe(
                 self._run.id,
-                name=values["name"],
-                tags=parse_tags(values["tags"]),
-                note=values["note"],
+                name=values.get("name"),
+                tags=None if tags is None else parse_tags(tags),
+                note=values.get("note"),
             )
         except TraindeckError as error:
             self._problem = str(error)

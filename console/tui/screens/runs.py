@@ -38,6 +38,7 @@ from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.model import RunsModel
 from traindeck.console.tui.services import Counts, View
+from traindeck.console.tui.widgets.field import Field
 from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
@@ -696,7 +697,7 @@ class FilterLine(Lines):
         self._before = ""
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
+        yield Field(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         glyph = self.deck.painter.glyphs.cursor

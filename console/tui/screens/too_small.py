@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from textual import events
 from textual.app import ComposeResult
 from textual.screen import Screen
 
@@ -41,9 +42,7 @@ class TooSmallScreen(Screen[Any]):
     def compose(self) -> ComposeResult:
         yield SmallNote()
 
-    def on_key(self, event: Any) -> None:
-        if event.key == "q":
+    def take_key(self, event: events.Key) -> None:
+        """The only key there is."""
+        if event.key in ("q", "ctrl+c"):
             self.app.exit()
-        if event.key != "ctrl+c":
-            event.stop()
-            event.prevent_default()

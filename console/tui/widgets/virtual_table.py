@@ -51,6 +51,9 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
     }
     """
 
+    keys_in_order = True
+    """It edits no text: the application may act on its keys at once."""
+
     @dataclass
     class Moved(Message):
         """The cursor is on another row. `key` is None on a folded head or in an empty table."""

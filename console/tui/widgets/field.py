@@ -1,0 +1,28 @@
+"""A line of text to edit. Whatever is put into it, typed, pasted or given, is text and no command:
+Textual's own field would pass an escape sequence in its value on to the terminal."""
+
+from __future__ import annotations
+
+from textual.widgets import Input
+
+from traindeck.console.present.cells import clean
+
+
+class Field(Input):
+    """An `Input` without a border whose value holds only what can be shown."""
+
+    def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:
+        super().__init__(clean(value), placeholder=placeholder, id=id, select_on_focus=False)
+        self._given = self.value
+
+    @property
+    def changed(self) -> bool:
+        """Whether it holds something else than it was given."""
+        return self.value != self._given
+
+    def replace(self, text: str, start: int, end: int) -> None:
+        super().replace(clean(text), start, end)
+
+    def validate_value(self, value: str) -> str:
+        """Every way to set the value goes through here."""
+        return clean(value)

@@ -1,0 +1,147 @@
+"""The live model of runs: what it asks, what it keeps, and that failures pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from traindeck.backends.base import State, TraindeckError, Unreachable, UsageError
+from traindeck.console.tui import model as model_module
+from traindeck.console.tui.fake import FakeServices, make_run, small_services
+from traindeck.console.tui.model import RunsModel
+from traindeck.console.tui.services import View
+
+
+class Watcher:
+    """A model with the callbacks a screen gives it."""
+
+    def __init__(self, services: FakeServices) -> None:
+        self.services = services
+        self.listings = 0
+        self.rows: list[int] = []
+        self.errors: list[TraindeckError | None] = []
+        self.idle = 60.0
+        self.seen: Sequence[int] = range(5)
+        self.model = RunsModel(
+            services,
+            View(window=None),
+            on_listing=self._listed,
+            on_rows=self.rows.extend,
+            on_error=self.errors.append,
+            visible=lambda: self.seen,
+            idle=lambda: self.idle,
+        )
+
+    def _listed(self) -> None:
+        self.listings += 1
+
+    def asked(self, name: str) -> int:
+        return sum(1 for call, _ in self.services.calls if call == name)
+
+    async def until(self, so: object) -> None:
+        assert callable(so)
+        for _ in range(1000):
+            if so():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("it never came to that")
+
+
+@pytest.fixture
+async def watch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watcher]:
+    monkeypatch.setattr(model_module, "POLL", 0.02)
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.0)
+    watcher = Watcher(small_services())
+    task = asyncio.get_running_loop().create_task(watcher.model.run())
+    yield watcher
+    task.cancel()
+
+
+async def test_the_first_listing_comes_with_its_records(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    assert watch.model.loaded
+    assert watch.model.listing.counts.total == 21
+    assert len(watch.model.records(list(watch.model.listing.keys))) == 21
+
+
+async def test_nothing_is_fetched_while_nothing_was_written(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    before = watch.asked("rows"), watch.asked("listing")
+    await watch.until(lambda: watch.asked("version") > 10)
+    assert (watch.asked("rows"), watch.asked("listing")) == before
+
+
+async def test_a_changed_row_is_reported_alone(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    run = watch.services.runs[3]
+    assert run is not None
+    watch.rows.clear()
+    watch.services.report(3, replace(run, note="new"))
+    await watch.until(lambda: watch.rows)
+    assert set(watch.rows) == {3}
+    record = watch.model.record(3)
+    assert record is not None
+    assert record.note == "new"
+
+
+async def test_rows_move_only_after_the_keys_have_rested(
+    watch: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 3.0)
+    watch.idle = 0.0
+    watch.services.add(make_run(40, "new", State.RUNNING))
+    await watch.until(lambda: watch.asked("version") > 8)
+    assert watch.listings == 1
+    watch.idle = 3.1
+    await watch.until(lambda: watch.listings == 2)
+
+
+async def test_a_new_view_is_shown_at_once_and_frozen_ones_too(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    watch.idle = 0.0
+    watch.model.freeze(True)
+    watch.model.show(filter="lora")
+    await watch.until(lambda: len(watch.model.listing.keys) == 3)
+
+
+async def test_a_failure_is_reported_once_and_its_end_too(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    watch.services.error = Unreachable("The disk is away.")
+    asked = watch.asked("version")
+    await watch.until(lambda: watch.asked("version") > asked + 5)
+    assert [str(error) for error in watch.errors] == ["The disk is away."]
+    watch.services.error = None
+    await watch.until(lambda: len(watch.errors) == 2)
+    assert watch.errors[1] is None
+    assert watch.model.loaded
+
+
+async def test_a_wrong_filter_keeps_the_last_listing(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    before = watch.model.listing
+    watch.model.show(filter="bad:x")
+    await watch.until(lambda: watch.errors)
+    assert isinstance(watch.errors[0], UsageError)
+    assert watch.model.listing is before
+
+
+async def test_a_slow_answer_to_an_old_question_is_dropped(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    watch.services.delay = 0.1
+    watch.model.show(filter="lora")
+    await watch.until(lambda: watch.asked("listing") == 2)
+    watch.model.show(filter="vit")
+    await watch.until(lambda: watch.model.listing.keys and watch.listings > 1)
+    names = {run.name for run in watch.model.records(list(watch.model.listing.keys))}
+    assert all("vit" in name for name in names)
+
+
+async def test_a_run_that_was_removed_is_forgotten(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    watch.services.change(3, None)
+    await watch.until(lambda: watch.model.record(3) is None)
+    await watch.until(lambda: 3 not in watch.model.listing.keys)

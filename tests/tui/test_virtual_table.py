@@ -1,0 +1,134 @@
+"""The table of any length: whatever is done to it, the cursor is on a row."""
+
+from __future__ import annotations
+
+from array import array
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from traindeck.console.present.cells import Line, Span
+from traindeck.console.settings import Settings
+from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.fake import FakeServices
+from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("move"), st.sampled_from([-1, 1])),
+        st.tuples(st.just("page"), st.sampled_from([-1, -0.5, 0.5, 1])),
+        st.tuples(
+            st.sampled_from(["first", "last", "fold", "mark", "range", "all", "clear"]), st.just(0)
+        ),
+        st.tuples(st.just("rows"), st.lists(st.integers(0, 12), max_size=4)),
+        st.tuples(st.just("shuffle"), st.randoms(use_true_random=False)),
+        st.tuples(st.just("wheel"), st.sampled_from([-3, 3])),
+    ),
+    max_size=25,
+)
+
+
+def sections_of(counts: list[int]) -> tuple[array[int], list[Section]]:
+    keys = array("q", range(100, 100 + sum(counts)))
+    return keys, [Section(str(n), f"GROUP {n}", count) for n, count in enumerate(counts)]
+
+
+class Bench(TraindeckApp):
+    """An application with nothing but a table."""
+
+    def get_default_screen(self):  # type: ignore[no-untyped-def]
+        from textual.screen import Screen
+
+        def show(key: int, selected: bool) -> Line:
+            return (Span(f"key {key}"),)
+
+        def head(section: Section, folded: bool, cells: int) -> Line:
+            return (Span(section.title),)
+
+        self.table = VirtualTable(show, head)
+        table = self.table
+
+        class OneTable(Screen[None]):
+            def compose(self):  # type: ignore[no-untyped-def]
+                yield table
+
+        return OneTable()
+
+
+def holds(table: VirtualTable) -> None:
+    """What is always true."""
+    assert 0 <= table.scroll_offset.y <= max(0, table._rows - table.size.height)
+    if table._rows == 0:
+        assert table.key is None
+        return
+    assert table._is_stop(table._cursor)
+    key = table.key
+    if key is not None:
+        assert table._row_of(key) == table._cursor
+        assert table.keys[table.position - 1] == key
+    assert table.marked <= set(table.keys)
+    visible = table.visible_keys()
+    assert len(visible) <= table.size.height
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, 12), max_size=4), OPERATIONS)
+async def test_the_cursor_is_always_on_a_row(
+    counts: list[int], operations: list[tuple[str, object]]
+) -> None:
+    app = Bench(FakeServices(), Settings(glyphs="best"), depth="truecolor", environ={})
+    async with app.run_test(size=(60, 15)):
+        table = app.table
+        keys, sections = sections_of(counts)
+        table.set_rows(keys, sections)
+        holds(table)
+        for name, value in operations:
+            before = table.key
+            if name == "move":
+                table.move(value)  # type: ignore[arg-type]
+            elif name == "page":
+                table.page(value)  # type: ignore[arg-type]
+            elif name == "first":
+                table.first()
+            elif name == "last":
+                table.last()
+            elif name == "fold":
+                table.toggle_fold()
+            elif name == "mark":
+                table.toggle_mark()
+            elif name == "range":
+                table.toggle_range()
+            elif name == "all":
+                table.mark_all()
+            elif name == "clear":
+                table.clear_marks()
+            elif name == "wheel":
+                table._wheel(value)  # type: ignore[arg-type]
+            elif name == "rows":
+                keys, sections = sections_of(value)  # type: ignore[arg-type]
+                table.set_rows(keys, sections)
+            elif name == "shuffle":
+                order = list(table.keys)
+                value.shuffle(order)  # type: ignore[attr-defined]
+                table.set_rows(array("q", order), table._sections)
+                if before is not None and table.key is not None:
+                    assert table.key == before
+            holds(table)
+            await app.animator.wait_until_complete()
+
+
+async def test_a_hundred_thousand_keys_are_no_more_work_than_ten() -> None:
+    app = Bench(FakeServices(), Settings(glyphs="best"), depth="truecolor", environ={})
+    async with app.run_test(size=(60, 15)) as pilot:
+        painted: list[int] = []
+        table = app.table
+        table._line = lambda key, here: painted.append(key) or (Span(str(key)),)  # type: ignore[func-returns-value]
+        keys, sections = sections_of([100_000])
+        table.set_rows(keys, sections)
+        await pilot.pause()
+        table.last()
+        table.first()
+        table.go_to(100 + 50_000)
+        await pilot.pause()
+        assert table.position == 50_001
+        assert len(set(painted)) < 100
