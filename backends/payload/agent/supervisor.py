@@ -181,7 +181,8 @@ class Supervisor:
     def begin(self):
         """Start the leader, or take the adopted one. False if there is none to watch; then cause
         and reason say why."""
-        if self._stopped_before("stopped before it started"):
+        # What was adopted runs already: a stop that came this early has to end it.
+        if not self.orders.adopted and self._stopped_before("stopped before it started"):
             return False
         try:
             if self.orders.adopted:

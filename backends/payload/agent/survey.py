@@ -16,12 +16,13 @@ def hello(request, body):
     warnings = []
     try:
         locks = layout.locks()
-        if file_system(locks) in NETWORK:
+        mounts = procs.read_proc("/proc/self/mountinfo") or b""
+        if file_system(os.path.realpath(os.fsencode(locks)), mounts) in NETWORK:
             warnings.append("The lock folder %s is on a network file system." % locks)
     except Refused as refused:
         locks = ""
         warnings.append(str(refused))
-    warnings += logout_warning()
+    warnings += logout_warning(logind_files())
     try:
         space = os.statvfs(root)
         free = space.f_bavail * space.f_frsize
@@ -55,11 +56,10 @@ def version():
         return hashlib.sha256(file.read()).hexdigest()[:16]
 
 
-def file_system(path):
-    """The type of the file system a path is on, b"" if it cannot be told."""
-    real = os.path.realpath(os.fsencode(path))
+def file_system(real, mountinfo):
+    """The type of the file system that a path without links is on, b"" if it cannot be told."""
     best, kind = b"", b""
-    for line in (procs.read_proc("/proc/self/mountinfo") or b"").splitlines():
+    for line in mountinfo.splitlines():
         words = line.split(b" ")
         if b"-" not in words[6:] or len(words) < 10:
             continue
@@ -69,15 +69,20 @@ def file_system(path):
     return kind
 
 
-def logout_warning():
-    """A sentence if this machine ends a user's processes at logout."""
+def logind_files():
+    """The files that say what happens at logout, the last one wins."""
     folder = "/etc/systemd/logind.conf.d"
     try:
         paths = ["%s/%s" % (folder, name) for name in sorted(os.listdir(folder))]
     except OSError:
         paths = []
+    return ["/etc/systemd/logind.conf", *paths]
+
+
+def logout_warning(paths):
+    """A sentence, in a list, if this machine ends a user's processes at logout."""
     value = b""
-    for path in ["/etc/systemd/logind.conf", *paths]:
+    for path in paths:
         for line in (procs.read_proc(path) or b"").splitlines():
             name, _, setting = line.partition(b"=")
             if name.strip() == b"KillUserProcesses":

@@ -1,0 +1,140 @@
+"""What planning asks a place for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.payload.harness import Agent, Served, runs
+
+from traindeck.backends.payload.build import agent_version
+
+
+def smi(folder: Path, script: str) -> str:
+    """A PATH on which a stand-in for nvidia-smi comes first."""
+    folder.mkdir(exist_ok=True)
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+def test_hello_says_where_and_what_it_is(agent: Agent) -> None:
+    answer = agent.call("hello")
+    assert answer["agent"] == agent_version()
+    assert answer["root"] == str(agent.root)
+    assert answer["python_version"] == ".".join(map(str, sys.version_info[:3]))
+    assert answer["host"] == os.uname().nodename
+    assert answer["uid"] == os.getuid()
+    assert answer["locks"] == f"/var/tmp/traindeck-{os.getuid()}"
+    assert abs(answer["now"] - time.time()) < 60
+    assert answer["free_bytes"] > 0
+    assert isinstance(answer["warnings"], list)
+
+
+def test_no_variable_moves_the_root(agent: Agent) -> None:
+    answer, _ = agent.once("hello", env={"HOME": "/nowhere", "TRAINDECK_HOME": "/nowhere"})
+    assert answer["root"] == str(agent.root)
+
+
+def test_a_program_is_found_as_the_job_will_find_it(agent: Agent, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tool").write_text("#!/bin/sh\n")
+    (tmp_path / "b/tool").chmod(0o755)
+    path = f"{tmp_path}/a:{tmp_path}/b"
+    cwd = str(tmp_path)
+
+    def found(program: str, path: str = path) -> str | None:
+        answer = agent.call("survey", cwd=cwd, program=program, path=path)
+        program_found: str | None = answer["program"]
+        return program_found
+
+    assert found("tool") == f"{tmp_path}/b/tool"
+    assert found("tool", f"{tmp_path}/a") is None
+    assert found("./b/tool") == f"{tmp_path}/b/tool"
+    assert found("b/../b/tool") == f"{tmp_path}/b/tool"
+    assert found(f"{tmp_path}/b/tool") == f"{tmp_path}/b/tool"
+    assert found("./a/tool") is None
+    assert found("b") is None
+
+
+def test_a_directory_is_tried(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for cwd, ok in ((tmp_path, True), (tmp_path / "file", False), (tmp_path / "none", False)):
+        assert agent.call("survey", cwd=str(cwd), program="sh")["cwd_ok"] is ok
+
+
+def test_devices_are_what_nvidia_smi_says(agent: Agent, tmp_path: Path) -> None:
+    path = smi(
+        tmp_path / "bin",
+        'test "$1" = --query-gpu=uuid,name,driver_version || exit 9\n'
+        "echo 'GPU-1a, NVIDIA H100 80GB HBM3, 550.54.15'\n"
+        "echo 'GPU-2b, NVIDIA H100 80GB HBM3, 550.54.15'",
+    )
+    answer = agent.call("survey", cwd="/", program="sh", path=path)
+    assert answer["devices"] == [
+        {"uuid": "GPU-1a", "name": "NVIDIA H100 80GB HBM3", "leased": False},
+        {"uuid": "GPU-2b", "name": "NVIDIA H100 80GB HBM3", "leased": False},
+    ]
+    assert (answer["driver"], answer["devices_note"]) == ("550.54.15", "")
+
+
+def test_without_nvidia_smi_devices_are_not_known(agent: Agent) -> None:
+    if any(Path(f"{p}/nvidia-smi").exists() for p in ("/usr/bin", "/bin")):
+        pytest.skip("this machine has nvidia-smi")
+    answer = agent.call("survey", cwd="/", program="sh", path="/usr/bin:/bin")
+    assert answer["devices"] is None
+    assert "nvidia-smi" in answer["devices_note"]
+
+
+def test_a_driver_that_fails_is_a_note_in_its_words(agent: Agent, tmp_path: Path) -> None:
+    path = smi(tmp_path / "bin", "echo 'Driver/library version mismatch' >&2; exit 18")
+    answer = agent.call("survey", cwd="/", program="sh", path=path)
+    assert answer["devices"] is None
+    assert "18" in answer["devices_note"] and "mismatch" in answer["devices_note"]
+
+
+def test_a_slow_driver_holds_up_nobody_and_is_left_when_nobody_waits(
+    agent: Agent, tmp_path: Path
+) -> None:
+    path = smi(tmp_path / "bin", f"echo $$ > {tmp_path}/pid; exec sleep 300")
+    link = Served(agent)
+    link.send({"id": 1, "verb": "survey", "cwd": "/", "program": "sh", "path": path})
+    link.send({"id": 2, "verb": "ping"})
+    assert link.receive()[0]["id"] == 2
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()):
+        time.sleep(0.01)
+    pid = int((tmp_path / "pid").read_text())
+    link.close()
+    assert not runs(pid)
+
+
+def test_a_machine_that_ends_everything_at_logout_is_warned_about(tmp_path: Path) -> None:
+    from traindeck.backends.payload.agent import survey
+
+    config = tmp_path / "logind.conf"
+    config.write_text("[Login]\n#KillUserProcesses=yes\n")
+    assert survey.logout_warning([str(config)]) == []
+    config.write_text("[Login]\nKillUserProcesses=yes\n")
+    assert "linger" in survey.logout_warning([str(config)])[0]
+    other = tmp_path / "other.conf"
+    other.write_text("KillUserProcesses = no\n")
+    assert survey.logout_warning([str(config), str(other)]) == []
+
+
+def test_a_network_file_system_is_told_from_a_local_one(tmp_path: Path) -> None:
+    from traindeck.backends.payload.agent import survey
+
+    table = (
+        b"21 1 0:19 / / rw - ext4 /dev/sda1 rw\n"
+        b"30 21 0:41 / /home rw,relatime shared:5 - nfs4 server:/home rw\n"
+        b"31 30 0:42 / /home/a\\040b rw - ext4 /dev/sdb rw\n"
+        b"broken\n"
+    )
+    assert survey.file_system(b"/home/me/.traindeck", table) == b"nfs4"
+    assert survey.file_system(b"/homework", table) == b"ext4"
+    assert survey.file_system(b"/home/a b/c", table) == b"ext4"
+    assert survey.file_system(b"/x", b"") == b""
