@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def fill_index(index: Index, places: Places, settings: Settings) -> None:
     """Fill an empty index from what lies on this machine. Backends elsewhere are asked later."""
-    from traindeck.console.runs.measuring import measure_folder
-
-    fill(index, places, local_roots(settings), adjust=_explained, measure=measure_folder)
+    fill(index, places, local_roots(settings), adjust=_explained, measure=_measured)
 
 
 def local_roots(settings: Settings) -> dict[str, Path]:
@@ -37,6 +35,12 @@ def rebuild_index(ws: Workspace) -> int:
     """Replace the index by one that is filled anew. Returns how many runs it lists."""
     ws.index.rebuild()
     return sum(ws.index.counts().values())
+
+
+def _measured(index: Index, run: RunRecord, folder: Path) -> None:
+    from traindeck.console.runs.measuring import measure_folder  # only if there is a run
+
+    measure_folder(index, run, folder)
 
 
 def _explained(run: RunRecord, folder: Path) -> RunRecord:
