@@ -373,7 +373,7 @@ class _Report:
         self.counts: dict[int, int] = {}
         self._write = write
         self._done = 0
-        self._due = time.monotonic() + REPORT
+        self._due = time.monotonic()  # the first at once: a person is waiting for a sign
 
     def tell(self, front: int, read: int, *, last: bool = False) -> None:
         self._done += read
