@@ -1,9 +1,9 @@
 """What a backend is: the protocols and the plain data that pass through them.
 
 This module is all that a third-party backend imports. It holds no behaviour beyond encoding, does
-no I/O, and imports nothing of Traindeck. Times are seconds since the epoch (UTC, float), durations
-are seconds, sizes are bytes, unless a name says otherwise. `None` means "not known" or "does not
-apply", never 0.
+no I/O, and imports nothing of Traindeck but its errors. Times are seconds since the epoch (UTC,
+float), durations are seconds, sizes are bytes, unless a name says otherwise. `None` means "not
+known" or "does not apply", never 0.
 
 Data classes are frozen, keyword-only and have a default for every field. `decode` ignores fields it
 does not know, so that a record written by a newer version can be read by an older one.
@@ -20,43 +20,15 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, Flag, IntEnum, StrEnum, auto
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from traindeck.backends.errors import BackendError as BackendError
+from traindeck.backends.errors import TraindeckError as TraindeckError
+from traindeck.backends.errors import Unreachable as Unreachable
+from traindeck.backends.errors import UsageError as UsageError
+
 PROTOCOL = 1
 """Version of this contract. A backend states the one it was written for as `protocol`."""
 
 T = TypeVar("T")
-
-
-# ---------------------------------------------------------------------------------------- errors
-
-
-class TraindeckError(Exception):
-    """Base of every error that is meant for a person.
-
-    Args:
-        what: One sentence: what is wrong, and where.
-        fix: What to do about it, if there is something to do.
-    """
-
-    exit_code = 1
-
-    def __init__(self, what: str, fix: str = "") -> None:
-        super().__init__(f"{what} {fix}".strip() if fix else what)
-        self.what = what
-        self.fix = fix
-
-
-class UsageError(TraindeckError):
-    """The request itself is wrong: an unknown name, an absurd number, a missing argument."""
-
-    exit_code = 2
-
-
-class BackendError(TraindeckError):
-    """A backend refused or failed at something that was asked of it."""
-
-
-class Unreachable(BackendError):
-    """The place did not answer. Says nothing about the jobs that run there."""
 
 
 # ----------------------------------------------------------------------------------------- states

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 
 if TYPE_CHECKING:
     import yaml

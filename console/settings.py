@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 
 if TYPE_CHECKING:
     from traindeck.console.documents import Document

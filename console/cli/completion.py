@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 
 LIMIT = 50
 

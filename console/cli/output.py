@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 
 if TYPE_CHECKING:
     from traindeck.console.present.cells import Line

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def run_screen() -> int:
     """Open the screen and return the exit code."""
-    from traindeck.backends.base import TraindeckError
+    from traindeck.backends.errors import TraindeckError
     from traindeck.console.cli import output
     from traindeck.console.runs.workspace import open_workspace
 

@@ -84,7 +84,7 @@ class Workspace:
         if name not in self._backends:
             configured = self.settings.backends.get(name)
             if configured is None:
-                from traindeck.backends.base import UsageError
+                from traindeck.backends.errors import UsageError
 
                 known = ", ".join(sorted(self.settings.backends))
                 raise UsageError(
@@ -108,7 +108,7 @@ class Workspace:
         """
         run = self.index.get(self.index.resolve(text, strict=strict))
         if run is None:
-            from traindeck.backends.base import UsageError
+            from traindeck.backends.errors import UsageError
 
             raise UsageError(f"There is no run {text!r} any more.")
         return run

@@ -22,7 +22,7 @@ from traindeck.console.store import schema
 from traindeck.console.store.places import make_folder
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import TraindeckError
+    from traindeck.backends.errors import TraindeckError
 
 T = TypeVar("T")
 Connection = sqlite3.Connection

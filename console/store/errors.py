@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 
 
 class StoreError(TraindeckError):

@@ -1,0 +1,37 @@
+"""Errors that are meant for a person. Third parties import them from backends.base.
+
+A module of their own because every command needs them, and most need nothing else of the contract,
+whose many data classes take 20 ms to make.
+"""
+
+from __future__ import annotations
+
+
+class TraindeckError(Exception):
+    """Base of every error that is meant for a person.
+
+    Args:
+        what: One sentence: what is wrong, and where.
+        fix: What to do about it, if there is something to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(f"{what} {fix}".strip() if fix else what)
+        self.what = what
+        self.fix = fix
+
+
+class UsageError(TraindeckError):
+    """The request itself is wrong: an unknown name, an absurd number, a missing argument."""
+
+    exit_code = 2
+
+
+class BackendError(TraindeckError):
+    """A backend refused or failed at something that was asked of it."""
+
+
+class Unreachable(BackendError):
+    """The place did not answer. Says nothing about the jobs that run there."""
