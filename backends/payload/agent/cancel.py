@@ -38,7 +38,7 @@ def _ask(run, attempt, words, look):
     facts = None
     if layout.is_claimed(run, attempt):
         facts = evidence.of_attempt(run, attempt, look)
-        if evidence.is_over(facts):
+        if evidence.is_over(facts, layout.is_claimed(run, attempt + 1)):
             return False
     _record(run, attempt, words)
     if facts is None and layout.is_claimed(run, attempt):

@@ -302,13 +302,14 @@ def is_supervised(run, where):
     return procs.is_supervisor(pid, starttime, run)
 
 
-def is_over(facts):
-    """Whether an attempt is over: nothing of it will happen any more (FORMAT.md §6)."""
+def is_over(facts, higher=False):
+    """Whether an attempt is over: nothing of it will happen any more (FORMAT.md §6). `higher`: an
+    attempt after it is claimed."""
     payload = facts["exit"]
     if payload is not None and payload.get("next") is None:
         return True
     if payload is not None:
-        return facts["supervised"] is False or facts["rebooted"]
+        return higher or facts["supervised"] is False or facts["rebooted"]
     if facts["attempt"] is None or facts["error"] is not None or facts["newer"] is not None:
         return False
     return facts["rebooted"] or (bool(facts["same_host"]) and facts["alive"] is False)
