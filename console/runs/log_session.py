@@ -1,8 +1,9 @@
-"""An open log of a run: searches, filter, background reading and what ended it, in one session.
+"""An open log: what is on the screen, searches, filter, background reading, and what ended the run.
 
 The log engine's objects belong to the loop that opened them; a front end on another loop sends the
 session requests through its bridge and gets finished rows. Nothing of a log but what is on the
-screen crosses over.
+screen crosses over. A request that takes long (a search through gigabytes) holds nothing else up:
+looking goes on, and `stop` ends it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from traindeck.backends.base import BackendError, Files, SeekableLogs, TraindeckError
-from traindeck.console.logs.findings import WINDOW, Finding, failure
-from traindeck.console.logs.search import Pattern, Search
+from traindeck.backends.base import BackendError, Files, SeekableLogs, State, TraindeckError
+from traindeck.console.logs.evidence import what_ended
+from traindeck.console.logs.findings import Finding
+from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
 from traindeck.console.logs.severity import Severity
-from traindeck.console.logs.source import BackendSource, RunFileSource
+from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
 from traindeck.console.logs.window import LogView, Window
@@ -25,6 +27,51 @@ from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
 
 T = TypeVar("T")
+Bridge = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+"""Runs a coroutine on the loop that a session belongs to, and returns what it returns."""
+
+FAILED = frozenset({State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED})
+"""Ends of which the log is asked why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """How it stands with whatever writes a log.
+
+    Attributes:
+        over: Nothing more will be written.
+        failed: It ended badly: its log may say why.
+    """
+
+    over: bool = True
+    failed: bool = False
+    exit_code: int | None = None
+    signal: int | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a session needs of a log; each function is called on the session's loop.
+
+    Attributes:
+        source: Makes a reader of the bytes; asked several times, each is closed by the session.
+        times: Makes the look-up of times, None if nobody notes them.
+        fate: How it stands with the writer now.
+    """
+
+    source: Callable[[], ByteSource]
+    times: Callable[[], Times | None] = lambda: None
+    fate: Callable[[], Fate] = Fate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A place in a log to come back to: an offset, as long as the log is the same."""
+
+    offset: int = 0
+    identity: str = ""
+    wrap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +79,24 @@ class LogShown:
     """A screenful of a log and what is known of the whole.
 
     Attributes:
+        spot: Where that is.
         first, last, lines: Numbers of the first and last line shown, and of all; None while they
             are being counted.
         hits: Hits counted so far; `hit` is the current one's number, `counting` how far the count
-            is (0 to 1), None when it is done.
-        first_error: Line (or None) and offset of the first line that looks like an error.
+            of search or filter is (0 to 1), None when nothing is being counted.
+        stopped: Whether the count was stopped before its end: `hits` are at least so many.
+        matched: Hits of the filter so far.
+        first_error: Offset of the first line that looks like an error, and its number.
         map: Gravest severity of each row of the map at the edge; `hit_rows` where hits are.
         finding: What ended the run, if it failed and its log or end says so.
         surveyed: How much of the log has been read through, 0 to 1.
+        timed: Whether it is known when something was written.
+        over: Whether nothing more will be written.
+        problem: Why nothing can be shown.
     """
 
     window: Window = field(default_factory=Window)
+    spot: Spot = field(default_factory=Spot)
     first: int | None = None
     last: int | None = None
     lines: int | None = None
@@ -50,7 +104,9 @@ class LogShown:
     hits: int = 0
     hit: int | None = None
     counting: float | None = None
+    stopped: bool = False
     filter: Pattern | None = None
+    matched: int = 0
     first_error: int | None = None
     first_error_line: int | None = None
     map: tuple[Severity, ...] = ()
@@ -59,7 +115,8 @@ class LogShown:
     surveyed: float = 1.0
     following: bool = False
     wrap: bool = False
-    ended: bool = False
+    timed: bool = False
+    over: bool = False
     problem: str = ""
 
 
@@ -67,36 +124,34 @@ class LogSession:
     """An open log. Every coroutine may be awaited on any loop.
 
     Args:
-        bridge: Runs a coroutine on the loop of the workspace and returns what it returns.
+        spot: Where to begin; None is at the end, followed while the log grows.
     """
 
-    def __init__(
-        self,
-        bridge: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
-        ws: Workspace,
-        run: RunRecord,
-        attempt: int,
-        rank: int,
-    ) -> None:
+    def __init__(self, bridge: Bridge, opening: Opening, spot: Spot | None = None) -> None:
         self._bridge = bridge
-        self._ws = ws
-        self._run = run
-        self._ref = replace(ref_of(run), attempt=attempt)
-        self._rank = rank
+        self._opening = opening
+        self._spot = spot
         self._view: LogView | None = None
+        self._times: Times | None = None
         self._survey: Survey | None = None
         self._search: Search | None = None
         self._filter: Search | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended = False
+        self._closed = False
+        self._over = False
         self._finding: Finding | None = None
-        self._sized = 0
+        self._ranked: tuple[Hit, int] | None = None
         self._at_end = True
 
     async def look(
         self, height: int, width: int, *, below: int = 0, refresh: bool = True
     ) -> LogShown:
-        """What is to be shown in so many rows and cells. Opens the log, at its end, at first."""
+        """What is to be shown in so many rows and cells. Opens the log at first.
+
+        Args:
+            below: Rows that are wanted for what stands after the end.
+            refresh: Look at the log's size, not only at what is known of it.
+        """
         return await self._do(self._look(height, width, below, refresh))
 
     async def scroll(self, rows: int) -> None:
@@ -104,90 +159,136 @@ class LogSession:
         await self._with(lambda view: view.scroll(rows))
 
     async def to_start(self) -> None:
+        """Show the first rows."""
         await self._with(lambda view: view.to_start())
 
     async def to_end(self) -> None:
+        """Show the last rows."""
         await self._with(lambda view: view.to_end())
 
     async def to_percent(self, percent: float) -> None:
+        """Show the place at that share of the bytes."""
         await self._with(lambda view: view.to_percent(percent))
 
     async def to_time(self, moment: float) -> bool:
-        """False if no times are known for this log."""
+        """Show what was written then. False if no times are known for this log."""
         return bool(await self._with(lambda view: view.to_time(moment)))
 
     async def to_line(self, line: int) -> bool:
-        """Show a line by its number. False if lines are not counted that far yet."""
+        """Show a line by its number. False if lines are not counted that far (yet)."""
 
-        async def work() -> bool:
-            assert self._view is not None and self._survey is not None
-            offset = await self._survey.offset_of(line, self._view.pages)
+        async def work(view: LogView) -> bool:
+            assert self._survey is not None
+            offset = await self._survey.offset_of(line, view.pages)
             if offset is None:
                 return False
-            await self._view.to_offset(offset)
+            await view.to_offset(offset)
             return True
 
-        return await self._do(work())
+        return bool(await self._with(work))
 
     async def to_error(self) -> bool:
         """Show the first error. False if none is known (yet)."""
 
-        async def work() -> bool:
-            assert self._view is not None and self._survey is not None
+        async def work(view: LogView) -> bool:
+            assert self._survey is not None
             at = self._survey.first_error
             if at is None and self._finding is not None:
                 at = self._finding.offset
             if at is None:
                 return False
-            await self._view.to_offset(at, above=2)
+            await view.to_offset(at)
             return True
 
-        return await self._do(work())
+        return bool(await self._with(work))
 
     async def find(self, pattern: Pattern | None) -> None:
-        """Search for something else from now on, or (None) for nothing."""
-        await self._do(self._find(pattern))
+        """Search for something else from now on, or (None) for nothing.
+
+        Raises:
+            UsageError: Nothing can be like that.
+        """
+
+        async def work(view: LogView) -> None:
+            old, self._search = self._search, None
+            view.search = view.current = self._ranked = None
+            if old is not None:
+                await old.aclose()
+            if pattern is not None:
+                self._search = view.search = Search(self._opening.source(), pattern)
+                self._count()
+
+        await self._with(work)
 
     async def keep(self, pattern: Pattern | None) -> None:
-        """Show only lines that match, or (None) all."""
-        await self._do(self._keep(pattern))
+        """Show only lines that match, or (None) all.
+
+        Raises:
+            UsageError: Nothing can be like that.
+        """
+
+        async def work(view: LogView) -> None:
+            old, self._filter = self._filter, None
+            view.filter = None
+            if old is not None:
+                await old.aclose()
+            if pattern is not None:
+                self._filter = view.filter = Search(self._opening.source(), pattern)
+                self._count()
+            await (view.to_end() if self._at_end else view.scroll(0))
+
+        await self._with(work)
 
     async def next_hit(self, *, backward: bool = False) -> bool:
-        """Go to the next hit. False if there is none on that side."""
+        """Go to the next hit. False if there is none on that side.
+
+        Raises:
+            UsageError: The expression is wrong.
+            ScanEnded: The search was stopped meanwhile.
+        """
         hit = await self._with(lambda view: view.jump(backward=backward))
         return hit is not None
 
     async def choose(self, **choices: Any) -> None:
         """Set `wrap`, `left` or `following` of the view."""
 
-        async def work() -> None:
-            assert self._view is not None
+        async def work(view: LogView) -> None:
             for name, value in choices.items():
-                setattr(self._view, name, value)
-            if choices.get("following"):
-                await self._view.to_end()
+                setattr(view, name, value)
+            if choices.get("following") or ("wrap" in choices and self._at_end):
+                await view.to_end()
 
-        await self._do(work())
+        await self._with(work)
 
-    async def toggle(self, offset: int) -> None:
-        """Open or close the fold at an offset."""
-        await self._with(lambda view: view.toggle(offset))
+    async def fold(self) -> bool:
+        """Open the folds that are on the screen; if all are open, close those that were closed
+        before. False if there is none."""
+
+        async def work(view: LogView) -> bool:
+            folds = [row.fold for row in (await view.window()).rows if row.fold is not None]
+            closed = [fold.offset for fold in folds if not fold.open]
+            opened = [fold.offset for fold in folds if fold.open and fold.offset in view.toggled]
+            for offset in closed or opened:
+                await view.toggle(offset)
+            return bool(closed or opened)
+
+        return bool(await self._with(work))
 
     async def stop(self) -> None:
-        """End a count that is under way; what was counted stays."""
+        """End counting and searching that is under way; what was counted stays."""
 
-        async def work() -> None:
+        async def work(view: LogView) -> None:
             for search in (self._search, self._filter):
                 if search is not None:
                     search.stop()
 
-        await self._do(work())
+        await self._with(work)
 
     async def aclose(self) -> None:
         """Release everything. Idempotent."""
         await self._do(self._close())
 
-    # ------------------------------------------------------------------------- on the services loop
+    # ------------------------------------------------------------------------ on the session's loop
 
     async def _do(self, work: Coroutine[Any, Any, T]) -> T:
         result: T = await self._bridge(work)
@@ -199,151 +300,214 @@ class LogSession:
 
         return await self._do(work())
 
-    def _source(self) -> BackendSource:
-        backend = self._ws.backend(self._ref.backend)
-        if not isinstance(backend, SeekableLogs):
-            raise BackendError(f"{self._ref.backend} has no logs that can be read.")
-        return BackendSource(backend, self._ref, self._rank)
-
-    async def _open(self) -> LogView:
-        if self._view is None:
-            backend = self._ws.backend(self._ref.backend)
-            times = None
-            if isinstance(backend, Files):
-                path = f"attempts/{self._ref.attempt}/logs/{self._rank}.idx"
-                times = Times(RunFileSource(backend, self._ref, path))
-            self._view = LogView(self._source(), times=times)
-            self._survey = Survey(self._source())
-            self._view.following = self._run.active
-        return self._view
-
     async def _look(self, height: int, width: int, below: int, refresh: bool) -> LogShown:
-        first = self._view is None
-        view = await self._open()
-        resized = (view.height, view.width, view.below) != (height, width, below)
-        view.height, view.width, view.below = max(1, height), max(1, width), below
+        view, opened = self._view, False
         try:
-            if first:
-                window = await view.open()
-            else:
-                if refresh:
-                    await view.refresh()
-                if resized:
-                    await (view.to_end() if self._at_end else view.scroll(0))
-                window = await view.window()
-            await self._look_for_the_end()
+            if view is None:
+                view, opened = self._open(), True
+            same = (view.height, view.width, view.below) == (height, width, below)
+            view.height, view.width, view.below = max(1, height), max(1, width), below
+            if opened:
+                await view.open()
+                await self._go_back(view)
+            elif refresh and not await view.refresh():
+                await self._begin_anew(view)
+            if not opened and not same:
+                await (view.to_end() if self._at_end else view.scroll(0))
+            await self._look_for_the_end(view)
+            window = await view.window()
+            self._at_end = window.at_end
+            self._count()
+            return await self._shown(view, window)
         except TraindeckError as error:
             return LogShown(problem=str(error))
-        self._at_end = window.at_end
-        self._count()
-        return await self._shown(view, window, height)
 
-    async def _shown(self, view: LogView, window: Window, height: int) -> LogShown:
-        survey = self._survey
-        assert survey is not None
-        size = max(1, window.size)
-        first = await survey.line_number(window.start, view.pages) if window.rows else None
-        last_at = max(window.start, window.end - 1)
-        last = await survey.line_number(last_at, view.pages) if window.rows else None
-        error = survey.first_error
-        search = self._search
-        hit = await search.rank(view.current) if search and view.current else None
-        hit_rows = (
-            frozenset(row for row, count in enumerate(search.census.rows(height, size)) if count)
-            if search
-            else frozenset()
-        )
-        return LogShown(
-            window=window,
-            first=first,
-            last=last,
-            lines=await survey.line_count(view.pages) if window.size else 0,
-            pattern=search.pattern if search else None,
-            hits=search.total if search else 0,
-            hit=hit,
-            counting=_how_far(search or self._filter),
-            filter=self._filter.pattern if self._filter else None,
-            first_error=error,
-            first_error_line=(
-                await survey.line_number(error, view.pages) if error is not None else None
-            ),
-            map=tuple(survey.rows(height, size)),
-            hit_rows=hit_rows,
-            finding=self._finding,
-            surveyed=min(1.0, survey.covered / size),
-            following=view.following,
-            wrap=view.wrap,
-            ended=self._ended,
-        )
+    def _open(self) -> LogView:
+        if self._closed:
+            raise BackendError("The log was closed.")
+        self._times = self._opening.times()
+        self._view = LogView(self._opening.source(), times=self._times)
+        self._survey = Survey(self._opening.source())
+        return self._view
 
-    async def _look_for_the_end(self) -> None:
-        """When the attempt is over, once: what ended it."""
-        if self._ended:
+    async def _go_back(self, view: LogView) -> None:
+        """To the place that was left, if the log is still the same."""
+        spot, fate = self._spot, self._opening.fate()
+        view.wrap = spot is not None and spot.wrap
+        if spot is not None and spot.identity == view.pages.identity:
+            await view.to_offset(spot.offset, above=0, reveal=False)
+        else:
+            view.following = not fate.over
+
+    async def _begin_anew(self, view: LogView) -> None:
+        """The log was cut or replaced: nothing that was counted holds any more."""
+        survey, searches = self._survey, (self._search, self._filter)
+        self._survey = Survey(self._opening.source())
+        self._search = self._filter = self._ranked = self._finding = None
+        self._over = False
+        for old in (survey, *searches):
+            if old is not None:
+                await old.aclose()
+        if searches[0] is not None:
+            self._search = view.search = Search(self._opening.source(), searches[0].pattern)
+        if searches[1] is not None:
+            self._filter = view.filter = Search(self._opening.source(), searches[1].pattern)
+
+    async def _look_for_the_end(self, view: LogView) -> None:
+        """When nothing more is written, once: what ended it."""
+        if self._over:
             return
-        fresh = self._ws.index.get(self._run.id) or self._run
-        if fresh.attempt == self._ref.attempt and fresh.active:
+        fate = self._opening.fate()
+        if not fate.over:
             return
-        self._ended = True
-        assert self._view is not None
-        pages = self._view.pages
-        start = max(0, pages.size - WINDOW)
-        failed = fresh.attempt != self._ref.attempt or fresh.state in ("failed", "lost", "timeout")
-        if failed and pages.size:
-            tail = await pages.read(start, pages.size - start)
-            self._finding = failure(tail, start, exit_code=fresh.exit_code, signal=fresh.signal)
+        if fate.failed:
+            await view.refresh()
+            self._finding = await what_ended(
+                view.pages, exit_code=fate.exit_code, signal=fate.signal, step=fate.step
+            )
+        self._over = True
+        view.following = False
 
     def _count(self) -> None:
         """Let the background go on where the log has grown."""
         assert self._view is not None and self._survey is not None
-        size = self._view.pages.size
-        if size > self._sized:
-            self._sized = size
-            self._spawn(self._survey.read(size))
-            for search in (self._search, self._filter):
-                if search is not None:
-                    self._spawn(search.count(size))
-
-    async def _find(self, pattern: Pattern | None) -> None:
-        view = await self._open()
-        old, self._search = self._search, None
-        view.search = view.current = None
-        if old is not None:
-            await old.aclose()
-        if pattern is not None:
-            self._search = view.search = Search(self._source(), pattern)
-            self._spawn(self._search.count(view.pages.size))
-
-    async def _keep(self, pattern: Pattern | None) -> None:
-        view = await self._open()
-        old, self._filter = self._filter, None
-        view.filter = None
-        if old is not None:
-            await old.aclose()
-        if pattern is not None:
-            self._filter = view.filter = Search(self._source(), pattern)
-            self._spawn(self._filter.count(view.pages.size))
-        await view.scroll(0)
+        size, survey = self._view.pages.size, self._survey
+        if survey.covered < size and not survey.running and not survey.error:
+            self._spawn(survey.read(size))
+        for search in (self._search, self._filter):
+            if search is None:
+                continue
+            fresh = search.progress is Counting.IDLE
+            if fresh or (search.progress is Counting.DONE and search.size < size):
+                self._spawn(search.count(size))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _shown(self, view: LogView, window: Window) -> LogShown:
+        survey, search, kept = self._survey, self._search, self._filter
+        assert survey is not None
+        size, pages = max(1, window.size), view.pages
+        first = last = None
+        if window.rows:
+            first = await survey.line_number(window.start, pages)
+            last = await survey.line_number(max(window.start, window.end - 1), pages)
+        error = survey.first_error
+        hit_rows: frozenset[int] = frozenset()
+        if search is not None:
+            hits = search.census.rows(view.height, size)
+            hit_rows = frozenset(row for row, count in enumerate(hits) if count)
+        return LogShown(
+            window=window,
+            spot=Spot(offset=window.start, identity=window.identity, wrap=view.wrap),
+            first=first,
+            last=last,
+            lines=await survey.line_count(pages) if window.size else 0,
+            pattern=search.pattern if search else None,
+            hits=search.total if search else 0,
+            hit=await self._rank(search, view.current),
+            counting=_how_far(search) if _how_far(search) is not None else _how_far(kept),
+            stopped=search is not None and search.progress is Counting.STOPPED,
+            filter=kept.pattern if kept else None,
+            matched=kept.total if kept else 0,
+            first_error=error,
+            first_error_line=None if error is None else await survey.line_number(error, pages),
+            map=tuple(survey.rows(view.height, size)),
+            hit_rows=hit_rows,
+            finding=self._finding,
+            surveyed=1.0 if survey.error else min(1.0, survey.covered / size),
+            following=view.following,
+            wrap=view.wrap,
+            timed=self._times is not None and await self._times.span() is not None,
+            over=self._over,
+            problem=_wrong(search) or _wrong(kept),
+        )
+
+    async def _rank(self, search: Search | None, hit: Hit | None) -> int | None:
+        """The current hit's number: counted once, for a screen asks again and again."""
+        if search is None or hit is None:
+            return None
+        if self._ranked is None or self._ranked[0] != hit:
+            rank = await search.rank(hit)
+            if rank is None:
+                return None
+            self._ranked = hit, rank
+        return self._ranked[1]
+
     async def _close(self) -> None:
-        for search in (self._search, self._filter):
-            if search is not None:
-                await search.aclose()
-        if self._survey is not None:
-            await self._survey.aclose()
+        self._closed = True
+        view, survey, searches = self._view, self._survey, (self._search, self._filter)
+        self._view = self._survey = self._search = self._filter = None
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._view is not None:
-            await self._view.pages.source.aclose()
-        self._view = self._survey = self._search = self._filter = None
+        for search in searches:
+            if search is not None:
+                await search.aclose()
+        if survey is not None:
+            await survey.aclose()
+        if view is not None:
+            await view.aclose()
 
 
 def _how_far(search: Search | None) -> float | None:
     if search is None or search.progress is not Counting.RUNNING:
         return None
     return search.done / max(1, search.size)
+
+
+def _wrong(search: Search | None) -> str:
+    """Why a pattern finds nothing: an expression that is none."""
+    return search.error if search is not None and search.progress is Counting.FAILED else ""
+
+
+# ------------------------------------------------------------------------------------ what is opened
+
+
+def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int) -> Opening:
+    """The log of one rank of an attempt of a run.
+
+    Raises:
+        BackendError: Its backend has no logs that can be read at any place.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, SeekableLogs):
+        raise BackendError(f"{run.backend} has no logs that can be read.")
+    ref = replace(ref_of(run), attempt=attempt)
+
+    def times() -> Times | None:
+        if not isinstance(backend, Files):
+            return None
+        return Times(RunFileSource(backend, ref, f"attempts/{attempt}/logs/{rank}.idx"))
+
+    def fate() -> Fate:
+        fresh = ws.index.get(run.id) or run
+        if fresh.attempt != attempt:
+            return Fate(failed=True)  # an earlier one: it was tried again, so it had failed
+        return Fate(
+            over=not fresh.active,
+            failed=fresh.state in FAILED,
+            exit_code=fresh.exit_code,
+            signal=fresh.signal,
+            step=fresh.progress.step,
+        )
+
+    return Opening(source=lambda: BackendSource(backend, ref, rank), times=times, fate=fate)
+
+
+def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
+    """A file of a run's directory, read as if it were a log.
+
+    Raises:
+        BackendError: Its backend keeps no run directories.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Files):
+        raise BackendError(f"{run.backend} keeps no run directories.")
+
+    def fate() -> Fate:
+        return Fate(over=not (ws.index.get(run.id) or run).active)
+
+    return Opening(source=lambda: RunFileSource(backend, ref_of(run), path), fate=fate)

@@ -1,0 +1,156 @@
+"""Bad input gets one clear line, exit 2 or 1, no traceback, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("frobnicate",), "No such command"),
+        (("show", "nobody"), "nobody"),
+        (("logs", "nobody"), "nobody"),
+        (("run",), "no command"),
+        (("run", "--"), "no command"),
+        (("run", "--gpus", "1", "--", "true"), "no GPU"),
+        (("run", "--gpus", "-3", "--", "true"), "--gpus -3"),
+        (("run", "--gpus", "99999999", "--", "true"), "--gpus"),
+        (("run", "--gpus", "one", "--", "true"), "--gpus"),
+        (("run", "--nodes", "2", "--", "true"), "--nodes 2"),
+        (("run", "--time", "banana", "--", "true"), "--time banana"),
+        (("run", "--time", "5", "--", "true"), "5s or 5m"),
+        (("run", "--retries", "1000", "--", "true"), "--retries 1000"),
+        (("run", "--on", "mars", "--", "true"), "mars"),
+        (("run", "--option", "partition=gpu", "--", "true"), "partition"),
+        (("run", "--cwd", "/nowhere", "--", "true"), "/nowhere"),
+        (("run", "--after", "nobody", "--", "true"), "nobody"),
+        (("run", "--code", "sideways", "--", "true"), "sideways"),
+        (("run", "--secret", "NOT_SET_HERE", "--", "true"), "NOT_SET_HERE"),
+        (("run", "--env", "NOVALUE", "--", "true"), "NOVALUE"),
+        (("run", "--on-stall", "10m", "--", "true"), "--on-stall"),
+        (("run", "--name", "a\x1b]0;b", "--", "true"), "control"),
+        (("ls", "stat:running"), "state"),
+        (("ls", "since:banana"), "banana"),
+        (("finetune", "nosuch"), "nosuch"),
+        (("finetune", "sft", "--set", "learning=1"), "learning"),
+        (("finetune", "sft", "--set", "lr=fast"), "lr"),
+        (("rm",), "--older-than"),
+        (("metrics", "nobody"), "nobody"),
+        (("logs", "nobody", "--grep", "["), "["),
+        (("adopt", "1"), "1"),
+        (("backends", "add", "x y"), "x y"),
+        (("backends", "add", "x", "--kind", "quantum"), "quantum"),
+        (("backends", "add", "x", "--option", "colour=red"), "colour"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_a_wrong_request_is_refused_in_one_line(cli: Cli, args: tuple[str, ...], said: str) -> None:
+    done = cli(*args)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stdout == ""
+    assert cli.json("ls", "--json") == []
+
+
+def test_an_ambiguous_prefix_names_the_candidates(cli: Cli) -> None:
+    first, second = cli.run("true"), cli.run("true")
+    assert first[:4] == second[:4]
+    done = cli("show", first[:4])
+    assert done.returncode == 2
+    assert first[:6] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_settings_file_stops_every_command_with_its_line(cli: Cli) -> None:
+    settings = cli.home / ".config" / "traindeck" / "settings.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("theme: dark\nrefresh: soon\n")
+    for args in (("run", "--", "true"), ("backends",)):
+        done = cli(*args)
+        assert done.returncode == 2
+        assert "settings.yaml, line 2" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_broken_recipe_names_file_and_line(cli: Cli) -> None:
+    recipe = cli.cwd / "mine.yaml"
+    recipe.write_text("base: sft\nset:\n  lr: fast\n")
+    done = cli("finetune", str(recipe))
+    assert done.returncode == 2
+    assert "mine.yaml, line " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_state_folder_that_cannot_be_written_is_said(cli: Cli) -> None:
+    state = cli.home / ".local"
+    state.mkdir()
+    state.chmod(0o500)
+    done = cli("run", "--", "true")
+    assert done.returncode == 1
+    assert str(state) in done.stderr
+
+
+def test_a_state_folder_that_is_a_file_is_said(cli: Cli) -> None:
+    (cli.home / ".local").write_text("")
+    done = cli("run", "--", "true")
+    assert done.returncode == 1
+    assert ".local" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corrupt_index_is_moved_aside_and_said_in_one_line(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    index = cli.home / ".local/state/traindeck/index.db"
+    for path in index.parent.glob("index.db-*"):
+        path.unlink()
+    index.write_bytes(b"this is no database" * 1000)
+    done = cli("ls", "--json")
+    assert done.returncode == 0
+    assert run in done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(index.parent.glob("index.db.corrupt-*"))
+
+
+def test_an_index_of_a_newer_version_is_refused_with_words(cli: Cli) -> None:
+    cli("wait", cli.run("true"))
+    index = cli.home / ".local/state/traindeck/index.db"
+    with sqlite3.connect(index) as db:
+        db.execute("PRAGMA user_version = 9999")
+        db.execute("UPDATE meta SET value = 9999 WHERE key = 'schema'")
+    db.close()
+    done = cli("ls", "--json")
+    assert done.returncode == 1
+    assert "newer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_directory_deleted_by_hand_is_lost_in_words(cli: Cli) -> None:
+    run = cli.run("sleep", "60")
+    pid = cli.json("show", "--json", run)["pid"]
+    shutil.rmtree(cli.home / ".traindeck" / "runs" / run)
+    os.kill(pid, 9)
+    done = cli("wait", run, timeout=90)
+    assert done.returncode == 1
+    shown = cli.json("show", "--json", run)
+    assert shown["state"] == "lost"
+    assert shown["reason"]
+
+
+def test_a_dumb_or_tiny_terminal_changes_no_data(cli: Cli, tmp_path: Path) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    for env in ({"TERM": "dumb"}, {"COLUMNS": "20"}, {"NO_COLOR": "1"}):
+        assert run[:4] in cli.ok("ls", env=env)
