@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from rich.console import Console
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
@@ -112,6 +113,16 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._interrupted = 0.0
         self._theme_stamp: object = None
         self.set_keymap(keys.keymap(settings))
+
+    def run(self, *, mouse: bool = True, headless: bool = False, **options: Any) -> None:
+        """Show the screens until the person quits.
+
+        Raises:
+            UsageError: There is no terminal that screens could be drawn on.
+        """
+        if not headless:
+            check_terminal(os.environ, sys.stdin, sys.stderr)
+        super().run(mouse=mouse and self.settings.mouse, headless=headless, **options)
 
     # --------------------------------------------------------------------------------------- theme
 
@@ -409,6 +420,22 @@ class TraindeckApp(App[None], inherit_bindings=False):
         """Put text on the clipboard of the terminal, by OSC 52: it also works over SSH."""
         self.copy_to_clipboard(text)
         self.notice((Span(f"copied {what}: ", "muted"), Span(clean(text[:200]), "text")))
+
+
+def check_terminal(environ: Mapping[str, str], *streams: TextIO | None) -> None:
+    """Refuse to draw where nobody could see it.
+
+    Raises:
+        UsageError: A stream is no terminal, or the terminal cannot place a cursor.
+    """
+    term = environ.get("TERM", "")
+    if any(stream is None or not stream.isatty() for stream in streams):
+        problem = "There is no terminal here to show screens on."
+    elif term.lower() in ("", "dumb", "unknown"):
+        problem = f"This terminal cannot show screens (TERM={term or 'is not set'})."
+    else:
+        return
+    raise UsageError(problem, "Use `traindeck ls`, `show` and `logs` instead.")
 
 
 def choose_glyphs(wanted: str, environ: Mapping[str, str]) -> Glyphs:

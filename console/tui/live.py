@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from array import array
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from traindeck.backends.base import (
     BackendError,
@@ -20,11 +22,7 @@ from traindeck.backends.base import (
     State,
     TraindeckError,
 )
-from traindeck.console.runs import controlling, launching, reading, refreshing
-from traindeck.console.runs.log_session import LogSession
-from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.records import RunRecord
-from traindeck.console.store.series import Points
 from traindeck.console.tui.services import (
     Counts,
     Curve,
@@ -36,13 +34,19 @@ from traindeck.console.tui.services import (
     View,
 )
 
+if TYPE_CHECKING:
+    from traindeck.console.runs.log_session import LogSession
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.filtering import Filter
+    from traindeck.console.store.series import Points
+
+# What acts on runs or reads their logs is imported when it is first called: the first frame needs
+# nothing but the index.
+
 T = TypeVar("T")
 
 CURVE_POINTS = 2000
 """Points of a curve handed to a screen: more than any terminal has columns, times two."""
-
-GROUPS = ("needs", "running", "queued", "finished")
-"""Keys of the groups of `Index.groups`, in its order."""
 
 TITLES = {"needs": "NEEDS YOU", "running": "RUNNING", "queued": "QUEUED", "finished": "FINISHED"}
 
@@ -79,13 +83,23 @@ class LiveServices:
             from traindeck.console.runs.filters import parse
 
             now = ws.clock()
-            order = ("group", *view.order) if view.group == "state" else view.order
-            keys = ws.index.ids(parse(view.filter), sort=order, now=now, window=view.window)
-            groups: tuple[Group, ...] = ()
+            wanted = parse(view.filter)
             if view.group == "state":
-                groups = _state_groups(ws.index.groups(keys, now=now))
-            if view.group == "state" and not view.filter:
-                needs_you = next((group.count for group in groups if group.key == "needs"), 0)
+                parts = _by_state(ws, wanted, view, now)
+            elif view.group == "backend":
+                parts = _by_backend(ws, wanted, view, now)
+            else:
+                parts = {"": ws.index.ids(wanted, sort=view.order, now=now, window=view.window)}
+            keys = array("q")
+            for part in parts.values():
+                keys.extend(part)
+            groups = tuple(
+                Group(key=key, title=TITLES.get(key, key), count=len(part))
+                for key, part in parts.items()
+                if key and len(part)
+            )
+            if view.group == "state" and not view.filter and view.window is None:
+                needs_you = len(parts["needs"])
             else:
                 needs_you = len(ws.index.ids(parse("is:needs-you"), now=now))
             return Listing(keys=keys, groups=groups, counts=_counts(ws, needs_you))
@@ -115,6 +129,8 @@ class LiveServices:
         return await self._do(look)
 
     async def log_tail(self, run_id: str, size: int) -> bytes:
+        from traindeck.console.runs import reading
+
         async def read(ws: Workspace) -> bytes:
             run = ws.index.get(run_id)
             return b"" if run is None else await reading.log_tail(ws, run, size)
@@ -157,6 +173,8 @@ class LiveServices:
         return await self._do(look)
 
     async def open_log(self, run_id: str, attempt: int | None = None, rank: int = 0) -> LogSession:
+        from traindeck.console.runs.log_session import LogSession
+
         def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
@@ -165,20 +183,30 @@ class LiveServices:
         return await self._do(make)
 
     async def files(self, run_id: str) -> list[FileEntry]:
+        from traindeck.console.runs import reading
+
         return await self._await(lambda ws: reading.list_files(ws, ws.record(run_id)))
 
     async def read_file(self, run_id: str, path: str, size: int) -> bytes:
+        from traindeck.console.runs import reading
+
         return await self._await(lambda ws: reading.read_file(ws, ws.record(run_id), path, size))
 
     async def spec(self, run_id: str) -> RunSpec | None:
+        from traindeck.console.runs import reading
+
         return await self._await(lambda ws: reading.spec_of(ws, ws.record(run_id)))
 
     async def folder(self, run_id: str) -> str:
+        from traindeck.console.runs import reading
+
         return await self._await(lambda ws: reading.folder_of(ws, ws.record(run_id)))
 
     # ---------------------------------------------------------------------------- RunActions
 
     async def stop(self, run_ids: Sequence[str], grace: float | None) -> Sequence[Outcome]:
+        from traindeck.console.runs import controlling
+
         async def one(ws: Workspace, run: RunRecord) -> str:
             asked = await controlling.stop(ws, run, grace=grace)
             return "" if asked else f"is over already ({run.state})"
@@ -186,6 +214,8 @@ class LiveServices:
         return await self._each(run_ids, one)
 
     async def retry(self, run_ids: Sequence[str]) -> Sequence[Outcome]:
+        from traindeck.console.runs import launching
+
         async def one(ws: Workspace, run: RunRecord) -> str:
             await launching.launch(ws, await launching.retry(ws, run))
             return ""
@@ -193,6 +223,8 @@ class LiveServices:
         return await self._each(run_ids, one)
 
     async def removal(self, run_ids: Sequence[str]) -> Removal:
+        from traindeck.console.runs import controlling
+
         async def measure(ws: Workspace) -> Removal:
             size: int | None = 0
             artifacts = 0
@@ -216,6 +248,8 @@ class LiveServices:
         return await self._await(measure)
 
     async def remove(self, run_ids: Sequence[str], *, keep_artifacts: bool) -> Sequence[Outcome]:
+        from traindeck.console.runs import controlling
+
         async def one(ws: Workspace, run: RunRecord) -> str:
             await controlling.remove(ws, run, keep_artifacts=keep_artifacts)
             return ""
@@ -230,6 +264,8 @@ class LiveServices:
         tags: Mapping[str, str] | None = None,
         note: str | None = None,
     ) -> None:
+        from traindeck.console.runs import controlling
+
         def change(ws: Workspace) -> None:
             run = ws.record(run_id)
             if name is not None and name != run.name:
@@ -243,6 +279,8 @@ class LiveServices:
         await self._do(change)
 
     async def looked(self, run_ids: Sequence[str]) -> None:
+        from traindeck.console.runs import controlling
+
         def mark(ws: Workspace) -> None:
             for run_id in run_ids:
                 if (run := ws.index.get(run_id)) is not None:
@@ -258,6 +296,8 @@ class LiveServices:
     # ------------------------------------------------------------------------------ Services
 
     async def refresh(self) -> None:
+        from traindeck.console.runs import refreshing
+
         async def ask(ws: Workspace) -> None:
             await refreshing.refresh(ws)
             for name in ws.settings.backends:
@@ -337,15 +377,41 @@ class LiveServices:
         self._places[name] = Place(name=name, reach=health.reach, seen_at=seen, note=health.note)
 
 
-def _state_groups(groups: bytes) -> tuple[Group, ...]:
-    counts = [0] * len(GROUPS)
-    for number in groups:
-        counts[number] += 1
-    return tuple(
-        Group(key=key, title=TITLES[key], count=count)
-        for key, count in zip(GROUPS, counts, strict=True)
-        if count
-    )
+def _by_state(ws: Workspace, wanted: Filter, view: View, now: float) -> dict[str, array[int]]:
+    """The keys of each group of `records.GROUPS`, in the view's order.
+
+    Sorting everything by group costs four times as much as sorting it at all: nearly all runs are
+    over, so the few that are not are asked for by themselves and taken out of the rest.
+    """
+    taken: set[int] = set()
+
+    def those(extra: str) -> array[int]:
+        found = _ids(ws, wanted, extra, view, now)
+        left = array("q", [n for n in found if n not in taken]) if taken else found
+        taken.update(left)
+        return left
+
+    needs, waiting, running = map(those, ("is:needs-you", "state:new,queued", "is:active"))
+    return {"needs": needs, "running": running, "queued": waiting, "finished": those("")}
+
+
+def _by_backend(ws: Workspace, wanted: Filter, view: View, now: float) -> dict[str, array[int]]:
+    """The keys of each backend of the settings, then those of none of them."""
+    taken: set[int] = set()
+    parts = {}
+    for name in ws.settings.backends:
+        parts[name] = _ids(ws, wanted, f'backend:"{name}"', view, now)
+        taken.update(parts[name])
+    rest = [n for n in _ids(ws, wanted, "", view, now) if n not in taken]
+    return {**parts, "no longer configured": array("q", rest)}
+
+
+def _ids(ws: Workspace, wanted: Filter, extra: str, view: View, now: float) -> array[int]:
+    from traindeck.console.runs.filters import parse
+
+    more = parse(extra)
+    both = replace(wanted, conditions=(*wanted.conditions, *more.conditions))
+    return ws.index.ids(both, sort=view.order, now=now, window=view.window)
 
 
 def _counts(ws: Workspace, needs_you: int) -> Counts:

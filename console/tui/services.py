@@ -28,7 +28,7 @@ class View:
     Attributes:
         filter: In the language of `ls` and `/`.
         order: Sort keys of that language, first most important (`-created`).
-        group: `state`, `backend`, `project`, or `` for no groups.
+        group: `state`, `backend`, or `` for no groups.
         window: Seconds for which a finished run stays in the list; None shows all.
     """
 

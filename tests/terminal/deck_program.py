@@ -63,10 +63,9 @@ def main() -> None:
         settings = load(places.settings if places else Path("/nonexistent/settings.yaml"))
         if args.all:
             settings = replace(settings, window=None)
-        app = Deck(services, settings, places=places, clock=lambda: NOW)
+        Deck(services, settings, places=places, clock=lambda: NOW).run()
     except TraindeckError as error:
         sys.exit(f"traindeck: {error}")
-    app.run(mouse=settings.mouse)
 
 
 def note_modules(path: Path) -> None:

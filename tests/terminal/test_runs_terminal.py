@@ -204,6 +204,27 @@ def test_wrong_settings_are_told_before_anything_is_drawn(
     assert b"\x1b[?1049h" not in bytes(deck.raw)
 
 
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_without_a_cursor_is_refused_in_words(start_deck: StartDeck, term: str) -> None:
+    deck = start_deck(TERM=term)
+    assert deck.ended() == 1
+    assert f"cannot show screens (TERM={term}). Use `traindeck ls`" in deck.text
+    assert b"\x1b" not in bytes(deck.raw)
+
+
+def test_the_mouse_can_be_left_alone(start_deck: StartDeck, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "settings.yaml").write_text("mouse: false\n")
+    deck = ready(start_deck("--state", str(tmp_path)))
+    assert b"\x1b[?1003h" not in bytes(deck.raw)
+    deck = ready(start_deck())
+    deck.press("\x1b[<0;20;9M", "\x1b[<0;20;9m")
+    deck.wait("selected 4/20")
+    deck.press("\x1b[<65;20;12M")
+    deck.quiet()
+    assert deck.text
+
+
 def test_own_keys_work_and_are_shown(start_deck: StartDeck, tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "settings.yaml").write_text("keys:\n  runs.freeze: F, ctrl+f\n")

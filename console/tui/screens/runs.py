@@ -123,7 +123,7 @@ class RunsScreen(DeckScreen):
         view = View(
             filter=ui.get("runs", "filter", str, ""),
             order=tuple(order) if order else ("-created",),
-            group=group if group in ("state", "backend", "project", "") else "state",
+            group=group if group in ("state", "backend", "") else "state",
             window=None if ui.get("runs", "all", bool, False) else self.deck.settings.window,
         )
         self.chosen = ui.strings("runs", "columns") or []
@@ -566,7 +566,6 @@ class RunsScreen(DeckScreen):
         items = [
             ("s", "state: what needs you first", "state"),
             ("b", "backend", "backend"),
-            ("p", "project", "project"),
             ("n", "no groups", "none"),
         ]
         current = self.model.view.group or "none"

@@ -1,0 +1,114 @@
+"""The Runs screen in a real pty: first paint, key to paint, idle, memory, at 100,000 runs.
+
+First paint is the whole `traindeck` command on a real index, in turns with `python -c "import
+textual.app"`, which nobody who uses Textual can avoid. Key to paint is measured at 100,000 and at
+1,000 rows while 50 rows report ten times a second. Of repeated starts the fastest counts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "terminal"))
+
+from terminal_probe import Terminal
+
+from traindeck.console.store.index import Index
+from traindeck.console.tui.fake import crowd
+
+HERE = Path(__file__).resolve().parent
+PROGRAM = HERE.parent / "terminal" / "deck_program.py"
+MAIN = "from traindeck.console.cli.main import main; import sys; sys.argv = ['traindeck']; main()"
+MANY = 100_000
+BAR = "▌".encode()
+
+ENV = {
+    "PATH": os.environ.get("PATH", ""),
+    "TERM": "xterm-256color",
+    "COLORTERM": "truecolor",
+    "LANG": "C.UTF-8",
+    "TRAINDECK_GLYPHS": "best",
+    "TRAINDECK_WINDOW": "all",
+}
+
+
+def row(name: str, ours: str, floor: str, ratio: float | str) -> None:
+    shown = ratio if isinstance(ratio, str) else f"{ratio:.2f}"
+    print(f"{name:<46} | {ours:>18} | {floor:<44} | {shown}", flush=True)
+
+
+def fill(folder: Path) -> dict[str, str]:
+    """A home with an index of many finished runs."""
+    env = {**ENV, "HOME": str(folder), "TRAINDECK_STATE_DIR": str(folder / "state"),
+           "TRAINDECK_CONFIG_DIR": str(folder / "config")}  # fmt: skip
+    (folder / "state").mkdir(mode=0o700)
+    index = Index.open(folder / "state" / "index.db")
+    runs = [run for run in crowd(MANY + MANY // 50, now=time.time()) if run.state.terminal]
+    for start in range(0, MANY, 5000):
+        index.put_many(runs[start : min(start + 5000, MANY)])
+    index.close()
+    return env
+
+
+def first_paint(env: dict[str, str]) -> tuple[float, float, int]:
+    """(seconds to the first frame with its rows, seconds of the floor, resident bytes)."""
+    ours, floor, memory = [], [], 0
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import textual.app"], env=env, check=True)
+        floor.append(time.perf_counter() - begin)
+        deck = Terminal([sys.executable, "-c", MAIN], env)
+        deck.wait(f"selected 1/{MANY:,}", timeout=60)
+        ours.append(time.perf_counter() - deck.started)
+        deck.listen(1.0)
+        pages = Path(f"/proc/{deck.pid}/statm").read_text().split()[1]
+        memory = max(memory, int(pages) * os.sysconf("SC_PAGE_SIZE"))
+        deck.press("q")
+        deck.ended()
+        deck.close()
+    return min(ours), min(floor), memory
+
+
+def keys(rows: int) -> tuple[float, float, float]:
+    """(p50, p99 of key to paint, bytes a second when idle) with so many rows."""
+    argv = [sys.executable, str(PROGRAM), "--rows", str(rows), "--all", "--hz", "10"]
+    deck = Terminal(argv, ENV)
+    deck.wait("selected 1/", timeout=60)
+    deck.quiet(0.5)
+    times = []
+    for key in ["j"] * 120 + ["pagedown"] * 30 + ["k"] * 50:
+        deck.listen(0.035)
+        times.append(deck.latency(key, BAR))
+    times.sort()
+    deck.close()
+    quiet = Terminal([sys.executable, str(PROGRAM), "--rows", str(rows), "--all"], ENV)
+    quiet.wait("selected 1/", timeout=60)
+    quiet.quiet(0.5)
+    idle = quiet.listen(4.0) / 4
+    quiet.close()
+    return times[len(times) // 2], times[int(len(times) * 0.99)], idle
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        env = fill(Path(folder))
+        ours, floor, memory = first_paint(env)
+    row(f"first paint, {MANY:,} runs", f"{ours * 1e3:.0f} ms",
+        f"{floor * 1e3:.0f} ms python -c 'import textual.app'", ours / floor)  # fmt: skip
+    row(f"memory, {MANY:,} runs", f"{memory / 1e6:.0f} MB", "150 MB goal", memory / 150e6)
+    few50, few99, _ = keys(1000)
+    many50, many99, idle = keys(MANY)
+    row(f"key to paint p50, {MANY:,} rows at 10 Hz", f"{many50 * 1e3:.1f} ms",
+        f"{few50 * 1e3:.1f} ms the same at 1,000 rows", many50 / few50)  # fmt: skip
+    row(f"key to paint p99, {MANY:,} rows at 10 Hz", f"{many99 * 1e3:.1f} ms",
+        f"{few99 * 1e3:.1f} ms the same at 1,000 rows", many99 / few99)  # fmt: skip
+    row("written when idle", f"{idle / 1024:.2f} KiB/s", "8 KiB/s goal", idle / 8192)
+
+
+if __name__ == "__main__":
+    main()

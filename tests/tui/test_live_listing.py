@@ -1,0 +1,95 @@
+"""How the live services list runs: the groups of the store, in the view's order, nothing twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from traindeck.backends.base import Reach, State
+from traindeck.console.runs.workspace import Workspace, open_workspace
+from traindeck.console.store.records import GROUPS, group
+from traindeck.console.tui.fake import small_world
+from traindeck.console.tui.live import LiveServices
+from traindeck.console.tui.services import View
+
+KEYS = ("needs", "running", "queued", "finished")
+
+
+@pytest.fixture
+def now() -> float:
+    return time.time()
+
+
+@pytest.fixture
+def services(home: Path, now: float) -> Iterator[LiveServices]:
+    opened: list[Workspace] = []
+
+    def make() -> Workspace:
+        opened.append(open_workspace())
+        return opened[0]
+
+    workspace = open_workspace()
+    shift = now - 1_790_000_000.0
+    runs = [
+        replace(
+            run,
+            created=run.created + shift,
+            started=run.started + shift if run.started else None,
+            ended=run.ended + shift if run.ended else None,
+            observed_at=run.observed_at + shift,
+            looked_at=run.looked_at + shift if run.looked_at else None,
+        )
+        for run in small_world()
+    ]
+    workspace.index.put_many(runs)
+    yield LiveServices(make)
+
+
+async def test_groups_are_those_of_the_store_and_hold_every_run_once(
+    services: LiveServices, now: float
+) -> None:
+    listing = await services.listing(View(window=None))
+    assert len(set(listing.keys)) == len(listing.keys) == 21
+    records = await services.rows(list(listing.keys))
+    at = 0
+    for part in listing.groups:
+        inside = [records[key] for key in listing.keys[at : at + part.count]]
+        assert {group(run, now) for run in inside} == {KEYS.index(part.key)}
+        assert [run.created for run in inside] == sorted((r.created for r in inside), reverse=True)
+        at += part.count
+    assert at == 21
+    assert len(GROUPS) == len(KEYS)
+    assert listing.counts.needs_you == next(g.count for g in listing.groups if g.key == "needs")
+    assert listing.counts.total == 21
+    await services.aclose()
+
+
+async def test_a_filter_an_order_and_a_window_hold_in_every_group(services: LiveServices) -> None:
+    listing = await services.listing(View(filter="lora", order=("name",), window=None))
+    records = await services.rows(list(listing.keys))
+    names = [records[key].name for key in listing.keys]
+    assert sorted(names) == ["llama1b-lora-lr1e3", "llama1b-lora-lr1e4", "llama1b-lora-lr3e4"]
+    assert names == sorted(names)
+    day = await services.listing(View(window=86400.0))
+    everything = await services.listing(View(window=None))
+    assert len(day.keys) == len(everything.keys) - 1
+    await services.aclose()
+
+
+async def test_backends_that_are_gone_from_the_settings_keep_their_runs(
+    services: LiveServices,
+) -> None:
+    listing = await services.listing(View(group="backend", window=None))
+    assert [(g.title, g.count) for g in listing.groups] == [
+        ("local", 20),
+        ("no longer configured", 1),
+    ]
+    records = await services.rows(list(listing.keys))
+    assert records[listing.keys[-1]].backend == "gpu2"
+    assert records[listing.keys[-1]].reach is Reach.DOWN
+    assert {State.RUNNING} <= {run.state for run in records.values()}
+    await services.aclose()
