@@ -76,7 +76,7 @@ class Connection:
                     self._answer_result(key, result)
         except Refused as refused:
             self.answer({"id": key, "error": str(refused)})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except Exception as error:
             self._fail(key, verb, error)
 
     def _fail(self, key, verb, error):
@@ -120,7 +120,7 @@ class Connection:
             except Refused as refused:
                 del self.tasks[key]
                 self.answer({"id": key, "error": str(refused)})
-            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            except Exception as error:
                 del self.tasks[key]
                 self._fail(key, "The request", error)
         self._stream(now)
@@ -143,7 +143,7 @@ class Connection:
             stream = self.streams[key]
             try:
                 step = stream.step(now)
-            except (Refused, OSError) as error:
+            except Exception as error:
                 step = {"error": str(error), "eof": True}, b""
                 stream.done = True
             if step is None:

@@ -5,6 +5,7 @@ pay; its C parts alone cost nothing. An interpreter that lacks them gets the pac
 """
 
 import os
+import sys
 
 from . import Refused
 
@@ -27,6 +28,8 @@ class _Context:
 
 
 try:
+    if hasattr(sys, "gettotalrefcount"):
+        raise ImportError("a debug build aborts where the scanner fails without the package")
     from _json import encode_basestring_ascii, make_encoder, make_scanner
 
     _scan = make_scanner(_Context)
@@ -49,7 +52,8 @@ else:
         text = text.strip(" \t\r\n")
         try:
             value, end = _scan(text, 0)
-        except (StopIteration, RecursionError):
+        except (StopIteration, RecursionError, SystemError):
+            # SystemError: some versions set no exception while the package is not loaded.
             raise ValueError("not JSON") from None
         if end != len(text):
             raise ValueError("not one JSON value")
