@@ -9,7 +9,7 @@ from traindeck.backends.base import RunSpec, State
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
-from .cells import Line, Span, clean, clip_line, fit
+from .cells import Line, Span, clean, clip, clip_line, fit
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent, size
 from .runs_detail import ordered_metrics
@@ -22,6 +22,7 @@ PIPED = 10_000
 METRICS_SHOWN = 8
 PARAMS_SHOWN = 6
 LOG_LINES = 4
+SPARK = 20
 
 
 def card_lines(
@@ -87,7 +88,7 @@ def _lines(
         yield _row("progress", Span(text), Span(left, "muted"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
     for summary in shown[:METRICS_SHOWN]:
-        yield _metric(summary, run, glyphs)
+        yield _metric(summary, run, room, glyphs)
     if len(shown) > METRICS_SHOWN:
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
@@ -109,7 +110,8 @@ def _lines(
         yield _row("note", Span(clean(run.note)))
     if folder:
         log = f"   log {size(run.log_bytes)}" if run.log_bytes is not None else ""
-        yield _row("folder", Span(clean(folder)), Span(log, "muted"))
+        kept = clip(clean(folder), max(20, room - LABEL - len(log)), "end")
+        yield _row("folder", Span(kept), Span(log, "muted"))
 
 
 def _row(label: str, *spans: Span) -> Line:
@@ -129,17 +131,19 @@ def _times(run: RunRecord, now: float) -> str:
     return " · ".join(part for part in parts if part) or "–"
 
 
-def _metric(summary: MetricSummary, run: RunRecord, glyphs: Glyphs) -> Line:
+def _metric(summary: MetricSummary, run: RunRecord, room: int, glyphs: Glyphs) -> Line:
     at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
     extent = ""
     if summary.min is not None and summary.count > 1:
         extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
     strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
+    left = min(SPARK, room - LABEL - 8 - 36 - len(strange))
+    trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
     return _row(
         summary.key,
         Span(figure(summary.last).ljust(8), "strong" if summary.key == run.main else "text"),
         Span(f"{at}{extent}".ljust(36), "muted"),
-        Span(spark(summary.spark, 20, glyphs), "s1" if summary.key == run.main else "faint"),
+        Span(trend, "s1" if summary.key == run.main else "faint"),
         Span(strange, "warn"),
     )
 

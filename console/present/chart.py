@@ -20,8 +20,7 @@ from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula
 from . import braille
 from .cells import Line, Span, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs
-from .numbers import figure
-from .scale import Scale
+from .scale import Scale, tick
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
@@ -92,10 +91,11 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A drawn chart. `lines` has exactly the rows asked for; `note` says what was reduced."""
+    """A drawn chart. `lines` has exactly the rows asked for; `notes` say what was reduced, in
+    clauses, the most important first."""
 
     lines: tuple[Line, ...] = ()
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def curves(
@@ -162,14 +162,17 @@ def chart(
     lowest, highest = _range(reduced)
     shown = sum(item.raw.shown for item in reduced)
     if not math.isfinite(lowest):
-        head = _title(title, drawn, view, cells, glyphs, "")
+        head = _title(title, drawn, view, cells, glyphs, _clipped(reduced))
+        outside = any(curve.x.size for curve in drawn) and not shown
+        words = "no values in this part; 0 shows the whole run" if outside else "no values here"
+        words = "nothing above 0 here" if view.log and shown else words
         empty: list[Line] = [
-            (Span(" " * LABEL), Span("no values here", "faint")),
+            (Span(" " * LABEL), Span(clip(words, wide), "faint")),
             *[()] * (height - 1),
         ]
         if axis_row:
             empty.append(_axis(start, end, wide, view.axis))
-        return Chart(lines=(head, *empty), note=_note(drawn, shown, wide, view))
+        return Chart(lines=(head, *empty), notes=_notes(drawn, shown, wide, view))
     scale = _LogScale(lowest, highest, height) if view.log else Scale.over(lowest, highest, height)
     grid = braille.canvas(height, wide)
     for item in sorted(reduced, key=lambda item: item.curve.key == view.focus):
@@ -178,7 +181,7 @@ def chart(
     lines += _plot(grid, scale, drawn, reduced, view, start, end, marks, glyphs)
     if axis_row:
         lines.append(_axis(start, end, wide, view.axis))
-    return Chart(lines=tuple(lines), note=_note(drawn, shown, wide, view))
+    return Chart(lines=tuple(lines), notes=_notes(drawn, shown, wide, view))
 
 
 def text_chart(
@@ -186,7 +189,7 @@ def text_chart(
 ) -> list[Line]:
     """A chart for the command line: all series on one scale, and what was reduced below it."""
     made = chart(curves(series), View(log=log), max(40, width), height, glyphs=glyphs)
-    return [*made.lines, (Span(" " * LABEL), Span(made.note, "faint"))]
+    return [*made.lines, (Span(" " * LABEL), Span(" · ".join(made.notes), "faint"))]
 
 
 def at_cursor(drawn: Sequence[Curve], view: View) -> list[tuple[Curve, float, float, float]]:
@@ -223,16 +226,28 @@ class _LogScale:
             middle = (high + low) / 2
             low, high = middle - 0.1, middle + 0.1
         self._low, self._high, self._rows = low, high, rows
-        self._labels: dict[int, str] = {}
-        for power in range(math.floor(low) - 1, math.ceil(high) + 1):
-            for factor in (1.0, 2.0, 5.0):
-                value = factor * 10.0**power
-                row = self.pixel(value) // braille.DOTS_Y
-                apart = all(abs(row - other) > 1 for other in self._labels)
-                if 0 <= row < rows and (apart or factor == 1.0):
-                    for other in [r for r in self._labels if abs(r - row) <= 1]:
-                        del self._labels[other]
-                    self._labels[row] = figure(value)
+        self._labels = self._ticks()
+
+    def _ticks(self) -> dict[int, str]:
+        """Powers of ten, and as much between them as there is room for; within a decade, round
+        values at equal steps."""
+        labels: dict[int, str] = {}
+        if self._high - self._low < 1:
+            low, high = 10.0**self._low, 10.0**self._high
+            step = _tick_step(high - low, max(2, self._rows // 3), "value")
+            for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+                self._label(labels, number * step, tick(number * step, step))
+            return labels
+        powers = range(math.floor(self._low), math.ceil(self._high) + 1)
+        for factor in (1.0, 2.0, 5.0):
+            for power in powers:
+                self._label(labels, factor * 10.0**power, tick(factor * 10.0**power, 10.0**power))
+        return labels
+
+    def _label(self, labels: dict[int, str], value: float, text: str) -> None:
+        row = self.pixel(value) // braille.DOTS_Y
+        if 0 <= row < self._rows and all(abs(row - other) > 1 for other in labels):
+            labels[row] = text
 
     def pixel(self, value: float) -> int:
         """The row of dots of a value, from the top."""
@@ -311,7 +326,7 @@ def _plot(
 
     over: dict[tuple[int, int], tuple[str, str]] = {}
     for item in reduced:
-        for dot in np.nonzero(item.raw.strange)[0][:: braille.DOTS_X].tolist():
+        for dot in np.nonzero(item.raw.strange)[0].tolist():
             over[(0, dot // braille.DOTS_X)] = (glyphs.warning, "warn")
     for mark in marks:
         at = column(mark.x)
@@ -400,7 +415,9 @@ def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tup
 def _title(
     title: str, drawn: Sequence[Curve], view: View, cells: int, glyphs: Glyphs, right: str
 ) -> Line:
-    spans = [Span(f"{clean(title)} ", "strong bold")] if title else []
+    # A single curve's own name says it all.
+    named = bool(title) and [curve.key for curve in drawn] != [title]
+    spans = [Span(f"{clean(title)} ", "strong bold")] if named else []
     for number, curve in enumerate(drawn):
         letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
         spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
@@ -419,40 +436,50 @@ def _clipped(reduced: Sequence[_Reduced]) -> str:
     return f"not finite in {strange} columns" if strange else ""
 
 
-def _note(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> str:
+def _notes(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> tuple[str, ...]:
     total = sum(curve.x.size for curve in drawn)
-    parts = [f"shown: {shown:,} of {total:,} points"]
-    parts.append(f"min–max in {wide * braille.DOTS_X} half-cells; nothing interpolated")
+    parts = [f"{shown:,} of {total:,} points"]
     if view.log:
         hidden = sum(int(np.sum(curve.y <= 0)) for curve in drawn)
         if hidden:
             parts.append(f"{hidden:,} not above 0 left out")
-    return ", ".join(parts)
+    parts += [f"min–max in {wide * braille.DOTS_X} half-cells", "nothing interpolated"]
+    return tuple(parts)
 
 
 def _axis(start: float, end: float, wide: int, axis: str) -> Line:
     """Ticks at 1-2-5 steps, and what x is at the right end."""
     name = {"time": "elapsed", "epoch": "epoch"}.get(axis, "step")
     line = [" "] * (wide + ENDS)
-    step = _tick_step(end - start, max(2, wide // 14))
+    step = _tick_step(end - start, max(2, wide // 14), axis)
     value = math.ceil(start / step - 1e-9) * step
-    free = 0
+    free, before = 0, ""
     last = f"{_tick(end, axis, step)} {name}"
     limit = wide + ENDS - width(last)
     while value <= end + step * 1e-9:
         text = _tick(value, axis, step)
         at = round((value - start) / (end - start) * (wide - 1)) - len(text) // 2
         at = max(0, at)
-        if at >= free and at + len(text) < limit:
+        if at >= free and at + len(text) < limit and text != before:
             line[at : at + len(text)] = text
-            free = at + len(text) + 2
+            free, before = at + len(text) + 2, text
         value += step
     line[limit:] = last
     return (Span(" " * LABEL), Span("".join(line), "muted"))
 
 
-def _tick_step(span: float, count: int) -> float:
+_TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+"""Seconds from tick to tick on a time axis; days beyond."""
+
+
+def _tick_step(span: float, count: int, axis: str) -> float:
     raw = span / count
+    if axis == "time" and raw <= _TIMES[-1]:
+        return float(next(step for step in _TIMES if step >= raw * (1 - 1e-9)))
+    if axis == "time":
+        return 86400.0 * _tick_step(span / 86400.0, count, "step")
+    if axis == "step":
+        raw = max(raw, 1.0)  # there is nothing between two steps
     power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
     return next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= raw * (1 - 1e-9))
 

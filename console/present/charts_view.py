@@ -6,19 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.store.records import RunRecord
 
 from .ages import age
 from .cells import Line, Span, clean, fit, fit_line
 from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
+from .charts_size import TREE, WIDE
 from .glyphs import BEST, Glyphs
 from .metric_tree import SYSTEM, Node, tree_lines
 from .numbers import figure
+from .sentences import fitted
 
-TREE = 38
-"""Cells of the tree; it is beside the charts from WIDE cells on."""
-WIDE = 100
 MOST = 4
 """Charts on the screen at once."""
 
@@ -31,7 +29,7 @@ class Shown:
         rows, cursor, folded: The tree.
         drawn: Metric -> curve, in the order they were chosen.
         view: Window, cursor and the like, shared by all charts.
-        checkpoints: Steps of checkpoints, alerts: (x, what) pairs, seams: x of resumes.
+        checkpoints: x of checkpoints; alerts: (x, what) pairs; seams: x of resumes.
         tree: In a narrow terminal: whether the tree is shown instead of the charts.
         note: In place of charts while there are none.
     """
@@ -90,9 +88,8 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     view = shown.view
     if view.cursor is None or not shown.drawn:
         return []
-    where = (
-        age(view.cursor) + " in" if view.axis == "time" else f"step {figure(round(view.cursor))}"
-    )
+    place = _x(view.cursor, view)
+    where = f"{place} in" if view.axis == "time" else f"step {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(where, "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
         away = ""
@@ -110,6 +107,11 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
+def _x(x: float, view: View) -> str:
+    """A place on the x axis in words."""
+    return age(x) if view.axis == "time" else figure(round(x))
+
+
 def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     if not (shown.checkpoints or shown.alerts):
         return []
@@ -118,15 +120,15 @@ def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
         lines.append(
             (
                 Span(f"{glyphs.warning} ", "warn"),
-                Span(fit(figure(round(x)), 8, "right")),
+                Span(fit(_x(x, shown.view), 8, "right")),
                 Span(" " + clean(text), "muted"),
             )
         )
     for x in list(shown.checkpoints)[-2:][::-1]:
         lines.append(
             (
-                Span("◆ ", "muted"),
-                Span(fit(figure(round(x)), 8, "right")),
+                Span("◆ " if glyphs.name == "best" else "+ ", "muted"),
+                Span(fit(_x(x, shown.view), 8, "right")),
                 Span(" checkpoint", "muted"),
             )
         )
@@ -174,7 +176,7 @@ def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) ->
     parts = parts[:most]
     heights = _heights(rows - 1, len(parts))
     lines: list[Line] = []
-    notes: list[str] = []
+    notes: list[Sequence[str]] = []
     for number, ((name, members), height) in enumerate(zip(parts, heights, strict=True)):
         last = number == len(parts) - 1
         made: Chart = chart(
@@ -189,8 +191,9 @@ def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) ->
             bands=bands,
         )
         lines += made.lines
-        notes.append(made.note)
-    lines.append((Span(" " * 8), Span(clean(notes[0]), "faint")))
+        notes.append(made.notes)
+    said = fitted([(Span(clause, "faint"),) for clause in notes[0]], cells - 8)
+    lines.append((Span(" " * 8), *said))
     return lines
 
 
@@ -201,10 +204,3 @@ def _heights(rows: int, count: int) -> list[int]:
     first = max(6, rows // 2)
     rest, more = divmod(rows - first, count - 1)
     return [first, *(rest + (1 if n < more else 0) for n in range(count - 1))]
-
-
-def checkpoint_steps(values: Mapping[str, object]) -> list[float]:
-    """Steps of the series of checkpoint marks, if it was fetched."""
-    points = values.get(CHECKPOINT)
-    steps = getattr(points, "steps", ())
-    return [float(step) for step in steps]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from traindeck.backends.base import RunSpec
 from traindeck.console.store.records import RunRecord
 
-from .cells import Line, Span, clean, fit
+from .cells import Line, Span, clean, fit, take, width
 from .glyphs import BEST, Glyphs
 
 LABEL = 24
@@ -28,7 +28,10 @@ def config_lines(
         spec: None if the run directory cannot be read.
         files: What was captured, by path in the run directory, as far as it was read.
     """
-    return list(_lines(run, spec, files, cells, glyphs))
+    made: list[Line] = []
+    for line in _lines(run, spec, files, cells, glyphs):
+        made += _wrapped(line, cells)
+    return made
 
 
 def _lines(
@@ -111,6 +114,21 @@ def _head(title: str, count: int | None, cells: int, glyphs: Glyphs) -> Line:
         Span(number, "muted"),
         Span(glyphs.rule * rest, "rule"),
     )
+
+
+def _wrapped(line: Line, cells: int) -> list[Line]:
+    """A value that is too long goes on below itself: all of it can be read."""
+    room = cells - LABEL - 4
+    if len(line) != 3 or width(line[2].text) <= room or room < 10:
+        return [line]
+    made: list[Line] = []
+    text = line[2].text
+    while text:
+        part = take(text, room)
+        text = text[len(part) :]
+        lead = line[:2] if not made else (Span(" " * (LABEL + 3)),)
+        made.append((*lead, Span(part, line[2].style)))
+    return made
 
 
 def _pair(label: str, text: str) -> Line:

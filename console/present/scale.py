@@ -6,8 +6,37 @@ import math
 
 from .numbers import MINUS
 
-LABEL_CELLS = 5
-"""The longest a tick's figure may be."""
+LABEL_CELLS = 7
+"""The longest a tick's figure should be."""
+
+_LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def tick(value: float, step: float) -> str:
+    """A tick's figure: exactly as many digits as tell it from its neighbours `step` away.
+
+    From 100,000 on it has a unit (`250k`, `1.45G`); what is too small or too large for a plain
+    figure has an exponent.
+    """
+    unit, sign = 1.0, ""
+    if abs(value) >= 1e5 or step >= 1e5:
+        unit, sign = next(((u, s) for u, s in _LARGE if abs(value) >= u), (1.0, ""))
+    digits = _places(step / unit)
+    text = f"{value / unit:.{digits}f}{sign}"
+    if abs(value) < step * 1e-6:
+        text = "0"
+    elif len(text) > LABEL_CELLS or abs(value) >= 1e15:
+        keep = max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(step) + 1e-9))
+        mantissa, exponent = f"{value:.{min(keep, 3)}e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", MINUS)
+
+
+def _places(step: float) -> int:
+    """Decimals that a multiple of `step` (1, 2, 2.5 or 5 times a power of ten) needs."""
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    scaled = step * 10**places
+    return places + int(abs(scaled - round(scaled)) > 1e-6)
 
 
 class Scale:
@@ -52,9 +81,4 @@ class Scale:
         number, rest = divmod(row - self.row, self.rows_per_step)
         if rest:
             return ""
-        value = self.anchor - number * self.step
-        places = max(0, -math.floor(math.log10(self.step) + 1e-9))
-        if self.step * 10**places % 1 > 1e-6:
-            places += 1
-        text = f"{value:.{places}f}" if 1e-4 < self.step < 1e5 else f"{value:.0e}"
-        return text.replace("-", MINUS)[:LABEL_CELLS]
+        return tick(self.anchor - number * self.step, self.step)

@@ -7,6 +7,7 @@ reads the rest of what it shows itself. Tab numbers are fixed: 4 and 5 belong to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, cast
 
@@ -16,6 +17,7 @@ from textual.containers import Container
 
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean, clip_line
+from traindeck.console.present.chrome import PlaceMark
 from traindeck.console.present.run_head import state_words
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
@@ -34,6 +36,9 @@ TABS: dict[str, tuple[str, str]] = {
 
 AGAIN, RARELY = 0.5, 2.0
 """Seconds between looks at the record of an active run, and of one that is over."""
+
+PLACES_AGAIN = 2.0
+"""Seconds between looks at the places."""
 
 
 class Tab(Protocol):
@@ -89,6 +94,8 @@ class RunScreen(DeckScreen):
         self.record = run
         self.tab = tab if tab in TABS else "overview"
         self._tabs: dict[str, Any] = {}
+        self._places: Sequence[PlaceMark] = ()
+        self._said = ""
 
     def body(self) -> ComposeResult:
         yield TabLine(id="tabs")
@@ -97,6 +104,11 @@ class RunScreen(DeckScreen):
     async def on_mount(self) -> None:
         await self._show(self.tab)
         self.spawn(self._follow())
+        self.spawn(self._watch_places())
+
+    def on_descendant_focus(self) -> None:
+        """The keys of the tab in sight are known only now."""
+        self.update_chrome()
 
     # ---------------------------------------------------------------------------------- the chrome
 
@@ -106,8 +118,15 @@ class RunScreen(DeckScreen):
     def counts(self) -> Sequence[Line]:
         return state_words(self.record, self.deck.clock(), self.deck.painter.glyphs)
 
+    def places(self) -> Sequence[PlaceMark]:
+        return self._places
+
     def context(self) -> Line:
         return (Span(clean(self.record.name), "muted"),)
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        asking = getattr(self._now(), "asking_keys", None)
+        return (asking() if asking is not None else []) or super().footer_keys()
 
     def acted(self) -> None:
         self.spawn(self._look())
@@ -177,14 +196,37 @@ class RunScreen(DeckScreen):
         try:
             found = await self.deck.services.run(self.record.id)
         except TraindeckError as error:
-            self.deck.notice(error.what, "warn")
+            if error.what != self._said:  # once, not at every look
+                self._said = error.what
+                self.deck.complain(error)
             return
-        if found is not None and found != self.record:
+        self._said = ""
+        if found is None:
+            self._gone()
+            return
+        if found != self.record:
             self.record = found
             pane = self._now()
             if pane is not None:
                 pane.show_run(found)
         self.update_chrome()
+
+    def _gone(self) -> None:
+        """It was removed, here or elsewhere: there is nothing left to show."""
+        if self.is_current:
+            self.deck.notice(f"{clean(self.record.name)} was removed", "muted")
+            self._leave()
+
+    async def _watch_places(self) -> None:
+        while True:
+            with contextlib.suppress(TraindeckError):  # `_look` says that nothing can be read
+                found = await self.deck.services.places()
+                self._places = [
+                    PlaceMark(name=place.name, reach=place.reach, seen_at=place.seen_at)
+                    for place in found
+                ]
+                self.header_bar.update()
+            await asyncio.sleep(PLACES_AGAIN)
 
     # ------------------------------------------------------------------------------------- actions
 

@@ -8,8 +8,9 @@ console.present.charts_view. numpy is imported when the tab is first opened, on 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -34,6 +35,9 @@ LEAST_WINDOW = 1e-6
 """Share of the whole axis that zooming stops at."""
 
 COLOURS = 8
+
+SYSTEM_SHOWN = (f"{SYSTEM}/cpu_pct", f"{SYSTEM}/rss_bytes")
+"""What `d` draws of the process tree's samples."""
 
 
 class SeriesSource(Protocol):
@@ -75,18 +79,19 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._log = False
         self._cursor: float | None = None
         self._window: tuple[float, float] | None = None
-        self._with_system = False
         self._with_marks = True
         self._tree = False
         self._ready = False
         self._fetching: asyncio.Task[None] | None = None
+        self._fetched: tuple[float, object] = (0.0, None)
+        self._later: Any = None
+        self._said = ""
 
     # ------------------------------------------------------------------------------- from outside
 
     def show_run(self, run: RunRecord) -> None:
         """Show this run; call again whenever its record is new."""
         another = self._run is None or self._run.id != run.id
-        grew = another or self._run != run
         self._run = run
         self._rows = nodes(run, self._folded)
         self._row = min(self._row, max(0, len(self._rows) - 1))
@@ -95,8 +100,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             self._window = self._cursor = None
         if not self._chosen:
             self._choose_first()
-        if grew:
-            self._fetch()
+        if another or self._fetched[1] != self._stamp():
+            self._fetch_soon()
         self.update()
 
     def start(self) -> None:
@@ -105,9 +110,15 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
 
     def stop(self) -> None:
         """The tab is out of sight."""
+        if self._later is not None:
+            self._later.stop()
+            self._later = None
 
     def escape(self) -> bool:
         """`esc` takes away the cursor, then the zoom, before it leaves."""
+        if self._tree and self.check_action("tree", ()):
+            self.action_tree()
+            return True
         if self._cursor is None and self._window is None:
             return False
         if self._cursor is not None:
@@ -167,17 +178,41 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     def action_tree(self) -> None:
         self._tree = not self._tree
         self.update()
+        self._chrome()
+
+    def _chrome(self) -> None:
+        """Other keys do something now than before."""
+        update = getattr(self.screen, "update_chrome", None)
+        if update is not None:
+            update()
 
     def action_system(self) -> None:
-        self._with_system = not self._with_system
-        if self._run is not None:
-            wanted = [f"{SYSTEM}/cpu_pct", f"{SYSTEM}/rss_bytes"]
-            self._chosen = [key for key in self._chosen if not key.startswith(f"{SYSTEM}/")]
-            if self._with_system:
-                self._axis = "time"  # the samples of the system have times, not steps
-                self._window = self._cursor = None
-                self._chosen += [key for key in wanted if key in self._run.metrics]
+        assert self._run is not None
+        wanted = [key for key in SYSTEM_SHOWN if key in self._run.metrics]
+        if not wanted:
+            self.deck.notice("nothing was sampled of this run's processes", "muted")
+            return
+        shown = [key for key in self._chosen if not key.startswith(f"{SYSTEM}/")]
+        if any(key in self._chosen for key in wanted):
+            self._chosen = shown
+        else:
+            self._axis = "time"  # the samples of the system have times, not steps
+            self._window = self._cursor = None
+            self._chosen = shown + wanted
         self._fetch()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing here are not offered."""
+        from traindeck.console.present.charts_size import WIDE
+
+        wide = self.size.width >= WIDE
+        if action == "tree":
+            return not wide
+        if action in ("draw", "only", "fold", "row"):
+            return bool(self._rows) and (wide or self._tree)
+        if action == "system":
+            return any(key in self._run.metrics for key in SYSTEM_SHOWN) if self._run else False
+        return not self._tree or wide
 
     def action_marks(self) -> None:
         self._with_marks = not self._with_marks
@@ -257,12 +292,15 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     def _shown(self) -> Shown:
         from traindeck.console.metrics.reduce import SMOOTHING
         from traindeck.console.present.chart import View
-        from traindeck.console.present.charts_view import Shown, checkpoint_steps
+        from traindeck.console.present.charts_view import Shown
 
         start, end = self._window or (None, None)
         drawn = {key: self._curves[key] for key in self._chosen if key in self._curves}
         note = "" if self._run and self._run.metrics else self._looked_for
-        steps = checkpoint_steps(self._points) if self._with_marks and self._axis == "step" else []
+        marks: list[float] = []
+        if self._with_marks and CHECKPOINT in self._points:
+            points = self._points[CHECKPOINT]
+            marks = self._places(points, range(len(points.steps)))
         return Shown(
             rows=self._rows,
             cursor=self._row,
@@ -277,24 +315,39 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 cursor=self._cursor,
                 focus=next(iter(drawn), ""),
             ),
-            checkpoints=steps,
-            seams=self._seams() if self._axis == "step" else [],
+            checkpoints=marks,
+            seams=self._seams(),
             tree=self._tree,
             note=note,
             started=self._run.started if self._run else None,
         )
 
     def _seams(self) -> list[float]:
-        """Steps at which another attempt took over."""
+        """Where another attempt took over, on the x axis."""
         found: set[float] = set()
         for key in self._chosen:
-            if key not in self._points:
-                continue
-            points = self._points[key]
-            for index, attempt in points.seams:
-                if attempt > 0 and index < len(points.steps):
-                    found.add(float(points.steps[index]))
+            if key in self._points:
+                points = self._points[key]
+                starts = [at for at, attempt in points.seams if attempt and at < len(points.steps)]
+                found.update(self._places(points, starts))
         return sorted(found)
+
+    def _places(self, points: Any, indices: Iterable[int]) -> list[float]:
+        """Where points of a series lie on the x axis; those without a place are left out."""
+        if self._axis == "step":
+            return [float(points.steps[index]) for index in indices]
+        began = self._began()
+        if began is None:
+            return []
+        return [t - began for t in (points.times[i] for i in indices) if math.isfinite(t)]
+
+    def _began(self) -> float | None:
+        """Second that the time axis starts at; None if nothing drawn has a time."""
+        if self._run is not None and self._run.started is not None:
+            return self._run.started
+        drawn = [self._points[key] for key in self._chosen if key in self._points]
+        known = [min(filter(math.isfinite, p.times), default=math.inf) for p in drawn]
+        return min((t for t in known if math.isfinite(t)), default=None)
 
     # --------------------------------------------------------------------------------------- inside
 
@@ -309,6 +362,29 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         wanted = [main, f"eval/{main}", "grad_norm"] if main else []
         self._chosen = [key for key in wanted if key in have]
 
+    def _stamp(self) -> object:
+        """Another one when the run has new points of what is drawn."""
+        assert self._run is not None
+        have = self._run.metrics
+        counts = [
+            (have[key].count, have[key].last_step)
+            for key in (*self._chosen, CHECKPOINT)
+            if key in have
+        ]
+        return (self._run.id, self._run.attempt, tuple(counts))
+
+    def _fetch_soon(self) -> None:
+        """Fetch what is new, but not more often than once in `AGAIN` seconds."""
+        left = self._fetched[0] + AGAIN - time.monotonic()
+        if left <= 0 or not self._ready:
+            self._fetch()
+        elif self._later is None and self.display:
+            self._later = self.set_timer(left, self._fetch_later)
+
+    def _fetch_later(self) -> None:
+        self._later = None
+        self._fetch()
+
     def _fetch(self) -> None:
         if self._fetching is None and self.is_mounted:
             self._fetching = self.deck.start(self._load(), "")
@@ -318,10 +394,17 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             run = self._run
             if run is None:
                 return
+            self._fetched = (time.monotonic(), self._stamp())
             await asyncio.to_thread(_import)
             names = [*self._chosen, CHECKPOINT]
-            with contextlib.suppress(TraindeckError):
+            try:
                 self._points = await self._source.series(run.id, names)
+            except TraindeckError as error:
+                if error.what != self._said:  # once, not at every look
+                    self._said = error.what
+                    self.deck.complain(error)
+            else:
+                self._said = ""
             await self._make_curves()
         finally:
             self._fetching = None
@@ -342,7 +425,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             return
         wanted = {key: self._points[key] for key in self._chosen if key in self._points}
         weight = SMOOTHING[self._smoothing]
-        axis, began = self._axis, run.started
+        axis, began = self._axis, self._began() if self._axis == "time" else None
 
         def work() -> dict[str, Curve]:
             made = curves(wanted, axis, began)
@@ -370,7 +453,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         return extent([self._curves[key] for key in self._chosen if key in self._curves])
 
     def _columns(self) -> int:
-        from traindeck.console.present.charts_view import TREE, WIDE
+        from traindeck.console.present.charts_size import TREE, WIDE
 
         cells = self.size.width
         return cells - (TREE + 2 if cells >= WIDE else 0) - 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
         self.services = services
         self.run_shown: RunRecord | None = None
         self._reading = False
+        self._said = ""
 
     def show_run(self, run: RunRecord) -> None:
         """Show this run; call again whenever its record is new."""
@@ -52,14 +54,29 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
         """What `esc` does here before it leaves the screen. Whether it did anything."""
         return False
 
+    def asking_keys(self) -> list[tuple[str, str]]:
+        """The footer's keys while it takes every key for itself; none otherwise."""
+        return []
+
+    def chrome(self) -> None:
+        """Other keys do something now than before: the footer is to say so."""
+        update = getattr(self.screen, "update_chrome", None)
+        if update is not None:
+            update()
+
     async def _read_once(self, run: RunRecord) -> None:
         try:
             await self.read(run)
         except TraindeckError as error:
-            self.deck.notice(error.what, "warn")
+            if error.what != self._said:  # once, not at every look
+                self._said = error.what
+                self.deck.complain(error)
+        else:
+            self._said = ""
         finally:
             self._reading = False
         self.update()
+        self.chrome()
 
     async def read(self, run: RunRecord) -> None:
         """Fetch what the tab shows beyond the record."""
@@ -100,8 +117,6 @@ class OverviewPane(RunTab):
             self._curve = await self._draw(run, *size)
 
     async def _draw(self, run: RunRecord, cells: int, rows: int) -> Sequence[Line]:
-        import asyncio
-
         assert run.main is not None
         found = await self.services.series(run.id, [run.main, f"eval/{run.main}"])
         glyphs = self.deck.painter.glyphs
@@ -222,6 +237,7 @@ class FilesPane(_Scrolled):
             return False
         self._open, self._top = None, 0
         self.update()
+        self.chrome()
         return True
 
     def action_rows(self, by: int) -> None:
@@ -240,12 +256,12 @@ class FilesPane(_Scrolled):
         try:
             data = await self.services.read_file(run.id, entry.path, FILE)
         except TraindeckError as error:
-            self.deck.notice(error.what, "warn")
+            self.deck.complain(error)
             return
         self._open, self._top = (entry.path, data, entry.size), 0
         self.update()
+        self.chrome()
 
     def action_copy_path(self) -> None:
         path = f"{self._folder}/{self._entries[self._cursor].path}"
-        self.app.copy_to_clipboard(path)
-        self.deck.notice(f"copied {path}")
+        self.deck.copy(path, "path")
