@@ -1,326 +1,490 @@
 """The Log tab as lines: a status line, rows with their gutter, the map at the right edge, and what
-happened after the end. Pure: what the log engine gave goes in; style names come out."""
+happened after the end. Pure: what the log engine gave goes in; style names come out.
+
+Quiet is the rule here: lines that only repeat the shape of their neighbour are muted, library
+frames faint, so that what is different and what is wrong stand out without a colour for each.
+"""
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
 from traindeck.console.store.records import RunRecord
 
-from .cells import Line, Span, clean, clip_line, fit, fit_line, line_width
+from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, take, width
 from .glyphs import BEST, Glyphs
+from .log_colors import styled
 from .numbers import size as bytes_text
-from .sentences import exit_words
+from .sentences import exit_words, fitted
 
 if TYPE_CHECKING:
+    from traindeck.console.logs.failures import Try
     from traindeck.console.logs.findings import Finding
-    from traindeck.console.logs.neutral import Style
     from traindeck.console.logs.search import Pattern
     from traindeck.console.logs.window import Row
     from traindeck.console.runs.log_session import LogShown
 
 TIME = 9
-"""Cells of the gutter's time, a space included; left out below NARROW."""
-NARROW = 70
+"""Cells of the gutter's time, a space included."""
+TIMED_FROM = 70
+"""Cells from which on there is room for it."""
 BAR = 2
+EDGE = 2
+"""Cells at the right: a blank one and the map."""
 LETTERS = "abc"
-
-_ANSI = {
-    1: "failed", 2: "running", 3: "warn", 4: "accent", 5: "stale", 6: "queued",
-    9: "failed", 10: "running", 11: "warn", 12: "accent", 13: "stale", 14: "queued",
-}  # fmt: skip
+LABEL = 15
+BLOCK = 110
+"""Cells that text after the end is kept within: a longer line is hard to read."""
 
 
-def text_cells(cells: int) -> int:
-    """Cells for the text of a line in a tab of this width."""
-    return max(10, cells - _gutter(cells) - 2)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a log belongs to.
 
-
-def text_rows(rows: int) -> int:
-    """Rows for lines of the log in a tab of this height."""
-    return max(1, rows - 1)
-
-
-def _gutter(cells: int) -> int:
-    return (TIME if cells >= NARROW else 0) + BAR
-
-
-def log_lines(
-    shown: LogShown,
-    run: RunRecord,
-    cells: int,
-    rows: int,
-    *,
-    glyphs: Glyphs = BEST,
-    asking: Line | None = None,
-) -> list[Line]:
-    """The whole tab, `rows` lines.
-
-    Args:
-        asking: What stands in the status line while something is typed.
+    Attributes:
+        run: The run it belongs to.
+        path: The file of its directory, if it is not the run's log.
+        attempt: Of which attempt it is.
     """
-    lines = [asking if asking is not None else status(shown, cells)]
-    if shown.problem:
-        return [*lines, (), (Span(f" {glyphs.warning} ", "warn"), Span(clean(shown.problem)))]
-    body = text_rows(rows)
-    if not shown.window.rows:
-        return [*lines, (), *_nothing(run, shown)]
-    last_time = ""
-    made: list[Line] = []
-    for row in shown.window.rows[:body]:
-        line, last_time = _row(row, cells, last_time, glyphs)
-        made.append(line)
-    if shown.window.at_end and shown.ended:
-        made += after_end(shown.finding, run, cells, glyphs)[: max(0, body - len(made))]
-    made += [()] * (body - len(made))
-    edge = [_edge(shown, number, glyphs) for number in range(body)]
-    return [
-        *lines,
-        *((*fit_line(line, cells - 1), mark) for line, mark in zip(made, edge, strict=True)),
-    ]
+
+    run: RunRecord
+    path: str = ""
+    attempt: int = 0
+
+    @property
+    def current(self) -> bool:
+        """Whether it is the log of the run's present attempt."""
+        return not self.path and self.attempt == self.run.attempt
 
 
-def after_rows(finding: Finding | None, run: RunRecord, cells: int) -> int:
-    """Rows that `after_end` takes."""
-    return len(after_end(finding, run, cells))
+def text_cells(cells: int, *, timed: bool) -> int:
+    """Cells for the text of a line in a tab of this width."""
+    return max(10, cells - _gutter(cells, timed) - EDGE)
 
 
-def status(shown: LogShown, cells: int) -> Line:
+def _gutter(cells: int, timed: bool) -> int:
+    return 1 + (TIME if timed and cells >= TIMED_FROM else 0) + BAR
+
+
+# ---------------------------------------------------------------------------------- around the log
+
+
+def status(shown: LogShown, subject: Subject, cells: int) -> Line:
     """The line above the log: search, filter, first error; where one is."""
-    left: list[Line] = []
+    right = _where(shown, cells)
+    room = cells - line_width(right) - 4
+    parts: list[Line] = []
     if shown.pattern is not None:
-        left.append(_searching(shown))
+        parts.append(_searching(shown))
+    if subject.path:
+        parts.append((Span(clip(clean(subject.path), 40, "end"), "strong"),))
     if shown.filter is not None:
-        counting = _percent(shown) if shown.pattern is None else ()
-        left.append((Span("&", "accent"), Span(_words(shown.filter), "strong"), *counting))
-    if shown.first_error_line is not None:
-        left.append(
-            (Span("first error ", "muted"), Span(f"line {shown.first_error_line:,}", "failed"))
-        )
-    if shown.following:
-        left.append((Span("following", "running"),))
-    if shown.wrap:
-        left.append((Span("wrapped", "muted"),))
-    right = _where(shown)
-    room = cells - line_width(right) - 3
-    spans: list[Span] = [Span(" ")]
-    for part in left:
-        if line_width(spans) + line_width(part) + 3 > room:
+        parts.append((Span("& ", "accent"), *_pattern(shown.filter), *_matched(shown)))
+    elif cells >= 100:
+        parts.append((Span("& ", "accent"), Span("filter ", "muted"), Span("none", "faint")))
+    error = _first_error(shown)
+    if error:
+        parts.append(error)
+    left: list[Span] = [Span(" ")]
+    for number, part in enumerate(parts):
+        gap = 3 if number else 0
+        if line_width(left) + gap + line_width(part) > room:
+            if not number:  # what is searched for is cut before it is left out
+                left += clip_line(part, max(8, room - 1))
             break
-        if len(spans) > 1:
-            spans.append(Span("   "))
-        spans.extend(part)
-    gap = max(1, cells - line_width(spans) - line_width(right) - 1)
-    return clip_line((*spans, Span(" " * gap), *right, Span(" ")), cells)
+        left += [Span(" " * gap), *part]
+    gap = max(1, cells - line_width(left) - line_width(right) - 1)
+    return clip_line((*left, Span(" " * gap), *right), cells)
 
 
 def _searching(shown: LogShown) -> Line:
     assert shown.pattern is not None
-    words = (Span("/", "accent"), Span(_words(shown.pattern), "strong"), Span(" "))
-    number = f"{shown.hit:,} of " if shown.hit is not None else ""
-    count = f"{number}{shown.hits:,}" if shown.hits or shown.counting is not None else "no hits"
-    return (*words, Span(count, "text"), *_percent(shown))
+    line: list[Span] = [Span("/", "accent bold"), *_pattern(shown.pattern), Span("   ")]
+    plus = "+" if shown.counting is not None or shown.stopped else ""
+    if not shown.hits and not plus:
+        return (*line, Span("no hit", "muted"))
+    if shown.hit is not None:
+        line += [Span(f"{shown.hit:,}", "strong"), Span(" of ", "muted")]
+    line.append(Span(f"{shown.hits:,}{plus}", "strong"))
+    if shown.hit is None:
+        line.append(Span(" hits" if shown.hits != 1 else " hit", "muted"))
+    return tuple(line)
 
 
-def _percent(shown: LogShown) -> Line:
-    if shown.counting is None:
-        return ()
-    return (Span(f" · counting {shown.counting:.0%} · esc stops", "muted"),)
+def _matched(shown: LogShown) -> Line:
+    plus = "+" if shown.counting is not None and shown.pattern is None else ""
+    words = f"  {shown.matched:,}{plus} hit" + ("" if shown.matched == 1 else "s")
+    return (Span(words, "muted"),)
 
 
-def _words(pattern: Pattern) -> str:
-    kind = ("  regex" if pattern.regex else "") + ("  any case" if pattern.ignore_case else "")
-    return clean(pattern.text) + kind
+def _pattern(pattern: Pattern) -> Line:
+    kinds = [
+        word for word, on in (("regex", pattern.regex), ("any case", pattern.ignore_case)) if on
+    ]
+    shown = (Span(clip(clean(pattern.text), 40), "strong bold"),)
+    return (*shown, Span(" " + ", ".join(kinds), "muted")) if kinds else shown
 
 
-def _where(shown: LogShown) -> Line:
+def _first_error(shown: LogShown) -> Line:
+    if shown.first_error is None:
+        done = shown.surveyed >= 1 and shown.window.size
+        return (Span("no error", "muted"),) if done else ()
+    place = f"line {shown.first_error_line:,}" if shown.first_error_line else "found"
+    return (Span("first error ", "muted"), Span(place, "failed"))
+
+
+def _where(shown: LogShown, cells: int) -> Line:
     window = shown.window
     if not window.rows:
         return ()
     spans: list[Span] = []
     if shown.first is not None and shown.last is not None:
-        total = f" of {shown.lines:,}" if shown.lines is not None else ""
-        spans += [
-            Span("line ", "muted"),
-            Span(f"{shown.first:,}–{shown.last:,}", "text"),
-            Span(total, "muted"),
-            Span(" · ", "muted"),
-        ]
-    spans += [
-        Span(bytes_text(window.size), "muted"),
-        Span(" · ", "muted"),
-        Span(f"{window.percent} %", "text"),
-    ]
-    return tuple(spans)
+        spans += [Span("line ", "muted"), Span(f"{shown.first:,}–{shown.last:,}", "text")]
+        if shown.lines is not None:
+            spans += [Span(" of ", "muted"), Span(f"{shown.lines:,}", "text")]
+        spans.append(Span(" · ", "muted"))
+    size = bytes_text(window.size)
+    if cells >= 76:
+        spans += [Span(size, "muted"), Span(" · ", "muted")]
+    return (*spans, Span(f"{window.percent:>3} %", "text"))
 
 
-def _nothing(run: RunRecord, shown: LogShown) -> list[Line]:
-    if shown.filter is not None:
-        words = "no line matches" if not shown.window.pending else "looking for lines that match"
-    elif run.state in (State.NEW, State.QUEUED):
-        words = f"it has not started. {run.reason}"
-    elif run.active:
-        words = "it has printed nothing yet"
-    else:
-        words = "it printed nothing"
-    return [(Span("  " + clean(words), "muted"),)]
+def choices(shown: LogShown, subject: Subject, left: int = 0) -> Line:
+    """What was chosen, for the right of the line of tabs."""
 
-
-# ------------------------------------------------------------------------------------------- a row
-
-
-def _row(row: Row, cells: int, last_time: str, glyphs: Glyphs) -> tuple[Line, str]:
-    from traindeck.console.logs.severity import Severity
+    def chosen(label: str, on: bool) -> Line:
+        value = Span("on", "accent") if on else Span("off", "faint")
+        return (Span(f"{label} ", "muted"), value, Span("   "))
 
     spans: list[Span] = []
-    if cells >= NARROW:
-        moment = ""
-        if row.time is not None:
-            moment = time.strftime("%H:%M:%S", time.localtime(row.time))
-        spans.append(Span(fit(moment if moment != last_time else "", TIME), "muted"))
-        last_time = moment or last_time
-    ground = ""
-    bar = {Severity.ERROR: "failed", Severity.WARNING: "warn"}.get(row.severity, "rule")
-    sign = glyphs.cursor if row.severity in (Severity.ERROR, Severity.WARNING) else _thin(glyphs)
-    spans.append(Span(fit(sign, BAR), bar))
-    fold = row.fold
-    if fold is not None and not fold.open:
-        spans.append(Span(f"{glyphs.folded} {clean(fold.text)}", "muted" + ground))
-        return tuple(spans), last_time
-    if row.updates > 1:
-        spans.append(Span(f"{glyphs.ellipsis} {row.updates:,} updates, last: ", "faint"))
-    spans += _text(row)
-    if fold is not None and fold.open:
-        note = f"{glyphs.unfolded} {clean(fold.text)} "
-        gap = cells - 2 - line_width(spans) - line_width((Span(note),))
-        if gap > 1:
-            spans += [Span(" " * gap), Span(note, "muted")]
-    return tuple(spans), last_time
+    if subject.attempt or subject.run.attempt:
+        spans += [Span("attempt ", "muted"), Span(f"{subject.attempt}", "text"), Span("   ")]
+    if left:
+        spans += [Span("from column ", "muted"), Span(f"{left + 1}", "text"), Span("   ")]
+    spans += chosen("wrap", shown.wrap)
+    if shown.over:
+        return (*spans, Span("ended" if not subject.path else "file", "faint"))
+    return (*spans, *chosen("follow", shown.following)[:2])
 
 
-def _thin(glyphs: Glyphs) -> str:
-    return "|" if glyphs.name == "ascii" else "│"
+def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
+    """The left of the footer: what is going on, or where the search stands.
+
+    Args:
+        doing: A request that takes longer than a moment.
+    """
+    if shown.counting is not None:
+        return _busy("counting hits", shown.counting, glyphs)
+    if doing:
+        return (Span(f"{glyphs.starting} ", "accent"), Span(doing), Span(" · esc stops", "muted"))
+    if shown.pattern is not None and shown.hit is not None:
+        return (Span("hit ", "muted"), Span(f"{shown.hit:,}/{shown.hits:,}", "accent bold"))
+    if shown.surveyed < 1 and shown.window.size:
+        return (
+            Span(f"{glyphs.starting} ", "accent"),
+            Span("reading ", "muted"),
+            Span(f"{int(shown.surveyed * 100)} %", "text"),
+        )
+    if shown.following:
+        return (Span("following", "muted"),)
+    return ()
 
 
-def _text(row: Row) -> list[Span]:
-    """The row's text, in its own colours or those of its role, hits marked."""
-    base = {
-        "header": "failed bold",
-        "raised": "failed bold",
-        "own": "strong",
-        "library": "faint",
-    }.get(str(row.role), "text")
-    pieces = [(text, _styled(style) or base) for text, style in row.line.pieces() if text]
-    if not row.marks:
-        return [Span(text, style) for text, style in pieces]
-    from .cells import char_width
-
-    spans: list[Span] = []
-    at = 0
-    for text, style in pieces:
-        run_text, run_style = "", ""
-        for char in text:
-            mark = next((m for m in row.marks if m.start <= at < m.end), None)
-            wanted = style
-            if mark is not None:
-                wanted = "on_accent bold @accent" if mark.current else "on_match @match"
-            if wanted != run_style and run_text:
-                spans.append(Span(run_text, run_style))
-                run_text = ""
-            run_text, run_style = run_text + char, wanted
-            at += char_width(char)
-        if run_text:
-            spans.append(Span(run_text, run_style))
-    return spans
+def _busy(words: str, share: float, glyphs: Glyphs) -> Line:
+    return (
+        Span(f"{glyphs.starting} ", "accent"),
+        Span(f"{words} ", "text"),
+        Span(f"{int(share * 100)} %", "strong"),
+        Span(" · esc stops", "muted"),
+    )
 
 
-def _styled(style: Style) -> str:
-    """Colours that a program chose, as the theme's: only the sixteen have names here."""
-    words = []
-    color = getattr(style, "fg", None)
-    if isinstance(color, int) and color in _ANSI:
-        words.append(_ANSI[color])
-    elif getattr(style, "dim", False):
-        words.append("muted")
-    if getattr(style, "bold", False):
-        words.append("bold")
-    if getattr(style, "underline", False):
-        words.append("underline")
-    return " ".join(words)
+# -------------------------------------------------------------------------------------- the log
 
 
-def _edge(shown: LogShown, number: int, glyphs: Glyphs) -> Span:
-    from traindeck.console.logs.severity import Severity
-
-    found = shown.map[number] if number < len(shown.map) else Severity.NONE
-    window = shown.window
-    rows = max(1, len(shown.map))
-    size = max(1, window.size)
-    here = window.start * rows // size <= number <= max(0, window.end - 1) * rows // size
-    sign = glyphs.cursor if glyphs.name == "ascii" else "▐"
-    if number in shown.hit_rows:
-        return Span(sign, "accent")
-    if found is Severity.ERROR:
-        return Span(sign, "failed")
-    if found is Severity.WARNING:
-        return Span(sign, "warn")
-    return Span(sign if here else " ", "faint")
-
-
-# ----------------------------------------------------------------------------------- after the end
-
-
-def after_end(
-    finding: Finding | None, run: RunRecord, cells: int, glyphs: Glyphs = BEST
+def body(
+    shown: LogShown,
+    subject: Subject,
+    cells: int,
+    rows: int,
+    *,
+    glyphs: Glyphs = BEST,
 ) -> list[Line]:
-    """What stands below the last line once the run is over."""
-    margin = " " * (_gutter(cells) - BAR)
-    rest = max(0, text_cells(cells) - 12)
-    how = "" if run.state is State.SUCCEEDED else f" · {exit_words(run)}"
-    lines: list[Line] = [
-        (
-            Span(margin + "  "),
-            Span("end of log", "muted"),
-            Span(f"{how} ", "muted"),
-            Span("┈" * max(0, rest - len(how)) if glyphs.name == "best" else "", "grid"),
-        )
-    ]
-    if finding is None:
-        return lines
-    bar = (Span(margin), Span(fit(glyphs.cursor, BAR), "warn"))
-    words = finding.happened or finding.reason(text_cells(cells) - 16)
-    wide = max(20, text_cells(cells) - 16)
-    for number, text in enumerate(textwrap.wrap(clean(words), wide)[:3]):
-        label = "What happened" if number == 0 else ""
-        lines.append((*bar, Span(fit(label, 15), "strong bold"), Span(text, "text")))
-    for number, attempt in enumerate(finding.tries[: len(LETTERS)]):
-        label = "Try" if number == 0 else ""
-        cost = f" ({clean(attempt.cost)})" if attempt.cost else ""
-        lines.append(
-            (
-                *bar,
-                Span(fit(label, 15), "strong bold"),
-                Span(f"{LETTERS[number]} ", "accent"),
-                Span(clean(attempt.text), "text"),
-                Span(cost, "muted"),
-            )
-        )
+    """The log itself, exactly `rows` lines of exactly `cells`."""
+    if shown.problem:
+        made = _problem(shown.problem, cells, glyphs)
+    elif not shown.window.rows:
+        made = _nothing(subject, shown)
+    else:
+        made = _rows(shown, cells, glyphs)[:rows]
+        if shown.window.at_end and shown.over and shown.filter is None:
+            made += after_end(shown, subject, cells, glyphs)[: rows - len(made)]
+    made = [*made[:rows], *([()] * (rows - len(made)))]
+    edge = _edge(shown, rows, glyphs)
+    return [(*fit_line(line, cells - 1), mark) for line, mark in zip(made, edge, strict=True)]
+
+
+def _problem(words: str, cells: int, glyphs: Glyphs) -> list[Line]:
+    wrapped = textwrap.wrap(clean(words), max(20, cells - 6)) or [""]
+    lines: list[Line] = [(), (Span(f"  {glyphs.warning} ", "warn"), Span(wrapped[0]))]
+    return [*lines, *((Span(f"    {rest}"),) for rest in wrapped[1:4])]
+
+
+def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
+    run = subject.run
+    if shown.filter is not None:
+        words = "looking for lines with it" if shown.window.pending else "no line has it"
+        return [(), (Span(f"   {words}", "muted"), Span("   esc shows all", "faint"))]
+    if subject.path:
+        words = "the file is empty"
+    elif run.state in (State.NEW, State.QUEUED):
+        words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)
+    elif run.active and subject.current:
+        words = "nothing written yet"
+    else:
+        words = f"it wrote nothing{_how(run) if subject.current else ''}"
+    return [(), (Span(f"   {words}", "muted"),)]
+
+
+def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
+    rows = shown.window.rows
+    shapes = [_shape(row) for row in rows]
+    timed = shown.timed and cells >= TIMED_FROM
+    room = text_cells(cells, timed=shown.timed)
+    lines: list[Line] = []
+    last = ""
+    for number, row in enumerate(rows):
+        shape = shapes[number]
+        near = shapes[max(0, number - 1) : number] + shapes[number + 1 : number + 2]
+        quiet = shape != "" and shape in near
+        here = any(mark.current for mark in row.marks)
+        ground = " @select" if here else ""
+        spans = [Span(glyphs.cursor if here else " ", f"accent{ground}")]
+        if timed:
+            moment = ""
+            if row.time is not None:
+                moment = time.strftime("%H:%M:%S", time.localtime(row.time))
+            spans.append(Span(fit(moment if moment != last else "", TIME), f"muted{ground}"))
+            last = moment or last
+        spans += [_bar(row, glyphs, ground), *_content(row, room, quiet, glyphs, ground)]
+        line = fit_line(spans, cells - EDGE + 1, f"text{ground}") if here else tuple(spans)
+        lines.append(line)
     return lines
 
 
-def question(label: str, text: str, hint: str, cells: int) -> Line:
-    """The status line while something is typed."""
-    shown = clean(text)
-    spans: Sequence[Span] = (
-        Span(" "),
-        Span(label, "accent bold"),
-        Span(" "),
-        Span(shown, "strong"),
-        Span(" ", "reverse"),
-        Span(f"   {hint}", "muted"),
-    )
-    return clip_line(spans, cells)
+_VARYING = re.compile(r"[\d.,:+−-]*\d[\d.,:e+−-]*")
+
+
+def _shape(row: Row) -> str:
+    """A line without its figures: what a line that only reports again has in common with its
+    neighbour. "" never counts as equal."""
+    from traindeck.console.logs.severity import Severity
+
+    if row.severity is not Severity.NONE or str(row.role) != "text" or row.updates > 1:
+        return ""
+    text = row.line.text[:200]
+    return re.sub(r"\s+", " ", _VARYING.sub("0", text)) if _VARYING.search(text) else ""
+
+
+def _bar(row: Row, glyphs: Glyphs, ground: str) -> Span:
+    from traindeck.console.logs.severity import Severity
+
+    if row.severity is Severity.NONE:
+        return Span(fit("|" if glyphs.name == "ascii" else "│", BAR), f"rule{ground}")
+    style = "failed" if row.severity is Severity.ERROR else "warn"
+    return Span(fit(glyphs.cursor, BAR), f"{style}{ground}")
+
+
+def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> list[Span]:
+    fold = row.fold
+    if fold is not None and not fold.open and str(row.role) == "library":
+        words = clip(f"  {glyphs.folded} {clean(fold.text)}", room)
+        return [Span(words, f"faint{ground}")]
+    spans: list[Span] = []
+    if row.updates > 1:
+        words = f"{glyphs.ellipsis} {row.updates:,} updates, last: "
+        spans.append(Span(words if room > 60 else f"{row.updates:,}× ", f"faint{ground}"))
+    spans += _text(row, quiet, ground)
+    note = _fold_note(row, glyphs)
+    note_cells = line_width(note)
+    if note and line_width(spans) + note_cells + 2 > room:
+        spans = list(clip_line(spans, max(10, room - note_cells - 2)))
+    if line_width(spans) > room:
+        # The engine gives one cell more than there is room for where a line goes on.
+        spans = list(clip_line(spans, room))
+    if note:
+        gap = room - line_width(spans) - note_cells
+        spans += [Span(" " * max(1, gap), f"text{ground}"), *note]
+    return spans
+
+
+def _fold_note(row: Row, glyphs: Glyphs) -> Line:
+    """What stands at the right of a traceback's first line."""
+    fold = row.fold
+    if fold is None or str(row.role) != "header":
+        return ()
+    if fold.open:
+        return (Span(f"{glyphs.unfolded} {clean(fold.text)}", "muted"),)
+    return (Span(f"{glyphs.folded} {clean(fold.text)} · {fold.lines} lines", "muted"),)
+
+
+_ROLES = {"header": "failed bold", "raised": "strong", "library": "faint"}
+
+
+def _text(row: Row, quiet: bool, ground: str) -> list[Span]:
+    """The row's text, in its own colours or those of its role, hits marked."""
+    role = str(row.role)
+    base = "muted" if quiet else _ROLES.get(role, "text")
+    if role == "own":
+        base = "text" if row.line.text.lstrip().startswith("File ") else "strong bold"
+    pieces = [(text, styled(style) or base) for text, style in row.line.pieces() if text]
+    if role == "raised" and row.head:
+        pieces = _with_kind(pieces)
+    if not row.marks:
+        return [Span(text, style + ground) for text, style in pieces]
+    spans: list[Span] = []
+    at = 0
+    for text, style in pieces:
+        end = at + width(text)
+        cuts = sorted({at, end, *(c for m in row.marks for c in (m.start, m.end) if at < c < end)})
+        for low, high in pairwise(cuts):
+            part = take(text, high - low)
+            text = text[len(part) :]
+            mark = next((m for m in row.marks if m.start <= low < m.end), None)
+            if mark is None:
+                spans.append(Span(part, style + ground))
+            else:
+                look = "on_accent bold @accent" if mark.current else "on_match @match"
+                spans.append(Span(part, look))
+        at = end
+    return spans
+
+
+def _with_kind(pieces: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """An exception's line: its type stands out, what it says is text."""
+    (first, style), *rest = pieces
+    match = re.match(r"[\w.]+(?=:|$)", first)
+    if match is None:
+        return list(pieces)
+    kind = match.group()
+    return [(kind, "failed bold"), (first[len(kind) :], style), *rest]
+
+
+def _edge(shown: LogShown, rows: int, glyphs: Glyphs) -> list[Span]:
+    """The map of the whole log: hits, errors, warnings, and which part is in sight."""
+    from traindeck.console.logs.severity import Severity
+
+    window, size = shown.window, max(1, shown.window.size)
+    low = window.start * rows // size
+    high = max(low, (window.end - 1) * rows // size)
+    half, full = ("#", "#") if glyphs.name == "ascii" else ("▐", "▐")
+    thin = ":" if glyphs.name == "ascii" else "│"
+    marks: list[Span] = []
+    for number in range(rows):
+        found = shown.map[number] if number < len(shown.map) else Severity.NONE
+        here = bool(window.rows) and low <= number <= high
+        if number in shown.hit_rows:
+            marks.append(Span(full, "accent"))
+        elif found is Severity.ERROR:
+            marks.append(Span(full, "failed"))
+        elif found is Severity.WARNING:
+            marks.append(Span(half, "warn"))
+        elif here:
+            marks.append(Span(full, "muted"))
+        else:
+            marks.append(Span(thin if shown.map else " ", "grid"))
+    return marks
+
+
+# ---------------------------------------------------------------------------------- after the end
+
+
+def after_end(shown: LogShown, subject: Subject, cells: int, glyphs: Glyphs = BEST) -> list[Line]:
+    """What stands below the last line once nothing more is written."""
+    gutter = _gutter(cells, shown.timed)
+    margin = " " * (gutter - BAR)
+    room = text_cells(cells, timed=shown.timed)
+    words = "end of file" if subject.path else "end of log"
+    if subject.current:
+        words += _how(subject.run)
+    sign = {"best": "┈", "plain": "-"}.get(glyphs.name, ".")
+    rest = max(0, room - width(words) - 1)
+    lines: list[Line] = [
+        (Span(margin + " " * BAR), Span(f"{words} ", "muted"), Span(sign * rest, "grid"))
+    ]
+    finding = shown.finding
+    if finding is None:
+        return lines
+    bar = (Span(margin), Span(fit(glyphs.cursor, BAR), "warn"))
+    room = min(room, BLOCK)
+    label = LABEL if room >= 60 else 6
+    happened, tries = ("What happened", "Try") if label == LABEL else ("What", "Try")
+    for number, line in enumerate(_happened(finding, room - label)):
+        head = happened if number == 0 else ""
+        lines.append((*bar, Span(fit(head, label), "strong bold"), *line))
+    for number, line in enumerate(_tries(finding, subject, room - label)):
+        head = tries if number == 0 else ""
+        lines.append((*bar, Span(fit(head, label), "strong bold"), *line))
+    return lines
+
+
+def after_rows(shown: LogShown, subject: Subject, cells: int) -> int:
+    """Rows that `after_end` takes."""
+    return len(after_end(shown, subject, cells))
+
+
+def _how(run: RunRecord) -> str:
+    how = exit_words(run)
+    return f" · {how}" if how and run.state is not State.SUCCEEDED else ""
+
+
+def _happened(finding: Finding, cells: int) -> list[Line]:
+    """The sentences, in at most three rows; a finding without any gives its reason."""
+    sentences = re.split(r"(?<=[.;])\s+", clean(finding.happened)) if finding.happened else []
+    while sentences:
+        wrapped = textwrap.wrap(" ".join(sentences), max(20, cells))
+        if len(wrapped) <= 3:
+            return [(Span(row),) for row in wrapped]
+        sentences.pop()  # a sentence goes whole
+    return [fitted([(Span(clean(clause)),) for clause in finding.clauses], cells)]
+
+
+def startable(finding: Finding | None, run: RunRecord) -> dict[str, Try]:
+    """Letter -> try that can be begun from here: those that only need other variables."""
+    if finding is None or run.foreign or run.active or not run.argv:
+        return {}
+    found = [attempt for attempt in finding.tries[: len(LETTERS)] if attempt.env]
+    return dict(zip(LETTERS, found, strict=False))
+
+
+def _tries(finding: Finding, subject: Subject, cells: int) -> list[Line]:
+    """The tries: as many in a row as fit, a letter before those that can be begun from here."""
+    letters = {}
+    if subject.current:
+        letters = {t.text: letter for letter, t in startable(finding, subject.run).items()}
+    parts: list[Line] = []
+    for attempt in finding.tries[: len(LETTERS)]:
+        letter = letters.get(attempt.text)
+        sign = Span(f"{letter} ", "accent bold") if letter else Span("· ", "muted")
+        cost = f" ({clean(attempt.cost)})" if attempt.cost else ""
+        text = clean(attempt.text)
+        if 2 + width(text) + width(cost) > cells:
+            cost = ""
+        parts.append((sign, Span(clip(text, cells - 2)), Span(cost, "muted")))
+    lines: list[Line] = []
+    line: list[Span] = []
+    for part in parts:
+        if line and line_width(line) + 3 + line_width(part) > cells:
+            lines.append(tuple(line))
+            line = []
+        line += [Span("   "), *part] if line else part
+    if line:
+        lines.append(tuple(line))
+    return lines

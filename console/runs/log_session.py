@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from traindeck.backends.base import BackendError, Files, SeekableLogs, State, TraindeckError
@@ -23,6 +24,8 @@ from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSour
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
 from traindeck.console.logs.window import LogView, Window
+from traindeck.console.runs.log_sources import NearSource
+from traindeck.console.runs.reading import folder_of
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
 
@@ -463,10 +466,10 @@ def _wrong(search: Search | None) -> str:
     return search.error if search is not None and search.progress is Counting.FAILED else ""
 
 
-# ------------------------------------------------------------------------------------ what is opened
+# ----------------------------------------------------------------------------------- what is opened
 
 
-def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int) -> Opening:
+async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> Opening:
     """The log of one rank of an attempt of a run.
 
     Raises:
@@ -476,11 +479,14 @@ def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int) -> Opening:
     if not isinstance(backend, SeekableLogs):
         raise BackendError(f"{run.backend} has no logs that can be read.")
     ref = replace(ref_of(run), attempt=attempt)
+    path = f"attempts/{attempt}/logs/{rank}"
+    folder = await folder_of(ws, run)
+    local = Path(folder, f"{path}.log") if folder else None
 
     def times() -> Times | None:
         if not isinstance(backend, Files):
             return None
-        return Times(RunFileSource(backend, ref, f"attempts/{attempt}/logs/{rank}.idx"))
+        return Times(RunFileSource(backend, ref, f"{path}.idx"))
 
     def fate() -> Fate:
         fresh = ws.index.get(run.id) or run
@@ -494,10 +500,14 @@ def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int) -> Opening:
             step=fresh.progress.step,
         )
 
-    return Opening(source=lambda: BackendSource(backend, ref, rank), times=times, fate=fate)
+    return Opening(
+        source=lambda: NearSource(BackendSource(backend, ref, rank), local),
+        times=times,
+        fate=fate,
+    )
 
 
-def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
+async def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
     """A file of a run's directory, read as if it were a log.
 
     Raises:

@@ -9,12 +9,19 @@ from traindeck.backends.base import (
     RunSpec,
     SeekableLogs,
     State,
+    Status,
 )
+from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, status_of_run
+from traindeck.console.store.rundirs import parse_exit
 
 MOST_ENTRIES = 2000
 """Files of a run that are listed."""
+MOST_ATTEMPTS = 50
+"""Attempts of a run that are looked at, the last ones."""
+
+_SLOT = 4096
 
 
 async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
@@ -82,6 +89,36 @@ async def spec_of(ws: Workspace, run: RunRecord) -> RunSpec | None:
         return await read_spec(ws.backend(run.backend), run)
     except BackendError:
         return None
+
+
+async def attempts_of(ws: Workspace, run: RunRecord) -> list[Status]:
+    """How the attempts of a run ended, the first one first; of the present one what is known now.
+
+    Raises:
+        BackendError: The backend keeps no run directories, or does not answer.
+    """
+    present = status_of_run(run)
+    if run.attempt == 0:
+        return [present]
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Files):
+        return [present]
+    found = []
+    for number in range(max(0, run.attempt - MOST_ATTEMPTS), run.attempt):
+        path = f"attempts/{number}/exit.slot"
+        try:
+            data = await backend.read_file(ref_of(run), path, 0, _SLOT)
+        except BackendError:
+            data = b""
+        record = parse_exit(data, run.id, number)
+        facts = {"found": True, "attempt": number, "phase": "ended", "exit": record}
+        if record is not None:
+            record = {**record, "next": None}
+            facts["exit"] = record
+            found.append(status_of(decode_evidence(facts), number, ws.clock()))
+        else:
+            found.append(Status(state=State.LOST, attempt=number, reason="no exit was recorded"))
+    return [*found, present]
 
 
 async def folder_of(ws: Workspace, run: RunRecord) -> str:

@@ -76,7 +76,12 @@ def read_object(path: Path, limit: int = FILE_LIMIT) -> dict[str, Any] | None:
 def read_exit(path: Path, run_id: str, attempt: int) -> Mapping[str, Any] | None:
     """The payload of an exit.slot, None if it is empty, torn or another run's."""
     data = _read(path, _SLOT_SIZE)
-    if data is None or len(data) < _SLOT.size + 4:
+    return None if data is None else parse_exit(data, run_id, attempt)
+
+
+def parse_exit(data: bytes, run_id: str, attempt: int) -> Mapping[str, Any] | None:
+    """The payload in the bytes of an exit.slot, None if it is empty, torn or another run's."""
+    if len(data) < _SLOT.size + 4:
         return None
     magic, number, length = _SLOT.unpack_from(data)
     end = _SLOT.size + length

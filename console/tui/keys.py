@@ -151,7 +151,7 @@ LOG = (
     Action("log.next", "n", "hit(False)", "next", "next · previous hit", LOG_SECTION, 12,
            shown="n N"),
     Action("log.previous", "N", "hit(True)", "previous", "previous hit", ""),
-    Action("log.error", "E", "error", "first error", "first error", LOG_SECTION, 20),
+    Action("log.error", "E", "error", "first error", "first error", LOG_SECTION, 14),
     Action("log.filter", "ampersand", "ask('filter')", "filter", "only lines …", LOG_SECTION, 30),
     Action("log.percent", "percent_sign", "ask('percent')", "percent", "to a percent", LOG_SECTION),
     Action("log.time", "t", "ask('time')", "time", "to a time", LOG_SECTION, 40),
@@ -161,6 +161,8 @@ LOG = (
     Action("log.left", "left", "side(-8)", "left", "to the side", LOG_SECTION, shown="← →"),
     Action("log.right", "right", "side(8)", "right", "to the side", ""),
     Action("log.fold", "z", "fold", "fold", "fold · unfold frames", LOG_SECTION, 35),
+    Action("log.try", "T", "try", "try…", "start again as it says…", LOG_SECTION, 15),
+    Action("log.attempt", "a", "attempt", "attempt", "another attempt", LOG_SECTION, 65),
 )  # fmt: skip
 
 FILES = (

@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import FileEntry, Reach, RunSpec
+from traindeck.backends.base import FileEntry, Reach, RunSpec, Status
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
-    from traindeck.console.runs.log_session import LogSession
+    from traindeck.console.runs.log_session import LogSession, Spot
 
 # ------------------------------------------------------------------------------------------- data
 
@@ -170,6 +170,14 @@ class RunActions(Protocol):
 
     async def retry(self, run_ids: Sequence[str]) -> Sequence[Outcome]: ...
 
+    async def again(self, run_id: str, env: Mapping[str, str]) -> Outcome:
+        """Start a new run like this one, with some variables more. The outcome names it.
+
+        Raises:
+            UsageError: What it was made from cannot be sent again from here.
+        """
+        ...
+
     async def removal(self, run_ids: Sequence[str]) -> Removal:
         """What `remove` would free, and what it would refuse."""
         ...
@@ -209,8 +217,19 @@ class RunReader(Protocol):
         """Metric -> its `store.series.Points`; those the run does not have are left out."""
         ...
 
-    async def open_log(self, run_id: str, attempt: int | None = None, rank: int = 0) -> LogSession:
-        """A log, of the current attempt if none is named. Close it when done."""
+    async def open_log(
+        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+    ) -> LogSession:
+        """A log, of the current attempt if none is named, at its end or where it was left. Close it
+        when done."""
+        ...
+
+    async def open_file(self, run_id: str, path: str) -> LogSession:
+        """A file of the run's directory, read as a log is. Close it when done."""
+        ...
+
+    async def attempts(self, run_id: str) -> Sequence[Status]:
+        """How its attempts ended, the first one first; the last one may be going on."""
         ...
 
     async def files(self, run_id: str) -> Sequence[FileEntry]:

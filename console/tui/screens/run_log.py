@@ -1,193 +1,387 @@
 """The Log tab: a log of any size, searched, filtered and followed without waiting for it.
 
-The session does the work elsewhere; a key sends it one request and the answer is painted when it
-comes. While a log grows it is looked at five times a second, and painted only where it changed.
+The session does the work elsewhere. Keys become requests that are done one after the other; looking
+goes on beside them, so that a long search shows its progress and `esc` ends it. While a log grows
+it is looked at five times a second, and only what is different is painted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events
+from textual import events, on
+from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
 
-from traindeck.backends.base import TraindeckError
-from traindeck.console.present.cells import Line, Span
+from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.log_view import (
+    Subject,
     after_rows,
-    log_lines,
-    question,
+    body,
+    choices,
+    footing,
+    startable,
+    status,
     text_cells,
-    text_rows,
 )
-from traindeck.console.runs.log_session import LogShown
+from traindeck.console.runs.log_session import LogShown, Spot
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
-from traindeck.console.tui.services import RunReader
+from traindeck.console.tui.widgets.field import Field
 from traindeck.console.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
+    from traindeck.console.logs.search import Pattern
     from traindeck.console.runs.log_session import LogSession
+    from traindeck.console.tui.app import TraindeckApp
+    from traindeck.console.tui.services import Services
 
-ACTIVE, QUIET = 0.2, 0.5
-"""Seconds between looks: while it grows or is being read through, and otherwise."""
+ACTIVE, QUIET, OVER = 0.2, 0.5, 2.0
+"""Seconds between looks: while there is something new each time, while something may come, and when
+nothing more will."""
 
 SECOND_G = 1.0
 """Seconds within which the second `g` must follow the first."""
 
-_HINTS = {
-    "find": "enter searches · ctrl+r regex · ctrl+t any case · esc",
-    "filter": "enter keeps lines with it · empty shows all · ctrl+r regex · ctrl+t any case · esc",
-    "percent": "0 to 100 · enter · esc",
-    "time": "HH:MM or HH:MM:SS · enter · esc",
-    "line": "a line's number · enter · esc",
+SLOW = 0.2
+"""Seconds after which it is said what a key has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What can be typed. `patterns` may be expressions."""
+
+    label: str
+    hint: str
+    word: str
+    patterns: bool = False
+
+
+QUESTIONS = {
+    "find": Question("/", "what to look for", "search", True),
+    "filter": Question("&", "only lines with it; nothing shows all", "filter", True),
+    "percent": Question("%", "0 to 100", "go"),
+    "time": Question("time", "HH:MM or HH:MM:SS", "go"),
+    "line": Question("line", "its number", "go"),
 }
-_LABELS = {"find": "/", "filter": "&", "percent": "%", "time": "time", "line": "line"}
 
 
-class LogPane(Lines, can_focus=True, inherit_bindings=False):
-    """Shows one log."""
+@dataclass(slots=True)
+class _Request:
+    """Something a key asked for. `rows` are added up while they wait their turn."""
+
+    work: Callable[[LogSession], Awaitable[object]]
+    otherwise: str = ""
+    doing: str = ""
+    rows: int = 0
+
+
+class LogPane(Vertical, inherit_bindings=False):
+    """Shows one log of a run, or one of its files as if it were a log.
+
+    Args:
+        path: A file of the run's directory; "" is the run's log.
+        spot: Where to begin instead of at the end.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.LOG)]
-    DEFAULT_CSS = "LogPane { height: 1fr; }"
+    DEFAULT_CSS = """
+    LogPane { height: 1fr; }
+    LogPane > LogRows { height: 1fr; }
+    """
 
-    def __init__(self, reader: RunReader, *, id: str | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        path: str = "",
+        spot: Spot | None = None,
+        id: str | None = None,
+    ) -> None:
         super().__init__(id=id)
-        self._reader = reader
+        self._services = services
+        self._path = path
+        self._spot = spot
         self._run: RunRecord | None = None
+        self._attempt: int | None = None
         self._session: LogSession | None = None
-        self._shown = LogShown()
+        self.shown = LogShown()
         self._opened = False
-        self._asking = ""
-        self._typed = ""
-        self._regex = False
-        self._any_case = False
         self._left = 0
-        self._wrap = False
+        self._asking = ""
         self._g = 0.0
-        self._turn = asyncio.Lock()
-        self._loop: asyncio.Task[None] | None = None
+        self._doing = ""
+        self._requests: deque[_Request] = deque()
+        self._awake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._looking = asyncio.Lock()
+        self._status = LogStatus()
+        self._ask = AskLine()
+        self._rows = LogRows()
+
+    def compose(self) -> ComposeResult:
+        yield self._status
+        yield self._ask
+        yield self._rows
+
+    def on_mount(self) -> None:
+        self._ask.display = False
+
+    @property
+    def deck(self) -> TraindeckApp:
+        """The application, with its own type."""
+        from traindeck.console.tui.app import TraindeckApp
+
+        assert isinstance(self.app, TraindeckApp)
+        return self.app
+
+    @property
+    def subject(self) -> Subject | None:
+        """What is shown."""
+        if self._run is None:
+            return None
+        attempt = self._run.attempt if self._attempt is None else self._attempt
+        return Subject(run=self._run, path=self._path, attempt=attempt)
 
     # -------------------------------------------------------------------------------- from outside
 
+    def focus(self, scroll_visible: bool = True) -> LogPane:
+        """Keys go to the log, or to the line that is typed."""
+        (self._ask.field if self._asking else self._rows).focus(scroll_visible)
+        return self
+
     def show_run(self, run: RunRecord) -> None:
         """Show this run's log from now on."""
-        another = self._run is None or (self._run.id, self._run.attempt) != (run.id, run.attempt)
+        before = self._run
         self._run = run
-        if another:
+        if before is not None and (before.id, before.attempt) != (run.id, run.attempt):
+            self._attempt = None
+            self._spot = None
             self._restart()
+        else:
+            self._paint()
 
     def start(self) -> None:
         """The tab is in sight: look at the log until `stop`."""
-        if self._loop is None:
-            self._loop = self.deck.start(self._live(), "")
+        if not self._tasks:
+            self._tasks = [
+                self.deck.start(self._live(), ""),
+                self.deck.start(self._serve(), ""),
+            ]
 
     def stop(self) -> None:
         """The tab is out of sight."""
-        if self._loop is not None:
-            self._loop.cancel()
-            self._loop = None
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+
+    def spot(self) -> Spot | None:
+        """The place to come back to; None is the end."""
+        at_end = self.shown.window.at_end or self.shown.following
+        return None if at_end or not self._opened else self.shown.spot
 
     def on_unmount(self) -> None:
         self.stop()
+        self._forget_session()
+
+    def _forget_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             self.deck.start(session.aclose(), "")
 
     def _restart(self) -> None:
-        session, self._session = self._session, None
-        self._shown, self._opened = LogShown(), False
-        if session is not None:
-            self.deck.start(session.aclose(), "")
+        self._forget_session()
+        self.shown, self._opened, self._left = LogShown(), False, 0
+        self._requests.clear()
+        self._paint()
+        if self._tasks:
+            self.stop()
+            self.start()
+
+    # ------------------------------------------------------------------------------ what goes on
 
     async def _live(self) -> None:
         while True:
             await self._look()
-            busy = self._shown.following or self._shown.surveyed < 1
-            busy = busy or self._shown.counting is not None
-            await asyncio.sleep(ACTIVE if busy else QUIET)
+            shown = self.shown
+            busy = shown.counting is not None or shown.surveyed < 1 or shown.window.pending
+            pause = ACTIVE if busy or shown.following else OVER if shown.over else QUIET
+            await asyncio.sleep(pause)
+
+    async def _serve(self) -> None:
+        """Do what keys asked for, in their order."""
+        while True:
+            while self._requests:
+                await self._act(self._requests.popleft())
+            self._awake.clear()
+            await self._awake.wait()
+
+    async def _act(self, request: _Request) -> None:
+        session = self._session
+        if session is None:
+            await self._look()
+            session = self._session
+        if session is None:
+            return
+        slow = self.set_timer(SLOW, lambda: self._say(request.doing)) if request.doing else None
+        try:
+            if request.rows:
+                await session.scroll(request.rows)
+            answer = await request.work(session)
+        except UsageError as error:
+            self.deck.complain(error)
+            return
+        except TraindeckError as error:
+            # A search that was stopped ends like this; what else is wrong shows in the next look.
+            self.deck.notice(error.what, "muted")
+            return
+        finally:
+            if slow is not None:
+                slow.stop()
+                self._say("")
+        if answer is False and request.otherwise:
+            self.deck.notice(request.otherwise, "muted")
+        await self._look(refresh=False)
+
+    def _say(self, words: str) -> None:
+        if words != self._doing:
+            self._doing = words
+            self._chrome()
+
+    def _do(
+        self,
+        work: Callable[[LogSession], Awaitable[object]],
+        *,
+        otherwise: str = "",
+        doing: str = "",
+    ) -> None:
+        """Ask the session for something; say `otherwise` if it answers False."""
+        self._requests.append(_Request(work, otherwise, doing))
+        self._awake.set()
+
+    def _scroll(self, rows: int) -> None:
+        last = self._requests[-1] if self._requests else None
+        if last is not None and last.rows:
+            last.rows += rows
+            return
+        self._requests.append(_Request(_nothing, rows=rows))
+        self._awake.set()
 
     async def _look(self, *, refresh: bool = True) -> None:
-        async with self._turn:
-            run = self._run
-            if run is None or self.size.height < 2:
+        async with self._looking:
+            subject, cells, rows = self.subject, self._rows.size.width, self._rows.size.height
+            if subject is None or rows < 1:
                 return
             try:
-                if self._session is None:
-                    self._session = await self._reader.open_log(run.id, run.attempt)
-                cells, rows = self.size.width, self.size.height
-                below = 0
-                if self._shown.ended:
-                    below = after_rows(self._shown.finding, run, cells)
-                shown = await self._session.look(
-                    text_rows(rows), text_cells(cells), below=below, refresh=refresh
-                )
-                first_end = shown.ended and not self._shown.ended
-                self._shown = shown
-                self._opened = True
-                if first_end:
-                    below = after_rows(shown.finding, run, cells)
-                    self._shown = await self._session.look(
-                        text_rows(rows), text_cells(cells), below=below, refresh=False
-                    )
+                shown = await self._shown(subject, cells, rows, refresh)
             except TraindeckError as error:
-                self._shown = LogShown(problem=str(error))
-                self._opened = True
-        self.update()
-
-    def _do(self, work: Callable[[LogSession], Awaitable[object]], otherwise: str = "") -> None:
-        """Send the session one request, then paint; say `otherwise` if it answers False."""
-
-        async def act() -> None:
-            session = self._session
-            if session is None:
+                shown = LogShown(problem=str(error))
+            if subject != self.subject and subject.attempt != getattr(self.subject, "attempt", 0):
                 return
-            try:
-                async with self._turn:  # keys take effect in the order they were pressed
-                    answer = await work(session)
-            except TraindeckError as error:
-                self.deck.notice(error.what, "warn")
-                return
-            if answer is False and otherwise:
-                self.deck.notice(otherwise, "muted")
-            await self._look(refresh=False)
+            self.shown, self._opened = shown, True
+        self._paint()
 
-        self.deck.start(act(), "")
+    async def _shown(self, subject: Subject, cells: int, rows: int, refresh: bool) -> LogShown:
+        if self._session is None:
+            self._session = await self._open(subject)
+        session = self._session
+
+        def width(shown: LogShown) -> int:
+            # One cell more than there is room for tells which lines go on.
+            return text_cells(cells, timed=shown.timed) + (not shown.wrap)
+
+        before = self.shown
+        below = after_rows(before, subject, cells) if before.over else 0
+        shown = await session.look(rows, width(before), below=below, refresh=refresh)
+        fits = below == (after_rows(shown, subject, cells) if shown.over else 0)
+        if not fits or width(shown) != width(before):
+            below = after_rows(shown, subject, cells) if shown.over else 0
+            shown = await session.look(rows, width(shown), below=below, refresh=False)
+        return shown
+
+    async def _open(self, subject: Subject) -> LogSession:
+        if self._path:
+            return await self._services.open_file(subject.run.id, self._path)
+        spot, self._spot = self._spot, None
+        return await self._services.open_log(subject.run.id, subject.attempt, spot=spot)
+
+    def _paint(self) -> None:
+        if self.is_mounted:
+            self._status.update()
+            self._rows.update()
+            self._chrome()
+
+    def _chrome(self) -> None:
+        update = getattr(self.screen, "update_chrome", None)
+        if self.display and update is not None:
+            update()
 
     # -------------------------------------------------------------------------------------- content
 
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        if self._run is None or not self._opened:
-            return [(), (Span("  opening the log…", "muted"),)]
-        asking = None
-        if self._asking:
-            how = "regex " * self._regex + "any case " * self._any_case
-            asking = question(
-                _LABELS[self._asking] + (f" {how}".rstrip() if how else ""),
-                self._typed,
-                _HINTS[self._asking],
-                cells,
-            )
-        return log_lines(
-            self._shown, self._run, cells, rows, glyphs=self.deck.painter.glyphs, asking=asking
-        )
+    def status_line(self, cells: int) -> Line:
+        """The line above the log."""
+        subject = self.subject
+        return status(self.shown, subject, cells) if subject is not None and self._opened else ()
 
-    def on_resize(self) -> None:
-        super().on_resize()
-        self._do(lambda session: session.scroll(0))
+    def rows(self, cells: int, rows: int) -> Sequence[Line]:
+        """The log."""
+        subject = self.subject
+        if subject is None or not self._opened:
+            return [(), (Span("   opening the log", "muted"),)]
+        return body(self.shown, subject, cells, rows, glyphs=self.deck.painter.glyphs)
+
+    def words(self) -> Line:
+        """What was chosen, for the right of the line of tabs."""
+        subject = self.subject
+        return choices(self.shown, subject, self._left) if subject and self._opened else ()
+
+    def context(self) -> Line:
+        """The left of the footer."""
+        return footing(self.shown, self.deck.painter.glyphs, self._doing)
+
+    def resized(self) -> None:
+        """There is another number of rows or cells."""
+        self._do(_nothing)
 
     # -------------------------------------------------------------------------------------- actions
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What does nothing here and now is shown nowhere."""
+        if self._asking and action != "switch":
+            return False
+        shown = self.shown
+        if action == "try":
+            return bool(self._tries()) or None
+        if action == "attempt":
+            return self._run is not None and self._run.attempt > 0 and not self._path
+        if action == "follow":
+            return not shown.over
+        if action == "hit":
+            return shown.pattern is not None or None
+        if action == "error":
+            return shown.first_error is not None or shown.finding is not None or None
+        if action == "ask" and parameters == ("time",):
+            return shown.timed or None
+        if action == "fold":
+            return any(row.fold is not None for row in shown.window.rows) or None
+        if action == "side":
+            return not shown.wrap
+        return True
+
     def action_rows(self, by: int) -> None:
-        self._do(lambda session: session.scroll(by))
+        self._scroll(by)
 
     def action_pages(self, by: float) -> None:
-        rows = round(by * max(1, text_rows(self.size.height) - 1))
-        self._do(lambda session: session.scroll(rows))
+        self._scroll(round(by * max(1, self._rows.size.height - 1)))
 
     def action_first(self) -> None:
         self._do(lambda session: session.to_start())
@@ -204,143 +398,290 @@ class LogPane(Lines, can_focus=True, inherit_bindings=False):
         self._do(lambda session: session.to_end())
 
     def action_follow(self) -> None:
-        wanted = not self._shown.following
+        wanted = not self.shown.following
         self._do(lambda session: session.choose(following=wanted))
 
     def action_wrap(self) -> None:
-        self._wrap, self._left = not self._wrap, 0
-        self._do(lambda session: session.choose(wrap=self._wrap, left=0))
+        wanted, self._left = not self.shown.wrap, 0
+        self._do(lambda session: session.choose(wrap=wanted, left=0))
 
     def action_side(self, by: int) -> None:
-        if not self._wrap:
-            self._left = max(0, self._left + by)
-            self._do(lambda session: session.choose(left=self._left))
+        left = self._left = max(0, self._left + by)
+        self._do(lambda session: session.choose(left=left))
 
     def action_error(self) -> None:
-        waiting = self._shown.surveyed < 1
-        words = "no error so far, still reading" if waiting else "no error in this log"
-        self._do(lambda session: session.to_error(), words)
+        self._do(lambda session: session.to_error(), otherwise="no error so far")
 
     def action_hit(self, backward: bool) -> None:
-        if self._shown.pattern is None:
-            self.action_ask("find")
-            return
-        side = "before" if backward else "after"
-        self._do(lambda session: session.next_hit(backward=backward), f"no hit {side} this one")
+        words = "no hit before this one" if backward else "no hit after this one"
+        self._do(
+            lambda session: session.next_hit(backward=backward),
+            otherwise=words,
+            doing="searching",
+        )
 
     def action_fold(self) -> None:
-        """The first fold on the screen."""
-        folds = [row.fold for row in self._shown.window.rows if row.fold is not None]
-        if not folds:
-            self.deck.notice("nothing to fold here", "muted")
-            return
-        offset = folds[0].offset
-        self._do(lambda session: session.toggle(offset))
+        self._do(lambda session: session.fold(), otherwise="nothing to fold here")
 
-    def action_ask(self, what: str) -> None:
-        self._asking, self._typed = what, ""
-        kept = self._shown.filter if what == "filter" else self._shown.pattern
-        if what in ("find", "filter") and kept is not None:
-            self._regex, self._any_case = kept.regex, kept.ignore_case
-        self.update()
+    def action_attempt(self) -> None:
+        """The attempt before this one; before the first one the present one."""
+        subject = self.subject
+        if subject is not None and subject.run.attempt:
+            self._attempt = (subject.attempt - 1) % (subject.run.attempt + 1)
+            self._spot = None
+            self._restart()
+
+    # --- tries
+
+    def _tries(self) -> dict[str, Any]:
+        subject = self.subject
+        if subject is None or not subject.current or not self.shown.over:
+            return {}
+        return startable(self.shown.finding, subject.run)
+
+    def action_try(self) -> None:
+        """Choose one of what can be tried; it is started as a run of its own."""
+        from .overlay import MenuScreen
+
+        tries = self._tries()
+        items = [(letter, clean(found.text), letter) for letter, found in tries.items()]
+
+        def chosen(letter: str | None) -> None:
+            if letter is not None and self._run is not None:
+                work = self._start(self._run, dict(tries[letter].env))
+                self.deck.start(work, f"starting {clean(self._run.name)} again")
+
+        self.app.push_screen(MenuScreen("Start again", items), chosen)
+
+    async def _start(self, run: RunRecord, env: dict[str, str]) -> None:
+        outcome = await self._services.again(run.id, env)
+        words = " ".join(f"{name}={value}" for name, value in env.items())
+        name = Span(clean(outcome.text or outcome.run_id), "strong")
+        self.deck.notice((Span("started ", "text"), name, Span(f" with {clean(words)}", "muted")))
 
     # --------------------------------------------------------------------------------------- typing
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While something is typed, letters are letters."""
-        return not self._asking
+    def action_ask(self, what: str) -> None:
+        """Let something be typed."""
+        self._asking = what
+        self._ask.ask(QUESTIONS[what], self.shown.filter if what == "filter" else None)
+        self._status.display = False
+        self._ask.display = True
+        self._ask.field.focus()
+        self._chrome()
 
-    def escape(self) -> bool:
-        """What `esc` does here before it leaves the screen: stop typing, stop counting, show
-        everything again. Whether it did anything."""
-        if self._asking:
-            self._asking = ""
-            self.update()
-            return True
-        if self._shown.counting is not None:
-            self._do(lambda session: session.stop())
-            return True
-        if self._shown.filter is not None:
-            self._do(lambda session: session.keep(None))
-            return True
-        if self._shown.pattern is not None:
-            self._do(lambda session: session.find(None))
-            return True
-        return False
-
-    def on_key(self, event: events.Key) -> None:
+    def asking_keys(self) -> list[tuple[str, str]]:
+        """The footer's keys while something is typed."""
         if not self._asking:
-            return
-        event.stop()
-        event.prevent_default()
-        if event.key == "escape":
-            self._asking = ""
-        elif event.key == "enter":
-            self._answer()
-        elif event.key in ("backspace", "ctrl+h"):
-            self._typed = self._typed[:-1]
-        elif event.key == "ctrl+u":
-            self._typed = ""
-        elif event.key == "ctrl+r":
-            self._regex = not self._regex
-        elif event.key == "ctrl+t":
-            self._any_case = not self._any_case
-        elif event.character and event.is_printable:
-            self._typed += event.character
-        self.update()
+            return []
+        question = QUESTIONS[self._asking]
+        ways = [("ctrl+r", "regex"), ("ctrl+t", "any case")] if question.patterns else []
+        return [("enter", question.word), *ways, ("esc", "as before")]
 
-    def on_paste(self, event: events.Paste) -> None:
-        if self._asking:
-            event.stop()
-            self._typed += event.text.splitlines()[0] if event.text else ""
-            self.update()
+    def answered(self, text: str | None) -> None:
+        """What was typed; None if it was left."""
+        what, self._asking = self._asking, ""
+        self._ask.display = False
+        self._status.display = True
+        self._rows.focus()
+        if text is not None:
+            self._take(what, text)
+        self._chrome()
 
-    def _answer(self) -> None:
-        from traindeck.console.logs.search import Pattern
-
-        what, text = self._asking, self._typed
-        self._asking = ""
+    def _take(self, what: str, text: str) -> None:
         if what in ("find", "filter"):
-            pattern = Pattern(text, self._regex, self._any_case) if text else None
-
-            async def search(session: LogSession) -> bool:
-                if what == "filter":
-                    await session.keep(pattern)
-                    return True
-                await session.find(pattern)
-                if pattern is None:
-                    return True
-                return await session.next_hit() or await session.next_hit(backward=True)
-
-            self._do(search, f"no {text!r} in this log")
+            self._search(what, self._ask.pattern(text))
         elif what == "percent":
-            with contextlib.suppress(ValueError):
-                share = float(text.rstrip(" %"))
+            share = _number(text.strip().removesuffix("%"))
+            if not 0 <= share <= 100:
+                self.deck.notice(f"{text!r} is no percentage: write 0 to 100", "warn")
+            else:
                 self._do(lambda session: session.to_percent(share))
         elif what == "line":
-            if text.replace(",", "").isdecimal():
-                number = int(text.replace(",", ""))
-                words = f"line {number:,} is not counted yet, or beyond the end"
-                self._do(lambda session: session.to_line(number), words)
+            number = _number(text.replace(",", ""))
+            if not (number >= 1 and number == int(number)):
+                self.deck.notice(f"{text!r} is no line: write its number", "warn")
+            else:
+                words = f"line {int(number):,} is not counted yet, or beyond the end"
+                self._do(lambda session: session.to_line(int(number)), otherwise=words)
         elif what == "time":
-            moment = _moment(text, self.deck.clock(), self._run)
+            moment = moment_of(text, self.deck.clock(), self._run)
             if moment is None:
                 self.deck.notice(f"{text!r} is no time: write HH:MM or HH:MM:SS", "warn")
             else:
-                self._do(lambda session: session.to_time(moment), "nobody noted times for this log")
+                words = "nobody noted times for this log"
+                self._do(lambda session: session.to_time(moment), otherwise=words)
+
+    def _search(self, what: str, pattern: Pattern | None) -> None:
+        async def search(session: LogSession) -> bool:
+            if what == "filter":
+                await session.keep(pattern)
+                return True
+            await session.find(pattern)
+            if pattern is None:
+                return True
+            # Forward first; from the end of a log what there is lies above.
+            return await session.next_hit() or await session.next_hit(backward=True)
+
+        words = f"no {clean(pattern.text)!r} in this log" if pattern else ""
+        self._do(search, otherwise=words, doing="searching")
+
+    def escape(self) -> bool:
+        """What `esc` does here before it leaves the screen: stop typing, stop what is going on,
+        show everything again, forget the search. Whether it did anything."""
+        if self._asking:
+            self.answered(None)
+        elif self._doing or self.shown.counting is not None:
+            self._requests.clear()
+            if self._session is not None:
+                self.deck.start(self._session.stop(), "")
+        elif self.shown.filter is not None:
+            self._do(lambda session: session.keep(None))
+        elif self.shown.pattern is not None:
+            self._do(lambda session: session.find(None))
+        else:
+            return False
+        return True
 
 
-def _moment(text: str, now: float, run: RunRecord | None) -> float | None:
-    """A clock time on the run's last day, at most now."""
+class LogStatus(Lines):
+    """The line above the log."""
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        pane = self.parent
+        assert isinstance(pane, LogPane)
+        return [pane.status_line(cells)]
+
+
+class LogRows(Lines, can_focus=True, inherit_bindings=False):
+    """The log, its map, and what stands after its end."""
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        pane = self.parent
+        assert isinstance(pane, LogPane)
+        return pane.rows(cells, rows)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        pane = self.parent
+        assert isinstance(pane, LogPane)
+        pane.resized()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, 3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, -3)
+
+    def _wheel(self, event: events.MouseEvent, rows: int) -> None:
+        event.stop()
+        pane = self.parent
+        assert isinstance(pane, LogPane)
+        pane.action_rows(rows)
+
+
+class AskLine(Lines):
+    """Where something is typed; enter takes it, esc leaves everything as it was."""
+
+    DEFAULT_CSS = """
+    AskLine { layout: horizontal; height: 1; background: $select; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ground="select")
+        self.field = Field()
+        self._question = QUESTIONS["find"]
+        self._regex = False
+        self._any_case = False
+
+    def compose(self) -> ComposeResult:
+        yield self.field
+
+    def ask(self, question: Question, pattern: Pattern | None) -> None:
+        """Begin to type."""
+        self._question = question
+        if pattern is not None:
+            self._regex, self._any_case = pattern.regex, pattern.ignore_case
+        self.field.placeholder = question.hint
+        self.field.value = pattern.text if pattern is not None else ""
+        self.field.cursor_position = len(self.field.value)
+        self._arrange()
+
+    def pattern(self, text: str) -> Pattern | None:
+        """What is searched for."""
+        from traindeck.console.logs.search import Pattern
+
+        return Pattern(text, self._regex, self._any_case) if text else None
+
+    def _label(self) -> Line:
+        line = [
+            Span(self.deck.painter.glyphs.cursor, "accent"),
+            Span(f"{self._question.label} ", "accent bold"),
+        ]
+        if self._question.patterns:
+            if self._regex:
+                line.append(Span("regex ", "text"))
+            if self._any_case:
+                line.append(Span("any case ", "text"))
+        return tuple(line)
+
+    def _arrange(self) -> None:
+        self.field.styles.margin = (0, 0, 0, sum(len(span.text) for span in self._label()))
+        self.update()
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        return [self._label()]
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._end(event.value)
+
+    def _end(self, text: str | None) -> None:
+        pane = self.parent
+        assert isinstance(pane, LogPane)
+        pane.answered(text)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "escape":
+            self._end(None)
+        elif event.key == "ctrl+r" and self._question.patterns:
+            self._regex = not self._regex
+            self._arrange()
+        elif event.key == "ctrl+t" and self._question.patterns:
+            self._any_case = not self._any_case
+            self._arrange()
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+
+async def _nothing(session: LogSession) -> None:
+    """A request that only looks again."""
+
+
+def _number(text: str) -> float:
+    """A number that a person typed; NaN if it is none."""
+    try:
+        return float(text) if len(text) < 20 else math.nan
+    except ValueError:
+        return math.nan
+
+
+def moment_of(text: str, now: float, run: RunRecord | None) -> float | None:
+    """A clock time on the run's last day, at most its end, in seconds since the epoch; None if it
+    is no time."""
     parts = text.strip().split(":")
-    if not 2 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
+    if not 2 <= len(parts) <= 3:
         return None
-    numbers = [int(part) for part in parts] + [0]
-    if numbers[0] > 23 or numbers[1] > 59 or numbers[2] > 59:
+    if not all(part.isascii() and part.isdecimal() and len(part) < 3 for part in parts):
+        return None
+    hour, minute, second = [*map(int, parts), 0][:3]
+    if hour > 23 or minute > 59 or second > 59:
         return None
     end = (run.ended if run is not None and run.ended else None) or now
     day = time.localtime(end)
-    moment = time.mktime(
-        (day.tm_year, day.tm_mon, day.tm_mday, numbers[0], numbers[1], numbers[2], 0, 0, -1)
-    )
+    clock = (hour, minute, second)
+    moment = time.mktime((day.tm_year, day.tm_mon, day.tm_mday, *clock, 0, 0, -1))
     return moment if moment <= end else moment - 86400
