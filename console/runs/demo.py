@@ -29,6 +29,7 @@ from traindeck.console.runs.finetuning import (
 from traindeck.console.runs.reading import log_tail, read_file
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import LaunchRequest
+from traindeck.console.runs.settling import settle
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -171,7 +172,7 @@ async def launch(
             f"The demo trains real models with torch, which {interpreter} does not have.",
             f"Install it there: {interpreter} -m pip install 'traindeck[train]'",
         )
-    await launching.settle(ws)
+    await settle(ws)
     home = _home(ws)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     base = home / _base_name(seed, base_steps)
@@ -202,7 +203,7 @@ async def launch(
     adapters = [
         word
         for rate, run_id in zip(RATES, tuned, strict=True)
-        for word in ("--adapter", f"lr {rate}={root / run_id / 'artifacts' / 'final'}")
+        for word in ("--adapter", f"lr{rate}={root / run_id / 'artifacts' / 'final'}")
     ]
     examine = ("evaluate", "--data", str(base), *adapters, "--out", _RESULT)
     request = _script(interpreter, examine, cwd=str(home), tags=TAGS, code="here")

@@ -54,12 +54,14 @@ def test_the_interval_is_wilsons() -> None:
 
 SMALL = """
 import sys, demo
-demo.BASE_STEPS, demo.ROWS, demo.HELD_OUT, demo.VALIDATION = 12, 40, 20, 4
+demo.ROWS, demo.HELD_OUT, demo.VALIDATION = 40, 20, 4
 code = demo.main()
 sys.argv.clear()
 sys.exit(code)
 """
 """A demo of seconds: the same code with less of everything."""
+
+BASE = ("demo.py", "base", "--steps", "12", "--out")
 
 
 @pytest.mark.train
@@ -68,13 +70,13 @@ def test_the_base_is_an_ordinary_model_that_the_trainer_takes_and_the_exam_exami
     forge: Any, sft: Callable[..., Any], tmp_path: Path
 ) -> None:
     base, result = tmp_path / "base", tmp_path / "result.json"
-    built = forge.start(tmp_path / "b", ["demo.py", "base", "--out", str(base)], code=SMALL)
+    built = forge.start(tmp_path / "b", [*BASE, str(base)], code=SMALL)
     assert built.wait() == 0, built.log
     assert [event["value"] for event in built.events("total_steps")] == [12]
     assert sorted(path.name for path in base.iterdir()) == [
         *("held-out.jsonl", "model", "ready.json", "train.jsonl", "validation.jsonl"),
     ]
-    again = forge.start(tmp_path / "c", ["demo.py", "base", "--out", str(base)], code=SMALL)
+    again = forge.start(tmp_path / "c", [*BASE, str(base)], code=SMALL)
     assert again.wait() == 0 and "there already" in again.log and "importing" not in again.log
 
     tuned = sft(

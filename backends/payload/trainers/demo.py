@@ -6,7 +6,7 @@ It has never seen the new task, pig latin, which the `sft` trainer then teaches 
 chats; the exam asks for words that occur in no training row of either. Everything follows from the
 seed. The folder it writes is an ordinary transformers model that any trainer could take.
 
-    python demo.py base --out FOLDER [--seed N]
+    python demo.py base --out FOLDER [--seed N] [--steps N]
     python demo.py evaluate --data FOLDER --adapter NAME=FOLDER … --out FILE
 """
 
@@ -177,12 +177,14 @@ def encode(tokenizer: Any, asked: str, answer: str) -> tuple[list[int], list[int
     return prompt + reply, [-100] * len(prompt) + reply
 
 
-def train_base(model: Any, tokenizer: Any, seed: int, never: set[str], device: str) -> None:
+def train_base(
+    model: Any, tokenizer: Any, seed: int, never: set[str], device: str, steps: int
+) -> None:
     """The base model's training: answers only, AdamW, warm-up and linear decay."""
     import torch
 
     metrics = Metrics()
-    metrics.event(0, "total_steps", value=BASE_STEPS)
+    metrics.event(0, "total_steps", value=steps)
     examples = base_examples(seed, never)
     model.to(device).train()
     optimizer = torch.optim.AdamW(
@@ -190,7 +192,7 @@ def train_base(model: Any, tokenizer: Any, seed: int, never: set[str], device: s
     )
     began = mark = time.monotonic()
     tokens = 0
-    for step in range(1, BASE_STEPS + 1):
+    for step in range(1, steps + 1):
         rows = [encode(tokenizer, *next(examples)) for _ in range(BASE_BATCH)]
         longest = max(len(ids) for ids, _ in rows)
         padded = [
@@ -202,7 +204,7 @@ def train_base(model: Any, tokenizer: Any, seed: int, never: set[str], device: s
         ]
         inputs = torch.tensor([ids for ids, _ in padded], device=device)
         labels = torch.tensor([row for _, row in padded], device=device)
-        rate = BASE_LR * min(step / 30, 1.0) * (1 - (step - 1) / BASE_STEPS)
+        rate = BASE_LR * min(step / 30, 1.0) * (1 - (step - 1) / steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = model(input_ids=inputs, labels=labels).loss
@@ -214,14 +216,14 @@ def train_base(model: Any, tokenizer: Any, seed: int, never: set[str], device: s
         if step % 10 == 0 or step == 1:
             now, value = time.monotonic(), loss.item()
             metrics.write(step, loss=value, lr=rate, tokens_per_s=tokens / (now - mark))
-            left = (now - began) / step * (BASE_STEPS - step)
+            left = (now - began) / step * (steps - step)
             if step % 50 == 0 or step == 1:
-                say(f"step {step}/{BASE_STEPS}  loss {value:.4f}  {clock(left)} left")
+                say(f"step {step}/{steps}  loss {value:.4f}  {clock(left)} left")
             mark, tokens = now, 0
     metrics.close()
 
 
-def build_base(out: Path, seed: int) -> None:
+def build_base(out: Path, seed: int, steps: int) -> None:
     """Write the folder: `model/`, `train.jsonl`, `validation.jsonl`, `held-out.jsonl`. It appears
     whole or not at all; one that is there already is left as it is."""
     if (out / READY).is_file():
@@ -244,7 +246,7 @@ def build_base(out: Path, seed: int) -> None:
     weights = sum(weight.numel() for weight in model.parameters())
     say(f"base model: a Llama of {weights:,} weights, from nothing, on {device}")
     never = {*train, *validation, *held_out}
-    train_base(model, tokenizer, seed, never, device)
+    train_base(model, tokenizer, seed, never, device, steps)
     known = [
         (f"{name}: {word}", answer(word)) for name, answer in KNOWN.items() for word in held_out
     ]
@@ -308,14 +310,19 @@ def interval(right: int, total: int) -> tuple[float, float]:
 def evaluate(data: Path, adapters: dict[str, Path], out: Path) -> None:
     """Examine the base model and each adapter on it, and write what came out.
 
+    An adapter that is not there (its run was stopped) is passed over, unless none is.
+
     Raises:
-        Refused: A folder is not there or is no adapter.
+        Refused: The base model is not there, or none of the adapters is.
     """
     if not (data / READY).is_file():
         raise Refused(f"{data}: the base model is not there. Build it: demo.py base --out {data}")
-    for name, folder in adapters.items():
-        if not (folder / "adapter_config.json").is_file():
-            raise Refused(f"adapter {name}: {folder} holds none.")
+    there = {n: f for n, f in adapters.items() if (f / "adapter_config.json").is_file()}
+    for name in adapters.keys() - there.keys():
+        say(f"{name}: no adapter in {adapters[name]}, so it is not examined")
+    if adapters and not there:
+        raise Refused("There is no adapter to examine.")
+    adapters = there
     check_installed(["torch", "transformers", *(["peft"] if adapters else [])])
     say("importing torch, transformers, peft")
     calm_libraries()
@@ -382,6 +389,7 @@ def main() -> int:
     base = verbs.add_parser("base", help="build the base model and the rows")
     base.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     base.add_argument("--seed", type=int, default=0)
+    base.add_argument("--steps", type=int, default=BASE_STEPS, help="fewer make a worse base")
     exam = verbs.add_parser("evaluate", help="examine the base model and adapters")
     exam.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     exam.add_argument("--adapter", action="append", default=[], metavar="NAME=FOLDER")
@@ -389,7 +397,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.verb == "base":
-            build_base(arguments.out.absolute(), arguments.seed)
+            build_base(arguments.out.absolute(), arguments.seed, arguments.steps)
         else:
             pairs = [item.partition("=") for item in arguments.adapter]
             if any(not name or not folder for name, _, folder in pairs):
