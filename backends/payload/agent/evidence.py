@@ -283,7 +283,7 @@ def leader_of(agent):
     if not isinstance(leader, dict):
         return None
     pid, starttime = leader.get("pid"), leader.get("starttime")
-    if not isinstance(pid, int) or not isinstance(starttime, int) or pid <= 1:
+    if not isinstance(pid, int) or not isinstance(starttime, int) or not 1 < pid < 1 << 31:
         return None
     return pid, starttime
 
