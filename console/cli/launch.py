@@ -259,12 +259,13 @@ def adopt_command(
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import launching
     from traindeck.console.runs.request import check_name, parse_tags
+    from traindeck.console.runs.settling import settle
 
     tags = parse_tags(tag or [])
     checked = check_name(name) if name is not None else None
 
     async def body(ws: Workspace) -> int:
-        await launching.settle(ws)
+        await settle(ws)
         record = await launching.adopt(ws, pid, on=on, name=checked, tags=tags)
         _say(ws, record, json, quiet)
         return 0
@@ -288,12 +289,13 @@ def _start(
 
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import launching
+    from traindeck.console.runs.settling import settle
 
     if after and after_any:
         raise UsageError("--after and --after-any exclude each other.")
 
     async def body(ws: Workspace) -> int:
-        await launching.settle(ws)
+        await settle(ws)
         wanted = request
         if waits_for := after or after_any:
             target = ws.record(waits_for)

@@ -1,9 +1,7 @@
-"""From a request to a job: plan, submit, retry, adopt; and settling what a crash left half done.
+"""From a request to a job: plan, submit, retry, adopt.
 
 The order of steps makes a run impossible to lose (DESIGN: submission is a journal): a journal entry
-is on the disk before anything is sent, and goes away only when the annotations name the job. A
-submission whose process died is settled by whatever command comes next, by asking the place; it is
-never sent again by itself.
+is on the disk before anything is sent, and goes away only when the annotations name the job.
 """
 
 from __future__ import annotations
@@ -19,23 +17,20 @@ from traindeck.backends.base import (
     JobRef,
     Plan,
     RunSpec,
-    State,
-    Status,
     Unreachable,
     UsageError,
     decode,
     encode,
     plan_digest,
 )
+from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import LaunchRequest, build_spec, secret_values
+from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import mint_id, mint_name
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import RunRecord
-
-NOT_SENT = "not sent: the launcher died"
 
 _RUN_FILE_LIMIT = 4 << 20
 
@@ -89,12 +84,8 @@ async def launch(ws: Workspace, made: Plan) -> RunRecord:
             _forget(ws, submission)
             raise
         ref = JobRef(backend=made.backend, run_id=spec.run_id, attempt=spec.attempt)
-    _settled(ws, submission, ref, spec.name)
-    statuses = await backend.poll([ref])
-    ws.index.update_status(spec.run_id, statuses[ref])
-    run = ws.index.get(spec.run_id)
-    assert run is not None
-    return run
+    note_submitted(ws, submission, ref, spec.name)
+    return await _seen(ws, spec.run_id)
 
 
 async def retry(ws: Workspace, run: RunRecord) -> Plan:
@@ -116,6 +107,51 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     spec = replace(spec, attempt=run.attempt + 1)
     made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
     return replace(made, digest=plan_digest(made))
+
+
+async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
+    """The plan of a new run like this one, with some variables more.
+
+    Args:
+        env: Set in addition to, or instead of, what was recorded of its environment.
+
+    Raises:
+        UsageError: The run is foreign, was adopted, or carries files that are not here any more.
+        BackendError: Its directory is gone, or its place refuses the plan.
+    """
+    if run.foreign:
+        raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be started again.")
+    old = await read_spec(ws.backend(run.backend), run)
+    if not old.argv:
+        raise UsageError(f"{run.name} was adopted, not launched; it cannot be started again.")
+    if old.recipe is not None or any(not path.startswith("code/") for path in old.files):
+        raise UsageError(
+            f"{run.name} carries files of its own, which are not here.",
+            "Launch it again with changes instead.",
+        )
+    request = LaunchRequest(
+        argv=old.argv,
+        run_dir_words=old.run_dir_words,
+        on=run.backend,
+        name=run.name,
+        cwd=old.cwd,
+        env={**old.env, **env},  # the same interpreter and libraries as then
+        secrets=old.secrets,
+        tags=run.tags,
+        gpus=old.resources.gpus,
+        nodes=old.resources.nodes,
+        options=old.options,
+        time=old.limits.time,
+        grace=old.limits.grace,
+        retries=old.limits.retries,
+        code=old.code.mode or None,
+        pty=old.pty,
+        keep_background=old.keep_background,
+        on_exit=old.on_exit,
+        on_stall=old.on_stall,
+        stall_after=old.stall_after,
+    )
+    return await plan(ws, request)
 
 
 async def adopt(
@@ -146,34 +182,16 @@ async def adopt(
         ws.journal.remove(submission)
         raise
     ws.index.put(describe(await read_spec_of(backend, ref), on))
-    _settled(ws, submission, ref, spec.name)
-    statuses = await backend.poll([ref])
-    ws.index.update_status(spec.run_id, statuses[ref])
-    run = ws.index.get(spec.run_id)
+    note_submitted(ws, submission, ref, spec.name)
+    return await _seen(ws, spec.run_id)
+
+
+async def _seen(ws: Workspace, run_id: str) -> RunRecord:
+    """The run after a first look: it may be over already, with its reason and its metrics."""
+    run = ws.index.get(run_id)
     assert run is not None
-    return run
-
-
-async def settle(ws: Workspace) -> None:
-    """Find out what became of submissions whose process died. Cheap when there are none."""
-    if not ws.places.journal.is_dir():
-        return
-    for orphan in ws.journal.orphans():
-        names = [orphan.backend] if orphan.backend else sorted(ws.settings.backends)
-        try:
-            backends = [ws.backend(name) for name in names]
-            found = [await _find(backend, orphan) for backend in backends]
-        except BackendError as error:
-            # The entry stays an orphan.
-            ws.tell(f"Run {orphan.run_id} cannot be settled yet: {error.what}")
-            continue
-        ref = next((ref for ref in found if ref is not None), None)
-        longest = max((backend.settle for backend in backends), default=0.0)
-        if ref is None and 0 <= ws.clock() - orphan.begun < longest:
-            continue  # what was sent may still be on its way: not found means not yet
-        claimed = ws.journal.claim(orphan)
-        if claimed is not None:
-            _settle_one(ws, claimed, ref)
+    await refresh(ws, [run], max_age=0.0)
+    return ws.index.get(run_id) or run
 
 
 async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
@@ -196,51 +214,6 @@ async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
         return decode(RunSpec, json.loads(data)["spec"])
     except (ValueError, KeyError, TypeError) as error:
         raise BackendError(f"run.json of run {ref.run_id} cannot be read: {error}.") from None
-
-
-async def _find(backend: Backend, submission: Submission) -> JobRef | None:
-    found = await backend.find([(submission.run_id, submission.attempt)])
-    return found[0] if found else None
-
-
-def _settle_one(ws: Workspace, submission: Submission, ref: JobRef | None) -> None:
-    try:
-        spec = decode(RunSpec, submission.spec)
-    except ValueError:
-        spec = RunSpec(run_id=submission.run_id, created=submission.begun)
-    if not spec.run_id:
-        spec = replace(spec, run_id=submission.run_id)
-    record = describe(spec, ref.backend if ref else submission.backend or "local")
-    ws.index.put(record)
-    if ref is not None:
-        _settled(ws, submission, ref, spec.name)
-        return
-    ws.index.update_status(
-        submission.run_id,
-        Status(
-            state=State.FAILED,
-            observed_at=ws.clock(),
-            attempt=submission.attempt,
-            reason=NOT_SENT,
-            ended=submission.begun,
-        ),
-    )
-    ws.journal.remove(submission)
-
-
-def _settled(ws: Workspace, submission: Submission, ref: JobRef, name: str) -> None:
-    submission = ws.journal.submitted(submission, ref.native_id)
-    line = Annotation(
-        run_id=ref.run_id,
-        time=ws.clock(),
-        backend=ref.backend,
-        native_id=ref.native_id,
-        attempt=ref.attempt,
-        submitted_as=name,
-    )
-    append(ws.places.annotations, [line])
-    ws.index.catch_up(ws.places.annotations)
-    ws.journal.remove(submission)
 
 
 def _forget(ws: Workspace, submission: Submission) -> None:

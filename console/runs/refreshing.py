@@ -18,7 +18,7 @@ from traindeck.backends.base import (
     State,
     Status,
 )
-from traindeck.console.runs.launching import settle
+from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
 
@@ -27,6 +27,10 @@ MAX_AGE = 2.0
 
 PATIENCE = 2.0
 """Seconds that one place may take to answer a command."""
+
+YOUNG = 1.0
+"""Seconds after its start for which a run is not asked what it has measured: a launch must not wait
+for that."""
 
 
 async def refresh(
@@ -103,7 +107,9 @@ async def ingest(
     """Enter what the runs have measured since the last look."""
     from traindeck.console.runs.measuring import measure
 
+    now = ws.clock()
     for run in runs:
         status = seen[run.id]
-        if status.state not in (State.NEW, State.QUEUED):
+        young = status.started is None or now - status.started < YOUNG
+        if status.state.terminal or not young:
             await measure(ws, backend, run, status)

@@ -10,7 +10,7 @@ import pytest
 from tests.conformance import fake, jobs
 
 from traindeck.backends.base import Rank, RunSpec, State, encode
-from traindeck.console.runs.launching import settle
+from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.places import Places

@@ -1,0 +1,93 @@
+"""Settling submissions that a crash left half done.
+
+A submission whose process died is settled by whatever command comes next, by asking the place what
+became of it; it is never sent again by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from traindeck.backends.base import (
+    Backend,
+    BackendError,
+    JobRef,
+    RunSpec,
+    State,
+    Status,
+    decode,
+)
+from traindeck.console.runs.workspace import Workspace
+from traindeck.console.store.annotations import Annotation, append
+from traindeck.console.store.describe import describe
+from traindeck.console.store.journal import Submission
+
+NOT_SENT = "not sent: the launcher died"
+
+
+async def settle(ws: Workspace) -> None:
+    """Find out what became of submissions whose process died. Cheap when there are none."""
+    if not ws.places.journal.is_dir():
+        return
+    for orphan in ws.journal.orphans():
+        names = [orphan.backend] if orphan.backend else sorted(ws.settings.backends)
+        try:
+            backends = [ws.backend(name) for name in names]
+            found = [await _find(backend, orphan) for backend in backends]
+        except BackendError as error:
+            # The entry stays an orphan.
+            ws.tell(f"Run {orphan.run_id} cannot be settled yet: {error.what}")
+            continue
+        ref = next((ref for ref in found if ref is not None), None)
+        longest = max((backend.settle for backend in backends), default=0.0)
+        if ref is None and 0 <= ws.clock() - orphan.begun < longest:
+            continue  # what was sent may still be on its way: not found means not yet
+        claimed = ws.journal.claim(orphan)
+        if claimed is not None:
+            _settle_one(ws, claimed, ref)
+
+
+def note_submitted(ws: Workspace, submission: Submission, ref: JobRef, name: str) -> None:
+    """It is sent: say so durably, then in the index, and only then end the journal entry."""
+    submission = ws.journal.submitted(submission, ref.native_id)
+    line = Annotation(
+        run_id=ref.run_id,
+        time=ws.clock(),
+        backend=ref.backend,
+        native_id=ref.native_id,
+        attempt=ref.attempt,
+        submitted_as=name,
+    )
+    append(ws.places.annotations, [line])
+    ws.index.catch_up(ws.places.annotations)
+    ws.journal.remove(submission)
+
+
+async def _find(backend: Backend, submission: Submission) -> JobRef | None:
+    found = await backend.find([(submission.run_id, submission.attempt)])
+    return found[0] if found else None
+
+
+def _settle_one(ws: Workspace, submission: Submission, ref: JobRef | None) -> None:
+    try:
+        spec = decode(RunSpec, submission.spec)
+    except ValueError:
+        spec = RunSpec(run_id=submission.run_id, created=submission.begun)
+    if not spec.run_id:
+        spec = replace(spec, run_id=submission.run_id)
+    record = describe(spec, ref.backend if ref else submission.backend or "local")
+    ws.index.put(record)
+    if ref is not None:
+        note_submitted(ws, submission, ref, spec.name)
+        return
+    ws.index.update_status(
+        submission.run_id,
+        Status(
+            state=State.FAILED,
+            observed_at=ws.clock(),
+            attempt=submission.attempt,
+            reason=NOT_SENT,
+            ended=submission.begun,
+        ),
+    )
+    ws.journal.remove(submission)

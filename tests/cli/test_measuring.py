@@ -1,0 +1,98 @@
+"""From what a script prints to what tables show, through the real command."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from .conftest import Cli
+
+
+def test_a_script_that_prints_losses_has_progress_and_a_curve(cli: Cli) -> None:
+    program = "for i in range(1, 51): print(f'step {i}/50: loss {3 / i:.4f} lr=1e-3', flush=True)"
+    run = cli.run(sys.executable, "-c", program, options=("--name", "curve"))
+    cli("wait", run)
+    table = cli.ok("ls")
+    assert "100 %" in table
+    assert "0.0600" in table
+    assert "loss" in cli.ok("metrics", run)
+    chart = cli.ok("metrics", run, "loss", "--chart")
+    assert "50 of 50 points" in chart
+    lines = cli.ok("metrics", run, "loss", "--csv").splitlines()
+    assert len(lines) == 51
+    assert lines[1].startswith("loss,1,")
+    assert lines[1].endswith(",3.0,stdout")
+
+
+def test_the_channel_of_trainers_wins_over_what_is_printed(cli: Cli) -> None:
+    program = (
+        "import json, os, time\n"
+        "with open(os.environ['TRAINDECK_METRICS'], 'a') as out:\n"
+        "    print(json.dumps({'__event__': 'total_steps', 'value': 3}), file=out)\n"
+        "    for i in (1, 2, 3):\n"
+        "        row = {'step': i, 'time': time.time(), 'loss': 1 / i}\n"
+        "        print(json.dumps(row), file=out)\n"
+        "        print(f'step {i} loss {1 / i:.2f}')\n"
+    )
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    points = cli.json("metrics", "--json", run, "loss")["loss"]
+    assert points["steps"] == [1, 2, 3]
+    assert points["values"][2] == 1 / 3
+    assert set(points["sources"]) == {"hook"}
+    assert cli.json("show", "--json", run)["progress"]["total"] == 3
+
+
+def test_a_retry_continues_the_series_and_supersedes_from_its_first_step(cli: Cli) -> None:
+    marker = cli.cwd / "marker"
+    program = (
+        "import os, sys\n"
+        f"again = os.path.exists({str(marker)!r})\n"
+        f"open({str(marker)!r}, 'w').close()\n"
+        "for i in (range(3, 6) if again else range(1, 5)):\n"
+        "    print(f'step {i} loss {i if again else i * 10}')\n"
+        "sys.exit(0 if again else 1)\n"
+    )
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    cli.ok("retry", "-q", run)
+    cli("wait", run)
+    points = cli.json("metrics", "--json", run, "loss")["loss"]
+    assert points["steps"] == [1, 2, 3, 4, 5]
+    assert points["values"] == [10, 20, 3, 4, 5]
+
+
+def test_files_of_a_trainer_are_found_below_the_working_directory(cli: Cli) -> None:
+    state = {
+        "global_step": 2,
+        "max_steps": 4,
+        "log_history": [{"step": 1, "loss": 0.123456789}, {"step": 2, "eval_loss": 0.25}],
+    }
+    program = (
+        "import os\n"
+        "os.makedirs('out/checkpoint-2')\n"
+        f"open('out/checkpoint-2/trainer_state.json', 'w').write({json.dumps(state)!r})\n"
+    )
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    shown = cli.json("show", "--json", run)
+    assert shown["metrics"]["loss"]["last"] == 0.123456789
+    assert shown["metrics"]["loss"]["source"] == "trainer_state"
+    assert shown["metrics"]["eval/loss"]["last"] == 0.25
+    assert shown["progress"]["total"] == 4
+
+
+def test_no_metrics_says_what_was_looked_for(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    said = cli.ok("metrics", run)
+    assert "Looked for" in said or "system/" in said
+
+
+def test_a_rebuilt_index_has_the_same_metrics(cli: Cli) -> None:
+    program = "for i in range(1, 6): print(f'step {i} loss {1 / i}')"
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    before = cli.json("metrics", "--json", run, "loss")
+    cli.ok("reindex")
+    assert cli.json("metrics", "--json", run, "loss") == before
