@@ -24,6 +24,8 @@ from .scale import Scale, tick
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
+HUGE = 1e300
+"""Values beyond are drawn at the edge."""
 LABEL = 8
 """Cells left of the plot, a space included."""
 SPARSE = 200
@@ -163,9 +165,10 @@ def chart(
     shown = sum(item.raw.shown for item in reduced)
     if not math.isfinite(lowest):
         head = _title(title, drawn, view, cells, glyphs, _clipped(reduced))
-        outside = any(curve.x.size for curve in drawn) and not shown
-        words = "no values in this part; 0 shows the whole run" if outside else "no values here"
-        words = "nothing above 0 here" if view.log and shown else words
+        low, high = extent(drawn)
+        outside = any(curve.x.size for curve in drawn) and (start > high or end < low)
+        words = "nothing above 0 here" if view.log else "no values here"
+        words = "no values in this part; 0 shows the whole run" if outside else words
         empty: list[Line] = [
             (Span(" " * LABEL), Span(clip(words, wide), "faint")),
             *[()] * (height - 1),
@@ -271,6 +274,8 @@ def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _R
         with np.errstate(invalid="ignore"):
             y = np.where(y > 0, y, np.nan)
     raw = envelope(curve.x, y, start, end, dots)
+    if view.log and raw.strange.any():  # a value below 0 is a gap here, but a value
+        raw = replace(raw, strange=envelope(curve.x, curve.y, start, end, dots).strange)
     soft = None
     if view.smoothing > 0 and y.size >= SPARSE:
         smoothed = curve.smoothed(view.smoothing)
@@ -280,14 +285,15 @@ def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _R
         soft = envelope(curve.x, smoothed, start, end, dots)
     seen = soft or raw
     known = np.nonzero(~np.isnan(seen.low))[0]
-    last = float((seen.low[known[-1]] + seen.high[known[-1]]) / 2) if known.size else None
+    last = float(seen.low[known[-1]] / 2 + seen.high[known[-1]] / 2) if known.size else None
     return _Reduced(curve, raw, soft, last)
 
 
 def _range(reduced: Sequence[_Reduced]) -> tuple[float, float]:
     lows = [float(np.nanmin(i.raw.low)) for i in reduced if not np.all(np.isnan(i.raw.low))]
     highs = [float(np.nanmax(i.raw.high)) for i in reduced if not np.all(np.isnan(i.raw.high))]
-    return (min(lows), max(highs)) if lows else (math.nan, math.nan)
+    # The span of all that a float can hold is not one.
+    return (max(min(lows), -HUGE), min(max(highs), HUGE)) if lows else (math.nan, math.nan)
 
 
 def _rows_of(scale: Any, values: Floats) -> Floats:

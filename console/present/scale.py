@@ -18,24 +18,30 @@ def tick(value: float, step: float) -> str:
     From 100,000 on it has a unit (`250k`, `1.45G`); what is too small or too large for a plain
     figure has an exponent.
     """
-    unit, sign = 1.0, ""
-    if abs(value) >= 1e5 or step >= 1e5:
-        unit, sign = next(((u, s) for u, s in _LARGE if abs(value) >= u), (1.0, ""))
-    digits = _places(step / unit)
-    text = f"{value / unit:.{digits}f}{sign}"
     if abs(value) < step * 1e-6:
-        text = "0"
-    elif len(text) > LABEL_CELLS or abs(value) >= 1e15:
-        keep = max(0, math.floor(math.log10(abs(value))) - math.floor(math.log10(step) + 1e-9))
-        mantissa, exponent = f"{value:.{min(keep, 3)}e}".split("e")
-        text = f"{mantissa}e{int(exponent)}"
-    return text.replace("-", MINUS)
+        return "0"
+    power = math.floor(math.log10(abs(value)) + 1e-12)
+    forms = [f"{value:.{_places(step)}f}"] if power < 15 else []
+    unit, sign = next(((u, s) for u, s in _LARGE if abs(value) >= u), (1.0, ""))
+    if power >= 5 and power < 15:
+        forms.insert(0, f"{value / unit:.{_places(step / unit)}f}{sign}")
+    needed = _places(step / 10.0**power)
+    forms += [_exponent(value, places) for places in range(min(needed, 15), -1, -1)]
+    # Some form fits: an exponent without decimals always does.
+    return next((form for form in forms if len(form) <= LABEL_CELLS), forms[-1]).replace("-", MINUS)
+
+
+def _exponent(value: float, places: int) -> str:
+    mantissa, exponent = f"{value:.{places}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _places(step: float) -> int:
     """Decimals that a multiple of `step` (1, 2, 2.5 or 5 times a power of ten) needs."""
     places = max(0, -math.floor(math.log10(step) + 1e-9))
-    scaled = step * 10**places
+    if places > 300:
+        return places
+    scaled = step * 10.0**places
     return places + int(abs(scaled - round(scaled)) > 1e-6)
 
 

@@ -18,10 +18,11 @@ from traindeck.backends.base import (
     LogStat,
     RunSpec,
     State,
+    Status,
     TraindeckError,
 )
 from traindeck.console.logs.source import ByteSource
-from traindeck.console.runs.log_session import FAILED, Fate, LogSession, Opening
+from traindeck.console.runs.log_session import FAILED, Fate, LogSession, Opening, Spot
 from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.series import Points
 
@@ -80,7 +81,9 @@ class FakeRunServices(FakeServices):
         have = self.points.get(run_id, {})
         return {name: have[name] for name in names if name in have}
 
-    async def open_log(self, run_id: str, attempt: int | None = None, rank: int = 0) -> LogSession:
+    async def open_log(
+        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+    ) -> LogSession:
         await self._pause("open_log", (run_id, attempt))
 
         def source() -> ByteSource:
@@ -94,7 +97,23 @@ class FakeRunServices(FakeServices):
                 over=True, failed=run.state in FAILED, exit_code=run.exit_code, signal=run.signal
             )
 
-        return LogSession(_here, Opening(source=source, fate=fate))
+        return LogSession(_here, Opening(source=source, fate=fate), spot)
+
+    async def open_file(self, run_id: str, path: str) -> LogSession:
+        await self._pause("open_file", path)
+        tree = self.trees.get(run_id, {})
+        return LogSession(_here, Opening(source=lambda: BytesSource(lambda: tree.get(path, b""))))
+
+    async def attempts(self, run_id: str) -> Sequence[Status]:
+        await self._pause("attempts", run_id)
+        run = next((run for run in self.runs if run and run.id == run_id), None)
+        if run is None:
+            return ()
+        before = [
+            Status(state=State.FAILED, attempt=number, exit_code=1) for number in range(run.attempt)
+        ]
+        now = Status(state=run.state, attempt=run.attempt, exit_code=run.exit_code)
+        return [*before, now]
 
     async def files(self, run_id: str) -> Sequence[FileEntry]:
         await self._pause("files", run_id)
