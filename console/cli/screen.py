@@ -13,10 +13,12 @@ def run_screen() -> int:
     try:
         ws = open_workspace(tell=notes.append)
         settings = ws.settings  # a broken file stops every command, this one too
-        from traindeck.console.tui.app import TraindeckApp
         from traindeck.console.tui.live import LiveServices
 
-        app = TraindeckApp(LiveServices(lambda: ws), settings=settings, places=ws.places)
+        services = LiveServices(lambda: ws)  # opens the index while Textual is imported
+        from traindeck.console.tui.app import TraindeckApp
+
+        app = TraindeckApp(services, settings=settings, places=ws.places)
         app.run()
         return app.return_code or 0
     except TraindeckError as error:

@@ -8,6 +8,7 @@ that is slow there is felt here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -20,6 +21,7 @@ from traindeck.backends.base import (
     Reach,
     RunSpec,
     State,
+    Status,
     TraindeckError,
 )
 from traindeck.console.store.records import RunRecord
@@ -35,7 +37,7 @@ from traindeck.console.tui.services import (
 )
 
 if TYPE_CHECKING:
-    from traindeck.console.runs.log_session import LogSession
+    from traindeck.console.runs.log_session import LogSession, Spot
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.filtering import Filter
     from traindeck.console.store.series import Points
@@ -47,6 +49,9 @@ T = TypeVar("T")
 
 CURVE_POINTS = 2000
 """Points of a curve handed to a screen: more than any terminal has columns, times two."""
+
+_GROUPS = ("needs", "running", "queued", "finished")
+"""Keys of the groups, in the order of `records.GROUPS`."""
 
 TITLES = {"needs": "NEEDS YOU", "running": "RUNNING", "queued": "QUEUED", "finished": "FINISHED"}
 
@@ -63,11 +68,21 @@ class LiveServices:
     def __init__(self, make: Callable[[], Workspace]) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="services", daemon=True)
-        self._thread.start()
         self._make = make
+        self._thread.start()
         self._ws: Workspace | None = None
         self._places: dict[str, Place] = {}
         self._closed = False
+        self._loop.call_soon_threadsafe(self._warm)
+
+    def _warm(self) -> None:
+        """Open the index while the caller still imports Textual. What is wrong with it is told to
+        the first who asks, in words."""
+        from traindeck.console.runs import filters
+
+        with contextlib.suppress(TraindeckError):
+            self._workspace().index.counts()
+        assert filters.KEYS
 
     # ---------------------------------------------------------------------------- RunsSource
 
@@ -98,10 +113,10 @@ class LiveServices:
                 for key, part in parts.items()
                 if key and len(part)
             )
-            if view.group == "state" and not view.filter and view.window is None:
+            if view.group == "state" and not view.filter:
                 needs_you = len(parts["needs"])
             else:
-                needs_you = len(ws.index.ids(parse("is:needs-you"), now=now))
+                needs_you = len(_ids(ws, parse(""), "is:needs-you", view, now))
             return Listing(keys=keys, groups=groups, counts=_counts(ws, needs_you))
 
         return await self._do(look)
@@ -172,15 +187,40 @@ class LiveServices:
 
         return await self._do(look)
 
-    async def open_log(self, run_id: str, attempt: int | None = None, rank: int = 0) -> LogSession:
-        from traindeck.console.runs.log_session import LogSession
+    async def open_log(
+        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+    ) -> LogSession:
+        from traindeck.console.runs.log_session import LogSession, log_of
 
-        def make(ws: Workspace) -> LogSession:
+        async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
-            return LogSession(self._bridge, ws, run, which, rank)
+            return LogSession(self._bridge, await log_of(ws, run, which), spot)
 
-        return await self._do(make)
+        return await self._await(make)
+
+    async def open_file(self, run_id: str, path: str) -> LogSession:
+        from traindeck.console.runs.log_session import LogSession, file_of
+
+        async def make(ws: Workspace) -> LogSession:
+            return LogSession(self._bridge, await file_of(ws, ws.record(run_id), path))
+
+        return await self._await(make)
+
+    async def attempts(self, run_id: str) -> list[Status]:
+        from traindeck.console.runs import reading
+
+        return await self._await(lambda ws: reading.attempts_of(ws, ws.record(run_id)))
+
+    async def again(self, run_id: str, env: Mapping[str, str]) -> Outcome:
+        from traindeck.console.runs import launching
+
+        async def start(ws: Workspace) -> Outcome:
+            plan = await launching.again(ws, ws.record(run_id), env)
+            run = await launching.launch(ws, plan)
+            return Outcome(run_id=run.id, text=run.name)
+
+        return await self._await(start)
 
     async def files(self, run_id: str) -> list[FileEntry]:
         from traindeck.console.runs import reading
@@ -380,9 +420,17 @@ class LiveServices:
 def _by_state(ws: Workspace, wanted: Filter, view: View, now: float) -> dict[str, array[int]]:
     """The keys of each group of `records.GROUPS`, in the view's order.
 
-    Sorting everything by group costs four times as much as sorting it at all: nearly all runs are
-    over, so the few that are not are asked for by themselves and taken out of the rest.
+    Sorting a hundred thousand by group costs four times as much as sorting them at all. Nearly all
+    are over, so the few that are not are asked for by themselves and taken out of the rest.
     """
+    if view.window is not None:
+        order = ("group", *view.order)
+        keys = ws.index.ids(wanted, sort=order, now=now, window=view.window)
+        groups = ws.index.groups(keys, now=now)
+        parts = {name: array("q") for name in TITLES}
+        for key, number in zip(keys, groups, strict=True):
+            parts[_GROUPS[number]].append(key)
+        return parts
     taken: set[int] = set()
 
     def those(extra: str) -> array[int]:

@@ -27,6 +27,9 @@ REORDER_AFTER = 3.0
 RELIST = 30.0
 """Seconds after which the list is made anew even if nothing was written: runs leave its window."""
 
+PREVIEW = 86400.0
+"""Window in seconds of the first listing, where all runs are wanted."""
+
 KEPT = 4000
 """Records kept for rows that were visible."""
 
@@ -145,13 +148,22 @@ class RunsModel:
 
     async def _list(self) -> None:
         view = self.view
-        if self._version is None:
-            self._version = await self._services.version()
+        # Asked before the list, so that what is written meanwhile is noticed; not waited for.
+        version = asyncio.ensure_future(self._services.version()) if self._version is None else None
+        if not self.loaded and view.window is None:
+            # All runs there ever were take a moment to put in order; those of today do not.
+            await self._take(await self._services.listing(replace(view, window=PREVIEW)))
         listing = await self._services.listing(view)
+        if version is not None:
+            self._version = await version
         if view is not self.view:
             return  # the person has asked for another one meanwhile
         self._reorder = False
         self._listed_at = time.monotonic()
+        await self._take(listing)
+
+    async def _take(self, listing: Listing) -> None:
+        """Show a listing from now on."""
         first = not self.loaded
         self.loaded = True
         if first:

@@ -219,7 +219,7 @@ def test_the_mouse_can_be_left_alone(start_deck: StartDeck, tmp_path: Path) -> N
     assert b"\x1b[?1003h" not in bytes(deck.raw)
     deck = ready(start_deck())
     deck.press("\x1b[<0;20;9M", "\x1b[<0;20;9m")
-    deck.wait("selected 4/20")
+    deck.wait("selected 3/20")
     deck.press("\x1b[<65;20;12M")
     deck.quiet()
     assert deck.text

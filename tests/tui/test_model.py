@@ -27,7 +27,7 @@ class Watcher:
         self.seen: Sequence[int] = range(5)
         self.model = RunsModel(
             services,
-            View(window=None),
+            View(window=1e9),
             on_listing=self._listed,
             on_rows=self.rows.extend,
             on_error=self.errors.append,
@@ -145,3 +145,14 @@ async def test_a_run_that_was_removed_is_forgotten(watch: Watcher) -> None:
     watch.services.change(3, None)
     await watch.until(lambda: watch.model.record(3) is None)
     await watch.until(lambda: 3 not in watch.model.listing.keys)
+
+
+async def test_all_runs_are_shown_after_those_of_today() -> None:
+    watcher = Watcher(small_services())
+    watcher.model.view = View(window=None)
+    task = asyncio.get_running_loop().create_task(watcher.model.run())
+    await watcher.until(lambda: watcher.listings == 2)
+    asked = [view for name, view in watcher.services.calls if name == "listing"]
+    assert [v.window for v in asked if isinstance(v, View)] == [model_module.PREVIEW, None]
+    assert len(watcher.model.listing.keys) == 21
+    task.cancel()

@@ -75,6 +75,7 @@ class RunsScreen(DeckScreen):
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
         self._slow = False
+        self._following = False
         self.context_bar = ContextLine(id="context")
         self.filter_bar = FilterLine()
         self.gap = Lines(id="gap")
@@ -85,7 +86,10 @@ class RunsScreen(DeckScreen):
         self.empty = EmptyNote(id="empty")
         self.foot_gap = Lines(id="foot_gap")
         self.pane = RunPane(id="pane")
+        self._early = False
         self._restore()
+        # The list is asked for before the widgets are mounted: both take their time.
+        self.spawn(self.model.run())
 
     # ---------------------------------------------------------------------------------------- build
 
@@ -101,9 +105,9 @@ class RunsScreen(DeckScreen):
 
     def on_mount(self) -> None:
         self.table.focus()
-        self.spawn(self.model.run())
-        self.set_timer(0.05, self._follow)
         self.set_timer(1.0, self._is_slow)
+        if self._early:
+            self._listed()
 
     def _is_slow(self) -> None:
         """After a second without runs, say what is waited for."""
@@ -112,7 +116,10 @@ class RunsScreen(DeckScreen):
             self.table.repaint()
 
     def _follow(self) -> None:
-        """What can wait until the first frame is on screen."""
+        """What waits until the first frame is on screen: asking the places means importing them."""
+        if self._following:
+            return
+        self._following = True
         self.spawn(self.model.follow_places(self.deck.settings.refresh))
         self.set_interval(0.5, self._tick)
 
@@ -135,7 +142,7 @@ class RunsScreen(DeckScreen):
             on_listing=self._listed,
             on_rows=self._rows_known,
             on_error=self._failed,
-            visible=lambda: self.table.visible_keys(pages=1),
+            visible=lambda: self.table.visible_keys(pages=1) if self.table.is_mounted else (),
             idle=lambda: self.deck.idle,
         )
 
@@ -321,6 +328,10 @@ class RunsScreen(DeckScreen):
     # ------------------------------------------------------------------------------ model → screen
 
     def _listed(self) -> None:
+        if not self.table.is_mounted:
+            self._early = True
+            return  # on_mount comes back to it
+        self.set_timer(0.1, self._follow)
         listing = self.model.listing
         empty = listing.counts.total == 0 and not self.model.view.filter
         self.set_class(empty, "-empty")
@@ -349,6 +360,8 @@ class RunsScreen(DeckScreen):
             self.table.go_to(key)
 
     def _rows_known(self, changed: Sequence[int]) -> None:
+        if not self.table.is_mounted:
+            return
         if metric_head(self.model.records(self.table.visible_keys())) != self._heads_for:
             self._lay_out()
         else:
@@ -366,6 +379,9 @@ class RunsScreen(DeckScreen):
             self.table.refresh_changed()
 
     def _failed(self, error: TraindeckError | None) -> None:
+        if not self.table.is_mounted:
+            return
+        self._follow()
         if self.has_class("-asking"):
             return  # half a word is no filter yet; enter says what is wrong with it
         self._arrange()
