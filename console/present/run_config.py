@@ -1,18 +1,23 @@
-"""The Config tab: everything a run was started from, as lines. Pure."""
+"""The Config tab: everything a run was started from, as lines that can be scrolled and searched.
+Pure."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from traindeck.backends.base import RunSpec
 from traindeck.console.store.records import RunRecord
 
-from .cells import Line, Span, clean, fit, take, width
+from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
+from .numbers import plural
+from .run_overview import title
 
 LABEL = 24
 PATCH_LINES = 2000
+PATCH = "code/.traindeck/diff.patch"
+PACKAGES = "code/.traindeck/packages.txt"
 
 
 def config_lines(
@@ -22,114 +27,153 @@ def config_lines(
     cells: int,
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
-    """The lines, to be scrolled.
+    """All lines.
 
     Args:
         spec: None if the run directory cannot be read.
         files: What was captured, by path in the run directory, as far as it was read.
     """
+    label = LABEL if cells >= 70 else 16
     made: list[Line] = []
     for line in _lines(run, spec, files, cells, glyphs):
-        made += _wrapped(line, cells)
+        if len(line) == 2 and line[0].style == "label":
+            made += _pair(line[0].text, line[1], label, cells)
+        else:
+            made.append(line)
     return made
+
+
+def found_in(lines: Sequence[Line], text: str) -> list[int]:
+    """Numbers of the lines that hold a text, whatever its case."""
+    wanted = clean(text).casefold()
+    return [n for n, line in enumerate(lines) if wanted and wanted in plain(line).casefold()]
+
+
+def marked(line: Line, text: str, *, current: bool) -> Line:
+    """A line with every occurrence of a text marked."""
+    wanted = clean(text).casefold()
+    look = "on_accent bold @accent" if current else "on_match @match"
+    spans: list[Span] = []
+    for span in line:
+        at = 0
+        low = span.text.casefold()
+        # A letter that folds into two would shift what follows: then nothing is marked.
+        while wanted and len(low) == len(span.text) and (found := low.find(wanted, at)) >= 0:
+            spans.append(Span(span.text[at:found], span.style))
+            spans.append(Span(span.text[found : found + len(wanted)], look))
+            at = found + len(wanted)
+        spans.append(Span(span.text[at:], span.style))
+    return tuple(span for span in spans if span.text)
 
 
 def _lines(
     run: RunRecord, spec: RunSpec | None, files: Mapping[str, bytes], cells: int, glyphs: Glyphs
 ) -> Iterator[Line]:
     if run.params:
-        yield _head("PARAMETERS", len(run.params), cells, glyphs)
+        yield title("PARAMETERS", cells, glyphs, note=f"{len(run.params)}")
         for key, value in run.params.items():
-            yield _pair(key, f"{value:g}" if isinstance(value, float) else str(value))
+            yield _item(str(key), f"{value:g}" if isinstance(value, float) else str(value))
         yield ()
     if spec is None:
-        yield (Span("  the run directory cannot be read now", "muted"),)
+        yield (Span("   the run directory cannot be read now", "muted"),)
         return
-    yield _head("COMMAND", None, cells, glyphs)
-    yield _pair("argv", shlex.join(spec.argv) if spec.argv else "adopted")
-    yield _pair("in", spec.cwd)
+    yield title("COMMAND", cells, glyphs)
+    yield _item("argv", shlex.join(spec.argv) if spec.argv else "none: it was adopted")
+    yield _item("in", spec.cwd)
     if spec.python:
-        yield _pair("python", spec.python)
+        yield _item("python", spec.python)
     limits = spec.limits
-    yield _pair("time limit", f"{limits.time:g} s" if limits.time is not None else "none")
-    yield _pair("grace", f"{limits.grace:g} s")
-    yield _pair("retries", str(limits.retries))
+    yield _item("time limit", f"{limits.time:g} s" if limits.time is not None else "none")
+    yield _item("grace", f"{limits.grace:g} s")
+    yield _item("retries", str(limits.retries))
+    if spec.resources.gpus:
+        yield _item("gpus", str(spec.resources.gpus))
     if spec.after:
-        yield _pair("after", spec.after + (", whatever its end" if spec.after_any else ""))
+        yield _item("after", spec.after + (", whatever its end" if spec.after_any else ""))
+    if spec.on_exit:
+        yield _item("on exit", shlex.join(spec.on_exit))
+    if spec.on_stall:
+        stall = f"after {spec.stall_after:g} s: " if spec.stall_after else ""
+        yield _item("on stall", stall + shlex.join(spec.on_stall))
+    for name, option in spec.options.items():
+        yield _item(str(name), str(option))
     yield ()
-    yield _head("ENVIRONMENT", len(spec.env), cells, glyphs)
+    yield title("ENVIRONMENT", cells, glyphs, note=f"{len(spec.env)} recorded")
     for key, value in sorted(spec.env.items()):
-        yield _pair(key, value)
-    if spec.env_names:
-        yield _pair("inherited, not recorded", " ".join(spec.env_names))
+        yield _item(key, value)
     for name in spec.secrets:
-        yield _pair(name, "a secret: passed by pipe, written nowhere")
+        yield _item(name, "a secret: handed over, written nowhere")
+    if spec.env_names:
+        words = f"{plural(len(spec.env_names), 'variable')} without their values: "
+        yield _item("inherited", words + " ".join(spec.env_names))
     yield ()
     yield from _code(spec, files, cells, glyphs)
-    packages = files.get("code/.traindeck/packages.txt", b"").decode("utf-8", "replace").split()
+    packages = _text(files, PACKAGES).split()
     if packages:
         yield ()
-        yield _head("PACKAGES", len(packages), cells, glyphs)
+        yield title("PACKAGES", cells, glyphs, note=f"{len(packages)}")
         for package in packages:
             name, _, version = package.partition("==")
-            yield _pair(name, version)
+            yield _item(name, version)
 
 
 def _code(spec: RunSpec, files: Mapping[str, bytes], cells: int, glyphs: Glyphs) -> Iterator[Line]:
     code = spec.code
-    yield _head("CODE", None, cells, glyphs)
-    yield _pair("how", "a snapshot" if code.mode == "snapshot" else "in place")
-    yield _pair("root", code.root)
+    yield title("CODE", cells, glyphs)
+    yield _item("how", "a snapshot" if code.mode == "snapshot" else "in place")
+    if code.root:
+        yield _item("root", code.root)
     if code.commit:
-        yield _pair("commit", f"{code.commit}{' on ' + code.branch if code.branch else ''}")
+        yield _item("commit", f"{code.commit}{' on ' + code.branch if code.branch else ''}")
+    else:
+        yield _item("commit", "none: not under git")
     for path in code.untracked:
-        yield _pair("untracked", path)
+        yield _item("untracked", path)
     for path, why in code.omitted.items():
-        yield _pair("left out", f"{path}: {why}")
-    patch = files.get("code/.traindeck/diff.patch", b"").decode("utf-8", "replace")
-    if patch:
-        yield ()
-        lines = patch.splitlines()
-        yield _head("UNCOMMITTED CHANGES", None, cells, glyphs)
-        for line in lines[:PATCH_LINES]:
-            style = "muted"
-            if line.startswith(("+++", "---", "diff ", "index ")):
-                style = "strong"
-            elif line.startswith("@@"):
-                style = "accent"
-            elif line.startswith("+"):
-                style = "good"
-            elif line.startswith("-"):
-                style = "bad"
-            yield (Span("  " + clean(line), style),)
-        if len(lines) > PATCH_LINES:
-            yield (Span(f"  and {len(lines) - PATCH_LINES:,} lines more, in its files", "muted"),)
+        yield _item("left out", f"{path}: {why}")
+    patch = _text(files, PATCH)
+    if not patch:
+        return
+    lines = patch.splitlines()
+    yield ()
+    note = f"{sum(1 for line in lines if line.startswith('diff '))}"
+    yield title("UNCOMMITTED CHANGES", cells, glyphs, note=note)
+    for line in lines[:PATCH_LINES]:
+        style = "muted"
+        if line.startswith(("+++", "---", "diff ", "index ")):
+            style = "strong"
+        elif line.startswith("@@"):
+            style = "accent"
+        elif line.startswith("+"):
+            style = "good"
+        elif line.startswith("-"):
+            style = "bad"
+        yield (Span("   "), Span(clean(line.expandtabs(4)), style))
+    if len(lines) > PATCH_LINES:
+        words = f"   {len(lines) - PATCH_LINES:,} lines more in {PATCH}"
+        yield (Span(words, "muted"),)
 
 
-def _head(title: str, count: int | None, cells: int, glyphs: Glyphs) -> Line:
-    number = f"{count} " if count is not None else ""
-    rest = max(0, cells - len(title) - len(number) - 3)
-    return (
-        Span(f" {title} ", "muted bold"),
-        Span(number, "muted"),
-        Span(glyphs.rule * rest, "rule"),
-    )
+def _text(files: Mapping[str, bytes], path: str) -> str:
+    return files.get(path, b"").decode("utf-8", "replace")
 
 
-def _wrapped(line: Line, cells: int) -> list[Line]:
-    """A value that is too long goes on below itself: all of it can be read."""
-    room = cells - LABEL - 4
-    if len(line) != 3 or width(line[2].text) <= room or room < 10:
-        return [line]
+def _item(label: str, text: str) -> Line:
+    """A pair that `_pair` lays out."""
+    return (Span(clean(label), "label"), Span(clean(text), "text"))
+
+
+def _pair(label: str, value: Span, room: int, cells: int) -> list[Line]:
+    """A value beside its name; one that is too long goes on below itself, whole."""
+    wide = max(10, cells - room - 5)
     made: list[Line] = []
-    text = line[2].text
-    while text:
-        part = take(text, room)
+    text = value.text
+    while text or not made:
+        part = take(text, wide) if width(text) > wide else text
         text = text[len(part) :]
-        lead = line[:2] if not made else (Span(" " * (LABEL + 3)),)
-        made.append((*lead, Span(part, line[2].style)))
+        shown = "" if made else label
+        lead = Span(f"   {fit(shown, room, keep='both')} ", "muted")
+        made.append((lead, Span(part, value.style)))
+        if not part:
+            break
     return made
-
-
-def _pair(label: str, text: str) -> Line:
-    return (Span("  " + fit(label, LABEL), "muted"), Span(" "), Span(clean(text), "text"))

@@ -1,78 +1,352 @@
-"""The Overview tab: is it fine, and if not, why. Figures and facts left, the main curve right, the
-end of the log below. Pure."""
+"""The Overview tab: is it fine, and if not, why. The cause first, then figures beside the main
+curve, what it is, its attempts, and the end of its log. Pure."""
 
 from __future__ import annotations
 
+import math
+import shlex
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from traindeck.backends.base import RunSpec
-from traindeck.console.store.records import RunRecord
+from traindeck.backends.base import RunSpec, State, Status
+from traindeck.console.store.records import MetricSummary, RunRecord, with_status
 
-from .card import card_lines
-from .cells import Line, Span, clean, clip_line, fit_line
+from .ages import age, clock, spoken
+from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
+from .numbers import figure, percent
+from .numbers import size as bytes_text
+from .runs_detail import ordered_metrics
+from .runs_table import meter, spark, tags
+from .sentences import exit_words, explain, fitted
+from .states import is_unknown, state_mark
 
-WIDE = 110
-CURVE_ROWS = 16
+ROOMY = 28
+"""Rows from which on sections stand apart."""
+WIDE = 100
+"""Cells from which on the curve stands beside the figures."""
+LABEL = 14
+SPARK = 12
+FIGURES = 10
+"""Metrics that are shown."""
+ATTEMPTS = 6
 
 
-def overview_lines(
-    run: RunRecord,
-    cells: int,
-    rows: int,
-    *,
-    now: float,
-    short_id: str,
-    spec: RunSpec | None = None,
-    folder: str | None = None,
-    log: bytes = b"",
-    curve: Sequence[Line] = (),
-    glyphs: Glyphs = BEST,
-) -> list[Line]:
-    """The tab.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the tab knows beyond the record.
 
-    Args:
-        curve: Lines of the main curve, made for `curve_size`.
+    Attributes:
+        curve, legend: The main curve, made for `curve_size`.
+        log: The end of the log.
+        evidence: The line of the log that the reason rests on.
     """
-    size = curve_size(cells, rows)
-    left = cells if size is None else cells - size[0] - 2
-    card = card_lines(
-        run, now=now, width=left - 1, short_id=short_id, spec=spec, folder=folder, glyphs=glyphs
-    )[2:-1]
-    lines: list[Line] = [(), *((Span(" "), *line) for line in card)]
-    if size is not None:
-        height = max(len(lines), size[1] + 1)
-        made = [(), *curve[: size[1]]]
-        lines = [
-            (*fit_line(_at(lines, row), left), Span("  "), *_at(made, row)) for row in range(height)
-        ]
-    tail = _log(log, rows - len(lines) - 2, cells, glyphs)
-    return [*lines, *tail][:rows]
 
-
-def _at(lines: Sequence[Line], row: int) -> Line:
-    return lines[row] if row < len(lines) else ()
-
-
-def _log(log: bytes, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:
-    """The end of the log in so many rows below a title."""
-    from traindeck.console.logs.neutral import neutral
-
-    written = [line for line in log.split(b"\n") if line.strip()]
-    if not written or rows < 1:
-        return []
-    rule = max(0, cells - 7)
-    head: Line = (Span(" LOG ", "muted bold"), Span(glyphs.rule * rule, "rule"))
-    lines: list[Line] = [(), head]
-    for line in written[-rows:]:
-        last = line.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar's last state
-        text = clean(neutral(last[:4096]).text)
-        lines.append(clip_line((Span(" "), Span(text, "muted")), cells - 1))
-    return lines
+    spec: RunSpec | None = None
+    folder: str = ""
+    curve: Sequence[Line] = ()
+    legend: Line = ()
+    log: bytes = b""
+    evidence: str = ""
+    attempts: Sequence[Status] = ()
 
 
 def curve_size(cells: int, rows: int) -> tuple[int, int] | None:
     """Cells and rows of the curve beside the figures; None if there is no room."""
-    if cells < WIDE or rows < CURVE_ROWS:
+    if cells < WIDE or rows < ROOMY - 6:
         return None
-    return cells * 9 // 20, min(rows - 2, 18)
+    return cells - _left(cells) - 3, 12 if rows >= ROOMY else 9
+
+
+def _left(cells: int) -> int:
+    return min(cells * 9 // 20, 70)
+
+
+def overview(
+    run: RunRecord,
+    facts: Facts,
+    cells: int,
+    rows: int,
+    *,
+    now: float,
+    glyphs: Glyphs = BEST,
+) -> list[Line]:
+    """The tab, exactly `rows` lines of exactly `cells`."""
+    gap: list[Line] = [()] if rows >= ROOMY else []
+    why = _why(run, facts, now, cells, glyphs)
+    lines = [*gap, *why, *(gap if why else [])]
+    lines += _figures_and_curve(run, facts, cells, rows, now, glyphs)
+    what = _what(run, facts, cells, glyphs)
+    # In a small terminal the end of the log is worth more than the last facts.
+    room = rows - len(lines) - len(gap)
+    lines += [*gap, *what[: max(3, room - 4)]]
+    attempts = _attempts(run, facts.attempts, now, cells, glyphs)
+    if attempts and len(lines) + len(attempts) + 3 <= rows:
+        lines += [*gap, *attempts]
+    log = _log(run, facts.log, rows - len(lines) - len(gap), cells, glyphs)
+    if log:
+        lines += [*gap, *log]
+    lines = [*lines[:rows], *([()] * (rows - len(lines)))]
+    return [fit_line(line, cells) for line in lines]
+
+
+def title(words: str, cells: int, glyphs: Glyphs, *, note: str = "", style: str = "muted") -> Line:
+    """A section's head: its name and a rule."""
+    lead = f" {words} " + (f"{note} " if note else "")
+    rule = glyphs.rule * max(0, cells - 1 - width(lead))
+    ink = "failed" if style == "failed" else "rule"
+    return (
+        Span(f" {words} ", f"{style} bold"),
+        Span(f"{note} " if note else "", "muted"),
+        Span(rule, ink),
+    )
+
+
+# --------------------------------------------------------------------------------------------- why
+
+
+def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -> list[Line]:
+    """Why it is as it is, for a run whose figures do not say it."""
+    why = explain(run, now, glyphs)
+    if not why:
+        return []
+    bad = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
+    sign = Span(f" {glyphs.cursor} ", "failed" if bad else "muted")
+    lines: list[Line] = [(sign, *fitted(why, cells - 5))]
+    if facts.evidence:
+        for row in textwrap.wrap(clean(facts.evidence), max(20, cells - 6))[:2]:
+            lines.append((sign, Span(row, "muted")))
+    if bad and run.state is not State.LOST:
+        keys = (("l", "its log"), ("E", "then its first error"), ("R", "retry"))
+        hint: list[Span] = [sign]
+        for key, words in keys:
+            hint += [Span(key, "accent bold"), Span(f" {words}   ", "muted")]
+        lines.append(tuple(hint))
+    return lines
+
+
+# ------------------------------------------------------------------------------ figures and curve
+
+
+def _figures_and_curve(
+    run: RunRecord, facts: Facts, cells: int, rows: int, now: float, glyphs: Glyphs
+) -> list[Line]:
+    size = curve_size(cells, rows)
+    drawn = size is not None and bool(facts.curve)
+    left = _left(cells) if drawn else cells
+    head = "NOW" if run.active else "LAST"
+    figures = [title(head, left, glyphs, note=_seen(run, now)), *_figures(run, left, now, glyphs)]
+    if not drawn or size is None:
+        return figures
+    height = size[1] + 1
+    right = [(Span(" "), *facts.legend), *facts.curve[: size[1]]]
+    count = max(height, len(figures))
+    figures += [()] * (count - len(figures))
+    right += [()] * (count - len(right))
+    return [(*fit_line(a, left), Span("   "), *b) for a, b in zip(figures, right, strict=True)]
+
+
+def _seen(run: RunRecord, now: float) -> str:
+    if not run.active:
+        return ""
+    moments = [m.last_time for m in run.metrics.values() if m.last_time]
+    if run.progress.at:
+        moments.append(run.progress.at)
+    newest = max(moments, default=None)
+    return f"{age(now - newest)} old" if newest else ""
+
+
+def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
+    lines: list[Line] = []
+    progress = _progress(run, cells, now, glyphs)
+    if progress:
+        lines += progress
+    shown = [
+        m
+        for m in ordered_metrics(run)
+        if m.key not in ("step", "global_step") and not m.key.startswith(("system/", "__"))
+    ]
+    lines += [_metric(metric, run, cells, glyphs) for metric in shown[:FIGURES]]
+    if len(shown) > FIGURES:
+        words = f"{len(shown) - FIGURES} more in Charts"
+        lines.append((Span(" " * (LABEL + 1)), Span(words, "faint")))
+    if not shown:
+        words = "no metrics so far" if run.active else "no metrics"
+        lines.append((Span(f" {words}", "muted"), Span("   2 says what was looked for", "faint")))
+    return lines
+
+
+def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
+    progress = run.progress
+    if progress.step is None and progress.fraction is None:
+        return []
+    line: list[Span] = [Span(f" {fit('progress', LABEL)}", "muted")]
+    if progress.fraction is not None:
+        stale = is_unknown(run)
+        style = "stale" if stale else "running" if run.active else "done"
+        bar = meter(progress.fraction, max(6, min(20, cells - 44)), style, glyphs, stale=stale)
+        line += [*bar, Span(f" {percent(progress.fraction):>5}", "strong"), Span("   ")]
+    if progress.step is not None:
+        line.append(Span(f"{figure(progress.step)}", "text"))
+        if progress.total:
+            line.append(Span(f" / {figure(progress.total)}", "muted"))
+    lines: list[Line] = [tuple(line)]
+    if progress.eta is not None and run.active and not is_unknown(run):
+        ends = f" · ends ≈ {clock(now + progress.eta, now)}"
+        lines.append(
+            (
+                Span(f" {fit('left', LABEL)}", "muted"),
+                Span(age(progress.eta), "text"),
+                Span(ends, "muted"),
+            )
+        )
+    return lines
+
+
+def _metric(metric: MetricSummary, run: RunRecord, cells: int, glyphs: Glyphs) -> Line:
+    main = metric.key == run.main
+    line: list[Span] = [Span(f" {fit(clean(metric.key), LABEL - 1, keep='both')} ", "muted")]
+    value = metric.last
+    if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:
+        value = int(value)
+    style = "stale" if is_unknown(run) else "strong bold" if main else "text"
+    line.append(Span(f"{figure(value):<9}", style))
+    notes: list[Span] = []
+    if metric.nonfinite:
+        notes = [Span(f"{figure(metric.nonfinite)} not a number", "warn")]
+    elif metric.min is not None and metric.count > 1:
+        where = f" @ {figure(metric.min_step)}" if metric.min_step is not None else ""
+        notes = [Span("min ", "faint"), Span(f"{figure(metric.min)}{where}", "muted")]
+    room = cells - line_width(line) - 1
+    trend = spark(metric.spark, SPARK, glyphs)
+    if trend and line_width(notes) + SPARK + 2 <= room:
+        notes = list(fit_line(notes, room - SPARK - 1))
+        notes.append(Span(trend, "s1" if main and run.active else "faint"))
+    return clip_line((*line, *notes), cells)
+
+
+# -------------------------------------------------------------------------------------- what it is
+
+
+def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line]:
+    room = cells - LABEL - 2
+    lines: list[Line] = [title("WHAT", cells, glyphs)]
+
+    def add(label: str, *spans: Span) -> None:
+        lines.append((Span(f" {fit(label, LABEL)}", "muted"), *spans))
+
+    command = clean(shlex.join(run.argv)) if run.argv else "a process that ran already (adopted)"
+    wrapped = textwrap.wrap(command, max(20, room), break_on_hyphens=False) or [""]
+    shown = wrapped[:2]
+    if len(wrapped) > 2:
+        shown[1] = clip(" ".join(wrapped[1:]), room)
+    for number, row in enumerate(shown):
+        add("command" if not number else "", Span(row, "text"))
+    if run.cwd:
+        add("in", Span(clip(clean(run.cwd), room, "end"), "text"))
+    code = _code(facts.spec)
+    if code:
+        add("code", *clip_line(code, room))
+    if run.recipe:
+        add("recipe", Span(clip(clean(run.recipe), room)))
+    if run.params:
+        words = [
+            (Span(f"{clean(str(k))} ", "muted"), Span(_value(v))) for k, v in run.params.items()
+        ]
+        add("parameters", *fitted(words, room))
+    if run.tags:
+        add("tags", Span(clip(tags(run), room)))
+    if run.note:
+        add("note", Span(clip(clean(run.note), room)))
+    add("id", Span(run.id, "text"), *_place(run))
+    if facts.folder:
+        add("folder", Span(clip(clean(facts.folder), room, "end"), "muted"))
+    return lines
+
+
+def _place(run: RunRecord) -> Line:
+    parts = [clean(run.backend)]
+    if run.host and run.host != run.backend:
+        parts.append(clean(run.host))
+    if run.pid and run.active:
+        parts.append(f"pid {run.pid}")
+    if run.log_bytes is not None:
+        parts.append(f"log {bytes_text(run.log_bytes)}")
+    return (Span(f" · {' · '.join(parts)}", "muted"),)
+
+
+def _code(spec: RunSpec | None) -> Line:
+    if spec is None or not spec.code.root:
+        return ()
+    code = spec.code
+    spans: list[Span] = []
+    if code.mode == "snapshot":
+        spans.append(Span("snapshot of ", "muted"))
+    if code.commit:
+        spans += [Span("git ", "muted"), Span(clean(code.commit[:10]), "text")]
+        if code.branch:
+            spans.append(Span(f" on {clean(code.branch)}", "muted"))
+        if code.dirty:
+            spans.append(Span(" + uncommitted changes", "warn"))
+        elif not code.untracked:
+            spans.append(Span(", unchanged", "muted"))
+        if code.untracked:
+            spans.append(Span(f" · {len(code.untracked)} untracked", "muted"))
+    else:
+        spans += [Span(clean(code.root), "text"), Span(", not under git", "muted")]
+    return tuple(spans)
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else clean(str(value))
+
+
+# --------------------------------------------------------------------------------- attempts, log
+
+
+def _attempts(
+    run: RunRecord, attempts: Sequence[Status], now: float, cells: int, glyphs: Glyphs
+) -> list[Line]:
+    """The attempts, the present one first; nothing if there was only one."""
+    if len(attempts) < 2:
+        return []
+    shown = list(reversed(attempts))[:ATTEMPTS]
+    lines: list[Line] = [title("ATTEMPTS", cells, glyphs, note=f"{attempts[-1].attempt + 1}")]
+    for status in shown:
+        sign = state_mark(status.state)
+        clauses: list[Line] = []
+        how = exit_words(with_status(run, status))
+        if how and status.state is not State.SUCCEEDED:
+            clauses.append((Span(how, "text"),))
+        if status.started and status.ended:
+            clauses.append((Span(f"ran {spoken(status.ended - status.started)}", "text"),))
+        if status.ended:
+            clauses.append((Span(f"{age(now - status.ended)} ago", "muted"),))
+        if status.reason:
+            clauses.append((Span(clean(status.reason[:500]), "muted"),))
+        lines.append(
+            (
+                Span(f" {status.attempt:>3}  ", "text"),
+                Span(f"{sign.glyph(glyphs)} {fit(sign.word, 10)} ", sign.style),
+                *fitted(clauses, cells - 20),
+            )
+        )
+    return lines
+
+
+def _log(run: RunRecord, log: bytes, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:
+    """The end of the log in so many rows, a title included."""
+    from traindeck.console.logs.neutral import neutral
+
+    if rows < 2:
+        return []
+    written = [line for line in log.split(b"\n") if line.strip()]
+    note = "" if written else "nothing written yet" if run.active else "empty"
+    lines: list[Line] = [title("LOG", cells, glyphs, note=note)]
+    for line in written[-(rows - 1) :]:
+        last = line.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar's last state
+        lines.append((Span(" "), Span(clip(clean(neutral(last[:4096]).text), cells - 2), "muted")))
+    if len(lines) > 1 and run.active:
+        lines[-1] = (lines[-1][0], Span(lines[-1][1].text, "text"))
+    return lines if len(lines) > 1 or note else []

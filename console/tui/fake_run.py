@@ -22,11 +22,13 @@ from traindeck.backends.base import (
     TraindeckError,
 )
 from traindeck.console.logs.source import ByteSource
+from traindeck.console.logs.times import Times
 from traindeck.console.runs.log_session import FAILED, Fate, LogSession, Opening, Spot
 from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.series import Points
 
 from .fake import NOW, FakeServices, make_run
+from .services import Outcome
 
 
 class BytesSource:
@@ -57,6 +59,8 @@ class FakeRunServices(FakeServices):
     Attributes:
         points: Run id -> metric -> points.
         specs, trees: Run id -> what it was made from, its files' contents by path.
+        samples: Run id -> the times of its log, as a supervisor notes them.
+        tried: Run id -> how its attempts ended.
         broken: Method -> what it raises.
     """
 
@@ -65,6 +69,8 @@ class FakeRunServices(FakeServices):
         self.points: dict[str, dict[str, Points]] = {}
         self.specs: dict[str, RunSpec] = {}
         self.trees: dict[str, dict[str, bytes]] = {}
+        self.samples: dict[str, bytes] = {}
+        self.tried: dict[str, Sequence[Status]] = {}
         self.broken: dict[str, TraindeckError] = {}
 
     async def _pause(self, name: str, detail: object = None) -> None:
@@ -86,9 +92,6 @@ class FakeRunServices(FakeServices):
     ) -> LogSession:
         await self._pause("open_log", (run_id, attempt))
 
-        def source() -> ByteSource:
-            return BytesSource(lambda: self.logs.get(run_id, b""))
-
         def fate() -> Fate:
             run = next((run for run in self.runs if run and run.id == run_id), None)
             if run is None or run.active:
@@ -97,23 +100,33 @@ class FakeRunServices(FakeServices):
                 over=True, failed=run.state in FAILED, exit_code=run.exit_code, signal=run.signal
             )
 
-        return LogSession(_here, Opening(source=source, fate=fate), spot)
+        def times() -> Times | None:
+            samples = self.samples.get(run_id)
+            return None if samples is None else Times(BytesSource(lambda: samples))
+
+        def source() -> ByteSource:
+            return BytesSource(lambda: self.logs.get(run_id, b""))
+
+        return LogSession(_here, Opening(source=source, times=times, fate=fate), spot)
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
-        await self._pause("open_file", path)
-        tree = self.trees.get(run_id, {})
-        return LogSession(_here, Opening(source=lambda: BytesSource(lambda: tree.get(path, b""))))
+        await self._pause("open_file", (run_id, path))
+
+        def source() -> ByteSource:
+            return BytesSource(lambda: self.trees.get(run_id, {}).get(path, b""))
+
+        return LogSession(_here, Opening(source=source))
 
     async def attempts(self, run_id: str) -> Sequence[Status]:
         await self._pause("attempts", run_id)
-        run = next((run for run in self.runs if run and run.id == run_id), None)
-        if run is None:
-            return ()
-        before = [
-            Status(state=State.FAILED, attempt=number, exit_code=1) for number in range(run.attempt)
-        ]
-        now = Status(state=run.state, attempt=run.attempt, exit_code=run.exit_code)
-        return [*before, now]
+        return self.tried.get(run_id, ())
+
+    async def again(self, run_id: str, env: Mapping[str, str]) -> Outcome:
+        await self._pause("again", (run_id, dict(env)))
+        run = next(run for run in self.runs if run and run.id == run_id)
+        fresh = make_run(len(self.runs) + 30, f"{run.name}-again", State.STARTING, age=1)
+        self.add(fresh)
+        return Outcome(run_id=fresh.id, text=fresh.name)
 
     async def files(self, run_id: str) -> Sequence[FileEntry]:
         await self._pause("files", run_id)

@@ -110,7 +110,7 @@ CHARTS = (
     Action("charts.system", "d", "system", "system", "system metrics below", CHART, 60),
     Action("charts.marks", "a", "marks", "marks", "checkpoints and alerts", CHART),
     Action("charts.follow", "f", "follow", "follow", "follow the newest", CHART),
-    Action("charts.tree", "m", "tree", "metrics", "the tree (narrow)", LIST, 45),
+    Action("charts.tree", "m", "tree", "metrics", "the tree (narrow)", LIST, 15),
     Action("charts.down", "j,down", "row(1)", "row", "row", LIST, shown="j k ↓ ↑"),
     Action("charts.up", "k,up", "row(-1)", "row", "row", ""),
     Action("charts.toggle", "space,enter", "draw", "draw", "draw it · or not", LIST, 35,
@@ -168,12 +168,32 @@ LOG = (
 FILES = (
     Action("files.down", "j,down", "rows(1)", "row", "row", LIST, shown="j k ↓ ↑"),
     Action("files.up", "k,up", "rows(-1)", "row", "row", ""),
-    Action("files.page_down", "pagedown", "pages(1)", "page", "page", LIST),
-    Action("files.page_up", "pageup", "pages(-1)", "page", "page", ""),
-    Action("files.first", "home,g", "rows(-1000000)", "first", "first · last", LIST, shown="g · G"),
+    Action("files.page_down", "pagedown,ctrl+d", "pages(1)", "page", "page", LIST,
+           shown="pgdn pgup"),
+    Action("files.page_up", "pageup,ctrl+u", "pages(-1)", "page", "page", ""),
+    Action("files.first", "home", "rows(-1000000)", "first", "first · last", LIST,
+           shown="g g · G"),
+    Action("files.g", "g", "prefix_g", "first", "first", ""),
     Action("files.last", "end,G", "rows(1000000)", "last", "last", ""),
-    Action("files.open", "enter", "open", "open", "look into it", LIST, 10),
-    Action("files.copy", "c", "copy_path", "copy path", "copy its path", LIST, 20),
+    Action("files.open", "enter", "open", "open", "look into it · fold", LIST, 10),
+    Action("files.copy", "y", "copy_path", "copy path", "copy its path", LIST, 20),
+)  # fmt: skip
+
+CONFIG = (
+    Action("config.down", "j,down", "rows(1)", "row", "row", LIST, shown="j k ↓ ↑"),
+    Action("config.up", "k,up", "rows(-1)", "row", "row", ""),
+    Action("config.page_down", "pagedown", "pages(1)", "page", "page", LIST, shown="pgdn pgup"),
+    Action("config.page_up", "pageup", "pages(-1)", "page", "page", ""),
+    Action("config.half_down", "ctrl+d", "pages(0.5)", "half page", "half a page", LIST,
+           shown="ctrl+d ctrl+u"),
+    Action("config.half_up", "ctrl+u", "pages(-0.5)", "half page", "half a page", ""),
+    Action("config.first", "home", "rows(-1000000)", "first", "first · last", LIST,
+           shown="g g · G"),
+    Action("config.g", "g", "prefix_g", "first", "first", ""),
+    Action("config.last", "end,G", "rows(1000000)", "last", "last", ""),
+    Action("config.find", "slash", "find", "search", "search", LIST, 10),
+    Action("config.next", "n", "hit(1)", "next", "next · previous hit", LIST, 12, shown="n N"),
+    Action("config.previous", "N", "hit(-1)", "previous", "previous hit", ""),
 )  # fmt: skip
 
 SCOPES: dict[str, tuple[Action, ...]] = {
@@ -184,6 +204,7 @@ SCOPES: dict[str, tuple[Action, ...]] = {
     "run": RUN,
     "log": LOG,
     "files": FILES,
+    "config": CONFIG,
 }
 """Scope -> its actions. A new screen adds its table here."""
 

@@ -1,30 +1,33 @@
 """One run: a line of tabs, the tab in sight, and what can be done to the run.
 
 The frame fetches the run's record again while it is open and hands it to the tab in sight; each tab
-reads the rest of what it shows itself. Tab numbers are fixed: 4 and 5 belong to tabs to come.
+reads the rest of what it shows itself. Tab numbers are fixed: 4 and 5 belong to tabs to come. Where
+one was (the tab, the place in the log) is kept by run, so that coming back goes on there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
 from traindeck.backends.base import TraindeckError
-from traindeck.console.present.cells import Line, Span, clean, clip_line
-from traindeck.console.present.chrome import PlaceMark
-from traindeck.console.present.run_head import state_words
+from traindeck.console.present.cells import Line, clean
+from traindeck.console.present.run_head import head_line, state_words, tab_line
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
+from traindeck.console.tui.widgets.bars import HeaderBar
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
 from .run_actions import ask_copy, ask_remove, ask_retry, ask_stop
+
+if TYPE_CHECKING:
+    from .run_files import FilesPane
 
 TABS: dict[str, tuple[str, str]] = {
     "overview": ("1", "Overview"),
@@ -37,8 +40,8 @@ TABS: dict[str, tuple[str, str]] = {
 AGAIN, RARELY = 0.5, 2.0
 """Seconds between looks at the record of an active run, and of one that is over."""
 
-PLACES_AGAIN = 2.0
-"""Seconds between looks at the places."""
+KEPT = 40
+"""Runs of which is remembered where one was."""
 
 
 class Tab(Protocol):
@@ -59,18 +62,20 @@ class Tab(Protocol):
         ...
 
 
+class RunHeader(HeaderBar):
+    """The top line: where one is, and the run's state."""
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        run = cast(RunScreen, self.screen).record
+        return [head_line(run, cells, self.deck.clock(), self.deck.painter.glyphs)]
+
+
 class TabLine(Lines):
     """The tabs, the one in sight underlined."""
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         screen = cast(RunScreen, self.screen)
-        spans: list[Span] = [Span(" ")]
-        for name, (number, words) in TABS.items():
-            here = name == screen.tab
-            style = "accent bold underline" if here else "muted"
-            spans.append(Span(f"{number} {words}", style))
-            spans.append(Span("  "))
-        return [clip_line(spans, cells)]
+        return [tab_line(TABS, screen.tab, screen.chosen(), cells)]
 
 
 class RunScreen(DeckScreen):
@@ -91,10 +96,11 @@ class RunScreen(DeckScreen):
 
     def __init__(self, run: RunRecord, tab: str = "overview") -> None:
         super().__init__()
+        self.header_bar = RunHeader()
         self.record = run
         self.tab = tab if tab in TABS else "overview"
         self._tabs: dict[str, Any] = {}
-        self._places: Sequence[PlaceMark] = ()
+        self._file: Any = None
         self._said = ""
 
     def body(self) -> ComposeResult:
@@ -102,9 +108,11 @@ class RunScreen(DeckScreen):
         yield Container(id="body")
 
     async def on_mount(self) -> None:
+        kept = self._kept().get(self.record.id)
+        if self.tab == "overview" and isinstance(kept, dict) and kept.get("tab") in TABS:
+            self.tab = kept["tab"]
         await self._show(self.tab)
         self.spawn(self._follow())
-        self.spawn(self._watch_places())
 
     def on_descendant_focus(self) -> None:
         """The keys of the tab in sight are known only now."""
@@ -118,11 +126,19 @@ class RunScreen(DeckScreen):
     def counts(self) -> Sequence[Line]:
         return state_words(self.record, self.deck.clock(), self.deck.painter.glyphs)
 
-    def places(self) -> Sequence[PlaceMark]:
-        return self._places
+    def chosen(self) -> Line:
+        """What was chosen in the tab in sight."""
+        words = getattr(self._now(), "words", None)
+        return words() if words is not None else ()
 
     def context(self) -> Line:
-        return (Span(clean(self.record.name), "muted"),)
+        words = getattr(self._now(), "context", None)
+        return words() if words is not None else ()
+
+    def update_chrome(self) -> None:
+        super().update_chrome()
+        for line in self.query(TabLine):
+            line.update()
 
     def footer_keys(self) -> list[tuple[str, str]]:
         asking = getattr(self._now(), "asking_keys", None)
@@ -159,12 +175,9 @@ class RunScreen(DeckScreen):
         elif name == "log":
             from .run_log import LogPane
 
-            found = LogPane(services)
+            found = LogPane(services, spot=self._spot())
         else:
-            from .run_panes import ConfigPane, FilesPane, OverviewPane
-
-            kind = {"overview": OverviewPane, "files": FilesPane, "config": ConfigPane}[name]
-            found = kind(services)
+            found = _pane_of(name)(services)
         self._tabs[name] = found
         return found
 
@@ -173,19 +186,66 @@ class RunScreen(DeckScreen):
         if old is not None and name != self.tab:
             old.stop()
             old.display = False
+        if self._file is not None and name != "files":
+            self._file.stop()
+            self._file.display = False
         self.tab = name
-        pane = self._made(name)
+        pane = self._file if self._file is not None and name == "files" else self._made(name)
         if not pane.is_mounted:
             await self.query_one("#body").mount(pane)
         pane.display = True
         pane.show_run(self.record)
         pane.focus()
         pane.start()
-        self.query_one("#tabs", TabLine).update()
         self.update_chrome()
 
     def _now(self) -> Any:
+        if self._file is not None and self.tab == "files":
+            return self._file
         return self._tabs.get(self.tab)
+
+    async def on_files_pane_opened(self, event: FilesPane.Opened) -> None:
+        """A file of the run, read as its log is: whatever is in it does no harm."""
+        from .run_log import LogPane
+
+        self._tabs["files"].stop()
+        self._tabs["files"].display = False
+        self._file = LogPane(self.deck.services, path=event.path)
+        await self._show("files")
+
+    async def _close_file(self) -> None:
+        file, self._file = self._file, None
+        file.stop()
+        await file.remove()
+        await self._show("files")
+
+    # --------------------------------------------------------------------------- where one was
+
+    def _kept(self) -> dict[str, Any]:
+        kept: dict[str, Any] = self.deck.ui.get("run", "places", dict, {})
+        return kept
+
+    def _spot(self) -> Any:
+        from traindeck.console.runs.log_session import Spot
+
+        kept = self._kept().get(self.record.id)
+        place = kept.get("log") if isinstance(kept, dict) else None
+        if not isinstance(place, list) or len(place) != 3:
+            return None
+        offset, identity, wrap = place
+        if not isinstance(offset, int) or not isinstance(identity, str):
+            return None
+        return Spot(offset=offset, identity=identity, wrap=wrap is True)
+
+    def _remember(self) -> None:
+        kept = {run: value for run, value in self._kept().items() if run != self.record.id}
+        log = self._tabs.get("log")
+        spot = log.spot() if log is not None else self._spot()
+        here: dict[str, Any] = {"tab": self.tab}
+        if spot is not None:
+            here["log"] = [spot.offset, spot.identity, spot.wrap]
+        kept[self.record.id] = here
+        self.deck.ui.put("run", places=dict(list(kept.items())[-KEPT:]))
 
     async def _follow(self) -> None:
         while True:
@@ -217,17 +277,6 @@ class RunScreen(DeckScreen):
             self.deck.notice(f"{clean(self.record.name)} was removed", "muted")
             self._leave()
 
-    async def _watch_places(self) -> None:
-        while True:
-            with contextlib.suppress(TraindeckError):  # `_look` says that nothing can be read
-                found = await self.deck.services.places()
-                self._places = [
-                    PlaceMark(name=place.name, reach=place.reach, seen_at=place.seen_at)
-                    for place in found
-                ]
-                self.header_bar.update()
-            await asyncio.sleep(PLACES_AGAIN)
-
     # ------------------------------------------------------------------------------------- actions
 
     async def action_tab(self, name: str) -> None:
@@ -236,8 +285,11 @@ class RunScreen(DeckScreen):
     def action_back(self) -> None:
         pane = self._now()
         if pane is not None and pane.escape():
-            return
-        self._leave()
+            self.update_chrome()
+        elif self._file is not None and self.tab == "files":
+            self.spawn(self._close_file())
+        else:
+            self._leave()
 
     def action_leave(self) -> None:
         self._leave()
@@ -246,7 +298,12 @@ class RunScreen(DeckScreen):
         charts = self._tabs.get("charts")
         if charts is not None:
             self.deck.ui.put("charts", **charts.state())
+        self._remember()
         self.deck.pop_screen()
+
+    def on_unmount(self) -> None:
+        self._remember()
+        super().on_unmount()
 
     def action_stop(self) -> None:
         ask_stop(self, [self.record])
@@ -282,3 +339,18 @@ class RunScreen(DeckScreen):
         if action == "launch_again":
             return "launch" in SCREENS
         return True
+
+
+def _pane_of(name: str) -> Any:
+    """The class of a tab that is imported only when it is opened."""
+    if name == "files":
+        from .run_files import FilesPane
+
+        return FilesPane
+    if name == "config":
+        from .run_config import ConfigPane
+
+        return ConfigPane
+    from .run_overview import OverviewPane
+
+    return OverviewPane

@@ -19,7 +19,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import Input
 
 from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.present.cells import Line, Span, clean
@@ -36,8 +35,10 @@ from traindeck.console.present.log_view import (
 from traindeck.console.runs.log_session import LogShown, Spot
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
-from traindeck.console.tui.widgets.field import Field
+from traindeck.console.tui.widgets.ask_line import AskLine, Question
 from traindeck.console.tui.widgets.lines import Lines
+
+from .run_tab import SECOND_G
 
 if TYPE_CHECKING:
     from traindeck.console.logs.search import Pattern
@@ -49,21 +50,8 @@ ACTIVE, QUIET, OVER = 0.2, 0.5, 2.0
 """Seconds between looks: while there is something new each time, while something may come, and when
 nothing more will."""
 
-SECOND_G = 1.0
-"""Seconds within which the second `g` must follow the first."""
-
 SLOW = 0.2
 """Seconds after which it is said what a key has begun."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What can be typed. `patterns` may be expressions."""
-
-    label: str
-    hint: str
-    word: str
-    patterns: bool = False
 
 
 QUESTIONS = {
@@ -132,9 +120,6 @@ class LogPane(Vertical, inherit_bindings=False):
         yield self._status
         yield self._ask
         yield self._rows
-
-    def on_mount(self) -> None:
-        self._ask.display = False
 
     @property
     def deck(self) -> TraindeckApp:
@@ -464,33 +449,33 @@ class LogPane(Vertical, inherit_bindings=False):
     def action_ask(self, what: str) -> None:
         """Let something be typed."""
         self._asking = what
-        self._ask.ask(QUESTIONS[what], self.shown.filter if what == "filter" else None)
+        kept = self.shown.filter if what == "filter" else None
+        if kept is not None:
+            self._ask.regex, self._ask.any_case = kept.regex, kept.ignore_case
         self._status.display = False
-        self._ask.display = True
-        self._ask.field.focus()
+        self._ask.ask(QUESTIONS[what], kept.text if kept is not None else "")
         self._chrome()
 
     def asking_keys(self) -> list[tuple[str, str]]:
         """The footer's keys while something is typed."""
-        if not self._asking:
-            return []
-        question = QUESTIONS[self._asking]
-        ways = [("ctrl+r", "regex"), ("ctrl+t", "any case")] if question.patterns else []
-        return [("enter", question.word), *ways, ("esc", "as before")]
+        return self._ask.keys()
 
-    def answered(self, text: str | None) -> None:
-        """What was typed; None if it was left."""
+    @on(AskLine.Answered)
+    def _answered(self, event: AskLine.Answered) -> None:
+        event.stop()
         what, self._asking = self._asking, ""
-        self._ask.display = False
         self._status.display = True
         self._rows.focus()
-        if text is not None:
-            self._take(what, text)
+        if event.text is not None:
+            self._take(what, event.text)
         self._chrome()
 
     def _take(self, what: str, text: str) -> None:
         if what in ("find", "filter"):
-            self._search(what, self._ask.pattern(text))
+            from traindeck.console.logs.search import Pattern
+
+            found = Pattern(text, self._ask.regex, self._ask.any_case) if text else None
+            self._search(what, found)
         elif what == "percent":
             share = _number(text.strip().removesuffix("%"))
             if not 0 <= share <= 100:
@@ -527,11 +512,9 @@ class LogPane(Vertical, inherit_bindings=False):
         self._do(search, otherwise=words, doing="searching")
 
     def escape(self) -> bool:
-        """What `esc` does here before it leaves the screen: stop typing, stop what is going on,
-        show everything again, forget the search. Whether it did anything."""
-        if self._asking:
-            self.answered(None)
-        elif self._doing or self.shown.counting is not None:
+        """What `esc` does here before it leaves the screen: stop what is going on, show everything
+        again, forget the search. Whether it did anything."""
+        if self._doing or self.shown.counting is not None:
             self._requests.clear()
             if self._session is not None:
                 self.deck.start(self._session.stop(), "")
@@ -578,83 +561,6 @@ class LogRows(Lines, can_focus=True, inherit_bindings=False):
         pane = self.parent
         assert isinstance(pane, LogPane)
         pane.action_rows(rows)
-
-
-class AskLine(Lines):
-    """Where something is typed; enter takes it, esc leaves everything as it was."""
-
-    DEFAULT_CSS = """
-    AskLine { layout: horizontal; height: 1; background: $select; }
-    """
-
-    def __init__(self) -> None:
-        super().__init__(ground="select")
-        self.field = Field()
-        self._question = QUESTIONS["find"]
-        self._regex = False
-        self._any_case = False
-
-    def compose(self) -> ComposeResult:
-        yield self.field
-
-    def ask(self, question: Question, pattern: Pattern | None) -> None:
-        """Begin to type."""
-        self._question = question
-        if pattern is not None:
-            self._regex, self._any_case = pattern.regex, pattern.ignore_case
-        self.field.placeholder = question.hint
-        self.field.value = pattern.text if pattern is not None else ""
-        self.field.cursor_position = len(self.field.value)
-        self._arrange()
-
-    def pattern(self, text: str) -> Pattern | None:
-        """What is searched for."""
-        from traindeck.console.logs.search import Pattern
-
-        return Pattern(text, self._regex, self._any_case) if text else None
-
-    def _label(self) -> Line:
-        line = [
-            Span(self.deck.painter.glyphs.cursor, "accent"),
-            Span(f"{self._question.label} ", "accent bold"),
-        ]
-        if self._question.patterns:
-            if self._regex:
-                line.append(Span("regex ", "text"))
-            if self._any_case:
-                line.append(Span("any case ", "text"))
-        return tuple(line)
-
-    def _arrange(self) -> None:
-        self.field.styles.margin = (0, 0, 0, sum(len(span.text) for span in self._label()))
-        self.update()
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        return [self._label()]
-
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._end(event.value)
-
-    def _end(self, text: str | None) -> None:
-        pane = self.parent
-        assert isinstance(pane, LogPane)
-        pane.answered(text)
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key == "escape":
-            self._end(None)
-        elif event.key == "ctrl+r" and self._question.patterns:
-            self._regex = not self._regex
-            self._arrange()
-        elif event.key == "ctrl+t" and self._question.patterns:
-            self._any_case = not self._any_case
-            self._arrange()
-        else:
-            return
-        event.stop()
-        event.prevent_default()
 
 
 async def _nothing(session: LogSession) -> None:

@@ -1,0 +1,103 @@
+"""The Overview tab of a run: what the record says at once, the curve, what it is and the end of its
+log as they come. An active run is looked at again every two seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textual.timer import Timer
+
+from traindeck.backends.base import TraindeckError
+from traindeck.console.present.cells import Line
+from traindeck.console.present.run_overview import Facts, curve_size, overview
+from traindeck.console.store.records import RunRecord
+from traindeck.console.tui.services import Services
+
+from .run_tab import RunTab
+
+TAIL = 65_536
+AGAIN = 2.0
+BAD = frozenset({"failed", "lost", "timeout", "preempted"})
+
+
+class OverviewPane(RunTab):
+    """Figures, facts, the main curve, the end of the log."""
+
+    def __init__(self, services: Services, *, id: str | None = None) -> None:
+        super().__init__(services, id=id)
+        self._facts = Facts()
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        super().start()
+        if self._timer is None:
+            self._timer = self.set_interval(AGAIN, self._again)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+
+    def show_run(self, run: RunRecord) -> None:
+        ended = self.shown is not None and self.shown.active and not run.active
+        super().show_run(run)
+        if ended:
+            self.load()
+
+    def _again(self) -> None:
+        if self.shown is not None and self.shown.active:
+            self.load()
+        else:
+            self.update()  # ages grow
+
+    async def read(self, run: RunRecord) -> None:
+        services, facts = self.services, self._facts
+        if facts.spec is None:
+            facts = replace(facts, spec=await services.spec(run.id))
+        if not facts.folder:
+            facts = replace(facts, folder=await services.folder(run.id))
+        if run.attempt and len(facts.attempts) != run.attempt + 1:
+            facts = replace(facts, attempts=await services.attempts(run.id))
+        log = await services.log_tail(run.id, TAIL)
+        evidence = await asyncio.to_thread(_evidence, log, run) if run.state in BAD else ""
+        self._facts = replace(facts, log=log, evidence=evidence)
+        self.update()
+        await self._draw(run)
+
+    async def _draw(self, run: RunRecord) -> None:
+        size = curve_size(self.size.width, self.size.height)
+        if size is None or not run.metrics:
+            return
+        from traindeck.console.present.runs_curve import draw, legend
+        from traindeck.console.tui.screens.runs_pane import chart_keys
+
+        try:
+            curves = await self.services.curves(run.id, chart_keys(run))
+        except TraindeckError:
+            return  # the figures say what is known
+        if not curves:
+            return
+        glyphs = self.deck.painter.glyphs
+        lines = await asyncio.to_thread(draw, curves, *size, glyphs)
+        self._facts = replace(self._facts, curve=lines, legend=legend(curves, run, glyphs))
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._facts = replace(self._facts, curve=())
+        self.load()
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        if self.shown is None:
+            return []
+        now, glyphs = self.deck.clock(), self.deck.painter.glyphs
+        return overview(self.shown, self._facts, cells, rows, now=now, glyphs=glyphs)
+
+
+def _evidence(log: bytes, run: RunRecord) -> str:
+    """The line of the log's end that says why."""
+    from traindeck.console.logs.findings import failure
+
+    found = failure(log, exit_code=run.exit_code, signal=run.signal, step=run.progress.step)
+    return found.evidence if found is not None else ""
