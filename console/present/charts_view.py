@@ -3,6 +3,7 @@ on one x axis. Pure: what is drawn, how, and the size go in."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -159,7 +160,9 @@ def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:
 def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) -> list[Line]:
     parts = groups(shown.drawn)
     if not parts:
-        return [(), (Span(shown.note or "space draws a metric", "muted"),)]
+        said = clean(shown.note or "nothing is drawn: space in the tree draws a metric")
+        wrapped = textwrap.wrap(said, max(20, min(cells - 3, 80)))
+        return [(), *((Span(f" {text}", "muted"),) for text in wrapped)]
     everything = list(shown.drawn.values())
     start, end = extent(everything)
     view = shown.view

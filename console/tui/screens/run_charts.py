@@ -212,7 +212,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             return bool(self._rows) and (wide or self._tree)
         if action == "system":
             return any(key in self._run.metrics for key in SYSTEM_SHOWN) if self._run else False
-        return not self._tree or wide
+        return bool(self._chosen) and (not self._tree or wide)
 
     def action_marks(self) -> None:
         self._with_marks = not self._with_marks

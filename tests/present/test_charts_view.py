@@ -1,0 +1,78 @@
+"""What stands in the Charts tab beside and around the charts: the tree, the read-out, the marks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from traindeck.backends.base import State
+from traindeck.console.present.cells import Line, line_width, plain
+from traindeck.console.present.charts_view import Shown, charts_lines, groups
+from traindeck.console.present.metric_tree import nodes
+from traindeck.console.store.records import MetricSummary
+from traindeck.console.tui.fake import make_run
+
+RUN = make_run(4, "llama1b-lora", State.RUNNING, step=3120, total=8000, loss=1.284, eta=600.0)
+EVIL = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\n[bold]実験"
+
+
+def text(lines: list[Line]) -> str:
+    return "\n".join(plain(line).rstrip() for line in lines)
+
+
+def harmless(lines: list[Line]) -> bool:
+    return not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for line in lines for c in plain(line))
+
+
+def summary(key: str) -> MetricSummary:
+    return MetricSummary(key=key, count=3, last=1.5, last_step=3, spark="123")
+
+
+METRICS = {
+    key: summary(key)
+    for key in ("loss", "grad_norm", "eval/loss", "system/cpu_pct", "__checkpoint__", EVIL)
+}
+
+
+def test_the_tree_has_training_first_the_system_last_and_no_marks() -> None:
+    run = replace(RUN, metrics={k: v for k, v in METRICS.items() if k != EVIL}, main="loss")
+    assert [n.label for n in nodes(run)] == [
+        "train", "loss", "grad_norm", "eval", "loss", "system", "cpu_pct",
+    ]  # fmt: skip
+    assert [n.label for n in nodes(run, {"train"})][:2] == ["train", "eval"]
+
+
+@pytest.mark.parametrize("cells", [60, 80, 99, 100, 120, 200])
+@pytest.mark.parametrize("rows", [8, 20, 36])
+@pytest.mark.parametrize("tree", [False, True])
+def test_the_charts_stay_in_their_room_whatever_a_metric_is_called(
+    cells: int, rows: int, tree: bool
+) -> None:
+    import numpy as np
+
+    from traindeck.console.present.chart import Curve, View
+
+    run = replace(RUN, metrics=METRICS)
+    x = np.arange(300.0)
+    drawn = {key: Curve(key, x, np.cos(x / 9), n) for n, key in enumerate(METRICS)}
+    shown = Shown(
+        rows=nodes(run), drawn=drawn, view=View(cursor=40.0, smoothing=0.9), tree=tree,
+        checkpoints=[100.0, 200.0], alerts=[(7.0, EVIL)], seams=[150.0],
+    )  # fmt: skip
+    lines = charts_lines(run, shown, cells, rows)
+    assert len(lines) == rows
+    assert all(line_width(line) <= cells for line in lines)
+    assert harmless(lines)
+
+
+def test_a_quantity_of_training_and_evaluation_shares_a_chart() -> None:
+    drawn = dict.fromkeys(["system/cpu_pct", "loss", "eval/loss", "a", "b", "c"])
+    assert [name for name, _ in groups(drawn)] == ["loss", "a", "b", "others"]  # type: ignore[arg-type]
+    assert len(groups(drawn)[0][1]) == 2  # type: ignore[arg-type]
+
+
+def test_no_metrics_says_what_was_looked_for() -> None:
+    run = replace(RUN, metrics={})
+    shown = Shown(rows=nodes(run), note="no metrics: looked in stdout and events")
+    assert "no metrics: looked in stdout" in text(charts_lines(run, shown, 120, 30))
