@@ -100,7 +100,7 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
         lines.append(
             (
                 Span(f"{glyphs.meter} ", f"s{curve.colour + 1}"),
-                Span(fit(curve.key, 14), "text"),
+                Span(fit(clean(curve.key), 14), "text"),
                 Span(fit(figure(soft), 9, "right"), "strong"),
                 Span(raw + away, "muted"),
             )

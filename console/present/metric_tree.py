@@ -112,7 +112,7 @@ def _metric(
     chip = glyphs.dot if colour is None else glyphs.meter
     return (
         Span(f" {chip} ", style + ground),
-        Span(fit(row.label, name), ("muted" if colour is None else "text") + ground),
+        Span(fit(clean(row.label), name), ("muted" if colour is None else "text") + ground),
         Span(
             fit(figure(summary.last), VALUE, "right"),
             ("muted" if colour is None else "strong") + ground,
