@@ -20,6 +20,7 @@ from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula
 from . import braille
 from .cells import Line, Span, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs
+from .numbers import plural
 from .scale import Scale, tick
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -439,7 +440,7 @@ def _title(
 
 def _clipped(reduced: Sequence[_Reduced]) -> str:
     strange = sum(int(np.sum(item.raw.strange)) for item in reduced)
-    return f"not finite in {strange} columns" if strange else ""
+    return f"not finite in {plural(strange, 'column')}" if strange else ""
 
 
 def _notes(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from traindeck.console.metrics.reduce import formula
 from traindeck.console.store.records import RunRecord
 
 from .ages import age
@@ -14,10 +15,12 @@ from .cells import Line, Span, clean, fit, fit_line
 from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
 from .charts_size import TREE, WIDE
 from .glyphs import BEST, Glyphs
-from .metric_tree import SYSTEM, Node, tree_lines
+from .metric_tree import SYSTEM, Node, shown_value, tree_lines
 from .numbers import figure
 from .sentences import fitted
 
+ROOMY = 30
+"""Rows from which on a blank one stands between sections."""
 MOST = 4
 """Charts on the screen at once."""
 
@@ -58,12 +61,21 @@ def charts_lines(
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The whole tab."""
+    gap = 1 if rows >= ROOMY else 0
+    if gap:
+        return [(), *_tab(run, shown, cells, rows - 1, gap, bands, glyphs)]
+    return _tab(run, shown, cells, rows, gap, bands, glyphs)
+
+
+def _tab(
+    run: RunRecord, shown: Shown, cells: int, rows: int, gap: int, bands: bool, glyphs: Glyphs
+) -> list[Line]:
     if cells < WIDE:
         if shown.tree:
             return _side(run, shown, cells, rows, glyphs)
-        return _charts(shown, cells, rows, bands, glyphs)
+        return _charts(shown, cells, rows, gap, bands, glyphs)
     left = _side(run, shown, TREE, rows, glyphs)
-    right = _charts(shown, cells - TREE - 2, rows, bands, glyphs)
+    right = _charts(shown, cells - TREE - 2, rows, gap, bands, glyphs)
     return [
         (*fit_line(a, TREE), Span("  "), *b)
         for a, b in zip(_filled(left, rows), _filled(right, rows), strict=True)
@@ -91,17 +103,17 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
         return []
     place = _x(view.cursor, view)
     where = f"{place} in" if view.axis == "time" else f"step {place}"
-    lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(where, "accent bold"),)]
+    lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
         away = ""
         if view.axis == "step" and round(x) != round(view.cursor):
             away = f" @ {figure(round(x))}"
-        raw = f" raw {figure(value)}" if view.smoothing else ""
+        raw = f" raw {shown_value(curve.key, value)}" if soft != value else ""
         lines.append(
             (
-                Span(f"{glyphs.meter} ", f"s{curve.colour + 1}"),
-                Span(fit(clean(curve.key), 14), "text"),
-                Span(fit(figure(soft), 9, "right"), "strong"),
+                Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
+                Span(fit(clean(curve.key), 13), "text"),
+                Span(fit(shown_value(curve.key, soft), 9, "right"), "strong"),
                 Span(raw + away, "muted"),
             )
         )
@@ -120,7 +132,7 @@ def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     for x, text in list(shown.alerts)[-3:]:
         lines.append(
             (
-                Span(f"{glyphs.warning} ", "warn"),
+                Span(f" {glyphs.warning} ", "warn"),
                 Span(fit(_x(x, shown.view), 8, "right")),
                 Span(" " + clean(text), "muted"),
             )
@@ -128,7 +140,7 @@ def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     for x in list(shown.checkpoints)[-2:][::-1]:
         lines.append(
             (
-                Span("◆ " if glyphs.name == "best" else "+ ", "muted"),
+                Span(" ◆ " if glyphs.name == "best" else " + ", "muted"),
                 Span(fit(_x(x, shown.view), 8, "right")),
                 Span(" checkpoint", "muted"),
             )
@@ -137,8 +149,38 @@ def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
 
 
 def _rule(title: str, cells: int, glyphs: Glyphs) -> Line:
-    rest = max(0, cells - len(title) - 1)
-    return (Span(f"{title} ", "muted bold"), Span(glyphs.rule * rest, "rule"))
+    rest = max(0, cells - len(title) - 2)
+    return (Span(f" {title} ", "muted bold"), Span(glyphs.rule * rest, "rule"))
+
+
+def choices(view: View) -> Line:
+    """How one looks at the charts, for the line of the tabs."""
+    pairs = [
+        ("x", view.axis),
+        ("smooth", formula(view.smoothing) if view.smoothing else "off"),
+        ("y", "log" if view.log else "linear"),
+    ]
+    spans: list[Span] = []
+    for name, value in pairs:
+        spans += [Span("   " if spans else ""), Span(f"{name} ", "muted"), Span(value, "text")]
+    return tuple(spans)
+
+
+def seen(shown: Shown) -> Line:
+    """What part of the run is drawn, for the footer."""
+    drawn = list(shown.drawn.values())
+    if not drawn:
+        return ()
+    start, end = extent(drawn)
+    view = shown.view
+    low = start if view.start is None else view.start
+    high = end if view.end is None else view.end
+    name = {"time": "elapsed", "epoch": "epoch"}.get(view.axis, "step")
+    return (
+        Span(f"{name} ", "muted"),
+        Span(f"{_x(low, view)}–{_x(high, view)}", "text"),
+        Span(f" · {len(drawn)} series", "muted"),
+    )
 
 
 def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:
@@ -157,7 +199,9 @@ def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:
     return ordered
 
 
-def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) -> list[Line]:
+def _charts(
+    shown: Shown, cells: int, rows: int, gap: int, bands: bool, glyphs: Glyphs
+) -> list[Line]:
     parts = groups(shown.drawn)
     if not parts:
         said = clean(shown.note or "nothing is drawn: space in the tree draws a metric")
@@ -167,17 +211,16 @@ def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) ->
     start, end = extent(everything)
     view = shown.view
     if view.start is None or view.end is None:
-        from dataclasses import replace
-
         view = replace(view, start=start, end=end)
     marks = [
         *(Mark(x=x) for x in shown.checkpoints),
         *(Mark(x=x, kind="alert", text=t) for x, t in shown.alerts),
         *(Mark(x=x, kind="seam") for x in shown.seams),
     ]
-    most = max(1, min(len(parts), (rows - 2) // 6))
+    most = max(1, min(len(parts), (rows - 2) // (6 + gap)))
+    hidden = sum(len(members) for _, members in parts[most:])
     parts = parts[:most]
-    heights = _heights(rows - 1, len(parts))
+    heights = _heights(rows - 1 - gap * (len(parts) - 1), len(parts))
     lines: list[Line] = []
     notes: list[Sequence[str]] = []
     for number, ((name, members), height) in enumerate(zip(parts, heights, strict=True)):
@@ -195,8 +238,12 @@ def _charts(shown: Shown, cells: int, rows: int, bands: bool, glyphs: Glyphs) ->
         )
         lines += made.lines
         notes.append(made.notes)
-    said = fitted([(Span(clause, "faint"),) for clause in notes[0]], cells - 8)
-    lines.append((Span(" " * 8), *said))
+        if gap and not last:
+            lines.append(())
+    clauses = [(Span(clause, "faint"),) for clause in notes[0]]
+    if hidden:
+        clauses.insert(0, (Span(f"{hidden} more drawn: no room here", "warn"),))
+    lines.append((Span(" " * 8), *fitted(clauses, cells - 8)))
     return lines
 
 

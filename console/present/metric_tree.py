@@ -10,6 +10,7 @@ from traindeck.console.store.records import MetricSummary, RunRecord
 from .cells import Line, Span, clean, fit, fit_line
 from .glyphs import BEST, Glyphs
 from .numbers import figure
+from .numbers import size as bytes_text
 from .runs_table import spark
 
 SYSTEM = "system"
@@ -46,6 +47,11 @@ def nodes(run: RunRecord, folded: Collection[str] = ()) -> list[Node]:
             keys = sorted(groups[group], key=lambda key: (key != run.main, "loss" not in key, key))
             rows += [Node(_short(key), key, group) for key in keys]
     return rows
+
+
+def shown_value(key: str, value: float | None) -> str:
+    """A value with the unit that its name tells."""
+    return bytes_text(value) if key.endswith("_bytes") else figure(value)
 
 
 def _short(key: str) -> str:
@@ -114,7 +120,7 @@ def _metric(
         Span(f" {chip} ", style + ground),
         Span(fit(clean(row.label), name), ("muted" if colour is None else "text") + ground),
         Span(
-            fit(figure(summary.last), VALUE, "right"),
+            fit(shown_value(summary.key, summary.last), VALUE, "right"),
             ("muted" if colour is None else "strong") + ground,
         ),
         Span(" " + spark(summary.spark, SPARK, glyphs), style + ground),

@@ -128,6 +128,22 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self.update()
         return True
 
+    def words(self) -> Line:
+        """How one looks at the charts, for the line of the tabs."""
+        if not self._ready or not self._chosen:
+            return ()
+        from traindeck.console.present.charts_view import choices
+
+        return choices(self._shown().view)
+
+    def context(self) -> Line:
+        """What part of the run is drawn, for the footer."""
+        if not self._ready or self._run is None:
+            return ()
+        from traindeck.console.present.charts_view import seen
+
+        return seen(self._shown())
+
     def state(self) -> dict[str, Any]:
         """What is worth keeping over a restart."""
         return {"smoothing": self._smoothing, "axis": self._axis, "log": self._log}
@@ -178,12 +194,15 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     def action_tree(self) -> None:
         self._tree = not self._tree
         self.update()
+
+    def update(self) -> None:
+        super().update()
         self._chrome()
 
     def _chrome(self) -> None:
-        """Other keys do something now than before."""
-        update = getattr(self.screen, "update_chrome", None)
-        if update is not None:
+        """The lines around it say how it is looked at, and which keys do something now."""
+        update = getattr(self.screen, "update_chrome", None) if self.is_mounted else None
+        if update is not None and self.display:
             update()
 
     def action_system(self) -> None:
