@@ -57,6 +57,30 @@ def test_it_imports_nothing_but_the_standard_library() -> None:
     assert names - {"traindeck_agent"} <= set(sys.stdlib_module_names)
 
 
+HEAVY = {
+    *("json", "re", "enum", "signal", "ctypes", "subprocess", "threading", "hashlib", "socket"),
+    *("logging", "typing", "pathlib", "shutil", "tempfile", "traceback", "importlib", "selectors"),
+}
+"""What a process that lives beside every job, or starts for every command, cannot afford."""
+
+
+@pytest.mark.parametrize("words", [["supervise", "0" * 12, "0"], ["serve", "x"], ["poll"]], ids=str)
+def test_it_imports_only_what_it_needs(agent: Agent, words: list[str]) -> None:
+    agent.once("hello")
+    # Descriptor 3 is where a supervisor looks for its request: there is none.
+    python = [agent.python, "-X", "importtime", "-I", "-S", str(agent.file)]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 3< /dev/null', "sh", *python, *words],
+        input=b"",
+        capture_output=True,
+        check=False,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()}
+    wanted = {"supervise": "supervisor", "serve": "serve", "poll": "poll"}[words[0]]
+    assert f"traindeck_agent.{wanted}" in imported
+    assert imported & HEAVY == set()
+
+
 def cache_of(agent: Agent) -> Path:
     return next(agent.file.parent.glob("*.cache"))
 

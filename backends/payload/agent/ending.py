@@ -49,6 +49,7 @@ class Ending:
     def shorten(self, now, grace):
         """Asked again, with less patience."""
         if self._kill_at is not None and now + grace < self._kill_at:
+            self._grace = max(0.0, grace)
             self._kill_at = now + max(0.0, grace)
             if self._all_at is not None:
                 self._all_at = min(self._all_at, now + max(0.0, grace) / 2)
@@ -75,8 +76,11 @@ class Ending:
         if not self._sweeping:
             self._sweeping = True
             self._all_at = None
-            least = now + min(grace, SWEEP_AT_LEAST)
-            self._kill_at = now + grace if self._kill_at is None else max(self._kill_at, least)
+            if self._kill_at is None:
+                self._kill_at = now + grace
+            else:
+                least = now + min(self._grace, SWEEP_AT_LEAST)
+                self._kill_at = max(self._kill_at, least)
             self._members.signal(procs.SIGTERM)
         self.step(now)
         if self.killed:

@@ -163,13 +163,14 @@ def _refuse_unless_over(run):
 
 
 def _remove(base, name):
-    """Delete one entry of a directory and all below it; links are removed, never followed."""
+    """Delete one entry of a directory and all below it; links are removed, never followed. Counts
+    what `ls` calls the files' sizes, so that what was said before is what is freed."""
     try:
         info = os.stat(name, dir_fd=base, follow_symlinks=False)
         if not stat.S_ISDIR(info.st_mode):
             os.unlink(name, dir_fd=base)
-            return info.st_blocks * 512 if info.st_nlink == 1 else 0
-        freed = info.st_blocks * 512
+            return info.st_size if info.st_nlink == 1 else 0
+        freed = 0
         fd = os.open(name, DIRECTORY, dir_fd=base)
         try:
             for count, inner in enumerate(os.listdir(fd)):

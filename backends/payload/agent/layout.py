@@ -12,6 +12,9 @@ from . import Refused
 ID_LETTERS = frozenset("0123456789abcdefghjkmnpqrstvwxyz")
 MAX_ATTEMPT = 99999
 
+# By agent file; a poll builds thousands of paths from it.
+_runs = {}
+
 
 def agent_file():
     """The file this program runs from."""
@@ -27,7 +30,10 @@ def root():
 
 def runs():
     """The folder of all run directories."""
-    return os.path.join(root(), "runs")
+    file = agent_file()
+    if file not in _runs:
+        _runs[file] = root() + "/runs"
+    return _runs[file]
 
 
 def check_id(value):

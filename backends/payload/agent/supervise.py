@@ -53,6 +53,7 @@ def supervise(run, number):
         watch = Supervisor(attempt, orders, wake, watch)
     watch.hook("on_exit", state_of(payload), code_of(payload))
     watch.finish_hooks()
+    attempt.close()
 
 
 def next_attempt(watch):

@@ -203,7 +203,8 @@ class Supervisor:
         try:
             if self.attempt.log_fd is not None:
                 self.log = sampler.LogWatch(self.attempt.log_fd, directory + "/logs/0.idx", now)
-            self.system = sampler.SystemWatch(self.tree, directory + "/system.jsonl", now)
+            path = directory + "/system.jsonl"
+            self.system = sampler.SystemWatch(self.tree, path, now, not self.adoption)
         except OSError as error:
             # A disk that is full now: the job goes on without measurements.
             records.append_event(directory, "disk_full", error=str(error))
