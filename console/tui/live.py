@@ -37,6 +37,11 @@ from traindeck.console.tui.services import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from traindeck.backends.base import Health, Plan
+    from traindeck.console.recipes.schema import Recipe
+    from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession, Spot
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.filtering import Filter
@@ -72,6 +77,7 @@ class LiveServices:
         self._thread.start()
         self._ws: Workspace | None = None
         self._places: dict[str, Place] = {}
+        self._recipe: tuple[tuple[str, str], Recipe] | None = None
         self._closed = False
         self._loop.call_soon_threadsafe(self._warm)
 
@@ -332,6 +338,79 @@ class LiveServices:
         from traindeck.console.runs import demo
 
         await self._await(demo.launch)
+
+    # ----------------------------------------------------------------------------- Launching
+
+    async def ground(self) -> Ground:
+        def look(ws: Workspace) -> Ground:
+            from traindeck.console.runs import drafting
+
+            self._recipe = None  # a file may have changed since the form was open last
+            return drafting.ground(ws)
+
+        return await self._do(look)
+
+    async def like(self, run_id: str) -> Draft:
+        async def read(ws: Workspace) -> Draft:
+            from traindeck.console.runs import launching
+            from traindeck.console.runs.drafting import draft_of
+
+            run = ws.record(run_id)
+            spec = await launching.read_spec(ws.backend(run.backend), run)
+            return draft_of(spec, run.backend, ws.environ)
+
+        return await self._await(read)
+
+    async def check(self, draft: Draft) -> Drafted:
+        async def check(ws: Workspace) -> Drafted:
+            from traindeck.console.runs import drafting
+
+            return await drafting.check(ws, draft, await self._recipe_of(ws, draft))
+
+        return await self._await(check)
+
+    async def launch(self, plan: Plan) -> RunRecord:
+        from traindeck.console.runs import launching
+
+        return await self._await(lambda ws: launching.launch(ws, plan))
+
+    async def save_recipe(self, draft: Draft, name: str) -> Path:
+        async def save(ws: Workspace) -> Path:
+            from traindeck.backends.base import UsageError
+            from traindeck.console.recipes.resolving import resolve
+            from traindeck.console.recipes.saving import save_recipe
+
+            recipe = await self._recipe_of(ws, draft)
+            if recipe is None:
+                raise UsageError("A command line is no recipe.", "Choose a recipe first.")
+            resolved = resolve(recipe, draft.values, preset=draft.preset)
+            folder = ws.places.recipes
+            return save_recipe(folder, name, draft.recipe, resolved, preset=draft.preset)
+
+        return await self._await(save)
+
+    async def probe(self, backend: str) -> Health:
+        async def ask(ws: Workspace) -> Health:
+            from traindeck.backends.base import Health
+
+            try:
+                return await ws.backend(backend).probe()
+            except TraindeckError as error:
+                return Health(reach=Reach.DOWN, checks=((False, str(error)),))
+
+        return await self._await(ask)
+
+    async def _recipe_of(self, ws: Workspace, draft: Draft) -> Recipe | None:
+        """The recipe of a draft, read once while the form is open: a key must not wait for YAML."""
+        from traindeck.console.runs.drafting import draft_recipe
+
+        key = (draft.recipe, draft.like)
+        if self._recipe is None or self._recipe[0] != key:
+            recipe = await draft_recipe(ws, draft)
+            if recipe is None:
+                return None
+            self._recipe = key, recipe
+        return self._recipe[1] if draft.recipe else None
 
     # ------------------------------------------------------------------------------ Services
 

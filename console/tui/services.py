@@ -16,6 +16,10 @@ from traindeck.backends.base import FileEntry, Reach, RunSpec, Status
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from traindeck.backends.base import Health, Plan
+    from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession, Spot
 
 # ------------------------------------------------------------------------------------------- data
@@ -249,7 +253,40 @@ class RunReader(Protocol):
         ...
 
 
-class Services(RunsSource, RunActions, RunReader, Protocol):
+class Launching(Protocol):
+    """What the Launch screen needs."""
+
+    async def ground(self) -> Ground:
+        """What there is to launch with: recipes, backends."""
+        ...
+
+    async def like(self, run_id: str) -> Draft:
+        """A draft that asks for what a run was made from.
+
+        Raises:
+            UsageError: The run was adopted.
+            BackendError: Its directory is gone.
+        """
+        ...
+
+    async def check(self, draft: Draft) -> Drafted:
+        """The plan of a draft, or what is wrong with it. Starts nothing."""
+        ...
+
+    async def launch(self, plan: Plan) -> RunRecord:
+        """Send a plan that `check` made, as it is."""
+        ...
+
+    async def save_recipe(self, draft: Draft, name: str) -> Path:
+        """Keep a draft as a recipe of the user's. Never overwrites one."""
+        ...
+
+    async def probe(self, backend: str) -> Health:
+        """Ask a backend how it is. A backend that cannot be made is down, with the reason."""
+        ...
+
+
+class Services(RunsSource, RunActions, RunReader, Launching, Protocol):
     """All of it. `able` names what this installation can do beyond showing runs (`demo`): keys for
     anything else are not offered."""
 

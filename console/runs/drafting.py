@@ -1,0 +1,463 @@
+"""From what was typed into a launch form to a request: every field is text, right or wrong.
+
+A draft is what a person has typed so far; checking it never raises for what was typed, but says
+field by field what is wrong. The same draft can be filled in from a run that was made before. What
+the fields mean and how they are read stands here once; the form only shows it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from traindeck.backends.base import Option, Plan, RunSpec, UsageError
+from traindeck.console.runs.durations import parse_duration, write_duration
+from traindeck.console.runs.request import (
+    MAX_COUNT,
+    MAX_RETRIES,
+    LaunchRequest,
+    check_name,
+    parse_pairs,
+    parse_tags,
+)
+
+if TYPE_CHECKING:
+    from traindeck.console.recipes.describing import Form
+    from traindeck.console.recipes.schema import Recipe
+    from traindeck.console.runs.workspace import Workspace
+
+OPTION = "option."
+"""Prefix of the keys of a backend's own options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftField:
+    """A field of every launch, whatever is launched.
+
+    Attributes:
+        key: Its name in `Draft.fields`.
+        question: The part of the form it belongs to: `what`, `where`, `how`, `ends`.
+        takes: What may be typed, in a few words.
+        default: What holds if nothing is typed, as it would be typed.
+        choices: All that it can be, if that can be listed.
+        recipes: Whether it exists for recipes; `commands`: whether for command lines.
+    """
+
+    key: str
+    question: str
+    label: str
+    meaning: str
+    takes: str = ""
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    recipes: bool = True
+    commands: bool = True
+
+
+NO, YES = "no", "yes"
+
+FIELDS: tuple[DraftField, ...] = (
+    DraftField(
+        key="command", question="what", label="command", recipes=False,
+        meaning="The command to run, with quotes as in a shell. No shell runs it: for pipes and "
+        "variables write bash -c '…'.",
+        takes="a program and its arguments",
+    ),
+    DraftField(
+        key="name", question="what", label="name", takes="text, or one is made",
+        meaning="What the run is called in lists. Left empty, a short one is made.",
+    ),
+    DraftField(
+        key="cwd", question="how", label="folder", takes="a folder",
+        meaning="Where the command runs. Relative paths in it start here.",
+    ),
+    DraftField(
+        key="env", question="how", label="environment", takes="NAME=VALUE …",
+        meaning="Variables to set for the run; the shell's own are inherited. Values are recorded.",
+    ),
+    DraftField(
+        key="secrets", question="how", label="secrets", takes="names of variables",
+        meaning="Variables whose values are handed over and never recorded. They must be set in "
+        "the shell that traindeck was started from.",
+    ),
+    DraftField(
+        key="tags", question="how", label="tags", takes="word or name=value …",
+        meaning="Words to find and group runs by.",
+    ),
+    DraftField(
+        key="gpus", question="how", label="GPUs", default="0", takes=f"0 to {MAX_COUNT:,}",
+        meaning="Devices that the run gets for itself.",
+    ),
+    DraftField(
+        key="python", question="how", label="python", commands=False,
+        takes="an interpreter, or it is looked for",
+        meaning="The interpreter that has the training libraries.",
+    ),
+    DraftField(
+        key="code", question="how", label="code", default="auto",
+        choices=("auto", "here", "snapshot"), recipes=False,
+        meaning="Run the code in place (here) or a copy made now (snapshot). auto copies it only "
+        "if the run has to wait.",
+    ),
+    DraftField(
+        key="pty", question="how", label="terminal", default=NO, choices=(NO, YES), recipes=False,
+        meaning="Give the command a terminal. It then ends if its supervisor is killed.",
+    ),
+    DraftField(
+        key="time", question="ends", label="time limit", takes="30m, 2h, 1d, or none",
+        meaning="The run is stopped after so long.",
+    ),
+    DraftField(
+        key="grace", question="ends", label="grace", default="10s", takes="a time like 30s",
+        meaning="Time between asking the run to end and killing it.",
+    ),
+    DraftField(
+        key="retries", question="ends", label="retries", default="0", takes=f"0 to {MAX_RETRIES}",
+        meaning="How often a failed attempt is repeated.",
+    ),
+    DraftField(
+        key="after", question="ends", label="after run", takes="a run's name or id",
+        meaning="Start when this run is over.",
+    ),
+    DraftField(
+        key="after_end", question="ends", label="after it", default="succeeded",
+        choices=("succeeded", "is over"),
+        meaning="Whether the run before this one must have succeeded.",
+    ),
+    DraftField(
+        key="background", question="ends", label="leave behind", default=NO, choices=(NO, YES),
+        recipes=False,
+        meaning="Leave processes that the command left in the background running after its end.",
+    ),
+    DraftField(
+        key="on_exit", question="ends", label="on exit", takes="a command",
+        meaning="A command that runs when the run is over, even if traindeck is closed.",
+    ),
+    DraftField(
+        key="on_stall", question="ends", label="on stall", takes="T:CMD, as in 10m:notify",
+        meaning="A command that runs when the log has not grown for so long.",
+    ),
+)  # fmt: skip
+BY_KEY = {entry.key: entry for entry in FIELDS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What was typed so far.
+
+    Attributes:
+        recipe: Name of the recipe; "" for a command line.
+        like: Id of a run whose values the recipe starts from.
+        preset: The recipe's preset, None for the one its file chose.
+        values: Parameter -> text, of the recipe.
+        fields: Field -> text; those that are not there have their default.
+        on: The backend.
+        made_name: The name that was made for an earlier draft of this form, so that it stays.
+    """
+
+    recipe: str = ""
+    like: str = ""
+    preset: str | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    on: str = "local"
+    made_name: str = ""
+
+    def text(self, key: str) -> str:
+        """The text of a field, typed or its default."""
+        return self.fields.get(key, BY_KEY[key].default if key in BY_KEY else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What there is to launch with: recipes by name, backends with their own options."""
+
+    recipes: tuple[str, ...] = ()
+    backends: Mapping[str, str] = field(default_factory=lambda: {"local": "process"})
+    options: Mapping[str, Mapping[str, Option]] = field(default_factory=dict)
+    cwd: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted:
+    """What a draft comes to.
+
+    Attributes:
+        plan: What would be sent; None while something is wrong.
+        problems: Field or parameter -> what is wrong with it. "" stands for the whole.
+        form: The recipe's fields with their values.
+        notes: Sentences about what was set without effect.
+    """
+
+    plan: Plan | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+    form: Form | None = None
+    recipe: Recipe | None = None
+    notes: tuple[str, ...] = ()
+
+
+# --------------------------------------------------------------------------------------- checking
+
+
+def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options of a launch request, and what is wrong, by field.
+
+    The command of a recipe and the run to wait for are not among them: both need more than text.
+    """
+    problems: dict[str, str] = {}
+    found: dict[str, Any] = {"on": draft.on}
+
+    def read(key: str, parse: Any) -> Any:
+        entry = BY_KEY[key]
+        if not (entry.recipes if draft.recipe else entry.commands):
+            return None
+        try:
+            return parse(draft.text(key).strip())
+        except UsageError as error:
+            problems[key] = f"{error.what} {error.fix}".strip()
+            return None
+
+    found["argv"] = read("command", _command) or ()
+    found["name"] = read("name", lambda text: check_name(text) if text else None)
+    found["cwd"] = read("cwd", _folder)
+    found["env"] = read("env", lambda text: parse_pairs(_words(text), "environment")) or {}
+    found["secrets"] = tuple(read("secrets", lambda text: _words(text.replace(",", " "))) or ())
+    found["tags"] = read("tags", lambda text: parse_tags(_words(text))) or {}
+    found["gpus"] = read("gpus", lambda text: _count(text, 0, MAX_COUNT)) or 0
+    found["code"] = read("code", lambda text: None if text == "auto" else text)
+    found["pty"] = read("pty", lambda text: text == YES) or False
+    found["time"] = read("time", _time)
+    grace = read("grace", lambda text: parse_duration(text, "grace") if text else None)
+    found["grace"] = 10.0 if grace is None else grace
+    found["retries"] = read("retries", lambda text: _count(text, 0, MAX_RETRIES)) or 0
+    found["keep_background"] = read("background", lambda text: text == YES) or False
+    found["on_exit"] = tuple(read("on_exit", _words) or ())
+    stall = read("on_stall", _stall)
+    found["stall_after"], found["on_stall"] = stall or (None, ())
+    found["options"] = {
+        key.removeprefix(OPTION): text
+        for key, text in draft.fields.items()
+        if key.startswith(OPTION) and text
+    }
+    return found, problems
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise UsageError("A quote is not closed.") from None
+
+
+def _command(text: str) -> tuple[str, ...]:
+    words = tuple(_words(text))
+    if not words or not words[0]:
+        raise UsageError("There is no command yet.")
+    return words
+
+
+def _folder(text: str) -> str | None:
+    import os
+
+    if not text:
+        return None
+    path = os.path.abspath(os.path.expanduser(text))
+    if not os.path.isdir(path):
+        raise UsageError(f"{path} is no folder.")
+    return path
+
+
+def _count(text: str, low: int, high: int) -> int:
+    if not text:
+        return low
+    if not (text.isascii() and text.isdecimal() and low <= int(text[:9]) <= high):
+        raise UsageError(f"Expected a whole number from {low} to {high:,}.")
+    return int(text)
+
+
+def _time(text: str) -> float | None:
+    return parse_duration(text, "time limit") if text and text != "none" else None
+
+
+def _stall(text: str) -> tuple[float | None, tuple[str, ...]] | None:
+    if not text:
+        return None
+    duration, colon, command = text.partition(":")
+    if not colon or not command.strip():
+        raise UsageError("Expected a time, a colon and a command, as in 10m:notify-send stalled.")
+    return parse_duration(duration, "on stall"), tuple(_words(command))
+
+
+async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Drafted:
+    """What a draft comes to: the plan, or what is wrong, field by field. Starts nothing.
+
+    Args:
+        recipe: The draft's recipe (`draft_recipe`), read before; for a command None.
+
+    Raises:
+        Unreachable: The place does not answer.
+    """
+    from traindeck.backends.base import Unreachable
+    from traindeck.console.runs import launching
+
+    options, problems = read_fields(draft)
+    form: Form | None = None
+    request: LaunchRequest | None = None
+    notes: tuple[str, ...] = ()
+    if recipe is not None:
+        from traindeck.console.recipes.describing import form as make_form
+
+        form = make_form(recipe, draft.values, preset=draft.preset)
+        problems |= dict(form.problems or {})
+    waits_for = draft.text("after").strip()
+    if waits_for:
+        try:
+            target = ws.record(waits_for)
+            if target.backend != draft.on:
+                problems["after"] = (
+                    f"{target.name} is on {target.backend}, this would be elsewhere."
+                )
+            options["after"] = target.id
+            options["after_any"] = draft.text("after_end") != "succeeded"
+        except UsageError as error:
+            problems["after"] = str(error.what)
+    if options["name"] is None and draft.made_name:
+        options["name"] = draft.made_name
+    if not problems:
+        try:
+            if recipe is not None:
+                from traindeck.console.runs.finetuning import recipe_request
+
+                more = {k: v for k, v in options.items() if k not in ("argv", "code")}
+                python = draft.text("python").strip() or None
+                request, notes = recipe_request(
+                    ws, recipe, draft.values, preset=draft.preset, python=python, **more
+                )
+            else:
+                request = LaunchRequest(**options)
+            plan = await launching.plan(ws, request)
+            return Drafted(plan=plan, form=form, recipe=recipe, notes=notes)
+        except Unreachable:
+            raise
+        except UsageError as error:
+            problems[""] = f"{error.what} {error.fix}".strip()
+    return Drafted(problems=problems, form=form, recipe=recipe, notes=notes)
+
+
+# ---------------------------------------------------------------------------------------- filling
+
+
+async def draft_recipe(ws: Workspace, draft: Draft) -> Recipe | None:
+    """The recipe of a draft, with the values of the run it is like.
+
+    Raises:
+        UsageError: There is none of that name, its file is wrong, or the run's values do not fit.
+    """
+    if not draft.recipe:
+        return None
+    from traindeck.console.runs.finetuning import read_recipe
+
+    if not draft.like:
+        return read_recipe(ws, draft.recipe)
+    from traindeck.console.recipes.reading import from_run
+    from traindeck.console.runs.launching import read_spec
+
+    run = ws.record(draft.like)
+    spec = await read_spec(ws.backend(run.backend), run)
+    return from_run(spec.recipe or {}, f"run {run.name}", ws.places.recipes)
+
+
+def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
+    """A draft that asks for what a run was made from. The name is left to be made anew.
+
+    Raises:
+        UsageError: The run was adopted, so nothing says how it was started.
+    """
+    if not spec.argv:
+        raise UsageError(f"{spec.name} was adopted, not launched: how it was started is not known.")
+    from traindeck.console.runs.capture import recorded_environ
+
+    usual, _ = recorded_environ(environ)
+    # What is recorded of every run comes from the shell again; what differs was asked for.
+    own = {k: v for k, v in spec.env.items() if _is_own(k, v, usual)}
+    limits = spec.limits
+    texts = {
+        "cwd": spec.cwd,
+        "env": shlex.join(f"{name}={value}" for name, value in sorted(own.items())),
+        "secrets": " ".join(spec.secrets),
+        "tags": shlex.join(f"{k}={v}" if v else k for k, v in spec.tags.items()),
+        "gpus": str(spec.resources.gpus),
+        "time": "" if limits.time is None else _exact(limits.time),
+        "grace": _exact(limits.grace),
+        "retries": str(limits.retries),
+        "after": spec.after or "",
+        "after_end": "is over" if spec.after_any else "succeeded",
+        "on_exit": shlex.join(spec.on_exit),
+        "on_stall": _stall_text(spec),
+        **{f"{OPTION}{key}": str(value) for key, value in spec.options.items()},
+    }
+    recipe = ""
+    if spec.recipe is not None:
+        recipe = str(spec.recipe.get("recipe", ""))
+        texts["python"] = spec.argv[0]
+    else:
+        texts["command"] = shlex.join(spec.argv)
+        texts["code"] = "snapshot" if spec.code.mode == "snapshot" and not spec.after else "auto"
+        texts["pty"] = YES if spec.pty else NO
+        texts["background"] = YES if spec.keep_background else NO
+    fields = {
+        key: text
+        for key, text in texts.items()
+        if text != (BY_KEY[key].default if key in BY_KEY else "")
+    }
+    return Draft(recipe=recipe, like=spec.run_id if recipe else "", fields=fields, on=on)
+
+
+def _is_own(name: str, value: str, usual: Mapping[str, str]) -> bool:
+    from traindeck.console.runs.capture import RECORDED
+
+    if not RECORDED.fullmatch(name):
+        return True
+    return name.startswith(("CUDA_", "PYTHON")) and usual.get(name) != value
+
+
+def _exact(seconds: float) -> str:
+    return write_duration(seconds) if seconds == round(seconds) else f"{seconds:g}s"
+
+
+def _stall_text(spec: RunSpec) -> str:
+    if spec.stall_after is None or not spec.on_stall:
+        return ""
+    return f"{_exact(spec.stall_after)}:{shlex.join(spec.on_stall)}"
+
+
+def ground(ws: Workspace) -> Ground:
+    """What there is to launch with here. A backend that cannot be made has no options."""
+    import os
+
+    from traindeck.backends.base import BackendError
+    from traindeck.console.runs.finetuning import recipe_names
+
+    options: dict[str, Mapping[str, Option]] = {}
+    for name in ws.settings.backends:
+        try:
+            options[name] = dict(ws.backend(name).options_schema)
+        except (UsageError, BackendError):
+            continue
+    return Ground(
+        recipes=tuple(recipe_names(ws)),
+        backends={name: entry.kind for name, entry in ws.settings.backends.items()},
+        options=options,
+        cwd=os.getcwd(),
+    )
+
+
+def without_default(draft: Draft, key: str, text: str) -> Draft:
+    """The draft with a field set; a text that says what holds anyhow is taken out again."""
+    default = BY_KEY[key].default if key in BY_KEY else ""
+    fields = {k: v for k, v in draft.fields.items() if k != key}
+    if text != default:
+        fields[key] = text
+    return replace(draft, fields=fields)
