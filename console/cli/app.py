@@ -10,12 +10,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from traindeck.backends.errors import TraindeckError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 
 COMMANDS: dict[str, str] = {
@@ -51,7 +52,11 @@ class Commands(TyperGroup):
         if cmd_name not in self.commands:
             module_name = COMMANDS.get(cmd_name)
             if module_name is None:
-                return None
+                near = get_close_matches(cmd_name, COMMANDS, n=1)
+                raise UsageError(
+                    f"No such command {cmd_name!r}.",
+                    f"Did you mean {near[0]}?" if near else "See `traindeck --help`.",
+                )
             module = importlib.import_module(f"traindeck.console.cli.{module_name}")
             command = typer.main.get_command(module.app)
             found = getattr(command, "commands", None)

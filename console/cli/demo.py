@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command("demo")

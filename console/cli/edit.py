@@ -10,7 +10,7 @@ from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Run = Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 On = Annotated[
     str,
@@ -39,7 +39,10 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="K[=V]", help="
 After = Annotated[
     str | None,
     typer.Option(
-        "--after", metavar="RUN", help="Wait until RUN succeeded.", autocompletion=complete_run
+        "--after",
+        metavar="RUN",
+        help="Wait until RUN succeeded, then run in a copy of the code.",
+        autocompletion=complete_run,
     ),
 ]
 AfterAny = Annotated[

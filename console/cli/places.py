@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from traindeck.backends.base import Health
     from traindeck.console.runs.workspace import Workspace
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 backends_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(backends_app, name="backends")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 WINDOW = 86400.0
 """Seconds for which a finished run stays in `ls`."""
@@ -120,6 +120,8 @@ def show_command(
         elif path:
             output.line(await _directory(ws, record))
         elif params:
+            if not record.params:
+                output.note(f"traindeck: {record.name} has no parameters on its command line.")
             for key, value in record.params.items():
                 output.line(output.neutral(f"{key}={value}"))
         elif json:

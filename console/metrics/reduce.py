@@ -106,18 +106,21 @@ def smooth(y: Floats, weight: float) -> Floats:
         return y
     finite = np.isfinite(y)
     values = y[finite]
-    out = np.empty_like(values)
-    # In blocks: the recurrence is exact within a block as a matrix product.
-    block = 256
-    powers = weight ** np.arange(block)
-    lower = np.tril(weight ** np.maximum(0, np.subtract.outer(np.arange(block), np.arange(block))))
-    carried = 0.0
-    for at in range(0, values.size, block):
-        part = values[at : at + block]
-        n = part.size
-        s = (1 - weight) * (lower[:n, :n] @ part) + carried * weight * powers[:n]
-        out[at : at + n] = s
-        carried = float(s[-1])
+    # In blocks: within each the recurrence is a product with a triangle of powers, for all blocks
+    # at once; only what one block hands to the next is sequential.
+    block = 128
+    blocks = -(-values.size // block)
+    padded = np.zeros(blocks * block)
+    padded[: values.size] = values
+    steps = np.subtract.outer(np.arange(block), np.arange(block))
+    triangle = np.where(steps >= 0, weight ** np.maximum(steps, 0), 0.0)
+    within = (1 - weight) * (padded.reshape(blocks, block) @ triangle.T)
+    handed = np.empty(blocks)
+    carried, decay = 0.0, weight**block
+    for number, end in enumerate(within[:, -1].tolist()):
+        handed[number] = carried
+        carried = end + carried * decay
+    out = (within + np.outer(handed, weight ** np.arange(1, block + 1))).ravel()[: values.size]
     counts = np.arange(1, values.size + 1)
     out /= 1 - np.exp(counts * np.log(weight))
     result = y.copy()

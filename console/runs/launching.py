@@ -45,7 +45,10 @@ async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
     backend = ws.backend(request.on)
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
+    taken = request.name is not None and ws.index.has_name(name)
     spec, notes = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    if taken:
+        notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
     facts = await backend.survey(spec)
     made = backend.plan(spec, facts)
     if notes:

@@ -43,7 +43,24 @@ def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | N
     from traindeck.console.logs.findings import WIDTHS, failure
 
     found = failure(tail, exit_code=exit_code, signal=signal)
-    return found.reason(WIDTHS[0]) if found is not None else None
+    if found is None or not found.length:
+        return _said_last(tail) or (found.reason(WIDTHS[0]) if found else None)
+    return found.reason(WIDTHS[0])
+
+
+def _said_last(tail: bytes) -> str | None:
+    """The last line of a program that named its error, as argparse and our trainers do."""
+    import re
+
+    from traindeck.console.logs.neutral import neutral
+
+    lines = [line for line in tail[-4096:].splitlines() if line.strip()]
+    if not lines:
+        return None
+    said = re.match(
+        r"(?:[\w./-]{1,60}: )?(?:fatal )?error: (.{1,400})", neutral(lines[-1]).text, re.I
+    )
+    return said[1].strip() if said else None
 
 
 async def list_files(ws: Workspace, run: RunRecord) -> list[FileEntry]:

@@ -105,7 +105,13 @@ def build_spec(
         options=dict(request.options),
         created=now,
     )
-    return spec, captured.notes
+    notes = list(captured.notes)
+    if request.after and request.code is None:
+        notes.append(
+            "it waits, so it will run in a copy of the code: what is not code (data, outputs of "
+            "other runs) must be named by absolute paths, or use --code here"
+        )
+    return spec, tuple(notes)
 
 
 def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:

@@ -44,6 +44,8 @@ def params_of(argv: tuple[str, ...]) -> dict[str, Scalar]:
     Hydra's `optim.lr=3e-4`. What launches (python, torchrun, accelerate) has flags of its own;
     those before the script do not count."""
     script = next((i for i, word in enumerate(argv) if word.endswith((".py", ".sh"))), 0)
+    if "-c" in argv[: script + 2]:
+        return {}  # a program on the command line: its flags are the interpreter's
     words = argv[script + 1 :]
     params: dict[str, Scalar] = {}
     skip = False

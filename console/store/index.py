@@ -193,7 +193,8 @@ class Index:
         return self._db.read(work)
 
     def resolve(self, text: str, *, strict: bool = False) -> str:
-        """The full id that `text` means: an exact id, an exact name (the newest), or a unique
+        """The full id that `text` means: an exact id, an exact name (of several the newest
+        that is not over, else the newest; `strict` refuses), or a unique
         prefix of at least 4 characters. `strict` refuses prefixes (for `rm`).
 
         Raises:

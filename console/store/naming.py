@@ -1,15 +1,18 @@
+# ruff: noqa: S608  (SQL is put together from constants; what a person typed is always bound)
 """What people call a run: full ids, prefixes, names; and the shortest of each."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from traindeck.backends.base import ACTIVE
 from traindeck.console.store.database import Connection
 from traindeck.console.store.errors import AmbiguousRun, NoSuchRun
 from traindeck.console.store.ids import SHORTEST, shared_length
 from traindeck.console.store.rows import clean, fold
 
 _LISTED = 5
+_ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
 
 
 def resolve(db: Connection, text: str, *, strict: bool) -> str:
@@ -19,12 +22,19 @@ def resolve(db: Connection, text: str, *, strict: bool) -> str:
         row = db.execute("SELECT id FROM runs WHERE id = ?", (exact,)).fetchone()
         if row is not None:
             return str(row[0])
-    row = db.execute(
-        "SELECT id FROM runs WHERE folded = ? ORDER BY name = ? DESC, created DESC, n DESC LIMIT 1",
-        (fold(wanted), wanted),
-    ).fetchone()
-    if row is not None:
-        return str(row[0])
+    named = db.execute(
+        f"SELECT id FROM runs WHERE folded = ? ORDER BY name = ? DESC, state IN ({_ACTIVE}) DESC, "
+        "created DESC, n DESC LIMIT ?",
+        (fold(wanted), wanted, _LISTED),
+    ).fetchall()
+    if strict and len(named) > 1:
+        raise AmbiguousRun(
+            f"Several runs are called {text!r}: {', '.join(run_id for (run_id,) in named)}.",
+            "Give a full id.",
+            tuple(run_id for (run_id,) in named),
+        )
+    if named:
+        return str(named[0][0])
     prefix = wanted.lower()
     found = _beginning(db, prefix) if prefix else []
     if strict and found:

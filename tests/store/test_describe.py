@@ -43,6 +43,11 @@ def test_parameters_are_read_as_scripts_write_them() -> None:
     }
 
 
+def test_a_program_on_the_command_line_has_no_parameters() -> None:
+    assert params_of(("sh", "-c", "echo --lr 3")) == {}
+    assert params_of(("python", "-c", "print(1)", "--x", "3")) == {}
+
+
 def test_a_negative_number_is_a_value_not_a_flag() -> None:
     assert params_of(("python", "t.py", "--bias", "-1.5", "--x", "-3")) == {"bias": -1.5, "x": -3}
 
