@@ -185,7 +185,9 @@ def _traceback_folds(
         offset = lines[traceback.first].start
         count = traceback.last + 1 - traceback.first
         own = sum(1 for frame in traceback.frames if not frame.library)
-        text = f"{own} frames · {len(traceback.frames) - own} library frames"
+        text = f"{own} frame" if own == 1 else f"{own} frames"
+        if others := len(traceback.frames) - own:
+            text += f" · {others} library frame" if others == 1 else f" · {others} library frames"
         like = (
             traceback.kind,
             tuple((f.file, f.line, f.function) for f in traceback.frames if not f.library),

@@ -33,6 +33,9 @@ CACHED = 4 << 20
 """Characters of lines kept ready."""
 PROBE = 2 << 20
 """Bytes that are looked through for a filter's lines where nothing is counted yet."""
+MESSAGE = 12
+"""Rows that an exception's message takes at most where lines are not wrapped; a longer one is cut
+at the width like any line."""
 PATIENCE = 1.0
 """Seconds that the screen waits for an expression to be matched against what it shows."""
 
@@ -69,6 +72,7 @@ class Row:
         fold: The fold that begins here. Where it is closed its `text` stands instead of the line
             (frames of libraries) or beside it (a whole traceback).
         marks: Hits of the search.
+        more: Whether the line goes on beyond the right edge.
     """
 
     anchor: Anchor
@@ -81,6 +85,7 @@ class Row:
     role: Role = Role.TEXT
     fold: Fold | None = None
     marks: tuple[Mark, ...] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +145,8 @@ class LogView:
 
     Attributes:
         height, width: Rows and cells for text.
-        wrap: Whether long lines go on in further rows; else they are cut at the width.
+        wrap: Whether long lines go on in further rows; else they are cut at the width. What an
+            exception says always goes on.
         left: Cells scrolled to the right, without `wrap`.
         following: Whether the end stays in sight when the log grows.
         below: Rows that the screen wants for what it shows after the end.
@@ -495,7 +501,13 @@ class LogView:
             assert block.fold is not None
             return [LogLine(block.fold.text, (), len(block.fold.text))]
         line = self._neutral(block.lines[0])
-        return wrap(line, self.width) if self.wrap and not block.folded else [line]
+        return wrap(line, self.width) if self._wraps(block) else [line]
+
+    def _wraps(self, block: Block) -> bool:
+        if block.folded or self.wrap:
+            return not block.folded
+        said = block.role is Role.RAISED
+        return said and self._neutral(block.lines[0]).cells <= MESSAGE * self.width
 
     def _sub_of(self, block: Block, offset: int) -> int:
         """The row of a wrapped block that shows the byte at `offset`."""
@@ -523,10 +535,12 @@ class LogView:
             second = None if moment is None else int(moment)
             changed = second is not None and second != before
             before = second if second is not None else before
+            cut = not self._wraps(block)
+            left = self.left if cut and not block.folded else 0
             rows.append(
                 Row(
                     anchor=Anchor(block.start, sub),
-                    line=clip(text, 0 if self.wrap or block.folded else self.left, self.width),
+                    line=clip(text, left, self.width),
                     head=line.head and sub == 0,
                     updates=1 if block.folded else line.updates,
                     time=moment if changed else None,
@@ -535,6 +549,7 @@ class LogView:
                     role=block.role,
                     fold=block.fold if sub == 0 else None,
                     marks=found,
+                    more=cut and text.cells > left + self.width,
                 )
             )
         return rows
@@ -567,7 +582,7 @@ class LogView:
                 first, last = max(0, first), min(last, len(text.text))
                 if first < last:
                     low, high = column(text, first), column(text, last)
-                    if not self.wrap:
+                    if not self._wraps(block):
                         low, high = max(0, low - self.left), min(self.width, high - self.left)
                     if low < high:
                         found.append(Mark(low, high, hit == self.current))

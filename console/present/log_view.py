@@ -87,9 +87,9 @@ def status(shown: LogShown, subject: Subject, cells: int) -> Line:
         parts.append((Span(clip(clean(subject.path), 40, "end"), "strong"),))
     if shown.filter is not None:
         parts.append((Span("& ", "accent"), *_pattern(shown.filter), *_matched(shown)))
-    elif cells >= 100:
+    elif cells >= 100 and not subject.path:
         parts.append((Span("& ", "accent"), Span("filter ", "muted"), Span("none", "faint")))
-    error = _first_error(shown)
+    error = () if subject.path else _first_error(shown)
     if error:
         parts.append(error)
     left: list[Span] = [Span(" ")]
@@ -169,8 +169,10 @@ def choices(shown: LogShown, subject: Subject, left: int = 0) -> Line:
     if left:
         spans += [Span("from column ", "muted"), Span(f"{left + 1}", "text"), Span("   ")]
     spans += chosen("wrap", shown.wrap)
+    if subject.path:
+        return tuple(spans[:-1])
     if shown.over:
-        return (*spans, Span("ended" if not subject.path else "file", "faint"))
+        return (*spans, Span("ended", "faint"))
     return (*spans, *chosen("follow", shown.following)[:2])
 
 
@@ -263,7 +265,8 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
     for number, row in enumerate(rows):
         shape = shapes[number]
         near = shapes[max(0, number - 1) : number] + shapes[number + 1 : number + 2]
-        quiet = shape != "" and shape in near
+        newest = number == len(rows) - 1 and shown.window.at_end and not shown.over
+        quiet = shape != "" and shape in near and not newest
         here = any(mark.current for mark in row.marks)
         ground = " @select" if here else ""
         spans = [Span(glyphs.cursor if here else " ", f"accent{ground}")]
@@ -315,14 +318,25 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
     note = _fold_note(row, glyphs)
     note_cells = line_width(note)
     if note and line_width(spans) + note_cells + 2 > room:
-        spans = list(clip_line(spans, max(10, room - note_cells - 2)))
-    if line_width(spans) > room:
-        # The engine gives one cell more than there is room for where a line goes on.
-        spans = list(clip_line(spans, room))
+        spans = _start(spans, max(10, room - note_cells - 2))
+    if line_width(spans) > room or row.more:
+        spans = [*_start(spans, room - 1), Span(glyphs.ellipsis, f"faint{ground}")]
     if note:
         gap = room - line_width(spans) - note_cells
         spans += [Span(" " * max(1, gap), f"text{ground}"), *note]
     return spans
+
+
+def _start(spans: Sequence[Span], cells: int) -> list[Span]:
+    """As much of the beginning as there is room for."""
+    kept: list[Span] = []
+    for span in spans:
+        part = take(span.text, cells)
+        kept.append(Span(part, span.style))
+        cells -= width(part)
+        if len(part) < len(span.text):
+            break
+    return kept
 
 
 def _fold_note(row: Row, glyphs: Glyphs) -> Line:
@@ -343,7 +357,7 @@ def _text(row: Row, quiet: bool, ground: str) -> list[Span]:
     role = str(row.role)
     base = "muted" if quiet else _ROLES.get(role, "text")
     if role == "own":
-        base = "text" if row.line.text.lstrip().startswith("File ") else "strong bold"
+        base = "text" if row.line.text.lstrip().startswith("File ") else "strong"
     pieces = [(text, styled(style) or base) for text, style in row.line.pieces() if text]
     if role == "raised" and row.head:
         pieces = _with_kind(pieces)
@@ -384,18 +398,19 @@ def _edge(shown: LogShown, rows: int, glyphs: Glyphs) -> list[Span]:
     window, size = shown.window, max(1, shown.window.size)
     low = window.start * rows // size
     high = max(low, (window.end - 1) * rows // size)
-    half, full = ("#", "#") if glyphs.name == "ascii" else ("▐", "▐")
+    partly = bool(window.rows) and shown.filter is None and (high - low + 1 < rows)
+    full = "#" if glyphs.name == "ascii" else "▐"
     thin = ":" if glyphs.name == "ascii" else "│"
     marks: list[Span] = []
     for number in range(rows):
         found = shown.map[number] if number < len(shown.map) else Severity.NONE
-        here = bool(window.rows) and low <= number <= high
+        here = partly and low <= number <= high
         if number in shown.hit_rows:
             marks.append(Span(full, "accent"))
         elif found is Severity.ERROR:
             marks.append(Span(full, "failed"))
         elif found is Severity.WARNING:
-            marks.append(Span(half, "warn"))
+            marks.append(Span(full, "warn"))
         elif here:
             marks.append(Span(full, "muted"))
         else:

@@ -56,11 +56,11 @@ def curve_size(cells: int, rows: int) -> tuple[int, int] | None:
     """Cells and rows of the curve beside the figures; None if there is no room."""
     if cells < WIDE or rows < ROOMY - 6:
         return None
-    return cells - _left(cells) - 3, 12 if rows >= ROOMY else 9
+    return cells - _left(cells) - 5, 12 if rows >= ROOMY else 9
 
 
 def _left(cells: int) -> int:
-    return min(cells * 9 // 20, 70)
+    return min(cells // 2, 72)
 
 
 def overview(

@@ -61,11 +61,13 @@ class Opening:
         source: Makes a reader of the bytes; asked several times, each is closed by the session.
         times: Makes the look-up of times, None if nobody notes them.
         fate: How it stands with the writer now.
+        from_start: It is read from its beginning, as a file is, and not from its end.
     """
 
     source: Callable[[], ByteSource]
     times: Callable[[], Times | None] = lambda: None
     fate: Callable[[], Fate] = Fate
+    from_start: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +341,8 @@ class LogSession:
         view.wrap = spot is not None and spot.wrap
         if spot is not None and spot.identity == view.pages.identity:
             await view.to_offset(spot.offset, above=0, reveal=False)
+        elif self._opening.from_start:
+            await view.to_start()
         else:
             view.following = not fate.over
 
@@ -520,4 +524,6 @@ async def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
     def fate() -> Fate:
         return Fate(over=not (ws.index.get(run.id) or run).active)
 
-    return Opening(source=lambda: RunFileSource(backend, ref_of(run), path), fate=fate)
+    return Opening(
+        source=lambda: RunFileSource(backend, ref_of(run), path), fate=fate, from_start=True
+    )

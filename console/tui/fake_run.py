@@ -115,7 +115,7 @@ class FakeRunServices(FakeServices):
         def source() -> ByteSource:
             return BytesSource(lambda: self.trees.get(run_id, {}).get(path, b""))
 
-        return LogSession(_here, Opening(source=source))
+        return LogSession(_here, Opening(source=source, from_start=True))
 
     async def attempts(self, run_id: str) -> Sequence[Status]:
         await self._pause("attempts", run_id)
@@ -201,7 +201,7 @@ def summary(series: Points) -> MetricSummary:
         min_step=low[1],
         max=high[0],
         max_step=high[1],
-        spark="7766554433322221",
+        spark="776655544443333322221111",
         nonfinite=len(series.steps) - len(finite),
         source="stdout",
     )

@@ -20,7 +20,7 @@ from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import FileSource
 from traindeck.console.logs.times import Times
 from traindeck.console.logs.units import forward, walk
-from traindeck.console.logs.window import Anchor, LogView, Window
+from traindeck.console.logs.window import MESSAGE, Anchor, LogView, Window
 
 EVIDENCE = Path(__file__).parent / "evidence"
 OOM = (EVIDENCE / "oom-two-ranks.log").read_bytes()
@@ -47,8 +47,10 @@ def all_rows(
     rows = []
     for block in all_blocks(data, toggled):
         count = 1
-        if wrapped and not block.folded:
-            count = len(wrap(neutral(block.lines[0].data), width))
+        line = neutral(block.lines[0].data)
+        said = block.role is Role.RAISED and line.cells <= MESSAGE * width
+        if (wrapped or said) and not block.folded:
+            count = len(wrap(line, width))
         rows += [Anchor(block.start, sub) for sub in range(count)]
     return rows
 
@@ -301,7 +303,7 @@ async def test_own_frames_header_and_exception_are_told_apart(log: Path) -> None
     view = view_of(log, TORCHRUN, height=60, width=120)
     window = await view.open()
     header = next(row for row in window.rows if row.role is Role.HEADER)
-    assert header.fold is not None and header.fold.text == "2 frames · 0 library frames"
+    assert header.fold is not None and header.fold.text == "2 frames"
     own = [row.line.text for row in window.rows if row.role is Role.OWN and row.rank == 0]
     assert own[0].endswith("line 9, in <module>") and len(own) == 5
     raised = [row.line.text for row in window.rows if row.role is Role.RAISED]
@@ -497,3 +499,15 @@ async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
     assert [(m.start, m.end) for m in window.rows[0].marks] == [(0, 4)]
     await view.search.aclose()
     await view.aclose()
+
+
+async def test_what_an_exception_says_goes_on_below_though_lines_are_not_wrapped(
+    log: Path,
+) -> None:
+    said = b"ValueError: " + b"word " * 20
+    trace = b'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n'
+    view = view_of(log, b"x" * 200 + b"\n" + trace + said + b"\n", height=12, width=40)
+    window = await view.open()
+    rows = [row.line.text for row in window.rows if row.role is Role.RAISED]
+    assert "".join(rows) == said.decode() and len(rows) == 3
+    assert window.rows[0].more and not any(row.more for row in window.rows[1:])

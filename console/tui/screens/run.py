@@ -40,6 +40,7 @@ TABS: dict[str, tuple[str, str]] = {
 AGAIN, RARELY = 0.5, 2.0
 """Seconds between looks at the record of an active run, and of one that is over."""
 
+_WAY_ON = (("2", "charts"), ("3", "log"))
 KEPT = 40
 """Runs of which is remembered where one was."""
 
@@ -142,7 +143,9 @@ class RunScreen(DeckScreen):
 
     def footer_keys(self) -> list[tuple[str, str]]:
         asking = getattr(self._now(), "asking_keys", None)
-        return (asking() if asking is not None else []) or super().footer_keys()
+        shown = (asking() if asking is not None else []) or super().footer_keys()
+        # The tabs are numbered above; from the first one the way on is named.
+        return [item for item in shown if self.tab == "overview" or item not in _WAY_ON]
 
     def acted(self) -> None:
         self.spawn(self._look())

@@ -281,8 +281,7 @@ class LogPane(Vertical, inherit_bindings=False):
         session = self._session
 
         def width(shown: LogShown) -> int:
-            # One cell more than there is room for tells which lines go on.
-            return text_cells(cells, timed=shown.timed) + (not shown.wrap)
+            return text_cells(cells, timed=shown.timed)
 
         before = self.shown
         below = after_rows(before, subject, cells) if before.over else 0
@@ -428,6 +427,9 @@ class LogPane(Vertical, inherit_bindings=False):
         """Choose one of what can be tried; it is started as a run of its own."""
         from .overlay import MenuScreen
 
+        class TryMenu(MenuScreen):
+            wanted_cells = 76
+
         tries = self._tries()
         items = [(letter, clean(found.text), letter) for letter, found in tries.items()]
 
@@ -436,7 +438,7 @@ class LogPane(Vertical, inherit_bindings=False):
                 work = self._start(self._run, dict(tries[letter].env))
                 self.deck.start(work, f"starting {clean(self._run.name)} again")
 
-        self.app.push_screen(MenuScreen("Start again", items), chosen)
+        self.app.push_screen(TryMenu("Start a new run like this one", items), chosen)
 
     async def _start(self, run: RunRecord, env: dict[str, str]) -> None:
         outcome = await self._services.again(run.id, env)
