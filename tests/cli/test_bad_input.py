@@ -139,7 +139,8 @@ def test_an_index_of_a_newer_version_is_refused_with_words(cli: Cli) -> None:
 
 def test_a_run_directory_deleted_by_hand_is_lost_in_words(cli: Cli) -> None:
     run = cli.run("sleep", "60")
-    pid = cli.json("show", "--json", run)["pid"]
+    while (pid := cli.json("show", "--json", run)["pid"]) is None:
+        pass  # it is only just starting
     shutil.rmtree(cli.home / ".traindeck" / "runs" / run)
     os.kill(pid, 9)
     done = cli("wait", run, timeout=90)
