@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TextIO, runtime_checkable
 
 from rich.console import Console
 from textual import events
@@ -52,6 +52,19 @@ class Notice:
     line: Line
     until: float
     urgent: bool = False
+
+
+@runtime_checkable
+class TakesTyping(Protocol):
+    """A line with a field in it that is handed its keys in order, by the application."""
+
+    async def take_typed(self, event: events.Key) -> bool:
+        """Take a key; False leaves it to what is bound."""
+        ...
+
+    def take_paste(self, text: str) -> None:
+        """Take text that was pasted."""
+        ...
 
 
 class TraindeckApp(App[None], inherit_bindings=False):
@@ -359,6 +372,11 @@ class TraindeckApp(App[None], inherit_bindings=False):
             self._last_key = time.monotonic()
             if await self._take_key(event):
                 return
+        elif isinstance(event, events.Paste) and not event.is_forwarded:
+            line = self._line_typed_in()
+            if line is not None:
+                line.take_paste(event.text)
+                return
         await super().on_event(event)
 
     async def _take_key(self, event: events.Key) -> bool:
@@ -366,18 +384,31 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
         Textual passes a key to the focused widget and up again from queue to queue; the next key
         may overtake it, and `y` `i` typed fast would lose the `i` that belongs to the menu of `y`.
-        Widgets that edit text want their keys themselves and get them the usual way.
+        Widgets that edit text want their keys themselves and get them the usual way, unless they
+        stand in a line that takes them in order: there, what follows `/` in one burst is text.
         """
         screen, focused = self.screen, self.screen.focused
         take = getattr(screen, "take_key", None)
         if take is not None and focused is None:
             take(event)
             return True
+        line = self._line_typed_in()
+        if line is not None:
+            if not await line.take_typed(event):
+                await self._do_bound(event.key)
+            return True
         if focused is None or not getattr(focused, "keys_in_order", False):
             return False
-        return await self._check_bindings(event.key, priority=True) or await self._check_bindings(
-            event.key
-        )
+        return await self._do_bound(event.key)
+
+    async def _do_bound(self, key: str) -> bool:
+        return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
+
+    def _line_typed_in(self) -> TakesTyping | None:
+        """The line that has the focus in it and takes keys in order, if there is one."""
+        focused = self.screen.focused
+        within = focused.ancestors if focused is not None else ()
+        return next((widget for widget in within if isinstance(widget, TakesTyping)), None)
 
     @property
     def idle(self) -> float:

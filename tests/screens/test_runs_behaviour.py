@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from screen_harness import MakeApp, drawn, runs_screen, settle
 from screen_svg import screen_text
+from textual import events
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.settings import Settings
@@ -187,6 +188,37 @@ async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(
         assert "filter vit · 6 of 21 runs" in screen_text(app)
         await pilot.press("j", "escape")
         await settle(app, pilot, lambda: names(app) == everything)
+
+
+async def test_a_burst_after_the_slash_is_text_and_no_command(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        for character in "/noisy":
+            app.post_message(events.Key("slash" if character == "/" else character, character))
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "noisy")
+        assert app.screen is runs_screen(app)
+        await settle(app, pilot, lambda: "enter keep" in screen_text(app))
+        for key in ("escape", "j", "slash", "v", "i", "t", "enter", "a"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
+        await settle(app, pilot, lambda: "all time" in screen_text(app))
+        app.post_message(events.Key("slash", "/"))
+        app.post_message(events.Paste("lora\nsdx"))
+        app.post_message(events.Key("2", "2"))
+        app.post_message(events.Key("backspace", "\x7f"))
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "lora")
+        assert app.screen is runs_screen(app)
+
+
+async def test_a_filter_that_is_asked_for_again_is_replaced_by_typing(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("slash", *"lora", "enter", "slash")
+        assert runs_screen(app).filter_bar.text == "lora"
+        await pilot.press(*"vit", "enter")
+        await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
 
 
 async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) -> None:

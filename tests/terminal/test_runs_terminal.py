@@ -40,6 +40,17 @@ def test_the_list_is_there_and_answers_keys(start_deck: StartDeck) -> None:
     deck.wait("selected 20/20")
 
 
+def test_a_burst_after_the_slash_is_a_filter(start_deck: StartDeck) -> None:
+    deck = ready(start_deck())
+    deck.press("/noisy")
+    deck.wait(lambda t: "filter noisy" in " ".join(t.screen.display[1].split()))
+    deck.press("escape")
+    deck.wait(lambda t: "filter" not in t.screen.display[1] and "selected 1/20" in t.text)
+    deck.press("/vit\rG")
+    deck.wait("filter vit · 6 of")
+    deck.wait("selected 6/6")
+
+
 def test_it_leaves_the_terminal_as_it_was(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     deck.press("q")

@@ -6,11 +6,12 @@ services as a task in the background.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
@@ -45,6 +46,9 @@ from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 from .base import DeckScreen
 from .index import SCREENS
 from .runs_pane import RunPane
+
+PATIENCE = 0.3
+"""Seconds that keys wait for a filter that was just entered."""
 
 ROOMY = 30
 """Rows from which on there is room for blank lines and the line of context."""
@@ -422,8 +426,10 @@ class RunsScreen(DeckScreen):
             return False
         if action in ("launch", "launch_again") and "launch" not in SCREENS:
             return False
+        if action in ("open", "open_tab") and self.selected is None:
+            return (action == "open" and len(self.table.keys) > 0) or None
         if action in ("open", "open_tab") and "run" not in SCREENS:
-            return action == "open" and self.table.key is None and bool(len(self.table.keys))
+            return False
         if action in _NEED:
             return any(map(_NEED[action], self.chosen_runs())) or None
         if action == "demo":
@@ -531,15 +537,18 @@ class RunsScreen(DeckScreen):
         self.add_class("-asking")
         self._arrange()
         self.filter_bar.ask(self.model.view.filter)
+        self.footer_bar.update()
 
     @on(Input.Changed, "#filter Input")
-    def _filter_typed(self, event: Input.Changed) -> None:
+    def _filter_typed(self) -> None:
         if self.has_class("-asking"):
-            self.model.show(filter=event.value.strip())
+            self.model.show(filter=self.filter_bar.text)
 
-    @on(Input.Submitted, "#filter Input")
-    def _filter_done(self, event: Input.Submitted) -> None:
-        self.spawn(self._take_filter(event.value.strip()), "looking")
+    async def keep_filter(self) -> None:
+        """Enter in the filter line. The keys that follow wait a moment for what it says: they are
+        meant for the list if the filter is good, and mend it if not."""
+        asked = self.spawn(self._take_filter(self.filter_bar.text), "looking")
+        await asyncio.wait([asked], timeout=PATIENCE)
 
     async def _take_filter(self, text: str) -> None:
         """Keep a filter that says something; one that does not stays to be mended."""
@@ -550,7 +559,8 @@ class RunsScreen(DeckScreen):
     def end_filter(self, text: str) -> None:
         """Leave the filter line with this filter."""
         self.remove_class("-asking")
-        self.table.focus()
+        self._arrange()
+        self.set_focus(self.table, scroll_visible=False)
         self._show(filter=text)
 
     def action_order(self) -> None:
@@ -710,34 +720,47 @@ class FilterLine(Lines):
     def __init__(self) -> None:
         super().__init__(id="filter", ground="select")
         self._before = ""
+        self._field = Field(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
 
     def compose(self) -> ComposeResult:
-        yield Field(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
+        yield self._field
+
+    @property
+    def text(self) -> str:
+        """What is typed."""
+        return self._field.value.strip()
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         glyph = self.deck.painter.glyphs.cursor
         return [(Span(glyph, "accent"), Span(" filter ", "accent bold"))]
 
     def ask(self, text: str) -> None:
-        """Begin with this text."""
+        """Begin with this text, selected: typing replaces it."""
         self._before = text
-        entry = self.query_one(Input)
-        entry.value = text
-        entry.cursor_position = len(text)
-        entry.focus()
+        self._field.value = text
+        self._field.select_all()
+        # At once and not when it is convenient: the next key is text already.
+        self.screen.set_focus(self._field, scroll_visible=False)
 
-    def on_key(self, event: object) -> None:
-        from textual import events
-
+    async def take_typed(self, event: events.Key) -> bool:
+        """A key, in order. Called by the application."""
         screen = self.screen
-        if isinstance(event, events.Key) and isinstance(screen, RunsScreen):
-            if event.key == "escape":
-                event.stop()
-                event.prevent_default()
-                screen.end_filter(self._before)
-            elif event.key in ("down", "up"):
-                event.stop()
-                screen.table.move(1 if event.key == "down" else -1)
+        assert isinstance(screen, RunsScreen)
+        if event.key == "escape":
+            screen.end_filter(self._before)
+        elif event.key == "enter":
+            await screen.keep_filter()
+        elif event.key in ("down", "up"):
+            screen.table.move(1 if event.key == "down" else -1)
+        elif event.is_printable and event.character:
+            self._field.enter_text(event.character)
+        else:
+            return False
+        return True
+
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted: its first line."""
+        self._field.enter_text(next(iter(text.splitlines()), ""))
 
 
 class EmptyNote(Lines):

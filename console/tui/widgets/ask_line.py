@@ -70,7 +70,8 @@ class AskLine(Lines):
         self.field.cursor_position = len(self.field.value)
         self.display = True
         self._arrange()
-        self.field.focus()
+        # At once: the next key is text already.
+        self.screen.set_focus(self.field, scroll_visible=False)
 
     def keys(self) -> list[tuple[str, str]]:
         """The footer's keys while something is typed."""

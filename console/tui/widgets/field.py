@@ -20,6 +20,10 @@ class Field(Input):
         """Whether it holds something else than it was given."""
         return self.value != self._given
 
+    def enter_text(self, text: str) -> None:
+        """Put text where the cursor is, in place of what is selected."""
+        self.replace(text, *self.selection)
+
     def replace(self, text: str, start: int, end: int) -> None:
         super().replace(clean(text), start, end)
 
