@@ -235,9 +235,17 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if self._driver is not None and not self.is_headless:
             # Right-to-left names would otherwise drag the columns beside them along.
             self._driver.write("\x1b[8l")
+        self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:
             self.start(self._watch_files(), "")
+
+    def _resumed(self, _app: object) -> None:
+        """Back from ctrl+z: the terminal is empty, whatever was painted before."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write("\x1b[8l")
+        self.screen.refresh(layout=True)
+        self._repaint_all()
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         if self.settings.glyphs == "auto" and event.x > len(_PROBE):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -59,6 +61,18 @@ def test_it_leaves_the_terminal_as_it_was(start_deck: StartDeck) -> None:
     for on, off in [(b"?1049h", b"?1049l"), (b"?25l", b"?25h"), (b"?1003h", b"?1003l")]:
         assert written.rfind(b"\x1b[" + on) < written.rfind(b"\x1b[" + off), off
     assert b"Traceback" not in written
+
+
+def test_after_a_stop_and_fg_the_screen_is_there_again(start_deck: StartDeck) -> None:
+    deck = ready(start_deck())
+    os.kill(deck.pid, signal.SIGTSTP)
+    pid, status = os.waitpid(deck.pid, os.WUNTRACED)
+    assert pid == deck.pid and os.WIFSTOPPED(status)
+    deck.quiet()
+    deck.screen.reset()
+    os.kill(deck.pid, signal.SIGCONT)
+    deck.wait("NEEDS YOU", timeout=5)
+    deck.wait("selected 1/20", timeout=5)
 
 
 def test_ctrl_c_twice_quits(start_deck: StartDeck) -> None:
