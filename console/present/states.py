@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from traindeck.backends.base import Reach, State
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, broken_metric
 
 from .glyphs import Glyphs
 
@@ -61,12 +60,8 @@ def state_mark(state: State) -> Mark:
 
 def alert(run: RunRecord) -> str | None:
     """Name of the metric that has gone wrong in a running run: its newest value is no number."""
-    summary = run.metrics.get(run.main or "")
-    if run.state is not State.RUNNING or summary is None or not summary.nonfinite:
-        return None
-    if summary.last is not None and math.isfinite(summary.last):
-        return None
-    return metric_word(summary.key or run.main or "metric")
+    summary = broken_metric(run)
+    return None if summary is None else metric_word(summary.key or run.main or "metric")
 
 
 def metric_word(key: str) -> str:

@@ -311,11 +311,12 @@ SPARKS = ("665443433222111100001000", "654443222211111000110000", "6554433432221
 
 def metric(key: str, last: float | None, step: int, now: float, spark: int = 0) -> MetricSummary:
     """A metric's summary, its newest value two seconds old."""
-    low = None if last is None else last * 0.996
+    finite = last is not None and math.isfinite(last)
+    low = last * 0.996 if last is not None and finite else None
     return MetricSummary(
         key=key, count=step, first=2.5, last=last, last_step=step, last_time=now - 2, min=low,
         min_step=max(0, step - 20), max=2.5, max_step=0, spark=SPARKS[spark % len(SPARKS)],
-        source="stdout", nonfinite=0 if last is not None else 7,
+        source="stdout", nonfinite=0 if finite else 7,
     )  # fmt: skip
 
 
@@ -336,7 +337,7 @@ def make_run(
     over = state.terminal
     metrics = {}
     if loss is not None and step is not None:
-        metrics["loss"] = metric("loss", None if math.isnan(loss) else loss, step, now, number)
+        metrics["loss"] = metric("loss", loss, step, now, number)
         if step > 200:
             metrics["eval_loss"] = metric("eval_loss", loss * 1.051, step, now, number + 1)
             metrics["grad_norm"] = metric("grad_norm", 0.84, step, now)

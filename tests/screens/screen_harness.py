@@ -25,6 +25,18 @@ async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> No
     await pilot.pause()
 
 
+async def still(app: TraindeckApp, pilot: Any) -> None:
+    """Let the application run until what is on screen has not changed for a while."""
+    before, since = "", time.monotonic()
+    end = since + 20
+    while time.monotonic() - since < 0.4:
+        now = screen_text(app)
+        if now != before:
+            before, since = now, time.monotonic()
+        assert since < end, "it never came to rest"
+        await pilot.pause(0.03)
+
+
 def runs_screen(app: TraindeckApp) -> RunsScreen:
     """The Runs screen, whatever lies over it."""
     screen = app.screen_stack[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from screen_harness import CheckScreen, MakeApp, drawn, runs_screen, settle
+from screen_harness import CheckScreen, MakeApp, drawn, runs_screen, settle, still
 from screen_svg import screen_text
 
 from traindeck.backends.base import Reach, State, Unreachable
@@ -34,7 +34,7 @@ async def show(app: TraindeckApp, size: str, keys: str, check: CheckScreen, name
         for key in keys.split():
             await pilot.press(key)
         await settle(app, pilot, drawn(app))
-        await pilot.pause(0.1)
+        await still(app, pilot)
         check(app, f"{name}-{size}")
 
 

@@ -1,0 +1,145 @@
+"""What the quiet tabs of a run show: overview, files, config."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from traindeck.backends.base import Code, FileEntry, Limits, RunSpec, State
+from traindeck.console.present.cells import Line, line_width, plain
+from traindeck.console.present.run_config import config_lines
+from traindeck.console.present.run_files import sizes, tree, unfolded
+from traindeck.console.present.run_overview import Facts, curve_size, overview
+from traindeck.console.tui.fake import NOW, make_run
+
+RUN = make_run(4, "llama1b-lora", State.RUNNING, step=3120, total=8000, loss=1.284, eta=600.0)
+EVIL = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\n[bold]実験"
+
+
+def text(lines: list[Line]) -> str:
+    return "\n".join(plain(line).rstrip() for line in lines)
+
+
+def harmless(lines: list[Line]) -> bool:
+    return not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for line in lines for c in plain(line))
+
+
+# -------------------------------------------------------------------------------------------- files
+
+ENTRIES = [
+    FileEntry(path="artifacts", is_dir=True, modified=NOW - 60),
+    FileEntry(path="artifacts/a.bin", size=2_000_000, modified=NOW - 60),
+    FileEntry(path="attempts", is_dir=True, modified=NOW - 5),
+    FileEntry(path="attempts/0", is_dir=True, modified=NOW - 5),
+    FileEntry(path="attempts/0/claim", size=178, modified=NOW - 3700),
+    FileEntry(path="run.json", size=1560, modified=NOW - 3700),
+]
+
+
+def test_a_folder_weighs_what_is_in_it() -> None:
+    assert sizes(ENTRIES)["attempts"] == sizes(ENTRIES)["attempts/0"] == 178
+    shown = text(tree(ENTRIES, sizes(ENTRIES), (), 0, 0, 80, 20, NOW))
+    assert "artifacts" in shown and "2.00 MB" in shown
+
+
+def test_a_folded_folder_hides_what_is_in_it_and_nothing_else() -> None:
+    left = [entry.path for entry in unfolded(ENTRIES, {"attempts"})]
+    assert left == ["artifacts", "artifacts/a.bin", "attempts", "run.json"]
+
+
+@pytest.mark.parametrize("cells", [60, 80, 120])
+@pytest.mark.parametrize("cursor", [0, 3, 5])
+def test_one_row_is_chosen_and_none_is_too_wide(cells: int, cursor: int) -> None:
+    lines = tree(ENTRIES, sizes(ENTRIES), (), cursor, 0, cells, 10, NOW)
+    assert all(line_width(line) <= cells for line in lines)
+    chosen = [line for line in lines if any("@select" in span.style for span in line)]
+    assert len(chosen) == 1
+
+
+def test_what_is_in_a_name_does_nothing() -> None:
+    named = [FileEntry(path=EVIL, size=3)]
+    assert harmless(tree(named, sizes(named), (), 0, 0, 80, 10, NOW))
+
+
+# ------------------------------------------------------------------------------------------- config
+
+SPEC = RunSpec(
+    run_id=RUN.id,
+    argv=("python", "train.py", "--name", "two words"),
+    cwd="/home/user1/project",
+    env={"PATH": "/usr/bin:" * 40, "B": EVIL},
+    env_names=("HOME", "LANG"),
+    secrets=("WANDB_API_KEY",),
+    after="0kabc",
+    after_any=True,
+    limits=Limits(time=3600.0, grace=10.0, retries=2),
+    code=Code(mode="snapshot", root="/home/user1/project", commit="c0ffee" * 6, branch="main",
+              untracked=("notes.txt",), omitted={"big.bin": "larger than 50 MB"}),
+)  # fmt: skip
+CAPTURED = {
+    "code/.traindeck/packages.txt": b"numpy==2.1.0\ntorch==2.6.0\n",
+    "code/.traindeck/diff.patch": b"--- a/t.py\n+++ b/t.py\n@@ -1 +1 @@\n-a\n+b\n",
+}
+
+
+def test_everything_a_run_was_made_from_is_there() -> None:
+    shown = text(config_lines(replace(RUN, params={"lr": 3e-4, "n": 3}), SPEC, CAPTURED, 100))
+    for words in (
+        "PARAMETERS 2", "0.0003", "python train.py --name 'two words'",
+        "time limit", "retries",
+        "0kabc, whatever its end", "HOME LANG", "WANDB_API_KEY", "a secret",
+        "a snapshot",
+        "c0ffee", "on main", "notes.txt", "big.bin: larger than 50 MB", "PACKAGES 2",
+        "torch", "UNCOMMITTED CHANGES",
+    ):  # fmt: skip
+        assert words in shown, words
+
+
+@pytest.mark.parametrize("cells", [40, 80, 120])
+def test_a_long_value_can_be_read_to_its_end(cells: int) -> None:
+    lines = config_lines(RUN, SPEC, {}, cells)
+    joined = "".join(plain(line).strip() for line in lines)
+    assert "/usr/bin:" * 40 in joined.replace("PATH", "").replace(" ", "")
+    values = [line for line in lines if "/usr/bin" in plain(line)]
+    assert all(line_width(line) <= cells for line in values)
+    assert harmless(lines)
+
+
+def test_a_change_is_told_by_its_sign_and_colour() -> None:
+    lines = config_lines(RUN, SPEC, CAPTURED, 100)
+    styles = {plain(line).strip(): {span.style for span in line} for line in lines}
+    assert "good" in styles["+b"] and "bad" in styles["-a"] and "accent" in styles["@@ -1 +1 @@"]
+
+
+def test_a_run_directory_that_cannot_be_read_is_said() -> None:
+    assert "cannot be read now" in text(config_lines(RUN, None, {}, 80))
+
+
+# ----------------------------------------------------------------------------------------- overview
+
+
+@pytest.mark.parametrize("cells", [60, 80, 100, 120, 200])
+@pytest.mark.parametrize("rows", [13, 20, 36])
+@pytest.mark.parametrize("state", list(State))
+def test_the_overview_fills_its_room_exactly(cells: int, rows: int, state: State) -> None:
+    run = make_run(4, EVIL, state, step=3120, total=8000, loss=1.284, reason=EVIL)
+    run = replace(run, tags={EVIL: EVIL}, note=EVIL, params={EVIL: EVIL}, cwd=EVIL)
+    facts = Facts(spec=SPEC, folder="/x" * 90, log=EVIL.encode() * 90, evidence=EVIL)
+    lines = overview(run, facts, cells, rows, now=NOW)
+    assert len(lines) == rows
+    assert {line_width(line) for line in lines} == {cells}
+    assert harmless(lines)
+
+
+def test_the_end_of_the_log_is_a_bar_in_its_last_state() -> None:
+    log = b"".join(b"line %d\n" % n for n in range(200)) + b"bar 10 %\rbar 90 %\r"
+    shown = text(overview(RUN, Facts(log=log), 120, 36, now=NOW))
+    assert "line 199" in shown
+    assert "bar 10 %" not in shown
+
+
+def test_there_is_a_curve_only_where_there_is_room() -> None:
+    assert curve_size(80, 24) is None and curve_size(120, 10) is None
+    size = curve_size(120, 36)
+    assert size is not None and size[0] > 40 and size[1] >= 9
