@@ -1,0 +1,153 @@
+"""The quiet tabs of a run (Overview, Files, Config) and moving between them, driven by keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from screen_harness import CheckScreen, MakeApp, settle
+from screen_svg import screen_text
+
+from traindeck.backends.base import BackendError
+from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.fake_run import FakeRunServices, run_world
+from traindeck.console.tui.screens.run import RunScreen
+
+SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
+
+
+@asynccontextmanager
+async def opened(
+    app: TraindeckApp, tab: str, until: str, *, size: str = "120x40", run: int = 0
+) -> AsyncIterator[Any]:
+    """A run's screen, once some words are on it and nothing is being read."""
+    services = app.services
+    assert isinstance(services, FakeRunServices)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        record = services.runs[run]
+        assert record is not None
+        app.open_run(record, tab)
+        await settle(app, pilot, lambda: until in screen_text(app))
+        await pilot.pause(0.4)
+        yield pilot
+
+
+def footer(app: TraindeckApp) -> str:
+    return screen_text(app).splitlines()[-1]
+
+
+# --------------------------------------------------------------------------------------- behaviour
+
+
+async def test_each_tab_has_its_number_and_the_footer_its_keys(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "overview", "LOG") as pilot:
+        assert "s stop" in footer(app)
+        for key, words, keys in [
+            ("2", "METRICS", "zoom"),
+            ("3", "step 3120", "search"),
+            ("6", "run.json", "enter"),
+            ("7", "PARAMETERS", "s stop"),
+            ("1", "progress", "s stop"),
+            ("l", "step 3120", "search"),
+        ]:
+            await pilot.press(key)
+            await settle(app, pilot, lambda w=words: w in screen_text(app))  # type: ignore[misc]
+            await settle(app, pilot, lambda k=keys: k in footer(app))  # type: ignore[misc]
+            if key != "2":
+                assert "zoom" not in footer(app), "no other tab's keys"
+
+
+async def test_the_help_lists_the_keys_of_the_tab_in_sight(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "charts", "METRICS") as pilot:
+        await pilot.press("question_mark")
+        await settle(app, pilot, lambda: "KEYS ON THIS SCREEN" in screen_text(app))
+        text = screen_text(app)
+        assert "smoothing" in text and "logarithmic y" in text and "1 2 3 6 7" in text
+        assert "wrap long lines" not in text
+
+
+async def test_escape_leaves_for_the_list(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "overview", "LOG") as pilot:
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
+
+
+async def test_a_run_that_is_removed_closes_its_screen_and_says_so(make_app: MakeApp) -> None:
+    world = run_world()
+    app = make_app(world)
+    async with opened(app, "overview", "LOG") as pilot:
+        world.change(0, None)
+        await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
+        assert "was removed" in footer(app)
+
+
+@pytest.mark.parametrize("method", ["run", "spec", "log_tail", "series", "files", "read_file"])
+async def test_what_cannot_be_read_is_a_line_in_the_footer(make_app: MakeApp, method: str) -> None:
+    world = run_world()
+    app = make_app(world)
+    async with opened(app, "overview", "progress") as pilot:
+        world.broken[method] = BackendError("The disk of gpu2 is gone.", "Look at it.")
+        for key in ("6", "7", "2", "1", "6"):
+            await pilot.press(key)
+            await pilot.pause(0.2)
+        await pilot.press("down", "down", "down", "down", "down", "enter")
+        await pilot.pause(0.5)
+        text = screen_text(app)
+        assert "Traceback" not in text and "a bug in traindeck" not in text
+        assert isinstance(app.screen, RunScreen)
+
+
+async def test_a_long_config_scrolls_to_its_end_and_back(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "config", "PARAMETERS", size="80x24") as pilot:
+        await pilot.press("G")
+        await settle(app, pilot, lambda: "transformers" in screen_text(app))
+        await pilot.press("home")
+        await settle(app, pilot, lambda: "PARAMETERS" in screen_text(app))
+        await pilot.press("pagedown")
+        await settle(app, pilot, lambda: "PARAMETERS" not in screen_text(app))
+
+
+# -------------------------------------------------------------------------------------- snapshots
+
+RUNS = {"running": 0, "failed": 1, "done": 2, "queued": 3}
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+@pytest.mark.parametrize("name", ["running", "failed", "done", "queued"])
+async def test_overview(make_app: MakeApp, check_screen: CheckScreen, name: str, size: str) -> None:
+    app = make_app(run_world())
+    until = "folder"
+    async with opened(app, "overview", until, size=size, run=RUNS[name]) as pilot:
+        if size == "120x40" and name != "queued":
+            await settle(app, pilot, lambda: "┈" in screen_text(app))
+        check_screen(app, f"run-overview-{name}-{size}")
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi16"])
+async def test_overview_in_themes(make_app: MakeApp, check_screen: CheckScreen, theme: str) -> None:
+    depth = "16" if theme == "ansi16" else "truecolor"
+    app = make_app(run_world(), theme=theme, depth=depth)
+    async with opened(app, "overview", "┈", run=1):
+        check_screen(app, f"run-overview-failed-{theme}-120x40")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_files(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    app = make_app(run_world())
+    async with opened(app, "files", "files · ", size=size, run=1) as pilot:
+        await pilot.press("j", "j", "j")
+        await pilot.pause(0.2)
+        check_screen(app, f"run-files-{size}")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_config(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    app = make_app(run_world())
+    async with opened(app, "config", "COMMAND", size=size):
+        check_screen(app, f"run-config-{size}")
