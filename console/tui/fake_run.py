@@ -21,7 +21,7 @@ from traindeck.backends.base import (
     Status,
     TraindeckError,
 )
-from traindeck.console.logs.source import ByteSource
+from traindeck.console.logs.source import ByteSource, Continuity
 from traindeck.console.logs.times import Times
 from traindeck.console.runs.log_session import FAILED, Fate, LogSession, Opening, Spot
 from traindeck.console.store.records import MetricSummary, RunRecord
@@ -36,9 +36,13 @@ class BytesSource:
 
     def __init__(self, read: Callable[[], bytes]) -> None:
         self._read = read
+        self._continuity = Continuity()
 
     async def stat(self) -> LogStat:
-        return LogStat(size=len(self._read()), identity="memory")
+        size = len(self._read())
+        return LogStat(
+            size=size, identity=await self._continuity.identity("memory", size, self.read_at)
+        )
 
     async def read_at(self, offset: int, size: int) -> bytes:
         return self._read()[offset : offset + size]
