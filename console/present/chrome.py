@@ -94,11 +94,22 @@ def context(left: Sequence[Line], right: str, cells: int) -> Line:
 
 
 def footer(
-    left: Line, keys: Sequence[tuple[str, str]], cells: int, *, urgent: bool = False
+    left: Line,
+    keys: Sequence[tuple[str, str]],
+    cells: int,
+    *,
+    urgent: bool = False,
+    shorter: Line = (),
 ) -> Line:
     """Context on the left, at most nine keys on the right, most used first. What is `urgent` may
-    take the room of all keys but the last."""
+    take the room of all keys but the last; if that is too little, it is said in its `shorter` way,
+    and what does not fit of that ends with a whole word."""
     shown = list(keys)
+    if urgent:
+        most = max(0, cells - _keys_width(shown[-1:]) - 4)
+        if shorter and line_width(left) > most:
+            left = shorter
+        left = _whole_words(left, most)
     while len(shown) > 9:
         del shown[len(shown) // 2]
     # A message may push all keys out but the first and the help.
@@ -118,6 +129,15 @@ def footer(
         tail += [Span(key, "accent bold"), Span(f" {label}", "text")]
     gap = cells - line_width(line) - line_width(tail) - 1
     return fit_line((*line, Span(" " * max(1, gap)), *tail), cells)
+
+
+def _whole_words(line: Line, cells: int) -> Line:
+    """At most `cells` of a line, cut between two words."""
+    if line_width(line) <= cells or not line:
+        return line
+    *kept, last = clip_line(line, max(0, cells - 1))
+    words = last.text.rstrip("…").rpartition(" ")[0].rstrip(" ,;:")
+    return (*kept, Span(f"{words} …", last.style)) if words else clip_line(line, cells)
 
 
 def _keys_width(keys: Sequence[tuple[str, str]]) -> int:

@@ -41,17 +41,19 @@ if TYPE_CHECKING:
     from traindeck.console.tui.services import Services
 
 NOTICE_SECONDS = 5.0
+COMPLAINT_SECONDS = 12.0
 _PROBE = "●━⣿"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A line in the footer for a while. `until` is monotonic; an `urgent` one takes the room of
-    the keys."""
+    the keys, and has a `shorter` way to say it where that room is small."""
 
     line: Line
     until: float
     urgent: bool = False
+    shorter: Line = ()
 
 
 @runtime_checkable
@@ -304,14 +306,31 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def complain(self, error: Exception) -> None:
         """Say that something failed, in the footer."""
-        glyph = self.painter.glyphs.failed
-        line = (Span(f"{glyph} ", "failed"), Span(clean(str(error)), "text"))
-        self.notice(line, seconds=12, urgent=True)
+        glyph = Span(f"{self.painter.glyphs.failed} ", "failed")
+        short = error.what if isinstance(error, TraindeckError) else str(error)
+        self._notice = Notice(
+            (glyph, Span(clean(str(error)), "text")),
+            time.monotonic() + COMPLAINT_SECONDS,
+            urgent=True,
+            shorter=(glyph, Span(clean(short), "text")),
+        )
+        self._update_footer()
+
+    def _forget_complaint(self, which: Notice | None) -> None:
+        """Take a complaint back, if it is still the one that is shown."""
+        if which is not None and which.urgent and self._notice is which:
+            self._notice = None
+            self._update_footer()
 
     @property
     def said_urgently(self) -> bool:
         """Whether what the footer has to say may take the room of the keys."""
         return self._notice is not None and self._notice.urgent and self.said is not None
+
+    @property
+    def said_shorter(self) -> Line:
+        """The same with fewer words; empty if there are none."""
+        return self._notice.shorter if self._notice is not None and self.said is not None else ()
 
     @property
     def said(self) -> Line | None:
@@ -340,7 +359,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run something in the background. Its name stands in the footer while it takes longer than
         a moment; if it fails, the footer says why."""
-        task = asyncio.get_running_loop().create_task(self._guard(work))
+        task = asyncio.get_running_loop().create_task(
+            self._guard(work, self._notice if name else None)
+        )
         self._jobs[task] = ""
         task.add_done_callback(self._job_done)
         if name:
@@ -356,9 +377,11 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if self._jobs.pop(task, ""):
             self._update_footer()
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Coroutine[Any, Any, None], before: Notice | None) -> None:
+        """`before`: what was said when a person asked for this; outdated once it has worked."""
         try:
             await work
+            self._forget_complaint(before)
         except TraindeckError as error:
             self.complain(error)
         except asyncio.CancelledError:
@@ -378,6 +401,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key) and not event.is_forwarded:
             self._last_key = time.monotonic()
+            if event.key == "escape":
+                self._forget_complaint(self._notice)
             if await self._take_key(event):
                 return
         elif isinstance(event, events.Paste) and not event.is_forwarded:

@@ -228,9 +228,29 @@ async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) 
         before = names(app)
         await pilot.press("slash", *"bad:x", "enter")
         await settle(app, pilot, lambda: "says nothing" in screen_text(app))
-        assert "enter keep" in screen_text(app)
+        assert "esc as before" in screen_text(app)
         await pilot.press("escape")
         await settle(app, pilot, lambda: names(app) == before)
+
+
+async def test_a_complaint_goes_with_esc_and_with_what_works_next(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(app, pilot, drawn(app))
+
+        def footer() -> str:
+            return screen_text(app).splitlines()[-1].strip()
+
+        await pilot.press("slash", *f"bad:{'x' * 26}", "enter")
+        await settle(app, pilot, lambda: "in the filter says nothing." in footer())
+        assert "For ex" not in footer() and "esc as before" in footer()
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "nothing" not in footer() and "? keys" in footer())
+        await pilot.press("slash", *f"bad:{'x' * 36}", "enter")
+        await settle(app, pilot, lambda: "x` in the filter …" in footer())
+        await pilot.press("ctrl+u", *"vit", "enter")
+        await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
+        assert "✗" not in footer() and "? keys" in footer()
 
 
 async def test_a_filter_that_fits_nothing_says_how_to_leave(make_app: MakeApp) -> None:

@@ -69,5 +69,7 @@ class FooterBar(Lines):
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         screen = self.screen
         assert isinstance(screen, Footed)
-        left = self.deck.said or screen.context()
-        return [footer(left, screen.footer_keys(), cells, urgent=self.deck.said_urgently)]
+        deck, keys = self.deck, screen.footer_keys()
+        left = deck.said or screen.context()
+        urgent = deck.said_urgently
+        return [footer(left, keys, cells, urgent=urgent, shorter=deck.said_shorter)]
