@@ -100,9 +100,15 @@ def _how_far(run: RunRecord, now: float, *, ended: bool) -> str:
 
 
 def stop_lines(
-    runs: Sequence[RunRecord], grace: float, now: float, cells: int, glyphs: Glyphs = BEST
+    runs: Sequence[RunRecord],
+    grace: float,
+    now: float,
+    cells: int,
+    glyphs: Glyphs = BEST,
+    *,
+    others: int = 0,
 ) -> list[Line]:
-    """Before runs are stopped."""
+    """Before runs are stopped. `others` of those marked are over or ending already."""
     waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
     text = (
         "They have not started; nothing is lost."
@@ -112,6 +118,8 @@ def stop_lines(
     )
     if len(runs) == 1:
         text = text.replace("They have", "It has").replace("they have", "it has")
+    if others:
+        text += f" {_others(others)} over or ending already."
     return [
         (Span(f"Stop {plural(len(runs), 'run')}?", "warn bold"),),
         (),
@@ -122,13 +130,15 @@ def stop_lines(
 
 
 def retry_lines(
-    runs: Sequence[RunRecord], now: float, cells: int, glyphs: Glyphs = BEST
+    runs: Sequence[RunRecord], now: float, cells: int, glyphs: Glyphs = BEST, *, others: int = 0
 ) -> list[Line]:
-    """Before runs are tried again."""
+    """Before runs are tried again. `others` of those marked cannot be."""
     text = (
         "The same plan and code as before, as a further attempt. Logs and metrics of the earlier "
         "attempts stay."
     )
+    if others:
+        text += f" {_others(others)} not over, or not Traindeck's, and left alone."
     return [
         (Span(f"Retry {plural(len(runs), 'run')}?", "accent bold"),),
         (),
@@ -154,7 +164,7 @@ def remove_lines(
         part = f", {size(artifacts)} of it artifacts" if artifacts else ""
         text = f"Frees {size(freed)}{part}. Logs, metrics and artifacts are gone then, for good."
     if refused:
-        text += f" {plural(refused, 'run')} of those marked cannot be removed and will stay."
+        text += f" {refused:,} more of those marked cannot be removed and will stay."
     return [
         (Span(f"Remove {plural(len(runs), 'run')}?", "failed bold"),),
         (),
@@ -162,6 +172,10 @@ def remove_lines(
         (),
         *wrapped(text, cells),
     ]
+
+
+def _others(count: int) -> str:
+    return f"{count:,} more of those marked {'is' if count == 1 else 'are'}"
 
 
 def error_lines(title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> list[Line]:

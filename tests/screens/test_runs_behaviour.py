@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from screen_harness import MakeApp, drawn, runs_screen, settle
@@ -40,6 +41,15 @@ def cursor(app: TraindeckApp) -> str:
     """The name of the run under the cursor."""
     run = runs_screen(app).selected
     return run.name if run else ""
+
+
+async def go_to(app: TraindeckApp, pilot: Any, name: str) -> None:
+    """Move the cursor down to a run."""
+    for _ in range(30):
+        if cursor(app) == name:
+            return
+        await pilot.press("j")
+    raise AssertionError(f"{name} is not listed")
 
 
 def cursor_row(app: TraindeckApp) -> int:
@@ -323,6 +333,29 @@ async def test_stopping_asks_and_enter_never_does_it(make_app: MakeApp) -> None:
         assert runs_screen(app).table.marked == set()
 
 
+async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
+    make_app: MakeApp,
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        screen = runs_screen(app)
+        screen.table.mark_all()
+        chosen = screen.chosen_runs()
+        running = sum(run.active and run.state is not State.STOPPING for run in chosen)
+        over = sum(not run.active and not run.foreign for run in chosen)
+        await settle(app, pilot, lambda: f"s stop {running}" in screen_text(app))
+        await pilot.press("s")
+        assert f"Stop {running} runs?" in screen_text(app)
+        assert f"{len(chosen) - running} more of those marked are over" in screen_text(app)
+        await pilot.press("escape", "R")
+        assert f"Retry {over} runs?" in screen_text(app)
+        await pilot.press("escape", "delete")
+        await settle(app, pilot, lambda: f"Remove {over} runs?" in screen_text(app))
+        assert f"{len(chosen) - over} more of those marked cannot be removed" in screen_text(app)
+
+
 async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:
     services = small_services()
     app = make_app(services)
@@ -339,8 +372,7 @@ async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
     app = make_app(services)
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
-        await pilot.press("j")
-        assert cursor(app) == "nanogpt-big"
+        await go_to(app, pilot, "nanogpt-big")
         await pilot.press("x")
         await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
         await pilot.press("R", "r")
@@ -370,7 +402,8 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(make_app: MakeApp
     app = make_app(services)
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
-        await pilot.press("j", "e")
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("e")
         assert isinstance(app.screen, EditScreen)
         await pilot.press("tab", *"x 'y", "enter")
         await settle(app, pilot, lambda: "quote in the tags is not closed" in screen_text(app))
@@ -386,7 +419,7 @@ async def test_copying_goes_to_the_clipboard(make_app: MakeApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         await pilot.press("y", "c")
-        assert app.clipboard == "python sft_lora.py --config run.yaml --seed 3"
+        assert app.clipboard == "python sft_lora.py --config run.yaml --seed 2"
         assert "copied command" in screen_text(app)
 
 

@@ -61,12 +61,12 @@ def _both(runs: Sequence[RunRecord], one: str) -> str:
     return one if len(runs) == 1 else f"{one} both" if len(runs) == 2 else f"{one} all {len(runs)}"
 
 
-def ask_stop(screen: Acting, runs: Sequence[RunRecord]) -> None:
-    """Stop runs, after asking."""
+def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
+    """Stop runs, after asking. `others`: how many more were chosen, which nothing happens to."""
     deck = screen.deck
     grace = deck.settings.grace
     waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
-    body = stop_lines(runs, grace, deck.clock(), _cells(screen), deck.painter.glyphs)
+    body = stop_lines(runs, grace, deck.clock(), _cells(screen), deck.painter.glyphs, others=others)
     keep = "keep waiting" if waiting else "keep running"
     options = [
         Choice("esc", keep, ""),
@@ -84,10 +84,10 @@ def ask_stop(screen: Acting, runs: Sequence[RunRecord]) -> None:
     )
 
 
-def ask_retry(screen: Acting, runs: Sequence[RunRecord]) -> None:
-    """Try runs again, after asking."""
+def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
+    """Try runs again, after asking. `others`: how many more were chosen."""
     deck = screen.deck
-    body = retry_lines(runs, deck.clock(), _cells(screen), deck.painter.glyphs)
+    body = retry_lines(runs, deck.clock(), _cells(screen), deck.painter.glyphs, others=others)
     options = [
         Choice("esc", "leave it", ""),
         Choice("r", _both(runs, "retry"), "retry", harmful=True),
@@ -102,8 +102,8 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord]) -> None:
     deck.push_screen(ChoiceScreen(body, options, edge="accent"), answered)
 
 
-def ask_remove(screen: Acting, runs: Sequence[RunRecord]) -> None:
-    """Delete runs, after saying what is lost and asking."""
+def ask_remove(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
+    """Delete runs, after saying what is lost and asking. `others`: how many more were chosen."""
     ids = [run.id for run in runs]
 
     async def look() -> None:
@@ -113,7 +113,7 @@ def ask_remove(screen: Acting, runs: Sequence[RunRecord]) -> None:
             why = next(iter(found.refused.values()), "nothing to remove")
             screen.deck.notice(f"not removed: {why}", "warn")
             return
-        _ask_remove(screen, left, found.size, found.artifacts, len(found.refused))
+        _ask_remove(screen, left, found.size, found.artifacts, len(found.refused) + others)
 
     screen.spawn(look(), "looking at what would be removed")
 

@@ -324,9 +324,9 @@ class RunsScreen(DeckScreen):
     def label_of(self, action: keys.Action) -> str:
         if action.id == "runs.open" and self.table.key is None:
             return "unfold"
-        marked = len(self.table.marked)
-        if marked and action.id in ("runs.stop", "runs.retry", "runs.seen"):
-            return f"{action.label} {marked}"
+        need = _NEED.get(action.id.removeprefix("runs."))
+        if self.table.marked and need is not None and action.id not in ("runs.edit", "runs.copy"):
+            return f"{action.label} {sum(map(need, self.chosen_runs())):,}"
         return action.label
 
     # ------------------------------------------------------------------------------ model → screen
@@ -629,33 +629,39 @@ class RunsScreen(DeckScreen):
         return next(found, "") or run_id
 
     def action_seen(self) -> None:
-        runs = self.chosen_runs()
+        runs, _ = self._meant_by("seen")
         self.spawn(self._seen([run.id for run in runs]))
 
     async def _seen(self, run_ids: Sequence[str]) -> None:
         await self.deck.services.looked(run_ids)
         self.model.relist()
 
+    def _meant_by(self, action: str) -> tuple[list[RunRecord], int]:
+        """The chosen runs that an action is for, and how many others are chosen."""
+        chosen = self.chosen_runs()
+        runs = [run for run in chosen if _NEED[action](run)]
+        return runs, len(chosen) - len(runs)
+
     def action_stop(self) -> None:
-        runs = [run for run in self.chosen_runs() if run.active]
+        runs, others = self._meant_by("stop")
         if runs:
             from .run_actions import ask_stop
 
-            ask_stop(self, runs)
+            ask_stop(self, runs, others)
 
     def action_retry(self) -> None:
-        runs = [run for run in self.chosen_runs() if not run.active]
+        runs, others = self._meant_by("retry")
         if runs:
             from .run_actions import ask_retry
 
-            ask_retry(self, runs)
+            ask_retry(self, runs, others)
 
     def action_remove(self) -> None:
-        runs = [run for run in self.chosen_runs() if not run.active and not run.foreign]
+        runs, others = self._meant_by("remove")
         if runs:
             from .run_actions import ask_remove
 
-            ask_remove(self, runs)
+            ask_remove(self, runs, others)
 
     def action_edit(self) -> None:
         if self.selected is not None:
