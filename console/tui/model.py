@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from traindeck.backends.base import TraindeckError
@@ -74,6 +74,8 @@ class RunsModel:
         self._reorder = True
         self._now = True
         self._wake = asyncio.Event()
+        self._acted_on: set[str] = set()
+        self._filter: str | None = None
 
     # ---------------------------------------------------------------------------------------- data
 
@@ -96,6 +98,11 @@ class RunsModel:
         """Make the list anew at once."""
         self._reorder = self._now = True
         self._wake.set()
+
+    def acted_on(self, run_ids: Iterable[str]) -> None:
+        """The person does something to these runs: when their states change, the rows move at once,
+        for it is what they are waiting for."""
+        self._acted_on.update(run_ids)
 
     def want(self) -> None:
         """Other rows are visible."""
@@ -171,11 +178,12 @@ class RunsModel:
             await self._fetch(list(listing.keys[:60]))
         same = (
             not first
+            and self._filter == self.view.filter
             and listing.keys == self.listing.keys
             and listing.groups == self.listing.groups
         )
         counts_changed = listing.counts != self.listing.counts
-        self.listing = listing
+        self.listing, self._filter = listing, self.view.filter
         if not same or counts_changed:
             self._on_listing()
 
@@ -184,17 +192,29 @@ class RunsModel:
             return
         found = await self._services.rows(keys)
         changed: list[int] = []
+        gone: list[int] = []
+        regroup = False
         for key in keys:
-            record = found.get(key)
+            record, before = found.get(key), self._records.get(key)
             if record is None:
-                self._records.pop(key, None)
+                if before is not None:
+                    gone.append(key)
                 continue
-            if self._records.get(key) != record:
+            if before != record:
                 changed.append(key)
+            if before is not None and before.state is not record.state:
+                regroup = regroup or record.id in self._acted_on
+                if record.state.terminal:
+                    self._acted_on.discard(record.id)
             self._records[key] = record
             self._records.move_to_end(key)
         while len(self._records) > KEPT:
             self._records.popitem(last=False)
+        if gone or (regroup and not self.frozen):
+            # A run that is gone keeps its row until the list is made without it.
+            await self._list()
+        for key in gone:
+            self._records.pop(key, None)
         if changed and self.loaded:
             self._on_rows(changed)
 

@@ -156,3 +156,49 @@ async def test_all_runs_are_shown_after_those_of_today() -> None:
     assert [v.window for v in asked if isinstance(v, View)] == [model_module.PREVIEW, None]
     assert len(watcher.model.listing.keys) == 21
     task.cancel()
+
+
+async def test_a_run_one_stopped_changes_its_group_at_once(
+    watch: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 1e9)
+    await watch.until(lambda: watch.listings == 1)
+    await watch.until(lambda: watch.asked("version") > 1)
+    services, model = watch.services, watch.model
+    watch.seen = list(model.listing.keys)
+    one, other = (
+        key
+        for key in model.listing.keys
+        if (run := model.record(key)) is not None and run.state is State.QUEUED
+    )
+    for key in (other, one):
+        run = services.runs[key]
+        assert run is not None
+        if key == one:
+            model.acted_on([run.id])
+        before = model.listing
+        services.change(key, replace(run, state=State.CANCELLED, ended=services.now))
+        await watch.until(lambda key=key: key in watch.rows)
+        assert (model.listing is not before) == (key == one)
+        watch.rows.clear()
+
+
+async def test_a_run_that_is_deleted_leaves_no_row_without_a_run(
+    watch: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 1e9)
+    await watch.until(lambda: watch.listings == 1)
+    await watch.until(lambda: watch.asked("version") > 1)
+    model = watch.model
+    watch.seen = list(model.listing.keys)
+    key = watch.seen[3]
+    watch.services.change(key, None)
+
+    def gone() -> bool:
+        if key not in model.listing.keys:
+            return True
+        assert model.record(key) is not None, "a row without a run"
+        return False
+
+    await watch.until(gone)
+    await watch.until(lambda: model.record(key) is None)

@@ -645,6 +645,7 @@ class RunsScreen(DeckScreen):
     def action_stop(self) -> None:
         runs, others = self._meant_by("stop")
         if runs:
+            self.model.acted_on(run.id for run in runs)
             from .run_actions import ask_stop
 
             ask_stop(self, runs, others)
@@ -652,6 +653,7 @@ class RunsScreen(DeckScreen):
     def action_retry(self) -> None:
         runs, others = self._meant_by("retry")
         if runs:
+            self.model.acted_on(run.id for run in runs)
             from .run_actions import ask_retry
 
             ask_retry(self, runs, others)
