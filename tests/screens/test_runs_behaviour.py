@@ -231,6 +231,30 @@ async def test_a_filter_that_is_asked_for_again_is_replaced_by_typing(make_app: 
         await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
 
 
+async def test_a_filtered_list_stands_at_its_top_and_the_cursor_on_what_was_chosen(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(FakeServices(crowd(300)), window=None)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        table, everything = runs_screen(app).table, names(app)
+        await pilot.press("G")
+        rare = next(name for name in everything if name not in everything[-1])
+        wanted = sum(rare in name for name in everything)
+        await pilot.press("slash", *rare, "enter")
+        await settle(app, pilot, lambda: len(table.keys) == wanted)
+        assert table.position == 1 and table.scroll_offset.y == 0
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: len(table.keys) == 300)
+        assert cursor(app) == rare and table.scroll_offset.y == 0
+        await pilot.press("G", "slash", *rare)
+        await settle(app, pilot, lambda: len(table.keys) == wanted)
+        assert cursor(app) == rare
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: len(table.keys) == 300)
+        assert table.position == 300
+
+
 async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) -> None:
     app = make_app(small_services())
     async with app.run_test(size=SIZE) as pilot:
@@ -544,16 +568,19 @@ async def test_what_was_set_is_there_after_a_restart(tmp_path: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         await pilot.press("G", "z", "slash", *"l", "enter")
-        await settle(app, pilot, lambda: app.screen is runs_screen(app))
-        await pilot.press("o", "a")
+        await settle(app, pilot, lambda: "filter l · " in screen_text(app))
+        await pilot.press("escape", "o", "a")
         await settle(app, pilot, lambda: "by name" in screen_text(app))
+        await settle(app, pilot, lambda: "filter l · " not in screen_text(app))
         await pilot.press("home", "j", "j")
         chosen, order = cursor(app), names(app)
+        await pilot.press("slash", *chosen, "enter")
+        await settle(app, pilot, lambda: f"filter {chosen} · " in screen_text(app))
     app = make()
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         assert names(app) == order
-        assert "filter l" in screen_text(app)
+        assert "filter llama" not in screen_text(app) and "1 of " not in screen_text(app)
         assert "▸ FINISHED" in screen_text(app)
         await settle(app, pilot, lambda: cursor(app) == chosen)
 

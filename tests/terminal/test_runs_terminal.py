@@ -31,7 +31,7 @@ def ready(terminal: Terminal) -> Terminal:
 
 def test_the_list_is_there_and_answers_keys(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
-    assert "NEEDS YOU 2" in deck.text
+    assert "NEEDS YOU 3" in deck.text
     deck.press("j", "j", "j")
     deck.wait("selected 4/20")
     deck.press("?")
@@ -190,7 +190,7 @@ def test_a_copy_goes_through_the_terminal(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     deck.press("y", "i")
     deck.wait("copied id")
-    text = base64.b64encode(b"0k03v8c4m2qe")
+    text = base64.b64encode(b"0k02v8c4m2qe")
     assert b"\x1b]52;c;" + text in bytes(deck.raw)
 
 
@@ -243,7 +243,7 @@ def test_the_mouse_can_be_left_alone(start_deck: StartDeck, tmp_path: Path) -> N
     deck = ready(start_deck("--state", str(tmp_path)))
     assert b"\x1b[?1003h" not in bytes(deck.raw)
     deck = ready(start_deck())
-    deck.press("\x1b[<0;20;9M", "\x1b[<0;20;9m")
+    deck.press("\x1b[<0;20;8M", "\x1b[<0;20;8m")
     deck.wait("selected 3/20")
     deck.press("\x1b[<65;20;12M")
     deck.quiet()
