@@ -423,8 +423,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         screen, focused = self.screen, self.screen.focused
         take = getattr(screen, "take_key", None)
         if take is not None and focused is None:
-            take(event)
-            return True
+            # What a screen does not take for itself (False) may be bound.
+            return take(event) is not False or await self._do_bound(event.key)
         line = self._line_typed_in()
         if line is not None:
             if not await line.take_typed(event):

@@ -196,6 +196,25 @@ CONFIG = (
     Action("config.previous", "N", "hit(-1)", "previous", "previous hit", ""),
 )  # fmt: skip
 
+FORM = "THE FORM"
+LAUNCH = (
+    Action("launch.next", "tab,down,enter", "field(1)", "next", "next field", FORM, 10,
+           shown="tab ↓ ↑"),
+    Action("launch.previous", "shift+tab,up", "field(-1)", "previous", "previous field", ""),
+    Action("launch.change", "space,right", "change(1)", "change", "the next choice", FORM, 20,
+           shown="space ← →"),
+    Action("launch.change_back", "left", "change(-1)", "change", "the one before", ""),
+    Action("launch.default", "ctrl+u", "default", "default", "as by default", FORM),
+    Action("launch.section", "pagedown", "section(1)", "question", "next question", FORM,
+           shown="pgdn pgup"),
+    Action("launch.section_back", "pageup", "section(-1)", "question", "question before", ""),
+    Action("launch.preset", "ctrl+r", "preset", "preset", "the recipe's presets…", FORM, 30),
+    Action("launch.plan", "ctrl+o,v", "plan", "plan", "the whole plan", FORM, 40,
+           shown="v ctrl+o"),
+    Action("launch.save", "ctrl+s", "save", "save", "save as a recipe…", FORM, 50),
+    Action("launch.launch", "ctrl+g", "launch", "launch", "launch what is planned", FORM, 60),
+)  # fmt: skip
+
 SCOPES: dict[str, tuple[Action, ...]] = {
     "app": APP,
     "list": MOVES,
@@ -205,6 +224,7 @@ SCOPES: dict[str, tuple[Action, ...]] = {
     "log": LOG,
     "files": FILES,
     "config": CONFIG,
+    "launch": LAUNCH,
 }
 """Scope -> its actions. A new screen adds its table here."""
 

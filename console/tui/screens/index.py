@@ -22,5 +22,6 @@ class ScreenEntry:
 
 SCREENS: dict[str, ScreenEntry] = {
     "run": ScreenEntry("run", "RunScreen"),
+    "launch": ScreenEntry("launch", "LaunchScreen", "Launch"),
 }
-"""Name -> screen. `run` takes (run, tab), `launch` takes (like); the others take nothing."""
+"""Name -> screen. `run` takes (run, tab), `launch` may take (like); the others take nothing."""

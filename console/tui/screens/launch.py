@@ -1,0 +1,542 @@
+"""Launch: a form of four questions on the left, the plan of what it says on the right.
+
+Every key changes the draft; a moment after the last one the draft is checked elsewhere, and the
+answer painted when it comes. What is launched is the very plan that was on screen, and nothing is
+launched that was not. Whatever goes wrong, what was typed stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+
+from traindeck.backends.base import State, TraindeckError
+from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.dialogs import Choice
+from traindeck.console.present.launch_fields import (
+    COMMAND,
+    PLACE,
+    START,
+    VALUE,
+    Entry,
+    Place,
+    Section,
+    flat,
+    placed,
+    sections,
+)
+from traindeck.console.present.launch_view import (
+    TALL,
+    Caret,
+    PlanState,
+    form_lines,
+    help_lines,
+    obstacle,
+    plan_pane,
+    problem_labels,
+    window,
+)
+from traindeck.console.runs.drafting import OPTION, Draft, Drafted, Ground, without_default
+from traindeck.console.tui import keys
+from traindeck.console.tui.widgets.lines import Lines
+
+from .base import DeckScreen
+from .launch_typing import put, typed
+from .overlay import ChoiceScreen, MenuScreen
+
+if TYPE_CHECKING:
+    from traindeck.backends.base import Plan
+    from traindeck.console.store.records import RunRecord
+
+SETTLE = 0.05
+"""Seconds without a key after which the draft is checked."""
+
+WIDE = 100
+"""From this many columns on the plan stands beside the form."""
+
+FORM_SHARE = 0.48
+
+
+class FormPane(Lines):
+    """The form, scrolled so that the focused field is in sight, and the help for it below."""
+
+    DEFAULT_CSS = "FormPane { height: 1fr; width: 1fr; }"
+
+    def __init__(self) -> None:
+        super().__init__(id="form")
+        self._top = 0
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        screen = cast(LaunchScreen, self.screen)
+        airy = rows >= TALL - 2
+        glyphs = self.deck.painter.glyphs
+        below = 7 if airy else 4
+        entry = screen.entry
+        lines, at = form_lines(
+            screen.form, screen.focus_key, screen.caret, screen.launch_places, cells,
+            airy=airy, glyphs=glyphs,
+        )  # fmt: skip
+        room = rows - below - (2 if airy else 1)
+        lead: list[Line] = [()] if airy else []
+        self._top = window(len(lines), at, room, self._top)
+        shown = [*lead, *lines[self._top : self._top + room]]
+        shown += [()] * (len(lead) + room - len(shown))
+        more = len(lines) - self._top - room
+        note = f"{glyphs.ellipsis} {more} more " if more > 0 else ""
+        shown.append((Span(" "), Span(glyphs.rule * max(0, cells - 2 - len(note)), "rule"),
+                      Span(note, "faint")))  # fmt: skip
+        return [*shown, *(help_lines(entry, cells, below, glyphs) if entry else ())]
+
+    def on_click(self, event: events.Click) -> None:
+        cast(LaunchScreen, self.screen).click(self._top + event.y)
+
+
+class PlanPane(Lines):
+    """The plan."""
+
+    ground = "surface"
+    DEFAULT_CSS = "PlanPane { height: 1fr; width: 1fr; }"
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        screen = cast(LaunchScreen, self.screen)
+        return plan_pane(screen.plan_state, cells, rows, self.deck.painter.glyphs)
+
+
+class LaunchScreen(DeckScreen):
+    """The form.
+
+    Args:
+        like: A run to start from.
+    """
+
+    scope = "launch"
+    title_words = "Launch"
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.LAUNCH)]
+    CSS = """
+    LaunchScreen #both { height: 1fr; }
+    """
+
+    def __init__(self, like: RunRecord | None = None) -> None:
+        super().__init__()
+        self.like = like
+        self.draft = Draft()
+        self.ground = Ground()
+        self.drafted: Drafted | None = None
+        self.plan_state = PlanState(waiting=True)
+        self.launch_places: Sequence[Place] = (Place(name="local", kind="process"),)
+        self.form: tuple[Section, ...] = ()
+        self.focus_key = "command" if like is None else START
+        self.caret: Caret | None = None
+        self.ready = False
+        self._begun = Draft()
+        self._kept: dict[str, tuple[Mapping[str, str], str | None, str]] = {}
+        self._changed = asyncio.Event()
+        self._seen = ""
+        self._sending = False
+        self._form_pane, self._plan_pane = FormPane(), PlanPane()
+        self._shape()
+        self._focus(self.focus_key)
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="both"):
+            yield self._form_pane
+            yield self._plan_pane
+
+    def on_mount(self) -> None:
+        self._arrange()
+        self.spawn(self._begin(), "")
+
+    def on_resize(self) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        cells = self.app.size.width
+        wide = cells >= WIDE
+        self._plan_pane.display = wide
+        self._form_pane.styles.width = int(cells * FORM_SHARE) if wide else cells
+
+    @property
+    def plan_visible(self) -> bool:
+        """Whether the plan stands beside the form."""
+        return bool(self._plan_pane.display)
+
+    # ----------------------------------------------------------------------------------- beginning
+
+    async def _begin(self) -> None:
+        services = self.deck.services
+        try:
+            self.ground = await services.ground()
+            if self.like is not None:
+                self.draft = await services.like(self.like.id)
+        except TraindeckError as error:
+            self.plan_state = replace(self.plan_state, refused=str(error), waiting=False)
+        self._begun = self.draft
+        self.ready = True
+        self._look_again()
+        if self.like is not None:
+            self._focus("command" if not self.draft.recipe else "name")
+        places = {place.name: place for place in await services.places()}
+        self.launch_places = [
+            Place(name=name, kind=kind, reach=places[name].reach, note=places[name].note)
+            if name in places
+            else Place(name=name, kind=kind)
+            for name, kind in self.ground.backends.items()
+        ]
+        self._look_again()
+        self._changed.set()
+        await self._keep_planning()
+
+    async def _keep_planning(self) -> None:
+        """Check the draft whenever it has come to rest."""
+        while True:
+            await self._changed.wait()
+            while self._changed.is_set():
+                self._changed.clear()
+                await asyncio.sleep(SETTLE)
+            draft = self.draft
+            try:
+                drafted = await self.deck.services.check(draft)
+            except TraindeckError as error:
+                if draft == self.draft:
+                    self._answered_badly(str(error))
+                continue
+            if draft == self.draft or drafted.form is not None:
+                self._answered(draft, drafted)
+
+    def _answered(self, draft: Draft, drafted: Drafted) -> None:
+        if draft.recipe != self.draft.recipe:
+            return
+        current = draft == self.draft
+        self.drafted = drafted
+        if drafted.plan is not None and not draft.text("name") and not draft.made_name:
+            # It keeps this name while the rest changes; that alone is no other draft.
+            self.draft = replace(self.draft, made_name=drafted.plan.spec.name)
+        self._shape()
+        blank = not draft.recipe and not draft.text("command").strip()
+        problems = dict(drafted.problems)
+        if blank:
+            problems.pop("command", None)
+        self.plan_state = PlanState(
+            plan=drafted.plan or self.plan_state.plan,
+            current=current and drafted.plan is not None,
+            waiting=not current,
+            problems=problem_labels(self.form, list(problems.items())),
+            notes=drafted.notes,
+            blank=blank and not problems,
+        )
+        self._paint()
+
+    def _answered_badly(self, why: str) -> None:
+        self.drafted = None if self.drafted is None else replace(self.drafted, plan=None)
+        self.plan_state = replace(self.plan_state, refused=why, waiting=False, current=False)
+        self._paint()
+
+    # ------------------------------------------------------------------------------------ the form
+
+    @property
+    def entry(self) -> Entry | None:
+        """The focused field."""
+        found = placed(self.form, self.focus_key)
+        return found[1] if found else None
+
+    @property
+    def touched(self) -> bool:
+        """Whether a person has changed anything."""
+        return replace(self.draft, made_name="") != replace(self._begun, made_name="")
+
+    def _shape(self) -> None:
+        drafted = self.drafted
+        if drafted is not None and not self.draft.recipe and not self.draft.text("command").strip():
+            wrong = {key: text for key, text in drafted.problems.items() if key != "command"}
+            drafted = replace(drafted, problems=wrong)
+        self.form = sections(self.draft, self.ground, drafted)
+
+    def _focus(self, key: str) -> None:
+        entry = next((entry for entry in flat(self.form) if entry.key == key), None)
+        if entry is None:
+            entry = flat(self.form)[0]
+        self.focus_key = entry.key
+        self.caret = None if entry.choices or entry.key == PLACE else self._line_of(entry)
+
+    def go_to(self, key: str) -> None:
+        """Focus a field."""
+        self._focus(key)
+        self._paint()
+
+    def _line_of(self, entry: Entry) -> Caret:
+        return Caret(entry.text, len(entry.text))
+
+    def _paint(self) -> None:
+        if not self.is_mounted:
+            return
+        if self.plan_visible and self.plan_state.current and self.plan_state.plan is not None:
+            self._seen = self.plan_state.plan.digest
+        self._form_pane.update()
+        self._plan_pane.update()
+        self.update_chrome()
+        for screen in self.app.screen_stack:
+            refresh = getattr(screen, "plan_changed", None)
+            if refresh is not None:
+                refresh()
+
+    def _look_again(self) -> None:
+        self._shape()
+        self._paint()
+
+    def _set(self, draft: Draft) -> None:
+        """Another draft: shown at once, checked soon."""
+        if draft == self.draft:
+            return
+        self.draft = draft
+        self.plan_state = replace(self.plan_state, waiting=True, current=False, refused="")
+        self._shape()
+        self._changed.set()
+        self._paint()
+
+    def _write(self, entry: Entry, text: str) -> None:
+        """Put a text into a field."""
+        draft, key = self.draft, entry.key
+        if key == START:
+            self._start_with("" if text == COMMAND else text)
+        elif key == PLACE:
+            fields = {k: v for k, v in draft.fields.items() if not k.startswith(OPTION)}
+            self._set(replace(draft, on=text, fields=fields))
+        elif key.startswith(VALUE):
+            name = key.removeprefix(VALUE)
+            values = {k: v for k, v in draft.values.items() if k != name}
+            if text.strip():
+                values[name] = text
+            self._set(replace(draft, values=values))
+        elif key.startswith(OPTION):
+            fields = {k: v for k, v in draft.fields.items() if k != key}
+            if text.strip() and text != entry.default:
+                fields[key] = text
+            self._set(replace(draft, fields=fields))
+        else:
+            self._set(without_default(draft, key, text))
+
+    def _start_with(self, recipe: str) -> None:
+        """Launch something else; what was set for the one before waits until it is chosen again."""
+        draft = self.draft
+        self._kept[draft.recipe] = (draft.values, draft.preset, draft.like)
+        values, preset, like = self._kept.get(recipe, ({}, None, ""))
+        self.drafted = None
+        self._set(replace(draft, recipe=recipe, values=values, preset=preset, like=like))
+
+    # --------------------------------------------------------------------------------------- typing
+
+    def take_key(self, event: events.Key) -> bool:
+        """Keys that edit the focused line; the others are bound. Called in the order of typing."""
+        entry = self.entry
+        if self.caret is None or entry is None:
+            return False
+        after = typed(self.caret, event.key, event.character)
+        if after is None:
+            return False
+        self._type(entry, after)
+        return True
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        entry = self.entry
+        if self.caret is not None and entry is not None:
+            self._type(entry, put(self.caret, event.text))
+
+    def _type(self, entry: Entry, after: Caret) -> None:
+        before, self.caret = self.caret, after
+        if before is None or after.text != before.text:
+            self._write(entry, after.text)
+        self._form_pane.update()
+
+    def click(self, line: int) -> None:
+        """A click on a line of the form focuses the field there."""
+        cells, rows = self._form_pane.size
+        airy = rows >= TALL - 2
+        for entry in flat(self.form):
+            _, at = form_lines(self.form, entry.key, None, self.launch_places, cells, airy=airy)
+            if at == line - (1 if airy else 0):
+                self._focus(entry.key)
+                self._paint()
+                return
+
+    # -------------------------------------------------------------------------------------- actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        chosen = self.caret is None
+        if action == "change":
+            return chosen
+        if action == "preset":
+            return bool(self._presets())
+        if action == "save":
+            return bool(self.draft.recipe)
+        return True
+
+    def action_field(self, step: int) -> None:
+        order = [entry.key for entry in flat(self.form)]
+        at = order.index(self.focus_key) if self.focus_key in order else 0
+        self._focus(order[(at + step) % len(order)])
+        self._paint()
+
+    def action_section(self, step: int) -> None:
+        found = placed(self.form, self.focus_key)
+        filled = [section for section in self.form if section.entries]
+        at = filled.index(found[0]) if found and found[0] in filled else 0
+        self._focus(filled[(at + step) % len(filled)].entries[0].key)
+        self._paint()
+
+    def action_change(self, step: int) -> None:
+        entry = self.entry
+        if entry is None or not entry.choices:
+            return
+        at = entry.choices.index(entry.text) if entry.text in entry.choices else 0
+        self._write(entry, entry.choices[(at + step) % len(entry.choices)])
+
+    def action_default(self) -> None:
+        entry = self.entry
+        if entry is not None and self.caret is None and entry.key not in (START, PLACE):
+            self._write(entry, "" if entry.key.startswith(VALUE) else entry.default)
+
+    def _presets(self) -> Mapping[str, str]:
+        recipe = self.drafted.recipe if self.drafted is not None and self.draft.recipe else None
+        if recipe is None:
+            return {}
+        return {name: preset.meaning for name, preset in recipe.presets.items()}
+
+    def action_preset(self) -> None:
+        drafted = self.drafted
+        if drafted is None or drafted.recipe is None:
+            return
+        letters = "abcdefghijklmnop"
+        items = [
+            (letter, f"{name}  {meaning}", name)
+            for letter, (name, meaning) in zip(letters, self._presets().items(), strict=False)
+        ]
+        chosen = self.draft.preset or drafted.recipe.preset
+        if drafted.recipe.preset is None:
+            items.insert(0, ("0", "none", "0"))
+            chosen = chosen or "0"
+
+        def taken(name: str | None) -> None:
+            if name is not None:
+                self._set(replace(self.draft, preset=None if name == "0" else name))
+                self._focus(self.focus_key)
+
+        menu = MenuScreen("Preset", items, chosen)
+        self.app.push_screen(menu, taken)
+
+    def action_plan(self) -> None:
+        from .launch_plan import PlanScreen
+
+        self.app.push_screen(PlanScreen(self))
+
+    def seen(self, plan: Plan) -> None:
+        """A person has this plan before the eyes."""
+        self._seen = plan.digest
+
+    def action_save(self) -> None:
+        from .launch_save import SaveScreen
+
+        self.app.push_screen(SaveScreen(self.draft))
+
+    def action_launch(self) -> None:
+        state = self.plan_state
+        why = obstacle(state)
+        if self._sending:
+            return
+        if why or state.plan is None:
+            self.deck.notice(why, "warn")
+        elif self._seen != state.plan.digest:
+            self.action_plan()
+        else:
+            self._sending = True
+            self.spawn(self._send(state.plan), f"launching {clean(state.plan.spec.name)}")
+
+    async def _send(self, plan: Plan) -> None:
+        deck = self.deck
+        try:
+            run = await deck.services.launch(plan)
+        except TraindeckError as error:
+            self._sending = False
+            self.plan_state = replace(self.plan_state, refused=str(error))
+            deck.complain(error)
+            # The same plan cannot be sent again: it may have arrived.
+            self._changed.set()
+            self._paint()
+            return
+        self._leave_for(run)
+
+    def _leave_for(self, run: RunRecord) -> None:
+        deck = self.deck
+        failed = run.state is State.FAILED
+        words = f"launched {clean(run.name)} on {run.backend}"
+        if failed:
+            words = f"{clean(run.name)} failed at once: {clean(run.reason) or 'see its log'}"
+        deck.go_home()
+        deck.notice(words, "failed" if failed else "text")
+        go = getattr(deck.screen, "go_to_run", None)
+        if go is not None:
+            deck.start(go(run), "")
+
+    async def action_back(self) -> None:
+        self._ask_to_leave()
+
+    def _ask_to_leave(self) -> None:
+        if not self.touched or self._sending:
+            self.deck.back()
+            return
+
+        def answered(result: str | None) -> None:
+            if result == "leave":
+                self.deck.back()
+
+        body: list[Line] = [
+            (Span("Leave the form?", "warn bold"),),
+            (),
+            (Span("Nothing was started. What was typed is lost.", "muted"),),
+        ]
+        options = [Choice("esc", "stay", ""), Choice("l", "leave", "leave", harmful=True)]
+        self.app.push_screen(ChoiceScreen(body, options), answered)
+
+    def action_leave(self) -> None:
+        """`q` where nothing is typed."""
+        self._ask_to_leave()
+
+    # ---------------------------------------------------------------------------------- the chrome
+
+    def crumbs(self) -> Sequence[str]:
+        what = self.draft.recipe or "command"
+        return ("Launch", f"{what} like {self.like.name}" if self.like is not None else what)
+
+    def counts(self) -> Sequence[Line]:
+        entries = [entry for entry in flat(self.form) if entry.key != START]
+        changed = sum(entry.changed for entry in entries)
+        return [
+            (Span("changed ", "muted"), Span(str(changed), "accent"),
+             Span(f" of {len(entries)}", "muted")),
+        ]  # fmt: skip
+
+    def context(self) -> Line:
+        found = placed(self.form, self.focus_key)
+        if found is None:
+            return ()
+        crumb = self.deck.painter.glyphs.crumb
+        words = f"{found[0].title} {crumb} {found[1].label}"
+        if not self.plan_visible:
+            sign = {True: "plan ✓", False: "plan …"}[self.plan_state.current]
+            why = obstacle(self.plan_state)
+            words = why if why and not self.plan_state.waiting else sign
+        return (Span(words, "muted"),)
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        shown = super().footer_keys()
+        if self.caret is not None:
+            # What types something here does nothing else.
+            shown = [(key, label) for key, label in shown if len(key) > 1 and key != "space"]
+        return [*shown, ("esc", "back")]

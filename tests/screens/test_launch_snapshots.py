@@ -1,0 +1,95 @@
+"""What the Launch screen looks like: compare with snapshots/launch-*.svg."""
+
+from __future__ import annotations
+
+import pytest
+from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
+from screen_harness import CheckScreen, MakeApp
+
+from traindeck.console.tui.fake_launch import launch_services
+
+BOTH = pytest.mark.parametrize("size", ["80x24", "120x40"])
+
+
+@BOTH
+async def test_an_empty_form(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_form(app, pilot)
+        check_screen(app, f"launch-empty-{size}")
+
+
+@BOTH
+async def test_a_command(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    services = launch_services()
+    services.warnings = ("2 changed files are not committed; the difference is kept",)
+    app = make_app(services)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "python train.py --lr 3e-4")
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-command-{size}")
+
+
+@BOTH
+async def test_a_recipe_with_one_wrong_value(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=SIZES[size]) as pilot:
+        screen = await open_form(app, pilot)
+        await pilot.press("up", "space")
+        await at_rest(app, pilot)
+        await pilot.press("down")
+        await fill(pilot, "models/llama-1b")
+        await pilot.press("down")
+        await fill(pilot, "chats.jsonl")
+        await at_rest(app, pilot)
+        screen.go_to("set.batch")
+        await pilot.press("ctrl+u")
+        await fill(pilot, "0")
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-wrong-{size}")
+
+
+@BOTH
+async def test_launch_again(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_form(app, pilot, like=services.runs[4])
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-again-{size}")
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi16"])
+async def test_themes(make_app: MakeApp, check_screen: CheckScreen, theme: str) -> None:
+    depth = "16" if theme == "ansi16" else "truecolor"
+    services = launch_services()
+    app = make_app(services, theme=theme, depth=depth)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await open_form(app, pilot, like=services.runs[0])
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-again-{theme}-120x40")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_the_whole_plan(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "python train.py --lr 3e-4")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        check_screen(app, f"launch-plan-{size}")
+
+
+async def test_ascii(make_app: MakeApp, check_screen: CheckScreen) -> None:
+    app = make_app(launch_services(), glyphs="ascii")
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "python train.py")
+        await at_rest(app, pilot)
+        assert launch_screen(app).plan_state.current
+        check_screen(app, "launch-glyphs-ascii-80x24")
