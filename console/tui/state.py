@@ -1,4 +1,4 @@
-"""What the screens remember from one start to the next: cursor, order, filter, folded groups.
+"""What the screens remember from one start to the next: cursor, order, columns, folded groups.
 
 A convenience, never the truth: a file that is missing, damaged or from another version is as good
 as none, and one that cannot be written is not mentioned.

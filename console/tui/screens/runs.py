@@ -78,6 +78,8 @@ class RunsScreen(DeckScreen):
         self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
+        self._asked_at: int | None = None
+        self._filter_shown = ""
         self._slow = False
         self._following = False
         self.context_bar = ContextLine(id="context")
@@ -132,7 +134,6 @@ class RunsScreen(DeckScreen):
         order = ui.strings("runs", "order")
         group = ui.get("runs", "group", str, "state")
         view = View(
-            filter=ui.get("runs", "filter", str, ""),
             order=tuple(order) if order else ("-created",),
             group=group if group in ("state", "backend", "") else "state",
             window=None if ui.get("runs", "all", bool, False) else self.deck.settings.window,
@@ -155,7 +156,6 @@ class RunsScreen(DeckScreen):
         view = self.model.view
         self.deck.ui.put(
             "runs",
-            filter=view.filter,
             order=list(view.order),
             group=view.group,
             all=view.window is None,
@@ -341,7 +341,15 @@ class RunsScreen(DeckScreen):
         self.set_class(empty, "-empty")
         sections = [Section(group.key, group.title, group.count) for group in listing.groups]
         wanted, self._wanted = self._wanted, None
-        self.table.set_rows(listing.keys, sections, at=wanted)
+        anew, self._filter_shown = (
+            self._filter_shown != self.model.view.filter,
+            self.model.view.filter,
+        )
+        if wanted is None and anew and self._asked_at in listing.keys:
+            wanted = self._asked_at  # a filter that is widened again gives back what it hid
+        if anew and not self.has_class("-asking"):
+            self._asked_at = None
+        self.table.set_rows(listing.keys, sections, at=wanted, anew=anew)
         if self._saved_run is not None:
             saved, self._saved_run = self._saved_run, None
             self.spawn(self._return_to(saved))
@@ -534,6 +542,8 @@ class RunsScreen(DeckScreen):
     # --- filter, order, group, columns
 
     def action_filter(self) -> None:
+        if not self.has_class("-asking"):
+            self._asked_at = self.table.key
         self.add_class("-asking")
         self._arrange()
         self.filter_bar.ask(self.model.view.filter)
@@ -554,14 +564,21 @@ class RunsScreen(DeckScreen):
         """Keep a filter that says something; one that does not stays to be mended."""
         await self.deck.services.listing(replace(self.model.view, filter=text))
         if self.has_class("-asking"):
+            self._asked_at = None  # from here on the cursor is where it is
             self.end_filter(text)
 
     def end_filter(self, text: str) -> None:
         """Leave the filter line with this filter."""
         self.remove_class("-asking")
+        if text == self._filter_shown:
+            self._asked_at = None  # no other list will come that it could matter for
         self._arrange()
         self.set_focus(self.table, scroll_visible=False)
         self._show(filter=text)
+
+    def cursor_was_moved(self) -> None:
+        """The person chose a row while asking: it counts, not the one they came from."""
+        self._asked_at = self.table.key
 
     def action_order(self) -> None:
         from .overlay import MenuScreen
@@ -760,6 +777,7 @@ class FilterLine(Lines):
             await screen.keep_filter()
         elif event.key in ("down", "up"):
             screen.table.move(1 if event.key == "down" else -1)
+            screen.cursor_was_moved()
         elif event.is_printable and event.character:
             self._field.enter_text(event.character)
         else:

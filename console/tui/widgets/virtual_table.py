@@ -121,7 +121,12 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self._firsts[section] + offset + 1 if section >= 0 and offset >= 0 else 0
 
     def set_rows(
-        self, keys: array[int], sections: Sequence[Section], at: int | None = None
+        self,
+        keys: array[int],
+        sections: Sequence[Section],
+        at: int | None = None,
+        *,
+        anew: bool = False,
     ) -> None:
         """Show these keys in this order.
 
@@ -129,6 +134,8 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
             sections: Their groups; counts add up to the number of keys.
             at: Key to put the cursor on; by default it stays with the key it is on, and on its row
                 of the screen. If that is gone, it stays where it was.
+            anew: It is another list, not the same one a moment later: shown from its top as far as
+                the cursor allows, with the cursor on its first row if its key is not in it.
         """
         wanted = self.key if at is None else at
         screen_row = self._cursor - self.scroll_offset.y
@@ -139,12 +146,14 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._measure()
         row = self._row_of(wanted) if wanted is not None else None
         if row is None:
-            row = self._nearest_stop(min(self._cursor, max(0, self._rows - 1)))
+            row = self._nearest_stop(0 if anew else min(self._cursor, max(0, self._rows - 1)))
         self._cursor = row
         if len(self.marked) > 0:
             self.marked &= set(keys)
         self._painted.clear()
-        if at is None and self.size.height:
+        if anew and self.size.height:
+            self._scroll(0)
+        elif at is None and self.size.height:
             self._scroll(max(0, min(row - screen_row, self._top_for(row))))
         self._reveal(row)
         self.refresh()
