@@ -61,7 +61,7 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
 def orphaned(agent: Agent) -> str:
     """A run that goes on without its supervisor."""
     run = agent.start("sleep", "300")
-    agent.phase(run, "running")
+    agent.running(run)
     os.kill(agent.supervisor(run), signal.SIGKILL)
     until(lambda: not agent.evidence(run)["supervised"])
     return run

@@ -163,7 +163,7 @@ def test_a_stop_that_is_killed_can_be_asked_again(agent: Agent) -> None:
     rng = random.Random()
     for _ in range(max(1, TIMES // 6)):
         run = agent.start("sleep", "300")
-        agent.phase(run, "running")
+        agent.running(run)
         asker = subprocess.Popen(
             [*agent.argv, "cancel"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )

@@ -236,6 +236,11 @@ class Agent:
         seen: dict[str, Any] = until(there, f"{run} to be {phase}")
         return seen
 
+    def running(self, run: str) -> int:
+        """Wait until the job itself runs (its supervisor has let it go). Returns the leader."""
+        until(lambda: self.happened(run, "started"), f"{run} to run")
+        return self.leader(run)
+
     def said(self, run: str, text: bytes, attempt: int = 0) -> bytes:
         """Wait for a text in the log."""
 

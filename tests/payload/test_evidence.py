@@ -26,7 +26,7 @@ from traindeck.backends.status import decode_evidence, status_of
 def waiting(agent: Agent) -> str:
     """A run that sleeps, whose files a test may change."""
     run = agent.start("sleep", "300")
-    agent.phase(run, "running")
+    agent.running(run)
     return run
 
 
@@ -50,7 +50,7 @@ def state(evidence: dict[str, Any]) -> State:
 
 
 def kill_all(agent: Agent, run: str) -> None:
-    leader = agent.leader(run)
+    leader = agent.running(run)
     os.kill(agent.supervisor(run), signal.SIGKILL)
     os.kill(leader, signal.SIGKILL)
 

@@ -128,7 +128,7 @@ def test_a_running_run_is_not_removed(agent: Agent) -> None:
     run = agent.start("sleep", "300")
     with pytest.raises(Refusal, match="not over"):
         agent.call("rm", run_id=run, keep=[])
-    agent.phase(run, "running")
+    agent.running(run)
     # Nor one that runs on without its supervisor.
     os.kill(agent.supervisor(run), signal.SIGKILL)
     until(lambda: not agent.evidence(run)["supervised"])
@@ -140,7 +140,7 @@ def test_a_running_run_is_not_removed(agent: Agent) -> None:
 
 def test_a_run_that_was_lost_can_be_removed(agent: Agent) -> None:
     run = agent.start("sleep", "300")
-    agent.phase(run, "running")
+    agent.running(run)
     leader = agent.leader(run)
     os.kill(agent.supervisor(run), signal.SIGKILL)
     os.kill(leader, signal.SIGKILL)

@@ -109,7 +109,8 @@ def test_a_real_run_leaves_the_same_fields(agent: Agent) -> None:
     run = agent.shell(script, limits={"retries": 1, "grace": 5.0})
     until(lambda: agent.log(run, 1))
     # Long enough for a line of system.jsonl.
-    until(lambda: agent.directory(run, 1).joinpath("system.jsonl").read_text())
+    system = agent.directory(run, 1) / "system.jsonl"
+    until(lambda: system.exists() and system.read_text())
     agent.call("cancel", run_id=run, attempt=0, grace=30.0, by="traindeck")
     agent.ended(run)
     for attempt in (0, 1):

@@ -128,7 +128,8 @@ def test_a_dependency_that_was_lost_is_no_success(agent: Agent) -> None:
     first = agent.start("sleep", "300")
     second = agent.shell("echo ran", after=first)
     agent.phase(second, "waiting")
-    for pid in (agent.supervisor(first), agent.leader(first)):
+    leader = agent.running(first)
+    for pid in (agent.supervisor(first), leader):
         os.kill(pid, signal.SIGKILL)
     record = agent.ended(second)
     assert (record["cause"], record["reason"]) == (
@@ -228,8 +229,7 @@ def test_the_outer_end_spares_an_inner_job_without_supervisor(agent: Agent, tmp_
     command = " ".join(f"'{word}'" for word in [*agent.argv, "start"])
     outer = agent.shell(f"{command} < {request}; while [ ! -e {go} ]; do sleep 0.05; done")
     run = inner["run_id"]
-    until(lambda: agent.evidence(run)["phase"] == "running")
-    leader = agent.leader(run)
+    leader = agent.running(run)
     os.kill(agent.supervisor(run), signal.SIGKILL)
     until(lambda: not agent.evidence(run)["supervised"])
     go.touch()
@@ -274,8 +274,6 @@ def test_a_terminal_loses_nothing_of_much_output(agent: Agent) -> None:
 
 def test_a_job_with_a_terminal_is_hung_up_with_its_supervisor(agent: Agent) -> None:
     run = agent.start(sys.executable, "-c", "import time; time.sleep(300)", pty=True)
-    leader = agent.leader(run)
-    agent.phase(run, "running")
-    until(lambda: agent.happened(run, "started"))
+    leader = agent.running(run)
     os.kill(agent.supervisor(run), signal.SIGKILL)
     until(lambda: not runs(leader), "the job to be hung up")

@@ -10,6 +10,10 @@ from . import procs, records
 SWEEP_AT_LEAST = 2.0
 """Seconds that the rest of a tree gets after TERM though the grace is nearly over, if the grace
 itself is not shorter."""
+KILL_AGAIN = 0.05
+EMPTY_LOOKS = 20
+"""Looks in a row that find nobody before a tree counts as gone though others on this machine come
+and go so fast that no look is complete."""
 
 
 class Ending:
@@ -30,6 +34,7 @@ class Ending:
         self._all_at = None
         self._kill_at = None
         self._sweeping = False
+        self._empty = 0
 
     def ask(self, now, cause, grace, takeover=False):
         """TERM on request, to the leader (to all, if it is not known). Returns whether there was
@@ -65,14 +70,16 @@ class Ending:
             if not self.killed:
                 self.killed = True
                 records.append_event(self._directory, "kill_sent", processes=count)
-            self._kill_at = now + 0.25
+            self._kill_at = now + KILL_AGAIN
         self._set_due()
 
     def sweep(self, now, grace):
         """After the leader's end: end the rest. True once nothing is left. To be called again and
         again; `left` then says how many there are."""
         if not self._members.scan(fresh=True):
-            return True
+            self._empty += 1
+            return self._members.is_gone(self._empty < EMPTY_LOOKS)
+        self._empty = 0
         if not self._sweeping:
             self._sweeping = True
             self._all_at = None

@@ -26,6 +26,8 @@ class Tree:
     Attributes:
         members: {pid: starttime} as of the last scan.
         excluded: {pid: starttime} of what is not a member though it hangs in the tree.
+        unsure: Whether somebody died during that scan who may have left a child unseen: 0 no,
+            1 perhaps, 2 likely.
     """
 
     def __init__(self, run, attempt, leader=None, parent=None):
@@ -34,6 +36,7 @@ class Tree:
         self.parent = parent
         self.members = {}
         self.excluded = {}
+        self.unsure = 0
         self._known = {}
         self._uid = os.getuid()
 
@@ -43,48 +46,69 @@ class Tree:
         self.excluded[pid] = starttime
         self._known.pop(pid, None)
 
-    def scan(self, fresh=False):
+    def scan(self, fresh=False, found=None):
         """Find the members. A plain scan reads only what appeared since the last one; a `fresh`
         one reads everything, sees who has died and who became another run's, and is what a signal
-        must rest on."""
+        must rest on. It begins with the highest pids, the youngest mostly, and calls `found` with
+        each member at once: one that forks and exits faster than everything can be read is met."""
         present = set(procs.pids())
-        known = {}
-        for pid, (kind, starttime) in self._known.items():
-            if pid not in present:
-                continue
-            if fresh and kind != OTHER:
-                kind = self._again(pid, kind, starttime)
-            if not fresh or kind in (MEMBER, FOREIGN):
-                known[pid] = (kind, starttime)
-        self._known = known
+        self._known = {
+            pid: known
+            for pid, known in self._known.items()
+            if pid in present and not (fresh and known[0] == OTHER)
+        }
+        self.unsure = 0
         members = {}
-        for pid in present:
-            kind, starttime = known.get(pid) or self._look(pid, present)
+        for pid in sorted(present, reverse=True) if fresh else present:
+            if fresh and pid in self._known:
+                self._recheck(pid)
+            kind, starttime = self._look(pid, present)
             if kind == MEMBER:
                 members[pid] = starttime
+                if found is not None:
+                    found(pid, starttime)
         self.members = members
         return members
 
-    def _again(self, pid, kind, starttime):
-        """What a process that was classified before is now; None if it is to be classified anew.
-        A member whose parent died stays one, wherever it hangs now."""
+    def _recheck(self, pid):
+        """Forget what a process was if it is another one now. A member whose parent died stays
+        one, wherever it hangs."""
+        kind, starttime = self._known[pid]
         found = procs.stat_of(pid)
         if found is None or found.starttime != starttime or found.dead:
-            return None
-        if kind == MEMBER and self._tagged(pid) == FOREIGN:
-            return FOREIGN
-        return kind
+            del self._known[pid]
+        elif kind == MEMBER and self._tagged(pid) == FOREIGN:
+            self._known[pid] = (FOREIGN, starttime)
 
     def _look(self, pid, present, depth=0):
         """Classify a process and remember it: (kind, starttime)."""
         known = self._known.get(pid)
         if known is None:
-            found = procs.stat_of(pid) if pid > 1 and depth < 4096 else None
-            if found is None or pid == os.getpid() or found.dead:
+            if pid <= 1 or pid == os.getpid() or depth > 4096:
+                return OTHER, 0
+            found = procs.stat_of(pid)
+            if found is None or found.dead:
+                # It may have left a child that was not there yet when we listed: perhaps, if it
+                # is gone, and likely, if it was one of ours.
+                ours = found is not None and found.ppid == self.parent
+                self.unsure = max(self.unsure, 2 if ours else 1 if found is None else 0)
                 return OTHER, 0
             known = (self._classify(pid, found, present, depth), found.starttime)
             self._known[pid] = known
         return known
+
+    def is_gone(self, patient):
+        """After a fresh scan that found no member: whether there really is none. `patient`: not
+        to be kept waiting any longer by processes that are likely none of ours."""
+        if self.unsure == 0 or (self.unsure == 1 and not patient):
+            return True
+        if self.parent is None:
+            return False
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return False
+        except ChildProcessError:
+            return True  # every orphan of the tree would be our child
 
     def _classify(self, pid, found, present, depth):
         if self.excluded.get(pid) == found.starttime:
@@ -117,14 +141,17 @@ class Tree:
     def signal(self, number, pid=None):
         """Signal the members found by a fresh look (or `pid` alone, if it is one). Returns how
         many were signalled."""
-        sent = 0
-        for member, starttime in self.scan(fresh=True).items():
+        sent = []
+
+        def found(member, starttime):
             if pid is None or member == pid:
-                sent += procs.send_signal(member, starttime, number)
+                sent.append(procs.send_signal(member, starttime, number))
                 if number == procs.SIGTERM:
                     # One that is stopped would not see it.
                     procs.send_signal(member, starttime, procs.SIGCONT)
-        return sent
+
+        self.scan(fresh=True, found=found)
+        return sum(sent)
 
     def drop_untouchable(self):
         """Forget the members that are another user's by now (a setuid program): no signal of ours
