@@ -504,6 +504,18 @@ async def test_help_lists_exactly_what_is_bound(make_app: MakeApp) -> None:
         assert "F" in screen_text(app)
 
 
+async def test_nothing_of_the_screen_below_stands_beside_the_help_at_80_columns(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("question_mark")
+        await settle(app, pilot, lambda: "KEYS ON THIS SCREEN" in screen_text(app))
+        for line in screen_text(app).splitlines()[:-1]:
+            assert not line[77:].strip(), line
+
+
 async def test_escape_never_quits_and_q_does(make_app: MakeApp) -> None:
     app = make_app(small_services())
     async with app.run_test(size=SIZE) as pilot:

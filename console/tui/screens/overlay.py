@@ -80,8 +80,10 @@ class Overlay(ModalScreen[T]):
 
     @property
     def inner_cells(self) -> int:
-        """Cells for text in the panel."""
-        return max(10, min(self.wanted_cells, self.app.size.width - 10))
+        """Cells for text in the panel. One that does not fit with some room around it takes the
+        whole width: a few columns of the screen below beside it would only be noise."""
+        cells = self.app.size.width
+        return max(10, self.wanted_cells if self.wanted_cells + 10 <= cells else cells - 6)
 
     @property
     def inner_rows(self) -> int:
