@@ -46,20 +46,20 @@ def _scientific(value: float, digits: int) -> str:
 def aligned(value: float | int | None, before: int, after: int, digits: int = 4) -> str:
     """A figure in `before + 1 + after` cells with its decimal point at cell `before`.
 
-    A number that cannot keep its point there is put to the right edge; one that is too long even
-    for that loses digits. `–` stands where the units are.
+    A number that would stick out loses digits before it loses its place; one that cannot keep its
+    point there at all is put to the right edge. `–` stands where the units are.
     """
     cells = before + 1 + after
+    fitting = ""
     for wanted in range(digits, 0, -1):
         text = figure(value, wanted)
+        point = text.find(".")
+        left = before - (len(text) if point < 0 or "e" in text else point)
+        if left >= 0 and left + len(text) <= cells:
+            return (" " * left + text).ljust(cells)
         if len(text) <= cells:
-            break
-    point = text.find(".")
-    whole = len(text) if point < 0 or "e" in text else point
-    left = before - whole
-    if left < 0 or left + len(text) > cells:
-        return text.rjust(cells)[:cells]
-    return (" " * left + text).ljust(cells)
+            fitting = fitting or text
+    return (fitting or text[:cells]).rjust(cells)
 
 
 def size(count: float | int | None) -> str:

@@ -134,9 +134,15 @@ def _ended(run: RunRecord, style: str) -> list[Clause]:
     text = run.reason
     if run.progress.step is not None and "step" not in text:
         clauses.append((Span(f"step {figure(run.progress.step)}", "text"),))
-    if numbers and run.reason and numbers.split(",")[0] not in text:
+    if numbers and run.reason and not _says_how_it_ended(text, run):
         clauses.append((Span(numbers, "text"),))
     return clauses
+
+
+def _says_how_it_ended(text: str, run: RunRecord) -> bool:
+    """Whether a reason already has the exit code or the signal in it."""
+    number = run.exit_code if run.exit_code is not None else run.signal
+    return re.search(rf"(exit|code|signal) {number}\b", text) is not None or "SIG" in text
 
 
 def _parts(reason: str) -> list[str]:

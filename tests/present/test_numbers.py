@@ -61,6 +61,8 @@ def test_points_stand_under_points() -> None:
     column = [aligned(v, 3, 4) for v in (1.284, 0.5127, 12.31, 123.4)]
     assert column == ["  1.284 ", "  0.5127", " 12.31  ", "123.4   "]
     assert {text.index(".") for text in column} == {3}
+    small = [aligned(v, 3, 4) for v in (0.0729, 0.00123, 0.09999)]
+    assert small == ["  0.0729", "  0.0012", "  0.100 "]
 
 
 def test_sizes_counts_and_shares() -> None:

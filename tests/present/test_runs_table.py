@@ -113,6 +113,12 @@ def test_a_failed_row_says_why_where_its_figures_were() -> None:
     assert "%" not in text
 
 
+def test_the_way_a_run_ended_is_said_once() -> None:
+    for reason, code in [("exit code 3", 3), ("exit 137, SIGKILL", 137), ("it broke", 1)]:
+        text = shown(make_run(1, "x", State.FAILED, reason=reason, exit_code=code), 120)
+        assert text.count("exit") == 1
+
+
 def test_a_sentence_loses_its_last_clause_whole() -> None:
     run = small_world()[0]
     assert shown(run, 80).rstrip().endswith("CUDA out of memory at step 412")

@@ -6,7 +6,7 @@ import io
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -31,6 +31,7 @@ def fits(lines: list[Line], cells: int) -> bool:
 # -------------------------------------------------------------------------------------- the pane
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(0, 20))
 def test_the_pane_fills_exactly_its_rows(size: tuple[int, int], number: int) -> None:
     cells, rows = size
@@ -73,6 +74,7 @@ class Points:
         self.steps = [float(n) for n in range(len(values))]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1e12, 1e12) | st.just(math.nan) | st.just(math.inf), max_size=60),
     st.integers(20, 120),
