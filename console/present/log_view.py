@@ -156,24 +156,24 @@ def _where(shown: LogShown, cells: int) -> Line:
     return (*spans, Span(f"{window.percent:>3} %", "text"))
 
 
-def choices(shown: LogShown, subject: Subject, left: int = 0) -> Line:
-    """What was chosen, for the right of the line of tabs."""
-
-    def chosen(label: str, on: bool) -> Line:
-        value = Span("on", "accent") if on else Span("off", "faint")
-        return (Span(f"{label} ", "muted"), value, Span("   "))
-
-    spans: list[Span] = []
-    if subject.attempt or subject.run.attempt:
-        spans += [Span("attempt ", "muted"), Span(f"{subject.attempt}", "text"), Span("   ")]
+def choices(shown: LogShown, subject: Subject, left: int = 0) -> list[Line]:
+    """What was chosen, for the right of the line of tabs, what is worth knowing most first."""
+    parts: list[Line] = []
+    if subject.run.attempt and not subject.path:
+        parts.append((Span("attempt ", "muted"), Span(f"{subject.attempt}", "text")))
     if left:
-        spans += [Span("from column ", "muted"), Span(f"{left + 1}", "text"), Span("   ")]
-    spans += chosen("wrap", shown.wrap)
-    if subject.path:
-        return tuple(spans[:-1])
-    if shown.over:
-        return (*spans, Span("ended", "faint"))
-    return (*spans, *chosen("follow", shown.following)[:2])
+        parts.append((Span("from column ", "muted"), Span(f"{left + 1}", "text")))
+    parts.append(_choice("wrap", shown.wrap))
+    if shown.over and not subject.path:
+        parts.append((Span("ended", "faint"),))
+    elif not shown.over:
+        parts.append(_choice("follow", shown.following))
+    return parts
+
+
+def _choice(label: str, on: bool) -> Line:
+    value = Span("on", "accent") if on else Span("off", "faint")
+    return (Span(f"{label} ", "muted"), value)
 
 
 def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
@@ -184,6 +184,8 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
     """
     if shown.counting is not None:
         return _busy("counting hits", shown.counting, glyphs)
+    if shown.broken:
+        return (Span(f"{glyphs.warning} ", "warn"), Span(clean(shown.broken)))
     if doing:
         return (Span(f"{glyphs.starting} ", "accent"), Span(doing), Span(" · esc stops", "muted"))
     if shown.pattern is not None and shown.hit is not None:

@@ -3,7 +3,7 @@ Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from traindeck.backends.base import State
 from traindeck.console.store.records import RunRecord
@@ -66,8 +66,11 @@ def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]
     return clauses
 
 
-def tab_line(tabs: Mapping[str, tuple[str, str]], shown: str, right: Line, cells: int) -> Line:
-    """The tabs, the one in sight underlined; at the right what was chosen in it.
+def tab_line(
+    tabs: Mapping[str, tuple[str, str]], shown: str, chosen: Sequence[Line], cells: int
+) -> Line:
+    """The tabs, the one in sight underlined; at the right what was chosen in it, as far as there is
+    room, the first first.
 
     Args:
         tabs: Name -> (number, word).
@@ -76,7 +79,12 @@ def tab_line(tabs: Mapping[str, tuple[str, str]], shown: str, right: Line, cells
     for name, (number, word) in tabs.items():
         style = "accent bold underline" if name == shown else "muted"
         line += [Span(f"{number} {word}", style), Span("  ")]
-    gap = cells - line_width(line) - line_width(right) - 1
-    if right and gap >= 1:
-        line += [Span(" " * gap), *right, Span(" ")]
+    room = cells - line_width(line) - 2
+    right: list[Span] = []
+    for part in chosen:
+        if line_width(right) + line_width(part) + (3 if right else 0) > room:
+            break
+        right += [Span("   "), *part] if right else part
+    if right:
+        line += [Span(" " * (room + 1 - line_width(right))), *right, Span(" ")]
     return clip_line(line, cells)

@@ -97,6 +97,7 @@ class LogShown:
         surveyed: How much of the log has been read through, 0 to 1.
         timed: Whether it is known when something was written.
         over: Whether nothing more will be written.
+        broken: Why search or filter cannot go on.
         problem: Why nothing can be shown.
     """
 
@@ -122,6 +123,7 @@ class LogShown:
     wrap: bool = False
     timed: bool = False
     over: bool = False
+    broken: str = ""
     problem: str = ""
 
 
@@ -211,17 +213,16 @@ class LogSession:
         """Search for something else from now on, or (None) for nothing.
 
         Raises:
-            UsageError: Nothing can be like that.
+            UsageError: The expression is wrong. What was searched for before stays.
         """
 
         async def work(view: LogView) -> None:
-            old, self._search = self._search, None
-            view.search = view.current = self._ranked = None
+            fresh = await self._begin(pattern, view)
+            old, self._search = self._search, fresh
+            view.search, view.current, self._ranked = fresh, None, None
             if old is not None:
                 await old.aclose()
-            if pattern is not None:
-                self._search = view.search = Search(self._opening.source(), pattern)
-                self._count()
+            self._count()
 
         await self._with(work)
 
@@ -229,17 +230,16 @@ class LogSession:
         """Show only lines that match, or (None) all.
 
         Raises:
-            UsageError: Nothing can be like that.
+            UsageError: The expression is wrong. What was shown before stays.
         """
 
         async def work(view: LogView) -> None:
-            old, self._filter = self._filter, None
-            view.filter = None
+            fresh = await self._begin(pattern, view)
+            old, self._filter = self._filter, fresh
+            view.filter = fresh
             if old is not None:
                 await old.aclose()
-            if pattern is not None:
-                self._filter = view.filter = Search(self._opening.source(), pattern)
-                self._count()
+            self._count()
             await (view.to_end() if self._at_end else view.scroll(0))
 
         await self._with(work)
@@ -375,6 +375,19 @@ class LogSession:
         self._over = True
         view.following = False
 
+    async def _begin(self, pattern: Pattern | None, view: LogView) -> Search | None:
+        """A search whose expression is one: it is tried on the log's first byte."""
+        if pattern is None:
+            return None
+        fresh = Search(self._opening.source(), pattern)
+        try:
+            if not pattern.literal:
+                await fresh.next(0, min(1, view.pages.size))
+        except BaseException:
+            await fresh.aclose()
+            raise
+        return fresh
+
     def _count(self) -> None:
         """Let the background go on where the log has grown."""
         assert self._view is not None and self._survey is not None
@@ -424,12 +437,12 @@ class LogSession:
             map=tuple(survey.rows(view.height, size)),
             hit_rows=hit_rows,
             finding=self._finding,
-            surveyed=1.0 if survey.error else min(1.0, survey.covered / size),
+            surveyed=_share(survey, window.size),
             following=view.following,
             wrap=view.wrap,
             timed=self._times is not None and await self._times.span() is not None,
             over=self._over,
-            problem=_wrong(search) or _wrong(kept),
+            broken=_wrong(search) or _wrong(kept),
         )
 
     async def _rank(self, search: Search | None, hit: Hit | None) -> int | None:
@@ -465,8 +478,13 @@ def _how_far(search: Search | None) -> float | None:
     return search.done / max(1, search.size)
 
 
+def _share(survey: Survey, size: int) -> float:
+    """How much of a log has been read through; all of it, if no more will be."""
+    return 1.0 if survey.error or not size else min(1.0, survey.covered / size)
+
+
 def _wrong(search: Search | None) -> str:
-    """Why a pattern finds nothing: an expression that is none."""
+    """Why a count ended before its time."""
     return search.error if search is not None and search.progress is Counting.FAILED else ""
 
 

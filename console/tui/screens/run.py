@@ -127,7 +127,7 @@ class RunScreen(DeckScreen):
     def counts(self) -> Sequence[Line]:
         return state_words(self.record, self.deck.clock(), self.deck.painter.glyphs)
 
-    def chosen(self) -> Line:
+    def chosen(self) -> Sequence[Line]:
         """What was chosen in the tab in sight."""
         words = getattr(self._now(), "words", None)
         return words() if words is not None else ()

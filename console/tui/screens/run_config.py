@@ -143,7 +143,7 @@ class ConfigPane(Vertical, inherit_bindings=False):
         """The tab is out of sight."""
         self._lines.stop()
 
-    def words(self) -> Line:
+    def words(self) -> Sequence[Line]:
         """For the right of the line of tabs."""
         return self._lines.words()
 

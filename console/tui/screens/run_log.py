@@ -105,9 +105,11 @@ class LogPane(Vertical, inherit_bindings=False):
         self.shown = LogShown()
         self._opened = False
         self._left = 0
+        self._wrap = spot is not None and spot.wrap
         self._asking = ""
         self._g = 0.0
         self._doing = ""
+        self._acting = False
         self._requests: deque[_Request] = deque()
         self._awake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,6 +130,15 @@ class LogPane(Vertical, inherit_bindings=False):
 
         assert isinstance(self.app, TraindeckApp)
         return self.app
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that was asked for is on the screen, and all there is to know too."""
+        shown = self.shown
+        counting = shown.counting is not None or shown.window.pending or shown.surveyed < 1
+        ranked = shown.hit is not None or not shown.hits
+        asked = bool(self._requests) or self._acting or self._ask.question is not None
+        return self._opened and not asked and not counting and ranked
 
     @property
     def subject(self) -> Subject | None:
@@ -185,7 +196,8 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def _restart(self) -> None:
         self._forget_session()
-        self.shown, self._opened, self._left = LogShown(), False, 0
+        self.shown, self._opened = LogShown(), False
+        self._left, self._wrap = 0, False
         self._requests.clear()
         self._paint()
         if self._tasks:
@@ -206,7 +218,11 @@ class LogPane(Vertical, inherit_bindings=False):
         """Do what keys asked for, in their order."""
         while True:
             while self._requests:
-                await self._act(self._requests.popleft())
+                self._acting = True
+                try:
+                    await self._act(self._requests.popleft())
+                finally:
+                    self._acting = False
             self._awake.clear()
             await self._awake.wait()
 
@@ -323,7 +339,7 @@ class LogPane(Vertical, inherit_bindings=False):
             return [(), (Span("   opening the log", "muted"),)]
         return body(self.shown, subject, cells, rows, glyphs=self.deck.painter.glyphs)
 
-    def words(self) -> Line:
+    def words(self) -> Sequence[Line]:
         """What was chosen, for the right of the line of tabs."""
         subject = self.subject
         return choices(self.shown, subject, self._left) if subject and self._opened else ()
@@ -358,7 +374,7 @@ class LogPane(Vertical, inherit_bindings=False):
         if action == "fold":
             return any(row.fold is not None for row in shown.window.rows) or None
         if action == "side":
-            return not shown.wrap
+            return not self._wrap
         return True
 
     def action_rows(self, by: int) -> None:
@@ -386,7 +402,8 @@ class LogPane(Vertical, inherit_bindings=False):
         self._do(lambda session: session.choose(following=wanted))
 
     def action_wrap(self) -> None:
-        wanted, self._left = not self.shown.wrap, 0
+        wanted = self._wrap = not self._wrap
+        self._left = 0
         self._do(lambda session: session.choose(wrap=wanted, left=0))
 
     def action_side(self, by: int) -> None:

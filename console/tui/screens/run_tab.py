@@ -126,17 +126,18 @@ class ScrolledTab(RunTab):
         else:
             self._g = now
 
-    def words(self) -> Line:
+    def words(self) -> Sequence[Line]:
         """Where one is, for the right of the line of tabs."""
         count = self.length()
         if count <= self.room:
             return ()
         last = min(count, self.top + self.room)
-        return (
+        place = (
             Span("line ", "muted"),
             Span(f"{self.top + 1:,}–{last:,}", "text"),
             Span(f" of {count:,}", "muted"),
         )
+        return (place,)
 
 
 def visible(lines: Sequence[Line], top: int, rows: int) -> Sequence[Line]:
