@@ -127,6 +127,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._last_key = 0.0
         self._interrupted = 0.0
         self._theme_stamp: object = None
+        self._report_folder = places.state if places is not None else None
+        self._failure: TraindeckError | None = None
         self.set_keymap(keys.keymap(settings))
 
     def run(self, *, mouse: bool = True, headless: bool = False, **options: Any) -> None:
@@ -134,10 +136,31 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
         Raises:
             UsageError: There is no terminal that screens could be drawn on.
+            ScreenFailed: A bug ended it; says where the report is.
         """
         if not headless:
             check_terminal(os.environ, sys.stdin, sys.stderr)
         super().run(mouse=mouse and self.settings.mouse, headless=headless, **options)
+        if self._failure is not None:
+            raise self._failure
+
+    def _fatal_error(self) -> None:
+        """Called by Textual while it handles an exception of a widget or a screen. Its own way is
+        hundreds of lines with the values of all variables; they are shown only if asked for."""
+        error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
+        if error is None or self._report_folder is None or os.environ.get("TRAINDECK_DEBUG"):
+            super()._fatal_error()
+            return
+        if self._failure is None:
+            from .crash import screen_failed
+
+            self._failure = screen_failed(error, self._screen_words(), self._report_folder)
+        self._close_messages_no_wait()
+
+    def _screen_words(self) -> str:
+        screen = self.screen_stack[-1] if self.screen_stack else None
+        words = getattr(screen, "title_words", "")
+        return f"The screen {words or type(screen).__name__}" if screen else "The first screen"
 
     # --------------------------------------------------------------------------------------- theme
 

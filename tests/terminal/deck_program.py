@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--empty", action="store_true", help="no runs")
     parser.add_argument("--all", action="store_true", help="list all runs, not a day's")
     parser.add_argument("--nasty", action="store_true", help="names that try to do something")
+    parser.add_argument("--crash", action="store_true", help="a bug in a screen, on f")
     parser.add_argument("--modules", default="", help="file for the modules of the first frame")
     args = parser.parse_args()
 
@@ -35,6 +36,7 @@ def main() -> None:
     from traindeck.console.store.places import find_places
     from traindeck.console.tui.app import TraindeckApp
     from traindeck.console.tui.fake import NOW, FakeServices, crowd, small_services, small_world
+    from traindeck.console.tui.screens.runs import RunsScreen
 
     if args.state:
         for name in ("CONFIG", "STATE"):
@@ -49,6 +51,8 @@ def main() -> None:
     else:
         services = small_services()
     services.delay = args.delay
+    if args.crash:
+        RunsScreen.action_freeze = crash  # type: ignore[method-assign]
 
     class Deck(TraindeckApp):
         """With runs that report."""
@@ -66,6 +70,12 @@ def main() -> None:
         Deck(services, settings, places=places, clock=lambda: NOW).run()
     except TraindeckError as error:
         sys.exit(f"traindeck: {error}")
+
+
+def crash(screen: object) -> None:
+    """A bug."""
+    secret = "hunter2"
+    raise KeyError(f"no row {len(secret)}")
 
 
 def note_modules(path: Path) -> None:

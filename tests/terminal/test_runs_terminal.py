@@ -75,6 +75,26 @@ def test_after_a_stop_and_fg_the_screen_is_there_again(start_deck: StartDeck) ->
     deck.wait("selected 1/20", timeout=5)
 
 
+def test_a_bug_in_a_screen_ends_with_one_line_and_a_report(
+    start_deck: StartDeck, tmp_path: Path
+) -> None:
+    deck = ready(start_deck("--crash", "--state", str(tmp_path), cells=300))
+    deck.press("f")
+    assert deck.ended() == 1
+    (report,) = (tmp_path / "state").glob("crash-*.txt")
+    after = bytes(deck.raw).rpartition(b"\x1b[?1049l")[2].decode()
+    said = [line for line in re.sub(r"\x1b\[[?<>=0-9;]*[a-zA-Z]", "", after).split("\n") if line]
+    assert len(said) == 1, said
+    assert "The screen Runs failed: KeyError: 'no row 7'." in said[0]
+    assert str(report) in said[0]
+    assert report.stat().st_mode & 0o777 == 0o600
+    assert "in crash" in report.read_text() and "secret =" not in report.read_text()
+    deck = ready(start_deck("--crash", "--state", str(tmp_path), TRAINDECK_DEBUG="1"))
+    deck.press("f")
+    deck.ended()
+    assert b"Traceback" in bytes(deck.raw)
+
+
 def test_ctrl_c_twice_quits(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     deck.press("ctrl+c")
