@@ -35,6 +35,7 @@ from traindeck.console.present.runs_table import (
     metric_head,
     row,
 )
+from traindeck.console.present.sentences import runs_named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.model import RunsModel
@@ -75,6 +76,7 @@ class RunsScreen(DeckScreen):
         self._saved_run: str | None = None
         self._pending_g = False
         self._short: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
@@ -214,11 +216,15 @@ class RunsScreen(DeckScreen):
             return None
         now, glyphs = self.deck.clock(), self.deck.painter.glyphs
         # Everything a row depends on, ages by the second: scrolling makes no line twice.
-        made_of = (record, selected, self._layout, glyphs, int(now), self._short.get(record.id))
+        named = tuple(map(self._names.get, runs_named(record)))
+        short = self._short.get(record.id)
+        made_of = (record, selected, self._layout, glyphs, int(now), short, named)
         kept = self._lines.get(key)
         if kept is not None and kept[0] == made_of:
             return kept[1]
-        look = Look(now=now, glyphs=glyphs, selected=selected, short_ids=self._short)
+        look = Look(
+            now=now, glyphs=glyphs, selected=selected, short_ids=self._short, names=self._names
+        )
         line = row(record, self._layout, look)
         if len(self._lines) > 500:
             self._lines.clear()
@@ -383,6 +389,21 @@ class RunsScreen(DeckScreen):
         self._update_lines()
         if "id" in self._layout:
             self.spawn(self._learn_ids())
+        shown = self.model.records(self.table.visible_keys(pages=1))
+        unnamed = {other for run in shown for other in runs_named(run)} - self._names.keys()
+        if unnamed:
+            self._names.update(dict.fromkeys(unnamed, ""))  # asked once
+            self.spawn(self._learn_names(sorted(unnamed)))
+
+    async def _learn_names(self, run_ids: Sequence[str]) -> None:
+        """What the runs are called that others wait for; "" for one that is not known here."""
+        services = self.deck.services
+        keys = {run_id: await services.key_of(run_id) for run_id in run_ids}
+        found = await services.rows([key for key in keys.values() if key is not None])
+        for run_id, key in keys.items():
+            record = found.get(key) if key is not None else None
+            self._names[run_id] = record.name if record is not None else ""
+        self.table.refresh_changed()
 
     async def _learn_ids(self) -> None:
         ids = [run.id for run in self.model.records(self.table.visible_keys())]
