@@ -17,7 +17,7 @@ from .launch_fields import PLACE, VALUE, Entry, Place, Section, flat
 from .numbers import plural
 from .plan_view import plan_lines
 
-LABEL_AT, LABEL = 3, 13
+LABEL_AT, LABEL = 3, 15
 TALL = 30
 """From this many rows on there is room between the questions."""
 
@@ -98,22 +98,30 @@ def _row(entry: Entry, focused: bool, caret: Caret | None, cells: int, glyphs: G
         Span(" ", f"text{ground}"),
     ]
     if caret is not None:
-        spans += _typing(caret, entry, box)
+        spans += typing_spans(caret, entry, box)
     else:
         fold = f" {glyphs.unfolded}" if entry.choices else ""
         text = clip(clean(entry.text), box - 2 - width(fold), "end" if entry.wide else "start")
         shown = Span(f" {text}", f"{ink} @{'bg' if focused else 'raised'}")
         rest = pad(fold, box - 1 - width(text))
         spans += [shown, Span(rest, f"muted @{'bg' if focused else 'raised'}")]
-    hint = "" if entry.wide else clean(entry.hint)
-    room = cells - line_width(spans) - 2
-    if entry.problem and not entry.wide:
-        hint = f"{glyphs.failed} {hint or 'needed'}"
-    spans.append(Span(f"  {clip(hint, room)}", f"{'failed' if entry.problem else 'faint'}{ground}"))
+    if not entry.wide:
+        wrong = f"{glyphs.failed} " if entry.problem else ""
+        room = cells - line_width(spans) - 3 - width(wrong)
+        hint = _whole_words(clean(entry.hint), room) or ("needed" if entry.problem else "")
+        spans.append(Span(f"  {wrong}{hint}", f"{'failed' if wrong else 'faint'}{ground}"))
     return fit_line(spans, cells, f"text{ground}")
 
 
-def _typing(caret: Caret, entry: Entry, box: int) -> list[Span]:
+def _whole_words(hint: str, cells: int) -> str:
+    """A hint without the words that do not fit: a bound is never cut in half."""
+    words = hint.split(" ")
+    while words and (width(" ".join(words)) > cells or words[-1] in ("or", "of", "…")):
+        words.pop()
+    return " ".join(words).rstrip(",")
+
+
+def typing_spans(caret: Caret, entry: Entry, box: int) -> list[Span]:
     """The text with its block cursor, the part of it that fits around the cursor."""
     text, at = caret.text, caret.at
     before, under, after = text[:at], text[at : at + 1] or " ", text[at + 1 :]
@@ -175,7 +183,8 @@ def help_lines(entry: Entry, cells: int, rows: int, glyphs: Glyphs = BEST) -> li
     inner = cells - 4
     lines: list[Line] = []
     if entry.problem:
-        words = _wrap(f"{glyphs.failed} {clean(entry.problem)}", inner)
+        problem = entry.problem.removeprefix(f"{entry.key.removeprefix(VALUE)}: ")
+        words = _wrap(f"{glyphs.failed} {clean(problem)}", inner)
         lines += [(Span("  "), Span(part, "failed")) for part in words[:2]]
     label = clean(entry.label)
     first, *more = _wrap(f"{label}  {entry.meaning}", inner) or [label]
@@ -352,7 +361,7 @@ def problem_labels(
 ) -> tuple[tuple[str, str], ...]:
     """Problems by the labels of their fields; those of the whole stand under ""."""
     labels = {entry.key.removeprefix(VALUE): entry.label for entry in flat(form)}
-    return tuple((labels.get(key, key), text) for key, text in problems)
+    return tuple((labels.get(key, key), text.removeprefix(f"{key}: ")) for key, text in problems)
 
 
 def _wrap(text: str, cells: int) -> list[str]:

@@ -68,6 +68,10 @@ class Workspace:
             self._settings = load(self.places.settings, self.environ)
         return self._settings
 
+    def reload_settings(self) -> None:
+        """Read the settings anew when they are next needed. Backends that are open stay."""
+        self._settings = None
+
     @property
     def journal(self) -> Journal:
         from traindeck.console.store.journal import Journal

@@ -112,6 +112,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
     ) -> None:
         env = os.environ if environ is None else environ
         self.services = services
+        self._environ = env
         self.settings = settings
         self.clock = clock
         self.depth = depth or color_depth(env)
@@ -200,14 +201,34 @@ class TraindeckApp(App[None], inherit_bindings=False):
                 where = self.settings.source("theme").where
                 self.notice(f"theme {name} until the next start: {where} sets another", "warn")
 
+    def theme_names(self) -> list[str]:
+        """Themes there are, ours and the user's."""
+        from traindeck.console.present.theme import available
+
+        return list(available(self._theme_folder))
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Let other settings hold from now on.
+
+        Raises:
+            UsageError: The keys or the theme are wrong. What held before still does.
+        """
+        keymap = keys.keymap(settings)
+        if settings.theme != self.theme_name:
+            self.use_theme(settings.theme)
+        if settings.glyphs != self.settings.glyphs:
+            self.use_glyphs(choose_glyphs(settings.glyphs, self._environ))
+        self.settings = settings
+        self.set_keymap(keymap)
+
     def load_theme(self, name: str) -> Theme:
         """A theme, fitted to this terminal."""
         from traindeck.console.present.theme import for_depth, load
 
         folder, cache = self._theme_folder, self._theme_cache
         theme = load(name, folder, cache)
-        if self.depth == "truecolor" and not theme.native:
-            return theme
+        if self.depth in ("truecolor", "256") and not theme.native:
+            return for_depth(theme, self.depth, theme)
         return for_depth(theme, self.depth, load("ansi16", None, cache))
 
     def use_glyphs(self, glyphs: Glyphs) -> None:

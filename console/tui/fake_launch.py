@@ -149,6 +149,9 @@ class FakeLaunchServices(FakeServices):
             checks=checks if up else ((False, "no answer within 5 s"),),
         )
 
+    async def settings_changed(self) -> None:
+        await self._pause("settings_changed")
+
 
 def _digest(draft: Draft) -> str:
     import hashlib

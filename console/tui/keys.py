@@ -215,6 +215,21 @@ LAUNCH = (
     Action("launch.launch", "ctrl+g", "launch", "launch", "launch what is planned", FORM, 60),
 )  # fmt: skip
 
+SETTINGS = (
+    Action("settings.down", "j,down,tab", "row(1)", "row", "row", LIST, shown="j k ↓ ↑"),
+    Action("settings.up", "k,up,shift+tab", "row(-1)", "row", "row", ""),
+    Action("settings.page_down", "pagedown", "row(10)", "page", "page", LIST, shown="pgdn pgup"),
+    Action("settings.page_up", "pageup", "row(-10)", "page", "page", ""),
+    Action("settings.first", "g,home", "row(-10000)", "first", "first · last", LIST, shown="g · G"),
+    Action("settings.last", "G,end", "row(10000)", "last", "last", ""),
+    Action("settings.edit", "enter", "edit", "change", "change it", LIST, 10),
+    Action("settings.next", "space,right", "change(1)", "next", "the next choice", LIST, 20,
+           shown="space ← →"),
+    Action("settings.previous", "left", "change(-1)", "previous", "the one before", ""),
+    Action("settings.unset", "u", "unset", "unset", "back to the default", LIST, 30),
+    Action("settings.check", "c", "check", "check", "ask the backend how it is", LIST, 40),
+)  # fmt: skip
+
 SCOPES: dict[str, tuple[Action, ...]] = {
     "app": APP,
     "list": MOVES,
@@ -225,6 +240,7 @@ SCOPES: dict[str, tuple[Action, ...]] = {
     "files": FILES,
     "config": CONFIG,
     "launch": LAUNCH,
+    "settings": SETTINGS,
 }
 """Scope -> its actions. A new screen adds its table here."""
 

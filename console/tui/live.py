@@ -400,6 +400,9 @@ class LiveServices:
 
         return await self._await(ask)
 
+    async def settings_changed(self) -> None:
+        await self._do(lambda ws: ws.reload_settings())
+
     async def _recipe_of(self, ws: Workspace, draft: Draft) -> Recipe | None:
         """The recipe of a draft, read once while the form is open: a key must not wait for YAML."""
         from traindeck.console.runs.drafting import draft_recipe

@@ -285,6 +285,10 @@ class Launching(Protocol):
         """Ask a backend how it is. A backend that cannot be made is down, with the reason."""
         ...
 
+    async def settings_changed(self) -> None:
+        """The settings file was written: what it says holds from now on."""
+        ...
+
 
 class Services(RunsSource, RunActions, RunReader, Launching, Protocol):
     """All of it. `able` names what this installation can do beyond showing runs (`demo`): keys for

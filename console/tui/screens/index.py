@@ -23,5 +23,6 @@ class ScreenEntry:
 SCREENS: dict[str, ScreenEntry] = {
     "run": ScreenEntry("run", "RunScreen"),
     "launch": ScreenEntry("launch", "LaunchScreen", "Launch"),
+    "settings": ScreenEntry("settings", "SettingsScreen", "Settings"),
 }
 """Name -> screen. `run` takes (run, tab), `launch` may take (like); the others take nothing."""

@@ -140,6 +140,7 @@ class LaunchScreen(DeckScreen):
         self._changed = asyncio.Event()
         self._seen = ""
         self._sending = False
+        self._refused = ""
         self._form_pane, self._plan_pane = FormPane(), PlanPane()
         self._shape()
         self._focus(self.focus_key)
@@ -176,7 +177,8 @@ class LaunchScreen(DeckScreen):
             if self.like is not None:
                 self.draft = await services.like(self.like.id)
         except TraindeckError as error:
-            self.plan_state = replace(self.plan_state, refused=str(error), waiting=False)
+            self._refused = str(error)
+            self.deck.complain(error)
         self._begun = self.draft
         self.ready = True
         self._look_again()
@@ -229,6 +231,7 @@ class LaunchScreen(DeckScreen):
             waiting=not current,
             problems=problem_labels(self.form, list(problems.items())),
             notes=drafted.notes,
+            refused=self._refused,
             blank=blank and not problems,
         )
         self._paint()
@@ -295,6 +298,7 @@ class LaunchScreen(DeckScreen):
         if draft == self.draft:
             return
         self.draft = draft
+        self._refused = ""
         self.plan_state = replace(self.plan_state, waiting=True, current=False, refused="")
         self._shape()
         self._changed.set()
@@ -464,9 +468,12 @@ class LaunchScreen(DeckScreen):
             run = await deck.services.launch(plan)
         except TraindeckError as error:
             self._sending = False
-            self.plan_state = replace(self.plan_state, refused=str(error))
+            self._refused = str(error)
             deck.complain(error)
-            # The same plan cannot be sent again: it may have arrived.
+            # Not the same plan again: it may have arrived.
+            self.plan_state = replace(
+                self.plan_state, refused=self._refused, waiting=True, current=False
+            )
             self._changed.set()
             self._paint()
             return
@@ -484,7 +491,7 @@ class LaunchScreen(DeckScreen):
         if go is not None:
             deck.start(go(run), "")
 
-    async def action_back(self) -> None:
+    def action_back(self) -> None:
         self._ask_to_leave()
 
     def _ask_to_leave(self) -> None:
@@ -539,4 +546,7 @@ class LaunchScreen(DeckScreen):
         if self.caret is not None:
             # What types something here does nothing else.
             shown = [(key, label) for key, label in shown if len(key) > 1 and key != "space"]
+        if not self.plan_visible:
+            # There is room for few: the plan is one key away, the rest stands in the help.
+            shown = [(key, label) for key, label in shown if label not in ("preset", "save")]
         return [*shown, ("esc", "back")]

@@ -1,0 +1,264 @@
+"""Settings: every value, where it comes from, and changing it. What is changed is written into
+settings.yaml at once, comments kept, and holds at once where it can; what is wrong is refused in
+words and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from traindeck.backends.base import Health, Reach, TraindeckError, UsageError
+from traindeck.console import settings as settings_module
+from traindeck.console.present.cells import Line, Span
+from traindeck.console.present.launch_fields import Entry, Section, flat
+from traindeck.console.present.launch_view import TALL, Caret, help_lines, window
+from traindeck.console.present.settings_view import (
+    BACKEND,
+    KEY,
+    settings_form,
+    settings_lines,
+    source_words,
+)
+from traindeck.console.settings import Settings, Source
+from traindeck.console.tui import keys
+from traindeck.console.tui.widgets.lines import Lines
+
+from .base import DeckScreen
+from .launch_typing import put, typed
+
+
+class SettingsPane(Lines):
+    """The list, scrolled so that the focused line is in sight, and its help below."""
+
+    DEFAULT_CSS = "SettingsPane { height: 1fr; width: 1fr; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._top = 0
+
+    def content(self, cells: int, rows: int) -> Sequence[Line]:
+        screen = cast(SettingsScreen, self.screen)
+        airy = rows >= TALL - 2
+        glyphs = self.deck.painter.glyphs
+        lines, at = settings_lines(
+            screen.form, screen.focus_key, screen.caret, screen.health, cells,
+            airy=airy, glyphs=glyphs,
+        )  # fmt: skip
+        below = 4
+        room = rows - below - (2 if airy else 1)
+        self._top = window(len(lines), at, room, self._top)
+        shown: list[Line] = [()] if airy else []
+        shown += lines[self._top : self._top + room]
+        shown += [()] * (rows - below - 1 - len(shown))
+        more = len(lines) - self._top - room
+        note = f"{glyphs.ellipsis} {more} more " if more > 0 else ""
+        shown.append((Span(" "), Span(glyphs.rule * max(0, cells - 2 - len(note)), "rule"),
+                      Span(note, "faint")))  # fmt: skip
+        entry = screen.entry
+        return [*shown, *(help_lines(entry, cells, below, glyphs) if entry else ())]
+
+
+class SettingsScreen(DeckScreen):
+    """The settings of this user.
+
+    Attributes:
+        caret: The value being typed; None if none is.
+    """
+
+    scope = "settings"
+    title_words = "Settings"
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.SETTINGS)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form: tuple[Section, ...] = ()
+        self.focus_key = "theme"
+        self.caret: Caret | None = None
+        self.health: dict[str, Health | None] = {}
+        self._problems: dict[str, str] = {}
+        self._pane = SettingsPane()
+        self._turn = asyncio.Lock()
+
+    def body(self) -> ComposeResult:
+        yield self._pane
+
+    def on_mount(self) -> None:
+        self._look_again()
+
+    # ------------------------------------------------------------------------------------ the list
+
+    @property
+    def entry(self) -> Entry | None:
+        """The focused line."""
+        return next((entry for entry in flat(self.form) if entry.key == self.focus_key), None)
+
+    def _look_again(self) -> None:
+        actions = {
+            name: (",".join(map(keys.key_text, action.keys.split(","))), action.help)
+            for name, action in keys.all_actions().items()
+            if name not in ("app.quit_now", "app.back")
+        }
+        names = self.deck.theme_names()
+        self.form = settings_form(self.deck.settings, names, actions, self._problems)
+        self._pane.update()
+        self.update_chrome()
+
+    def action_row(self, step: int) -> None:
+        order = [entry.key for entry in flat(self.form)]
+        at = order.index(self.focus_key) if self.focus_key in order else 0
+        self.focus_key = order[max(0, min(len(order) - 1, at + step))]
+        self._look_again()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        entry = self.entry
+        if entry is None or self.caret is not None:
+            return self.caret is None
+        fixed = entry.key.startswith(BACKEND)
+        if action == "change":
+            return bool(entry.choices)
+        if action == "edit":
+            return not fixed
+        if action == "unset":
+            return entry.changed and not fixed
+        return True
+
+    # -------------------------------------------------------------------------------------- typing
+
+    def take_key(self, event: events.Key) -> bool:
+        """Keys of the value being typed; otherwise all are bound."""
+        entry = self.entry
+        if self.caret is None or entry is None:
+            return False
+        if event.key == "escape":
+            self.caret = None
+            self._problems.pop(entry.key, None)
+        elif event.key == "enter":
+            text, self.caret = self.caret.text.strip(), None
+            self._store(entry, text)
+        elif event.key == "ctrl+c":
+            return False
+        else:
+            self.caret = typed(self.caret, event.key, event.character) or self.caret
+        self._look_again()
+        return True
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        if self.caret is not None:
+            self.caret = put(self.caret, event.text)
+            self._look_again()
+
+    def action_edit(self) -> None:
+        entry = self.entry
+        if entry is None or entry.key.startswith(BACKEND):
+            return
+        if entry.choices:
+            self.action_change(1)
+            return
+        self._problems.pop(entry.key, None)
+        self.caret = Caret(entry.text, len(entry.text))
+        self._look_again()
+
+    def action_change(self, step: int) -> None:
+        entry = self.entry
+        if entry is None or not entry.choices:
+            return
+        at = entry.choices.index(entry.text) if entry.text in entry.choices else -1
+        self._store(entry, entry.choices[(at + step) % len(entry.choices)])
+
+    def action_unset(self) -> None:
+        entry = self.entry
+        if entry is not None:
+            self._store(entry, None)
+
+    # ------------------------------------------------------------------------------------- storing
+
+    def _store(self, entry: Entry, text: str | None) -> None:
+        """Write a value, or take it out of the file with None."""
+        self._problems.pop(entry.key, None)
+        self.spawn(self._write(entry.key, text or None), f"writing {entry.label}")
+
+    async def _write(self, name: str, text: str | None) -> None:
+        async with self._turn:
+            deck = self.deck
+            path = deck.settings.path
+            try:
+                if path is None:
+                    raise UsageError("There is no settings file in this session.")
+                if name.startswith(KEY):
+                    _check_keys(deck.settings, name.removeprefix(KEY), text)
+                if name == "theme" and text is not None:
+                    await asyncio.to_thread(deck.load_theme, text)
+                if text is None:
+                    new = await asyncio.to_thread(settings_module.unset, path, name)
+                else:
+                    new = await asyncio.to_thread(settings_module.set_value, path, name, text)
+                deck.apply_settings(new)
+            except TraindeckError as error:
+                self._problems[name] = str(error)
+                self._look_again()
+                return
+            source = new.source(name)
+            if source.kind == "environment":
+                deck.notice(f"{name} is written, but {source.where} goes before it here", "warn")
+            else:
+                words = "as by default" if source.kind == "default" else "set"
+                late = "; from the next start" if name == "mouse" else ""
+                deck.notice(f"{name} {words}: {source_words(source)}{late}")
+            await deck.services.settings_changed()
+            self._look_again()
+
+    def action_check(self) -> None:
+        entry = self.entry
+        if entry is not None and entry.key.startswith(BACKEND):
+            names = [entry.key.removeprefix(BACKEND)]
+        else:
+            names = list(self.deck.settings.backends)
+            self.focus_key = f"{BACKEND}{names[0]}"
+        for name in names:
+            self.health[name] = None
+            self.spawn(self._probe(name), "")
+        self._look_again()
+
+    async def _probe(self, name: str) -> None:
+        try:
+            self.health[name] = await self.deck.services.probe(name)
+        except TraindeckError as error:
+            self.health[name] = Health(reach=Reach.DOWN, checks=((False, str(error)),))
+        self._look_again()
+
+    # ---------------------------------------------------------------------------------- the chrome
+
+    def repaint(self) -> None:
+        """The theme is another one."""
+        self._look_again()
+
+    def counts(self) -> Sequence[Line]:
+        changed = sum(entry.changed for section in self.form for entry in section.entries)
+        return [(Span("changed ", "muted"), Span(str(changed), "accent"))]
+
+    def context(self) -> Line:
+        path = self.deck.settings.path
+        return (Span(str(path) if path is not None else "no file", "muted"),)
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        if self.caret is not None:
+            return [("enter", "keep"), ("esc", "as it was")]
+        return super().footer_keys()
+
+
+def _check_keys(settings: Settings, action: str, text: str | None) -> None:
+    """Refuse keys that cannot be, before anything is written."""
+    own: Mapping[str, str] = {k: v for k, v in settings.keys.items() if k != action}
+    if text is not None:
+        own = {**own, action: text}
+    sources = {**settings.sources, f"keys.{action}": Source(kind="file", where=action)}
+    keys.keymap(dataclasses.replace(settings, keys=own, sources=MappingProxyType(sources)))

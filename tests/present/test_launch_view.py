@@ -1,0 +1,109 @@
+"""The Launch form's data and lines: widths, scrolling, words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traindeck.backends.base import Blob, Plan, RunSpec
+from traindeck.console.present.cells import line_width, plain
+from traindeck.console.present.launch_fields import Entry, Place, flat, sections
+from traindeck.console.present.launch_view import (
+    Caret,
+    PlanState,
+    form_lines,
+    help_lines,
+    obstacle,
+    plan_pages,
+    plan_pane,
+    window,
+)
+from traindeck.console.runs.drafting import Draft, Drafted, Ground
+
+GROUND = Ground(recipes=("sft",), cwd="/work")
+PLACES = (Place(name="local", kind="process"),)
+PLAN = Plan(
+    backend="local",
+    spec=RunSpec(name="calm-fox", run_id="0kzz", argv=("python", "x.py"), cwd="/work"),
+    argv=("python", "x.py"),
+    files={f"code/{n}.py": Blob(digest="ab" * 32, size=n) for n in range(40)},
+    warnings=("mind the gap",),
+    digest="d" * 64,
+)
+
+
+@given(st.text(max_size=60), st.integers(0, 60), st.integers(58, 160))
+def test_every_line_fits_whatever_is_typed(text: str, at: int, cells: int) -> None:
+    draft = Draft(fields={"command": text, "name": text})
+    drafted = Drafted(problems={"command": f"wrong: {text}"})
+    form = sections(draft, GROUND, drafted)
+    caret = Caret(text, min(at, len(text)))
+    lines, _ = form_lines(form, "command", caret, PLACES, cells, airy=True)
+    assert all(line_width(line) <= cells for line in lines)
+    for entry in flat(form):
+        assert all(line_width(line) <= cells for line in help_lines(entry, cells, 6))
+
+
+@pytest.mark.parametrize("count", [3, 20, 60])
+@pytest.mark.parametrize("rows", [5, 12, 30])
+def test_the_focused_line_is_always_in_sight(count: int, rows: int) -> None:
+    top = 0
+    for at in [*range(count), *reversed(range(count))]:
+        top = window(count, at, rows, top)
+        assert top <= at < top + rows
+        assert 0 <= top <= max(0, count - rows)
+
+
+def test_a_command_is_not_asked_what_only_recipes_have_and_the_other_way_round() -> None:
+    keys = {entry.key for entry in flat(sections(Draft(), GROUND, None))}
+    assert {"command", "cwd", "code", "time"} <= keys
+    assert "python" not in keys
+    keys = {entry.key for entry in flat(sections(Draft(recipe="sft"), GROUND, None))}
+    assert "command" not in keys
+    assert "python" in keys
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (PlanState(blank=True), "what is to run?"),
+        (PlanState(problems=(("lr", "no"), ("batch", "no"))), "fix 2 fields to launch"),
+        (PlanState(problems=(("", "no"),)), "it cannot be launched like this"),
+        (PlanState(plan=PLAN, waiting=True), "the plan is being made"),
+        (PlanState(plan=PLAN, refused="down"), "there is no plan yet"),
+        (PlanState(plan=PLAN, current=True), ""),
+    ],
+)
+def test_why_it_cannot_be_launched(state: PlanState, why: str) -> None:
+    assert obstacle(state) == why
+
+
+@pytest.mark.parametrize("rows", [14, 22, 38])
+def test_warnings_and_the_button_are_never_cut_off(rows: int) -> None:
+    lines = plan_pane(PlanState(plan=PLAN, current=True), 60, rows)
+    text = "\n".join(map(plain, lines))
+    assert len(lines) <= rows
+    assert "mind the gap" in text
+    assert "ctrl+g launch calm-fox on local" in text
+
+
+def test_the_whole_plan_names_every_file() -> None:
+    text = "\n".join(map(plain, plan_pages(PlanState(plan=PLAN, current=True), 100)))
+    assert all(path in text for path in PLAN.files)
+    assert "d" * 64 in text
+
+
+def test_an_old_plan_is_never_called_up_to_date() -> None:
+    state = PlanState(plan=PLAN, problems=(("lr", "wrong"),))
+    text = "\n".join(map(plain, plan_pane(state, 60, 30)))
+    assert "as before the last change" in text
+    assert "up to date" not in text
+    assert "up to date" in plain(plan_pane(replace(state, problems=(), current=True), 60, 30)[1])
+
+
+def test_what_a_value_may_be_stands_where_it_is_wrong() -> None:
+    entry = Entry(key="set.batch", label="batch", text="0", hint="1 … 4,096", problem="batch: no")
+    assert plain(help_lines(entry, 60, 4)[0]).strip() == "✗ no"

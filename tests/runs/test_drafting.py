@@ -1,0 +1,67 @@
+"""What is typed into the Launch form, and what it asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from traindeck.backends.base import Limits, Resources, RunSpec, UsageError
+from traindeck.console.runs.drafting import Draft, draft_of, read_fields, without_default
+
+
+def test_a_whole_form_is_what_the_command_line_would_give() -> None:
+    fields = {
+        "command": "python 'my train.py' --lr 3e-4", "name": "big", "env": "A=1 B='x y'",
+        "secrets": "TOKEN, OTHER", "tags": "sft lr=3e-4", "gpus": "2", "time": "2h",
+        "grace": "1m", "retries": "3", "on_exit": "notify done", "on_stall": "10m:notify stalled",
+        "pty": "yes", "code": "snapshot",
+    }  # fmt: skip
+    found, problems = read_fields(Draft(fields=fields))
+    assert problems == {}
+    assert found["argv"] == ("python", "my train.py", "--lr", "3e-4")
+    assert found["env"] == {"A": "1", "B": "x y"}
+    assert found["secrets"] == ("TOKEN", "OTHER")
+    assert found["tags"] == {"sft": "", "lr": "3e-4"}
+    assert (found["gpus"], found["time"], found["grace"], found["retries"]) == (2, 7200, 60, 3)
+    assert (found["stall_after"], found["on_stall"]) == (600, ("notify", "stalled"))
+    assert (found["pty"], found["code"], found["name"]) == (True, "snapshot", "big")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("command", ""), ("command", "python 'open"), ("env", "no-equals"), ("gpus", "-1"),
+        ("gpus", "many"), ("gpus", "9" * 400), ("time", "banana"), ("time", "30"),
+        ("retries", "101"), ("cwd", "/no/such/folder"), ("on_stall", "10m"), ("name", "x" * 200),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_at_its_field(key: str, text: str) -> None:
+    _, problems = read_fields(Draft(fields={"command": "true", key: text}))
+    assert list(problems) == [key]
+
+
+def test_launching_again_asks_for_what_the_run_was_made_from() -> None:
+    spec = RunSpec(
+        run_id="0k", name="old", argv=("python", "a b.py"), cwd="/tmp",
+        env={"MODE": "x y", "PATH": "/bin", "CUDA_VISIBLE_DEVICES": "1"}, secrets=("TOKEN",),
+        tags={"sft": "", "lr": "1"}, resources=Resources(gpus=1),
+        limits=Limits(time=5400, grace=30.0, retries=2), on_stall=("say", "it"), stall_after=600.0,
+    )  # fmt: skip
+    found, problems = read_fields(draft_of(spec, "local", {"PATH": "/usr/bin"}))
+    assert problems == {}
+    assert found["argv"] == spec.argv
+    assert found["env"] == {"MODE": "x y", "CUDA_VISIBLE_DEVICES": "1"}
+    assert found["tags"] == spec.tags
+    assert (found["time"], found["grace"], found["retries"]) == (5400, 30, 2)
+    assert (found["secrets"], found["gpus"]) == (("TOKEN",), 1)
+    assert (found["on_stall"], found["stall_after"]) == (("say", "it"), 600)
+
+
+def test_an_adopted_run_cannot_be_launched_again() -> None:
+    with pytest.raises(UsageError, match="adopted"):
+        draft_of(RunSpec(run_id="0k", name="old"), "local", {})
+
+
+def test_a_field_that_says_what_holds_anyhow_is_not_changed() -> None:
+    draft = without_default(Draft(), "grace", "20s")
+    assert draft.fields == {"grace": "20s"}
+    assert without_default(draft, "grace", "10s").fields == {}

@@ -1,0 +1,243 @@
+"""What a person can do on the Launch screen, and what it promises."""
+
+from __future__ import annotations
+
+import asyncio
+
+from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
+from screen_harness import MakeApp, runs_screen, settle
+from screen_svg import screen_text
+from textual import events
+
+from traindeck.backends.base import BackendError, Option
+from traindeck.console.tui.fake_launch import FakeLaunchServices, launch_services
+from traindeck.console.tui.screens.launch import LaunchScreen
+from traindeck.console.tui.screens.launch_plan import PlanScreen
+from traindeck.console.tui.screens.overlay import ChoiceScreen
+
+WIDE, NARROW = SIZES["120x40"], SIZES["80x24"]
+
+
+async def test_what_is_launched_is_the_very_plan_that_was_shown(make_app: MakeApp) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "python train.py --lr 3e-4")
+        await at_rest(app, pilot)
+        shown = screen.plan_state.plan
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+        assert services.launched == [shown]
+        assert services.launched[0].argv == ("python", "train.py", "--lr", "3e-4")
+        await settle(app, pilot, lambda: app.screen is runs_screen(app))
+        await settle(app, pilot, lambda: "launched calm-fox on local" in screen_text(app))
+        await settle(
+            app, pilot, lambda: getattr(runs_screen(app).selected, "name", "") == "calm-fox"
+        )
+
+
+async def test_every_letter_is_text_in_a_text_field(make_app: MakeApp) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "quit? v: n/N")
+        assert screen.draft.text("command") == "quit? v: n/N"
+        await pilot.press("home", "x", "end", "backspace", "left", "delete")
+        assert screen.draft.text("command") == "xquit? v: n"
+        await pilot.press("left", "ctrl+u")
+        assert screen.draft.text("command") == "n"
+
+
+async def test_what_is_pasted_is_one_line_of_text(make_app: MakeApp) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        app.post_message(events.Paste("python a.py\n--lr \x1b[31m3"))
+        await settle(app, pilot, lambda: bool(screen.draft.text("command")))
+        assert screen.draft.text("command") == "python a.py --lr ␛[31m3"
+
+
+async def test_nothing_is_launched_while_something_is_wrong(make_app: MakeApp) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await pilot.press("ctrl+g")
+        assert "what is to run?" in screen_text(app)
+        await fill(pilot, "true")
+        screen.go_to("time")
+        await fill(pilot, "banana")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        assert "fix 1 field to launch" in screen_text(app)
+        assert "not a duration" in screen_text(app)
+        await pilot.press("ctrl+u")
+        await fill(pilot, "2h")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+        assert services.launched[0].spec.limits.time == 7200
+
+
+async def test_where_the_plan_has_no_room_it_is_shown_before_anything_starts(
+    make_app: MakeApp,
+) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=NARROW) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "true")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        assert isinstance(app.screen, PlanScreen)
+        assert not services.launched
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+
+
+async def test_a_refused_launch_keeps_what_was_typed(make_app: MakeApp) -> None:
+    services = launch_services()
+    services.refusal = BackendError("The disk of gpu2 is full.", "Free some space.")
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "python train.py")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: "The disk of gpu2 is full." in screen_text(app))
+        assert screen.draft.text("command") == "python train.py"
+        services.refusal = None
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+
+
+async def test_leaving_asks_only_if_something_was_typed(make_app: MakeApp) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=WIDE) as pilot:
+        await open_form(app, pilot)
+        await pilot.press("escape")
+        assert app.screen is runs_screen(app)
+        screen = await open_form(app, pilot)
+        await fill(pilot, "true")
+        await pilot.press("escape")
+        assert isinstance(app.screen, ChoiceScreen)
+        await pilot.press("enter")
+        assert app.screen is screen
+        await pilot.press("escape", "l")
+        await pilot.pause()
+        assert app.screen is runs_screen(app)
+
+
+async def test_launch_again_fills_the_form_from_the_run(make_app: MakeApp) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot, like=services.runs[0])
+        draft = screen.draft
+        assert draft.text("command") == "python train.py --config 'big model.yaml' --lr 3e-4"
+        assert draft.text("cwd") == "/home/user1/nanogpt"
+        assert draft.text("env") == "WANDB_MODE=offline"
+        assert draft.text("secrets") == "HF_TOKEN"
+        assert draft.text("tags") == "sft lr=3e-4"
+        assert (draft.text("time"), draft.text("retries")) == ("2h", "1")
+        await pilot.press("escape")
+        assert app.screen is runs_screen(app)
+
+
+async def test_a_run_whose_directory_is_gone_leaves_an_empty_form_and_says_so(
+    make_app: MakeApp,
+) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        app.open_launch(services.runs[7])
+        await settle(app, pilot, lambda: "The directory of this run is gone." in screen_text(app))
+
+
+async def test_a_recipe_is_chosen_preset_and_kept(make_app: MakeApp) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await pilot.press("up", "space")
+        await at_rest(app, pilot)
+        assert screen.draft.recipe == "sft"
+        assert "fix 2 fields to launch" in screen_text(app)
+        await pilot.press("down")
+        await fill(pilot, "./base")
+        await pilot.press("tab")
+        await fill(pilot, "chats.jsonl")
+        await pilot.press("ctrl+r", "a")
+        await at_rest(app, pilot)
+        assert screen.draft.preset == "quick"
+        steps = next(e for s in screen.form for e in s.entries if e.key == "set.steps")
+        assert (steps.text, steps.source, steps.changed) == ("20", "preset quick", False)
+        await pilot.press("ctrl+s", "enter")
+        await settle(app, pilot, lambda: "sft-mine" in services.saved)
+        await pilot.press("ctrl+s", "enter")
+        await settle(app, pilot, lambda: "There is a recipe sft-mine already" in screen_text(app))
+        await pilot.press("escape")
+        # Going over to a command and back loses nothing.
+        screen.go_to("start")
+        await pilot.press("space", "left")
+        await at_rest(app, pilot)
+        assert screen.draft.values["model"] == "./base"
+
+
+async def test_a_place_brings_its_own_options(make_app: MakeApp) -> None:
+    services = launch_services()
+    services.options = {"partition": Option(help="Where in the cluster.", choices=("gpu", "cpu"))}
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        assert "partition" not in screen_text(app)
+        screen.go_to("on")
+        await pilot.press("space")
+        assert screen.draft.on == "gpu2"
+        assert "partition" in screen_text(app)
+
+
+async def test_keys_answer_while_the_place_is_slow(make_app: MakeApp) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        services.delay = 5
+        await fill(pilot, "true")
+        assert screen.draft.text("command") == "true"
+        assert not screen.plan_state.current
+        await pilot.press("ctrl+g")
+        assert not services.launched
+
+
+async def test_a_plan_that_is_overtaken_by_a_key_is_never_shown_as_up_to_date(
+    make_app: MakeApp,
+) -> None:
+    class Slow(FakeLaunchServices):
+        gate: asyncio.Event | None = None
+
+        async def check(self, draft):  # type: ignore[no-untyped-def]
+            drafted = await super().check(draft)
+            if self.gate is not None:
+                await self.gate.wait()
+            return drafted
+
+    services = Slow(launch_services().runs)
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        services.gate = asyncio.Event()
+        before = len(services.calls)
+        await fill(pilot, "true")
+        await settle(
+            app, pilot, lambda: any(call[0] == "check" for call in services.calls[before:])
+        )
+        await fill(pilot, "x")
+        services.gate.set()
+        await at_rest(app, pilot)
+        assert screen.plan_state.plan is not None
+        assert screen.plan_state.plan.argv == ("truex",)
+        assert isinstance(launch_screen(app), LaunchScreen)

@@ -1,0 +1,124 @@
+"""The Settings screen: what it looks like, and what changing a setting promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launch_harness import SIZES
+from screen_harness import CheckScreen, MakeApp, settle
+from screen_svg import screen_text
+
+from traindeck.console.settings import BackendSettings, Source, load
+from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.fake_launch import launch_services
+from traindeck.console.tui.screens.settings import SettingsScreen
+
+FILE = """\
+# mine
+theme: dark   # easy on the eyes
+
+grace: 30s
+keys:
+  runs.stop: X
+"""
+
+
+async def open_settings(app: TraindeckApp, pilot: Any) -> SettingsScreen:
+    screen = app.new_screen("settings")
+    assert isinstance(screen, SettingsScreen)
+    app.push_screen(screen)
+    await settle(app, pilot, lambda: bool(screen.form) and app.screen is screen)
+    return screen
+
+
+def from_file(make_app: MakeApp, folder: Path) -> tuple[TraindeckApp, Path]:
+    """An application over a settings file."""
+    path = folder / "settings.yaml"
+    path.write_text(FILE)
+    app = make_app(launch_services())
+    app.settings = load(path, {})
+    return app, path
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_the_list(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    file = "/home/user1/.config/traindeck/settings.yaml, line "
+    app = make_app(
+        launch_services(),
+        grace=30.0,
+        backends={
+            "local": BackendSettings(),
+            "gpu2": BackendSettings(name="gpu2", options={"root": "/scratch/user1/traindeck"}),
+        },
+        sources={
+            "grace": Source(kind="file", where=f"{file}4"),
+            "backends.gpu2": Source(kind="file", where=f"{file}7"),
+            "glyphs": Source(kind="environment", where="TRAINDECK_GLYPHS"),
+        },
+    )
+    async with app.run_test(size=SIZES[size]) as pilot:
+        screen = await open_settings(app, pilot)
+        await pilot.press("c")
+        await settle(app, pilot, lambda: None not in screen.health.values())
+        check_screen(app, f"settings-{size}")
+
+
+async def test_a_choice_holds_at_once_and_comments_stay(make_app: MakeApp, tmp_path: Path) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await open_settings(app, pilot)
+        assert app.theme_name == "dark"
+        before = list(app.theme_names())
+        await pilot.press("space")
+        wanted = before[(before.index("dark") + 1) % len(before)]
+        await settle(app, pilot, lambda: app.theme_name == wanted)
+        await settle(app, pilot, lambda: f"theme: {wanted}   # easy" in path.read_text())
+        assert path.read_text().startswith("# mine\n")
+        await settle(app, pilot, lambda: app.settings.theme == wanted)
+        await pilot.press("u")
+        await settle(app, pilot, lambda: "theme" not in path.read_text())
+        await settle(app, pilot, lambda: app.theme_name == "dark")
+
+
+async def test_a_wrong_value_is_refused_in_words_and_writes_nothing(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        screen = await open_settings(app, pilot)
+        screen.focus_key = "grace"
+        await pilot.press("enter", "ctrl+u", "s", "o", "o", "n", "enter")
+        await settle(app, pilot, lambda: "expected a time from 0s to 1d" in screen_text(app))
+        assert path.read_text() == FILE
+        await pilot.press("enter", "ctrl+u", "1", "m", "enter")
+        await settle(app, pilot, lambda: app.settings.grace == 60.0)
+        assert "grace: 1m" in path.read_text()
+
+
+async def test_a_key_that_is_taken_is_refused_and_a_free_one_works_at_once(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        screen = await open_settings(app, pilot)
+        screen.focus_key = "keys.runs.retry"
+        await pilot.press("enter", "ctrl+u", "n", "enter")
+        await settle(app, pilot, lambda: "is already runs.new" in screen_text(app))
+        assert path.read_text() == FILE
+        await pilot.press("enter", "ctrl+u", "W", "enter")
+        await settle(app, pilot, lambda: app.settings.keys.get("runs.retry") == "W")
+        assert "runs.retry: W" in path.read_text()
+        assert "runs.stop: X" in path.read_text()
+
+
+async def test_escape_leaves_a_value_as_it_was(make_app: MakeApp, tmp_path: Path) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        screen = await open_settings(app, pilot)
+        screen.focus_key = "grace"
+        await pilot.press("enter", "x", "escape")
+        assert screen.caret is None
+        assert app.screen is screen
+        assert path.read_text() == FILE
