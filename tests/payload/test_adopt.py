@@ -162,9 +162,9 @@ def test_what_must_not_be_adopted_is_refused(
     until(lambda: (stat_of(zombie.pid) or "?")[0] == "Z")
     free = agent.mint()
     for pid, words in (
-        (0, "no process"),
-        (1, "no process"),
-        (-5, "no process"),
+        (0, "cannot be"),
+        (1, "cannot be"),
+        (-5, "cannot be"),
         (2**30, "no process"),
         (zombie.pid, "no process"),
         (leader, run),

@@ -33,7 +33,9 @@ def adopt(request, body):
 
 def check(pid):
     """The Stat of a process that may be adopted, or a refusal."""
-    found = procs.stat_of(pid) if pid > 1 else None
+    if pid <= 1:
+        raise Refused("Process %d cannot be adopted." % pid)
+    found = procs.stat_of(pid)
     if found is None or found.dead:
         raise Refused("There is no process %d." % pid)
     if procs.uid_of(pid) != os.getuid():
