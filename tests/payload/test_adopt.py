@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,8 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
     processes: list[subprocess.Popen[bytes]] = []
     yield processes
     for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what its shell left behind
         process.kill()
         process.wait()
 
@@ -175,7 +178,7 @@ def test_what_must_not_be_adopted_is_refused(
         assert not agent.directory(free, None).exists()
     zombie.wait()
     if os.geteuid() == 0:
-        other = subprocess.Popen(["sleep", "300"], user=65534)
+        other = subprocess.Popen(["sleep", "300"], user=65534, start_new_session=True)
         started.append(other)
         with pytest.raises(Refusal, match="another user"):
             adopt(agent, other.pid, free)
@@ -232,7 +235,8 @@ def test_an_adopted_process_has_its_samples(
 ) -> None:
     program = "import time\nwhile True: print('x', flush=True); time.sleep(0.1)"
     with open(tmp_path / "out.log", "wb") as out:
-        started.append(subprocess.Popen([sys.executable, "-c", program], stdout=out))
+        command = [sys.executable, "-c", program]
+        started.append(subprocess.Popen(command, stdout=out, start_new_session=True))
     run = adopt(agent, started[-1].pid)
     directory = agent.directory(run)
     for name, size in (("logs/0.idx", 48), ("system.jsonl", 1)):
