@@ -277,6 +277,15 @@ def key_text(key: str) -> str:
     return "+".join([*modifiers, _SHOWN.get(last, last)])
 
 
+def settings_text(names: str) -> str:
+    """Keys as they are written in settings.yaml, from Textual's names: `j,down`, `?`, `ctrl+d`."""
+    written = []
+    for key in names.split(","):
+        text = key_text(key)
+        written.append(text if text.isascii() and len(text) == 1 and text != "," else key)
+    return ",".join(written)
+
+
 def shown_keys(action: Action, active: Iterable[str]) -> str:
     """The keys of an action as the help writes them, given the keys it is bound to now."""
     keys = list(active)

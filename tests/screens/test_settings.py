@@ -10,7 +10,8 @@ from launch_harness import SIZES
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 
-from traindeck.console.settings import BackendSettings, Source, load
+from traindeck.console.settings import BackendSettings, Settings, Source, load
+from traindeck.console.tui import keys
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.fake_launch import launch_services
 from traindeck.console.tui.screens.settings import SettingsScreen
@@ -122,3 +123,11 @@ async def test_escape_leaves_a_value_as_it_was(make_app: MakeApp, tmp_path: Path
         assert screen.caret is None
         assert app.screen is screen
         assert path.read_text() == FILE
+
+
+def test_every_key_is_shown_as_it_may_be_written() -> None:
+    for name, action in keys.all_actions().items():
+        if name in ("app.quit_now", "app.back"):
+            continue  # these are not to be given away
+        written = keys.settings_text(action.keys)
+        assert keys.keymap(Settings(keys={name: written})) == {name: action.keys}, name

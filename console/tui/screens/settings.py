@@ -102,7 +102,7 @@ class SettingsScreen(DeckScreen):
 
     def _look_again(self) -> None:
         actions = {
-            name: (",".join(map(keys.key_text, action.keys.split(","))), action.help)
+            name: (keys.settings_text(action.keys), action.help)
             for name, action in keys.all_actions().items()
             if name not in ("app.quit_now", "app.back")
         }
