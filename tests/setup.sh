@@ -2,7 +2,7 @@
 # What the tests need from Debian. Installed when we are root on Debian; elsewhere the tests that
 # need it skip and say what to install.
 set -eu
-packages="tmux gcc libc6-dev"
+packages="git gcc libc6-dev strace tmux"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"

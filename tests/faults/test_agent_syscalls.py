@@ -61,7 +61,7 @@ def calls(trace: Path) -> list[Call]:
 @pytest.fixture(scope="module", autouse=True)
 def works() -> None:
     if shutil.which("strace") is None:
-        pytest.skip("there is no strace")
+        pytest.skip("there is no strace: apt-get install strace")
     done = subprocess.run([*strace("/dev/null"), "true"], capture_output=True, check=False)
     if done.returncode != 0:
         pytest.skip("strace cannot trace here: " + done.stderr.decode().strip()[:200])
