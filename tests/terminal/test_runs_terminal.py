@@ -66,8 +66,7 @@ def test_it_leaves_the_terminal_as_it_was(start_deck: StartDeck) -> None:
 def test_after_a_stop_and_fg_the_screen_is_there_again(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     os.kill(deck.pid, signal.SIGTSTP)
-    pid, status = os.waitpid(deck.pid, os.WUNTRACED)
-    assert pid == deck.pid and os.WIFSTOPPED(status)
+    deck.wait(lambda t: os.waitpid(t.pid, os.WNOHANG | os.WUNTRACED)[0] == t.pid)
     deck.quiet()
     deck.screen.reset()
     os.kill(deck.pid, signal.SIGCONT)
