@@ -156,7 +156,7 @@ def _about(drafted: Drafted | None, draft: Draft) -> str:
 
 def _note(key: str, draft: Draft, drafted: Drafted | None) -> str:
     recipe = drafted.recipe if drafted is not None and draft.recipe else None
-    if key != "how" or recipe is None or not recipe.presets:
+    if key != "how" or recipe is None or not recipe.presets or draft.like:
         return ""
     return f"preset {draft.preset or recipe.preset or 'none'}"
 

@@ -21,6 +21,7 @@ from traindeck.console.runs.request import (
     check_name,
     parse_pairs,
     parse_tags,
+    secret_values,
 )
 
 if TYPE_CHECKING:
@@ -311,6 +312,11 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
 
         form = make_form(recipe, draft.values, preset=draft.preset)
         problems |= dict(form.problems or {})
+    if "secrets" not in problems:
+        try:
+            secret_values(options["secrets"], ws.environ)
+        except UsageError as error:
+            problems["secrets"] = f"{error.what} {error.fix}"
     waits_for = draft.text("after").strip()
     if waits_for:
         try:

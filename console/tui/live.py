@@ -379,13 +379,16 @@ class LiveServices:
             from traindeck.backends.base import UsageError
             from traindeck.console.recipes.resolving import resolve
             from traindeck.console.recipes.saving import save_recipe
+            from traindeck.console.runs.finetuning import recipe_names
 
             recipe = await self._recipe_of(ws, draft)
             if recipe is None:
                 raise UsageError("A command line is no recipe.", "Choose a recipe first.")
             resolved = resolve(recipe, draft.values, preset=draft.preset)
             folder = ws.places.recipes
-            return save_recipe(folder, name, draft.recipe, resolved, preset=draft.preset)
+            # One that lies elsewhere is found again by its path only.
+            base = draft.recipe if draft.recipe in recipe_names(ws) else recipe.path
+            return save_recipe(folder, name, base, resolved, preset=draft.preset)
 
         return await self._await(save)
 

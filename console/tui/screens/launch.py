@@ -54,8 +54,9 @@ from .overlay import ChoiceScreen, MenuScreen
 if TYPE_CHECKING:
     from traindeck.backends.base import Plan
     from traindeck.console.store.records import RunRecord
+    from traindeck.console.tui.services import Place as KnownPlace
 
-SETTLE = 0.05
+SETTLE = 0.03
 """Seconds without a key after which the draft is checked."""
 
 WIDE = 100
@@ -184,7 +185,7 @@ class LaunchScreen(DeckScreen):
         self._look_again()
         if self.like is not None:
             self._focus("command" if not self.draft.recipe else "name")
-        places = {place.name: place for place in await services.places()}
+        places = await self._known_places()
         self.launch_places = [
             Place(name=name, kind=kind, reach=places[name].reach, note=places[name].note)
             if name in places
@@ -194,6 +195,14 @@ class LaunchScreen(DeckScreen):
         self._look_again()
         self._changed.set()
         await self._keep_planning()
+
+    async def _known_places(self) -> dict[str, KnownPlace]:
+        """Backends as the header knows them. They can be chosen without it, too."""
+        try:
+            return {place.name: place for place in await self.deck.services.places()}
+        except TraindeckError as error:
+            self.deck.complain(error)
+            return {}
 
     async def _keep_planning(self) -> None:
         """Check the draft whenever it has come to rest."""
@@ -409,8 +418,8 @@ class LaunchScreen(DeckScreen):
 
     def _presets(self) -> Mapping[str, str]:
         recipe = self.drafted.recipe if self.drafted is not None and self.draft.recipe else None
-        if recipe is None:
-            return {}
+        if recipe is None or self.draft.like:
+            return {}  # a run's values go before any preset
         return {name: preset.meaning for name, preset in recipe.presets.items()}
 
     def action_preset(self) -> None:
