@@ -486,22 +486,25 @@ def _tries(finding: Finding, subject: Subject, cells: int) -> list[Line]:
     letters = {}
     if subject.current:
         letters = {t.text: letter for letter, t in startable(finding, subject.run).items()}
-    parts: list[Line] = []
+    lines: list[Line] = []
+    line: list[Span] = []
     for attempt in finding.tries[: len(LETTERS)]:
         letter = letters.get(attempt.text)
         sign = Span(f"{letter} ", "accent bold") if letter else Span("· ", "muted")
         cost = f" ({clean(attempt.cost)})" if attempt.cost else ""
         text = clean(attempt.text)
-        if 2 + width(text) + width(cost) > cells:
-            cost = ""
-        parts.append((sign, Span(clip(text, cells - 2)), Span(cost, "muted")))
-    lines: list[Line] = []
-    line: list[Span] = []
-    for part in parts:
-        if line and line_width(line) + 3 + line_width(part) > cells:
+        wide = 2 + width(text) + width(cost)
+        if line and line_width(line) + 3 + wide > cells:
             lines.append(tuple(line))
             line = []
-        line += [Span("   "), *part] if line else part
+        if wide <= cells:
+            line += [*([Span("   ")] if line else []), sign, Span(text), Span(cost, "muted")]
+            continue
+        # Too long for a row: what to do is never cut, what it costs is left out.
+        wrapped = textwrap.wrap(text, max(10, cells - 2))[:3]
+        lines += [
+            (sign if not number else Span("  "), Span(row)) for number, row in enumerate(wrapped)
+        ]
     if line:
         lines.append(tuple(line))
     return lines

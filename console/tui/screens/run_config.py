@@ -126,7 +126,8 @@ class ConfigPane(Vertical, inherit_bindings=False):
 
     def focus(self, scroll_visible: bool = True) -> ConfigPane:
         """Keys go to the lines, or to the one that is typed."""
-        (self._ask.field if self._ask.question else self._lines).focus(scroll_visible)
+        wanted = self._ask.field if self._ask.question else self._lines
+        self.screen.set_focus(wanted, scroll_visible)
         return self
 
     # ------------------------------------------------------------------------------ for the frame
@@ -194,7 +195,7 @@ class ConfigPane(Vertical, inherit_bindings=False):
     @on(AskLine.Answered)
     def _answered(self, event: AskLine.Answered) -> None:
         event.stop()
-        self._lines.focus()
+        self.screen.set_focus(self._lines)
         if event.text is not None:
             found = self._lines.find(event.text.strip())
             if event.text.strip() and not found:

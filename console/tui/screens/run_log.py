@@ -12,7 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
@@ -110,6 +110,8 @@ class LogPane(Vertical, inherit_bindings=False):
         self._g = 0.0
         self._doing = ""
         self._acting = False
+        self._current: asyncio.Future[object] | None = None
+        self._stopped = False
         self._requests: deque[_Request] = deque()
         self._awake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -152,7 +154,7 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def focus(self, scroll_visible: bool = True) -> LogPane:
         """Keys go to the log, or to the line that is typed."""
-        (self._ask.field if self._asking else self._rows).focus(scroll_visible)
+        self.screen.set_focus(self._ask.field if self._asking else self._rows, scroll_visible)
         return self
 
     def show_run(self, run: RunRecord) -> None:
@@ -237,15 +239,25 @@ class LogPane(Vertical, inherit_bindings=False):
         try:
             if request.rows:
                 await session.scroll(request.rows)
-            answer = await request.work(session)
+            self._current = asyncio.ensure_future(request.work(session))
+            answer = await self._current
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            self._stopped = False
+            self.deck.notice("stopped", "muted")
+            answer = None
         except UsageError as error:
             self.deck.complain(error)
             return
         except TraindeckError as error:
-            # A search that was stopped ends like this; what else is wrong shows in the next look.
-            self.deck.notice(error.what, "muted")
+            from traindeck.console.logs.worker import ScanEnded
+
+            stopped = isinstance(error, ScanEnded)
+            self.deck.notice("stopped" if stopped else error.what, "muted")
             return
         finally:
+            self._current = None
             if slow is not None:
                 slow.stop()
                 self._say("")
@@ -288,6 +300,9 @@ class LogPane(Vertical, inherit_bindings=False):
                 shown = LogShown(problem=str(error))
             if subject != self.subject and subject.attempt != getattr(self.subject, "attempt", 0):
                 return
+            if shown.problem and self.shown.window.rows:
+                # What was read stays in sight; that nobody answers is said beside it.
+                shown = replace(self.shown, broken=shown.problem)
             self.shown, self._opened = shown, True
         self._paint()
 
@@ -359,6 +374,8 @@ class LogPane(Vertical, inherit_bindings=False):
         if self._asking and action != "switch":
             return False
         shown = self.shown
+        if shown.problem and action != "attempt":
+            return False
         if action == "try":
             return bool(self._tries()) or None
         if action == "attempt":
@@ -479,12 +496,16 @@ class LogPane(Vertical, inherit_bindings=False):
         """The footer's keys while something is typed."""
         return self._ask.keys()
 
+    def typed(self, event: events.Key) -> None:
+        """A key for the line that is typed."""
+        self._ask.field.post_message(events.Key(event.key, event.character))
+
     @on(AskLine.Answered)
     def _answered(self, event: AskLine.Answered) -> None:
         event.stop()
         what, self._asking = self._asking, ""
         self._status.display = True
-        self._rows.focus()
+        self.screen.set_focus(self._rows)
         if event.text is not None:
             self._take(what, event.text)
         self._chrome()
@@ -535,6 +556,9 @@ class LogPane(Vertical, inherit_bindings=False):
         again, forget the search. Whether it did anything."""
         if self._doing or self.shown.counting is not None:
             self._requests.clear()
+            if self._current is not None:
+                self._stopped = True
+                self._current.cancel()
             if self._session is not None:
                 self.deck.start(self._session.stop(), "")
         elif self.shown.filter is not None:
@@ -568,6 +592,23 @@ class LogRows(Lines, can_focus=True, inherit_bindings=False):
         pane = self.parent
         assert isinstance(pane, LogPane)
         pane.resized()
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys that were typed on come here before the line they are meant for has the focus: over
+        a slow link `/loss` arrives at once. A key that asks is answered here and now, and what
+        follows it is passed on."""
+        pane = self.parent
+        assert isinstance(pane, LogPane)
+        if pane.asking_keys():
+            pane.typed(event)
+        else:
+            active = self.screen.active_bindings.get(event.key)
+            action = active.binding.action if active is not None and active.enabled else ""
+            if not action.startswith("ask("):
+                return
+            pane.action_ask(action[len("ask('") : -len("')")])
+        event.stop()
+        event.prevent_default()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self._wheel(event, 3)

@@ -50,6 +50,11 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
     def stop(self) -> None:
         """The tab is out of sight."""
 
+    def focus(self, scroll_visible: bool = True) -> RunTab:
+        """At once: the next key may be here already."""
+        self.screen.set_focus(self, scroll_visible)
+        return self
+
     def escape(self) -> bool:
         """What `esc` does here before it leaves the screen. Whether it did anything."""
         return False
