@@ -75,6 +75,12 @@ def palette_color(number: int) -> RGB:
     return _STEPS[cube // 36], _STEPS[cube // 6 % 6], _STEPS[cube % 6]
 
 
+@lru_cache(maxsize=1)
+def _palette() -> tuple[tuple[int, float, float, float], ...]:
+    """The palette's colours 16…255 in Oklab."""
+    return tuple((number, *oklab(palette_color(number))) for number in range(16, 256))
+
+
 @lru_cache(maxsize=512)
 def nearest_256(color: str, *, ground: bool = False) -> int:
     """The number (16…255) of the nearest colour of the 256-colour palette.
@@ -82,11 +88,11 @@ def nearest_256(color: str, *, ground: bool = False) -> int:
     Inks are told apart by hue, so hue counts double; a ground must above all not get lighter, or
     nothing on it can be read.
     """
-    wanted = oklab(rgb(color))
+    light, red, yellow = oklab(rgb(color))
     hue = 1 if ground else 2
-
-    def distance(number: int) -> float:
-        light, red, yellow = oklab(palette_color(number))
-        return (light - wanted[0]) ** 2 + hue * ((red - wanted[1]) ** 2 + (yellow - wanted[2]) ** 2)
-
-    return min(range(16, 256), key=distance)
+    best, least = 16, 1e9
+    for number, a, b, c in _palette():
+        distance = (a - light) ** 2 + hue * ((b - red) ** 2 + (c - yellow) ** 2)
+        if distance < least:
+            best, least = number, distance
+    return best

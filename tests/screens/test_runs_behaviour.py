@@ -411,14 +411,21 @@ async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
         assert ("remove", ((services.calls and "0k20v8c4m2qe",), True)) in services.calls
 
 
-async def test_a_failure_is_told_with_its_reason(make_app: MakeApp) -> None:
+async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(
+    make_app: MakeApp,
+) -> None:
     services = small_services()
     app = make_app(services)
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         services.error = Unreachable("gpu2 does not answer.", "Try again when it is back.")
         await pilot.press("s", "s")
-        await settle(app, pilot, lambda: "✗ gpu2 does not answer." in screen_text(app))
+        await settle(app, pilot, lambda: "Could not stop 1 run" in screen_text(app))
+        assert "try    Try again when it is back." in screen_text(app)
+        await pilot.press("y")
+        assert app.clipboard.startswith("Could not stop 1 run: nothing was changed\nwhat: gpu2")
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: "Could not stop" not in screen_text(app))
 
 
 async def test_a_waiting_run_says_by_name_what_it_waits_for(make_app: MakeApp) -> None:

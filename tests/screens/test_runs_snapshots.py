@@ -105,6 +105,25 @@ async def test_stale(make_app: MakeApp, check_screen: CheckScreen, size: str) ->
     await show(app, size, "j j", check_screen, "runs-stale")
 
 
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_an_error_that_stops_what_was_asked(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("j", "j", "j", "j", "space", "space", "s")
+        services.error = Unreachable(
+            "The agent on box did not answer within 5 s: connection refused.",
+            "Look at it with `traindeck doctor`, then stop the runs again.",
+        )
+        await pilot.press("s")
+        await settle(app, pilot, lambda: "Could not stop 2 runs" in screen_text(app))
+        await still(app, pilot)
+        check_screen(app, f"runs-error-dialog-{size}")
+
+
 async def test_names_of_every_kind(make_app: MakeApp, check_screen: CheckScreen) -> None:
     names = [
         "実験-学習率-とても長い名前です-その二",

@@ -17,7 +17,7 @@ from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 
 from traindeck.console.present.cells import Line, Span
-from traindeck.console.present.dialogs import Choice, choices, panel
+from traindeck.console.present.dialogs import Choice, choices, error_lines, panel
 from traindeck.console.tui.widgets.bars import FooterBar
 from traindeck.console.tui.widgets.lines import Lines
 
@@ -191,6 +191,23 @@ class ChoiceScreen(Overlay[str | None]):
         safe = [n for n, option in enumerate(self._options) if not option.harmful]
         self._focus = safe[(safe.index(self._focus) + step) % len(safe)]
         self.changed()
+
+
+class ErrorScreen(ChoiceScreen):
+    """Something that was just asked for cannot be done: what, where, and what to do about it. Never
+    for anything else; a place that does not answer is a mark in the header."""
+
+    def __init__(self, title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> None:
+        body = error_lines(title, note, facts, cells)
+        options = [Choice("esc", "back", ""), Choice("y", "copy", "copy")]
+        super().__init__(body, options, edge="failed")
+        self._text = "\n".join([f"{title}: {note}", *(f"{name}: {text}" for name, text in facts)])
+
+    def take_key(self, event: events.Key) -> None:
+        if event.key == "y":
+            self.deck.copy(self._text, "error")
+            return
+        super().take_key(event)
 
 
 class MenuScreen(Overlay[str | None]):

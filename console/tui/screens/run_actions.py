@@ -10,14 +10,14 @@ import shlex
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import State
+from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice, remove_lines, retry_lines, stop_lines
 from traindeck.console.present.numbers import plural
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Outcome
 
-from .overlay import ChoiceScreen, MenuScreen
+from .overlay import ChoiceScreen, ErrorScreen, MenuScreen
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,7 +77,10 @@ def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None
     def answered(result: str | None) -> None:
         if result == "stop":
             work = deck.services.stop(ids, None)
-            screen.spawn(_do(screen, work, "asked to stop"), f"stopping {plural(len(ids), 'run')}")
+            screen.spawn(
+                _do(screen, work, "stop", "asked to stop", len(ids)),
+                f"stopping {plural(len(ids), 'run')}",
+            )
 
     deck.push_screen(
         ChoiceScreen(body, options, note=_note(screen, "asks before it hits")), answered
@@ -97,7 +100,10 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> Non
     def answered(result: str | None) -> None:
         if result == "retry":
             work = deck.services.retry(ids)
-            screen.spawn(_do(screen, work, "started again"), f"starting {plural(len(ids), 'run')}")
+            screen.spawn(
+                _do(screen, work, "retry", "started again", len(ids)),
+                f"starting {plural(len(ids), 'run')}",
+            )
 
     deck.push_screen(ChoiceScreen(body, options, edge="accent"), answered)
 
@@ -137,19 +143,36 @@ def _ask_remove(
     def answered(result: str | None) -> None:
         if result is not None:
             work = deck.services.remove(ids, keep_artifacts=result == "keep")
-            screen.spawn(_do(screen, work, "removed"), f"removing {plural(len(ids), 'run')}")
+            screen.spawn(
+                _do(screen, work, "remove", "removed", len(ids)),
+                f"removing {plural(len(ids), 'run')}",
+            )
 
     note = _note(screen, "cannot be undone")
     deck.push_screen(ChoiceScreen(body, options, edge="failed", note=note), answered)
 
 
-async def _do(screen: Acting, work: Coroutine[Any, Any, Sequence[Outcome]], verb: str) -> None:
-    outcomes = await work
+async def _do(
+    screen: Acting,
+    work: Coroutine[Any, Any, Sequence[Outcome]],
+    act: str,
+    acted: str,
+    count: int,
+) -> None:
+    """Do it, and say what became of it. What was asked for and could not even be tried is an error
+    that stops the person, and the only kind that is a dialog."""
+    try:
+        outcomes = await work
+    except TraindeckError as error:
+        facts = [("what", error.what), ("try", error.fix)] if error.fix else [("what", error.what)]
+        title = f"Could not {act} {plural(count, 'run')}"
+        screen.deck.push_screen(ErrorScreen(title, "nothing was changed", facts, _cells(screen)))
+        return
     failed = [outcome for outcome in outcomes if not outcome.done]
     done = len(outcomes) - len(failed)
     line: list[Span] = []
     if done or not failed:
-        line.append(Span(f"{verb}: {plural(done, 'run')}", "text"))
+        line.append(Span(f"{acted}: {plural(done, 'run')}", "text"))
     if failed:
         sign = screen.deck.painter.glyphs.failed
         name = clean(screen.name_of(failed[0].run_id))
