@@ -16,7 +16,7 @@ def tick(value: float, step: float) -> str:
     """A tick's figure: exactly as many digits as tell it from its neighbours `step` away.
 
     From 100,000 on it has a unit (`250k`, `1.45G`); what is too small or too large for a plain
-    figure has an exponent.
+    figure has an exponent. "" where no figure of `LABEL_CELLS` cells would be true.
     """
     if abs(value) < step * 1e-6:
         return "0"
@@ -27,8 +27,15 @@ def tick(value: float, step: float) -> str:
         forms.insert(0, f"{value / unit:.{_places(step / unit)}f}{sign}")
     needed = _places(step / 10.0**power)
     forms += [_exponent(value, places) for places in range(min(needed, 15), -1, -1)]
-    # Some form fits: an exponent without decimals always does.
-    return next((form for form in forms if len(form) <= LABEL_CELLS), forms[-1]).replace("-", MINUS)
+    fitting = (form for form in forms if len(form) <= LABEL_CELLS)
+    # Rather no figure than one that stands for another value.
+    honest = (form for form in fitting if abs(_read(form) - value) <= step / 4)
+    return next(honest, "").replace("-", MINUS)
+
+
+def _read(form: str) -> float:
+    unit = next((u for u, s in _LARGE if form.endswith(s)), None)
+    return float(form) if unit is None else float(form[:-1]) * unit
 
 
 def _exponent(value: float, places: int) -> str:
