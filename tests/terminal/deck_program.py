@@ -59,7 +59,7 @@ def main() -> None:
 
         def on_ready(self) -> None:
             if args.modules:
-                self.call_after_refresh(lambda: note_modules(Path(args.modules)))
+                note_modules(Path(args.modules))
             if args.hz:
                 self.start(report(services, args.hz), "")
 

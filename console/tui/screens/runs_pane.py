@@ -24,6 +24,9 @@ SHOWN_AFTER = 0.03
 REST = 0.08
 """Seconds the cursor must rest before curve and log are fetched."""
 
+SETTLING = 0.5
+"""Seconds after the start in which nothing is fetched."""
+
 AGAIN = 2.0
 """Seconds between looks at an active run."""
 
@@ -42,8 +45,12 @@ class RunPane(Lines):
         self._curves: Sequence[Curve] = ()
         self._fetching: asyncio.Task[None] | None = None
         self._fetched = 0.0
+        self._settled = 0.0
         self._resting: Timer | None = None
         self._drawing: Timer | None = None
+
+    def on_mount(self) -> None:
+        self._settled = time.monotonic() + SETTLING
 
     def select(self, key: int | None, run: RunRecord | None) -> None:
         """Show this run from now on."""
@@ -97,7 +104,8 @@ class RunPane(Lines):
             self._resting.stop()
         if self._fetching is not None:
             self._fetching.cancel()
-        self._resting = self.set_timer(after, self._fetch)
+        # The chart's library takes 100 ms to import: not while the first frames are painted.
+        self._resting = self.set_timer(max(after, self._settled - time.monotonic()), self._fetch)
 
     def _fetch(self) -> None:
         if self._key is None or not self.display:
