@@ -128,13 +128,13 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self.update()
         return True
 
-    def words(self) -> Line:
+    def words(self) -> Sequence[Line]:
         """How one looks at the charts, for the line of the tabs."""
         if not self._ready or not self._chosen:
             return ()
         from traindeck.console.present.charts_view import choices
 
-        return choices(self._shown().view)
+        return (choices(self._shown().view),)
 
     def context(self) -> Line:
         """What part of the run is drawn, for the footer."""
