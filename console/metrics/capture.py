@@ -3,15 +3,17 @@
 The sources of an attempt, the more precise before the less: metrics.jsonl and system.jsonl that
 FORMAT.md names, files that trainers write below artifacts/ (and, for a run in place, below its
 working directory, if they are newer than its start), and its log. Each file is read from where the
-last read ended, by whoever comes first; the store sees to it that each point enters once.
+last read ended, by whoever comes first; the store sees to it that each point enters once, and that
+of two values for one step the more precise source's stands.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from traindeck.console.metrics import (
     jsonl,
@@ -22,13 +24,13 @@ from traindeck.console.metrics import (
     tfevents,
     trainer_state,
 )
-from traindeck.console.metrics.reading import Reading
+from traindeck.console.metrics.reading import Carry, Columns, Reading
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import Progress, RunRecord
 from traindeck.console.store.series import Batch, SourceMark
 
-CHUNK = 1 << 20
-"""Bytes read and parsed in one go: well below 200 ms of work."""
+CHUNK = 1 << 19
+"""Bytes read and parsed in one go: about 100 ms of work."""
 
 Read = Callable[[int, int], Awaitable[bytes]]
 """(offset, size) -> bytes of a source."""
@@ -45,33 +47,42 @@ class Source:
         path: As the store knows it: relative to the run directory, or absolute.
         kind: A key of KINDS.
         size, identity: Of the file now; a new identity or a smaller size means read anew.
+        checkpoints: (step, seconds since the epoch) of checkpoints that the file stands for.
     """
 
     path: str = ""
     kind: str = "stdout"
     size: int = 0
     identity: int = 0
+    checkpoints: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
     source: str
     """What the store calls values from it (`series.SOURCES`)."""
+    word: int
+    """Whose word on the run's progress counts, if several name a step: the higher one's."""
     whole: bool = False
     """It is written anew each time, so it is read as a whole."""
 
 
 KINDS = {
-    "metrics": _Kind("hook"),
-    "system": _Kind("hook"),
-    "jsonl": _Kind("jsonl"),
-    "trainer_state": _Kind("trainer_state", whole=True),
-    "csv": _Kind("csv", whole=True),
-    "tensorboard": _Kind("tensorboard"),
-    "stdout": _Kind("stdout"),
+    "metrics": _Kind("hook", 3),
+    "system": _Kind("hook", 0),
+    "jsonl": _Kind("jsonl", 1),
+    "trainer_state": _Kind("trainer_state", 1, whole=True),
+    "csv": _Kind("csv", 1),
+    "tensorboard": _Kind("tensorboard", 1),
+    "stdout": _Kind("stdout", 2),
 }
 
 WHOLE_LIMIT = 64 << 20
+"""Bytes; a larger trainer_state.json is not read."""
+
+_HEADER = 1 << 16
+_CLOSE = 2e-3
+"""Of 4 printed digits and full precision: the same value."""
 
 
 def kind_of(name: str) -> str | None:
@@ -120,113 +131,176 @@ async def ingest(
     before = index.source(run.id, source.path)
     kind = KINDS[source.kind]
     restarted = before.inode != source.identity or before.size > source.size
+    carry: Carry = {} if restarted or not before.carry else json.loads(before.carry)
     offset = 0 if restarted or kind.whole else before.offset
-    carry = {} if restarted or not before.carry else json.loads(before.carry)
-    if kind.whole and not restarted and before.size == source.size:
+    if kind.whole:
+        if source.size > WHOLE_LIMIT or (not restarted and before.size == source.size):
+            return False
+    elif offset >= source.size and not (final and not carry.get("ended")):
         return False
-    if offset >= source.size and not (final and not carry.get("ended")):
-        return False
-    data = await read(offset, WHOLE_LIMIT if kind.whole else most)
+    if source.kind == "csv" and offset and not await _same_header(read, carry):
+        offset, carry = 0, {}
+    data = await read(offset, source.size if kind.whole else most)
     last = final and offset + len(data) >= source.size
     if not data and not last:
         return False
-    reading = _read(source.kind, data, carry, last)
-    if not reading.consumed and not last and len(data) < most:
+    reading = _read(source, data, carry, last, run, attempt)
+    if not (reading.consumed or last or reading.again) and len(data) < most:
         return False
-    times_found = await _stamp(reading, offset, times)
+    if kind.whole and attempt:
+        for key, columns in reading.series.items():
+            _drop_earlier(index, run, attempt, key, columns)
+    for step, moment in source.checkpoints:
+        reading.add(names.CHECKPOINT, step, moment, 1.0)
+    if reading.again:
+        # The whole of it can be read better now.
+        after = SourceMark(
+            path=source.path, inode=source.identity, size=source.size, carry=_packed(reading.carry)
+        )
+        return index.ingest(run.id, before, after, ())
     state = dict(reading.carry)
     if last:
         state["ended"] = True
+    await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
     after = SourceMark(
         path=source.path,
         inode=source.identity,
         size=source.size,
         offset=offset + reading.consumed,
-        carry=json.dumps(state, separators=(",", ":")),
+        carry=_packed(state),
     )
     batches = [
-        Batch(
-            key=key,
-            steps=columns.steps,
-            times=times_found.get(key, columns.times),
-            values=columns.values,
-            source=kind.source,
-            attempt=attempt,
-        )
-        for key, columns in reading.series.items()
+        _batch(key, columns, name, attempt)
+        for name, found in ((kind.source, reading.series), ("counted", reading.counted))
+        for key, columns in found.items()
+        if columns.steps
     ]
     entered = index.ingest(run.id, before, after, batches, progress=progress, main=main)
     return entered and bool(reading.consumed) and after.offset < source.size and not kind.whole
 
 
-def _read(kind: str, data: bytes, carry: dict[str, object], final: bool) -> Reading:
-    if kind in ("metrics", "jsonl"):
+def _packed(carry: Carry) -> str:
+    return json.dumps(carry, separators=(",", ":"))
+
+
+def _batch(key: str, columns: Columns, source: str, attempt: int) -> Batch:
+    return Batch(
+        key=key,
+        steps=columns.steps,
+        times=columns.times,
+        values=columns.values,
+        source=source,
+        attempt=attempt,
+    )
+
+
+def _read(
+    source: Source, data: bytes, carry: Carry, final: bool, run: RunRecord, attempt: int
+) -> Reading:
+    if source.kind in ("metrics", "jsonl"):
         return jsonl.read_metrics(data, carry)
-    if kind == "system":
+    if source.kind == "system":
         return jsonl.read_system(data, carry)
-    if kind == "tensorboard":
+    if source.kind == "tensorboard":
         return tfevents.read_events(data, carry)
-    if kind == "trainer_state":
+    if source.kind == "trainer_state":
         return trainer_state.read_trainer_state(data, carry)
-    if kind == "csv":
+    if source.kind == "csv":
         return lightning_csv.read_csv(data, carry)
-    return stdout.read_stdout(data, carry, final=final)
+    return stdout.read_stdout(
+        data,
+        carry,
+        final=final,
+        cadence=summary.cadence_from(run.params),
+        resumed=attempt > 0,
+    )
 
 
-async def _stamp(reading: Reading, base: int, times: Times | None) -> dict[str, list[float]]:
+async def _same_header(read: Read, carry: Carry) -> bool:
+    """Whether a CSV file still begins with the columns that it was read with."""
+    line, newline, _ = (await read(0, _HEADER)).partition(b"\n")
+    if not newline:
+        return False
+    try:
+        header = next(csv.reader([line.decode("utf-8", "replace").replace("\0", "")]), [])
+    except csv.Error:
+        return False
+    return header == carry.get("columns")
+
+
+def _drop_earlier(index: Index, run: RunRecord, attempt: int, key: str, columns: Columns) -> None:
+    """Take out of a history what earlier attempts logged: a resumed trainer hands on theirs. Its
+    own part begins where the attempt's own log begins, else where the history differs."""
+    known = index.points(run.id, key)
+    seam = next((at for at, owner in known.seams if owner >= attempt), len(known.steps))
+    keep = 0
+    if seam < len(known.steps):
+        first = known.steps[seam]
+        keep = sum(1 for step in columns.steps if step < first)
+    else:
+        theirs = dict(zip(known.steps, known.values, strict=True))
+        for step, value in zip(columns.steps, columns.values, strict=True):
+            other = theirs.get(step)
+            if other is None or not _alike(value, other):
+                break
+            keep += 1
+    for column in (columns.steps, columns.times, columns.values, columns.offsets):
+        del column[:keep]
+
+
+def _alike(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=_CLOSE) or (math.isnan(a) and math.isnan(b))
+
+
+async def _stamp(reading: Reading, base: int, times: Times | None) -> None:
     """Times for points whose source has none, from when their line was written."""
     if times is None:
-        return {}
-    stamped = {}
-    for key, offsets in reading.where.items():
-        found = await times([base + max(0, offset) for offset in offsets])
-        stamped[key] = [math.nan if moment is None else moment for moment in found]
-    return stamped
+        return
+    stamped = [*reading.series.values(), *reading.counted.values()]
+    where = sorted({base + max(0, at) for columns in stamped for at in columns.offsets})
+    found = await times(where) if where else ()
+    moments = {at: math.nan if t is None else t for at, t in zip(where, found, strict=True)}
+    for columns in stamped:
+        columns.times = [moments[base + max(0, at)] for at in columns.offsets]
 
 
 def _progress(
-    run: RunRecord, source: Source, reading: Reading, state: dict[str, object], now: float
+    run: RunRecord, source: Source, reading: Reading, state: Carry, now: float
 ) -> tuple[Progress | None, str | None]:
     """What the record learns: progress, unless a better source already tells, and the main metric.
 
-    The log's word for steps counts only as long as metrics.jsonl says nothing.
+    metrics.jsonl's word is final. The log's counts before that of other files, which lag behind:
+    theirs counts if it is further.
     """
-    keys = {*run.metrics, *reading.series}
-    main = names.main_metric(keys, run.tags.get("main") or _text(run.params.get("main")))
+    keys = {*run.metrics, *reading.series, *reading.counted}
+    main = names.main_metric(keys, _text(run.tags.get("main")) or _text(run.params.get("main")))
     main = main if main != run.main else None
-    if source.kind == "system" or (reading.step is None and reading.total is None):
+    word = KINDS[source.kind].word
+    if not word or (reading.step is None and reading.total is None):
         return None, main
-    total = reading.total
-    known = state.get("total_steps")
-    if total is not None:
-        state["total_steps"] = total
-    elif isinstance(known, int):
-        total = known
-    total = total or summary.total_from(run.params)
-    if total is None and run.progress.total is not None:
-        total = run.progress.total
-    raw = state.get("marks")
-    marks = [(int(s), float(t)) for s, t in raw] if isinstance(raw, list) else []
-    step = reading.step
-    if step is not None:
-        moment = _newest(reading) or now
-        marks = summary.add_mark(marks, step, moment)
+    if reading.total is not None:
+        state["total_steps"] = reading.total
+    marks = [(int(s), float(t)) for s, t in state.get("marks", ())]
+    if reading.step is not None:
+        marks = summary.add_mark(marks, reading.step, _newest(reading) or now)
         state["marks"] = marks
-    elif marks:
-        step = marks[-1][0]
+    step = marks[-1][0] if marks else None
     other = run.progress
-    if source.kind == "stdout" and state.get("beside") is None:
-        # Another source that names steps was there first and goes on: leave it to that.
-        trusted = (
-            other.step is not None
-            and run.metrics
-            and any(
-                m.source == "hook" and not k.startswith("system/") for k, m in run.metrics.items()
-            )
-        )
-        if trusted:
+    if other.at is not None and run.started is not None and other.at < run.started:
+        other = Progress()  # an earlier attempt's
+    if word < KINDS["metrics"].word and any(
+        "hook" in metric.source and not key.startswith(("system/", "__"))
+        for key, metric in run.metrics.items()
+    ):
+        return None, main
+    total = state.get("total_steps") or summary.total_from(run.params) or other.total
+    if other.step is not None and (
+        step is None or (word < KINDS["stdout"].word and step <= other.step)
+    ):
+        if total is None or other.total is not None or total < other.step:
             return None, main
+        return replace(other, total=total, fraction=other.step / total), main
     return summary.progress(step, total, marks, now), main
 
 

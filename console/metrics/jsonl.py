@@ -1,7 +1,7 @@
 """JSON lines: our own metrics.jsonl and system.jsonl (FORMAT.md §2), and what others write alike.
 
-Every number of an object is a point at the object's step. Anything that is not one JSON object on
-one line is skipped.
+Every number of an object is a point at the object's step; numbers one level down are `outer/inner`.
+Anything that is not one JSON object on one line is skipped.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from traindeck.console.metrics.names import CHECKPOINT, canonical
+from traindeck.console.metrics.names import CHECKPOINT, series_name
+from traindeck.console.metrics.numerals import whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 
 STEPS = ("step", "global_step", "_step", "current_steps", "iter", "iteration")
 TIMES = ("time", "_timestamp", "timestamp")
 TOTALS = ("total_steps", "max_steps")
-_NOT_VALUES = frozenset({*STEPS, *TIMES, *TOTALS, "_runtime", "percentage", "attempt"})
+_NOT_VALUES = frozenset({*STEPS, *TIMES, *TOTALS, "_runtime", "percentage", "attempt", "rank"})
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_BIGGEST_STEP = 1 << 53
+_MILLISECONDS = 1e11
+"""Times from here on are in milliseconds."""
 
 
 def read_metrics(data: bytes, carry: Carry) -> Reading:
@@ -30,21 +32,19 @@ def read_metrics(data: bytes, carry: Carry) -> Reading:
         if event is not None:
             _event(event, record, reading)
             continue
-        step = _step(record, STEPS)
-        if step is None:
-            step = int(reading.carry.get("count", -1)) + 1
+        named = _step(record, STEPS)
+        step = int(reading.carry.get("count", -1)) + 1 if named is None else named
         reading.carry["count"] = step
-        moment = _number(_first(record, TIMES))
-        for name, raw in record.items():
-            if name in _NOT_VALUES or not isinstance(name, str):
-                continue
-            value = _number(raw)
-            if value is not None:
-                reading.add(canonical(name), step, math.nan if moment is None else moment, value)
+        moment = _moment(record)
+        for name, value in _values(record):
+            key = series_name(name)
+            if key is not None:
+                reading.add(key, step, moment, value, counted=named is None)
         total = _step(record, TOTALS)
         if total:
             reading.total = total
-        reading.step = step
+        if named is not None:
+            reading.step = named
     return reading
 
 
@@ -60,7 +60,7 @@ def read_system(data: bytes, carry: Carry) -> Reading:
         for name, raw in record.items():
             value = _number(raw)
             if name != "time" and value is not None:
-                reading.add(f"system/{name}", sample, moment, value)
+                reading.add(f"system/{name[:100]}", sample, moment, value)
     return reading
 
 
@@ -87,20 +87,34 @@ def _event(event: object, record: Mapping[str, Any], reading: Reading) -> None:
             reading.total = total
     elif event == "checkpoint":
         step = _step(record, ("step",))
-        moment = _number(record.get("time"))
         if step is not None:
-            reading.add(CHECKPOINT, step, math.nan if moment is None else moment, 1.0)
+            reading.add(CHECKPOINT, step, _moment(record), 1.0)
 
 
-def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> object:
-    return next((record[name] for name in names if name in record), None)
+def _values(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, raw in record.items():
+        if name in _NOT_VALUES:
+            continue
+        if isinstance(raw, dict):
+            for inner, value in raw.items():
+                found = _number(value)
+                if found is not None:
+                    yield f"{name}/{inner}", found
+            continue
+        found = _number(raw)
+        if found is not None:
+            yield name, found
+
+
+def _moment(record: Mapping[str, Any]) -> float:
+    moment = _number(next((record[name] for name in TIMES if name in record), None))
+    if moment is None:
+        return math.nan
+    return moment / 1000 if moment > _MILLISECONDS else moment
 
 
 def _step(record: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    value = _number(_first(record, names))
-    if value is None or not math.isfinite(value) or not 0 <= value < _BIGGEST_STEP:
-        return None
-    return int(value)
+    return whole(_number(next((record[name] for name in names if name in record), None)))
 
 
 def _number(value: object) -> float | None:

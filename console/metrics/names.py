@@ -1,75 +1,141 @@
 """What a quantity is called, so that the same one from two sources is one series.
 
-The table is explicit: what is not in it keeps the name its script gave it. A prefix of evaluation
-(`eval_`, `val_`, `valid_`, `validation_`) becomes `eval/`; a bare `train_loss`, `train/loss` and
-Megatron's `lm loss` are the training loss. The summary that HF's Trainer prints at its end has a
-`train_loss` too, which is the mean over the run and is kept apart as `train/mean_loss`.
+The rules are explicit, and a name that none of them knows stays as its script gave it:
+
+1. `ALIASES`: other names of one quantity (`learning_rate` and `lr`, Megatron's `lm loss`).
+2. What is measured of evaluation data is below `eval/` (`eval_`, `val_`, `valid_`, `validation_`
+   before a name) or `test/`, the rest of the name by the same rules.
+3. Training is what is meant where nothing is said: `train/` before a name is dropped (TensorBoard's
+   `train/loss` and stdout's `loss` are one), `train_` before the names that rule 1 or 4 knows.
+4. `FOLDED` names are written in lower case, so that `Loss` and `loss` are one.
+
+The summary that HF's Trainer gives at its end has a `train_loss` too: it is the mean over the run
+and is kept apart as `train/mean_loss`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 CHECKPOINT = "__checkpoint__"
 """A series of marks, not of values: the steps at which checkpoints were written."""
 
+MEAN_LOSS = "train/mean_loss"
+
 ALIASES = {
-    "train_loss": "loss",
-    "train/loss": "loss",
-    "training_loss": "loss",
-    "train loss": "loss",
     "lm loss": "loss",
-    "val loss": "eval/loss",
-    "valid loss": "eval/loss",
+    "lm loss value": "loss",
+    "lm loss ppl": "ppl",
+    "average loss": "loss",
+    "avg loss": "loss",
+    "avg_loss": "loss",
+    "mean loss": "loss",
+    "training loss": "loss",
+    "training_loss": "loss",
+    "loss_step": "loss",
+    "train_loss_step": "loss",
     "learning_rate": "lr",
     "learning rate": "lr",
-    "train/learning_rate": "lr",
-    "train/lr": "lr",
     "grad norm": "grad_norm",
-    "train/grad_norm": "grad_norm",
+    "grad": "grad_norm",
     "gradnorm": "grad_norm",
-    "train/epoch": "epoch",
+    "gnorm": "grad_norm",
+    "norm": "grad_norm",
     "perplexity": "ppl",
     "accuracy": "acc",
+    "mean_token_accuracy": "token_accuracy",
+    "num_tokens": "tokens",
     "tokens_per_second": "tokens_per_s",
+    "tokens/s": "tokens_per_s",
+    "tokens/sec": "tokens_per_s",
     "tok/s": "tokens_per_s",
+    "tok/sec": "tokens_per_s",
     "tps": "tokens_per_s",
+    "wps": "tokens_per_s",
 }
+"""Lower-case name -> the name of its series."""
 
-_EVALUATION = re.compile(r"(?:eval|evaluation|val|valid|validation|test)[_/ ](?=\w)", re.I)
+FOLDED = frozenset(
+    {
+        "loss", "lr", "acc", "ppl", "reward", "mfu", "grad_norm", "f1", "auc", "bleu", "bpb", "kl",
+        "epoch", "tokens_per_s",
+    }
+)  # fmt: skip
+
+_DROPPED = re.compile(
+    r"(?:(?:train|eval|test)[_/])?"
+    r"(?:runtime|(?:samples|steps)_per_second|model_preparation_time|jit_compilation_time)"
+    r"|total_flos|num_input_tokens_seen|(?:global_?)?step"
+)
+"""Names that are no series: they describe the call, or are the axis itself."""
+
+_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)[_/ ](?=\S)", re.I)
+_TRAINING = re.compile(r"(?:train|training)([_/ ])(?=\S)", re.I)
 _SPACES = re.compile(r"\s+")
+_LONGEST = 200
 
-MAIN = ("loss", "eval/loss", "reward", "eval/acc", "acc", "eval/reward", "ppl")
+MAIN = ("loss", "eval/loss", "reward", "eval/acc", "acc", "eval/reward", "ppl", "eval/ppl", "bpb")
 """Which metric stands for a run in tables, the first of these that it has."""
 
-_NEVER_MAIN = frozenset({"epoch", "lr", "grad_norm", "tokens_per_s", "mfu", "num_tokens"})
+_NEVER_MAIN = frozenset({"epoch", "lr", "grad_norm", "tokens_per_s", "mfu", "tokens", MEAN_LOSS})
 
 
+@lru_cache(maxsize=4096)
 def canonical(name: str) -> str:
-    """The name of a series for a name as a script prints it."""
-    name = _SPACES.sub(" ", name.strip().strip("'\""))
-    if alias := ALIASES.get(name.lower()):
-        return alias
+    """The name of a series for a name as a script gives it."""
+    name = _SPACES.sub(" ", name[:_LONGEST].strip().strip("'\""))
+    if known := _known(name):
+        return known
     if found := _EVALUATION.match(name):
-        prefix = "test/" if name[:4].lower() == "test" else "eval/"
         rest = name[found.end() :]
-        return prefix + ALIASES.get(rest.lower(), rest)
+        return ("test/" if found[1].lower() == "test" else "eval/") + (_known(rest) or rest)
+    if found := _TRAINING.match(name):
+        rest = name[found.end() :]
+        if found[1] == "/":
+            return MEAN_LOSS if rest in ("train_loss", "mean_loss") else canonical(rest)
+        return _known(rest) or name
     return name
 
 
+def _known(name: str) -> str | None:
+    lower = name.lower()
+    return ALIASES.get(lower) or (lower if lower in FOLDED else None)
+
+
+@lru_cache(maxsize=4096)
+def series_name(name: str, of: str = "") -> str | None:
+    """The series that a logged value belongs to, None if it belongs to none.
+
+    Args:
+        of: `eval` or `test` if the surroundings say so, though the name does not.
+    """
+    if _DROPPED.fullmatch(name):
+        return None
+    key = canonical(name)
+    if not key or key == CHECKPOINT or _DROPPED.fullmatch(key):
+        return None
+    if of and not key.startswith(("eval/", "test/")) and key != "epoch":
+        key = f"{of}/{key}"
+    return key
+
+
 def main_metric(keys: Collection[str], wanted: str | None = None) -> str | None:
-    """The metric that stands for a run.
+    """The metric that stands for a run: what the user wants, else the first of `MAIN`, else the
+    first name that ends in `loss`, else the first that is no schedule or speed.
 
     Args:
         wanted: What the user asked for, by a tag or parameter `main`; counts if the run has it.
     """
-    if wanted is not None and canonical(wanted) in keys:
-        return canonical(wanted)
+    if wanted is not None:
+        for name in (wanted, canonical(wanted)):
+            if name in keys:
+                return name
     for name in MAIN:
         if name in keys:
             return name
-    losses = sorted(key for key in keys if key.endswith("loss"))
+    losses = sorted(key for key in keys if key.lower().endswith("loss") and key != MEAN_LOSS)
     others = sorted(
         key for key in keys if key not in _NEVER_MAIN and not key.startswith(("system/", "__"))
     )

@@ -18,14 +18,19 @@ LONGEST = 1 << 20
 MOST_KEYS = 2000
 """Series of one run. A script that makes a new name for each value must not fill the index."""
 
+BIGGEST_STEP = 1 << 53
+"""Steps from here on are no steps (a float no longer tells them apart)."""
+
 
 @dataclass(slots=True)
 class Columns:
-    """Points of one series, as they stand in the file. A time of NaN is not known."""
+    """Points of one series, as they stand in the file. A time of NaN is not known; `offsets` are
+    where in the stretch the points stand (-1: the file has times of its own)."""
 
     steps: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -34,28 +39,39 @@ class Reading:
 
     Attributes:
         series: Name (canonical) -> points.
+        counted: The same for points whose source names no step: theirs is their number in it.
         consumed: Bytes after which the next read begins; a torn last record is left for it.
         carry: State for the next read.
+        again: The whole source can be read better now: from its beginning, with `carry`.
         step, total: The last step seen, and how many there will be, if the file says so.
-        where: For points without a time: name -> offsets (in the stretch) of their lines.
     """
 
     series: dict[str, Columns] = field(default_factory=dict)
+    counted: dict[str, Columns] = field(default_factory=dict)
     consumed: int = 0
     carry: Carry = field(default_factory=dict)
+    again: bool = False
     step: int | None = None
     total: int | None = None
-    where: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, key: str, step: int, time: float, value: float, offset: int = -1) -> None:
+    def add(
+        self,
+        key: str,
+        step: int,
+        time: float,
+        value: float,
+        offset: int = -1,
+        *,
+        counted: bool = False,
+    ) -> None:
         """One point."""
-        columns = self.series.get(key)
+        series = self.counted if counted else self.series
+        columns = series.get(key)
         if columns is None:
-            if len(self.series) >= MOST_KEYS:
+            if len(series) >= MOST_KEYS:
                 return
-            columns = self.series[key] = Columns()
-            self.where[key] = []
+            columns = series[key] = Columns()
         columns.steps.append(step)
         columns.times.append(time)
         columns.values.append(value)
-        self.where[key].append(offset)
+        columns.offsets.append(offset)

@@ -9,6 +9,9 @@ from traindeck.console.store.records import Progress, Scalar
 PACE_WINDOW = 300.0
 """Seconds of the recent past that the pace is taken from."""
 
+PACE_MARKS = 3
+"""Marks that it is taken from at least, however far they lie apart."""
+
 PACE_LEAST = 2.0
 """Seconds that must lie between two marks before a pace is believed."""
 
@@ -24,7 +27,7 @@ TOTALS = (
     "train_iters",
     "iterations",
 )
-"""Parameters that say how many steps there will be."""
+"""Parameters that say how many steps there will be, with the prefixes of nested ones left out."""
 
 Marks = Sequence[tuple[int, float]]
 
@@ -50,26 +53,55 @@ def progress(step: int | None, total: int | None, marks: Marks, now: float) -> P
         marks: Recent (step, time in seconds) pairs, oldest first.
 
     Returns:
-        With `eta` None unless at least `PACE_LEAST` seconds of the last `PACE_WINDOW` show a pace.
+        With `eta` None unless at least `PACE_LEAST` seconds show a pace that still holds: nothing
+        is said about a run whose next step is overdue.
     """
     if step is None:
         return Progress(total=total)
     if total is None or total < step or total <= 0:
         return Progress(step=step, at=now)
+    return Progress(
+        step=step, total=total, fraction=step / total, eta=_eta(total - step, marks, now), at=now
+    )
+
+
+def _eta(left: int, marks: Marks, now: float) -> float | None:
     recent = [(s, t) for s, t in marks if now - t <= PACE_WINDOW]
-    eta = None
-    if len(recent) >= 2:
-        (first, began), (last, ended) = recent[0], recent[-1]
-        if ended - began >= PACE_LEAST and last > first:
-            pace = (last - first) / (ended - began)
-            eta = max(0.0, (total - step) / pace - (now - ended))
-    return Progress(step=step, total=total, fraction=step / total, eta=eta, at=now)
+    if len(recent) < PACE_MARKS:
+        recent = list(marks[-PACE_MARKS:])
+    if len(recent) < 2:
+        return None
+    (first, began), (last, ended) = recent[0], recent[-1]
+    spacing = (ended - began) / (len(recent) - 1)
+    overdue = now - ended > max(PACE_WINDOW, 3 * spacing)
+    if ended - began < PACE_LEAST or last <= first or overdue:
+        return None
+    pace = (last - first) / (ended - began)
+    return max(0.0, left / pace - (now - ended))
 
 
 def total_from(params: Mapping[str, Scalar]) -> int | None:
     """How many steps a run's parameters say it will make."""
-    for name in TOTALS:
-        value = params.get(name)
+    return _positive(params, TOTALS)
+
+
+def cadence_from(params: Mapping[str, Scalar]) -> int:
+    """Steps between two lines of HF's Trainer, as its parameters say; 0 if they do not."""
+    strategy = _named(params, "logging_strategy")
+    if strategy not in (None, "steps"):
+        return 0
+    return _positive(params, ("logging_steps",)) or 0
+
+
+def _positive(params: Mapping[str, Scalar], names: Sequence[str]) -> int | None:
+    for name in names:
+        value = _named(params, name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return None
+
+
+def _named(params: Mapping[str, Scalar], name: str) -> Scalar:
+    if name in params:
+        return params[name]
+    return next((value for key, value in params.items() if key.endswith(f".{name}")), None)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from traindeck.console.metrics.names import canonical
+from traindeck.console.metrics.names import MEAN_LOSS, series_name
+from traindeck.console.metrics.numerals import real, whole
 from traindeck.console.metrics.reading import Carry, Reading
-
-BIGGEST = 64 << 20
-_NOT_SERIES = frozenset({"step", "epoch", "total_flos", "train_loss", "train_runtime"})
 
 
 def read_trainer_state(data: bytes, carry: Carry) -> Reading:
@@ -23,15 +21,21 @@ def read_trainer_state(data: bytes, carry: Carry) -> Reading:
     if not isinstance(history, list):
         return reading
     for entry in history:
-        step = entry.get("step") if isinstance(entry, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 1 << 53:
+        if not isinstance(entry, dict):
             continue
-        for name, value in entry.items():
-            if name in _NOT_SERIES or isinstance(value, bool):
-                continue
-            if isinstance(value, (int, float)) and abs(value) < 1e300:
-                reading.add(canonical(str(name)), step, math.nan, float(value))
-    total, step = state.get("max_steps"), state.get("global_step")
-    reading.total = total if isinstance(total, int) and 0 < total < 1 << 53 else None
-    reading.step = step if isinstance(step, int) and 0 <= step < 1 << 53 else None
+        step = whole(_number(entry.get("step")))
+        if step is None:
+            continue
+        summary = "train_runtime" in entry
+        for name, raw in entry.items():
+            value = _number(raw)
+            key = MEAN_LOSS if summary and name == "train_loss" else series_name(name)
+            if key is not None and value is not None:
+                reading.add(key, step, math.nan, value)
+    reading.total = whole(_number(state.get("max_steps"))) or None
+    reading.step = whole(_number(state.get("global_step")))
     return reading
+
+
+def _number(value: object) -> float | None:
+    return None if isinstance(value, str) else real(value)

@@ -7,8 +7,12 @@ and one listing), bounded when much did, complete once the run is over.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +32,20 @@ MOST_FILES = 2000
 DEEPEST = 5
 """Bounds of the search for files that a trainer writes."""
 
-_SKIPPED = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv", "wandb", "code"})
+AFTERWARDS = 60.0
+"""Seconds after a run's end in which a file may still be its own (a slow disk, a child's last)."""
+
+MOST_OTHERS = 500
+"""Runs of the same time that are looked at when a file may be another's."""
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
+
+_SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "wandb", "code"})
+"""Folders that hold no metrics of a trainer; nor do those whose names begin with a dot."""
 
 
 async def measure(ws: Workspace, backend: Backend, run: RunRecord, status: Status) -> None:
     """Enter what a run has measured since the last look."""
-    from dataclasses import replace
-
     if not isinstance(backend, Files) or not isinstance(backend, SeekableLogs):
         return
     ref = replace(ref_of(run), attempt=status.attempt)
@@ -71,12 +82,22 @@ def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
     root = local_roots(ws.settings).get(run.backend)
     if root is None or status.started is None:
         return []
-    artifacts = root / "runs" / run.id / "artifacts"
-    return files_beside([artifacts, Path(run.cwd)] if run.cwd else [artifacts], status.started)
+    ended = status.ended if status.state.terminal else None
+    return _written_by(ws.index, run, root / "runs" / run.id, status.started, ended, ws.clock())
 
 
-def files_beside(folders: Sequence[Path], started: float) -> list[Source]:
-    """Files with metrics below these folders that were written after a run's start."""
+def _written_by(
+    index: Index, run: RunRecord, folder: Path, started: float, ended: float | None, now: float
+) -> list[Source]:
+    found = files_beside([folder / "artifacts"], started, ended)
+    if run.cwd:
+        near = files_beside([Path(run.cwd)], started, ended)
+        found += own_files(index, run, near, started, ended, now)
+    return _newest_states(found)
+
+
+def files_beside(folders: Sequence[Path], started: float, ended: float | None) -> list[Source]:
+    """Files with metrics below these folders that were last written while a run was on."""
     found = []
     for folder in folders:
         for entry in _walk(folder):
@@ -87,11 +108,84 @@ def files_beside(folders: Sequence[Path], started: float) -> list[Source]:
                 info = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
-            if info.st_mtime >= started and info.st_ctime >= started:
-                found.append(
-                    Source(path=entry.path, kind=kind, size=info.st_size, identity=info.st_ino)
+            if info.st_mtime < started or info.st_ctime < started:
+                continue
+            if ended is not None and info.st_mtime > ended + AFTERWARDS:
+                continue
+            checkpoint = _CHECKPOINT.fullmatch(os.path.basename(os.path.dirname(entry.path)))
+            found.append(
+                Source(
+                    path=entry.path,
+                    kind=kind,
+                    size=info.st_size,
+                    identity=info.st_ino,
+                    checkpoints=((int(checkpoint[1]), info.st_mtime),) if checkpoint else (),
                 )
-    return _newest_states(found)
+            )
+    return sorted(found, key=lambda source: source.path)
+
+
+def own_files(
+    index: Index,
+    run: RunRecord,
+    found: Sequence[Source],
+    started: float,
+    ended: float | None,
+    now: float,
+) -> list[Source]:
+    """Of files in a run's working directory those that are its own. Where several runs worked at
+    the same time, a file is a run's only if that run's parameters alone name its folder: a curve
+    of another run would be worse than none."""
+    fresh = [source for source in found if not index.source(run.id, source.path).inode]
+    if not fresh:
+        return list(found)
+    others = _others(index, run, started, now if ended is None else ended, now)
+    if not others:
+        return list(found)
+    foreign = {
+        source.path
+        for source in fresh
+        if _named(run, source.path) <= max(_named(other, source.path) for other in others)
+    }
+    return [source for source in found if source.path not in foreign]
+
+
+def _others(
+    index: Index, run: RunRecord, started: float, ended: float, now: float
+) -> list[RunRecord]:
+    """Runs that worked in the same place at the same time."""
+    from traindeck.console.store.filtering import Condition, Filter
+    from traindeck.console.store.rows import fold
+
+    then = Filter(
+        (
+            Condition(kind="text", key="backend", values=(fold(run.backend),)),
+            Condition(kind="before", number=ended),
+        )
+    )
+    numbers = index.ids(then, now=now, window=max(0.0, now - started))[:MOST_OTHERS]
+    return [
+        other
+        for other in index.rows(numbers, metrics="none")
+        if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd)
+    ]
+
+
+def _touch(a: str, b: str) -> bool:
+    """Whether one of two folders lies in the other."""
+    a, b = a.rstrip("/") + "/", b.rstrip("/") + "/"
+    return a.startswith(b) or b.startswith(a)
+
+
+def _named(run: RunRecord, path: str) -> int:
+    """How much of a file's path a run's parameters name: characters of the longest."""
+    best = 0
+    for value in run.params.values():
+        if isinstance(value, str) and 1 < len(value) < 4096 and "\0" not in value:
+            folder = os.path.normpath(os.path.join(run.cwd, value))
+            if folder != os.path.normpath(run.cwd) and (path + "/").startswith(folder + "/"):
+                best = max(best, len(folder))
+    return best
 
 
 def _newest_states(sources: list[Source]) -> list[Source]:
@@ -99,7 +193,11 @@ def _newest_states(sources: list[Source]) -> list[Source]:
     states = sorted(
         (s for s in sources if s.kind == "trainer_state"), key=lambda s: (s.size, s.path)
     )
-    return [s for s in sources if s.kind != "trainer_state"] + states[-1:]
+    if not states:
+        return sources
+    marks = sorted({mark for state in states for mark in state.checkpoints})
+    last = replace(states[-1], checkpoints=tuple(marks))
+    return [s for s in sources if s.kind != "trainer_state"] + [last]
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -115,7 +213,7 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
                         if left < 0:
                             return
                         if entry.is_dir(follow_symlinks=False):
-                            if entry.name not in _SKIPPED:
+                            if entry.name not in _SKIPPED and not entry.name.startswith("."):
                                 below.append(entry.path)
                         else:
                             yield entry
@@ -232,10 +330,31 @@ async def _measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
                 await samples.refresh()
                 times = samples.at
             await _whole(index, run, source, path, attempt, times)
-    if run.started is not None:
-        folders = [folder / "artifacts", *([Path(run.cwd)] if run.cwd else [])]
-        for source in files_beside(folders, run.started):
-            await _whole(index, run, source, Path(source.path), run.attempt, None)
+    if run.started is None:
+        return
+    now = max(time.time(), run.ended or 0.0)
+    for attempt in range(run.attempt + 1):
+        last = attempt == run.attempt
+        started = run.started if last else _claimed(folder, attempt)
+        if last:
+            ended = None if run.active else run.ended
+        else:  # what was written after the next began is the next's
+            following = _claimed(folder, attempt + 1)
+            ended = None if following is None else following - AFTERWARDS
+        if started is None or (ended is None and not last):
+            continue
+        for source in _written_by(index, run, folder, started, ended, now):
+            await _whole(index, run, source, Path(source.path), attempt, None)
+
+
+def _claimed(folder: Path, attempt: int) -> float | None:
+    """When an attempt began, by its claim (FORMAT.md §2)."""
+    try:
+        with (folder / "attempts" / str(attempt) / "claim").open("rb") as file:
+            moment = json.loads(file.read(1 << 16))["time"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return float(moment) if isinstance(moment, (int, float)) else None
 
 
 async def _whole(

@@ -35,10 +35,16 @@ SOURCES = {
     "tensorboard": 50,
     "logger": 40,
     "stdout": 10,
+    "counted": 5,
 }
-"""Where a value can come from -> how much it is trusted (float64, float32, 4 digits)."""
+"""Where a value can come from -> how much it is trusted (float64, float32, 4 digits).
+
+`counted` is what is printed without a step: it stands at its number in the log. Numbers and steps
+are not the same axis, so such points are there only as long as their series has no others.
+"""
 
 _NAMES = {code: name for name, code in SOURCES.items()}
+_COUNTED = bytes((SOURCES["counted"],))
 _LIMIT = 1 << 62
 
 
@@ -278,6 +284,13 @@ def _enter_all(db: sqlite3.Connection, run: int, batches: Sequence[Prepared]) ->
 def _enter(db: sqlite3.Connection, s: int, attempt: int, points: _Run) -> _Run | None:
     """Enter points of one source. Returns them as far as they were new at the end of the series,
     None if anything else changed (its summary must be made anew)."""
+    held = db.execute("SELECT sources FROM chunks WHERE s = ? LIMIT 1", (s,)).fetchone()
+    if held is not None and (held[0] == _COUNTED) != (points.trust == _COUNTED):
+        # Counted or not, a series is so as a whole.
+        if points.trust == _COUNTED:
+            return points.cut(0, 0)
+        db.execute("DELETE FROM chunks WHERE s = ?", (s,))
+        db.execute("DELETE FROM cuts WHERE s = ?", (s,))
     cuts = dict(db.execute("SELECT attempt, step FROM cuts WHERE s = ?", (s,)).fetchall())
     limit = min((step for later, step in cuts.items() if later > attempt), default=_LIMIT)
     if points.steps[-1] >= limit:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traindeck.console.metrics.reading import Reading
-from traindeck.console.metrics.stdout import read_stdout
+from traindeck.console.metrics.reading import Carry, Columns, Reading
+from traindeck.console.metrics.stdout import LINE, read_stdout
+from traindeck.console.metrics.trainer_state import read_trainer_state
 
 DATA = Path(__file__).parent / "data"
 
@@ -21,24 +23,152 @@ def read(text: str | bytes, *, final: bool = True) -> Reading:
 
 
 def points(reading: Reading, key: str) -> list[tuple[int, float]]:
-    columns = reading.series[key]
+    columns = reading.series.get(key) or reading.counted[key]
     return list(zip(columns.steps, columns.values, strict=True))
 
 
+def recorded(name: str) -> Reading:
+    """A log read like capture does: again, if its end told how."""
+    data = (DATA / name).read_bytes()
+    reading = read(data)
+    return read_stdout(data, reading.carry, final=True) if reading.again else reading
+
+
 def test_the_trainer_with_bars_gets_its_steps_from_the_bar_that_follows() -> None:
-    reading = read((DATA / "hf_trainer_bars.log").read_bytes())
+    reading = recorded("hf_trainer_bars.log")
     assert reading.series["loss"].steps == [5, 10, 15, 20, 25, 30, 35, 40]
     assert reading.series["eval/loss"].steps == [10, 20, 30, 40]
     assert points(reading, "loss")[0] == (5, 4.165)
     assert (reading.step, reading.total) == (40, 40)
     assert "train/mean_loss" in reading.series
+    assert not reading.counted
 
 
-def test_the_trainer_without_bars_is_counted() -> None:
-    reading = read((DATA / "hf_trainer_plain.log").read_bytes())
-    assert reading.series["loss"].steps == list(range(1, 9))
-    assert reading.series["eval/loss"].steps == [2, 4, 6, 8]
-    assert reading.total is None
+@pytest.mark.parametrize("log", ["trl_bars.log", "trl_plain.log"])
+def test_what_trl_printed_agrees_with_what_it_saved(log: str) -> None:
+    saved = read_trainer_state((DATA / "trl_trainer_state.json").read_bytes(), {})
+    printed = recorded(log)
+    assert set(saved.series) | {"train/mean_loss"} == set(printed.series)
+    for key, columns in saved.series.items():
+        seen = dict(points(printed, key))
+        assert [step for step in columns.steps if step not in seen] == [], key
+        if log == "trl_plain.log":  # the same run; the other one was another
+            for step, value in zip(columns.steps, columns.values, strict=True):
+                assert seen[step] == pytest.approx(value, rel=6e-4), (key, step)
+
+
+def test_dictionaries_without_bars_are_counted_until_their_end_tells_the_interval() -> None:
+    data = (DATA / "hf_trainer_plain.log").read_bytes()
+    live = read_stdout(data[: data.index(b"{'train_runtime")], {})
+    assert live.counted["loss"].steps == list(range(1, 9))
+    assert live.counted["eval/loss"].steps == [2, 4, 6, 8]
+    assert (live.series, live.step, live.again) == ({}, None, False)
+    ended = read_stdout(data, {}, final=True)
+    assert ended.again
+    reading = read_stdout(data, ended.carry, final=True)
+    assert reading.series["loss"].steps == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert reading.series["eval/loss"].steps == [10, 20, 30, 40]
+    assert (reading.counted, reading.again, reading.step) == ({}, False, 40)
+
+
+def test_a_known_logging_interval_places_dictionaries_at_once() -> None:
+    data = (DATA / "hf_trainer_plain.log").read_bytes()
+    reading = read_stdout(data[:400], {}, cadence=5)
+    assert reading.series["loss"].steps[0] == 5
+    assert not reading.counted
+
+
+def test_a_resumed_trainer_goes_on_where_its_epoch_stands() -> None:
+    lines = "".join(f"{{'loss': '1.5', 'epoch': '{0.1 * n:.4g}'}}\n" for n in range(11, 16))
+    reading = read_stdout(lines.encode(), {}, cadence=10, resumed=True)
+    assert reading.series["loss"].steps == [110, 120, 130, 140, 150]
+    assert read_stdout(lines.encode(), {}, cadence=10).series["loss"].steps[0] == 10
+
+
+def test_bars_of_something_else_do_not_place_dictionaries() -> None:
+    text = "  0%|          | 0/10 [00:00<?, ?it/s]\r100%|####| 10/10 [00:00<00:00, 9.9it/s]\n"
+    text += "".join(f"{{'loss': {n}.5, 'epoch': {n}}}\n" for n in range(1, 5))
+    assert points(read(text), "loss") == [(n, n + 0.5) for n in range(1, 5)]
+
+
+def test_a_bar_that_is_redrawn_without_newlines_is_followed() -> None:
+    bar = "".join(
+        f"\r {n}%|#   | {n}/100 [00:01<00:09, 9.9it/s, loss={1 / n:.4f}]" for n in range(1, 51)
+    )
+    reading = read(bar, final=False)
+    assert reading.series["loss"].steps == list(range(1, 50))
+    assert (reading.step, reading.total) == (49, 100)
+
+
+def test_epochs_with_bars_of_their_own_are_one_axis() -> None:
+    text = "".join(
+        f"{d}\r{100 * n // 4}%|# | {n}/4 [00:01<00:09, 9.9it/s, loss={e}.{n}]"
+        for e in range(3)
+        for d in [""]
+        for n in range(1, 5)
+    )
+    assert read(text + "\n").series["loss"].steps == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("lines", "steps", "total"),
+    [
+        (["Epoch [{e}/3], Step [{s}/600], Loss: 0.5"], [300, 600, 900, 1200, 1500, 1800], 1800),
+        (["Train Epoch: {e} [{s}/600 (50%)]\tLoss: 0.5"], [300, 600, 900, 1200, 1500, 1800], None),
+        (["| epoch {e} | {s}/600 batches | loss 0.5"], [300, 600, 900, 1200, 1500, 1800], None),
+        (["Epoch: [{z}][ {s}/600]\tLoss 5.0e-01 (4e-1)"], [300, 600, 900, 1200, 1500, 1800], None),
+        (["epoch {e} step {g}/1800: loss 0.5"], [300, 600, 900, 1200, 1500, 1800], 1800),
+    ],
+)
+def test_steps_that_begin_anew_each_epoch_are_one_axis(
+    lines: list[str], steps: list[int], total: int | None
+) -> None:
+    text = "".join(
+        line.format(e=e, z=e - 1, s=s, g=(e - 1) * 600 + s) + "\n"
+        for e in (1, 2, 3)
+        for s in (300, 600)
+        for line in lines
+    )
+    reading = read(text)
+    assert reading.series["loss"].steps == steps
+    assert reading.total == total
+
+
+def test_an_evaluation_is_not_mixed_into_the_training() -> None:
+    text = (
+        "step 100 loss 2.0\nValidation: loss=0.45 acc=91.2%\nstep 200 loss 1.0\n"
+        "Test set: Average loss: 0.0512, Accuracy: 9830/10000 (98%)\n"
+        " validation loss at iteration 200 | lm loss value: 3.0E+00 | lm loss PPL: 2.0E+01 |\n"
+    )
+    reading = read(text)
+    assert points(reading, "loss") == [(100, 2.0), (200, 1.0)]
+    assert points(reading, "eval/loss") == [(100, 0.45), (200, 3.0)]
+    assert points(reading, "eval/ppl") == [(200, 20.0)]
+    assert points(reading, "test/loss") == [(200, 0.0512)]
+    assert points(reading, "test/acc") == [(200, 0.983)]
+
+
+def test_keras_evaluating_after_fitting_is_a_test() -> None:
+    text = (
+        "Epoch 1/2\n100/100 ━━━ 2s 10ms/step - loss: 0.5\n"
+        "Epoch 2/2\n100/100 ━━━ 2s 10ms/step - loss: 0.4\n"
+        "10/10 ━━━ 0s 10ms/step - loss: 0.9\n"
+    )
+    reading = read(text)
+    assert points(reading, "loss") == [(100, 0.5), (200, 0.4)]
+    assert points(reading, "test/loss") == [(200, 0.9)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Overriding: max_iters = 2000",
+        "***** Running training *****\n  Total optimization steps = 2,000",
+        "config: total_steps: 2000 seed: 1",
+    ],
+)
+def test_a_total_that_is_announced_is_known(text: str) -> None:
+    assert read(text + "\n").total == 2000
 
 
 @pytest.mark.parametrize(
@@ -58,6 +188,36 @@ def test_the_trainer_without_bars_is_counted() -> None:
         ("epoch=3 loss=0.52 acc=0.8", "acc", [(3, 0.8)]),
         ("step 40 of 100: loss 1,234.5", "loss", [(40, 1234.5)]),
         ("loss=0.5\nloss=0.4", "loss", [(0, 0.5), (1, 0.4)]),
+        ("Step: 20 - Loss: 0.1", "loss", [(20, 0.1)]),
+        ("(step=20) Train Loss: 0.1532, Steps/Sec: 1.9", "loss", [(20, 0.1532)]),
+        ("step 5 loss=0.1 speed=12k tokens/s", "speed", [(5, 12_000.0)]),
+        (
+            "step 9 | loss: 3.2 | norm: 0.9| tok/sec: 1,543,210.12",
+            "tokens_per_s",
+            [(9, 1543210.12)],
+        ),
+        (
+            "step 7 loss: tensor(0.51, device='cuda:0', grad_fn=<MeanBackward0>)",
+            "loss",
+            [(7, 0.51)],
+        ),
+        ("{'loss': nan, 'learning_rate': 1e-05, 'step': 4}", "lr", [(4, 1e-5)]),
+        ("{'loss': tensor(0.25), 'step': 4}", "loss", [(4, 0.25)]),
+        ('{"level": "info", "pid": 33, "step": 5, "loss": 0.3, "ok": true}', "loss", [(5, 0.3)]),
+        ("INFO:train: {'loss': 0.3, 'step': 8}", "loss", [(8, 0.3)]),
+        ("loss = 0.5 at step 3", "loss", [(3, 0.5)]),
+        ("Training: 43it [00:10, 4.2it/s, loss=0.51]", "loss", [(43, 0.51)]),
+        (
+            " 43%|### | 43/100 [00:10<00:13, 4.2it/s, loss=1.2e-3, step=430]",
+            "loss",
+            [(430, 1.2e-3)],
+        ),
+        (
+            "[titan] 2024-11-12 18:18:00,000 - root - INFO - \x1b[31mstep: 10  \x1b[32mloss: 7.5"
+            "  \x1b[33mmemory: 20.00GiB(21.06%)  \x1b[34mtps: 2,123  \x1b[35mmfu: 40.15%\x1b[39m",
+            "tokens_per_s",
+            [(10, 2123.0)],
+        ),
         (
             "Epoch 0:  10%|#   | 10/100 [00:01<00:09, 9.9it/s, v_num=0, train_loss=0.512]",
             "loss",
@@ -88,10 +248,28 @@ def test_formats_are_read(text: str, key: str, expected: list[tuple[int, float]]
         "2024-10-01 12:00:00,123 INFO started worker pid=77 port=29500",
         "{'a': {'b': 1}}",
         "{" * 500 + "}" * 500,
+        "loss: 1.2.3",
+        "loss_fn: 3 layers",
+        "torch==2.1.0 loss 3",
+        "[INFO] 10.0.0.1:29500 loss server listening",
+        "epoch: 3 port: 80 rank: 1",
+        "GPU 0: temp=45 util=99",
+        "saved /runs/loss=0.5/step=3.pt",
+        "step 3 took 4 s, pid 77, 2024-01-02",
+        "Writing model shards: 100%|####| 1/1 [00:00<00:00, 569.72it/s]",
     ],
 )
 def test_what_is_no_metric_is_left_alone(text: str) -> None:
-    assert read(text + "\n").series == {}
+    reading = read(text + "\n")
+    assert reading.series == {}
+    assert reading.counted == {}
+
+
+def test_only_the_beginning_of_an_endless_line_is_looked_at() -> None:
+    line = "step 1 loss 0.5 " + "x" * (2 * LINE) + " step 2 loss 0.4\n"
+    assert points(read(line), "loss") == [(1, 0.5)]
+    noise = b"step 1 loss 0.5 " + b"y" * (1 << 20)
+    assert read_stdout(noise, {}).consumed == len(noise), "no line so long is kept"
 
 
 def test_a_nan_is_a_point() -> None:
@@ -99,37 +277,56 @@ def test_a_nan_is_a_point() -> None:
     assert value != value
 
 
-@given(st.integers(0, 2**32), st.integers(1, 400))
-def test_pieces_read_like_the_whole(seed: int, size: int) -> None:
-    data = (DATA / "hf_trainer_bars.log").read_bytes()[:20_000]
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["hf_trainer_bars.log", "trl_bars.log", "trl_plain.log"]),
+    st.integers(0, 2**32),
+    st.integers(1, 400),
+)
+def test_pieces_read_like_the_whole(log: str, seed: int, size: int) -> None:
+    data = (DATA / log).read_bytes()[:20_000]
     rng = random.Random(seed)
     whole = read(data)
-    carry, at, found = {}, 0, {}
-    pending = b""
-    while True:
+    carry: Carry = {}
+    at, pending = 0, b""
+    found: dict[str, list[tuple[int, float]]] = {}
+    while at < len(data):
         cut = rng.randint(1, size * 20)
         pending += data[at : at + cut]
         at += cut
-        last = at >= len(data)
-        reading = read_stdout(pending, carry, final=last)
-        carry, pending = reading.carry, pending[reading.consumed :]
-        for key, columns in reading.series.items():
+        reading = read_stdout(pending, carry, final=at >= len(data))
+        carry, pending = json.loads(json.dumps(reading.carry)), pending[reading.consumed :]
+        for key, columns in both(reading):
             found.setdefault(key, []).extend(zip(columns.steps, columns.values, strict=True))
-        if last:
-            break
-    assert found == {
-        key: list(zip(c.steps, c.values, strict=True)) for key, c in whole.series.items()
-    }
+    expected = {key: list(zip(c.steps, c.values, strict=True)) for key, c in both(whole)}
+    assert found == expected
+
+
+def both(reading: Reading) -> list[tuple[str, Columns]]:
+    return [*reading.series.items(), *((f"#{k}", c) for k, c in reading.counted.items())]
+
+
+WORDS = [b"loss", b"step", b"=", b":", b"nan", b"1e999", b"{", b"}", b"'", b"|", b"\r", b"[", b"/"]
+WORDS += [b"12/40 [", b"100%|", b"]", b"\x1b[31m", b"\xff\xfe", b"-", b",", b" ", b"9" * 400]
+WORDS += [b"epoch", b"0.5", b"7", b"{'loss': '1.5', 'epoch': '", b"'}", b"train_runtime", b"val "]
+WORDS += [b"Epoch 1/5\n", b" 5/5 - 1s - loss: 2", b"it [00:01, 4it/s, loss=", b"max_steps=9", b"\0"]
 
 
 def test_hostile_records_neither_crash_nor_grow() -> None:
     rng = random.Random(4)
-    words = [b"loss", b"step", b"=", b":", b"nan", b"1e999", b"{", b"}", b"'", b"|", b"\r", b"["]
-    words += [b"12/40", b"100%|", b"]", b"\x1b[31m", b"\xff\xfe", b"-", b",", b" ", b"9" * 400]
     count = int(os.environ.get("SOAK", "0")) * 100 or 20_000
-    carry: dict[str, object] = {}
+    carry: Carry = {}
     for _ in range(count // 50):
-        lines = [b"".join(rng.choices(words, k=rng.randint(1, 20))) for _ in range(50)]
-        reading = read_stdout(b"\n".join(lines) + b"\n", carry)
+        lines = [b"".join(rng.choices(WORDS, k=rng.randint(1, 20))) for _ in range(50)]
+        reading = read_stdout(b"\n".join(lines) + b"\n", carry, resumed=rng.random() < 0.2)
         carry = reading.carry
-        assert len(str(carry)) < 20_000
+        assert len(json.dumps(carry)) < 40_000
+        for key, columns in both(reading):
+            assert 0 < len(key) < 400
+            assert all(0 <= step < 1 << 60 for step in columns.steps)
+
+
+@given(st.binary(max_size=3000))
+def test_any_bytes_are_read(data: bytes) -> None:
+    read_stdout(data, {})
+    read_stdout(data, {}, final=True)

@@ -1,0 +1,143 @@
+"""Progress bars in a log: tqdm's (Lightning's and HF's among them) and Keras's.
+
+A bar counts what it likes: its number is a step only together with the epoch before it, or with how
+often a bar of the same name was full already.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from traindeck.console.metrics.lines import AXES, EVALUATES, pairs_of
+from traindeck.console.metrics.names import series_name
+from traindeck.console.metrics.numerals import number, whole
+from traindeck.console.metrics.reading import Reading
+
+_BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[([^\]\n]{0,2000})\]?")
+_ENDLESS = re.compile(r"(?:^|[\s:])(\d{1,12})it \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
+_NAME = re.compile(r"[:\s]*\d{1,3}%\|.*$", re.S)
+_EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
+_DIGITS = re.compile(r"\d+")
+_KERAS = re.compile(r"(?:^|\s)(\d{1,9})/(\d{1,9}) \S{0,60} ?.{0,60}? - (.*)")
+_KERAS_NAME = re.compile(r"[A-Za-z_]\w{0,60}")
+_BARS = 8
+"""Names of bars that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar as drawn: its number, how many there will be (None: not known), its name, the values
+    after it, whether it is Lightning's, and a step if one is among the values."""
+
+    n: int
+    total: int | None
+    name: str
+    values: tuple[tuple[str, float], ...]
+    lightning: bool = False
+    step: int | None = None
+
+
+def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
+    """Enter what stands behind a bar. None if the text is none."""
+    found = _BAR.search(text) if "|" in text else None
+    endless = None if found else _ENDLESS.search(text)
+    if found is not None:
+        n, total, rest = int(found[1]), int(found[2]), found[3]
+        if n > total:
+            return None
+        name = _NAME.sub("", text[: found.start()]).strip()
+    elif endless is not None:
+        n, total, rest = int(endless[1]), None, endless[2]
+        name = text[: endless.start()].strip(" :")
+    else:
+        return None
+    postfix = rest.partition(",")[2]  # before it the times
+    pairs = [(key, value) for key, value, tied in pairs_of(postfix) if tied]
+    told = dict(pairs)
+    bar = Bar(
+        n,
+        total,
+        name,
+        tuple(pair for pair in pairs if pair[0] not in AXES),
+        lightning="v_num" in told,
+        step=whole(told.get("step")),
+    )
+    if bar.values:
+        _enter(bar, offset, reading)
+    return bar
+
+
+def _enter(bar: Bar, offset: int, reading: Reading) -> None:
+    carry = reading.carry
+    seen = [bar.name, bar.n, [list(pair) for pair in bar.values]]
+    if carry.get("bar") == seen:
+        return
+    carry["bar"] = seen
+    evaluates = EVALUATES.search(bar.name)
+    step, total = _unrolled(bar, reading)
+    if evaluates and carry.get("named"):
+        step, total = int(carry.get("step", 0)), None
+    of = ("test" if evaluates[1].lower().startswith("test") else "eval") if evaluates else ""
+    for key, value in bar.values:
+        name = series_name(key, of)
+        if name is not None:
+            reading.add(name, step, math.nan, value, offset)
+    if not evaluates:
+        carry["step"] = reading.step = step
+        carry["named"] = True
+        if total is not None:
+            reading.total = total
+
+
+def _unrolled(bar: Bar, reading: Reading) -> tuple[int, int | None]:
+    """The step that a bar stands at, over all epochs, and how many there will be."""
+    if bar.step is not None:
+        return bar.step, None
+    carry = reading.carry
+    epoch = _EPOCH.search(bar.name)
+    if epoch is not None and bar.total:
+        # Lightning counts from 0 (and shows its v_num), people from 1.
+        if int(epoch[1]) == 0 or bar.lightning:
+            carry["from0"] = True
+        passed = max(0, int(epoch[1]) - (0 if carry.get("from0") else 1))
+        epochs = int(epoch[2]) if epoch[2] else None
+        return passed * bar.total + bar.n, epochs * bar.total if epochs else None
+    name = _DIGITS.sub("#", bar.name)[:60]
+    bars = dict(carry.get("named_bars", {}))
+    last, base = bars.get(name, (0, 0))
+    if bar.n < last:  # the next time round
+        base += last
+    if name in bars or len(bars) < _BARS:
+        bars[name] = [bar.n, base]
+        carry["named_bars"] = bars
+    total = bar.total if not base else None
+    return base + bar.n, total
+
+
+def read_keras(text: str, offset: int, reading: Reading) -> bool:
+    """Enter a Keras bar that is full. Whether the text is one."""
+    found = _KERAS.search(text) if " - " in text else None
+    if found is None:
+        return False
+    n, per_epoch = int(found[1]), int(found[2])
+    if n != per_epoch or not n:
+        return n < per_epoch
+    carry = reading.carry
+    fitting = carry.pop("keras", None)
+    if fitting is not None:
+        step, of = int(fitting[0]) * per_epoch, ""
+        reading.total = int(fitting[1]) * per_epoch
+        reading.step = step
+        carry["step"], carry["named"] = step, True
+    else:  # `evaluate` after `fit`
+        step, of = int(carry.get("step", 0)), "test"
+    for part in found[3].split(" - "):
+        key, colon, raw = part.partition(":")
+        value = number(raw.strip())
+        if colon and value is not None and _KERAS_NAME.fullmatch(key.strip()):
+            name = series_name(key.strip(), of)
+            if name is not None:
+                reading.add(name, step, math.nan, value, offset)
+    return True

@@ -1,0 +1,203 @@
+"""Lines of a log that name a step, iteration or epoch beside values: `step 10: loss 1.2, lr=1e-4`.
+
+A number is a metric only if its name is a known one or if it is tied to its name (`:`, `=`) on a
+line that names a step; never inside a version, date, address or path.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from traindeck.console.metrics.names import series_name
+from traindeck.console.metrics.numerals import NEVER, integer, is_metric, number
+from traindeck.console.metrics.reading import Carry, Reading
+
+EVALUATES = re.compile(
+    r"(?<![\w./-])(validation|validating|valid|val|evaluation|evaluating|eval|testing|test)"
+    r"(?![\w./-])",
+    re.I,
+)
+"""A word that says that what follows was measured of evaluation data."""
+
+_MARK = re.compile(
+    r"(?<![\w./-])(global[_ ]step|step|iteration|iter|it|epoch|ep)s?\b[\s:=#\[|]{0,12}"
+    r"(\d[\d,]{0,14})"
+    r"(?:\s{0,4}(?:/|of)\s{0,12}(\d[\d,]{0,14}))?(?![\d.]*[\w%])",
+    re.I,
+)
+_OF_EPOCH = re.compile(
+    r"(?<![\w./-])epoch\b[\s:=#\[|]{0,6}(\d{1,7})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,7}))?(?!\.?\d)"
+    r"[\]\s:|,\[(-]{1,12}(\d[\d,]{0,14})\s{0,6}/\s{0,6}(\d[\d,]{0,14})(?![\d/])",
+    re.I,
+)
+"""`Epoch: [0][ 100/5005]`, `Train Epoch: 1 [25600/60000 (43%)]`, `| epoch 1 | 200/2983 batches`."""
+
+_PAIR = re.compile(
+    r"(?<![\w./@\\-])(?P<key>[A-Za-z_][\w./@-]{0,60}"
+    r"(?: (?:loss|rate|norm|accuracy|acc|scale)\b(?: (?:value|PPL)\b)?)?)"
+    r"(?P<tie>\s{0,3}[:=]\s{0,8}|\s{1,8})"
+    r"(?:(?:np\.float\d\d|tensor|array)\(\[?)?"
+    r"(?P<value>[-+]?(?:\d[\d,]{0,15}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,4})?|[-+]?(?:nan|inf)\b)"
+    r"(?:(?P<unit>[kKMG])(?![\w/.-]))?"
+    r"(?P<after>\S{0,3})",
+    re.I,
+)
+_UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s")
+_SHARE = re.compile(r"acc(?:uracy)?", re.I)
+_OF = re.compile(r"/(\d{1,12})\b")
+_BESIDE_STEP = re.compile(r"mfu|lr|grad|g?norm|grad[_ ]?norm|acc@\d", re.I)
+"""Names that are metrics where a step is named, though neither `=` nor `:` follows them."""
+
+_TOTAL = re.compile(
+    r"(?<![\w.-])(?:max_(?:iters|steps)|num_train_steps|num_training_steps|total_steps|train_iters"
+    r"|total (?:optimization |training |train )?steps)\s{0,3}[:=]\s{0,3}"
+    r"(\d[\d,]{0,14})(?![\d.]*\w)",
+    re.I,
+)
+
+
+AXES = ("step", "v_num")
+"""Names that `pairs_of` gives too though they are no metrics: a bar is placed by them."""
+
+
+def pairs_of(text: str) -> Iterator[tuple[str, float, bool]]:
+    """Names and numbers of a text: (name, number, whether `:` or `=` ties them)."""
+    for found in _PAIR.finditer(text):
+        key = found["key"].rstrip(".-/@")
+        value = number(found["value"])
+        if value is None or not key:
+            continue
+        if key.lower() in AXES and "=" in found["tie"]:
+            yield key.lower(), value, True
+            continue
+        if NEVER.fullmatch(key):
+            continue
+        if found["unit"]:
+            value *= _UNITS.get(found["unit"], 1.0)
+        after = found["after"]
+        if after.startswith("/") and _SHARE.search(key):
+            of = _OF.match(text, found.end() - len(after))
+            if of is None or not int(of[1]):
+                continue
+            value /= int(of[1])
+        elif after and not _AFTER.match(after):
+            continue
+        yield key, value, bool(found["tie"].strip())
+
+
+def read_line(text: str, offset: int, reading: Reading) -> None:
+    """Enter the values of a line."""
+    carry = reading.carry
+    step, total, rest = _place(text, carry)
+    pairs = [
+        (key, value)
+        for key, value, tied in pairs_of(rest)
+        if key not in AXES and _counts(key, tied, step is not None)
+    ]
+    if not pairs:
+        if found := _TOTAL.search(text):
+            reading.total = integer(found[1]) or reading.total
+        return
+    of = _of(rest, pairs[0][0])
+    counted = False
+    if step is None and carry.get("named"):
+        step = int(carry.get("step", 0))
+    elif step is None:
+        counted = True
+        names = {key for key, _ in pairs}
+        if not of and (names & set(carry.get("line_names", ())) or "lines" not in carry):
+            # A name comes again: this is the next time.
+            carry["lines"] = int(carry.get("lines", -1)) + 1
+            carry["line_names"] = []
+        carry["line_names"] = sorted({*carry.get("line_names", ()), *names})[:50]
+        step = int(carry.get("lines", 0))
+    for key, value in pairs:
+        name = series_name(key, of)
+        if name is not None:
+            reading.add(name, step, math.nan, value, offset, counted=counted)
+    if not counted:
+        carry["step"] = reading.step = step
+        if total is not None:
+            reading.total = total
+
+
+def _counts(key: str, tied: bool, placed: bool) -> bool:
+    """Whether a named number is a metric."""
+    if tied:
+        return placed or is_metric(key)
+    return placed and (is_metric(key) or _BESIDE_STEP.fullmatch(key) is not None)
+
+
+def _of(rest: str, first: str) -> str:
+    """`eval` or `test` if the words before the first value say so."""
+    found = EVALUATES.search(rest[: rest.find(first)])
+    if found is None:
+        return ""
+    return "test" if found[1].lower().startswith("test") else "eval"
+
+
+def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
+    """The step that a line names, how many there will be, and the line without that."""
+    found = _OF_EPOCH.search(text)
+    if found is not None:
+        epoch, n, per_epoch = int(found[1]), integer(found[3]), integer(found[4])
+        if n is not None and per_epoch and n <= per_epoch:
+            if epoch == 0:
+                carry["from0"] = True
+            passed = max(0, epoch - (0 if carry.get("from0") else 1))
+            total = int(found[2]) * per_epoch if found[2] else None
+            carry["named"] = True
+            return passed * per_epoch + n, total, _without(text, found)
+    marks = list(_MARK.finditer(text))
+    epochs = [mark for mark in marks if mark[1].lower() in ("epoch", "ep")]
+    steps = [mark for mark in marks if mark[1].lower() not in ("epoch", "ep")]
+    step = integer(steps[0][2]) if steps else None
+    if step is not None:
+        rest = _without(text, steps[0])
+        total = integer(steps[0][3])
+        epoch_mark = epochs[0] if epochs else None
+        if epoch_mark is not None and not EVALUATES.search(text[: epoch_mark.start()]):
+            step, total = _unrolled(epoch_mark, step, total, carry)
+        carry["named"] = True
+        return step, total, rest
+    if epochs and (number_of := integer(epochs[0][2])) is not None:
+        rest = _without(text, epochs[0])
+        if carry.get("named") and not carry.get("by_epoch"):
+            return int(carry.get("step", 0)), None, rest
+        carry["named"] = carry["by_epoch"] = True
+        return number_of, integer(epochs[0][3]), rest
+    return None, None, text
+
+
+def _without(text: str, found: re.Match[str]) -> str:
+    return text[: found.start()] + " | " + text[found.end() :]
+
+
+def _unrolled(
+    epoch_mark: re.Match[str], step: int, per: int | None, carry: Carry
+) -> tuple[int, int | None]:
+    """A step named beside an epoch. It counts within the epoch if it falls when the epoch rises,
+    or if it is further than its epoch can be; until that is known the total is not."""
+    epoch, epochs = integer(epoch_mark[2]) or 0, integer(epoch_mark[3])
+    last_epoch, base, last, last_per, within = carry.get("unroll", (epoch, 0, -1, None, None))
+    if epoch > last_epoch:
+        if step <= last:
+            within = True
+            base += last_per or last
+        elif within is None:
+            within = False
+    elif epoch < last_epoch:  # begun anew
+        base = 0
+    if within is None and per and epochs and epochs > 1:
+        passed = epoch + (1 if carry.get("from0") or epoch == 0 else 0)
+        if step * epochs > per * passed * 1.0001:
+            within = True
+    carry["unroll"] = [epoch, base, step, per, within]
+    if per is None or within is None:
+        return base + step, None
+    if within:
+        return base + step, per * epochs if epochs else None
+    return step, per

@@ -1,0 +1,350 @@
+"""From a run's files into the index: once, in order of trust, across attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from traindeck.console.metrics.capture import Source, ingest, kind_of, looked_for
+from traindeck.console.metrics.names import CHECKPOINT
+from traindeck.console.runs.measuring import AFTERWARDS, files_beside, own_files
+from traindeck.console.store.index import Index
+from traindeck.console.store.records import RunRecord
+
+from .conftest import NOW, RUN, Desk
+
+DATA = Path(__file__).parent / "data"
+
+
+def rows(*pairs: tuple[int, float], **more: float) -> bytes:
+    return "".join(
+        json.dumps({"step": s, "time": NOW + s, "loss": v, **more}) + "\n" for s, v in pairs
+    ).encode()
+
+
+def printed(*pairs: tuple[int, float]) -> bytes:
+    return "".join(f"step {s}/100: loss {v:.4g}\n" for s, v in pairs).encode()
+
+
+def state(steps: Sequence[tuple[int, float]], **more: object) -> bytes:
+    history = [{"step": s, "loss": v} for s, v in steps]
+    return json.dumps({"log_history": history, "global_step": steps[-1][0], **more}).encode()
+
+
+def test_the_more_precise_source_stands_and_is_named(desk: Desk) -> None:
+    desk.feed("stdout", printed((1, 0.123456), (2, 0.2), (3, 0.3)))
+    desk.feed("tensorboard", (DATA / "trl.tfevents").read_bytes()[:0])
+    desk.feed("metrics", rows((1, 0.123456), (2, 0.2)))
+    assert desk.pairs("loss") == [(1, 0.123456), (2, 0.2), (3, 0.3)]
+    assert desk.run.metrics["loss"].source == "hook+stdout"
+    desk.feed("stdout", printed((1, 0.123456), (2, 0.2), (3, 0.3), (4, 0.4)))
+    assert desk.pairs("loss")[0] == (1, 0.123456), "what is read later from a worse source yields"
+
+
+def test_a_trl_run_is_the_same_from_each_of_its_files(desk: Desk) -> None:
+    saved = (DATA / "trl_trainer_state.json").read_bytes()
+    desk.feed("stdout", (DATA / "trl_plain.log").read_bytes(), final=True)
+    from_log = desk.pairs("loss")
+    desk.feed("tensorboard", (DATA / "trl.tfevents").read_bytes())
+    desk.feed("trainer_state", saved)
+    run = desk.run
+    assert [step for step, _ in from_log] == [step for step, _ in desk.pairs("loss")]
+    assert run.metrics["loss"].source == "trainer_state"
+    assert {key for key in run.metrics if "/" not in key} == {
+        "loss", "lr", "grad_norm", "entropy", "token_accuracy", "tokens", "epoch",
+    }  # fmt: skip
+    assert (run.main, run.progress.step, run.progress.total) == ("loss", 30, 30)
+
+
+def test_counted_lines_make_room_for_steps_and_never_mix_with_them(desk: Desk) -> None:
+    log = (DATA / "hf_trainer_plain.log").read_bytes()
+    live = log[: log.index(b"{'train_runtime")]
+    desk.feed("stdout", live)
+    assert desk.points("loss").sources == ("counted",)
+    assert [step for step, _ in desk.pairs("loss")] == list(range(1, 9))
+    assert desk.run.progress.step is None, "a number is no step"
+    desk.feed("trainer_state", state([(5, 4.165), (10, 4.159)], max_steps=40))
+    assert desk.pairs("loss") == [(5, 4.165), (10, 4.159)]
+    desk.feed("stdout", live, path="attempts/0/logs/again")
+    assert desk.pairs("loss") == [(5, 4.165), (10, 4.159)], "and later ones stay away"
+    desk.feed("stdout", log, final=True)  # its end tells the steps: it is read again
+    assert [step for step, _ in desk.pairs("eval/loss")] == [10, 20, 30, 40]
+    assert [step for step, _ in desk.pairs("loss")] == [5, 10, 15, 20, 25, 30, 35, 40]
+
+
+def test_an_interval_among_the_parameters_places_lines_from_the_first(desk: Desk) -> None:
+    desk.put(params={"logging_steps": 5, "max_steps": 40})
+    log = (DATA / "hf_trainer_plain.log").read_bytes()
+    desk.feed("stdout", log[:300])
+    assert desk.pairs("loss")[0][0] == 5
+    assert desk.run.progress.total == 40
+
+
+def test_a_resume_supersedes_from_its_first_step_and_the_seam_stays(desk: Desk) -> None:
+    desk.feed("metrics", rows(*((n, 10.0 + n) for n in range(1, 9))))
+    desk.retry(1)
+    desk.feed("metrics", rows((6, 1.0), (7, 2.0)), attempt=1)
+    points = desk.points("loss")
+    assert list(points.steps) == [1, 2, 3, 4, 5, 6, 7]
+    assert list(points.values)[-3:] == [15.0, 1.0, 2.0]
+    assert points.seams == ((0, 0), (5, 1))
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_a_history_that_was_handed_on_does_not_move_the_seam(desk: Desk, with_log: bool) -> None:
+    first = [(n, 3.0 / n) for n in range(1, 11)]
+    desk.feed("stdout", printed(*first), attempt=0)
+    desk.retry(1)
+    again = [(n, 5.0 / n) for n in range(7, 13)]
+    if with_log:
+        desk.feed("stdout", printed(*again), attempt=1)
+    history = [*first[:6], *again]
+    desk.feed("trainer_state", state(history, max_steps=100), path="/x/state.json", attempt=1)
+    points = desk.points("loss")
+    assert list(points.steps) == list(range(1, 13))
+    assert points.seams == ((0, 0), (6, 1))
+    assert points.values[6] == 5.0 / 7
+
+
+def test_a_csv_that_was_rewritten_with_a_new_column_is_read_anew(desk: Desk) -> None:
+    old = b"step,loss\n1,2.0\n2,1.5\n"
+    desk.feed("csv", old)
+    desk.feed("csv", old + b"3,1.25\n")
+    assert desk.pairs("loss") == [(1, 2.0), (2, 1.5), (3, 1.25)]
+    desk.feed("csv", b"step,loss,val_loss\n1,2.0,\n2,1.5,\n3,1.25,\n3,,1.75\n")
+    assert desk.pairs("loss") == [(1, 2.0), (2, 1.5), (3, 1.25)]
+    assert desk.pairs("eval/loss") == [(3, 1.75)]
+
+
+def test_a_file_that_was_replaced_is_read_anew(desk: Desk) -> None:
+    desk.feed("jsonl", rows((1, 2.0), (2, 1.5)), path="/x/m.jsonl")
+    desk.identities["/x/m.jsonl"] = 2
+    desk.feed("jsonl", rows((3, 1.0), (4, 0.5), (5, 0.25)), path="/x/m.jsonl")
+    assert [step for step, _ in desk.pairs("loss")] == [1, 2, 3, 4, 5]
+    desk.feed("jsonl", rows((1, 9.0)), path="/x/m.jsonl")  # cut, then written from the top
+    assert desk.pairs("loss")[0] == (1, 9.0)
+
+
+def test_a_growing_log_enters_each_point_once(desk: Desk) -> None:
+    log = printed(*((n, 100.0 / n) for n in range(1, 400)))
+    rng = random.Random(7)
+    at = 0
+    while at < len(log):
+        at = min(len(log), at + rng.randint(1, 900))
+        desk.feed("stdout", log[:at], most=rng.choice([64, 300, 5000]), final=at == len(log))
+    assert [step for step, _ in desk.pairs("loss")] == list(range(1, 400))
+    assert desk.run.metrics["loss"].count == 399
+    assert desk.run.progress.step == 399 or desk.run.progress.total == 100
+
+
+def test_the_last_line_counts_once_the_run_is_over(desk: Desk) -> None:
+    desk.feed("stdout", b"step 1: loss 2.0\nstep 2: loss 1.0")
+    assert desk.pairs("loss") == [(1, 2.0)]
+    desk.feed("stdout", b"step 1: loss 2.0\nstep 2: loss 1.0", final=True)
+    assert desk.pairs("loss") == [(1, 2.0), (2, 1.0)]
+
+
+def test_printed_points_get_the_time_their_line_was_written(desk: Desk) -> None:
+    asked: list[int] = []
+
+    async def times(offsets: Sequence[int]) -> list[float | None]:
+        asked.extend(offsets)
+        return [NOW + at if at else None for at in offsets]
+
+    log = printed((1, 2.0), (2, 1.0))
+    desk.feed("stdout", log, times=times)
+    second = log.index(b"step 2")
+    assert asked == [0, second]
+    found = desk.points("loss").times
+    assert math.isnan(found[0])
+    assert found[1] == NOW + second
+
+
+def test_checkpoints_of_a_trainer_are_marks(desk: Desk) -> None:
+    desk.feed(
+        "trainer_state",
+        state([(10, 1.0), (20, 0.5)]),
+        checkpoints=[(10, NOW - 50), (20, NOW - 10)],
+    )
+    assert [step for step, _ in desk.pairs(CHECKPOINT)] == [10, 20]
+    assert list(desk.points(CHECKPOINT).times) == [NOW - 50, NOW - 10]
+
+
+# ------------------------------------------------------------------------------------- progress
+
+
+def test_progress_is_told_by_the_best_that_tells_it(desk: Desk) -> None:
+    desk.feed("stdout", printed((10, 1.0)))
+    assert (desk.run.progress.step, desk.run.progress.total) == (10, 100)
+    desk.feed("trainer_state", state([(5, 1.0)], max_steps=200))
+    assert (desk.run.progress.step, desk.run.progress.total) == (10, 100), "files lag behind"
+    desk.feed("metrics", rows((12, 1.0)) + b'{"__event__": "total_steps", "value": 300}\n')
+    assert (desk.run.progress.step, desk.run.progress.total) == (12, 300)
+    desk.feed("stdout", printed((10, 1.0), (99, 1.0)))
+    assert (desk.run.progress.step, desk.run.progress.total) == (12, 300)
+
+
+def test_a_file_that_knows_the_total_completes_what_the_log_tells(desk: Desk) -> None:
+    desk.feed("stdout", b"step 50: loss 1.0\n")
+    assert desk.run.progress.total is None
+    desk.feed("trainer_state", state([(40, 1.0)], max_steps=200))
+    assert (desk.run.progress.step, desk.run.progress.total) == (50, 200)
+    assert desk.run.progress.fraction == 0.25
+
+
+def test_the_progress_of_an_earlier_attempt_does_not_hold_back_the_next(desk: Desk) -> None:
+    desk.feed("tensorboard", (DATA / "trl.tfevents").read_bytes(), path="/x/a.tfevents")
+    assert desk.run.progress.step == 30
+    desk.now += 500
+    desk.retry(1)
+    desk.feed("csv", b"step,loss\n1,2.0\n2,1.0\n", path="/x/metrics.csv", attempt=1)
+    assert desk.run.progress.step == 2
+
+
+def test_the_user_says_what_the_main_metric_is(desk: Desk) -> None:
+    desk.put(tags={"main": "val_acc"})
+    desk.feed("stdout", b"step 1: loss 2.0 val_acc=0.5\n")
+    assert desk.run.main == "eval/acc"
+
+
+# ---------------------------------------------------------------------------- several, and hostile
+
+
+def test_several_readers_of_one_file_enter_each_point_once(desk: Desk, tmp_path: Path) -> None:
+    log = printed(*((n, n / 7) for n in range(1, 3000)))
+    source = Source(path="attempts/0/logs/0.log", kind="stdout", size=len(log), identity=1)
+
+    async def read(offset: int, size: int) -> bytes:
+        return log[offset : offset + size]
+
+    def reader(seed: int) -> None:
+        index = Index.open(tmp_path / "index.db")
+
+        async def work() -> None:
+            while True:
+                run = index.get(RUN)
+                assert run is not None
+                most = 3000 + 700 * seed
+                await ingest(index, run, source, read, attempt=0, now=NOW, final=True, most=most)
+                if json.loads(index.source(RUN, source.path).carry or "{}").get("ended"):
+                    return
+
+        asyncio.run(work())
+        index.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(reader, range(4)))
+    assert [step for step, _ in desk.pairs("loss")] == list(range(1, 3000))
+    assert desk.run.metrics["loss"].count == 2999
+
+
+@pytest.mark.parametrize("kind", ["metrics", "system", "jsonl", "csv", "tensorboard", "stdout"])
+def test_hostile_files_are_entered_without_harm(desk: Desk, kind: str) -> None:
+    rng = random.Random(11)
+    pieces = [rng.randbytes(40), b"step 1 loss nan\n", b'{"step": 1, "loss": 1e999}\n', b"\n" * 9]
+    pieces += [b"step,loss\n1,inf\n", b"\x1b[31m" * 50, b"{'loss': '1'}\n", b'{"step": 9e15}\n']
+    pieces += [f'{{"step": {n}, "k\\u0000{n}\\ud800": {n}}}\n'.encode() for n in range(20)]
+    for round_ in range(20):
+        data = b"".join(rng.choices(pieces, k=60))
+        desk.identities[f"/x/{kind}"] = round_ + 1
+        desk.feed(kind, data, path=f"/x/{kind}", final=rng.random() < 0.5)
+    assert len(desk.run.metrics) <= 200
+
+
+def test_a_script_that_names_each_value_anew_is_bounded(desk: Desk) -> None:
+    data = "".join(json.dumps({"step": 1, f"v{n}": n}) + "\n" for n in range(5000)).encode()
+    desk.feed("metrics", data)
+    assert len(desk.run.metrics) <= 2000
+
+
+# ------------------------------------------------------------------------------- whose a file is
+
+
+def test_names_say_what_a_file_is() -> None:
+    assert kind_of("events.out.tfevents.1.host.2.0") == "tensorboard"
+    assert kind_of("trainer_state.json") == "trainer_state"
+    assert kind_of("metrics.csv") == "csv"
+    assert kind_of("model.safetensors") is None
+
+
+def test_files_of_another_time_are_not_a_runs(tmp_path: Path) -> None:
+    for name, moment in (("before", NOW - 500), ("during", NOW), ("later", NOW + 5000)):
+        path = tmp_path / name / "metrics.csv"
+        path.parent.mkdir()
+        path.write_text("step,loss\n")
+        os.utime(path, (moment, moment))
+    found = files_beside([tmp_path], NOW - 100, NOW + 10)
+    assert [Path(source.path).parent.name for source in found] == ["during"]
+    assert len(files_beside([tmp_path], NOW - 100, NOW + 5000 - AFTERWARDS)) == 2
+
+
+def test_hidden_folders_links_and_endless_trees_are_not_searched(tmp_path: Path) -> None:
+    for name in (".traindeck", "venv", "out"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.csv").write_text("step,loss\n")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "alias.csv").symlink_to("/etc/passwd")
+    many = tmp_path / "zz"
+    many.mkdir()
+    found = files_beside([tmp_path], 0.0, None)
+    assert [source.path for source in found] == [str(tmp_path / "out" / "metrics.csv")]
+
+
+def beside(path: str) -> Source:
+    return Source(path=path, kind="tensorboard", size=1, identity=7)
+
+
+@pytest.fixture
+def neighbour(desk: Desk) -> RunRecord:
+    """Another run in the same folder at the same time."""
+    desk.put(cwd="/home/u/p", params={"output_dir": "out/a"})
+    other = replace(
+        desk.run,
+        id="b123456789ab",
+        name="b",
+        params={"output_dir": "out/b"},
+        metrics={},
+        started=desk.started + 10,
+    )
+    desk.index.put(other)
+    return other
+
+
+def test_of_two_runs_at_once_each_gets_the_files_its_parameters_name(
+    desk: Desk, neighbour: RunRecord
+) -> None:
+    files = [beside(f"/home/u/p/{name}/tfevents") for name in ("out/a", "out/b", "runs")]
+    mine = own_files(desk.index, desk.run, files, desk.started, None, NOW)
+    theirs = own_files(desk.index, neighbour, files, desk.started + 10, None, NOW)
+    assert [s.path for s in mine] == ["/home/u/p/out/a/tfevents"]
+    assert [s.path for s in theirs] == ["/home/u/p/out/b/tfevents"]
+
+
+def test_a_run_alone_gets_all_that_is_new(desk: Desk) -> None:
+    desk.put(cwd="/home/u/p")
+    files = [beside("/home/u/p/runs/tfevents")]
+    assert own_files(desk.index, desk.run, files, desk.started, None, NOW) == files
+
+
+def test_runs_in_other_folders_or_at_other_times_do_not_matter(
+    desk: Desk, neighbour: RunRecord
+) -> None:
+    files = [beside("/home/u/p/runs/tfevents")]
+    desk.index.put(replace(neighbour, cwd="/home/u/other"))
+    assert own_files(desk.index, desk.run, files, desk.started, None, NOW) == files
+
+
+def test_no_metrics_says_where_was_looked(desk: Desk) -> None:
+    desk.put(cwd="/home/u/p")
+    said = looked_for(desk.run)
+    assert "/home/u/p" in said
+    assert "TensorBoard" in said

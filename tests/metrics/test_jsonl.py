@@ -1,0 +1,112 @@
+"""JSON lines: the channel of our trainers, samples of the system, and what others write."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traindeck.console.metrics.jsonl import read_metrics, read_system
+from traindeck.console.metrics.names import CHECKPOINT
+from traindeck.console.metrics.reading import Carry, Reading
+
+
+def lines(*records: object) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def points(reading: Reading, key: str) -> list[tuple[int, float]]:
+    return list(zip(reading.series[key].steps, reading.series[key].values, strict=True))
+
+
+def test_the_channel_of_trainers_is_read_with_its_events() -> None:
+    reading = read_metrics(
+        lines(
+            {"step": 0, "time": 10.0, "__event__": "total_steps", "value": 60},
+            {"step": 1, "time": 11.5, "loss": 2.5, "lr": 1e-3, "eval/loss": "NaN"},
+            {"step": 2, "time": 12.0, "__event__": "checkpoint", "path": "artifacts/checkpoint-2"},
+            {"step": 3, "time": 13.0, "__event__": "something new", "value": 1},
+        ),
+        {},
+    )
+    assert points(reading, "loss") == [(1, 2.5)]
+    assert reading.series["loss"].times == [11.5]
+    assert math.isnan(reading.series["eval/loss"].values[0])
+    assert reading.series[CHECKPOINT].steps == [2]
+    assert (reading.step, reading.total) == (1, 60)
+    assert set(reading.series) == {"loss", "lr", "eval/loss", CHECKPOINT}
+
+
+def test_llama_factory_is_read() -> None:
+    record = {
+        "current_steps": 10, "total_steps": 100, "loss": 1.5, "lr": 1e-4, "epoch": 0.5,
+        "percentage": 10.0, "elapsed_time": "0:00:05", "remaining_time": "0:00:45",
+    }  # fmt: skip
+    reading = read_metrics(lines(record), {})
+    assert set(reading.series) == {"loss", "lr", "epoch"}
+    assert (reading.step, reading.total) == (10, 100)
+
+
+def test_objects_without_a_step_are_counted_apart() -> None:
+    reading = read_metrics(lines({"loss": 2.0}, {"loss": 1.0}), {})
+    assert reading.counted["loss"].steps == [0, 1]
+    assert (reading.series, reading.step) == ({}, None)
+    more = read_metrics(lines({"loss": 0.5}), reading.carry)
+    assert more.counted["loss"].steps == [2]
+
+
+def test_one_level_of_nesting_is_followed_and_milliseconds_are_understood() -> None:
+    record = {"step": 4, "timestamp": 1_700_000_000_000, "train": {"loss": 0.5, "deep": {"x": 1}}}
+    reading = read_metrics(lines(record), {})
+    assert points(reading, "loss") == [(4, 0.5)]
+    assert reading.series["loss"].times == [1.7e9]
+    assert set(reading.series) == {"loss"}
+
+
+def test_samples_of_the_system_are_counted_and_timed() -> None:
+    reading = read_system(lines({"time": 5.0, "cpu_pct": 98.0}, {"time": 6.0, "cpu_pct": 97.0}), {})
+    columns = reading.series["system/cpu_pct"]
+    assert (columns.steps, columns.times) == ([0, 1], [5.0, 6.0])
+    assert read_system(lines({"time": 7.0, "cpu_pct": 1}), reading.carry).series[
+        "system/cpu_pct"
+    ].steps == [2]
+
+
+def test_a_torn_last_line_waits_for_its_rest() -> None:
+    data = lines({"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0})
+    for cut in range(len(data)):
+        first = read_metrics(data[:cut], {})
+        second = read_metrics(data[first.consumed :], first.carry)
+        found = [
+            point for r in (first, second) if "loss" in r.series for point in points(r, "loss")
+        ]
+        assert found == [(1, 2.0), (2, 1.0)]
+
+
+def test_garbage_between_lines_is_passed_over() -> None:
+    junk = b'\xff\xfe\n{"step": 1\n[1, 2]\n"x"\n{"step": -1, "loss": 1}\n' + b"[" * 5000 + b"\n"
+    junk += b'{"step": true, "loss": 2}\n{"step": 1e400, "loss": 3}\n{"step": 5, "loss": 10e400}\n'
+    reading = read_metrics(junk + lines({"step": 9, "loss": 1.0}), {})
+    assert points(reading, "loss")[-1] == (9, 1.0)
+    assert points(reading, "loss")[0] == (5, math.inf)
+    assert reading.consumed == len(junk) + len(lines({"step": 9, "loss": 1.0}))
+
+
+@given(st.lists(st.binary(max_size=80)), st.booleans())
+def test_any_bytes_are_read(parts: list[bytes], system: bool) -> None:
+    reader = read_system if system else read_metrics
+    reader(b"\n".join(parts), {})
+
+
+def test_hostile_records_neither_crash_nor_grow() -> None:
+    rng = random.Random(1)
+    words = ['{"step":', "5", ",", '"loss":', "NaN", "1e999", "-Infinity", "}", "{", "[", "]", '"']
+    words += ['"time":', "null", "true", '"__event__":', '"checkpoint"', "9" * 50, "\\u0000", ":"]
+    carry: Carry = {}
+    for _ in range(400):
+        data = "\n".join("".join(rng.choices(words, k=rng.randint(1, 12))) for _ in range(50))
+        carry = read_metrics(data.encode() + b"\n", carry).carry
+        assert len(json.dumps(carry)) < 200
