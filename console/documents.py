@@ -227,7 +227,7 @@ def _checked(
         got: Any = parse(text, document.path).data
     except DocumentError:
         got = None
-    if _normal(got) != _normal(wanted):
+    if _normal(got) != _normal(wanted) or _lookup(got, key)[1] is not present:
         name = ".".join(key)
         problem = f"`{name}` cannot be changed here without touching something else."
         raise document.error(key, problem, "Edit the file by hand.")
