@@ -110,9 +110,7 @@ def test_a_file_is_named_and_not_called_free_of_errors() -> None:
         ({"wrap": True}, ["wrap on", "ended"]),
     ],
 )
-def test_what_was_chosen_stands_beside_the_tabs(
-    known: dict[str, object], words: list[str]
-) -> None:
+def test_what_was_chosen_stands_beside_the_tabs(known: dict[str, object], words: list[str]) -> None:
     assert texts(choices(shown(row("a"), **known), LOG)) == words
 
 
