@@ -135,14 +135,23 @@ def formula(weight: float) -> str:
 
 def nearest(x: Floats, y: Floats, at: float) -> int | None:
     """Index of the finite point that is nearest to `at`; of two equally near the earlier."""
-    usable = np.nonzero(np.isfinite(y))[0]
-    if usable.size == 0:
-        return None
-    xs = x[usable]
-    right = int(np.searchsorted(xs, at))
-    candidates = [i for i in (right - 1, right) if 0 <= i < xs.size]
-    best = min(candidates, key=lambda i: (abs(float(xs[i]) - at), i))
-    return int(usable[best])
+    right = int(np.searchsorted(x, at))
+    left_of, right_of = _finite(y[:right][::-1]), _finite(y[right:])
+    candidates = []
+    if left_of is not None:
+        candidates.append(right - 1 - left_of)
+    if right_of is not None:
+        candidates.append(right + right_of)
+    return min(candidates, key=lambda i: (abs(float(x[i]) - at), i), default=None)
+
+
+def _finite(y: Floats) -> int | None:
+    """Index of the first finite value."""
+    for low, high in pairwise((0, 64, 4096, y.size)):
+        found = np.nonzero(np.isfinite(y[low:high]))[0]
+        if found.size:
+            return low + int(found[0])
+    return None
 
 
 def thin(x: Sequence[float] | Any, y: Sequence[float] | Any, most: int) -> tuple[Floats, Floats]:

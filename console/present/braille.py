@@ -13,8 +13,13 @@ import numpy.typing as npt
 
 DOTS_X, DOTS_Y = 2, 4
 
-# Dot numbers of a braille cell (Unicode 15, block 2800), by row and column.
-_WEIGHTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint8)
+# Dots of a braille cell (Unicode 15, block 2800), by column and row.
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+_SPANS = np.array(
+    [[[sum(dots[low:high]) for high in range(5)] for low in range(5)] for dots in _DOTS],
+    dtype=np.uint8,
+)
+"""[column, first row, row after the last] -> the dots between."""
 _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 
 
@@ -90,11 +95,11 @@ def _cells(
     last = np.full(width, -1, dtype=np.int64)
     first[known] = np.clip(np.rint(top[known]), 0, height - 1).astype(np.int64)
     last[known] = np.clip(np.rint(bottom[known]), 0, height - 1).astype(np.int64)
-    rows = np.arange(height)[:, None]
-    mask = (rows >= first) & (rows <= last)
-    blocks = mask.reshape(target.rows, DOTS_Y, target.columns, DOTS_X)
-    weighted: npt.NDArray[np.uint8] = np.einsum("ryxc,yc->rx", blocks.view(np.uint8), _WEIGHTS)
-    return weighted
+    above = np.arange(target.rows)[:, None] * DOTS_Y
+    low = np.clip(first - above, 0, DOTS_Y)
+    high = np.clip(last - above + 1, 0, DOTS_Y)
+    left: npt.NDArray[np.uint8] = _SPANS[0][low[:, ::2], high[:, ::2]]
+    return left | _SPANS[1][low[:, 1::2], high[:, 1::2]]
 
 
 def signs(target: Canvas, row: int, mode: str) -> list[str]:
