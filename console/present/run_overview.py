@@ -76,7 +76,8 @@ def overview(
     gap: list[Line] = [()] if rows >= ROOMY else []
     why = _why(run, facts, now, cells, glyphs)
     lines = [*gap, *why, *(gap if why else [])]
-    lines += _figures_and_curve(run, facts, cells, rows, now, glyphs)
+    if run.state not in (State.NEW, State.QUEUED):
+        lines += _figures_and_curve(run, facts, cells, rows, now, glyphs)
     what = _what(run, facts, cells, glyphs)
     # In a small terminal the end of the log is worth more than the last facts.
     room = rows - len(lines) - len(gap)

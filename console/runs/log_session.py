@@ -58,7 +58,7 @@ class Opening:
     """What a session needs of a log; each function is called on the session's loop.
 
     Attributes:
-        source: Makes a reader of the bytes; asked several times, each is closed by the session.
+        source: Makes a reader of the bytes, which the session closes.
         times: Makes the look-up of times, None if nobody notes them.
         fate: How it stands with the writer now.
         from_start: It is read from its beginning, as a file is, and not from its end.
@@ -138,6 +138,7 @@ class LogSession:
         self._bridge = bridge
         self._opening = opening
         self._spot = spot
+        self._source: ByteSource | None = None
         self._view: LogView | None = None
         self._times: Times | None = None
         self._survey: Survey | None = None
@@ -331,8 +332,9 @@ class LogSession:
         if self._closed:
             raise BackendError("The log was closed.")
         self._times = self._opening.times()
-        self._view = LogView(self._opening.source(), times=self._times)
-        self._survey = Survey(self._opening.source())
+        self._source = self._opening.source()
+        self._view = LogView(self._source, times=self._times)
+        self._survey = Survey(self._source)
         return self._view
 
     async def _go_back(self, view: LogView) -> None:
@@ -349,16 +351,17 @@ class LogSession:
     async def _begin_anew(self, view: LogView) -> None:
         """The log was cut or replaced: nothing that was counted holds any more."""
         survey, searches = self._survey, (self._search, self._filter)
-        self._survey = Survey(self._opening.source())
+        assert self._source is not None
+        self._survey = Survey(self._source)
         self._search = self._filter = self._ranked = self._finding = None
         self._over = False
         for old in (survey, *searches):
             if old is not None:
                 await old.aclose()
         if searches[0] is not None:
-            self._search = view.search = Search(self._opening.source(), searches[0].pattern)
+            self._search = view.search = Search(self._source, searches[0].pattern)
         if searches[1] is not None:
-            self._filter = view.filter = Search(self._opening.source(), searches[1].pattern)
+            self._filter = view.filter = Search(self._source, searches[1].pattern)
 
     async def _look_for_the_end(self, view: LogView) -> None:
         """When nothing more is written, once: what ended it."""
@@ -379,7 +382,8 @@ class LogSession:
         """A search whose expression is one: it is tried on the log's first byte."""
         if pattern is None:
             return None
-        fresh = Search(self._opening.source(), pattern)
+        assert self._source is not None
+        fresh = Search(self._source, pattern)
         try:
             if not pattern.literal:
                 await fresh.next(0, min(1, view.pages.size))
