@@ -99,7 +99,8 @@ def _cells(
     low = np.clip(first - above, 0, DOTS_Y)
     high = np.clip(last - above + 1, 0, DOTS_Y)
     left: npt.NDArray[np.uint8] = _SPANS[0][low[:, ::2], high[:, ::2]]
-    return left | _SPANS[1][low[:, 1::2], high[:, 1::2]]
+    right: npt.NDArray[np.uint8] = _SPANS[1][low[:, 1::2], high[:, 1::2]]
+    return np.bitwise_or(left, right)
 
 
 def signs(target: Canvas, row: int, mode: str) -> list[str]:
