@@ -87,7 +87,7 @@ def _join(x: Floats, y: Floats, edges: Floats, low: Floats, high: Floats) -> Non
     after = np.clip(right, 0, x.size - 1)
     before = np.clip(right - 1, 0, x.size - 1)
     width = x[after] - x[before]
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         share = np.where(width > 0, (edges - x[before]) / width, 1.0)
         crossing = y[before] + share * (y[after] - y[before])
     # A segment ends at a value that is not finite: nothing crosses there.

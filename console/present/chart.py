@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from traindeck.console.metrics.axis import Axis
 from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula, nearest, smooth
 
 from . import braille
-from .cells import Line, Span, clean, clip, fit_line, line_width, pad, width
-from .glyphs import BEST, Glyphs
+from .cells import Line, Span, char_width, clean, clip, fit_line, line_width, pad, width
+from .glyphs import BEST, Glyphs, ascii_text
 from .numbers import plural
 from .scale import Scale, tick
 
@@ -33,6 +34,9 @@ SPARSE = 200
 """Points from which on a series is smoothed."""
 ENDS = 2
 """Cells right of it, for the letters of the curves."""
+FEW, RARE, FAR = 40, 0.04, 3.0
+"""The y axis leaves out columns (of at least FEW; a share RARE on either side) that lie FAR times
+the span of all others away."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,23 +106,28 @@ class Chart:
 
 
 def curves(
-    series: Mapping[str, Any], axis: str = "step", began: float | None = None
+    series: Mapping[str, Any],
+    axis: str = "step",
+    began: float | None = None,
+    *,
+    on: Axis | None = None,
 ) -> list[Curve]:
     """Curves from series of the store (`Points`), coloured in order.
 
     Args:
-        axis: `step`, or `time`: seconds since `began` (or since the first point with a time).
+        axis: One of metrics.axis.KINDS.
+        began: Where an axis of time begins; by default at the first point with a time.
+        on: The axis, if it was made before (it may know more series than are drawn).
     """
+    on = on or Axis.over(axis, series, began)
     made = []
     for number, (key, points) in enumerate(series.items()):
-        if axis == "time":
-            times = np.asarray(points.times, dtype=np.float64)
-            known = np.isfinite(times)
-            if began is None and known.any():
-                began = float(times[known].min())
-            x, y = arrays(times[known] - (began or 0.0), np.asarray(points.values)[known])
-        else:
-            x, y = arrays(points.steps, points.values)
+        places = on.places(key, points)
+        known = np.isfinite(places)
+        values = np.asarray(points.values, dtype=np.float64)
+        if not known.all():
+            places, values = places[known], values[known]
+        x, y = arrays(places, values)
         made.append(Curve(key, x, y, number % COLOURS))
     return made
 
@@ -162,7 +171,7 @@ def chart(
         return Chart(lines=tuple((Span(text, "faint"),) if n == 0 else () for n in range(rows)))
     start, end = _window(drawn, view)
     reduced = [_reduce(curve, view, start, end, wide * braille.DOTS_X) for curve in drawn]
-    lowest, highest = _range(reduced)
+    lowest, highest = _range(reduced, view.log)
     shown = sum(item.raw.shown for item in reduced)
     if not math.isfinite(lowest):
         head = _title(title, drawn, view, cells, glyphs, _clipped(reduced))
@@ -181,7 +190,9 @@ def chart(
     grid = braille.canvas(height, wide)
     for item in sorted(reduced, key=lambda item: item.curve.key == view.focus):
         _paint(grid, item, scale, bands)
-    lines = [_title(title, drawn, view, cells, glyphs, _clipped(reduced))]
+    outliers = _outliers(reduced, lowest, highest, start, end, glyphs)
+    aside = " · ".join(part for part in (outliers, _clipped(reduced)) if part)
+    lines = [_title(title, drawn, view, cells, glyphs, aside)]
     lines += _plot(grid, scale, drawn, reduced, view, start, end, marks, glyphs)
     if axis_row:
         lines.append(_axis(start, end, wide, view.axis))
@@ -258,6 +269,11 @@ class _LogScale:
         share = (self._high - math.log10(value)) / (self._high - self._low)
         return round(share * (self._rows * braille.DOTS_Y - 1))
 
+    def rows_of(self, values: Floats) -> Floats:
+        """The same for many; NaN stays."""
+        share = (self._high - np.log10(values)) / (self._high - self._low)
+        return np.rint(share * (self._rows * braille.DOTS_Y - 1))
+
     def label(self, row: int) -> str:
         return self._labels.get(row, "")
 
@@ -290,11 +306,48 @@ def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _R
     return _Reduced(curve, raw, soft, last)
 
 
-def _range(reduced: Sequence[_Reduced]) -> tuple[float, float]:
-    lows = [float(np.nanmin(i.raw.low)) for i in reduced if not np.all(np.isnan(i.raw.low))]
-    highs = [float(np.nanmax(i.raw.high)) for i in reduced if not np.all(np.isnan(i.raw.high))]
+def _range(reduced: Sequence[_Reduced], log: bool) -> tuple[float, float]:
+    """What the y axis shows: everything; or, if a few columns are so far off that all others would
+    lie on one line, those others. What is beyond is drawn at the edge and counted."""
+    lows = _known([item.raw.low for item in reduced])
+    highs = _known([item.raw.high for item in reduced])
+    if not lows.size:
+        return math.nan, math.nan
     # The span of all that a float can hold is not one.
-    return (max(min(lows), -HUGE), min(max(highs), HUGE)) if lows else (math.nan, math.nan)
+    low, high = max(float(lows.min()), -HUGE), min(float(highs.max()), HUGE)
+    if log or lows.size < FEW:
+        return low, high
+    bulk_low, bulk_high = float(np.quantile(lows, RARE)), float(np.quantile(highs, 1 - RARE))
+    span = bulk_high - bulk_low
+    if span <= 1e-6 * max(abs(bulk_low), abs(bulk_high)):
+        return low, high
+    if high - bulk_high > FAR * span:
+        high = min(high, bulk_high + span / 8)
+    if bulk_low - low > FAR * span:
+        low = max(low, bulk_low - span / 8)
+    return low, high
+
+
+def _known(parts: Sequence[Floats]) -> Floats:
+    values = np.concatenate(parts) if parts else np.empty(0)
+    return values[~np.isnan(values)]
+
+
+def _outliers(
+    reduced: Sequence[_Reduced], low: float, high: float, start: float, end: float, glyphs: Glyphs
+) -> str:
+    """How many points lie beyond the y axis."""
+    above = below = 0
+    for item in reduced:
+        x, y = item.curve.x, item.curve.y
+        part = slice(int(np.searchsorted(x, start)), int(np.searchsorted(x, end, side="right")))
+        if np.nanmax(item.raw.high, initial=-math.inf) > high:
+            above += int(np.sum(np.isfinite(y[part]) & (y[part] > high)))
+        if np.nanmin(item.raw.low, initial=math.inf) < low:
+            below += int(np.sum(np.isfinite(y[part]) & (y[part] < low)))
+    up, down = ("^", "v") if glyphs.name == "ascii" else ("↑", "↓")
+    said = [f"{up} {above:,} above" if above else "", f"{down} {below:,} below" if below else ""]
+    return " · ".join(part for part in said if part)
 
 
 def _rows_of(scale: Any, values: Floats) -> Floats:
@@ -302,7 +355,8 @@ def _rows_of(scale: Any, values: Floats) -> Floats:
     if isinstance(scale, Scale):
         rows = scale.row + (scale.anchor - values) / scale.step * scale.rows_per_step
         return np.rint((rows + 0.5) * braille.DOTS_Y - 0.5)
-    return np.array([scale.pixel(v) if v == v else math.nan for v in values.tolist()])
+    placed: Floats = scale.rows_of(values)
+    return placed
 
 
 def _paint(grid: braille.Canvas, item: _Reduced, scale: Any, bands: bool) -> None:
@@ -333,6 +387,12 @@ def _plot(
 
     over: dict[tuple[int, int], tuple[str, str]] = {}
     for item in reduced:
+        for row, sign, dots in _beyond(item, scale, height):
+            for dot in dots:
+                over[(row, dot // braille.DOTS_X)] = (
+                    ascii_text(sign) if glyphs.name == "ascii" else sign,
+                    f"s{item.curve.colour + 1}",
+                )
         for dot in np.nonzero(item.raw.strange)[0].tolist():
             over[(0, dot // braille.DOTS_X)] = (glyphs.warning, "warn")
     for mark in marks:
@@ -343,6 +403,9 @@ def _plot(
             over.setdefault((height - 1, at), ("◆" if glyphs.name == "best" else "+", "muted"))
         elif mark.kind == "alert":
             over[(0, at)] = (glyphs.warning, "warn")
+            for place, sign in enumerate(f" {clean(mark.text)[:24]}" if mark.text else "", at + 1):
+                if place < wide and not grid.bits[0, place] and char_width(sign) == 1:
+                    over.setdefault((0, place), (sign, "warn"))
         else:
             for row in range(height):
                 if not grid.bits[row, at]:
@@ -366,6 +429,17 @@ def _plot(
         spans.append(Span(f" {letter[0]}", letter[1]) if letter else Span("  "))
         lines.append(tuple(spans))
     return lines
+
+
+def _beyond(item: _Reduced, scale: Any, height: int) -> list[tuple[int, str, list[int]]]:
+    """Columns of dots that reach beyond the y axis: (row of text, arrow, columns)."""
+    with np.errstate(invalid="ignore"):
+        above = _rows_of(scale, item.raw.high) < 0
+        below = _rows_of(scale, item.raw.low) >= height * braille.DOTS_Y
+    return [
+        (0, "↑", np.nonzero(above)[0].tolist()),
+        (height - 1, "↓", np.nonzero(below)[0].tolist()),
+    ]
 
 
 def _row(

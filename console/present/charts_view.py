@@ -102,7 +102,7 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     if view.cursor is None or not shown.drawn:
         return []
     place = _x(view.cursor, view)
-    where = f"{place} in" if view.axis == "time" else f"step {place}"
+    where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
         away = ""
@@ -122,6 +122,8 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
 
 def _x(x: float, view: View) -> str:
     """A place on the x axis in words."""
+    if view.axis == "epoch":
+        return figure(x, 3)
     return age(x) if view.axis == "time" else figure(round(x))
 
 

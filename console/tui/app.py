@@ -272,6 +272,13 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
         return RunsScreen()
 
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """The screens that can be seen through the one on top. Textual counts the one below an
+        opaque screen too, and paints all of the top one whenever something changes down there."""
+        opaque = self.screen.styles.background.a == 1
+        return [] if opaque else super()._background_screens
+
     def on_mount(self) -> None:
         asks = self.settings.glyphs == "auto" and self.painter.glyphs is BEST
         if asks and self._driver is not None and not self.is_headless:

@@ -157,6 +157,39 @@ def test_one_curve_has_no_letter_and_its_name_once() -> None:
     assert not [row for row in rows[1:-1] if row.rstrip().endswith(" a")]
 
 
+def test_a_few_outliers_do_not_flatten_the_rest_and_are_counted_at_the_edge() -> None:
+    y = 1.0 + np.sin(STEPS / 9) / 10
+    y[60], y[140], y[141] = 50.0, -80.0, -90.0
+    rows = rows_of(a_chart(Curve("x", STEPS, y)))
+    assert "↑ 1 above · ↓ 2 below" in rows[0]
+    wide = 80 - LABEL - 2
+    assert "↑" in rows[1][LABEL + round(60 / 199 * (wide - 1)) - 1 :][:3]
+    assert "↓" in rows[-2][LABEL + round(140 / 199 * (wide - 1)) - 1 :][:3]
+    drawn = [row for row in rows[2:-2] if sum(0x2800 < ord(c) <= 0x28FF for c in row) > 8]
+    assert len(drawn) > 6, "the wave fills the chart"
+    ascii_rows = [
+        plain(line)
+        for line in chart([Curve("x", STEPS, y)], View(), 80, 16, glyphs=SETS["ascii"]).lines
+    ]
+    assert "^ 1 above - v 2 below" in ascii_rows[0] or "^ 1 above · v 2 below" in ascii_rows[0]
+
+
+def test_a_log_axis_and_a_constant_leave_nothing_out() -> None:
+    spiky = np.ones(200)
+    spiky[60] = 1e6
+    assert "above" not in rows_of(a_chart(Curve("x", STEPS, spiky)))[0]
+    wave = 2.0 + np.sin(STEPS)
+    wave[60] = 1e6
+    assert "above" not in rows_of(a_chart(Curve("x", STEPS, wave), log=True))[0]
+    assert "above" in rows_of(a_chart(Curve("x", STEPS, wave)))[0]
+
+
+def test_an_alert_says_what_it_was_where_there_is_room() -> None:
+    marks = [Mark(x=100.0, kind="alert", text="grad spike")]
+    rows = [plain(line) for line in chart([FALL], View(), 80, 16, title="loss", marks=marks).lines]
+    assert "▲ grad spike" in rows[1]
+
+
 def test_marks_stand_where_they_happened() -> None:
     wide = 80 - LABEL - 2
     middle = 1 + 199 * (wide // 2) / (wide - 1)

@@ -99,13 +99,37 @@ async def test_zooming_in_ends_somewhere(make_app: MakeApp) -> None:
         assert pane._window is not None and pane._window[1] > pane._window[0]
 
 
-async def test_system_metrics_come_on_the_time_axis(make_app: MakeApp) -> None:
+async def test_system_metrics_come_on_the_axis_of_steps(make_app: MakeApp) -> None:
     app = make_app(run_world())
     async with charts(app) as (pilot, pane):
         text = await press(app, pilot, pane, "d")
-        assert "cpu_pct" in text and "elapsed" in text and "G ┈" in text, text
+        assert "cpu_pct" in text and "3,120 step" in text and "G ┈" in text, text
         text = await press(app, pilot, pane, "d")
         assert not any(key.startswith("system/") for key in pane._chosen)
+
+
+async def test_without_a_training_metric_system_metrics_come_on_the_time_axis(
+    make_app: MakeApp,
+) -> None:
+    world = run_world()
+    run = world.runs[0]
+    assert run is not None
+    kept = {k: v for k, v in run.metrics.items() if k.startswith("system/")}
+    world.runs[0] = replace(run, metrics=kept, main=None)
+    app = make_app(world)
+    async with charts(app) as (pilot, pane):
+        text = await press(app, pilot, pane, "d")
+        assert "cpu_pct" in text and "elapsed" in text, text
+
+
+async def test_the_axis_goes_through_what_the_run_has(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with charts(app) as (pilot, pane):
+        seen = [pane._axis]
+        for _ in range(2):
+            await press(app, pilot, pane, "x")
+            seen.append(pane._axis)
+        assert seen == ["step", "time", "step"]
 
 
 async def test_without_samples_the_key_for_them_is_not_offered(make_app: MakeApp) -> None:

@@ -125,3 +125,14 @@ def test_coming_back_after_a_restart_goes_on_where_one_was(start: Start) -> None
     again.press("enter")
     again.wait("step 40/1000", timeout=60)
     assert "the last words" not in again.text
+
+
+def test_a_log_that_is_over_costs_the_line_nothing(start: Start) -> None:
+    deck = start()
+    deck.wait("selected 1/1", timeout=60)
+    deck.press("l")
+    deck.wait("end of log", timeout=60)
+    deck.wait(lambda t: "reading" not in t.text.splitlines()[-1], timeout=120)
+    deck.quiet(1.0)
+    # Ages grow in the header, and on the screen below, which nobody sees: one row, not the screen.
+    assert deck.listen(4.0) < 8 << 10

@@ -25,6 +25,7 @@ from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
+    from traindeck.console.metrics.axis import Axis
     from traindeck.console.present.chart import Curve, View
     from traindeck.console.present.charts_view import Shown
 
@@ -68,6 +69,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._run: RunRecord | None = None
         self._points: Mapping[str, Any] = {}
         self._curves: dict[str, Curve] = {}
+        self._on: Axis | None = None
         self._chosen: list[str] = []
         self._colours: dict[str, int] = {}
         self._rows: list[Node] = []
@@ -152,7 +154,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         """Take up what `state` gave. Nonsense is ignored."""
         if isinstance(state.get("smoothing"), int):
             self._smoothing = state["smoothing"] % 4
-        if state.get("axis") in ("step", "time"):
+        if state.get("axis") in ("step", "time", "epoch"):
             self._axis = state["axis"]
         self._log = state.get("log") is True
 
@@ -215,8 +217,9 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         if any(key in self._chosen for key in wanted):
             self._chosen = shown
         else:
-            self._axis = "time"  # the samples of the system have times, not steps
-            self._window = self._cursor = None
+            if self._axis != "time" and self._clock() is None:
+                self._axis = "time"  # nothing says which step it was then
+                self._window = self._cursor = None
             self._chosen = shown + wanted
         self._fetch()
 
@@ -246,9 +249,16 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._rebuild()
 
     def action_axis(self) -> None:
-        self._axis = "time" if self._axis == "step" else "step"
+        kinds = ["step", "time"]
+        if self._run is not None and "epoch" in self._run.metrics:
+            kinds.append("epoch")
+        at = kinds.index(self._axis) if self._axis in kinds else -1
+        self._axis = kinds[(at + 1) % len(kinds)]
         self._window = self._cursor = None
-        self._rebuild()
+        if set(self._guides()) <= set(self._points):
+            self._rebuild()
+        else:
+            self._fetch()
 
     def action_whole(self) -> None:
         self._window = None
@@ -318,8 +328,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         note = "" if self._run and self._run.metrics else self._looked_for
         marks: list[float] = []
         if self._with_marks and CHECKPOINT in self._points:
-            points = self._points[CHECKPOINT]
-            marks = self._places(points, range(len(points.steps)))
+            marks = self._places(CHECKPOINT, range(len(self._points[CHECKPOINT].steps)))
         return Shown(
             rows=self._rows,
             cursor=self._row,
@@ -348,17 +357,34 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             if key in self._points:
                 points = self._points[key]
                 starts = [at for at, attempt in points.seams if attempt and at < len(points.steps)]
-                found.update(self._places(points, starts))
+                found.update(self._places(key, starts))
         return sorted(found)
 
-    def _places(self, points: Any, indices: Iterable[int]) -> list[float]:
+    def _places(self, key: str, indices: Iterable[int]) -> list[float]:
         """Where points of a series lie on the x axis; those without a place are left out."""
-        if self._axis == "step":
-            return [float(points.steps[index]) for index in indices]
-        began = self._began()
-        if began is None:
+        if self._on is None:
             return []
-        return [t - began for t in (points.times[i] for i in indices) if math.isfinite(t)]
+        places = self._on.places(key, self._points[key])
+        return [place for place in (float(places[i]) for i in indices) if math.isfinite(place)]
+
+    def _clock(self) -> str | None:
+        """The training metric whose times say which step it was when."""
+        if self._run is None:
+            return None
+        have = self._run.metrics
+        keys = [key for key in have if not key.startswith((f"{SYSTEM}/", "__"))]
+        timed = [key for key in keys if have[key].last_time is not None]
+        return max(timed, key=lambda key: have[key].count, default=None)
+
+    def _guides(self) -> list[str]:
+        """Series that the x axis needs though they are not drawn."""
+        wanted: list[str] = []
+        if self._axis == "epoch":
+            wanted.append("epoch")
+        clock = self._clock()
+        if clock is not None and any(key.startswith(f"{SYSTEM}/") for key in self._chosen):
+            wanted.append(clock)
+        return wanted
 
     def _began(self) -> float | None:
         """Second that the time axis starts at; None if nothing drawn has a time."""
@@ -415,7 +441,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 return
             self._fetched = (time.monotonic(), self._stamp())
             await asyncio.to_thread(_import)
-            names = [*self._chosen, CHECKPOINT]
+            names = [*dict.fromkeys([*self._chosen, CHECKPOINT, *self._guides()])]
             try:
                 self._points = await self._source.series(run.id, names)
             except TraindeckError as error:
@@ -427,7 +453,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             await self._make_curves()
         finally:
             self._fetching = None
-        if set(self._chosen) - set(names):
+        if {*self._chosen, *self._guides()} - set(names):
             self._fetch()  # something was chosen meanwhile
 
     def _rebuild(self) -> None:
@@ -436,6 +462,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             self.deck.start(self._make_curves(), "")
 
     async def _make_curves(self) -> None:
+        from traindeck.console.metrics.axis import Axis
         from traindeck.console.metrics.reduce import SMOOTHING
         from traindeck.console.present.chart import curves, softened
 
@@ -444,13 +471,16 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             return
         wanted = {key: self._points[key] for key in self._chosen if key in self._points}
         weight = SMOOTHING[self._smoothing]
-        axis, began = self._axis, self._began() if self._axis == "time" else None
+        axis, began, points = self._axis, self._began(), self._points
 
-        def work() -> dict[str, Curve]:
-            made = curves(wanted, axis, began)
-            return {c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made}
+        def work() -> tuple[Axis, dict[str, Curve]]:
+            on = Axis.over(axis, points, began)
+            made = curves(wanted, on=on)
+            return on, {
+                c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made
+            }
 
-        self._curves = await asyncio.to_thread(work)
+        self._on, self._curves = await asyncio.to_thread(work)
         self._ready = True
         self.update()
 
