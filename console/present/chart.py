@@ -475,13 +475,15 @@ def _row(
 
 def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tuple[str, str]]:
     """Row -> letter of the curve that ends there; pushed apart, never reordered."""
+    # By dots: two curves that end in one row of text keep their order too.
     wanted = sorted(
-        (min(max(scale.pixel(item.last) // braille.DOTS_Y, 0), height - 1), number)
+        (scale.pixel(item.last), number)
         for number, item in enumerate(reduced)
         if item.last is not None
     )
+    rows = [min(max(dot // braille.DOTS_Y, 0), height - 1) for dot, _ in wanted]
     placed: list[int] = []
-    for row, _ in wanted:
+    for row in rows:
         placed.append(max(row, placed[-1] + 1) if placed else row)
     for index in range(len(placed) - 1, -1, -1):
         limit = height - 1 if index == len(placed) - 1 else placed[index + 1] - 1
