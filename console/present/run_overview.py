@@ -116,8 +116,11 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
     sign = Span(f" {glyphs.cursor} ", "failed" if bad else "muted")
     lines: list[Line] = [(sign, *fitted(why, cells - 5))]
     if facts.evidence:
-        for row in textwrap.wrap(clean(facts.evidence), max(20, cells - 6))[:2]:
-            lines.append((sign, Span(row, "muted")))
+        wrapped = textwrap.wrap(clean(facts.evidence), max(20, cells - 6))
+        shown = wrapped[:2]
+        if len(wrapped) > 2:
+            shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
+        lines += [(sign, Span(row, "muted")) for row in shown]
     if bad and run.state is not State.LOST:
         keys = (("l", "its log"), ("E", "then its first error"), ("R", "retry"))
         hint: list[Span] = [sign]
