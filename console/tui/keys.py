@@ -121,7 +121,15 @@ CHARTS = (
 
 TABS = "TABS"
 RUN = (
-    Action("run.overview", "1", "tab('overview')", "overview", "overview … config", TABS, shown="1 2 3 6 7"),
+    Action(
+        "run.overview",
+        "1",
+        "tab('overview')",
+        "overview",
+        "overview … config",
+        TABS,
+        shown="1 2 3 6 7",
+    ),
     Action("run.charts", "2", "tab('charts')", "charts", "charts", "", 20),
     Action("run.log", "3,l", "tab('log')", "log", "log", "", 22),
     Action("run.files", "6", "tab('files')", "files", "files", ""),
