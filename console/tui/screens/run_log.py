@@ -187,9 +187,11 @@ class LogPane(Vertical, inherit_bindings=False):
         at_end = self.shown.window.at_end or self.shown.following
         return None if at_end or not self._opened else self.shown.spot
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         self.stop()
-        self._forget_session()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.aclose()  # its processes end before the program does
 
     def _forget_session(self) -> None:
         session, self._session = self._session, None
