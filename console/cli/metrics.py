@@ -40,6 +40,7 @@ def metrics_command(
     traindeck metrics calm-fox loss --csv > loss.csv
     """
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.measuring import complete
     from traindeck.console.runs.refreshing import refresh
 
     if chart + csv + json > 1:
@@ -48,6 +49,7 @@ def metrics_command(
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
         await refresh(ws, [record])
+        await complete(ws, ws.index.get(record.id) or record)
         found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
         record = found[0] if found else record
         wanted = _wanted(record, keys or [])

@@ -29,8 +29,8 @@ from traindeck.console.store.index import Index
 from traindeck.console.store.records import Progress, RunRecord
 from traindeck.console.store.series import Batch, SourceMark
 
-CHUNK = 1 << 19
-"""Bytes read and parsed in one go: about 100 ms of work."""
+CHUNK = 1 << 18
+"""Bytes read and parsed in one go: 15 ms of work for most logs, 200 ms for one of metrics only."""
 
 Read = Callable[[int, int], Awaitable[bytes]]
 """(offset, size) -> bytes of a source."""

@@ -35,7 +35,7 @@ from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 LINE = 4096
 """Bytes of a line (or of one state of a progress bar) that are looked at."""
 
-_BREAKS = re.compile(rb"[\r\n]")
+_FOLDED = bytes(range(256)).lower().replace(b"\r", b"\n")
 _WORDS = tuple(
     word.encode()
     for word in (
@@ -80,22 +80,29 @@ def read_stdout(
     if end == 0 and len(data) > LONGEST:
         end = len(data)
     reading.consumed = end
-    offset = 0
-    for line in _BREAKS.split(data[:end]):
-        if line and _may_hold(line[:LINE].lower()):
-            _line(line, offset, reading, resumed)
-        offset += len(line) + 1
+    for start, stop in _worth_a_look(data[:end]):
+        _line(data[start : min(stop, start + LINE)], start, reading, resumed)
     if final:
         _settle(reading, resumed, last=True)
     return reading
 
 
-def _may_hold(lower: bytes) -> bool:
-    return any(word in lower for word in _WORDS)
+def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
+    """Where lines (or states of a bar) begin and end that hold one of the words."""
+    folded = data.translate(_FOLDED)
+    found: dict[int, int] = {}
+    for word in _WORDS:
+        at = folded.find(word)
+        while at >= 0:
+            end = folded.find(b"\n", at)
+            end = len(folded) if end < 0 else end
+            found[folded.rfind(b"\n", 0, at) + 1] = end
+            at = folded.find(word, end)
+    return sorted(found.items())
 
 
 def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
-    text = line[:LINE].decode("utf-8", "replace")
+    text = line.decode("utf-8", "replace")
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.strip()

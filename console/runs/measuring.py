@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import time
@@ -19,20 +20,25 @@ from typing import TYPE_CHECKING
 from traindeck.backends.base import Backend, BackendError, Files, JobRef, SeekableLogs, Status
 from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
 from traindeck.console.runs.workspace import ref_of
+from traindeck.console.store.records import status_of_run
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.index import Index
     from traindeck.console.store.records import RunRecord
 
-AT_ONCE = 4
-"""Chunks of one source read in one look at an active run; the next look goes on."""
+BUDGET, LAST_BUDGET = 0.5, 20.0
+"""Seconds that one look spends on one source: while a run is on, since the next look goes on, and
+when its end is seen. What is left of a huge log then is read by `complete`."""
+
+TOLD = 64 << 20
+"""Bytes from which on reading what is left is worth a word."""
 
 MOST_FILES = 2000
 DEEPEST = 5
 """Bounds of the search for files that a trainer writes."""
 
-AFTERWARDS = 60.0
+AFTERWARDS = 5.0
 """Seconds after a run's end in which a file may still be its own (a slow disk, a child's last)."""
 
 MOST_OTHERS = 500
@@ -44,8 +50,19 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "wandb", "code"})
 """Folders that hold no metrics of a trainer; nor do those whose names begin with a dot."""
 
 
-async def measure(ws: Workspace, backend: Backend, run: RunRecord, status: Status) -> None:
-    """Enter what a run has measured since the last look."""
+async def measure(
+    ws: Workspace,
+    backend: Backend,
+    run: RunRecord,
+    status: Status,
+    *,
+    whole: bool = False,
+) -> None:
+    """Enter what a run has measured since the last look.
+
+    Args:
+        whole: Read to the end, however long it takes.
+    """
     if not isinstance(backend, Files) or not isinstance(backend, SeekableLogs):
         return
     ref = replace(ref_of(run), attempt=status.attempt)
@@ -55,9 +72,20 @@ async def measure(ws: Workspace, backend: Backend, run: RunRecord, status: Statu
         if over or run.active:
             sources += _beside(ws, run, status)
         for source in sources:
-            await _follow(ws, backend, run, ref, source, over)
+            budget = math.inf if whole else LAST_BUDGET if over else BUDGET
+            left = source.size - ws.index.source(run.id, source.path).offset
+            if whole and left > TOLD:
+                ws.tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
+            await _follow(ws, backend, run, ref, source, over, budget)
     except BackendError as error:
         ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
+
+
+async def complete(ws: Workspace, run: RunRecord) -> None:
+    """Read what is left of a run that is over: a log of many gigabytes is not read in the look that
+    sees its end, but when somebody asks for its metrics. Cheap when all was read."""
+    if not run.active and run.started is not None and not run.foreign:
+        await measure(ws, ws.backend(run.backend), run, status_of_run(run), whole=True)
 
 
 async def _sources(backend: Files, ref: JobRef, status: Status) -> list[Source]:
@@ -139,7 +167,7 @@ def own_files(
     fresh = [source for source in found if not index.source(run.id, source.path).inode]
     if not fresh:
         return list(found)
-    others = _others(index, run, started, now if ended is None else ended, now)
+    others = _others(index, run, started, now if ended is None else ended + AFTERWARDS, now)
     if not others:
         return list(found)
     foreign = {
@@ -223,11 +251,17 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 async def _follow(
-    ws: Workspace, backend: Backend, run: RunRecord, ref: JobRef, source: Source, over: bool
+    ws: Workspace,
+    backend: Backend,
+    run: RunRecord,
+    ref: JobRef,
+    source: Source,
+    over: bool,
+    budget: float,
 ) -> None:
     assert isinstance(backend, Files)
     times = _log_times(backend, ref) if source.kind == "stdout" else None
-    turns = 0
+    until = time.monotonic() + budget
     while True:
         fresh = ws.index.get(run.id)
         if fresh is None:
@@ -242,8 +276,7 @@ async def _follow(
             final=over,
             times=times,
         )
-        turns += 1
-        if not more or (turns >= AT_ONCE and not over):
+        if not more or time.monotonic() > until:
             return
         await asyncio.sleep(0)
 
@@ -360,8 +393,9 @@ def _claimed(folder: Path, attempt: int) -> float | None:
 async def _whole(
     index: Index, run: RunRecord, source: Source, path: Path, attempt: int, times: Times | None
 ) -> None:
+    until = time.monotonic() + LAST_BUDGET
     more = True
-    while more:
+    while more and time.monotonic() < until:
         fresh = index.get(run.id)
         if fresh is None:
             return

@@ -96,3 +96,49 @@ def test_a_rebuilt_index_has_the_same_metrics(cli: Cli) -> None:
     before = cli.json("metrics", "--json", run, "loss")
     cli.ok("reindex")
     assert cli.json("metrics", "--json", run, "loss") == before
+
+
+def test_two_runs_at_once_in_one_folder_do_not_get_each_others_files(cli: Cli) -> None:
+    program = (
+        "import os, sys, time\n"
+        "out = sys.argv[2]\n"
+        "os.makedirs(out)\n"
+        "open(out + '/metrics.csv', 'w').write(f'step,loss\\n1,{sys.argv[4]}\\n')\n"
+        "open('shared-metrics', 'w').close()\n"
+        "time.sleep(2.5)\n"
+    )
+    script = cli.cwd / "train.py"
+    script.write_text(program)
+    first = cli.run(sys.executable, "train.py", "--out", "out/a", "--loss", "1.5")
+    second = cli.run(sys.executable, "train.py", "--out", "out/b", "--loss", "2.5")
+    cli("wait", first, second)
+    assert cli.json("metrics", "--json", first, "loss")["loss"]["values"] == [1.5]
+    assert cli.json("metrics", "--json", second, "loss")["loss"]["values"] == [2.5]
+    cli.ok("reindex")
+    assert cli.json("metrics", "--json", first, "loss")["loss"]["values"] == [1.5]
+    assert cli.json("metrics", "--json", second, "loss")["loss"]["values"] == [2.5]
+
+
+def test_a_later_run_in_the_same_folder_leaves_an_earlier_ones_metrics_alone(cli: Cli) -> None:
+    program = "open('metrics.csv', 'w').write('step,loss\\n1,{}\\n')"
+    first = cli.run(sys.executable, "-c", program.format(1.5))
+    cli("wait", first)
+    assert cli.json("metrics", "--json", first, "loss")["loss"]["values"] == [1.5]
+    second = cli.run(sys.executable, "-c", program.format(2.5))
+    cli("wait", second)
+    assert cli.json("metrics", "--json", second, "loss")["loss"]["values"] == [2.5]
+    assert cli.json("metrics", "--json", first, "loss")["loss"]["values"] == [1.5]
+
+
+def test_metrics_without_bars_get_their_steps_when_the_trainer_ends(cli: Cli) -> None:
+    program = (
+        "for n in range(1, 9):\n"
+        "    print({'loss': f'{4 / n:.4g}', 'epoch': f'{n / 4:.4g}'}, flush=True)\n"
+        "print({'train_runtime': '7.428', 'train_steps_per_second': '5.385', "
+        "'train_loss': '2.1', 'epoch': '2'})\n"
+    )
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    points = cli.json("metrics", "--json", run, "loss")["loss"]
+    assert points["steps"] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert set(points["sources"]) == {"stdout"}
