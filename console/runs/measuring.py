@@ -65,6 +65,8 @@ async def measure(
     """
     if not isinstance(backend, Files) or not isinstance(backend, SeekableLogs):
         return
+    if status.started is None:
+        return  # nothing was ever executed
     ref = replace(ref_of(run), attempt=status.attempt)
     over = status.state.terminal
     try:

@@ -351,16 +351,22 @@ def _joined(left: _Run, right: _Run) -> _Run:
 
 
 def _merged(chunks: Sequence[_Run], points: _Run) -> _Run:
-    """Points laid over those of chunks: at one step the more trusted wins, then the later."""
+    """Points laid over those of chunks: at one step the more trusted wins, then the later. One that
+    does not know its time takes the other's: it was the same moment."""
     best: dict[int, tuple[float, float, int]] = {}
     for chunk in chunks:
         cells = zip(chunk.times, chunk.values, chunk.trusts(), strict=True)
         best.update(zip(chunk.steps, cells, strict=True))
-    for step, *cell, trust in zip(
+    for step, time, value, trust in zip(
         points.steps, points.times, points.values, points.trusts(), strict=True
     ):
-        if step not in best or trust >= best[step][2]:
-            best[step] = (*cell, trust)  # type: ignore[assignment]
+        there = best.get(step)
+        if there is None:
+            best[step] = (time, value, trust)
+        elif trust >= there[2]:
+            best[step] = (there[0] if math.isnan(time) else time, value, trust)
+        elif math.isnan(there[0]):
+            best[step] = (time, *there[1:])
     steps = array("q", sorted(best))
     cells_by_step = [best[step] for step in steps]
     trusts = bytes(cell[2] for cell in cells_by_step)

@@ -169,6 +169,21 @@ def test_printed_points_get_the_time_their_line_was_written(desk: Desk) -> None:
     assert found[1] == NOW + second
 
 
+def test_a_better_value_without_a_time_keeps_the_time_that_is_known(desk: Desk) -> None:
+    async def times(offsets: Sequence[int]) -> list[float | None]:
+        return [NOW + at for at in offsets]
+
+    log = printed((1, 2.0), (2, 1.0))
+    desk.feed("stdout", log, times=times)
+    desk.feed("trainer_state", state([(1, 2.00001), (2, 1.00001), (3, 0.5)]))
+    found = desk.points("loss")
+    assert list(found.values) == [2.00001, 1.00001, 0.5]
+    assert list(found.times)[:2] == [NOW, NOW + log.index(b"step 2")]
+    desk.feed("stdout", log + printed((3, 0.5)), times=times)
+    assert desk.points("loss").times[2] == NOW + len(log), "and one that comes later is taken up"
+    assert desk.run.metrics["loss"].source == "trainer_state"
+
+
 def test_checkpoints_of_a_trainer_are_marks(desk: Desk) -> None:
     desk.feed(
         "trainer_state",
