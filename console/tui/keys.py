@@ -106,7 +106,7 @@ CHARTS = (
     Action("charts.all", "0", "whole", "all", "the whole run", CHART),
     Action("charts.log", "L", "log_scale", "log y", "logarithmic y", CHART, 30),
     Action("charts.smooth", "e", "smooth", "smooth", "smoothing", CHART, 40),
-    Action("charts.axis", "x", "axis", "axis", "x is step · time", CHART, 50),
+    Action("charts.axis", "x", "axis", "axis", "x is step · time · epoch", CHART, 50),
     Action("charts.system", "d", "system", "system", "system metrics below", CHART, 60),
     Action("charts.marks", "a", "marks", "marks", "checkpoints and alerts", CHART),
     Action("charts.follow", "f", "follow", "follow", "follow the newest", CHART),

@@ -132,6 +132,21 @@ async def test_the_axis_goes_through_what_the_run_has(make_app: MakeApp) -> None
         assert seen == ["step", "time", "step"]
 
 
+async def test_epochs_are_an_axis_where_they_were_logged(make_app: MakeApp) -> None:
+    world = run_world()
+    run = world.runs[0]
+    assert run is not None
+    epoch = points("epoch", [n / 26 for n in range(1, 53)], every=60)
+    world.points[run.id] = {**world.points[run.id], "epoch": epoch}
+    metrics = {**run.metrics, "epoch": summary(epoch)}
+    world.runs[0] = replace(run, metrics=metrics)
+    app = make_app(world)
+    async with charts(app) as (pilot, pane):
+        text = await press(app, pilot, pane, "x x left left")
+        assert pane._axis == "epoch"
+        assert "epoch 1.9" in text and "2 epoch" in text, text
+
+
 async def test_without_samples_the_key_for_them_is_not_offered(make_app: MakeApp) -> None:
     world = run_world()
     run = world.runs[2]
