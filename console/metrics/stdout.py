@@ -161,7 +161,7 @@ def _dictionary(text: str) -> dict[str, float] | None:
             text = _BARE.sub(r"'\1'", _WRAPPED.sub(r"\1", text))
             try:
                 raw = ast.literal_eval(text)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 return None
     if not isinstance(raw, dict):
         return None

@@ -248,6 +248,7 @@ def test_formats_are_read(text: str, key: str, expected: list[tuple[int, float]]
         "2024-10-01 12:00:00,123 INFO started worker pid=77 port=29500",
         "{'a': {'b': 1}}",
         "{" * 500 + "}" * 500,
+        "{{'loss': 1.5, 'step': 1}}",
         "loss: 1.2.3",
         "loss_fn: 3 layers",
         "torch==2.1.0 loss 3",
