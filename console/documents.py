@@ -7,13 +7,13 @@ wrote them. Importing this module is cheap: the YAML library is imported by the 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from traindeck.backends import files
 from traindeck.backends.errors import UsageError
 
 if TYPE_CHECKING:
@@ -366,18 +366,9 @@ def write(path: Path, text: str) -> None:
         DocumentError: It cannot be written; the old content is still there.
     """
     target = Path(os.path.realpath(path))
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, target)
+        files.replace(target, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
         reason = (error.strerror or str(error)).lower()
         raise DocumentError(path, None, f"cannot be written: {reason}.") from None
 

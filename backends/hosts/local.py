@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from traindeck.backends import files
 from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Unreachable
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.payload.build import agent_source, agent_version
@@ -156,19 +157,8 @@ def write_atomically(path: Path, data: bytes, mode: int) -> None:
     Raises:
         BackendError: The folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        files.replace(path, data, mode=mode)
     except OSError as error:
         raise BackendError(
             f"{path} cannot be written: {error.strerror or error}.",

@@ -384,7 +384,8 @@ def _write_cache(
     cache: Path | None, kept: dict[str, Any], path: Path, stamp: list[int], theme: Theme
 ) -> None:
     import json
-    import os
+
+    from traindeck.backends import files
 
     if cache is None:
         return
@@ -392,11 +393,7 @@ def _write_cache(
     while len(kept) >= 16:
         kept.pop(next(iter(kept)))
     kept[str(path)] = {"stamp": stamp, "tokens": dict(theme.tokens), "band": theme.band}
-    fresh = cache.with_name(f".{cache.name}.{os.getpid()}")
     try:
-        cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(kept), encoding="utf-8")
-        fresh.chmod(0o600)
-        os.replace(fresh, cache)
+        files.replace(cache, json.dumps(kept).encode(), sync=False)
     except OSError:
         return  # the next start reads the YAML again; nothing else depends on it

@@ -167,12 +167,6 @@ class Index:
 
         self._db.write(lambda db: writing.set_reach(db, backend, reach))
 
-    def set_native_id(self, run_id: str, native_id: str) -> None:
-        """What the place calls the run's job."""
-        from traindeck.console.store import writing
-
-        self._db.write(lambda db: writing.change(db, run_id, {"native_id": native_id}))
-
     def delete(self, run_ids: Collection[str]) -> int:
         """Forget runs and their series. Returns how many there were. `reindex` brings back what
         has a run directory, unless the annotations say that it was removed."""

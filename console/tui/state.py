@@ -7,10 +7,11 @@ as none, and one that cannot be written is not mentioned.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from traindeck.backends import files
 
 _FORMAT = 1
 _MAX_BYTES = 200_000
@@ -62,16 +63,11 @@ class UiState:
         """Write it down, 0600, as a whole."""
         if self._path is None:
             return
-        text = json.dumps({"format": _FORMAT, "screens": self._data}, ensure_ascii=False)
+        text = json.dumps({"format": _FORMAT, "screens": self._data})
         if text == self._saved or len(text) > _MAX_BYTES:
             return
-        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(fresh, self._path)
+            files.replace(self._path, text.encode(), sync=False)
             self._saved = text
         except OSError:
             return

@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "terminal"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from terminal_probe import Terminal
+from tests.fakes.runs import crowd
 
 from traindeck.console.store.index import Index
-from traindeck.console.tui.fake import crowd
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent / "terminal" / "deck_program.py"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.fakes.runs import NOW, make_run
 
 from traindeck.backends.base import Code, FileEntry, Limits, RunSpec, State
 from traindeck.console.present.cells import Line, line_width, plain
 from traindeck.console.present.run_config import config_lines
 from traindeck.console.present.run_files import sizes, tree, unfolded
 from traindeck.console.present.run_overview import Facts, curve_size, overview
-from traindeck.console.tui.fake import NOW, make_run
 
 RUN = make_run(4, "llama1b-lora", State.RUNNING, step=3120, total=8000, loss=1.284, eta=600.0)
 EVIL = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\n[bold]実験"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from tests.fakes.runs import NOW, make_run, small_world
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.present.cells import line_width, plain
@@ -28,7 +29,6 @@ from traindeck.console.present.runs_table import (
     spark,
 )
 from traindeck.console.store.records import MetricSummary, Progress, RunRecord
-from traindeck.console.tui.fake import NOW, make_run, small_world
 
 LOOK = Look(now=NOW)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from tests.fakes.runs import LOG, NOW, fall, metric, small_world
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.present import ansi, chrome, dialogs, fuzzy, help, runs_counts, runs_curve
@@ -19,7 +20,6 @@ from traindeck.console.present.runs_detail import Pane, curve_size, detail
 from traindeck.console.present.scale import Scale
 from traindeck.console.present.sentences import choose, fitted
 from traindeck.console.present.theme import load
-from traindeck.console.tui.fake import LOG, NOW, fall, metric, small_world
 
 SIZES = st.tuples(st.integers(10, 220), st.integers(0, 30))
 

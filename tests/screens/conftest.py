@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from screen_harness import CheckScreen, MakeApp
 from screen_svg import screen_rows, screen_text, to_svg
+from tests.fakes.runs import FakeServices
 
 from traindeck.console.settings import Settings
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake import FakeServices
 
 SNAPSHOTS = Path(__file__).resolve().parents[2] / "snapshots"
 

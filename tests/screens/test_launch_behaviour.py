@@ -7,10 +7,10 @@ import asyncio
 from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
 from screen_harness import MakeApp, runs_screen, settle
 from screen_svg import screen_text
+from tests.fakes.launch import FakeLaunchServices, launch_services
 from textual import events
 
 from traindeck.backends.base import BackendError, Option
-from traindeck.console.tui.fake_launch import FakeLaunchServices, launch_services
 from traindeck.console.tui.screens.launch import LaunchScreen
 from traindeck.console.tui.screens.launch_plan import PlanScreen
 from traindeck.console.tui.screens.overlay import ChoiceScreen

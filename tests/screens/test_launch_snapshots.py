@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
 from screen_harness import CheckScreen, MakeApp
-
-from traindeck.console.tui.fake_launch import launch_services
+from tests.fakes.launch import launch_services
 
 BOTH = pytest.mark.parametrize("size", ["80x24", "120x40"])
 

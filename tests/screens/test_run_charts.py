@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
-
-from traindeck.backends.base import Unreachable
-from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake_run import (
+from tests.fakes.run import (
     FakeRunServices,
     curves_of_a_run,
     points,
     run_world,
     summary,
 )
+
+from traindeck.backends.base import Unreachable
+from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.run_charts import ChartsPane
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}

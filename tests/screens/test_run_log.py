@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
+from tests.fakes.run import FakeRunServices, run_world
+from tests.fakes.runs import NOW
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake import NOW
-from traindeck.console.tui.fake_run import FakeRunServices, run_world
 from traindeck.console.tui.screens.run import RunScreen
 from traindeck.console.tui.screens.run_log import LogPane
 

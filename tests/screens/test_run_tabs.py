@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
+from tests.fakes.run import FakeRunServices, run_world
 
 from traindeck.backends.base import BackendError
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake_run import FakeRunServices, run_world
 from traindeck.console.tui.screens.run import RunScreen
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}

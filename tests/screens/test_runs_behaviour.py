@@ -10,14 +10,7 @@ from typing import Any
 import pytest
 from screen_harness import MakeApp, drawn, runs_screen, settle
 from screen_svg import screen_text
-from textual import events
-
-from traindeck.backends.base import State, Unreachable
-from traindeck.console.settings import Settings
-from traindeck.console.store.places import Places
-from traindeck.console.tui import model as model_module
-from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake import (
+from tests.fakes.runs import (
     NOW,
     FakeServices,
     crowd,
@@ -25,6 +18,13 @@ from traindeck.console.tui.fake import (
     small_services,
     small_world,
 )
+from textual import events
+
+from traindeck.backends.base import State, Unreachable
+from traindeck.console.settings import Settings
+from traindeck.console.store.places import Places
+from traindeck.console.tui import model as model_module
+from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.overlay import ChoiceScreen
 from traindeck.console.tui.screens.run_edit import EditScreen
 

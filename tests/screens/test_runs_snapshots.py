@@ -11,10 +11,7 @@ from dataclasses import replace
 import pytest
 from screen_harness import CheckScreen, MakeApp, drawn, runs_screen, settle, still
 from screen_svg import screen_text
-
-from traindeck.backends.base import Reach, State, Unreachable
-from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake import (
+from tests.fakes.runs import (
     LOG,
     NOW,
     FakeServices,
@@ -23,6 +20,9 @@ from traindeck.console.tui.fake import (
     small_services,
     small_world,
 )
+
+from traindeck.backends.base import Reach, State, Unreachable
+from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.services import Place
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}

@@ -9,11 +9,11 @@ import pytest
 from launch_harness import SIZES
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
+from tests.fakes.launch import launch_services
 
 from traindeck.console.settings import BackendSettings, Settings, Source, load
 from traindeck.console.tui import keys
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake_launch import launch_services
 from traindeck.console.tui.screens.settings import SettingsScreen
 
 FILE = """\

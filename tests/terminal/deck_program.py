@@ -31,11 +31,13 @@ def main() -> None:
     parser.add_argument("--modules", default="", help="file for the modules of the first frame")
     args = parser.parse_args()
 
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.fakes
+    from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
+
     from traindeck.backends.base import TraindeckError
     from traindeck.console.settings import load
     from traindeck.console.store.places import find_places
     from traindeck.console.tui.app import TraindeckApp
-    from traindeck.console.tui.fake import NOW, FakeServices, crowd, small_services, small_world
     from traindeck.console.tui.screens.runs import RunsScreen
 
     if args.state:
@@ -95,7 +97,7 @@ def nasty(run: RunRecord, number: int) -> RunRecord:
 
 async def report(services: object, hz: float) -> None:
     """Fifty runs report a value each, so many times a second."""
-    from traindeck.console.tui.fake import FakeServices
+    from tests.fakes.runs import FakeServices
 
     assert isinstance(services, FakeServices)
     dice = random.Random(1)

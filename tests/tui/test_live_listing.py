@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.fakes.runs import small_world
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.runs.workspace import Workspace, open_workspace
 from traindeck.console.store.records import GROUPS, group
-from traindeck.console.tui.fake import small_world
 from traindeck.console.tui.live import LiveServices
 from traindeck.console.tui.services import View
 

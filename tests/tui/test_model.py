@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
+from tests.fakes.runs import FakeServices, make_run, small_services
 
 from traindeck.backends.base import State, TraindeckError, Unreachable, UsageError
 from traindeck.console.tui import model as model_module
-from traindeck.console.tui.fake import FakeServices, make_run, small_services
 from traindeck.console.tui.model import RunsModel
 from traindeck.console.tui.services import View
 

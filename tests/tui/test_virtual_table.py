@@ -6,11 +6,11 @@ from array import array
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes.runs import FakeServices
 
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.settings import Settings
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.fake import FakeServices
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 OPERATIONS = st.lists(

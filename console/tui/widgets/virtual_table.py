@@ -217,11 +217,6 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         rows = range(max(0, top - pages * height), min(self._rows, top + (pages + 1) * height))
         return [key for row in rows if (key := self._key_at(row)) is not None]
 
-    def section_key(self) -> str | None:
-        """The group the cursor is in."""
-        section, _ = self._place(self._cursor)
-        return self._sections[section].key if section >= 0 else None
-
     # ---------------------------------------------------------------------------------------- moves
 
     def move(self, step: int) -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.runs import NOW, FakeServices, make_run, small_world
+
 from traindeck.backends.base import (
     BackendError,
     Blob,
@@ -25,9 +27,7 @@ from traindeck.backends.base import (
 )
 from traindeck.console.runs.drafting import Draft, Drafted, Ground, draft_of, read_fields
 from traindeck.console.store.records import RunRecord
-
-from .fake import NOW, FakeServices, make_run, small_world
-from .services import Place
+from traindeck.console.tui.services import Place
 
 
 class FakeLaunchServices(FakeServices):

@@ -21,8 +21,16 @@ from traindeck.console.store.records import (
     RunRecord,
     group,
 )
-
-from .services import Counts, Curve, Group, Listing, Outcome, Place, Removal, View
+from traindeck.console.tui.services import (
+    Counts,
+    Curve,
+    Group,
+    Listing,
+    Outcome,
+    Place,
+    Removal,
+    View,
+)
 
 NOW = 1_790_000_000.0
 """The fixed clock of snapshots: 2026-09-21 14:13:20 UTC."""
@@ -295,7 +303,7 @@ class FakeServices:
 
 def fall(key: str, summary: MetricSummary, steps: int, seed: int = 0) -> Curve:
     """A loss that falls as losses do, ending at the summary's last value."""
-    noise = random.Random(seed)  # noqa: S311  (the same picture every time)
+    noise = random.Random(seed)
     end = summary.last if summary.last is not None and math.isfinite(summary.last) else 1.0
     count = 30 if key.startswith(("eval", "val")) else 220
     values = []
@@ -438,7 +446,7 @@ def small_services(now: float = NOW) -> FakeServices:
 
 def crowd(count: int, now: float = NOW, seed: int = 0) -> list[RunRecord]:
     """Many runs, like those of a lab of several years: most are over."""
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     runs = []
     names = ("llama1b-lora", "qwen3b-dpo", "vit-b16-aug", "nanogpt", "distil-eval")
     over = (State.SUCCEEDED, State.SUCCEEDED, State.SUCCEEDED, State.FAILED, State.CANCELLED)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tests.fakes.runs import NOW, FakeServices, make_run
+
 from traindeck.backends.base import (
     BackendError,
     Code,
@@ -26,9 +28,7 @@ from traindeck.console.logs.times import Times
 from traindeck.console.runs.log_session import FAILED, Fate, LogSession, Opening, Spot
 from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.series import Points
-
-from .fake import NOW, FakeServices, make_run
-from .services import Outcome
+from traindeck.console.tui.services import Outcome
 
 
 class BytesSource:
@@ -214,7 +214,7 @@ def summary(series: Points) -> MetricSummary:
 def curves_of_a_run(steps: int = 3120, seed: int = 4, seam: int | None = None) -> list[Points]:
     """What a fine-tune reports: a noisy loss, its evaluation, a gradient norm with a hole and a
     spike, the process's samples, two checkpoints."""
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     seconds = 3600 / steps
     loss = [1.28 + 1.6 * math.exp(-n / (steps / 6)) + dice.gauss(0, 0.05) for n in range(steps)]
     norm = [0.8 + dice.random() * 0.2 for _ in range(steps)]
