@@ -5,6 +5,7 @@ id. No signal goes to a pid whose start time differs, to pid 1 or below, or to a
 """
 
 import os
+import time
 
 from . import libc
 
@@ -89,8 +90,26 @@ def uid_of(pid):
 
 
 def environ_of(pid):
-    """A process's environment block as it was at its exec, or b"" if it cannot be read."""
-    return read_proc("/proc/%d/environ" % pid) or b""
+    """A process's environment block as it was at its exec, or b"" if it cannot be read.
+
+    In the midst of an exec a process shows neither environment nor command line, though it has a
+    program; whoever took that for an empty environment would overlook a member. So it is waited
+    for, up to 20 ms.
+    """
+    empty = 0
+    for _ in range(40):
+        block = read_proc("/proc/%d/environ" % pid)
+        if block or empty == 3:
+            break
+        try:
+            os.readlink("/proc/%d/exe" % pid)
+        except OSError:
+            break  # a thread of the kernel, dead, or another user's
+        if read_proc("/proc/%d/cmdline" % pid):
+            empty += 1
+        else:
+            time.sleep(0.0005)
+    return block or b""
 
 
 def open_files(pid):

@@ -1,0 +1,44 @@
+"""What /proc says of processes in the midst of an exec."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from traindeck.backends.payload.agent import procs
+
+TAG = b"abcdefghijkl/0"
+CHURN = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); sh -c 'exec true'; done"
+
+
+def test_a_process_that_execs_is_never_taken_for_one_without_an_environment() -> None:
+    job = subprocess.Popen(
+        ["sh", "-c", CHURN], env={"TRAINDECK_RUN": TAG.decode(), "PATH": os.environ["PATH"]}
+    )
+    looks = 0
+    try:
+        while job.poll() is None:
+            for pid in procs.pids():
+                stat = procs.stat_of(pid)
+                if stat is None or stat.ppid != job.pid or stat.dead:
+                    continue
+                tag = procs.variable(procs.environ_of(pid), b"TRAINDECK_RUN")
+                try:
+                    os.readlink(f"/proc/{pid}/exe")
+                except OSError:
+                    continue  # on its way out
+                looks += 1
+                assert tag == TAG
+    finally:
+        job.kill()
+        job.wait()
+    assert looks > 20
+
+
+def test_a_process_without_an_environment_has_none() -> None:
+    with subprocess.Popen(["sleep", "60"], env={}) as job:
+        try:
+            assert procs.environ_of(job.pid) == b""
+        finally:
+            job.kill()
+    assert procs.environ_of(job.pid) == b""
