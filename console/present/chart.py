@@ -500,7 +500,7 @@ def _title(
 ) -> Line:
     # A single curve's own name says it all.
     named = bool(title) and [curve.key for curve in drawn] != [title]
-    spans = [Span(f"{clean(title)} ", "strong bold")] if named else []
+    spans = [Span(f" {clean(title)} ", "strong bold")] if named else []
     for number, curve in enumerate(drawn):
         letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
         spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))

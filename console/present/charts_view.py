@@ -11,7 +11,7 @@ from traindeck.console.metrics.reduce import formula
 from traindeck.console.store.records import RunRecord
 
 from .ages import age
-from .cells import Line, Span, clean, fit, fit_line
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width
 from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
 from .charts_size import TREE, WIDE
 from .glyphs import BEST, Glyphs
@@ -23,6 +23,8 @@ ROOMY = 30
 """Rows from which on a blank one stands between sections."""
 MOST = 4
 """Charts on the screen at once."""
+READ_OUT = 3
+"""Rows that the read-out at the cursor may take below the charts of a narrow terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,8 @@ def _tab(
     if cells < WIDE:
         if shown.tree:
             return _side(run, shown, cells, rows, glyphs)
-        return _charts(shown, cells, rows, gap, bands, glyphs)
+        at = _read_out_rows(shown, cells, glyphs)
+        return _charts(shown, cells, rows, gap, bands, glyphs, foot=at)
     left = _side(run, shown, TREE, rows, glyphs)
     right = _charts(shown, cells - TREE - 2, rows, gap, bands, glyphs)
     return [
@@ -105,19 +108,57 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
-        away = ""
-        if view.axis == "step" and round(x) != round(view.cursor):
-            away = f" @ {figure(round(x))}"
         raw = f" raw {shown_value(curve.key, value)}" if soft != value else ""
         lines.append(
             (
                 Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
                 Span(fit(clean(curve.key), 13), "text"),
                 Span(fit(shown_value(curve.key, soft), 9, "right"), "strong"),
-                Span(raw + away, "muted"),
+                Span(raw + _away(x, view), "muted"),
             )
         )
     return lines
+
+
+def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
+    """The read-out where there is no room beside the charts. It takes as few rows from them as it
+    can: if one does not hold all, the smoothed values go first."""
+    view = shown.view
+    if view.cursor is None or not shown.drawn:
+        return []
+    place = _x(view.cursor, view)
+    head = Span(f" {place} in" if view.axis == "time" else f" {view.axis} {place}", "accent bold")
+    full: list[Line] = []
+    short: list[Line] = []
+    for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
+        name = (
+            Span(f"  {glyphs.meter} ", f"s{curve.colour + 1}"),
+            Span(f"{clip(clean(curve.key), 20)} ", "text"),
+        )
+        raw, away = shown_value(curve.key, value), Span(_away(x, view), "muted")
+        short.append((*name, Span(raw, "strong"), away))
+        shown_soft = Span(shown_value(curve.key, soft), "strong")
+        full.append((*name, shown_soft, Span(f" raw {raw}", "muted"), away))
+        if soft == value:
+            full[-1] = short[-1]
+    lines = _wrapped(head, full, cells - 1)
+    return lines if len(lines) == 1 else _wrapped(head, short, cells - 1)[:READ_OUT]
+
+
+def _wrapped(head: Span, parts: Sequence[Line], cells: int) -> list[Line]:
+    """Parts one after the other, on as many rows as they need."""
+    lines: list[Line] = [(head,)]
+    for part in parts:
+        if line_width(lines[-1]) + line_width(part) > cells:
+            lines.append(())
+        lines[-1] = (*lines[-1], *part)
+    return lines
+
+
+def _away(x: float, view: View) -> str:
+    """The step of a point that lies beside the cursor."""
+    aside = view.axis == "step" and view.cursor is not None and round(x) != round(view.cursor)
+    return f" @ {figure(round(x))}" if aside else ""
 
 
 def _x(x: float, view: View) -> str:
@@ -202,8 +243,16 @@ def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:
 
 
 def _charts(
-    shown: Shown, cells: int, rows: int, gap: int, bands: bool, glyphs: Glyphs
+    shown: Shown,
+    cells: int,
+    rows: int,
+    gap: int,
+    bands: bool,
+    glyphs: Glyphs,
+    foot: Sequence[Line] = (),
 ) -> list[Line]:
+    """Up to four charts above `foot`, or above what was reduced."""
+    cells -= 1  # the margin at the right that every screen has
     parts = groups(shown.drawn)
     if not parts:
         said = clean(shown.note or "nothing is drawn: space in the tree draws a metric")
@@ -219,10 +268,11 @@ def _charts(
         *(Mark(x=x, kind="alert", text=t) for x, t in shown.alerts),
         *(Mark(x=x, kind="seam") for x in shown.seams),
     ]
-    most = max(1, min(len(parts), (rows - 2) // (6 + gap)))
+    rows -= len(foot) or 1
+    most = max(1, min(len(parts), (rows - 1) // (6 + gap)))
     hidden = sum(len(members) for _, members in parts[most:])
     parts = parts[:most]
-    heights = _heights(rows - 1 - gap * (len(parts) - 1), len(parts))
+    heights = _heights(rows - gap * (len(parts) - 1), len(parts))
     lines: list[Line] = []
     notes: list[Sequence[str]] = []
     for number, ((name, members), height) in enumerate(zip(parts, heights, strict=True)):
@@ -242,6 +292,8 @@ def _charts(
         notes.append(made.notes)
         if gap and not last:
             lines.append(())
+    if foot:
+        return [*lines, *foot]
     clauses = [(Span(clause, "faint"),) for clause in notes[0]]
     if hidden:
         clauses.insert(0, (Span(f"{hidden} more drawn: no room here", "warn"),))

@@ -76,3 +76,25 @@ def test_no_metrics_says_what_was_looked_for() -> None:
     run = replace(RUN, metrics={})
     shown = Shown(rows=nodes(run), note="no metrics: looked in stdout and events")
     assert "no metrics: looked in stdout" in text(charts_lines(run, shown, 120, 30))
+
+
+def test_a_narrow_terminal_reads_the_values_at_the_cursor_too() -> None:
+    import numpy as np
+
+    from traindeck.console.present.chart import Curve, View
+
+    x = np.arange(0.0, 300.0, 10.0)
+    drawn = {
+        "loss": Curve("loss", np.arange(300.0), np.linspace(3.0, 1.0, 300)),
+        "eval/loss": Curve("eval/loss", x, np.full(30, 2.25), 1),
+    }
+    shown = Shown(rows=nodes(RUN), drawn=drawn, view=View(cursor=42.0))
+    lines = charts_lines(RUN, shown, 80, 20)
+    assert len(lines) == 20
+    assert "step 42" in plain(lines[-1]) and "loss 2.71" in plain(lines[-1])
+    assert "eval/loss 2.250 @ 40" in plain(lines[-1])
+    # Many curves take more rows from the charts, not from the screen.
+    many = {f"metric_{n}": Curve(f"metric_{n}", x, x + n, n % 8) for n in range(20)}
+    lines = charts_lines(RUN, replace(shown, drawn=many), 80, 20)
+    assert len(lines) == 20
+    assert "metric_0 40.0" in text(lines[-3:]) and "@ 40" in plain(lines[-1])

@@ -505,7 +505,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         from traindeck.console.present.charts_size import TREE, WIDE
 
         cells = self.size.width
-        return cells - (TREE + 2 if cells >= WIDE else 0) - 10
+        return cells - (TREE + 2 if cells >= WIDE else 0) - 11
 
 
 def _import() -> None:
