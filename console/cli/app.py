@@ -10,7 +10,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -52,19 +51,27 @@ class Commands(TyperGroup):
         if cmd_name not in self.commands:
             module_name = COMMANDS.get(cmd_name)
             if module_name is None:
+                from difflib import get_close_matches
+
                 near = get_close_matches(cmd_name, COMMANDS, n=1)
                 raise UsageError(
                     f"No such command {cmd_name!r}.",
                     f"Did you mean {near[0]}?" if near else "See `traindeck --help`.",
                 )
             module = importlib.import_module(f"traindeck.console.cli.{module_name}")
-            command = typer.main.get_command(module.app)
-            found = getattr(command, "commands", None)
-            if found:
-                self.commands.update(found)
-            else:
-                self.commands[cmd_name] = command
+            self.commands.update(_commands(module.app, cmd_name))
         return self.commands.get(cmd_name)
+
+
+def _commands(shared: typer.Typer, name: str) -> dict[str, Any]:
+    """A module's command of this name. The others that share the module are not made: each takes
+    milliseconds."""
+    asked = [command for command in shared.registered_commands if command.name == name]
+    if not asked:  # a group
+        return dict(typer.main.get_group(shared).commands)
+    only = typer.Typer(rich_markup_mode=None, add_completion=False)
+    only.registered_commands = asked
+    return {name: typer.main.get_command(only)}
 
 
 app = typer.Typer(

@@ -105,11 +105,11 @@ async def ingest(
     ws: Workspace, backend: Backend, runs: Sequence[RunRecord], seen: dict[str, Status]
 ) -> None:
     """Enter what the runs have measured since the last look."""
-    from traindeck.console.runs.measuring import measure
-
     now = ws.clock()
     for run in runs:
         status = seen[run.id]
         young = status.started is None or now - status.started < YOUNG
         if status.state.terminal or not young:
+            from traindeck.console.runs.measuring import measure
+
             await measure(ws, backend, run, status)
