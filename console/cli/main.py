@@ -6,12 +6,16 @@ with one, nothing of Textual is.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
     """Run, and exit the process."""
+    # Importing makes tens of thousands of objects that stay, and the collector walks through them
+    # every 700.
+    gc.set_threshold(20_000, 20, 20)
     if len(sys.argv) == 1:
         from traindeck.console.cli.screen import run_screen
 

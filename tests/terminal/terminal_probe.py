@@ -59,7 +59,7 @@ class Terminal:
         self.raw = bytearray()
         self.written = 0
         self.status: int | None = None
-        self.started = time.perf_counter()
+        self.started = self.heard = time.perf_counter()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execve(argv[0], list(argv), dict(env))
@@ -85,22 +85,33 @@ class Terminal:
 
     def read(self, timeout: float = 0.0) -> int:
         """Take in what was written; returns the number of bytes, -1 when it has ended."""
+        data = self._hear(timeout)
+        if data:
+            self._show(data)
+        return -1 if data is None else len(data)
+
+    def _hear(self, timeout: float) -> bytes | None:
+        """What was written, as soon as something was; None when it has ended."""
         ready, _, _ = select.select([self.fd], [], [], timeout)
         if not ready:
-            return 0
+            return b""
         try:
             data = os.read(self.fd, 65536)
         except OSError:
             data = b""
+        self.heard = time.perf_counter()
         if not data:
-            return -1
+            return None
         self.raw += data
         self.written += len(data)
         if _ASKED in data:
             os.write(self.fd, self._answer)
-        shown = _UNKNOWN.sub(lambda m: m[0] if _KNOWN.fullmatch(m[0]) else b"", data)
-        self._stream.feed(shown)
-        return len(data)
+        return data
+
+    def _show(self, data: bytes) -> None:
+        """Put it on the screen. Pyte takes milliseconds for a few kilobytes: a measurement does
+        that when it is over."""
+        self._stream.feed(_UNKNOWN.sub(lambda m: m[0] if _KNOWN.fullmatch(m[0]) else b"", data))
 
     @property
     def text(self) -> str:
@@ -139,10 +150,18 @@ class Terminal:
         at = len(self.raw)
         begin = time.perf_counter()
         self.press(key)
-        while time.perf_counter() - begin < timeout:
-            if self.read(0.001) > 0 and sign in self.raw[at:]:
-                return time.perf_counter() - begin
-        raise AssertionError(f"{key} was not answered in {timeout} s; on screen:\n{self.text}")
+        return self.hear(sign, at, timeout) - begin
+
+    def hear(self, sign: bytes, at: int = 0, timeout: float = 60.0) -> float:
+        """When (by `time.perf_counter`) the first bytes came that hold `sign`, from byte `at` on."""
+        shown, end = len(self.raw), time.perf_counter() + timeout
+        data: bytes | None = b""
+        while sign not in self.raw[at:] and data is not None and time.perf_counter() < end:
+            data = self._hear(0.001)
+        self._show(bytes(self.raw[shown:]))
+        if sign not in self.raw[at:]:
+            raise AssertionError(f"{sign!r} was not written; on screen:\n{self.text}")
+        return self.heard
 
     # --- the end
 
