@@ -153,7 +153,7 @@ class Terminal:
         return self.hear(sign, at, timeout) - begin
 
     def hear(self, sign: bytes, at: int = 0, timeout: float = 60.0) -> float:
-        """When (by `time.perf_counter`) the first bytes came that hold `sign`, from byte `at` on."""
+        """When (by `time.perf_counter`) the first bytes from `at` on came that hold `sign`."""
         shown, end = len(self.raw), time.perf_counter() + timeout
         data: bytes | None = b""
         while sign not in self.raw[at:] and data is not None and time.perf_counter() < end:
