@@ -49,7 +49,7 @@ def metrics_command(
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
         await refresh(ws, [record])
-        await complete(ws, ws.index.get(record.id) or record)
+        await complete(ws, ws.index.get(record.id) or record, ws.tell)
         found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
         record = found[0] if found else record
         wanted = _wanted(record, keys or [])

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +57,13 @@ async def measure(
     status: Status,
     *,
     whole: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> None:
     """Enter what a run has measured since the last look.
 
     Args:
         whole: Read to the end, however long it takes.
+        tell: Takes a line before something is read that takes a while.
     """
     if not isinstance(backend, Files) or not isinstance(backend, SeekableLogs):
         return
@@ -76,18 +78,21 @@ async def measure(
         for source in sources:
             budget = math.inf if whole else LAST_BUDGET if over else BUDGET
             left = source.size - ws.index.source(run.id, source.path).offset
-            if whole and left > TOLD:
-                ws.tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
+            if whole and tell is not None and left > TOLD:
+                tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
             await _follow(ws, backend, run, ref, source, over, budget)
     except BackendError as error:
         ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
 
 
-async def complete(ws: Workspace, run: RunRecord) -> None:
+async def complete(
+    ws: Workspace, run: RunRecord, tell: Callable[[str], None] | None = None
+) -> None:
     """Read what is left of a run that is over: a log of many gigabytes is not read in the look that
     sees its end, but when somebody asks for its metrics. Cheap when all was read."""
     if not run.active and run.started is not None and not run.foreign:
-        await measure(ws, ws.backend(run.backend), run, status_of_run(run), whole=True)
+        status = status_of_run(run)
+        await measure(ws, ws.backend(run.backend), run, status, whole=True, tell=tell)
 
 
 async def _sources(backend: Files, ref: JobRef, status: Status) -> list[Source]:

@@ -193,6 +193,11 @@ class LiveServices:
 
         return await self._do(look)
 
+    async def measure(self, run_id: str) -> None:
+        from traindeck.console.runs.measuring import complete
+
+        await self._await(lambda ws: complete(ws, ws.record(run_id)))
+
     async def open_log(
         self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
     ) -> LogSession:

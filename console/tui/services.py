@@ -217,6 +217,11 @@ class RunReader(Protocol):
         """Its record with all its metrics, as it is now."""
         ...
 
+    async def measure(self, run_id: str) -> None:
+        """Read what is left of the metrics of a run that is over. At once when all was read; of a
+        huge log it takes as long as it takes."""
+        ...
+
     async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:
         """Metric -> its `store.series.Points`; those the run does not have are left out."""
         ...

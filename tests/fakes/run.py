@@ -86,6 +86,9 @@ class FakeRunServices(FakeServices):
         await self._pause("run", run_id)
         return next((run for run in self.runs if run and run.id == run_id), None)
 
+    async def measure(self, run_id: str) -> None:
+        await self._pause("measure", run_id)
+
     async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Points]:
         await self._pause("series", (run_id, tuple(names)))
         have = self.points.get(run_id, {})

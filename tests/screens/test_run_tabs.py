@@ -151,3 +151,18 @@ async def test_config(make_app: MakeApp, check_screen: CheckScreen, size: str) -
     app = make_app(run_world())
     async with opened(app, "config", "COMMAND", size=size):
         check_screen(app, f"run-config-{size}")
+
+
+async def test_what_is_left_of_a_run_that_is_over_is_read_once_when_it_is_opened(
+    make_app: MakeApp,
+) -> None:
+    services = run_world()
+    over = next(n for n, run in enumerate(services.runs) if run and not run.active)
+    app = make_app(services)
+    async with opened(app, "overview", "LOG", run=over) as pilot:
+        await pilot.press("2")
+        await pilot.press("1")
+        record = services.runs[over]
+        assert record is not None
+        asked = [detail for name, detail in services.calls if name == "measure"]
+        assert asked == [record.id]

@@ -16,6 +16,7 @@ import pytest
 
 from traindeck.backends.base import State, UsageError
 from traindeck.console.logs.search import Pattern
+from traindeck.console.runs import measuring
 from traindeck.console.runs.log_session import LogSession, LogShown, Spot
 from traindeck.console.runs.workspace import open_workspace
 from traindeck.console.tui.live import LiveServices
@@ -228,3 +229,26 @@ def _open() -> int:
 
 def _children() -> Any:
     return Path("/proc/self/task").joinpath(str(os.getpid()), "children").read_text()
+
+
+async def test_what_a_look_left_of_a_huge_log_is_measured_when_its_run_is_opened(
+    services: LiveServices, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "LAST_BUDGET", 0.0)
+    steps = 60_000
+    (home / "talks.py").write_text(
+        f"for n in range({steps}):\n"
+        f"    print(f'step {{n}}/{steps} loss {{3 - n / {steps}:.6f}} ' + 'x' * 150)\n"
+    )
+    run = traindeck(home, "run", "-q", "--", sys.executable, "talks.py")
+    end = time.monotonic() + 60
+    record = await services.run(run)
+    while record is None or record.active:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+        await services.refresh()
+        record = await services.run(run)
+    assert record.metrics["loss"].count < steps, "the test's log is too small"
+    await services.measure(run)
+    record = await services.run(run)
+    assert record is not None and record.metrics["loss"].count == steps

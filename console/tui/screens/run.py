@@ -103,6 +103,7 @@ class RunScreen(DeckScreen):
         self._tabs: dict[str, Any] = {}
         self._file: Any = None
         self._said = ""
+        self._measured: int | None = None  # the attempt whose metrics are all there
 
     def body(self) -> ComposeResult:
         yield TabLine(id="tabs")
@@ -273,6 +274,14 @@ class RunScreen(DeckScreen):
             if pane is not None:
                 pane.show_run(found)
         self.update_chrome()
+        if not found.active and self._measured != found.attempt:
+            self._measured = found.attempt
+            self.spawn(self._measure(), "reading what it measured")
+
+    async def _measure(self) -> None:
+        """What the looks of the list have left of a log of many gigabytes."""
+        await self.deck.services.measure(self.record.id)
+        await self._look()
 
     def _gone(self) -> None:
         """It was removed, here or elsewhere: there is nothing left to show."""
