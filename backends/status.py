@@ -224,9 +224,10 @@ def status_of(
 
 def _judge(seen: Evidence, asked: int, native: Native | None, cache: float) -> _Verdict:
     here = seen.found and not seen.removed
-    claimed = here and seen.attempt is not None and seen.attempt >= asked
+    claimed = seen.found and seen.attempt is not None and seen.attempt >= asked
     if claimed and seen.exit is not None:
-        return _recorded(seen, seen.exit, native)
+        return _recorded(seen, seen.exit, native)  # it stays when a run's files are removed
+    claimed = claimed and here
     if seen.error is not None or seen.newer is not None:
         return _unreadable(seen, native)
     if (seen.alive or seen.supervised) and (claimed or seen.attempt is None):

@@ -115,6 +115,8 @@ TABLE: list[tuple[str, Evidence, State, Rank, Reach, str]] = [
      "host rebooted while it ran"),
     ("directory removed", Evidence(found=True, removed=True), State.LOST, Rank.NONE, Reach.OK,
      "its run directory was removed"),
+    ("files removed, its end kept", Evidence(found=True, removed=True, attempt=0,
+     exit=Exit(cause="self", exit_code=3)), State.FAILED, Rank.RECORD, Reach.OK, "exit code 3"),
     # ---- another host: silence is no end
     ("seen from afar", far(), State.RUNNING, Rank.NONE, Reach.OK, ""),
     ("silent from afar", far(heartbeat_age=400.0), State.RUNNING, Rank.NONE, Reach.STALE,
@@ -477,7 +479,7 @@ def test_every_combination_of_facts_has_an_honest_status(
     assert "\n" not in result.reason
     if result.rank is not Rank.NONE:
         assert result.state.terminal
-    recorded = evidence.exit is not None and evidence.found and not evidence.removed
+    recorded = evidence.exit is not None and evidence.found
     assert result.rank is not Rank.RECORD or recorded
     if result.state is State.SUCCEEDED:
         # Only a record or the scheduler's own word ever says so.

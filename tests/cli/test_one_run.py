@@ -218,6 +218,20 @@ def test_rm_says_what_it_frees_asks_and_refuses_prefixes(cli: Cli) -> None:
     assert not (cli.home / ".traindeck" / "runs" / run).exists()
 
 
+def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "echo weights > $TRAINDECK_RUN_DIR/artifacts/model; exit 3")
+    cli("wait", run)
+    cli.ok("rm", "--yes", "--keep-artifacts", run)
+    before = cli.json("ls", "--all", "--json")
+    assert (before[0]["state"], before[0]["exit_code"]) == ("failed", 3)
+    cli.ok("reindex")
+    after = cli.json("ls", "--all", "--json")
+    keys = ("id", "name", "state", "exit_code", "reason", "started", "ended", "archived")
+    assert [after[0].get(key) for key in keys] == [before[0].get(key) for key in keys]
+    kept = cli.home / ".traindeck" / "runs" / run / "artifacts" / "model"
+    assert kept.read_text() == "weights\n"
+
+
 def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
     run = cli.run("sleep", "60")
     done = cli("rm", "--yes", run)

@@ -115,7 +115,7 @@ async def test_removing_can_spare_a_folder(suite: Suite) -> None:
     assert await files.remove(ref, keep=("artifacts",)) > 0
     found = {path: content async for path, content in walk(files, ref)}
     assert found["artifacts/model.bin"] == data
-    assert not any(path.startswith("attempts/") for path in found)
+    assert not any("/logs/" in path or path.startswith("plan/") for path in found)
     assert await suite.backend.find([(ref.run_id, 0)]) == []
 
 

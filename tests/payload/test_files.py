@@ -158,9 +158,12 @@ def test_a_start_on_its_way_is_not_removed(agent: Agent) -> None:
 def test_some_of_a_run_can_be_kept(agent: Agent, done: str) -> None:
     agent.call("rm", run_id=done, keep=["artifacts"])
     directory = agent.directory(done, None)
-    assert sorted(os.listdir(directory)) == ["artifacts", "removed.json", "run.json"]
+    assert sorted(os.listdir(directory)) == ["artifacts", "attempts", "removed.json", "run.json"]
+    end = sorted(path.relative_to(directory) for path in directory.glob("attempts/*/*"))
+    assert list(map(str, end)) == [f"attempts/0/{n}" for n in ("agent.json", "claim", "exit.slot")]
     seen = agent.evidence(done)
     assert (seen["found"], seen["removed"]) == (True, True)
+    assert seen["exit"]["exit_code"] == 0, "how it ended is known for ever"
     assert agent.call("find", runs=None)["runs"] == []
     with pytest.raises(Refusal, match="removed"):
         agent.call("start", **agent.request(["true"], run=done))

@@ -34,7 +34,8 @@ class Dependency:
                 self.run,
                 facts["error"],
             )
-        if facts["removed"] or not facts["found"] or facts["attempt"] is None:
+        removed = facts["removed"] and facts["exit"] is None
+        if removed or not facts["found"] or facts["attempt"] is None:
             now = time.monotonic()
             if self._unseen_since is None:
                 self._unseen_since = now
@@ -52,7 +53,7 @@ class Dependency:
         if not facts["same_host"]:
             host = facts["host"] or "another host"
             return WAIT, "waits for run %s, which runs on %s" % (self.run, host)
-        return WAIT, "waits for run %s to end" % self.run
+        return WAIT, "waits for run %s to %s" % (self.run, "end" if self.any_end else "succeed")
 
     def _ended(self, how):
         if self.any_end:

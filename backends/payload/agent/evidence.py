@@ -162,7 +162,7 @@ def of_run(run, look):
         else:
             facts["age"] = look.age(info.st_mtime)
             _read_cancel(facts, run, 0)
-        facts["removed"] = os.path.lexists(layout.run_dir(run) + "/removed.json")
+        facts["removed"] = layout.is_removed(run)
         newer = _format_of_run(run)
         if newer is not None and newer > records.FORMAT:
             facts["newer"] = newer

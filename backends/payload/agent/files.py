@@ -122,9 +122,7 @@ def _remove_run(run, path, keep):
         records.replace(path + "/removed.json", {"time": time.time()})
         base = open_below(path, [], DIRECTORY)
         try:
-            for name in os.listdir(base):
-                if name not in ("run.json", "removed.json") and os.fsencode(name) not in keep:
-                    freed += yield from _remove(base, name)
+            freed += yield from _prune(base, _kept(run, keep))
         finally:
             os.close(base)
     else:
@@ -145,11 +143,37 @@ def _remove_run(run, path, keep):
     return freed
 
 
+def _kept(run, names):
+    """Name -> what stays of it, all of it if None: what is to be kept, what the run was, and how it
+    ended."""
+    kept = dict.fromkeys([os.fsdecode(name) for name in names] + ["run.json", "removed.json"])
+    claimed = layout.attempts(run)
+    if claimed and "attempts" not in kept:
+        end = dict.fromkeys(("claim", "agent.json", "exit.slot"))
+        kept["attempts"] = {str(claimed[-1]): end}
+    return kept
+
+
+def _prune(base, kept):
+    """Delete what is not to be kept below a directory."""
+    freed = 0
+    for name in os.listdir(base):
+        if name not in kept:
+            freed += yield from _remove(base, name)
+        elif kept[name] is not None:
+            fd = os.open(name, DIRECTORY, dir_fd=base)
+            try:
+                freed += yield from _prune(fd, kept[name])
+            finally:
+                os.close(fd)
+    return freed
+
+
 def _refuse_unless_over(run):
     directory = layout.run_dir(run)
     if not os.path.isdir(directory):
         raise Refused("There is no run %s here." % run)
-    if os.path.lexists(directory + "/removed.json"):
+    if layout.is_removed(run):
         return
     facts = evidence.of_run(run, evidence.Look())
     if facts["error"] is not None:

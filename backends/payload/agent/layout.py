@@ -75,6 +75,11 @@ def is_claimed(run, attempt):
     return os.path.lexists(attempt_dir(run, attempt) + "/claim")
 
 
+def is_removed(run):
+    """Whether a run's files were removed, and only what was to be kept is still there."""
+    return os.path.lexists(run_dir(run) + "/removed.json")
+
+
 def attempts(run):
     """The numbers of the claimed attempts of a run, ascending. Raises OSError if they cannot be
     read; a directory that is not there has none."""

@@ -29,7 +29,10 @@ def find(request, body):
         run, attempt = key
         if not layout.is_id(run):
             continue
-        if layout.is_claimed(run, layout.check_attempt(attempt)):
+        attempt = layout.check_attempt(attempt)
+        if layout.is_removed(run):
+            continue
+        if layout.is_claimed(run, attempt):
             found.append({"id": run, "attempt": attempt})
         elif _is_run(run):
             found.append({"id": run, "attempt": None})
@@ -38,10 +41,7 @@ def find(request, body):
 
 def _is_run(run):
     """Whether there is a run directory of that id whose files were not removed."""
-    directory = layout.run_dir(run)
-    return os.path.lexists(directory + "/run.json") and not os.path.lexists(
-        directory + "/removed.json"
-    )
+    return os.path.lexists(layout.run_dir(run) + "/run.json") and not layout.is_removed(run)
 
 
 def poll(request, body):

@@ -27,6 +27,8 @@ def start(request, body):
     check_record(record)
     orders = _orders(request)
     made = False
+    if layout.is_removed(run):
+        raise Refused("Run %s was removed." % run)
     if not layout.is_claimed(run, attempt):
         made = _prepare(run, attempt, request, body, record, orders["secrets"])
     elif attempt == 0:
@@ -38,8 +40,6 @@ def start(request, body):
 def _prepare(run, attempt, request, body, record, secrets):
     """Have a run directory in which the attempt may be claimed. True if this call made it."""
     directory = layout.run_dir(run)
-    if os.path.lexists(directory + "/removed.json"):
-        raise Refused("Run %s was removed." % run)
     if not os.path.lexists(directory + "/run.json"):
         if attempt:
             raise Refused("There is no run %s to repeat." % run)
