@@ -183,6 +183,7 @@ class RunSpec:
         after: Id of the run to wait for; `after_any` starts even if that run failed.
         pty: Give the job a terminal. Gives up surviving the agent's death.
         keep_background: Leave the rest of the tree running at the leader's end.
+        adopted: The command was found running: `argv` and `cwd` are what the kernel said of it.
         on_exit: Command (argv) run by the executing side at the end, `TRAINDECK_*` in its
             environment.
         on_stall: Command run after `stall_after` seconds without a byte of log.
@@ -210,6 +211,7 @@ class RunSpec:
     after_any: bool = False
     pty: bool = False
     keep_background: bool = False
+    adopted: bool = False
     on_exit: tuple[str, ...] = ()
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None

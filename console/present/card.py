@@ -92,7 +92,8 @@ def _lines(
     if len(shown) > METRICS_SHOWN:
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
-    yield _row("command", Span(clean(shlex.join(run.argv)) if run.argv else "adopted"))
+    adopted = Span("   adopted" if spec is not None and spec.adopted else "", "muted")
+    yield _row("command", Span(clean(shlex.join(run.argv)) or "adopted"), adopted)
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:

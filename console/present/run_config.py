@@ -78,7 +78,9 @@ def _lines(
         yield (Span("   the run directory cannot be read now", "muted"),)
         return
     yield title("COMMAND", cells, glyphs)
-    yield _item("argv", shlex.join(spec.argv) if spec.argv else "none: it was adopted")
+    yield _item("argv", shlex.join(spec.argv) if spec.argv else "not known")
+    if spec.adopted or not spec.argv:
+        yield _item("adopted", "it ran already: its environment and exit code are not known")
     yield _item("in", spec.cwd)
     if spec.python:
         yield _item("python", spec.python)

@@ -247,6 +247,8 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
         shown[1] = clip(" ".join(wrapped[1:]), room)
     for number, row in enumerate(shown):
         add("command" if not number else "", Span(row, "text"))
+    if run.argv and facts.spec is not None and facts.spec.adopted:
+        add("", Span("adopted: it ran already", "muted"))
     if run.cwd:
         add("in", Span(clip(clean(run.cwd), room, "end"), "text"))
     code = _code(facts.spec)

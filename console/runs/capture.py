@@ -276,9 +276,8 @@ def _site_packages(environ: Mapping[str, str]) -> list[Path]:
 
     prefix = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
     if not prefix:
-        python = shutil.which("python3", path=environ.get("PATH")) or shutil.which(
-            "python", path=environ.get("PATH")
-        )
+        path = environ.get("PATH", os.defpath)  # the caller's, never this process's own
+        python = shutil.which("python3", path=path) or shutil.which("python", path=path)
         prefix = str(Path(python).parent.parent) if python else None
     if not prefix:
         return []

@@ -379,10 +379,10 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     """A draft that asks for what a run was made from. The name is left to be made anew.
 
     Raises:
-        UsageError: The run was adopted, so nothing says how it was started.
+        UsageError: Nothing says how it was started.
     """
     if not spec.argv:
-        raise UsageError(f"{spec.name} was adopted, not launched: how it was started is not known.")
+        raise UsageError(f"{spec.name} was adopted, and how it was started is not known.")
     from traindeck.console.runs.capture import recorded_environ
 
     usual, _ = recorded_environ(environ)

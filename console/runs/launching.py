@@ -105,7 +105,7 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
         )
     spec = await read_spec(ws.backend(run.backend), run)
-    if not spec.argv:
+    if spec.adopted or not spec.argv:
         raise UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
     spec = replace(spec, attempt=run.attempt + 1)
     made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
@@ -125,7 +125,7 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be started again.")
     old = await read_spec(ws.backend(run.backend), run)
-    if not old.argv:
+    if old.adopted or not old.argv:
         raise UsageError(f"{run.name} was adopted, not launched; it cannot be started again.")
     if old.recipe is not None or any(not path.startswith("code/") for path in old.files):
         raise UsageError(
@@ -174,6 +174,7 @@ async def adopt(
         run_id=mint_id(),
         name=name or mint_name(ws.index.has_name),
         tags=dict(tags),
+        adopted=True,
         created=ws.clock(),
     )
     submission = ws.journal.begin(

@@ -243,10 +243,13 @@ def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
 def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "out.txt"
     with log.open("wb") as out:
-        process = subprocess.Popen(["sh", "-c", "echo from before; sleep 30"], stdout=out)
+        words = ["sh", "-c", "echo from before; sleep 30; :"]
+        process = subprocess.Popen(words, stdout=out, cwd=tmp_path)
     try:
         run = cli.ok("adopt", "-q", "--name", "tmux", str(process.pid)).strip()
-        assert cli.json("show", "--json", run)["state"] == "running"
+        shown = cli.json("show", "--json", run)
+        assert shown["state"] == "running"
+        assert (shown["argv"], shown["cwd"]) == (words, str(tmp_path))
         assert "from before" in cli.ok("logs", run)
     finally:
         process.kill()
@@ -255,6 +258,9 @@ def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) ->
     shown = cli.json("show", "--json", run)
     assert shown["state"] == "lost"
     assert "not knowable" in shown["reason"]
+    again = cli("retry", run)
+    assert again.returncode == 2
+    assert "adopted" in again.stderr
 
 
 def test_adopting_what_is_not_there_is_refused(cli: Cli) -> None:

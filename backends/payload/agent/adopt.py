@@ -10,6 +10,9 @@ import stat
 
 from . import Refused, layout, libc, locking, procs, records, wire
 
+MAX_COMMAND = 1 << 17
+"""Bytes of a command line that are recorded."""
+
 
 def adopt(request, body):
     """The verb. A generator, as `start`."""
@@ -25,6 +28,7 @@ def adopt(request, body):
         if os.path.lexists(layout.run_dir(run) + "/run.json"):
             start.same_plan(run, record)
         else:
+            _describe(record, pid)
             made = start.build(run, record, [], b"")
     orders = {"adopt": {"pid": pid, "starttime": found.starttime if found else 0}}
     created, supervisor = yield from start.supervise(run, 0, orders, made)
@@ -47,6 +51,17 @@ def check(pid):
     if procs.variable(environ, b"TRAINDECK_SUPERVISOR") is not None or pid == os.getpid():
         raise Refused("Process %d is a supervisor of Traindeck." % pid)
     return found
+
+
+def _describe(record, pid):
+    """Enter into run.json what the process is, as far as the kernel says."""
+    spec = record["spec"]
+    words = (procs.read_proc("/proc/%d/cmdline" % pid) or b"")[:MAX_COMMAND]
+    spec["argv"] = [wire.to_text(word) for word in words.rstrip(b"\0").split(b"\0")]
+    try:
+        spec["cwd"] = wire.to_text(os.readlink(b"/proc/%d/cwd" % pid))
+    except OSError:
+        pass  # it is in a folder that is no more, or just ended
 
 
 def lock_name(pid, starttime):
