@@ -27,6 +27,9 @@ $(VENV)/.train: pyproject.toml constraints.txt
 $(VENV)/.dev: pyproject.toml constraints.txt
 	$(call install,train$(comma)dev,$@)
 
+$(VENV)/.bench: $(VENV)/.dev
+	$(call install,train$(comma)dev$(comma)bench,$@)
+
 comma := ,
 
 demo: $(VENV)/.train ## build a small model, fine-tune it twice, look at the result
@@ -42,7 +45,7 @@ lint: $(VENV)/.dev ## ruff, strict mypy, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 3
 
-bench: $(VENV)/.dev ## print the benchmark tables: ratios beside floors and peers, one run
+bench: $(VENV)/.bench ## print the benchmark tables: ratios beside floors and peers, one run
 	@for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 soak: $(VENV)/.dev ## the long forms of the fault and fuzz tests (SOAK=n for the count)
