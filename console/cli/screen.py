@@ -19,7 +19,10 @@ def run_screen() -> int:
         from traindeck.console.tui.app import TraindeckApp
 
         app = TraindeckApp(services, settings=settings, places=ws.places)
-        app.run()
+        try:
+            app.run()
+        finally:
+            services.close()
         return app.return_code or 0
     except TraindeckError as error:
         output.error(str(error))

@@ -55,6 +55,9 @@ T = TypeVar("T")
 CURVE_POINTS = 2000
 """Points of a curve handed to a screen: more than any terminal has columns, times two."""
 
+LEAVING = 1.0
+"""Seconds that the services get to end in."""
+
 _GROUPS = ("needs", "running", "queued", "finished")
 """Keys of the groups, in the order of `records.GROUPS`."""
 
@@ -446,7 +449,17 @@ class LiveServices:
 
         await self._bridge(close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        await asyncio.to_thread(self._thread.join, 5)
+        await asyncio.to_thread(self._thread.join, LEAVING)
+
+    def close(self) -> None:
+        """`aclose` for who has no loop. What does not end soon ends with the process."""
+
+        async def leave() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVING):
+                    await self.aclose()
+
+        asyncio.run(leave())
 
     # -------------------------------------------------------------------------------- inside
 
