@@ -102,8 +102,8 @@ def looked_for(run: RunRecord) -> str:
     return (
         "No metrics yet. Looked for: step and loss lines in the log (HF Trainer, nanoGPT, "
         "Lightning, Keras, torchtitan, key=value), $TRAINDECK_METRICS, and TensorBoard events, "
-        f"trainer_state.json and metrics.csv below {run.cwd or 'its artifacts'} (but for files that "
-        "may be another run's that worked there at the same time)"
+        f"trainer_state.json and metrics.csv below {run.cwd or 'its artifacts'} (files that may be "
+        "another run's, of the same time and place, are left out)"
     )
 
 
