@@ -5,35 +5,25 @@ The plan's lines are those of `--dry-run`, made by the same function from the sa
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import Plan, Reach
 
-from .cells import Line, Span, clean, clip, fit, fit_line, line_width, pad, take, width
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
+from .form import Caret, box_spans, form_lines, row_head, wrapped
 from .glyphs import BEST, Glyphs
 from .launch_fields import PLACE, VALUE, Entry, Place, Section, flat
 from .numbers import plural
 from .plan_view import plan_lines
 
 LABEL_AT, LABEL = 3, 15
-TALL = 30
-"""From this many rows on there is room between the questions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caret:
-    """Where one types: the text of the focused field as it stands, and the place in it."""
-
-    text: str = ""
-    at: int = 0
 
 
 # ----------------------------------------------------------------------------------------- the form
 
 
-def form_lines(
+def launch_form(
     form: Sequence[Section],
     focus: str,
     caret: Caret | None,
@@ -50,31 +40,13 @@ def form_lines(
         caret: The text being typed; None if the focused field is chosen, not typed.
         airy: Leave a row between questions.
     """
-    lines: list[Line] = []
-    at = 0
-    for section in form:
-        if lines and airy:
-            lines.append(())
-        here = any(entry.key == focus for entry in section.entries)
-        lines.append(_title(section, here, cells, glyphs))
-        for entry in section.entries:
-            focused = entry.key == focus
-            if focused:
-                at = len(lines)
-            if entry.key == PLACE:
-                lines += _places(entry, places, focused, cells, glyphs)
-            else:
-                lines.append(_row(entry, focused, caret if focused else None, cells, glyphs))
-    return lines, at
 
+    def rows(entry: Entry, focused: bool) -> Sequence[Line]:
+        if entry.key == PLACE:
+            return _places(entry, places, focused, cells, glyphs)
+        return [_row(entry, focused, caret if focused else None, cells, glyphs)]
 
-def _title(section: Section, here: bool, cells: int, glyphs: Glyphs) -> Line:
-    mark = Span(glyphs.cursor if here else " ", "accent")
-    words = Span(section.title, "accent bold" if here else "muted bold")
-    note = f" {section.note}" if section.note else ""
-    room = max(0, cells - 2 - width(section.title) - width(note) - 1)
-    rule = Span(" " + glyphs.rule * room, "accent" if here else "rule")
-    return (mark, words, rule, Span(note, "muted"))
+    return form_lines(form, focus, rows, cells, airy=airy, glyphs=glyphs)
 
 
 def field_cells(entry: Entry, cells: int) -> int:
@@ -87,24 +59,8 @@ def field_cells(entry: Entry, cells: int) -> int:
 
 def _row(entry: Entry, focused: bool, caret: Caret | None, cells: int, glyphs: Glyphs) -> Line:
     ground = " @select" if focused else ""
-    sign = glyphs.failed if entry.problem else "•" if entry.changed else " "
-    sign_style = "failed" if entry.problem else "accent"
-    ink = "strong" if entry.changed or focused else "muted" if entry.idle else "text"
-    box = field_cells(entry, cells)
-    spans: list[Span] = [
-        Span(glyphs.cursor if focused else " ", f"accent{ground}"),
-        Span(f"{sign} ", f"{sign_style}{ground}"),
-        Span(fit(clean(entry.label), LABEL), f"{'text' if focused else 'muted'}{ground}"),
-        Span(" ", f"text{ground}"),
-    ]
-    if caret is not None:
-        spans += typing_spans(caret, entry, box)
-    else:
-        fold = f" {glyphs.unfolded}" if entry.choices else ""
-        text = clip(clean(entry.text), box - 2 - width(fold), "end" if entry.wide else "start")
-        shown = Span(f" {text}", f"{ink} @{'bg' if focused else 'raised'}")
-        rest = pad(fold, box - 1 - width(text))
-        spans += [shown, Span(rest, f"muted @{'bg' if focused else 'raised'}")]
+    spans = row_head(entry, focused, LABEL, glyphs)
+    spans += box_spans(entry, focused, caret, field_cells(entry, cells), glyphs)
     if not entry.wide:
         wrong = f"{glyphs.failed} " if entry.problem else ""
         room = cells - line_width(spans) - 3 - width(wrong)
@@ -119,28 +75,6 @@ def _whole_words(hint: str, cells: int) -> str:
     while words and (width(" ".join(words)) > cells or words[-1] in ("or", "of", "…")):
         words.pop()
     return " ".join(words).rstrip(",")
-
-
-def typing_spans(caret: Caret, entry: Entry, box: int) -> list[Span]:
-    """The text with its block cursor, the part of it that fits around the cursor."""
-    text, at = caret.text, caret.at
-    before, under, after = text[:at], text[at : at + 1] or " ", text[at + 1 :]
-    before, under, after = clean(before), clean(under) or " ", clean(after)
-    room = box - 2
-    used = width(under)
-    left = before
-    while width(left) > room - used:
-        left = left[max(1, width(left) - (room - used)) :]
-    right = take(after, room - used - width(left))
-    spans = [
-        Span(" ", "strong @bg"),
-        Span(left, "strong @bg"),
-        Span(under, "on_accent @accent"),
-        Span(right, "strong @bg"),
-    ]
-    if not text and entry.default:
-        spans.append(Span(clip(clean(entry.default), room - used, "end"), "faint @bg"))
-    return list(fit_line(spans, box, "strong @bg"))
 
 
 def _places(
@@ -168,50 +102,6 @@ def _places(
         ]
         lines.append(fit_line(spans, cells, f"text{ground}"))
     return lines
-
-
-def window(count: int, at: int, rows: int, top: int) -> int:
-    """The first line to show so that line `at` is in sight, moving as little as can be."""
-    margin = min(2, rows // 4)
-    top = min(top, max(0, at - margin))
-    top = max(top, min(count - rows, at + margin + 1 - rows))
-    return max(0, min(top, count - rows))
-
-
-def help_lines(entry: Entry, cells: int, rows: int, glyphs: Glyphs = BEST) -> list[Line]:
-    """What the focused field means, what it takes, what it is now; its problem first."""
-    inner = cells - 4
-    lines: list[Line] = []
-    if entry.problem:
-        problem = entry.problem.removeprefix(f"{entry.key.removeprefix(VALUE)}: ")
-        words = _wrap(f"{glyphs.failed} {clean(problem)}", inner)
-        lines += [(Span("  "), Span(part, "failed")) for part in words[:2]]
-    label = clean(entry.label)
-    first, *more = _wrap(f"{label}  {entry.meaning}", inner) or [label]
-    lines.append(
-        (Span("  "), Span(first[: len(label)], "strong bold"), Span(first[len(label) :], "muted"))
-    )
-    lines += [(Span("  "), Span(part, "muted")) for part in more]
-    clauses = []
-    if entry.choices:
-        clauses.append("space changes: " + " · ".join(entry.choices))
-    elif entry.takes:
-        clauses.append(entry.takes)
-    if entry.suggest:
-        clauses.append("try " + " ".join(entry.suggest))
-    if entry.default:
-        clauses.append(f"default {entry.default}")
-    if entry.source:
-        clauses.append(f"from {entry.source}")
-    facts: list[str] = []
-    for clause in clauses:
-        if facts and width(f"{facts[-1]} · {clause}") <= inner:
-            facts[-1] += f" · {clean(clause)}"
-        else:
-            facts.append(clean(clause))
-    room = max(1, rows - len(lines))
-    lines += [(Span("  "), Span(clip(fact, inner), "faint")) for fact in facts[:room]]
-    return lines[:rows]
 
 
 # ----------------------------------------------------------------------------------------- the plan
@@ -279,7 +169,7 @@ def plan_body(state: PlanState, cells: int, *, every_file: bool) -> list[Line]:
     if state.plan is None:
         words = "The plan appears here as soon as the form is whole: the exact command, files, "
         words += "variables, and what to know before it starts."
-        return [(Span(part, "muted"),) for part in _wrap(words, cells)]
+        return [(Span(part, "muted"),) for part in wrapped(words, cells)]
     quiet = not state.current and not state.waiting
     lines: list[Line] = []
     last = ""
@@ -288,7 +178,7 @@ def plan_body(state: PlanState, cells: int, *, every_file: bool) -> list[Line]:
             continue
         style = "warn" if label == "warning" else "muted" if quiet else "text"
         whole = every_file or label in ("command", "run")
-        parts = _wrap(clean(text), cells - 10)
+        parts = wrapped(clean(text), cells - 10)
         if not whole:
             keep = "end" if label in ("in", "python") else "start"
             parts = [clip(clean(text), cells - 10, keep)]
@@ -317,7 +207,7 @@ def _tail(state: PlanState, cells: int, glyphs: Glyphs) -> list[Line]:
 
 
 def _marked(sign: str, text: str, style: str, cells: int) -> list[Line]:
-    parts = _wrap(clean(text), cells - 2)
+    parts = wrapped(clean(text), cells - 2)
     return [
         (Span(f"{sign} " if number == 0 else "  ", style), Span(part, "text"))
         for number, part in enumerate(parts[:3])
@@ -362,24 +252,3 @@ def problem_labels(
     """Problems by the labels of their fields; those of the whole stand under ""."""
     labels = {entry.key.removeprefix(VALUE): entry.label for entry in flat(form)}
     return tuple((labels.get(key, key), text.removeprefix(f"{key}: ")) for key, text in problems)
-
-
-def _wrap(text: str, cells: int) -> list[str]:
-    """Text over lines by cells; words longer than a line are broken."""
-    cells = max(8, cells)
-    if text.isascii():
-        return textwrap.wrap(text, cells, break_on_hyphens=False)
-    lines: list[str] = []
-    line = ""
-    for word in text.split():
-        while width(word) > cells:
-            part = take(word, cells - width(line) - 1 if line else cells)
-            line, word = (f"{line} {part}" if line else part), word[len(part) :]
-            lines.append(line)
-            line = ""
-        if width(line) + 1 + width(word) > cells:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    return [*lines, line] if line else lines

@@ -9,10 +9,10 @@ from pathlib import PurePath
 from traindeck.backends.base import Health, Reach
 from traindeck.console.settings import SETTINGS, Settings, Source
 
-from .cells import Line, Span, clean, clip, fit, fit_line, line_width, pad, width
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
+from .form import Caret, box_spans, form_lines, row_head
 from .glyphs import BEST, Glyphs
 from .launch_fields import Entry, Section
-from .launch_view import Caret, typing_spans
 
 BACKEND, KEY = "backends.", "keys."
 """Prefixes of the entries' keys, as in `set_value`."""
@@ -115,57 +115,27 @@ def settings_lines(
     Args:
         health: Backend -> its answer, None while it is being asked.
     """
-    lines: list[Line] = []
-    at = 0
-    for section in form:
-        if lines and airy:
-            lines.append(())
-        here = any(entry.key == focus for entry in section.entries)
-        lines.append(_title(section, here, cells, glyphs))
-        for entry in section.entries:
-            focused = entry.key == focus
-            if focused:
-                at = len(lines)
-            lines.append(_row(entry, focused, caret if focused else None, cells, glyphs))
-            name = entry.key.removeprefix(BACKEND)
-            if entry.key.startswith(BACKEND) and name in health:
-                lines += _health(health[name], cells, glyphs)
-    return lines, at
 
+    def rows(entry: Entry, focused: bool) -> Sequence[Line]:
+        row = _row(entry, focused, caret if focused else None, cells, glyphs)
+        name = entry.key.removeprefix(BACKEND)
+        if entry.key.startswith(BACKEND) and name in health:
+            return [row, *_health(health[name], cells, glyphs)]
+        return [row]
 
-def _title(section: Section, here: bool, cells: int, glyphs: Glyphs) -> Line:
-    note = f" {section.note} " if section.note else " "
-    room = max(0, cells - 2 - width(section.title) - width(note))
-    return (
-        Span(glyphs.cursor if here else " ", "accent"),
-        Span(section.title, "accent bold" if here else "muted bold"),
-        Span(" " + glyphs.rule * room, "accent" if here else "rule"),
-        Span(note, "muted"),
-    )
+    return form_lines(form, focus, rows, cells, airy=airy, glyphs=glyphs)
 
 
 def _row(entry: Entry, focused: bool, caret: Caret | None, cells: int, glyphs: Glyphs) -> Line:
     ground = " @select" if focused else ""
-    sign = glyphs.failed if entry.problem else "•" if entry.changed else " "
-    spans: list[Span] = [
-        Span(glyphs.cursor if focused else " ", f"accent{ground}"),
-        Span(f"{sign} ", f"{'failed' if entry.problem else 'accent'}{ground}"),
-        Span(fit(clean(entry.label), LABEL), f"{'text' if focused else 'muted'}{ground}"),
-        Span(" ", f"text{ground}"),
-    ]
-    ink = "strong" if entry.changed or focused else "text"
+    spans = row_head(entry, focused, LABEL, glyphs)
     if entry.idle:
         text = clean(entry.text)
+        ink = "strong" if entry.changed or focused else "text"
         room = cells - line_width(spans) - width(entry.hint) - 4
         spans.append(Span(f" {fit(text, max(BOX - 1, min(width(text), room)))}", f"{ink}{ground}"))
-    elif caret is not None:
-        spans += typing_spans(caret, entry, BOX)
     else:
-        fold = f" {glyphs.unfolded}" if entry.choices else ""
-        text = clip(clean(entry.text), BOX - 2 - width(fold))
-        box = f" @{'bg' if focused else 'raised'}"
-        spans.append(Span(f" {text}", f"{ink}{box}"))
-        spans.append(Span(pad(fold, BOX - 1 - width(text)), f"muted{box}"))
+        spans += box_spans(entry, focused, caret, BOX, glyphs)
     room = cells - line_width(spans) - 3
     words = entry.problem or entry.hint
     style = "failed" if entry.problem else "faint"

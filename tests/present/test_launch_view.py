@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 
 from traindeck.backends.base import Blob, Plan, RunSpec
 from traindeck.console.present.cells import line_width, plain
+from traindeck.console.present.form import Caret, help_lines, window
 from traindeck.console.present.launch_fields import Entry, Place, flat, sections
 from traindeck.console.present.launch_view import (
-    Caret,
     PlanState,
-    form_lines,
-    help_lines,
+    launch_form,
     obstacle,
     plan_pages,
     plan_pane,
-    window,
 )
 from traindeck.console.runs.drafting import Draft, Drafted, Ground
 
@@ -41,7 +39,7 @@ def test_every_line_fits_whatever_is_typed(text: str, at: int, cells: int) -> No
     drafted = Drafted(problems={"command": f"wrong: {text}"})
     form = sections(draft, GROUND, drafted)
     caret = Caret(text, min(at, len(text)))
-    lines, _ = form_lines(form, "command", caret, PLACES, cells, airy=True)
+    lines, _ = launch_form(form, "command", caret, PLACES, cells, airy=True)
     assert all(line_width(line) <= cells for line in lines)
     for entry in flat(form):
         assert all(line_width(line) <= cells for line in help_lines(entry, cells, 6))

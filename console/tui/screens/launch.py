@@ -20,6 +20,7 @@ from textual.containers import Horizontal
 from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice
+from traindeck.console.present.form import TALL, Caret, help_lines, window
 from traindeck.console.present.launch_fields import (
     COMMAND,
     PLACE,
@@ -33,15 +34,11 @@ from traindeck.console.present.launch_fields import (
     sections,
 )
 from traindeck.console.present.launch_view import (
-    TALL,
-    Caret,
     PlanState,
-    form_lines,
-    help_lines,
+    launch_form,
     obstacle,
     plan_pane,
     problem_labels,
-    window,
 )
 from traindeck.console.runs.drafting import OPTION, Draft, Drafted, Ground, without_default
 from traindeck.console.tui import keys
@@ -80,7 +77,7 @@ class FormPane(Lines):
         glyphs = self.deck.painter.glyphs
         below = 7 if airy else 4
         entry = screen.entry
-        lines, at = form_lines(
+        lines, at = launch_form(
             screen.form, screen.focus_key, screen.caret, screen.launch_places, cells,
             airy=airy, glyphs=glyphs,
         )  # fmt: skip
@@ -373,7 +370,7 @@ class LaunchScreen(DeckScreen):
         cells, rows = self._form_pane.size
         airy = rows >= TALL - 2
         for entry in flat(self.form):
-            _, at = form_lines(self.form, entry.key, None, self.launch_places, cells, airy=airy)
+            _, at = launch_form(self.form, entry.key, None, self.launch_places, cells, airy=airy)
             if at == line - (1 if airy else 0):
                 self._focus(entry.key)
                 self._paint()

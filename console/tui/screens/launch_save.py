@@ -9,7 +9,7 @@ from textual import events
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import wrapped
-from traindeck.console.present.launch_view import Caret
+from traindeck.console.present.form import Caret
 
 from .launch_typing import put, typed
 from .overlay import Overlay

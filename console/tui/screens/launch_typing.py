@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from traindeck.console.present.cells import clean
-from traindeck.console.present.launch_view import Caret
+from traindeck.console.present.form import Caret
 
 LONGEST = 16_384
 """Characters a field takes; what is pasted beyond is left out."""

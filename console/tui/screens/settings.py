@@ -18,8 +18,8 @@ from textual.binding import BindingType
 from traindeck.backends.base import Health, Reach, TraindeckError, UsageError
 from traindeck.console import settings as settings_module
 from traindeck.console.present.cells import Line, Span
+from traindeck.console.present.form import TALL, Caret, help_lines, window
 from traindeck.console.present.launch_fields import Entry, Section, flat
-from traindeck.console.present.launch_view import TALL, Caret, help_lines, window
 from traindeck.console.present.settings_view import (
     BACKEND,
     KEY,
