@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN…", help="Ids or names.", autocompletion=complete_run)
+    list[str], typer.Argument(metavar="RUN", help="Ids or names.", autocompletion=complete_run)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -98,7 +98,7 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
 @app.command("rm")
 def rm_command(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN…", help="Full ids or exact names.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Full ids or exact names.")
     ] = None,
     older_than: Annotated[
         str | None,

@@ -20,9 +20,11 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command("demo")
 def demo_command(
-    seed: Annotated[int, typer.Option("--seed", help="Of data, model and training.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Of data, model and training.")
+    ] = 0,
     python: Annotated[
-        str | None, typer.Option("--python", help="Interpreter that has torch.")
+        str | None, typer.Option("--python", metavar="PATH", help="Interpreter that has torch.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:

@@ -12,11 +12,13 @@ from traindeck.console.cli.completion import complete_run
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Run = Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id or name.", autocompletion=complete_run)]
 
 
 @app.command("rename")
-def rename_command(run: Run, name: Annotated[str, typer.Argument(help="The new name.")]) -> int:
+def rename_command(
+    run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")]
+) -> int:
     """Give a run another name.
 
     Example: traindeck rename k3f9 baseline
@@ -32,7 +34,7 @@ def rename_command(run: Run, name: Annotated[str, typer.Argument(help="The new n
 @app.command("tag")
 def tag_command(
     run: Run,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="K[=V]…", help="Tags to set.")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="K[=V]", help="Tags to set.")] = None,
     remove: Annotated[
         list[str] | None, typer.Option("--remove", metavar="K", help="Take a tag away.")
     ] = None,
@@ -64,7 +66,8 @@ def tag_command(
 def note_command(
     run: Run,
     text: Annotated[
-        str | None, typer.Argument(help='The note; "" takes it away, nothing prints it.')
+        str | None,
+        typer.Argument(metavar="TEXT", help='The note; "" takes it away, nothing prints it.'),
     ] = None,
 ) -> int:
     """Write or print a run's note.

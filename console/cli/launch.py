@@ -23,7 +23,7 @@ On = Annotated[
     str,
     typer.Option("--on", metavar="BACKEND", help="Where to run.", autocompletion=complete_backend),
 ]
-Name = Annotated[str | None, typer.Option("--name", help="A name for the run.")]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A name for the run.")]
 Gpus = Annotated[int, typer.Option("--gpus", metavar="N", help="GPUs a node.")]
 Nodes = Annotated[int, typer.Option("--nodes", metavar="N", help="Nodes.")]
 Options = Annotated[
@@ -85,7 +85,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id only.")
 @app.command("run", context_settings={"ignore_unknown_options": False})
 def run_command(
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="-- CMD…", help="The command to run.")
+        list[str] | None,
+        typer.Argument(metavar="-- CMD", help="The command to run and its arguments."),
     ] = None,
     on: On = "local",
     name: Name = None,
@@ -151,16 +152,21 @@ def run_command(
 @app.command("finetune")
 def finetune_command(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe's name or file.", autocompletion=complete_recipe)
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe's name or file.", autocompletion=complete_recipe
+        ),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="Begin from a preset of the recipe.")
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="Begin from a preset of the recipe."),
     ] = None,
     python: Annotated[
-        str | None, typer.Option("--python", help="Interpreter with the training libraries.")
+        str | None,
+        typer.Option("--python", metavar="PATH", help="Interpreter with the training libraries."),
     ] = None,
     parameters: Annotated[
         bool, typer.Option("--parameters", help="List the recipe's parameters and stop.")
@@ -223,7 +229,9 @@ def finetune_command(
 
 @app.command("retry")
 def retry_command(
-    run: Annotated[str, typer.Argument(help="A run that is over.", autocompletion=complete_run)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run that is over.", autocompletion=complete_run)
+    ],
     dry_run: DryRun = False,
     follow: Follow = False,
     json: Json = False,
@@ -248,7 +256,9 @@ def retry_command(
 
 @app.command("adopt")
 def adopt_command(
-    pid: Annotated[int, typer.Argument(help="A process of yours that runs already.")],
+    pid: Annotated[
+        int, typer.Argument(metavar="PID", help="A process of yours that runs already.")
+    ],
     on: On = "local",
     name: Name = None,
     tag: Tags = None,

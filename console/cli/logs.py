@@ -24,7 +24,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command("logs")
 def logs_command(
-    run: Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id or name.", autocompletion=complete_run)
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is over.")] = False,
     lines: Annotated[
         int | None, typer.Option("--lines", "-n", metavar="N", help="Only the last N lines.")

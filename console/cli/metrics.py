@@ -23,8 +23,10 @@ ROWS = 16
 
 @app.command("metrics")
 def metrics_command(
-    run: Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)],
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY…]", help="Metrics.")] = None,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id or name.", autocompletion=complete_run)
+    ],
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Metrics.")] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw them.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,

@@ -46,8 +46,10 @@ def list_command(json: Json = False) -> int:
 
 @backends_app.command("add")
 def add_command(
-    name: Annotated[str, typer.Argument(help="What to call it.")],
-    kind: Annotated[str, typer.Option("--kind", help="Kind of backend.")] = "process",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="Kind of backend.")
+    ] = "process",
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="K=V", help="An option of its kind.")
     ] = None,
@@ -78,7 +80,7 @@ def add_command(
 def check_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[BACKEND…]", autocompletion=complete_backend),
+        typer.Argument(metavar="BACKEND", autocompletion=complete_backend),
     ] = None,
     json: Json = False,
 ) -> int:

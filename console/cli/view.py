@@ -31,7 +31,7 @@ Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was las
 @app.command("ls")
 def ls_command(
     filter: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILTER…]", help="As in the screen's `/`.")
+        list[str] | None, typer.Argument(metavar="FILTER", help="As in the screen's `/`.")
     ] = None,
     all: Annotated[bool, typer.Option("--all", "-a", help="Not only the last 24 hours.")] = False,
     cached: Cached = False,
@@ -85,7 +85,9 @@ def ls_command(
 
 @app.command("show")
 def show_command(
-    run: Annotated[str, typer.Argument(help="Id or name.", autocompletion=complete_run)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id or name.", autocompletion=complete_run)
+    ],
     script: Annotated[
         bool, typer.Option("--script", help="Print it as a shell script that needs no Traindeck.")
     ] = False,
