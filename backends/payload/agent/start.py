@@ -7,10 +7,11 @@ directory is built aside and renamed, the claim is exclusive, and everybody gets
 import os
 import time
 
-from . import Refused, evidence, layout, locking, records, wire
+from . import Refused, evidence, exit_slot, layout, locking, records, wire
 
 REPORT_WITHIN = 60.0
 UNKNOWN_FOR = 10.0
+NEWS_WITHIN = 0.5
 MIN_FREE = 1 << 20
 DAY = 86400.0
 RESERVED = (b"run.json", b"removed.json", b"attempts")
@@ -34,6 +35,7 @@ def start(request, body):
     elif attempt == 0:
         same_plan(run, record)
     created, pid = yield from supervise(run, attempt, orders, made)
+    yield from _await_news(run, attempt)
     return {"run_id": run, "attempt": attempt, "created": created, "pid": pid}
 
 
@@ -322,6 +324,24 @@ def _await_agent(run, attempt):
     if not layout.is_claimed(run, attempt):
         raise Refused("The supervisor of run %s could not start it." % run)
     return None
+
+
+def _await_news(run, attempt):
+    """Wait for the first news of the job: it runs, it waits, or it is over. That a program cannot
+    be executed is known milliseconds after the claim, and whoever asked for it should hear it. Not
+    for long: a directory on a file server may take its time to enter."""
+    directory = layout.attempt_dir(run, attempt)
+    until = time.monotonic() + NEWS_WITHIN
+    while time.monotonic() < until:
+        try:
+            events = records.read_bytes(directory + "/events.jsonl", 1 << 16) or b""
+            if b'"started"' in events or b'"waiting"' in events or b'"adopted"' in events:
+                return
+            if exit_slot.read(directory, run, attempt) is not None:
+                return
+        except OSError:
+            return
+        yield None, 0.002
 
 
 def _spawn_and_tell(words, data):
