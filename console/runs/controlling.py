@@ -96,7 +96,8 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
 
 async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False) -> int:
     """Delete a run that is over: its directory and what we know of it. Returns the bytes freed.
-    With `keep_artifacts` its directory keeps what it made, and the run stays listed as archived.
+    With `keep_artifacts` its directory keeps what it made, and the run stays listed as archived. Of
+    a place that is in the settings no more, only what we know of the run goes.
 
     Raises:
         UsageError: The run is not over, or foreign.
@@ -108,7 +109,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         raise UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
         )
-    backend = ws.backend(run.backend)
+    backend = ws.backend(run.backend) if ws.has_backend(run.backend) else None
     freed = 0
     if isinstance(backend, Files):
         freed = await backend.remove(ref_of(run), keep=("artifacts",) if keep_artifacts else ())

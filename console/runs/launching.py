@@ -74,7 +74,8 @@ async def launch(ws: Workspace, made: Plan) -> RunRecord:
         plan_digest=made.digest,
         spec=encode(spec),
     )
-    ws.index.put(describe(spec, made.backend))
+    if spec.attempt == 0:
+        ws.index.put(describe(spec, made.backend))
     try:
         ref = await backend.submit(made, secrets)
     except Unreachable as error:
@@ -87,6 +88,9 @@ async def launch(ws: Workspace, made: Plan) -> RunRecord:
             _forget(ws, submission)
             raise
         ref = JobRef(backend=made.backend, run_id=spec.run_id, attempt=spec.attempt)
+    if spec.attempt:
+        # Not before: until the attempt is claimed, the one before it is what there is.
+        ws.index.put(describe(spec, made.backend))
     note_submitted(ws, submission, ref, spec.name)
     return await _seen(ws, spec.run_id)
 
@@ -182,6 +186,11 @@ async def adopt(
     )
     try:
         ref = await backend.adopt(spec, pid)
+    except Unreachable as error:
+        raise Unreachable(
+            error.what,
+            f"Whether process {pid} is watched now is not known; the next command finds out.",
+        ) from None
     except (UsageError, BackendError):
         ws.journal.remove(submission)
         raise

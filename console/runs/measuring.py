@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from traindeck.console.store.index import Index
     from traindeck.console.store.records import RunRecord
 
-BUDGET, LAST_BUDGET = 0.5, 20.0
+BUDGET, LAST_BUDGET = 0.5, 2.0
 """Seconds that one look spends on one source: while a run is on, since the next look goes on, and
 when its end is seen. What is left of a huge log then is read by `complete`."""
 

@@ -17,6 +17,7 @@ from traindeck.backends.base import (
     SeekableLogs,
     State,
     Status,
+    UsageError,
 )
 from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
@@ -70,7 +71,7 @@ async def _ask(ws: Workspace, name: str, runs: Sequence[RunRecord], patience: fl
             backend = ws.backend(name)
             refs = {run.id: ref_of(run) for run in runs}
             statuses = await backend.poll(refs.values())
-    except (BackendError, TimeoutError):
+    except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
         ws.index.set_reach(name, Reach.DOWN)
         return []
     seen: dict[str, Status] = {}

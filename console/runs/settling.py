@@ -6,6 +6,7 @@ became of it; it is never sent again by itself.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from traindeck.backends.base import (
@@ -15,12 +16,17 @@ from traindeck.backends.base import (
     RunSpec,
     State,
     Status,
+    TraindeckError,
+    UsageError,
     decode,
 )
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.describe import describe
 from traindeck.console.store.journal import Submission
+
+PATIENCE = 2.0
+"""Seconds that a place may take to say what became of a submission."""
 
 NOT_SENT = "not sent: the launcher died"
 
@@ -32,11 +38,13 @@ async def settle(ws: Workspace) -> None:
     for orphan in ws.journal.orphans():
         names = [orphan.backend] if orphan.backend else sorted(ws.settings.backends)
         try:
-            backends = [ws.backend(name) for name in names]
-            found = [await _find(backend, orphan) for backend in backends]
-        except BackendError as error:
+            async with asyncio.timeout(PATIENCE):
+                backends = [ws.backend(name) for name in names]
+                found = [await _find(backend, orphan) for backend in backends]
+        except (BackendError, UsageError, TimeoutError) as error:
             # The entry stays an orphan.
-            ws.tell(f"Run {orphan.run_id} cannot be settled yet: {error.what}")
+            why = error.what if isinstance(error, TraindeckError) else "its place does not answer."
+            ws.tell(f"Run {orphan.run_id} cannot be settled yet: {why}")
             continue
         ref = next((ref for ref in found if ref is not None), None)
         longest = max((backend.settle for backend in backends), default=0.0)
@@ -75,11 +83,16 @@ def _settle_one(ws: Workspace, submission: Submission, ref: JobRef | None) -> No
         spec = RunSpec(run_id=submission.run_id, created=submission.begun)
     if not spec.run_id:
         spec = replace(spec, run_id=submission.run_id)
-    record = describe(spec, ref.backend if ref else submission.backend or "local")
-    ws.index.put(record)
     if ref is not None:
+        ws.index.put(describe(spec, ref.backend))
         note_submitted(ws, submission, ref, spec.name)
         return
+    if submission.attempt:
+        # The run is what its last attempt made of it: a retry that was not sent is none.
+        ws.tell(f"The retry of run {submission.run_id} was not sent: its launcher died.")
+        ws.journal.remove(submission)
+        return
+    ws.index.put(describe(spec, submission.backend or "local"))
     ws.index.update_status(
         submission.run_id,
         Status(

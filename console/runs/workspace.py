@@ -100,6 +100,10 @@ class Workspace:
             self._backends[name] = create(name, configured.kind, configured.options)
         return self._backends[name]
 
+    def has_backend(self, name: str) -> bool:
+        """Whether there is a backend of this name, in the settings or made elsewhere."""
+        return name in self._backends or name in self.settings.backends
+
     def use_backend(self, backend: Backend) -> None:
         """Take a backend that was made elsewhere (a test's, a plug-in's)."""
         self._backends[backend.name] = backend

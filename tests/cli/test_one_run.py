@@ -311,3 +311,26 @@ def test_ten_commands_at_once_share_the_index(cli: Cli) -> None:
     while time.monotonic() < deadline and list((cli.home / ".local/state").rglob("journal/*.json")):
         pass
     assert not list((cli.home / ".local/state").rglob("journal/*.json"))
+
+
+def test_a_backend_that_was_taken_out_of_the_settings_stops_no_command(cli: Cli) -> None:
+    cli.ok("backends", "add", "extra", "--kind", "process", "--option", f"root={cli.home}/extra")
+    run = cli.run("sleep", "60", options=("--on", "extra"))
+    settings = cli.home / ".config" / "traindeck" / "settings.yaml"
+    before = settings.read_text()
+    settings.write_text("")
+    try:
+        time.sleep(2.1)  # what was seen a moment ago is not asked for again
+        assert cli("ls").returncode == 0
+        (listed,) = cli.json("ls", "--json")
+        assert (listed["state"], listed["reach"]) == ("running", "down")
+        assert cli("run", "-q", "--", "true").returncode == 0
+        done = cli("stop", run)
+        assert done.returncode == 2
+        assert "no backend 'extra'" in done.stderr
+    finally:
+        settings.write_text(before)
+    cli.ok("stop", "-y", "--grace", "1s", run)
+    settings.write_text("")
+    cli.ok("rm", "-y", run)
+    assert run not in cli.ok("ls", "-q", "--all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,19 @@ from pathlib import Path
 import pytest
 from tests.conformance import fake, jobs
 
-from traindeck.backends.base import Rank, RunSpec, State, encode
+from traindeck.backends.base import (
+    BackendError,
+    JobRef,
+    Plan,
+    Rank,
+    RunSpec,
+    State,
+    encode,
+    plan_digest,
+)
+from traindeck.console.runs import controlling, launching, settling
 from traindeck.console.runs.settling import settle
-from traindeck.console.runs.workspace import Workspace
+from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.places import Places
 
@@ -90,4 +101,60 @@ async def test_a_place_out_of_reach_leaves_it_for_later(ws: Workspace, there: fa
     ws.clock = lambda: entry.begun + 11.0
     there.reachable = False
     await settle(ws)
+    assert [e.orphaned for e in ws.journal.entries()] == [True]
+
+
+async def test_a_retry_that_was_not_sent_leaves_the_run_as_it_ended(ws: Workspace) -> None:
+    backend = ws.backend("there")
+    spec = RunSpec(run_id=RUN, name="calm-fox", argv=jobs.argv(fake.PYTHON, "exit:3"))
+    await launching.launch(ws, backend.plan(spec, await backend.survey(spec)))
+    (ended,) = await controlling.wait(ws, [RUN])
+    assert (ended.state, ended.exit_code) == (State.FAILED, 3)
+    entry = ws.journal.begin(
+        run_id=RUN,
+        attempt=1,
+        backend="there",
+        plan_digest="",
+        spec=encode(replace(spec, attempt=1)),
+    )
+    ws.journal._replace(replace(entry, owner=replace(entry.owner, starttime=1)))
+    ws.clock = lambda: entry.begun + 11.0
+    await settle(ws)
+    assert ws.journal.entries() == []
+    run = ws.index.get(RUN)
+    assert run is not None
+    assert (run.state, run.exit_code, run.attempt) == (State.FAILED, 3, 0)
+
+
+async def test_a_retry_that_is_refused_leaves_the_run_as_it_ended(ws: Workspace) -> None:
+    backend = ws.backend("there")
+    spec = RunSpec(run_id=RUN, name="calm-fox", argv=jobs.argv(fake.PYTHON, "exit:3"))
+    await launching.launch(ws, backend.plan(spec, await backend.survey(spec)))
+    (ended,) = await controlling.wait(ws, [RUN])
+    plan = Plan(backend="there", spec=replace(spec, attempt=1), argv=spec.argv)
+    plan = replace(plan, digest=plan_digest(plan))
+    await backend.remove(ref_of(ended))  # by hand, or by another console
+    with pytest.raises(BackendError):
+        await launching.launch(ws, plan)
+    run = ws.index.get(RUN)
+    assert run is not None
+    assert (run.state, run.exit_code, run.attempt) == (State.FAILED, 3, 0)
+
+
+async def test_a_place_that_hangs_costs_its_time_limit_once(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, _ = orphan(ws)
+    ws.clock = lambda: entry.begun + 11.0
+
+    async def hangs(keys: object = None) -> list[JobRef]:
+        await asyncio.sleep(3600)
+        return []
+
+    monkeypatch.setattr(ws.backend("there"), "find", hangs)
+    monkeypatch.setattr(settling, "PATIENCE", 0.05)
+    said: list[str] = []
+    ws.tell = said.append
+    await asyncio.wait_for(settle(ws), 10)
+    assert "does not answer" in said[0]
     assert [e.orphaned for e in ws.journal.entries()] == [True]
