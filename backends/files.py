@@ -1,9 +1,30 @@
-"""Replace a file so that a reader sees the old content or the new, never a part."""
+"""Files that others can get at: written so that a reader sees the old content or the new, never a
+part; read without being led elsewhere or kept waiting."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. A link is not followed, and a pipe or a device is refused at once:
+    opening one could wait for ever.
+
+    Raises:
+        OSError: It is not there, cannot be read, or is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no regular file")
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = True) -> None:

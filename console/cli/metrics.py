@@ -50,7 +50,7 @@ def metrics_command(
 
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
-        await refresh(ws, [record])
+        await refresh(ws, [record], max_age=0.0)
         await complete(ws, ws.index.get(record.id) or record, ws.tell)
         found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
         record = found[0] if found else record
@@ -116,7 +116,7 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
                 [
                     key,
                     step,
-                    "" if math.isnan(moment) else iso(moment),
+                    iso(moment) if math.isfinite(moment) else "",
                     points.values[i],
                     names[points.source_of[i]],
                 ]
@@ -131,7 +131,7 @@ def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
         points = ws.index.points(record.id, key)
         answer[key] = {
             "steps": list(points.steps),
-            "times": [None if math.isnan(t) else t for t in points.times],
+            "times": [t if math.isfinite(t) else None for t in points.times],
             "values": [v if math.isfinite(v) else None for v in points.values],
             "sources": [names[trust] for trust in points.source_of],
         }

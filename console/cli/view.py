@@ -111,7 +111,7 @@ def show_command(
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
         if not cached:
-            await refresh(ws, [record])
+            await refresh(ws, [record], max_age=0.0)
             record = ws.record(record.id)
         if script:
             from traindeck.console.runs.launching import read_spec

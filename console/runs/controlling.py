@@ -109,10 +109,12 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         raise UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
         )
-    backend = ws.backend(run.backend) if ws.has_backend(run.backend) else None
     freed = 0
-    if isinstance(backend, Files):
-        freed = await backend.remove(ref_of(run), keep=("artifacts",) if keep_artifacts else ())
+    if ws.has_backend(run.backend):
+        backend = ws.backend(run.backend)
+        if isinstance(backend, Files):
+            keep = ("artifacts",) if keep_artifacts else ()
+            freed = await backend.remove(ref_of(run), keep=keep)
     if keep_artifacts:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=True)])
     else:

@@ -11,21 +11,30 @@ import json
 import math
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from traindeck.backends.base import Backend, BackendError, Files, JobRef, SeekableLogs, Status
+from traindeck.backends.files import open_regular
 from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
 from traindeck.console.runs.workspace import ref_of
+from traindeck.console.store.database import INODE
 from traindeck.console.store.records import status_of_run
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.index import Index
     from traindeck.console.store.records import RunRecord
+
+
+@runtime_checkable
+class Measured(Files, SeekableLogs, Protocol):
+    """A backend whose runs' metrics can be read."""
+
 
 BUDGET, LAST_BUDGET = 0.5, 2.0
 """Seconds that one look spends on one source: while a run is on, since the next look goes on, and
@@ -65,24 +74,31 @@ async def measure(
         whole: Read to the end, however long it takes.
         tell: Takes a line before something is read that takes a while.
     """
-    if not isinstance(backend, Files) or not isinstance(backend, SeekableLogs):
+    if not isinstance(backend, Measured):
         return
     if status.started is None:
         return  # nothing was ever executed
-    ref = replace(ref_of(run), attempt=status.attempt)
-    over = status.state.terminal
-    try:
-        sources = await _sources(backend, ref, status)
-        if over or run.active:
+    # Attempts that ended since the last look, each to its last line, then the one that goes on.
+    for number in range(0 if whole else run.attempt, status.attempt + 1):
+        ref = replace(ref_of(run), attempt=number)
+        over = status.state.terminal or number < status.attempt
+        try:
+            size = status.log_bytes if number == status.attempt else None
+            sources = await _sources(backend, ref, size)
+        except BackendError as error:
+            ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
+            continue
+        if number == status.attempt and (over or run.active):
             sources += _beside(ws, run, status)
         for source in sources:
             budget = math.inf if whole else LAST_BUDGET if over else BUDGET
             left = source.size - ws.index.source(run.id, source.path).offset
             if whole and tell is not None and left > TOLD:
                 tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
-            await _follow(ws, backend, run, ref, source, over, budget)
-    except BackendError as error:
-        ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
+            try:
+                await _follow(ws, backend, run, ref, source, over, budget)
+            except BackendError as error:
+                ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
 
 
 async def complete(
@@ -95,7 +111,7 @@ async def complete(
         await measure(ws, ws.backend(run.backend), run, status, whole=True, tell=tell)
 
 
-async def _sources(backend: Files, ref: JobRef, status: Status) -> list[Source]:
+async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> list[Source]:
     """What lies in the run directory itself."""
     base = f"attempts/{ref.attempt}"
     found = []
@@ -104,9 +120,9 @@ async def _sources(backend: Files, ref: JobRef, status: Status) -> list[Source]:
         kind = {"metrics.jsonl": "metrics", "system.jsonl": "system"}.get(name)
         if kind is not None and not entry.is_dir:
             found.append(Source(path=f"{base}/{name}", kind=kind, size=entry.size, identity=1))
-    if status.log_bytes:
-        path = f"{base}/logs/0.log"
-        found.append(Source(path=path, kind="stdout", size=status.log_bytes, identity=1))
+    size = (await backend.log_stat(ref)).size if log_bytes is None else log_bytes
+    if size:
+        found.append(Source(path=f"{base}/logs/0.log", kind="stdout", size=size, identity=1))
     return found
 
 
@@ -143,7 +159,7 @@ def files_beside(folders: Sequence[Path], started: float, ended: float | None) -
                 info = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
-            if info.st_mtime < started or info.st_ctime < started:
+            if not stat.S_ISREG(info.st_mode) or info.st_mtime < started or info.st_ctime < started:
                 continue
             if ended is not None and info.st_mtime > ended + AFTERWARDS:
                 continue
@@ -153,7 +169,7 @@ def files_beside(folders: Sequence[Path], started: float, ended: float | None) -
                     path=entry.path,
                     kind=kind,
                     size=info.st_size,
-                    identity=info.st_ino,
+                    identity=info.st_ino & INODE,
                     checkpoints=((int(checkpoint[1]), info.st_mtime),) if checkpoint else (),
                 )
             )
@@ -198,10 +214,12 @@ def _others(
             Condition(kind="before", number=ended),
         )
     )
-    numbers = index.ids(then, now=now, window=max(0.0, now - started))[:MOST_OTHERS]
+    archived = Filter((*then.conditions, Condition(kind="is", values=("archived",))))
+    window = max(0.0, now - started)
+    numbers = [n for asked in (then, archived) for n in index.ids(asked, now=now, window=window)]
     return [
         other
-        for other in index.rows(numbers, metrics="none")
+        for other in index.rows(numbers[:MOST_OTHERS], metrics="none")
         if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd)
     ]
 
@@ -259,14 +277,13 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 async def _follow(
     ws: Workspace,
-    backend: Backend,
+    backend: Measured,
     run: RunRecord,
     ref: JobRef,
     source: Source,
     over: bool,
     budget: float,
 ) -> None:
-    assert isinstance(backend, Files)
     times = _log_times(backend, ref) if source.kind == "stdout" else None
     until = time.monotonic() + budget
     while True:
@@ -288,14 +305,18 @@ async def _follow(
         await asyncio.sleep(0)
 
 
-def _reader(backend: Files, ref: JobRef, source: Source) -> Read:
+def _reader(backend: Measured, ref: JobRef, source: Source) -> Read:
     if os.path.isabs(source.path):
         return local_reader(Path(source.path))
 
     async def read(offset: int, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            part = await backend.read_file(ref, source.path, offset + len(data), size - len(data))
+            at, left = offset + len(data), size - len(data)
+            if source.kind == "stdout":  # that of an adopted process lies elsewhere
+                part = await backend.read_at(ref, 0, at, left)
+            else:
+                part = await backend.read_file(ref, source.path, at, left)
             if not part:
                 break
             data += part
@@ -309,7 +330,7 @@ def local_reader(path: Path) -> Read:
 
     async def read(offset: int, size: int) -> bytes:
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(offset)
                 return file.read(size)
         except OSError:

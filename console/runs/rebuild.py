@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
+from traindeck.backends.files import open_regular
 from traindeck.console.store.reindex import fill
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _explained(run: RunRecord, folder: Path) -> RunRecord:
         return run
     path = folder / "attempts" / str(run.attempt) / "logs" / "0.log"
     try:
-        with path.open("rb") as log:
+        with open_regular(path) as log:
             log.seek(max(0, log.seek(0, 2) - WINDOW))
             reason = reason_in(log.read(WINDOW), run.exit_code, run.signal)
     except OSError:

@@ -110,7 +110,8 @@ async def ingest(
     for run in runs:
         status = seen[run.id]
         young = status.started is None or now - status.started < YOUNG
-        if status.state.terminal or not young:
+        went_on = status.attempt > run.attempt  # what its last attempt wrote is read now or never
+        if status.state.terminal or went_on or not young:
             from traindeck.console.runs.measuring import measure
 
             await measure(ws, backend, run, status)

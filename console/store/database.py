@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Connection = sqlite3.Connection
 
+INODE = (1 << 63) - 1
+"""What is kept of a file's inode number: SQLite's integers have a sign, some file systems hash."""
+
 REBUILD_WAIT = 300.0
 """Seconds to wait for another process that rebuilds the index."""
 

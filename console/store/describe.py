@@ -13,6 +13,7 @@ MAX_PARAMS = 500
 
 _FLAG = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.S)
 _OVERRIDE = re.compile(r"\+{0,2}([A-Za-z_][\w./-]*)=(.*)", re.S)
+_INTERPRETER = re.compile(r"python[\d.]*|pypy\d*|(?:ba|da|z|k)?sh")
 _INTEGER = re.compile(r"[+-]?\d{1,15}")
 
 
@@ -44,7 +45,8 @@ def params_of(argv: tuple[str, ...]) -> dict[str, Scalar]:
     Hydra's `optim.lr=3e-4`. What launches (python, torchrun, accelerate) has flags of its own;
     those before the script do not count."""
     script = next((i for i, word in enumerate(argv) if word.endswith((".py", ".sh"))), 0)
-    if "-c" in argv[: script + 2]:
+    launcher = argv[:script] if script else argv[:2]
+    if "-c" in launcher and _INTERPRETER.fullmatch(launcher[0].rpartition("/")[2]):
         return {}  # a program on the command line: its flags are the interpreter's
     words = argv[script + 1 :]
     params: dict[str, Scalar] = {}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traindeck.console.store.database import Connection, Damaged, Database
+from traindeck.console.store.database import INODE, Connection, Damaged, Database
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Reach, State, Status
@@ -87,7 +87,7 @@ class Index:
             found = annotations.stat()
         except FileNotFoundError:
             return 0
-        inode = found.st_ino
+        inode = found.st_ino & INODE
 
         def known(db: Connection) -> int:
             at = dict(db.execute("SELECT key, value FROM meta WHERE key LIKE 'annotations%'"))

@@ -119,6 +119,16 @@ def test_two_runs_at_once_in_one_folder_do_not_get_each_others_files(cli: Cli) -
     assert cli.json("metrics", "--json", second, "loss")["loss"]["values"] == [2.5]
 
 
+def test_an_archived_neighbours_files_stay_its_own(cli: Cli) -> None:
+    writes = "import time\nopen('metrics.csv', 'w').write('step,loss\\n1,2.5\\n')\ntime.sleep(2)"
+    first = cli.run("sleep", "3")
+    second = cli.run(sys.executable, "-c", writes)
+    cli("wait", first, second)
+    cli.ok("rm", "-y", "--keep-artifacts", second)
+    cli.ok("reindex")
+    assert "loss" not in cli.json("show", "--json", first)["metrics"]
+
+
 def test_a_later_run_in_the_same_folder_leaves_an_earlier_ones_metrics_alone(cli: Cli) -> None:
     program = "open('metrics.csv', 'w').write('step,loss\\n1,{}\\n')"
     first = cli.run(sys.executable, "-c", program.format(1.5))

@@ -334,3 +334,60 @@ def test_a_backend_that_was_taken_out_of_the_settings_stops_no_command(cli: Cli)
     settings.write_text("")
     cli.ok("rm", "-y", run)
     assert run not in cli.ok("ls", "-q", "--all")
+
+
+TWICE = """
+import os, sys
+attempt = int(os.environ["TRAINDECK_RUN"].partition("/")[2])
+for step in range(attempt * 10, attempt * 10 + 10):
+    print(f"step {step}: loss {3 - step / 20:.3f}")
+sys.exit(1 - attempt)
+"""
+
+
+def test_what_an_attempt_measured_before_its_retry_is_kept_though_nobody_looked(cli: Cli) -> None:
+    (cli.cwd / "twice.py").write_text(TWICE)
+    run = cli.run(sys.executable, "twice.py", options=("--retries", "1"))
+    ends = cli.home / ".traindeck" / "runs" / run / "attempts" / "1" / "agent.json"
+    deadline = time.monotonic() + 60
+    while not ends.is_file() or json.loads(ends.read_text())["phase"] != "ended":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    rows = cli.ok("metrics", "--csv", run, "loss").splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == [str(step) for step in range(20)]
+
+
+def test_a_pipe_in_place_of_a_file_of_metrics_keeps_nobody_waiting(cli: Cli) -> None:
+    os.mkfifo(cli.cwd / "metrics.csv")
+    run = cli.run("sh", "-c", "touch metrics.csv; mkfifo $TRAINDECK_ARTIFACTS/metrics.jsonl; false")
+    cli("wait", run, timeout=30)
+    cli.ok("metrics", run, timeout=30)
+    directory = cli.home / ".traindeck" / "runs" / run / "attempts" / "0"
+    (directory / "logs" / "0.log").unlink()
+    os.mkfifo(directory / "logs" / "0.log")
+    cli.ok("reindex", timeout=30)
+    assert cli.json("ls", "--json")[0]["state"] == "failed"
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev,
+    reason="needs a second file system at /dev/shm",
+)
+def test_an_adopted_process_is_measured_though_its_log_is_on_another_file_system(
+    cli: Cli,
+) -> None:
+    log = Path("/dev/shm") / f"traindeck-{os.getpid()}.log"
+    says = "for n in range(30): print(f'step {n}: loss {3 - n / 30:.3f}', flush=True)"
+    program = f"{says}\nimport time\ntime.sleep(60)"
+    try:
+        with log.open("wb") as out:
+            process = subprocess.Popen([sys.executable, "-c", program], stdout=out)
+        run = cli.ok("adopt", "-q", str(process.pid)).strip()
+        time.sleep(1.5)
+        done = cli("metrics", "--csv", run, "loss")
+        assert done.stderr == ""
+        assert len(done.stdout.splitlines()) == 31
+    finally:
+        process.kill()
+        process.wait()
+        log.unlink()

@@ -43,6 +43,12 @@ def test_parameters_are_read_as_scripts_write_them() -> None:
     }
 
 
+def test_a_file_of_settings_by_its_short_flag_is_a_parameter_too() -> None:
+    argv = ("python", "train.py", "-c", "cfg.yaml", "--lr", "3e-4")
+    assert params_of(argv) == {"c": "cfg.yaml", "lr": 3e-4}
+    assert params_of(("./train", "-c", "cfg.yaml")) == {"c": "cfg.yaml"}
+
+
 def test_a_program_on_the_command_line_has_no_parameters() -> None:
     assert params_of(("sh", "-c", "echo --lr 3")) == {}
     assert params_of(("python", "-c", "print(1)", "--x", "3")) == {}
