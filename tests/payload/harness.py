@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from traindeck.backends.payload.build import agent_name, agent_source
 
 LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -101,6 +103,7 @@ class Agent:
     def __init__(self, root: Path, python: str = sys.executable) -> None:
         self.root = root
         self.python = os.path.realpath(python)
+        self.prefix: Sequence[str] = ()
         (root / "bin").mkdir(mode=0o700, parents=True, exist_ok=True)
         self.file = root / "bin" / agent_name()
         if not self.file.exists():
@@ -113,7 +116,16 @@ class Agent:
 
     @property
     def argv(self) -> list[str]:
-        return [self.python, "-I", "-S", str(self.file)]
+        return [*self.prefix, self.python, "-I", "-S", str(self.file)]
+
+    def obey_modes(self) -> None:
+        """From now on the agent is run as one to whom a file's mode means something, as it does to
+        every user but root."""
+        if os.geteuid() == 0:
+            if shutil.which("setpriv") is None:
+                pytest.skip("root can do anything here: there is no setpriv")
+            self.prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+            self._hang_up()
 
     def once(
         self,
@@ -288,15 +300,18 @@ class Agent:
 
     def close(self) -> None:
         """End what is left of the test's runs, by the names they carry, and forget their locks."""
-        if self._served is not None:
-            self._served.close()
-            self._served = None
+        self._hang_up()
         for run in self.ids:
             for pid in [*self._supervisors(run), *members(run)]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             for lock in Path(f"/var/tmp/traindeck-{os.getuid()}").glob(f"{run}.*"):
                 lock.unlink(missing_ok=True)
+
+    def _hang_up(self) -> None:
+        if self._served is not None:
+            self._served.close()
+            self._served = None
 
     def _supervisors(self, run: str) -> list[int]:
         found = []

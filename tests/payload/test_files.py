@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,127 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next(agent: Agent, done
     agent.call("rm", run_id=done, keep=["artifacts"])
     assert not (directory / "attempts").exists()
     assert not left.exists()
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=oct)
+@pytest.mark.parametrize("keep", [[], ["plan"]], ids=str)
+def test_what_a_job_made_read_only_is_removed(
+    agent: Agent, done: str, mode: int, keep: list[str]
+) -> None:
+    agent.obey_modes()
+    directory = agent.directory(done, None)
+    (directory / "artifacts/deep").chmod(mode)
+    directory.chmod(0o555)
+    assert agent.call("rm", run_id=done, keep=keep)["freed"] > 2
+    assert not (directory / "artifacts").exists()
+    assert directory.exists() is bool(keep)
+    assert list((agent.root / "runs").glob(".rm-*")) == []
+
+
+@pytest.fixture
+def immovable(agent: Agent, done: str) -> Path:
+    """A file of the run that nobody can delete: a disk is mounted on it."""
+    path = agent.directory(done, None) / "artifacts/mounted"
+    path.touch()
+    command = ["mount", "--bind", "/dev/null", str(path)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    return path
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(
+    agent: Agent, done: str, immovable: Path
+) -> None:
+    runs = agent.root / "runs"
+    other = agent.shell("echo x")
+    agent.ended(other)
+    try:
+        (immovable.parent / "big").write_bytes(b"x" * 1_000_000)
+        # It is away, and what could be freed is.
+        assert agent.call("rm", run_id=done, keep=[])["freed"] >= 1_000_000
+        assert agent.evidence(done)["found"] is False
+        (left,) = runs.glob(".rm-*")
+        assert [p.name for p in left.rglob("*")] == ["artifacts", "mounted"]
+        assert agent.call("rm", run_id=other, keep=[])["freed"] > 0
+        assert not agent.directory(other, None).exists()
+    finally:
+        for path in runs.glob("**/mounted"):
+            subprocess.run(["umount", str(path)], check=True)
+    assert agent.call("rm", run_id=done, keep=[])["freed"] == 0
+    assert list(runs.glob(".rm-*")) == []
+
+
+def test_what_cannot_be_removed_is_named_if_something_is_to_be_kept(
+    agent: Agent, done: str, immovable: Path
+) -> None:
+    try:
+        with pytest.raises(Refusal, match="mounted cannot be removed"):
+            agent.call("rm", run_id=done, keep=["plan"])
+        assert not (immovable.parent / "deep").exists()
+    finally:
+        subprocess.run(["umount", str(immovable)], check=True)
+    agent.call("rm", run_id=done, keep=["plan"])
+    assert not immovable.parent.exists()
+
+
+def test_a_run_that_was_deleted_by_hand_is_removed_already(agent: Agent, done: str) -> None:
+    shutil.rmtree(agent.directory(done, None))
+    left = agent.root / "runs" / f".rm-{done}-1"
+    left.mkdir()
+    (left / "big").write_bytes(b"x" * 1000)
+    assert agent.call("rm", run_id=done, keep=[]) == {"freed": 1000}
+    assert not left.exists()
+    assert agent.call("rm", run_id=done, keep=["artifacts"]) == {"freed": 0}
+    assert list(Path(f"/var/tmp/traindeck-{os.getuid()}").glob(f"{done}.*")) == []
+
+
+def test_a_run_that_lives_is_not_removed_though_its_directory_is_gone(agent: Agent) -> None:
+    run = agent.start("sleep", "300")
+    agent.running(run)
+    agent.directory(run, None).rename(agent.root / "deleted")
+    with pytest.raises(Refusal, match="not over"):
+        agent.call("rm", run_id=run, keep=[])
+    (agent.root / "deleted").rename(agent.directory(run, None))
+    agent.call("cancel", run_id=run, attempt=0)
+    agent.ended(run)
+    agent.call("rm", run_id=run, keep=[])
+
+
+def test_a_disk_that_is_not_mounted_has_lost_no_run(agent: Agent, done: str) -> None:
+    (agent.root / "runs").rename(agent.root / "away")
+    with pytest.raises(Refusal, match="mounted"):
+        agent.call("rm", run_id=done, keep=[])
+    (agent.root / "away").rename(agent.root / "runs")
+    assert agent.call("rm", run_id=done, keep=[])["freed"] > 0
+
+
+def test_runs_may_lie_on_another_disk(agent: Agent, done: str, tmp_path: Path) -> None:
+    (agent.root / "runs").rename(tmp_path / "disk")
+    (agent.root / "runs").symlink_to(tmp_path / "disk")
+    assert agent.call("rm", run_id=done, keep=["artifacts"])["freed"] > 0
+    assert agent.call("rm", run_id=done, keep=[])["freed"] > 0
+    assert [p for p in (tmp_path / "disk").iterdir() if p.name != ".swept"] == []
+
+
+@pytest.mark.parametrize("keep", [[], ["plan"]], ids=str)
+def test_no_depth_of_folders_ends_a_removal(agent: Agent, done: str, keep: list[str]) -> None:
+    artifacts = agent.directory(done, None) / "artifacts"
+    fd = os.open(artifacts, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("deeper", 0o700, dir_fd=fd)
+        inner = os.open("deeper", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    with open(os.open("big", os.O_WRONLY | os.O_CREAT, dir_fd=fd), "wb") as file:
+        file.write(b"x" * 1_000_000)
+    os.close(fd)
+    try:
+        assert agent.call("rm", run_id=done, keep=keep)["freed"] >= 1_000_000
+        assert not artifacts.exists()
+        assert list((agent.root / "runs").glob("**/.rm-*")) == []
+    finally:
+        # What is left would end pytest's own cleaning of its folders as well.
+        subprocess.run(["rm", "-rf", str(agent.root / "runs")], check=True)
 
 
 def test_a_hundred_thousand_bytes_arrive_whole(agent: Agent) -> None:

@@ -14,6 +14,8 @@ MAX_READ = 4 << 20
 LAST_WORDS = 1.0
 UNCLAIMED_FOR = 60.0
 """Seconds for which a run directory without a claim may be a start on its way."""
+DEEPEST = 100
+"""Folders in folders that are open at once while a run is removed."""
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -94,53 +96,65 @@ def read(request, body):
 def rm(request, body):
     """The verb: delete a run that is over. A generator that pauses between files."""
     run = layout.check_id(request.get("run_id"))
-    layout.locks()
     keep = {start.relative_path(name)[0] for name in wire.field(request, "keep", list, [])}
-    path = layout.run_dir(run)
+    layout.check_mounted()
+    layout.locks()
+    # Before we take a lock, which would look like something of the run that lives.
+    facts = evidence.of_run(run, evidence.Look())
+    if not facts["found"] and facts["alive"]:
+        raise Refused("Run %s is not over, though its directory is gone." % run)
     # The lock that a claim of the next attempt needs: none is made while we look and move.
     claimed = layout.attempts(run)
     lock = locking.take(layout.lock_path(run, claimed[-1] + 1 if claimed else 0))
     if lock is None:
         raise Refused("Run %s is just being started." % run)
+    removal = Removal()
     try:
-        freed = yield from _remove_run(run, path, keep)
+        # The folder of all runs is ours: it may be a link to one on another disk.
+        base = os.open(layout.runs(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if facts["found"]:
+                yield from _remove_run(run, base, keep, removal)
+            yield from _remove_left(run, base, removal)
+        finally:
+            os.close(base)
     finally:
         os.close(lock)
     _forget_locks(run)
-    return {"freed": freed}
+    return {"freed": removal.freed}
 
 
-def _remove_run(run, path, keep):
+def _remove_run(run, base, keep, removal):
     _refuse_unless_over(run)
     # A supervisor that has just recorded the end has a few lines more to write.
     until = time.monotonic() + LAST_WORDS
     while time.monotonic() < until and evidence.of_run(run, evidence.Look())["supervised"]:
         yield None, 0.01
-    freed = 0
-    if keep:
-        # First of all: without it the rest would look like a run that lost its files.
-        records.replace(path + "/removed.json", {"time": time.time()})
-        base = open_below(path, [], DIRECTORY)
-        try:
-            freed += yield from _prune(base, _kept(run, keep))
-        finally:
-            os.close(base)
-    else:
-        aside = "%s/.rm-%s-%s" % (layout.runs(), run, os.urandom(4).hex())
-        try:
-            os.rename(path, aside)
-        except OSError as error:
-            raise Refused("%s cannot be removed: %s." % (path, error.strerror)) from None
-        yield None, 0.0
-    base = open_below(layout.runs(), [], DIRECTORY)
     try:
-        # What an earlier one left behind as well.
-        for name in os.listdir(base):
-            if name.startswith(".rm-"):
-                freed += yield from _remove(base, name)
-    finally:
-        os.close(base)
-    return freed
+        if keep:
+            directory = open_to_empty(base, run)
+            try:
+                # First of all: without it the rest would look like a run that lost its files.
+                records.replace(layout.run_dir(run) + "/removed.json", {"time": time.time()})
+                yield from _prune(directory, _kept(run, keep), removal)
+            finally:
+                os.close(directory)
+        else:
+            aside = ".rm-%s-%s" % (run, os.urandom(4).hex())
+            os.rename(run, aside, src_dir_fd=base, dst_dir_fd=base)
+            yield None, 0.0
+    except OSError as error:
+        raise Refused("Run %s cannot be removed: %s." % (run, error.strerror)) from None
+    if removal.failed is not None:
+        raise Refused(removal.failed)
+
+
+def _remove_left(run, base, removal):
+    """Delete what was put aside, by us and by earlier ones. Those runs are gone already: what of
+    them cannot be deleted keeps nobody from anything."""
+    left = [name for name in os.listdir(base) if name.startswith(".rm-")]
+    for name in sorted(left, key=lambda name: not name.startswith(".rm-%s-" % run)):
+        yield from removal.remove(base, name)
 
 
 def _kept(run, names):
@@ -154,25 +168,20 @@ def _kept(run, names):
     return kept
 
 
-def _prune(base, kept):
+def _prune(base, kept, removal):
     """Delete what is not to be kept below a directory."""
-    freed = 0
     for name in os.listdir(base):
         if name not in kept:
-            freed += yield from _remove(base, name)
+            yield from removal.remove(base, name)
         elif kept[name] is not None:
-            fd = os.open(name, DIRECTORY, dir_fd=base)
+            fd = open_to_empty(base, name)
             try:
-                freed += yield from _prune(fd, kept[name])
+                yield from _prune(fd, kept[name], removal)
             finally:
                 os.close(fd)
-    return freed
 
 
 def _refuse_unless_over(run):
-    directory = layout.run_dir(run)
-    if not os.path.isdir(directory):
-        raise Refused("There is no run %s here." % run)
     if layout.is_removed(run):
         return
     facts = evidence.of_run(run, evidence.Look())
@@ -186,29 +195,69 @@ def _refuse_unless_over(run):
         raise Refused("Attempt %d of run %s is not over." % (facts["attempt"], run))
 
 
-def _remove(base, name):
-    """Delete one entry of a directory and all below it; links are removed, never followed. Counts
-    what `ls` calls the files' sizes, so that what was said before is what is freed."""
+def open_to_empty(base, name):
+    """A descriptor of a folder that is to be emptied; if its mode forbids that and it is ours, the
+    mode is changed."""
+    there = os.open(name, DIRECTORY | os.O_PATH, dir_fd=base)
     try:
-        info = os.stat(name, dir_fd=base, follow_symlinks=False)
-        if not stat.S_ISDIR(info.st_mode):
-            os.unlink(name, dir_fd=base)
-            return info.st_size if info.st_nlink == 1 else 0
-        freed = 0
-        fd = os.open(name, DIRECTORY, dir_fd=base)
+        if os.fstat(there).st_mode & 0o700 != 0o700:
+            try:
+                os.chmod("/proc/self/fd/%d" % there, 0o700)
+            except OSError:
+                pass  # what cannot be done with it is said there
+        return os.open(".", DIRECTORY, dir_fd=there)
+    finally:
+        os.close(there)
+
+
+class Removal:
+    """Deletes entries of directories and all below them; links are removed, never followed. What
+    cannot be deleted is left, and the rest goes all the same.
+
+    Attributes:
+        freed: What `ls` calls the deleted files' sizes, so that what was said before is what is
+            freed.
+        failed: A sentence about the first that could not be deleted, or None.
+    """
+
+    def __init__(self):
+        self.freed = 0
+        self.failed = None
+
+    def remove(self, base, name):
+        """Delete one entry of a directory. A generator that pauses between files."""
+        todo = [name]
+        while todo:
+            yield from self._remove(base, todo.pop(), DEEPEST, base, todo)
+
+    def _remove(self, base, name, levels, top, todo):
+        """The same. What lies more than `levels` deep is moved up to `top` and left `todo`: a tree
+        may be deeper than there are calls and descriptors."""
         try:
-            for count, inner in enumerate(os.listdir(fd)):
-                freed += yield from _remove(fd, inner)
-                if count % 100 == 99:
-                    yield None, 0.0
-        finally:
-            os.close(fd)
-        os.rmdir(name, dir_fd=base)
-        return freed
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise Refused("%s cannot be removed: %s." % (name, error.strerror)) from None
+            info = os.stat(name, dir_fd=base, follow_symlinks=False)
+            if not stat.S_ISDIR(info.st_mode):
+                os.unlink(name, dir_fd=base)
+                self.freed += info.st_size if info.st_nlink == 1 else 0
+                return
+            fd = open_to_empty(base, name)
+            try:
+                if levels == 0:
+                    moved = ".rm-" + os.urandom(6).hex()
+                    os.rename(name, moved, src_dir_fd=base, dst_dir_fd=top)
+                    todo.append(moved)
+                    return
+                for count, inner in enumerate(os.listdir(fd)):
+                    yield from self._remove(fd, inner, levels - 1, top, todo)
+                    if count % 100 == 99:
+                        yield None, 0.0
+            finally:
+                os.close(fd)
+            os.rmdir(name, dir_fd=base)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if self.failed is None:
+                self.failed = "%s cannot be removed: %s." % (name, error.strerror)
 
 
 def _forget_locks(run):

@@ -36,6 +36,12 @@ def runs():
     return _runs[file]
 
 
+def check_mounted():
+    """Refuse where there are no runs at all: a disk that is not mounted has lost none."""
+    if not os.path.isdir(runs()):
+        raise Refused("%s is not there: is its disk mounted?" % runs())
+
+
 def check_id(value):
     """A run id, or a refusal."""
     if not is_id(value):

@@ -49,8 +49,8 @@ def poll(request, body):
     asked = wire.field(request, "runs", list, required=True)
     if not all(isinstance(run, str) for run in asked):
         raise Refused("runs must be ids.")
-    if asked and not os.path.isdir(layout.runs()):
-        raise Refused("%s is not there: is its disk mounted?" % layout.runs())
+    if asked:
+        layout.check_mounted()
     look = evidence.Look()
     runs = {}
     for count, run in enumerate(asked, 1):
