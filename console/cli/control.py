@@ -134,6 +134,8 @@ def rm_command(
             records = _records(ws, runs or [], strict=True)
         else:
             records = _ended_before(ws, ws.clock() - age)
+            if keep_artifacts:  # of archived ones, nothing else is left
+                records = [record for record in records if not record.archived]
         for record in records:
             if record.active:
                 raise UsageError(
@@ -148,7 +150,7 @@ def rm_command(
             taken = await _taken(ws, record, keep_artifacts)
             total += taken or 0
             shown = "size unknown" if taken is None else size(taken)
-            output.note(f"  {record.id}  {output.neutral(record.name)}  {record.state}  {shown}")
+            output.note(f"  {record.id}  {record.name}  {record.state}  {shown}")
         what = f"{len(records)} run{'s' if len(records) > 1 else ''}"
         if not output.confirm(f"Remove {what} and free {size(total)}?", yes=yes):
             return 1

@@ -223,7 +223,7 @@ def finetune_command(
         retries=retries,
     )
     for line in notes:
-        output.note(f"traindeck: {output.neutral(line)}")
+        output.note(f"traindeck: {line}")
     return _start(request, after, after_any, dry_run, follow, json, quiet)
 
 
@@ -334,7 +334,7 @@ async def _send(
         _show_plan(made, json)
         return 0
     for warning in made.warnings:
-        output.note(f"traindeck: {output.neutral(warning)}")
+        output.note(f"traindeck: {warning}")
     record = await launching.launch(ws, made)
     _say(ws, record, json, quiet)
     if follow:
@@ -405,10 +405,10 @@ def _words(text: str | None, option: str) -> tuple[str, ...]:
 def _stall(text: str | None) -> tuple[float | None, tuple[str, ...]]:
     if text is None:
         return None, ()
-    duration, colon, command = text.partition(":")
-    if not colon:
-        raise UsageError(f"--on-stall {text}: expected T:CMD, as in 10m:notify-send stalled.")
-    return _duration(duration, "--on-stall"), _words(command, "--on-stall")
+    from traindeck.console.runs.durations import parse_stall
+
+    seconds, command = parse_stall(text, "--on-stall")
+    return seconds, _words(command, "--on-stall")
 
 
 def _code(text: str | None) -> Any:

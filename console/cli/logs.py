@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
+LONGEST_LINE = 1 << 16
+"""Bytes without a break that are held back from a terminal."""
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -115,8 +118,8 @@ async def follow_run(ws: Workspace, record: RunRecord) -> int:
             output.note(f"traindeck: attempt {attempt} of {record.name}")
         elif not record.active:
             break
-    why = f": {output.neutral(record.reason)}" if record.reason else ""
-    output.note(f"traindeck: {output.neutral(record.name)} {record.state}{why}")
+    why = f": {record.reason}" if record.reason else ""
+    output.note(f"traindeck: {record.name} {record.state}{why}")
     return exit_status(record.state, record.exit_code, record.signal)
 
 
@@ -178,9 +181,11 @@ def _sink(grep: Grep | None) -> Callable[[bytes, bool], None]:
         if grep is not None:
             data = grep.feed(data) + (grep.close() if last else b"")
         if tty:
-            # Whole lines only: an escape sequence may be cut anywhere.
+            # Whole lines and states of bars only: an escape sequence may be cut anywhere.
             data = rest + data
-            cut = len(data) if last else data.rfind(b"\n") + 1
+            cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            if last or (not cut and len(data) > LONGEST_LINE):
+                cut = len(data)
             data, rest = data[:cut], data[cut:]
             data = b"".join(_harmless(line) for line in data.splitlines(keepends=True))
         out.write(data)

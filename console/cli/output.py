@@ -23,15 +23,15 @@ def line(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """One line of diagnostics."""
+    """One line of diagnostics, without anything a terminal would act on."""
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(neutral(text) + "\n")
     sys.stderr.flush()
 
 
 def error(text: str) -> None:
     """What went wrong, in one line."""
-    note(f"traindeck: {neutral(text)}")
+    note(f"traindeck: {text}")
 
 
 def neutral(text: str) -> str:
@@ -40,10 +40,10 @@ def neutral(text: str) -> str:
 
 
 def emit_json(value: Any) -> None:
-    """One JSON document. It never depends on the terminal."""
+    """One JSON document, in ASCII. It never depends on the terminal, and does nothing to it."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
@@ -71,6 +71,6 @@ def confirm(question: str, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"{question} There is no terminal to ask on.", "Add --yes to go on.")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{neutral(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -118,7 +118,10 @@ def show_command(
             from traindeck.console.runs.script import script as as_script
 
             spec = await read_spec(ws.backend(record.backend), record)
-            sys.stdout.write(as_script(spec, await _directory(ws, record)))
+            text = as_script(spec, await _directory(ws, record))
+            sys.stdout.flush()
+            # To the byte: a word of a command line need not be text.
+            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         elif path:
             output.line(await _directory(ws, record))
         elif params:
@@ -129,7 +132,7 @@ def show_command(
         elif json:
             output.emit_json(run_json(record))
         else:
-            await _print_run(ws, record)
+            await _print_run(ws, record, ask=not cached)
         return 0
 
     return with_workspace(body)
@@ -194,18 +197,22 @@ def _print_list(
     output.print_lines(lines, ws)
 
 
-async def _print_run(ws: Workspace, record: RunRecord) -> None:
+async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
+    """The card of a run; with what only its place knows, if that is to be asked."""
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
     from traindeck.console.runs.launching import read_spec
     from traindeck.console.runs.reading import log_tail
 
     full = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
-    try:
-        spec = await read_spec(ws.backend(record.backend), record)
-        folder = await _directory(ws, record)
-    except TraindeckError:
-        spec, folder = None, None
+    spec, folder, log = None, None, b""
+    if ask:
+        try:
+            spec = await read_spec(ws.backend(record.backend), record)
+            folder = await _directory(ws, record)
+        except TraindeckError:
+            spec, folder = None, None
+        log = await log_tail(ws, record, LOG_TAIL)
     lines = card_lines(
         full[0] if full else record,
         now=ws.clock(),
@@ -213,7 +220,7 @@ async def _print_run(ws: Workspace, record: RunRecord) -> None:
         short_id=ws.index.short_ids([record.id])[record.id],
         spec=spec,
         folder=_home_short(folder, ws.environ.get("HOME")),
-        log=await log_tail(ws, record, LOG_TAIL),
+        log=log,
     )
     output.print_lines(lines, ws)
 

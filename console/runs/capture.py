@@ -202,7 +202,8 @@ def _files(count: int) -> str:
 def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
     omitted: dict[str, str] = {}
     total = 0
-    for path in _tracked_files(code.root) if tracked else _walk(code.root):
+    listed = dict.fromkeys(_tracked_files(code.root) if tracked else _walk(code.root))
+    for path in listed:
         full = os.path.join(code.root, path)
         if is_secret_file(path):
             omitted[path] = "may hold secrets"
@@ -214,9 +215,13 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
             omitted[path] = error.strerror or "cannot be read"
             continue
         if not os.path.isfile(full):
+            omitted[path] = "a folder of its own: a submodule, or behind a link"
             continue
+        target = os.path.relpath(os.path.realpath(full), os.path.realpath(code.root))
         if not inside:
             omitted[path] = "a link that leads out of the tree"
+        elif target != path and (is_secret_file(target) or target not in listed):
+            omitted[path] = "a link to a file that stays behind"
         elif info.st_size > FILE_CAP:
             omitted[path] = f"larger than {FILE_CAP >> 20} MiB"
         else:

@@ -82,10 +82,14 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
         raise BackendError(f"{run.backend} keeps no run directories.")
     ref = ref_of(run)
 
-    async def below(path: str, depth: int = 0) -> int:
-        total = 0
-        for entry in await backend.list_files(ref, path):
-            total += await below(entry.path, depth + 1) if entry.is_dir else entry.size
+    async def below(path: str) -> int:
+        total, folders = 0, [path]
+        while folders:
+            for entry in await backend.list_files(ref, folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
+                else:
+                    total += entry.size
         return total
 
     sizes = {}

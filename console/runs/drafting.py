@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import Option, Plan, RunSpec, UsageError
-from traindeck.console.runs.durations import parse_duration, write_duration
+from traindeck.console.runs.durations import parse_duration, parse_stall, write_duration
 from traindeck.console.runs.request import (
     MAX_COUNT,
     MAX_RETRIES,
@@ -285,10 +285,8 @@ def _time(text: str) -> float | None:
 def _stall(text: str) -> tuple[float | None, tuple[str, ...]] | None:
     if not text:
         return None
-    duration, colon, command = text.partition(":")
-    if not colon or not command.strip():
-        raise UsageError("Expected a time, a colon and a command, as in 10m:notify-send stalled.")
-    return parse_duration(duration, "on stall"), tuple(_words(command))
+    seconds, command = parse_stall(text, "on stall")
+    return seconds, tuple(_words(command))
 
 
 async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Drafted:
@@ -384,7 +382,9 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     if not spec.argv:
         raise UsageError(f"{spec.name} was adopted, and how it was started is not known.")
     from traindeck.console.runs.capture import recorded_environ
+    from traindeck.console.runs.request import asked_for
 
+    spec = asked_for(spec)
     usual, _ = recorded_environ(environ)
     # What is recorded of every run comes from the shell again; what differs was asked for.
     own = {k: v for k, v in spec.env.items() if _is_own(k, v, usual)}

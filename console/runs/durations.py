@@ -9,6 +9,7 @@ from traindeck.backends.base import UsageError
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
+_STALL = re.compile(rf"({_CLOCK.pattern}|[^:]+):(?P<command>.*\S.*)", re.S)
 LONGEST = 366 * 86400.0
 
 
@@ -40,6 +41,18 @@ def parse_duration(text: str, option: str) -> float:
     if not 0 < seconds <= LONGEST:
         raise UsageError(f"{option} {text}: must be more than nothing and at most a year.")
     return seconds
+
+
+def parse_stall(text: str, option: str) -> tuple[float, str]:
+    """Seconds and command of `T:CMD`, where T may have colons of its own.
+
+    Raises:
+        UsageError: It has no command, or T is no duration.
+    """
+    found = _STALL.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{option} {text}: expected T:CMD, as in 10m:notify-send stalled.")
+    return parse_duration(found[1], option), found["command"]
 
 
 def write_duration(seconds: float) -> str:

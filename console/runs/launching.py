@@ -24,7 +24,7 @@ from traindeck.backends.base import (
     plan_digest,
 )
 from traindeck.console.runs.refreshing import refresh
-from traindeck.console.runs.request import LaunchRequest, build_spec, secret_values
+from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.describe import describe
@@ -128,7 +128,7 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
     """
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be started again.")
-    old = await read_spec(ws.backend(run.backend), run)
+    old = asked_for(await read_spec(ws.backend(run.backend), run))
     if old.adopted or not old.argv:
         raise UsageError(f"{run.name} was adopted, not launched; it cannot be started again.")
     if old.recipe is not None or any(not path.startswith("code/") for path in old.files):

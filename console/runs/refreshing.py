@@ -1,7 +1,8 @@
 """Bringing the index up to date with the places runs execute at.
 
-One question a place, whatever the number of runs; ten commands at once ask it once. A place that
-does not answer costs its time limit and nothing else: what was known stays, with its age.
+One question a place, whatever the number of runs, and none about what any command saw a moment ago.
+A place that does not answer costs its time limit and nothing else: what was known stays, with its
+age.
 """
 
 from __future__ import annotations

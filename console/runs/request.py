@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
@@ -23,6 +23,20 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG = re.compile(r"[^\s=,]{1,64}")
 
 
+def asked_for(spec: RunSpec) -> RunSpec:
+    """A run's spec as it was asked for: one that executes a copy of its code says where that lies,
+    and not where a new copy is to be made of."""
+    copy = f"/runs/{spec.run_id}/code"
+    before, found, below = spec.cwd.partition(copy)
+    if spec.code.mode != "snapshot" or not found or not spec.code.root:
+        return spec
+    path = [part for part in spec.env.get("PYTHONPATH", "").split(":") if part != before + copy]
+    env = {name: value for name, value in spec.env.items() if name != "PYTHONPATH"}
+    if any(path):
+        env["PYTHONPATH"] = ":".join(path)
+    return replace(spec, cwd=spec.code.root.rstrip("/") + below or "/", env=env)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
     """The options of `traindeck run`, typed. Durations are seconds.
@@ -32,7 +46,6 @@ class LaunchRequest:
         code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits.
         files: Files that travel with the run beside its code (a recipe's trainer).
         recipe: The resolved recipe, as JSON.
-        params: What the run is about, for tables and comparison (a recipe's parameters).
     """
 
     argv: tuple[str, ...] = ()

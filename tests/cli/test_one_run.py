@@ -391,3 +391,32 @@ def test_an_adopted_process_is_measured_though_its_log_is_on_another_file_system
         process.kill()
         process.wait()
         log.unlink()
+
+
+def test_a_name_from_a_file_does_nothing_to_the_terminal(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "exit 3", options=("--name", "calm-fox", "--tag", "t=\x9b31m"))
+    cli("wait", run)
+    path = cli.home / ".traindeck" / "runs" / run / "run.json"
+    record = json.loads(path.read_text())
+    record["name"] = record["spec"]["name"] = "ev\x1b]0;pwned\x07il"
+    path.write_text(json.dumps(record))
+    cli.ok("reindex")
+    for words in (("stop", run), ("show", run), ("show", "--params", run), ("wait", run),
+                  ("show", "--json", run), ("ls",), ("rename", run, "calm")):  # fmt: skip
+        done = cli(*words)
+        for stream in (done.stdout, done.stderr):
+            assert not {"\x1b", "\x07", "\x9b"} & set(stream), words
+
+
+def test_a_word_that_is_no_text_comes_back_as_it_was(cli: Cli) -> None:
+    words = [sys.executable, "-m", "traindeck.console.cli.main"]
+    environ = {**cli.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    argv = [*words, "run", "-q", "--", "echo", b"caf\xe9"]
+    done = subprocess.run(argv, cwd=cli.cwd, env=environ, capture_output=True, check=True)
+    run = done.stdout.decode().strip()
+    show = [*words, "show", "--script", run]
+    script = subprocess.run(show, env=environ, capture_output=True, check=True).stdout
+    assert b"caf\xe9" in script
+    plan = [*words, "run", "--dry-run", "--json", "--", "echo", b"caf\xe9"]
+    done = subprocess.run(plan, cwd=cli.cwd, env=environ, capture_output=True, check=True)
+    assert json.loads(done.stdout)["argv"][1] == "caf\udce9"

@@ -111,3 +111,23 @@ def test_a_snapshot_of_an_empty_directory_can_still_be_entered(tree: Path) -> No
     (tree / "empty").mkdir()
     found = capture(str(tree / "empty"), "snapshot", {})
     assert "code/empty/.traindeck-empty" in found.files
+
+
+def test_a_link_to_what_stays_behind_stays_behind(tree: Path) -> None:
+    (tree / "config.txt").symlink_to(".env")
+    (tree / "weights.bin").symlink_to("big.ckpt")  # ignored by git
+    (tree / "same.py").symlink_to("new.py")
+    found = capture(str(tree), "snapshot", os.environ)
+    assert "code/config.txt" not in found.files and "code/weights.bin" not in found.files
+    assert "code/same.py" in found.files
+    assert "stays behind" in found.code.omitted["config.txt"]
+    assert "stays behind" in found.code.omitted["weights.bin"]
+
+
+def test_a_folder_that_git_only_names_is_said_to_stay_behind(tree: Path) -> None:
+    inner = tree / "vendor"
+    subprocess.run(["git", "init", "-q", str(inner)], check=True)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "-C", str(inner), "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run([*git, "-C", str(tree), "add", "vendor"], check=True, capture_output=True)
+    assert "submodule" in capture(str(tree), "snapshot", os.environ).code.omitted["vendor"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import UsageError
-from traindeck.console.runs.durations import LONGEST, parse_duration, write_duration
+from traindeck.console.runs.durations import LONGEST, parse_duration, parse_stall, write_duration
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,21 @@ def test_a_bare_number_is_refused_with_both_readings() -> None:
 @given(st.integers(min_value=1, max_value=int(LONGEST)))
 def test_what_is_written_reads_back(seconds: int) -> None:
     assert parse_duration(write_duration(seconds), "--time") == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "command"),
+    [
+        ("10m:notify-send 'it: stalled'", 600, "notify-send 'it: stalled'"),
+        ("00:10:00:echo x", 600, "echo x"),
+        ("1-00:00:00:echo x", 86400, "echo x"),
+    ],
+)
+def test_a_stall_names_a_time_and_a_command(text: str, seconds: float, command: str) -> None:
+    assert parse_stall(text, "--on-stall") == (seconds, command)
+
+
+@pytest.mark.parametrize("text", ["10m", "10m:", "10m: ", ":echo", "soon:echo", "10:echo"])
+def test_a_stall_without_a_time_or_a_command_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--on-stall"):
+        parse_stall(text, "--on-stall")

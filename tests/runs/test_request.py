@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from traindeck.backends.base import RunSpec, UsageError
+from traindeck.backends.base import Code, RunSpec, UsageError
 from traindeck.console.runs.request import (
     LaunchRequest,
+    asked_for,
     build_spec,
     parse_pairs,
     parse_tags,
@@ -78,3 +80,21 @@ def test_pairs_and_tags_are_read_and_checked() -> None:
     for bad_tag in ("", "a b", "x,y", "=v"):
         with pytest.raises(UsageError):
             parse_tags([bad_tag])
+
+
+def test_a_copy_of_the_code_is_not_where_a_new_run_begins() -> None:
+    copy = f"/home/me/.traindeck/runs/{'0' * 12}/code"
+    spec = RunSpec(
+        run_id="0" * 12,
+        argv=("python", "train.py"),
+        cwd=f"{copy}/src",
+        env={"PYTHONPATH": f"{copy}:/opt/lib", "PATH": "/bin"},
+        code=Code(mode="snapshot", root="/home/me/project"),
+    )
+    asked = asked_for(spec)
+    assert asked.cwd == "/home/me/project/src"
+    assert asked.env == {"PYTHONPATH": "/opt/lib", "PATH": "/bin"}
+    alone = asked_for(replace(spec, cwd=copy, env={"PYTHONPATH": copy}))
+    assert (alone.cwd, dict(alone.env)) == ("/home/me/project", {})
+    here = replace(spec, cwd="/home/me/project", code=Code(mode="here", root="/home/me/project"))
+    assert asked_for(here) == here
