@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.payload.harness import Agent, Refusal, members, new_id, stat_of, until
 
 from traindeck.backends.base import State
-from traindeck.backends.payload.agent import exit_slot
+from traindeck.backends.payload.agent import evidence, exit_slot, layout
 from traindeck.backends.status import decode_evidence, status_of
 
 
@@ -229,6 +229,54 @@ def test_a_run_that_cannot_be_read_fails_nobody_else(agent: Agent, waiting: str)
     assert "attempts" in answer[broken]["error"]
     assert not state(answer[broken]).terminal
     assert [answer[i]["found"] for i in ("../../etc", "", "0" * 12)] == [False, False, False]
+
+
+@pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}", "01"])
+def test_a_name_that_only_looks_like_a_number_is_no_attempt(
+    agent: Agent, waiting: str, name: str
+) -> None:
+    (agent.directory(waiting, None) / "attempts" / name).mkdir()
+    (agent.directory(waiting, None) / "attempts" / name / "claim").touch()
+    seen = agent.evidence(waiting)
+    assert (seen["attempt"], seen["error"]) == (0, None)
+
+
+@pytest.mark.parametrize("number", ["\N{SUPERSCRIPT TWO}", "9" * 5000], ids=["odd", "long"])
+def test_a_process_that_says_it_is_of_no_attempt_is_of_none(agent: Agent, number: str) -> None:
+    run = agent.mint()
+    lock = Path(f"/var/tmp/traindeck-{os.getuid()}/{run}.{number[:9]}.lock")
+    agent.call("hello")
+    agent.ended(agent.start("true"))
+    with open(lock, "w") as file:
+        env = {"TRAINDECK_RUN": f"{run}/{number}"}
+        job = subprocess.Popen(["/bin/sleep", "300"], env=env, stdin=file)
+    try:
+        seen = agent.evidence(run)
+        assert (seen["found"], seen["alive"]) == (False, False)
+    finally:
+        job.kill()
+        job.wait()
+
+
+@pytest.mark.parametrize("path", ["/sys/fs/cgroup/\0", "/sys/fs/cgroup/\ud800"], ids=ascii)
+def test_a_path_that_is_none_counts_nothing(agent: Agent, waiting: str, path: str) -> None:
+    change(agent, waiting, oom={"path": path, "count": 0})
+    seen = agent.evidence(waiting)
+    assert (seen["phase"], seen["oom_kills"], seen["error"]) == ("running", None, None)
+
+
+def test_a_fault_of_ours_fails_one_run_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(run: str) -> list[int]:
+        raise ValueError("nobody thought of this")
+
+    (tmp_path / ("0" * 12)).mkdir()
+    monkeypatch.setitem(layout._runs, layout.agent_file(), str(tmp_path))
+    monkeypatch.setattr(layout, "attempts", broken)
+    seen = evidence.of_run("0" * 12, evidence.Look())
+    assert seen["error"] == "ValueError: nobody thought of this"
+    assert not state(seen).terminal
 
 
 def test_files_of_a_newer_version_are_named_and_not_interpreted(agent: Agent) -> None:

@@ -64,8 +64,9 @@ class Look:
 
         def note(name, separator):
             run, _, attempt = name.partition(separator)
-            if layout.is_id(run) and attempt.isdigit():
-                found.setdefault(run, set()).add(int(attempt))
+            number = layout.number_of(attempt)
+            if layout.is_id(run) and number is not None:
+                found.setdefault(run, set()).add(number)
 
         uid = os.getuid()
         locks = layout.locks_path() + "/"
@@ -140,16 +141,13 @@ def of_run(run, look):
         facts["found"] = False
         return facts
     try:
-        info = os.lstat(layout.run_dir(run))
-    except FileNotFoundError:
-        facts["found"] = False
-        facts["same_host"] = True
-        facts["alive"] = bool(look.attempts_of(run))
-        return facts
-    except OSError as error:
-        facts["error"] = words_for(error)
-        return facts
-    try:
+        try:
+            info = os.lstat(layout.run_dir(run))
+        except FileNotFoundError:
+            facts["found"] = False
+            facts["same_host"] = True
+            facts["alive"] = bool(look.attempts_of(run))
+            return facts
         numbers = layout.attempts(run)
         if numbers:
             facts = of_attempt(run, numbers[-1], look)
@@ -166,13 +164,16 @@ def of_run(run, look):
         newer = _format_of_run(run)
         if newer is not None and newer > records.FORMAT:
             facts["newer"] = newer
-    except OSError as error:
+    except Exception as error:
+        # A fault of ours as well: what a job wrote there must not hide all the other runs.
         facts["error"] = words_for(error)
     return facts
 
 
 def words_for(error):
     """A sentence for what kept a run directory from being read."""
+    if not isinstance(error, OSError):
+        return "%s: %s" % (type(error).__name__, error)
     what = error.strerror or str(error)
     where = error.filename
     return "%s: %s" % (where, what) if isinstance(where, str) else what

@@ -10,6 +10,7 @@ import stat
 from . import Refused
 
 ID_LETTERS = frozenset("0123456789abcdefghjkmnpqrstvwxyz")
+DIGITS = frozenset("0123456789")
 MAX_ATTEMPT = 99999
 
 # By agent file; a poll builds thousands of paths from it.
@@ -61,6 +62,14 @@ def check_attempt(value, what="attempt"):
     return value
 
 
+def number_of(name):
+    """The number of an attempt that is written as a name, in canonical decimal, or None. ("²" is a
+    digit to Python, and no number.)"""
+    if 0 < len(name) <= 5 and DIGITS.issuperset(name) and str(int(name)) == name:
+        return int(name)
+    return None
+
+
 def run_dir(run):
     """The directory of a run whose id was checked."""
     return os.path.join(runs(), run)
@@ -93,12 +102,8 @@ def attempts(run):
         names = os.listdir(run_dir(run) + "/attempts")
     except FileNotFoundError:
         return []
-    numbers = []
-    for name in names:
-        if len(name) <= 5 and name.isdigit() and str(int(name)) == name:
-            if is_claimed(run, int(name)):
-                numbers.append(int(name))
-    return sorted(numbers)
+    numbers = [number_of(name) for name in names]
+    return sorted(n for n in numbers if n is not None and is_claimed(run, n))
 
 
 def make_private(path):

@@ -48,7 +48,10 @@ def since(before):
     path = before["path"]
     if path != MACHINE and (not path.startswith("/sys/fs/cgroup/") or ".." in path):
         return None
-    number = count(path)
+    try:
+        number = count(path)
+    except ValueError:
+        return None  # no path at all: it holds a NUL or half a character
     if number is None or not isinstance(before.get("count"), int):
         return None
     return max(0, number - before["count"])
