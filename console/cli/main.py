@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -19,17 +20,21 @@ def main() -> None:
     if len(sys.argv) == 1:
         from traindeck.console.cli.screen import run_screen
 
-        sys.exit(run_screen())
+        end(run_screen())
     from traindeck.console.cli.app import run
 
-    code = run(sys.argv[1:])
+    end(run(sys.argv[1:]))
+
+
+def end(code: int) -> NoReturn:
+    """End the process at once. Everything is closed and written by now; taking the interpreter
+    apart would free, one by one, what the end of the process frees at once: 10 ms of every
+    command."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass
-    # Everything is closed and written. Taking the interpreter apart would free, one by one, what
-    # the end of the process frees at once: 10 ms of every command.
     os._exit(code)
 
 

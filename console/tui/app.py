@@ -29,6 +29,7 @@ from traindeck.console.present.glyphs import BEST, SETS, Glyphs
 from traindeck.console.present.theme import GROUNDS, Theme
 
 from . import keys
+from .leaving import leave_when_told
 from .paint import Painter
 from .state import UiState
 
@@ -288,6 +289,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if self._driver is not None and not self.is_headless:
             # Right-to-left names would otherwise drag the columns beside them along.
             self._driver.write("\x1b[8l")
+            leave_when_told(self.exit)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:

@@ -35,6 +35,7 @@ def main() -> None:
     from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 
     from traindeck.backends.base import TraindeckError
+    from traindeck.console.cli.main import end
     from traindeck.console.settings import load
     from traindeck.console.store.places import find_places
     from traindeck.console.tui.app import TraindeckApp
@@ -69,9 +70,11 @@ def main() -> None:
         settings = load(places.settings if places else Path("/nonexistent/settings.yaml"))
         if args.all:
             settings = replace(settings, window=None)
-        Deck(services, settings, places=places, clock=lambda: NOW).run()
+        deck = Deck(services, settings, places=places, clock=lambda: NOW)
+        deck.run()
     except TraindeckError as error:
         sys.exit(f"traindeck: {error}")
+    end(deck.return_code or 0)
 
 
 def crash(screen: object) -> None:

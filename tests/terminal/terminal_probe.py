@@ -177,6 +177,11 @@ class Terminal:
                 raise AssertionError(f"it did not end; on screen:\n{self.text}")
         return self.status
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as a closed window or a lost connection does."""
+        os.close(self.fd)
+        self.fd = os.open(os.devnull, os.O_RDWR)
+
     def close(self) -> None:
         """End the program, whatever it does."""
         if self.status is None:

@@ -53,6 +53,30 @@ def test_a_burst_after_the_slash_is_a_filter(start_deck: StartDeck) -> None:
     deck.wait("selected 6/6")
 
 
+def test_a_signal_ends_it_with_the_terminal_as_it_was(start_deck: StartDeck) -> None:
+    deck = ready(start_deck())
+    os.kill(deck.pid, signal.SIGTERM)
+    assert deck.ended() == 128 + signal.SIGTERM
+    written = bytes(deck.raw)
+    assert written.rfind(b"\x1b[?1049l") > written.rfind(b"\x1b[?1049h")
+    assert written.rfind(b"\x1b[?25h") > written.rfind(b"\x1b[?25l")
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_gone_ends_it(start_deck: StartDeck, nohup: bool) -> None:
+    if nohup:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited over the exec
+        try:
+            deck = start_deck()
+        finally:
+            signal.signal(signal.SIGHUP, before)
+    else:
+        deck = start_deck()
+    ready(deck)
+    deck.hang_up()
+    assert deck.ended() == 128 + signal.SIGHUP
+
+
 def test_it_leaves_the_terminal_as_it_was(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     deck.press("q")
