@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from traindeck.backends.errors import TraindeckError
 
 LIMIT = 50
+_PLAIN = re.compile(r"[\w.@%+=:,/][\w.@%+=:,/-]*")
 
 
 def complete_run(incomplete: str) -> list[tuple[str, str]]:
@@ -19,9 +22,10 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
         return []
     found = []
     for run in rows:
-        if run.name.startswith(incomplete):
+        # A shell puts the word in as it is: what it would act on is offered by its id.
+        if run.name.startswith(incomplete) and _PLAIN.fullmatch(run.name):
             found.append((run.name, f"{run.state} {short[run.id]}"))
-        elif incomplete and run.id.startswith(incomplete):
+        elif run.id.startswith(incomplete) if incomplete else not _PLAIN.fullmatch(run.name):
             found.append((short[run.id], f"{run.state} {run.name}"))
     return found[:LIMIT]
 

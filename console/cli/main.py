@@ -17,7 +17,8 @@ def main() -> None:
     # Importing makes tens of thousands of objects that stay, and the collector walks through them
     # every 700.
     gc.set_threshold(20_000, 20, 20)
-    if len(sys.argv) == 1:
+    # A shell that completes asks without an argument too.
+    if len(sys.argv) == 1 and "_TRAINDECK_COMPLETE" not in os.environ:
         from traindeck.console.cli.screen import run_screen
 
         end(run_screen())

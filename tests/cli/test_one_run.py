@@ -420,3 +420,25 @@ def test_a_word_that_is_no_text_comes_back_as_it_was(cli: Cli) -> None:
     plan = [*words, "run", "--dry-run", "--json", "--", "echo", b"caf\xe9"]
     done = subprocess.run(plan, cwd=cli.cwd, env=environ, capture_output=True, check=True)
     assert json.loads(done.stdout)["argv"][1] == "caf\udce9"
+
+
+def completed(cli: Cli, *words: str) -> list[str]:
+    """What the shell is offered for the last of these words."""
+    asked = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    return cli.ok(env={**asked, "_TRAINDECK_COMPLETE": "complete_bash"}).split()
+
+
+def test_the_shell_completes_commands_runs_backends_and_recipes(cli: Cli) -> None:
+    run = cli.run("true", options=("--name", "calm-fox"))
+    evil = cli.run("true", options=("--name", "$(touch pwned)"))
+    assert completed(cli, "traindeck", "st") == ["stop"]
+    assert {"run", "ls", "demo"} <= set(completed(cli, "traindeck", ""))
+    assert completed(cli, "traindeck", "show", "calm") == ["calm-fox"]
+    assert "calm-fox" in completed(cli, "traindeck", "logs", "")
+    assert completed(cli, "traindeck", "logs", run[:10]) != []
+    assert not any("pwned" in word for word in completed(cli, "traindeck", "logs", ""))
+    assert completed(cli, "traindeck", "show", "$") == []
+    assert completed(cli, "traindeck", "show", evil[:11]) != []
+    assert "--on-exit" in completed(cli, "traindeck", "run", "--on")
+    assert completed(cli, "traindeck", "run", "--on", "lo") == ["local"]
+    assert completed(cli, "traindeck", "finetune", "s") == ["sft"]
