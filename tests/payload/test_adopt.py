@@ -156,6 +156,24 @@ def test_adopting_twice_is_adopting_once(
     assert not agent.directory(other, None).exists()
 
 
+def test_without_room_for_its_end_nothing_is_adopted_and_that_is_said(
+    agent: Agent, started: list[subprocess.Popen[bytes]]
+) -> None:
+    job = process(started, "exec sleep 300")
+    run = agent.mint()
+    # As if there were no room for it.
+    (agent.directory(run) / "reserve").mkdir(parents=True)
+    record = agent.record(run, ["sleep", "300"])
+    (agent.directory(run, None) / "run.json").write_text(json.dumps(record))
+    with pytest.raises(Refusal, match="cannot be written"):
+        adopt(agent, job.pid, run)
+    assert not agent.happened(run, "agent_error")
+    locks = Path(f"/var/tmp/traindeck-{os.getuid()}")
+    assert not list(locks.glob(f"adopt.{job.pid}.*"))
+    (agent.directory(run) / "reserve").rmdir()
+    adopt(agent, job.pid, run)
+
+
 def test_what_must_not_be_adopted_is_refused(
     agent: Agent, started: list[subprocess.Popen[bytes]]
 ) -> None:

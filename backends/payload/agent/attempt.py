@@ -54,6 +54,7 @@ class Attempt:
             raise Taken()
         if adopted is not None:
             self.adopt_fd = adopt.take(adopted)
+            self.leader = (adopted["pid"], adopted["starttime"])
         layout.locks()
         self.lock_fd = locking.take(layout.lock_path(self.run, self.number))
         if self.lock_fd is None:
@@ -93,7 +94,6 @@ class Attempt:
         else:
             self.adopted = True
             self.phase = "running"
-            self.leader = (adopted["pid"], adopted["starttime"])
             self.started = procs.wall_start(adopted["starttime"])
         self.publish()
 
