@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 from traindeck.backends.payload.agent import procs
 
@@ -42,3 +43,10 @@ def test_a_process_without_an_environment_has_none() -> None:
         finally:
             job.kill()
     assert procs.environ_of(job.pid) == b""
+
+
+def test_a_file_that_is_closed_meanwhile_hides_no_other(tmp_path: Path) -> None:
+    with open(tmp_path / "low", "w") as low, open(tmp_path / "high", "w"):
+        # Free for what lists the files, which is closed when they are looked at.
+        low.close()
+        assert str(tmp_path / "high") in procs.open_files(os.getpid())

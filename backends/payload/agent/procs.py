@@ -117,10 +117,14 @@ def open_files(pid):
     folder = "/proc/%d/fd" % pid
     paths = []
     try:
-        for name in os.listdir(folder):
-            paths.append(os.readlink("%s/%s" % (folder, name)))
+        names = os.listdir(folder)
     except OSError:
-        pass  # it ended meanwhile
+        return paths  # another user's, or it ended
+    for name in names:
+        try:
+            paths.append(os.readlink("%s/%s" % (folder, name)))
+        except OSError:
+            pass  # closed meanwhile
     return paths
 
 
