@@ -357,6 +357,33 @@ def test_what_killed_callers_left_is_swept_after_a_day(agent: Agent) -> None:
     assert not old.exists() and new.exists()
 
 
+def test_what_another_start_has_just_renamed_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from traindeck.backends.payload.agent import layout, start
+
+    monkeypatch.setitem(layout._runs, layout.agent_file(), str(tmp_path))
+    (tmp_path / ".new-b-2").mkdir()
+    os.utime(tmp_path / ".new-b-2", (1, 1))
+    listed = [".new-a-1", ".new-b-2"]
+    monkeypatch.setattr(os, "listdir", lambda path: listed)
+    start._sweep()
+    assert not (tmp_path / ".new-b-2").exists()
+
+
+def test_a_supervisor_that_dies_before_it_claims_leaves_no_run(agent: Agent) -> None:
+    agent.call("hello")
+    source = agent.file.read_bytes()
+    agent.file.write_bytes(b"raise SystemExit(1)\n")
+    request = agent.request(["true"])
+    with pytest.raises(Refusal, match="did not start"):
+        agent.call("start", **request)
+    assert os.listdir(agent.root / "runs") == [".swept"]
+    agent.file.write_bytes(source)
+    agent.call("start", **request)
+    assert agent.ended(request["run_id"])["exit_code"] == 0
+
+
 def test_a_large_environment_passes(agent: Agent) -> None:
     environ = {f"V{i}": "x" * 100_000 for i in range(12)} | {"PATH": os.environ["PATH"]}
     run = agent.script("import os; print(len(os.environ['V11']))", environ=environ)

@@ -229,8 +229,11 @@ def _sweep():
     os.utime(stamp)
     for name in os.listdir(layout.runs()):
         path = "%s/%s" % (layout.runs(), name)
-        if name.startswith(".new-") and now - os.lstat(path).st_mtime > DAY:
-            remove_tree(path)
+        try:
+            if name.startswith(".new-") and now - os.lstat(path).st_mtime > DAY:
+                remove_tree(path)
+        except OSError:
+            pass  # just renamed by the start it belongs to; or it stays, which keeps no run away
 
 
 def relative_path(value):
@@ -269,6 +272,8 @@ def supervise(run, attempt, orders, made):
         report = yield from _spawn_and_tell(["supervise", run, str(attempt)], data)
         if report is None:
             if not layout.is_claimed(run, attempt):
+                if made:
+                    _unmake(run)
                 raise Refused("The supervisor of run %s did not start." % run)
         elif "error" in report:
             if made:
@@ -288,7 +293,11 @@ def supervise(run, attempt, orders, made):
 def _unmake(run):
     """Take back a run directory in which nothing was claimed: there is no such run. Under the lock
     that a claim needs, so that none is made meanwhile."""
-    lock = locking.take(layout.lock_path(run, 0))
+    try:
+        layout.locks()
+        lock = locking.take(layout.lock_path(run, 0))
+    except (OSError, Refused):
+        return  # why it was not started is what is to be said
     if lock is None:
         return
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
