@@ -26,7 +26,8 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
         if run.name.startswith(incomplete) and _PLAIN.fullmatch(run.name):
             found.append((run.name, f"{run.state} {short[run.id]}"))
         elif run.id.startswith(incomplete) if incomplete else not _PLAIN.fullmatch(run.name):
-            found.append((short[run.id], f"{run.state} {run.name}"))
+            word = short[run.id] if len(short[run.id]) >= len(incomplete) else run.id
+            found.append((word, f"{run.state} {run.name}"))
     return found[:LIMIT]
 
 

@@ -27,6 +27,7 @@ from traindeck.console.tui import model as model_module
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.overlay import ChoiceScreen
 from traindeck.console.tui.screens.run_edit import EditScreen
+from traindeck.console.tui.screens.runs import RunsScreen
 
 SIZE = (120, 40)
 
@@ -131,6 +132,26 @@ async def test_rows_do_not_move_while_somebody_uses_the_keys(make_app: MakeApp) 
         while time.monotonic() < end:
             await pilot.press("j", "k")
         assert names(app) == before
+
+
+async def test_keys_on_another_screen_hold_no_rows_in_place(make_app: MakeApp) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        home = app.screen
+        assert isinstance(home, RunsScreen)
+        await pilot.press("n")
+        await settle(app, pilot, lambda: app.screen is not home)
+        services.add(make_run(50, "brand-new", State.RUNNING, age=1))
+        listed = len(home.model.listing.keys)
+        end = time.monotonic() + 10
+        while len(home.model.listing.keys) == listed:
+            assert time.monotonic() < end
+            await pilot.press("down", "up")
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: app.screen is home)
+        assert "brand-new" in screen_text(app)
 
 
 async def test_a_new_run_appears_by_itself(

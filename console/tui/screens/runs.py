@@ -7,6 +7,7 @@ services as a task in the background.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -150,8 +151,13 @@ class RunsScreen(DeckScreen):
             on_rows=self._rows_known,
             on_error=self._failed,
             visible=lambda: self.table.visible_keys(pages=1) if self.table.is_mounted else (),
-            idle=lambda: self.deck.idle,
+            idle=self._idle,
         )
+
+    def _idle(self) -> float:
+        """Seconds since a key was pressed here: keys on another screen hold no rows in place."""
+        seen = self.is_current or self in self.deck._background_screens
+        return self.deck.idle if seen else math.inf
 
     def _remember(self) -> None:
         selected = self.selected
