@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.payload.harness import Agent, Refusal, until
+from tests.payload.harness import Agent, Refusal, Served, until
 
 
 @pytest.fixture
@@ -197,6 +197,20 @@ def test_what_a_job_made_read_only_is_removed(
     assert not (directory / "artifacts").exists()
     assert directory.exists() is bool(keep)
     assert list((agent.root / "runs").glob(".rm-*")) == []
+
+
+def test_a_run_that_is_being_removed_is_gone(agent: Agent, done: str) -> None:
+    for number in range(1000):
+        (agent.directory(done, None) / "artifacts" / str(number)).touch()
+    served = Served(agent)
+    removal = served.ask("rm", {"run_id": done, "keep": []})
+    answers = []
+    while removal not in [answer["id"] for answer in answers]:
+        served.ask("poll", {"runs": [done]})
+        answers.append(served.receive()[0])
+    polls = [answer["runs"][done] for answer in answers if "runs" in answer]
+    assert [seen["alive"] for seen in polls if not seen["found"]].count(True) == 0
+    served.close()
 
 
 @pytest.fixture

@@ -103,24 +103,25 @@ def rm(request, body):
     facts = evidence.of_run(run, evidence.Look())
     if not facts["found"] and facts["alive"]:
         raise Refused("Run %s is not over, though its directory is gone." % run)
-    # The lock that a claim of the next attempt needs: none is made while we look and move.
-    claimed = layout.attempts(run)
-    lock = locking.take(layout.lock_path(run, claimed[-1] + 1 if claimed else 0))
-    if lock is None:
-        raise Refused("Run %s is just being started." % run)
     removal = Removal()
+    # The folder of all runs is ours: it may be a link to one on another disk.
+    base = os.open(layout.runs(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # The folder of all runs is ours: it may be a link to one on another disk.
-        base = os.open(layout.runs(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # The lock that a claim of the next attempt needs: none is made while we look and move.
+        claimed = layout.attempts(run)
+        lock = locking.take(layout.lock_path(run, claimed[-1] + 1 if claimed else 0))
+        if lock is None:
+            raise Refused("Run %s is just being started." % run)
         try:
             if facts["found"]:
                 yield from _remove_run(run, base, keep, removal)
-            yield from _remove_left(run, base, removal)
+            _forget_locks(run)
         finally:
-            os.close(base)
+            os.close(lock)
+        # Nothing of the run is left by now that a poll could take for life.
+        yield from _remove_left(run, base, removal)
     finally:
-        os.close(lock)
-    _forget_locks(run)
+        os.close(base)
     return {"freed": removal.freed}
 
 
@@ -142,7 +143,6 @@ def _remove_run(run, base, keep, removal):
         else:
             aside = ".rm-%s-%s" % (run, os.urandom(4).hex())
             os.rename(run, aside, src_dir_fd=base, dst_dir_fd=base)
-            yield None, 0.0
     except OSError as error:
         raise Refused("Run %s cannot be removed: %s." % (run, error.strerror)) from None
     if removal.failed is not None:
