@@ -505,7 +505,11 @@ def _title(
         letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
         spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
         spans.append(Span(f"{letter}{clean(curve.key)} ", "text"))
-    how = [formula(view.smoothing) + " over band min–max" if view.smoothing else ""]
+    how = [""]
+    if view.smoothing and any(curve.y.size >= SPARSE for curve in drawn):
+        how = [formula(view.smoothing) + " over band min–max"]
+    elif view.smoothing:
+        how = [f"as logged: fewer than {SPARSE} points"]
     how += ["log y" if view.log else "", right]
     tail = " · ".join(part for part in how if part)
     free = cells - line_width(spans)

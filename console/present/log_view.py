@@ -458,7 +458,7 @@ def after_rows(shown: LogShown, subject: Subject, cells: int) -> int:
 
 
 def _how(run: RunRecord) -> str:
-    how = exit_words(run)
+    how = clean(run.reason) if run.state is State.TIMEOUT else exit_words(run)
     return f" · {how}" if how and run.state is not State.SUCCEEDED else ""
 
 

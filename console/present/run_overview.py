@@ -115,16 +115,17 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
     bad = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     sign = Span(f" {glyphs.cursor} ", "failed" if bad else "muted")
     lines: list[Line] = [(sign, *fitted(why, cells - 5))]
-    if facts.evidence:
+    failed = bad and run.state is not State.TIMEOUT  # then the log has nothing to do with it
+    if facts.evidence and failed:
         wrapped = textwrap.wrap(clean(facts.evidence), max(20, cells - 6))
         shown = wrapped[:2]
         if len(wrapped) > 2:
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
         lines += [(sign, Span(row, "muted")) for row in shown]
     if bad and run.state is not State.LOST:
-        keys = (("l", "its log"), ("E", "then its first error"), ("R", "retry"))
+        keys = [("l", "its log"), ("E", "then its first error"), ("R", "retry")]
         hint: list[Span] = [sign]
-        for key, words in keys:
+        for key, words in keys if failed else (keys[0], keys[2]):
             hint += [Span(key, "accent bold"), Span(f" {words}   ", "muted")]
         lines.append(tuple(hint))
     return lines

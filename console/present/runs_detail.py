@@ -19,7 +19,7 @@ from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, percent, size
 from .runs_table import tags, where
-from .sentences import exit_words
+from .sentences import exit_words, explain, fitted
 from .states import is_unknown, mark
 
 FULL = 8
@@ -66,7 +66,7 @@ def detail(
         return []
     lines = [title(run, cells, glyphs)]
     if curve_size(cells, rows) is None:
-        lines += _small(run, now, cells, rows - 1, pane)
+        lines += _small(run, now, cells, rows - 1, pane, glyphs)
     else:
         lines += _wide(run, now, cells, rows - 1, pane, glyphs)
     lines += [()] * (rows - len(lines))
@@ -244,8 +244,10 @@ def _spent(run: RunRecord, now: float) -> str:
 # ------------------------------------------------------------------------------------------ small
 
 
-def _small(run: RunRecord, now: float, cells: int, rows: int, pane: Pane) -> list[Line]:
-    """Figures in running text, then the last line of the log."""
+def _small(
+    run: RunRecord, now: float, cells: int, rows: int, pane: Pane, glyphs: Glyphs
+) -> list[Line]:
+    """Why it ended or waits, figures in running text, then the last line of the log."""
     words: list[Line] = []
     for label, value, tail in _values(run):
         if label == "log":
@@ -270,6 +272,8 @@ def _small(run: RunRecord, now: float, cells: int, rows: int, pane: Pane) -> lis
         lines.append(tuple(line))
     if not lines:
         lines = [(Span(" "), *fact) for fact in _facts(run, now, cells - 2, rows - 1)]
+    elif not run.active and (why := explain(run, now, glyphs)):
+        lines.insert(0, (Span("  "), *fitted(why, cells - 3)))
     lines = lines[: rows - 1]
     while len(lines) < rows - 1:
         lines.append(())

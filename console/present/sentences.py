@@ -21,6 +21,7 @@ from .numbers import figure
 from .states import alert, is_unknown
 
 _RUN_ID = re.compile(r"(?<=\brun )([0-9a-z]{12})\b")
+_NAME = re.compile(r"[\w.]+|CUDA out of memory")
 Clause = tuple[Span, ...]
 
 _SEPARATOR = Span(" · ", "muted")
@@ -145,6 +146,8 @@ def _ended(run: RunRecord, style: str) -> list[Clause]:
     numbers = exit_words(run)
     parts = _parts(run.reason) or [numbers or "ended without a reason"]
     cause = _CAUSE_END.split(parts[0], maxsplit=1)
+    if len(cause) > 1 and cause[1].startswith(": ") and not _NAME.fullmatch(cause[0]):
+        cause = parts[:1]  # `model ./base: no such folder`: what is wrong comes last
     clauses: list[Clause] = [(Span(cause[0], style), *(Span(rest, "text") for rest in cause[1:]))]
     clauses += [(Span(part, "text"),) for part in parts[1:]]
     text = run.reason

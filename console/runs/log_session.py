@@ -33,7 +33,8 @@ T = TypeVar("T")
 Bridge = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 """Runs a coroutine on the loop that a session belongs to, and returns what it returns."""
 
-FAILED = frozenset({State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED})
+FAILED = frozenset({State.FAILED, State.LOST, State.PREEMPTED})
+"""Ends that the log may give a reason for. A time limit is one by itself."""
 """Ends of which the log is asked why."""
 
 

@@ -325,7 +325,10 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
 
         start, end = self._window or (None, None)
         drawn = {key: self._curves[key] for key in self._chosen if key in self._curves}
-        note = "" if self._run and self._run.metrics else self._looked_for
+        measured = self._run is not None and any(
+            not key.startswith((f"{SYSTEM}/", "__")) for key in self._run.metrics
+        )
+        note = "" if measured else self._looked_for
         marks: list[float] = []
         if self._with_marks and CHECKPOINT in self._points:
             marks = self._places(CHECKPOINT, range(len(self._points[CHECKPOINT].steps)))
