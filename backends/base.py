@@ -520,8 +520,8 @@ class Files(Protocol):
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes: ...
 
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
-        """Delete a finished run's directory except the top-level names in `keep`.
-        Returns the bytes freed.
+        """Delete a finished run's directory except the top-level names in `keep`, and how it ended
+        if anything is kept. Returns the bytes freed: 0 if it is gone already.
 
         Raises:
             BackendError: The run is not over.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -442,3 +443,11 @@ def test_the_shell_completes_commands_runs_backends_and_recipes(cli: Cli) -> Non
     assert "--on-exit" in completed(cli, "traindeck", "run", "--on")
     assert completed(cli, "traindeck", "run", "--on", "lo") == ["local"]
     assert completed(cli, "traindeck", "finetune", "s") == ["sft"]
+
+
+def test_a_run_whose_directory_was_deleted_by_hand_can_be_taken_off_the_list(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    shutil.rmtree(cli.home / ".traindeck" / "runs" / run)
+    cli.ok("rm", "-y", run)
+    assert cli.json("ls", "--all", "--json") == []
