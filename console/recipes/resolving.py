@@ -156,7 +156,9 @@ def parse_set(items: Sequence[str]) -> dict[str, str]:
 
 def _unknown(recipe: Recipe, key: str) -> str:
     near = nearest_key(recipe, key)
-    hint = f" Did you mean {near}?" if near else f" `finetune {recipe.name} --help` lists them."
+    hint = (
+        f" Did you mean {near}?" if near else f" `finetune {recipe.name} --parameters` lists them."
+    )
     return f"The recipe {recipe.name} has no parameter {key}.{hint}"
 
 

@@ -195,7 +195,9 @@ async def launch(
     tuned: list[str] = []
     for rate in RATES:
         values = {**_values(base, seed, steps), "lr": rate}
-        request, _ = recipe_request(ws, recipe, values, python=interpreter, **common)
+        request, _ = recipe_request(
+            ws, recipe, values, python=interpreter, present=False, **common
+        )  # what the runs before it make
         # The first needs the base; the second goes on whatever became of the first.
         title = f"fine-tune it, learning rate {rate}"
         tuned.append(await start(title, f"demo-lr{rate}", request, bool(tuned)))

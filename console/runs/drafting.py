@@ -299,6 +299,7 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
         Unreachable: The place does not answer.
     """
     from traindeck.backends.base import Unreachable
+    from traindeck.console.recipes.resolving import RecipeError
     from traindeck.console.runs import launching
 
     options, problems = read_fields(draft)
@@ -345,6 +346,8 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
             return Drafted(plan=plan, form=form, recipe=recipe, notes=notes)
         except Unreachable:
             raise
+        except RecipeError as error:
+            problems |= error.problems
         except UsageError as error:
             problems[""] = f"{error.what} {error.fix}".strip()
     return Drafted(problems=problems, form=form, recipe=recipe, notes=notes)

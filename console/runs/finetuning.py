@@ -3,6 +3,7 @@ ordinary launch request."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.request import LaunchRequest
     from traindeck.console.runs.workspace import Workspace
+
+DATA_FILES = (".jsonl", ".json", ".csv", ".parquet")
 
 NEEDED = "torch"
 """A package that an environment must have for a trainer to run in it."""
@@ -43,6 +46,7 @@ def recipe_request(
     *,
     preset: str | None = None,
     python: str | None = None,
+    present: bool = True,
     **options: Any,
 ) -> tuple[LaunchRequest, tuple[str, ...]]:
     """The launch request of a recipe, and notes about what was set without effect.
@@ -50,6 +54,7 @@ def recipe_request(
     Args:
         overrides: As of `--set`.
         python: Interpreter with the training libraries; looked for if not given.
+        present: Files and folders must be there now, if the run executes here at once.
         options: The other fields of the request.
 
     Raises:
@@ -59,6 +64,8 @@ def recipe_request(
     from traindeck.console.runs.request import LaunchRequest
 
     resolved = resolve(recipe, overrides, preset=preset)
+    if present and not options.get("after"):
+        _check_paths(ws, recipe, resolved.values, options.get("on", "local"), options.get("cwd"))
     interpreter = python or training_python(ws.environ)
     made = command(resolved, interpreter, gpus=int(options.get("gpus", 0)))
     request = LaunchRequest(
@@ -70,6 +77,33 @@ def recipe_request(
         **options,
     )
     return request, resolved.notes
+
+
+def _check_paths(
+    ws: Workspace, recipe: Recipe, values: Mapping[str, Any], on: str, cwd: str | None
+) -> None:
+    from traindeck.console.recipes.resolving import RecipeError
+    from traindeck.console.recipes.schema import Kind
+    from traindeck.console.runs.rebuild import local_roots
+
+    if on not in local_roots(ws.settings):
+        return  # what lies elsewhere is not seen from here
+    problems = {}
+    for parameter in recipe:
+        value = values.get(parameter.key)
+        if parameter.kind is not Kind.PATH or not isinstance(value, str) or not value:
+            continue
+        if value in parameter.words or (parameter.hub and not _is_path(value)):
+            continue
+        if not os.path.exists(os.path.join(cwd or os.getcwd(), os.path.expanduser(value))):
+            problems[parameter.key] = f"{parameter.key} {value}: no such file or folder."
+    if problems:
+        raise RecipeError(problems)
+
+
+def _is_path(value: str) -> bool:
+    """Whether a value that may be a hub id can only be a path."""
+    return value.startswith(("/", "./", "../", "~")) or value.endswith(DATA_FILES)
 
 
 def training_python(environ: Mapping[str, str]) -> str:

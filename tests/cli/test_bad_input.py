@@ -155,3 +155,11 @@ def test_a_dumb_or_tiny_terminal_changes_no_data(cli: Cli, tmp_path: Path) -> No
     cli("wait", run)
     for env in ({"TERM": "dumb"}, {"COLUMNS": "20"}, {"NO_COLOR": "1"}):
         assert run[:4] in cli.ok("ls", env=env)
+
+
+def test_files_of_a_recipe_that_are_not_there_are_said_before_anything_starts(cli: Cli) -> None:
+    done = cli("finetune", "sft", "--set", "model=/nonexistent", "--set", "data=rows.jsonl")
+    assert done.returncode == 2
+    assert "model /nonexistent: no such file or folder" in done.stderr
+    assert "data" in done.stderr
+    assert cli.json("ls", "--json") == []
