@@ -12,7 +12,10 @@ import asyncio
 import hashlib
 import json
 import math
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,11 +256,12 @@ async def report(ws: Workspace, demo: Demo) -> Report:
     best = tuned[0].name if tuned else "demo-base"
     values = (f"model={demo.base / 'model'}", f"data={demo.base / 'train.jsonl'}", "lr=1e-3")
     again = [word for value in values for word in ("--set", value)]
+    us = _called(ws.environ)
     commands = (
-        ("traindeck", "look at these runs: curves, logs, files"),
-        (f"traindeck logs {best}", "what a fine-tune said"),
-        (f"traindeck metrics {best} loss --chart", "its curve, larger"),
-        (shlex.join(["traindeck", "finetune", "sft", *again]), "a fine-tune of your own"),
+        (us, "look at these runs: curves, logs, files"),
+        (f"{us} logs {best}", "what a fine-tune said"),
+        (f"{us} metrics {best} loss --chart", "its curve, larger"),
+        (f"{us} {shlex.join(['finetune', 'sft', *again])}", "a fine-tune of your own"),
     )
     return Report(
         runs=tuple(runs),
@@ -266,6 +270,18 @@ async def report(ws: Workspace, demo: Demo) -> Report:
         problems=tuple(problems),
         commands=commands,
     )
+
+
+def _called(environ: Mapping[str, str]) -> str:
+    """What a shell here calls this program: its name, or its path if that is not on PATH."""
+    us = Path(sys.argv[0])
+    if us.name != "traindeck" or not us.is_file():
+        return "traindeck"
+    found = shutil.which("traindeck", path=environ.get("PATH", os.defpath))
+    if found is not None and os.path.samefile(found, us):
+        return "traindeck"
+    near = os.path.relpath(us)
+    return shlex.quote(str(us.absolute()) if near.startswith("..") else near)
 
 
 def read_exam(data: bytes) -> Exam:
