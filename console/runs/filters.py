@@ -1,7 +1,7 @@
 """The filter language of `ls` and of `/` on the Runs screen.
 
     state:running,failed  tag:sft  tag:lr=3e-4  name:*lora*  since:2d  before:2026-01-31
-    backend:gpu1  project:x  is:needs-you  param.lr>1e-4  loss<1.3  lora  -demo  sort:-loss
+    backend:gpu1  project:x  is:needs-you  lr>1e-4  loss<1.3  lora  -demo  sort:-loss
 
 Conditions are joined by "and", values of one key by commas mean "or", `-` in front negates, a bare
 word is looked for in names and tags. Quotes keep spaces and signs: name:"my run". Parsing is pure;
@@ -180,8 +180,9 @@ def _bare(word: _Word, negated: bool) -> Condition:
 
 
 def _comparison(word: _Word, negated: bool) -> Condition | None:
-    """A word with a comparison in it; None if it has none. `=` compares only parameters and the
-    fields we know: `lr=3e-4` alone looks for a tag."""
+    """A word with a comparison in it; None if it has none. What is compared is a field we know, or
+    what the run was given under that name, or what it measured; `param.` and `metric.` say which.
+    `lr=3e-4` may be a tag as well."""
     found = word.find(_OPERATOR)
     if found is None:
         return None
@@ -189,10 +190,8 @@ def _comparison(word: _Word, negated: bool) -> Condition | None:
     kind, dot, key = name.partition(".")
     kind = kind.lower()
     if not (dot and kind in ("param", "metric")):
-        kind, key = ("number" if name.lower() in NUMBER_FIELDS else "metric"), name
+        kind, key = ("number" if name.lower() in NUMBER_FIELDS else "value"), name
         key = key.lower() if kind == "number" else key
-        if kind == "metric" and op == "=":
-            return None
     if not key:
         raise _error(word, f"there is nothing to compare before {op!r}", "For example loss<1.3.")
     if not value:
@@ -202,9 +201,10 @@ def _comparison(word: _Word, negated: bool) -> Condition | None:
     number = float(value) if _NUMBER.fullmatch(value) and len(value) < 400 else None
     if number is not None and abs(number) == float("inf"):
         number = None
-    if number is None and not (kind == "param" and op in ("=", "!=")):
+    if number is None and not (kind in ("param", "value") and op in ("=", "!=")):
         raise _error(word, f"{value!r} is no number", f"Write, for example, {name}{op}1.3.")
-    values = () if number is not None else (fold(value),)
+    tagged = kind == "value" and op == "="
+    values = () if number is not None and not tagged else (fold(value),)
     return Condition(kind=kind, key=key, op=op, values=values, number=number, negated=negated)
 
 

@@ -7,7 +7,7 @@ the two together. Comparing ignores case; `*` and `?` are wildcards that span th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from traindeck.backends.base import Reach
 from traindeck.console.store.records import RunRecord, group
@@ -32,7 +32,9 @@ class Condition:
     Attributes:
         kind: `text` and `tag` compare by values, `word` looks for one inside name and tags,
             `state` and `reach` are sets, `is` a mark; `since` and `before` compare the creation,
-            `number`, `metric` (its last value) and `param` compare the field `key` by `op`.
+            `number`, `metric` (its last value) and `param` compare the field `key` by `op`; `value`
+            compares the parameter, or the metric of a run that has no such parameter, and with `=`
+            is also a `word`: `key=value`.
         op: `<`, `<=`, `>`, `>=`, `=`, `!=`.
         number: To compare with; for `since` and `before` a moment, or, with `ago`, seconds ago.
     """
@@ -89,7 +91,18 @@ def _holds(condition: Condition, run: RunRecord, now: float) -> bool:
             return _compares(None if metric is None else metric.last, condition)
         case "param":
             return _param(run, condition)
+        case "value":
+            if condition.op == "=":
+                return _param(run, condition) or _holds(as_word(condition), run, now)
+            kind = "param" if condition.key in run.params else "metric"
+            return _holds(replace(condition, kind=kind), run, now)
     raise AssertionError(condition.kind)
+
+
+def as_word(condition: Condition) -> Condition:
+    """A comparison `key=value` as what stands in a name or a tag."""
+    text = f"{fold(condition.key)}={condition.values[0]}"
+    return Condition(kind="word", values=(text,), negated=condition.negated)
 
 
 def _field(run: RunRecord, key: str) -> str:

@@ -8,11 +8,12 @@ runs and filters). Everything a person typed travels as a bound value; the SQL i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from traindeck.backends.base import State
 from traindeck.console.store import schema
-from traindeck.console.store.filtering import UNKNOWN, Condition, Filter, is_pattern
+from traindeck.console.store.filtering import UNKNOWN, Condition, Filter, as_word, is_pattern
 from traindeck.console.store.records import BAD, UNKNOWN_AFTER
 
 _STATES = {name: f"'{name}'" for name in State}
@@ -193,6 +194,16 @@ def _condition(condition: Condition, now: float) -> tuple[str, list[Any]]:
                 f"EXISTS (SELECT 1 FROM params x WHERE x.run = r.n AND x.key = ? AND {inner})",
                 [condition.key, *args],
             )
+        case "value":
+            sql, args = _condition(replace(condition, kind="param"), now)
+            if condition.op == "=":
+                other, more = _condition(as_word(condition), now)
+                return f"({sql} OR {other})", [*args, *more]
+            if condition.number is None:
+                return sql, args
+            other, more = _condition(replace(condition, kind="metric"), now)
+            given = "EXISTS (SELECT 1 FROM params x WHERE x.run = r.n AND x.key = ?)"
+            return f"({sql} OR (NOT {given} AND {other}))", [*args, condition.key, *more]
     raise AssertionError(condition.kind)
 
 

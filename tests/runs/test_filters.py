@@ -118,6 +118,11 @@ def found(text: str) -> list[str]:
         ("param.optim!=adamw", "2"),
         ("param.packing=true", "1"),
         ("-param.optim=adamw", "234"),
+        ("lr>1e-4", "1"),
+        ("lr<=1e-5", "2"),
+        ("lr=0.0003", "1"),
+        ("optim=adam*", "1"),
+        ("optim!=adamw", "2"),
         ("loss<1.3", "1"),
         ("loss>=0", "13"),
         ("metric.loss<1.3", "1"),
@@ -341,7 +346,15 @@ conditions = st.one_of(
         Condition, kind=st.sampled_from(["metric", "param"]), key=keys, op=operators, number=floats
     ),
     st.builds(
-        Condition, kind=st.just("param"), key=keys, op=st.sampled_from(["=", "!="]),
+        Condition, kind=st.sampled_from(["param", "value"]), key=keys,
+        op=st.sampled_from(["=", "!="]), values=folded.map(lambda value: (value,)),
+    ),
+    st.builds(
+        Condition, kind=st.just("value"), key=keys, op=st.sampled_from(["<", ">=", "!="]),
+        number=floats,
+    ),
+    st.builds(
+        Condition, kind=st.just("value"), key=keys, op=st.just("="), number=floats,
         values=folded.map(lambda value: (value,)),
     ),
 )  # fmt: skip
