@@ -64,7 +64,8 @@ def ls_command(
         sys.stdout.buffer.writelines(ws.index.json_array(wanted))
         sys.stdout.buffer.flush()
         return 0
-    window = None if all or quiet or json else WINDOW
+    everything = all or (wanted is not None and wanted.says_when)
+    window = None if everything or quiet or json else WINDOW
     keys = ws.index.ids(wanted, window=window)
     if quiet:
         for run in ws.index.rows(keys, metrics="none"):
@@ -79,7 +80,7 @@ def ls_command(
             [{**run_json(run), "size_bytes": (sizes or {}).get(run.id)} for run in runs]
         )
         return 0
-    _print_list(ws, runs, sizes, hidden=not all)
+    _print_list(ws, runs, sizes, hidden=not everything)
     return 0
 
 

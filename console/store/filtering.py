@@ -55,6 +55,11 @@ class Filter:
     conditions: tuple[Condition, ...] = ()
     sort: tuple[str, ...] = ()
 
+    @property
+    def says_when(self) -> bool:
+        """Whether it names a time itself: then a list lays no window of recent runs over it."""
+        return any(c.kind in ("since", "before") for c in self.conditions)
+
     def matches(self, run: RunRecord, now: float) -> bool:
         """Whether a run fits. `run.metrics` must hold what is compared."""
         return all(_holds(c, run, now) is not c.negated for c in self.conditions)

@@ -108,12 +108,13 @@ class LiveServices:
 
             now = ws.clock()
             wanted = parse(view.filter)
+            asked = replace(view, window=None) if wanted.says_when else view
             if view.group == "state":
-                parts = _by_state(ws, wanted, view, now)
+                parts = _by_state(ws, wanted, asked, now)
             elif view.group == "backend":
-                parts = _by_backend(ws, wanted, view, now)
+                parts = _by_backend(ws, wanted, asked, now)
             else:
-                parts = {"": ws.index.ids(wanted, sort=view.order, now=now, window=view.window)}
+                parts = {"": ws.index.ids(wanted, sort=view.order, now=now, window=asked.window)}
             keys = array("q")
             for part in parts.values():
                 keys.extend(part)
@@ -126,7 +127,8 @@ class LiveServices:
                 needs_you = len(parts["needs"])
             else:
                 needs_you = len(_ids(ws, parse(""), "is:needs-you", view, now))
-            return Listing(keys=keys, groups=groups, counts=_counts(ws, needs_you))
+            counts = _counts(ws, needs_you)
+            return Listing(keys=keys, groups=groups, counts=counts, window=asked.window)
 
         return await self._do(look)
 

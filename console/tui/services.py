@@ -70,11 +70,13 @@ def no_keys() -> array[int]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """The keys of the runs that a view shows, in order, and how they are grouped. A key is a small
-    number that names a run as long as the program runs; records are fetched for what is visible."""
+    number that names a run as long as the program runs; records are fetched for what is visible.
+    `window` is the view's, or None where its filter names a time itself."""
 
     keys: array[int] = field(default_factory=no_keys)
     groups: tuple[Group, ...] = ()
     counts: Counts = field(default_factory=Counts)
+    window: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

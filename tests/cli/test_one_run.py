@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -451,3 +452,15 @@ def test_a_run_whose_directory_was_deleted_by_hand_can_be_taken_off_the_list(cli
     shutil.rmtree(cli.home / ".traindeck" / "runs" / run)
     cli.ok("rm", "-y", run)
     assert cli.json("ls", "--all", "--json") == []
+
+
+def test_a_filter_that_names_a_time_is_not_cut_to_the_last_day(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    state = cli.home / ".local" / "state" / "traindeck" / "index.db"
+    with sqlite3.connect(state) as db:
+        db.execute("UPDATE runs SET created = created - 200000, started = started - 200000")
+        db.execute("UPDATE runs SET ended = ended - 200000, latest = latest - 200000")
+    assert run[:4] not in cli.ok("ls", "--cached")
+    listed = cli.ok("ls", "--cached", "since:7d")
+    assert run[:4] in listed and "24 h" not in listed

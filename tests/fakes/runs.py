@@ -118,6 +118,7 @@ class FakeServices:
             if run is not None and self._fits(run, words, view.window):
                 found.append((group(run, self.now), key, run))
         return Listing(
+            window=view.window,
             keys=array("q", [key for _, key, _ in self._ordered(found, view)]),
             groups=self._groups(found, view),
             counts=self._counts(),

@@ -306,7 +306,7 @@ class RunsScreen(DeckScreen):
             model.view.order,
             frozen=model.frozen,
         )
-        return context(clauses, window_words(model.view.window), cells)
+        return context(clauses, window_words(model.listing.window), cells)
 
     def able(self) -> set[str]:
         """What can be begun from here."""
