@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,7 @@ def metrics_command(
     traindeck metrics calm-fox loss --csv > loss.csv
     """
     from traindeck.console.cli.session import with_workspace
-    from traindeck.console.runs.measuring import complete
+    from traindeck.console.runs.measuring import complete, left_out
     from traindeck.console.runs.refreshing import refresh
 
     if chart + csv + json > 1:
@@ -54,6 +55,7 @@ def metrics_command(
         await complete(ws, ws.index.get(record.id) or record, ws.tell)
         found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
         record = found[0] if found else record
+        _say_what_is_left_out(left_out(ws, record), record)
         wanted = _wanted(record, keys or [])
         if csv:
             _csv(ws, record, wanted)
@@ -66,6 +68,17 @@ def metrics_command(
         return 0
 
     return with_workspace(body)
+
+
+def _say_what_is_left_out(paths: list[str], record: RunRecord) -> None:
+    if paths:
+        where = os.path.relpath(paths[0], record.cwd)
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        output.note(
+            f"traindeck: {where}{more} not read: another run worked in {record.cwd} at the same "
+            "time, and nothing says whose it is. An output folder named on the command line, or "
+            "$TRAINDECK_ARTIFACTS, would."
+        )
 
 
 def _wanted(record: RunRecord, keys: list[str]) -> list[str]:

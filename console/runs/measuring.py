@@ -137,6 +137,19 @@ def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
     return _written_by(ws.index, run, root / "runs" / run.id, status.started, ended, ws.clock())
 
 
+def left_out(ws: Workspace, run: RunRecord) -> list[str]:
+    """Paths of files with metrics in a run's working directory that are not read, because they may
+    be another run's that worked there at the same time."""
+    from traindeck.console.runs.rebuild import local_roots
+
+    if run.backend not in local_roots(ws.settings) or run.started is None or not run.cwd:
+        return []
+    ended = None if run.active else run.ended
+    near = files_beside([Path(run.cwd)], run.started, ended)
+    own = own_files(ws.index, run, near, run.started, ended, ws.clock())
+    return [source.path for source in near if source not in own]
+
+
 def _written_by(
     index: Index, run: RunRecord, folder: Path, started: float, ended: float | None, now: float
 ) -> list[Source]:

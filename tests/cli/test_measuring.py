@@ -127,6 +127,7 @@ def test_an_archived_neighbours_files_stay_its_own(cli: Cli) -> None:
     cli.ok("rm", "-y", "--keep-artifacts", second)
     cli.ok("reindex")
     assert "loss" not in cli.json("show", "--json", first)["metrics"]
+    assert "metrics.csv not read: another run worked in" in cli("metrics", first).stderr
 
 
 def test_a_later_run_in_the_same_folder_leaves_an_earlier_ones_metrics_alone(cli: Cli) -> None:
