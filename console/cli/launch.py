@@ -70,11 +70,12 @@ KeepBackground = Annotated[
     bool, typer.Option("--keep-background", help="Leave the rest of its processes running.")
 ]
 OnExit = Annotated[
-    str | None, typer.Option("--on-exit", metavar="CMD", help="Run CMD when the run is over.")
+    str | None,
+    typer.Option("--on-exit", metavar="CMD", help="Run CMD (no shell) at the end."),
 ]
 OnStall = Annotated[
     str | None,
-    typer.Option("--on-stall", metavar="T:CMD", help="Run CMD after T without a byte of log."),
+    typer.Option("--on-stall", metavar="T:CMD", help="Run CMD (no shell) after T without log."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until it is over.")]

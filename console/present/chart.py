@@ -19,6 +19,7 @@ from traindeck.console.metrics.axis import Axis
 from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula, nearest, smooth
 
 from . import braille
+from .ages import age
 from .cells import Line, Span, char_width, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs, ascii_text
 from .numbers import plural
@@ -541,7 +542,7 @@ def _axis(start: float, end: float, wide: int, axis: str) -> Line:
     step = _tick_step(end - start, max(2, wide // 14), axis)
     value = math.ceil(start / step - 1e-9) * step
     free, before = 0, ""
-    last = f"{_tick(end, axis, step)} {name}"
+    last = f"{_until(end) if axis == 'time' else _tick(end, axis, step)} {name}"
     limit = wide + ENDS - width(last)
     while value <= end + step * 1e-9:
         text = _tick(value, axis, step)
@@ -571,10 +572,14 @@ def _tick_step(span: float, count: int, axis: str) -> float:
     return next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= raw * (1 - 1e-9))
 
 
+def _until(seconds: float) -> str:
+    """The end of a time axis, which need not be a round time."""
+    whole = round(seconds)
+    return f"{whole // 60}m{whole % 60:02d}s" if 60 <= whole < 3600 else age(seconds)
+
+
 def _tick(value: float, axis: str, step: float) -> str:
     if axis == "time":
-        from .ages import age
-
         return age(value) if value >= 0 else f"{value:g}"
     if step >= 1 or axis == "step":
         return f"{round(value):,}"

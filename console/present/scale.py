@@ -58,13 +58,22 @@ class Scale:
     Attributes:
         anchor: A tick's value, and `row` its row of text, from the top.
         step: From tick to tick, `rows_per_step` rows apart.
+        lowest: There is no tick below it.
     """
 
-    def __init__(self, anchor: float, row: int, step: float, rows_per_step: int) -> None:
+    def __init__(
+        self,
+        anchor: float,
+        row: int,
+        step: float,
+        rows_per_step: int,
+        lowest: float = -math.inf,
+    ) -> None:
         self.anchor = anchor
         self.row = row
         self.step = step
         self.rows_per_step = rows_per_step
+        self.lowest = lowest
 
     @classmethod
     def over(cls, low: float, high: float, rows: int) -> Scale:
@@ -81,7 +90,7 @@ class Scale:
             for row in range(per_step):
                 anchor = math.ceil((high - (row + 0.4) * unit) / step - 1e-9) * step
                 if anchor - (rows - 1 - row + 0.4) * unit <= low:
-                    return cls(anchor, row, step, per_step)
+                    return cls(anchor, row, step, per_step, 0.0 if low >= 0 else -math.inf)
         return cls(high, 0, span, max(1, rows - 1))
 
     def pixel(self, value: float) -> int:
@@ -94,4 +103,6 @@ class Scale:
         number, rest = divmod(row - self.row, self.rows_per_step)
         if rest:
             return ""
-        return tick(self.anchor - number * self.step, self.step)
+        value = self.anchor - number * self.step
+        # What cannot be negative has no tick there, though a row may reach below 0.
+        return "" if value < self.lowest - self.step * 1e-9 else tick(value, self.step)
