@@ -1,6 +1,6 @@
 """SIGKILL at any instant: no run is lost, doubled or misreported; logs are what the job wrote.
 
-`SOAK=n` does it n times instead of a few.
+200 times; `SOAK=n` does it n times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.payload.harness import Agent, members, runs, until
 from traindeck.backends.base import State
 from traindeck.backends.status import decode_evidence, status_of
 
-TIMES = int(os.environ.get("SOAK", "0")) or 30
+TIMES = int(os.environ.get("SOAK", "0")) or 200
 LINES = 40
 
 JOB = f"""
