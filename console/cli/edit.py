@@ -27,7 +27,12 @@ def rename_command(
     from traindeck.console.runs.workspace import open_workspace
 
     ws = open_workspace(tell=output.note)
-    controlling.rename(ws, ws.record(run), name)
+    record = ws.record(run)
+    if ws.index.has_name(name) and record.name != name:
+        output.note(
+            f"traindeck: another run is called {name} already; only the ids tell them apart"
+        )
+    controlling.rename(ws, record, name)
     return 0
 
 

@@ -464,3 +464,17 @@ def test_a_filter_that_names_a_time_is_not_cut_to_the_last_day(cli: Cli) -> None
     assert run[:4] not in cli.ok("ls", "--cached")
     listed = cli.ok("ls", "--cached", "since:7d")
     assert run[:4] in listed and "24 h" not in listed
+
+
+def test_of_two_active_runs_of_one_name_none_is_stopped_by_it(cli: Cli) -> None:
+    runs = [cli.run("sleep", "60", options=("--name", "twin")) for _ in range(2)]
+    done = cli("stop", "-y", "twin")
+    assert done.returncode == 2
+    assert all(run in done.stderr for run in runs)
+    cli.ok("stop", "--grace", "1s", runs[0])
+    cli.ok("stop", "--grace", "1s", "twin")
+    assert {run["state"] for run in cli.json("ls", "--json")} == {"cancelled"}
+    assert (
+        "another run"
+        in cli("rename", runs[0], "calm-fox").stderr + cli("rename", runs[1], "calm-fox").stderr
+    )
