@@ -39,7 +39,6 @@ def fill(
     now: float | None = None,
     adjust: Callable[[RunRecord, Path], RunRecord] | None = None,
     measure: Callable[[Index, RunRecord, Path], None] | None = None,
-    progress: Callable[[int], None] = lambda count: None,
 ) -> Refilled:
     """Fill an empty index.
 
@@ -48,7 +47,6 @@ def fill(
         adjust: Adds to a record what its directory says beyond the formats known here (a reason
             from its log).
         measure: Enters the metrics that a run's directory holds; called when all runs are in.
-        progress: Told how many runs were read so far.
 
     Raises:
         StoreError: The annotations or the journal cannot be read.
@@ -67,7 +65,6 @@ def fill(
                 run = read_run(root, run_id, owner or backend, moment)
                 folder = root / "runs" / run_id
                 found[run_id] = folder
-                progress(len(found))
                 yield run if adjust is None else adjust(run, folder)
 
     several: list[RunRecord] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from traindeck.backends.base import Reach, Status
 from traindeck.backends.status import SETTLE, merge
@@ -101,16 +100,6 @@ def set_reach(db: Connection, backend: str, reach: Reach) -> None:
     ).fetchall()
     for row in rows:
         _store(db, row[0], replace(record(row), reach=reach), stamp)
-
-
-def change(db: Connection, run_id: str, changes: Mapping[str, Any]) -> bool:
-    """Set fields of a run's record. Whether there is such a run."""
-    found = load(db, run_id)
-    if found is None:
-        return False
-    n, run = found
-    _store(db, n, clean_record(replace(run, **changes)), tick(db))
-    return True
 
 
 def annotated(db: Connection, run_id: str, mark: Annotation) -> None:
