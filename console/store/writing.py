@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from traindeck.backends.base import Reach, Status
+from traindeck.backends.base import Reach, State, Status
 from traindeck.backends.status import SETTLE, merge
 from traindeck.console.store import annotating, schema, series
 from traindeck.console.store.annotations import Annotation
@@ -170,6 +170,7 @@ def _insert(db: Connection, run: RunRecord, stamp: int) -> int:
 
 
 def _store(db: Connection, n: int, run: RunRecord, stamp: int, *, described: bool = False) -> None:
+    run = _counted_out(run)
     db.execute(UPDATE_RUN, (*run_values(run), stamp, n))
     db.execute(UPDATE_TEXTS, (*text_values(run), n))
     db.execute("UPDATE ready SET head = ? WHERE n = ?", (head(run), n))
@@ -177,6 +178,14 @@ def _store(db: Connection, n: int, run: RunRecord, stamp: int, *, described: boo
         db.execute("DELETE FROM tags WHERE run = ?", (n,))
         db.execute("DELETE FROM params WHERE run = ?", (n,))
         _describe(db, n, run)
+
+
+def _counted_out(run: RunRecord) -> RunRecord:
+    """A run that succeeded at the last step of a count from 0 is not at 99 %."""
+    made = run.progress
+    if run.state is not State.SUCCEEDED or made.step is None or made.step + 1 != made.total:
+        return run
+    return replace(run, progress=replace(made, fraction=1.0, eta=None))
 
 
 def _describe(db: Connection, n: int, run: RunRecord) -> None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from traindeck.console.tui.services import Services
 
 NOTICE_SECONDS = 5.0
+WARM_AFTER = 0.7
+"""Seconds after the start at which what the first keys need is imported, on a thread."""
 COMPLAINT_SECONDS = 12.0
 _PROBE = "●━⣿"
 
@@ -55,6 +57,14 @@ class Notice:
     until: float
     urgent: bool = False
     shorter: Line = ()
+
+
+def _warm() -> None:
+    """Import what opening a run and its log needs, while nobody waits for it."""
+    import traindeck.console.runs.log_session
+    import traindeck.console.tui.screens.run
+    import traindeck.console.tui.screens.run_log
+    import traindeck.console.tui.screens.run_overview  # noqa: F401
 
 
 @runtime_checkable
@@ -290,6 +300,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
             # Right-to-left names would otherwise drag the columns beside them along.
             self._driver.write("\x1b[8l")
             leave_when_told(self.exit)
+            self.set_timer(WARM_AFTER, lambda: self.start(asyncio.to_thread(_warm), ""))
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:

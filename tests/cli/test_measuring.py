@@ -153,3 +153,14 @@ def test_metrics_without_bars_get_their_steps_when_the_trainer_ends(cli: Cli) ->
     points = cli.json("metrics", "--json", run, "loss")["loss"]
     assert points["steps"] == [5, 10, 15, 20, 25, 30, 35, 40]
     assert set(points["sources"]) == {"stdout"}
+
+
+def test_a_count_from_zero_that_succeeded_is_done(cli: Cli) -> None:
+    counts = "for n in range(60): print(f'step {n}/60 loss {3 - n / 60:.3f}')"
+    run = cli.run(sys.executable, "-c", counts)
+    cli("wait", run)
+    assert cli.json("show", "--json", run)["progress"]["fraction"] == 1
+    assert cli.json("ls", "--json")[0]["progress"]["step"] == 59
+    failed = cli.run(sys.executable, "-c", f"{counts}\nraise SystemExit(1)")
+    cli("wait", failed)
+    assert cli.json("show", "--json", failed)["progress"]["fraction"] < 1
