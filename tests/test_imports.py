@@ -11,7 +11,8 @@ import pytest
 HEAVY = ("textual", "torch", "paramiko", "httpx", "numpy", "yaml", "rich", "pynvml", "transformers")
 
 PROGRAM = """
-import sys
+import os, sys
+os._exit = sys.exit  # so that we are asked afterwards
 sys.argv = ["traindeck", *{args!r}]
 from traindeck.console.cli.main import main
 try:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
-from traindeck.backends.files import open_regular
 from traindeck.console.store.reindex import fill
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def _explained(run: RunRecord, folder: Path) -> RunRecord:
     """A failed run with the reason that its log gives, as when its end was first seen."""
     from dataclasses import replace
 
+    from traindeck.backends.files import open_regular
     from traindeck.console.logs.findings import WINDOW
     from traindeck.console.runs.reading import reason_in
 
