@@ -24,13 +24,21 @@ from traindeck.console.metrics import (
     tfevents,
     trainer_state,
 )
-from traindeck.console.metrics.reading import Carry, Columns, Reading
+from traindeck.console.metrics.reading import LONGEST, Carry, Columns, Reading
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import Progress, RunRecord
 from traindeck.console.store.series import Batch, SourceMark
 
 CHUNK = 1 << 18
 """Bytes read and parsed in one go: 15 ms of work for most logs, 200 ms for one of metrics only."""
+
+WIDER = (LONGEST + 1, 17 * LONGEST)
+"""Bytes read where not one record ends in a chunk: a longer line is skipped from here on, and a
+record of TensorBoard's (an image, a graph) holds 16 MiB at the most."""
+
+LINES = ("metrics", "system", "jsonl", "csv", "stdout")
+SKIPPED = 4 << 20
+"""Bytes that are looked through at once for the end of a line that is skipped."""
 
 Read = Callable[[int, int], Awaitable[bytes]]
 """(offset, size) -> bytes of a source."""
@@ -141,11 +149,34 @@ async def ingest(
         return False
     if source.kind == "csv" and offset and not await _same_header(read, carry):
         offset, carry = 0, {}
+    if carry.get("long"):
+        # In the midst of a line that is too long to hold metrics: on to its end.
+        data = await read(offset, SKIPPED)
+        breaks = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
+        offset += min(breaks) + 1 if breaks else len(data)
+        if breaks or offset >= source.size:
+            del carry["long"]
+        if data and not (final and offset >= source.size):
+            after = SourceMark(
+                path=source.path,
+                inode=source.identity,
+                size=source.size,
+                offset=offset,
+                carry=_packed(carry),
+            )
+            return index.ingest(run.id, before, after, ()) and offset < source.size
     data = await read(offset, source.size if kind.whole else most)
     last = final and offset + len(data) >= source.size
     if not data and not last:
         return False
     reading = _read(source, data, carry, last, run, attempt)
+    for wider in WIDER:
+        if reading.consumed or kind.whole or len(data) < most:
+            break
+        most = wider  # one record is longer than what was read
+        data = await read(offset, most)
+        last = final and offset + len(data) >= source.size
+        reading = _read(source, data, carry, last, run, attempt)
     if not (reading.consumed or last or reading.again) and len(data) < most:
         return False
     if kind.whole and attempt:
@@ -162,6 +193,8 @@ async def ingest(
     state = dict(reading.carry)
     if last:
         state["ended"] = True
+    elif source.kind in LINES and len(data) > LONGEST and not (b"\n" in data or b"\r" in data):
+        state["long"] = True
     await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
     after = SourceMark(

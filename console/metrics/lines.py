@@ -91,7 +91,12 @@ def pairs_of(text: str) -> Iterator[tuple[str, float, bool]]:
 def read_line(text: str, offset: int, reading: Reading) -> None:
     """Enter the values of a line."""
     carry = reading.carry
+    began = bool(carry.get("named"))
     step, total, rest = _place(text, carry)
+    # `eval step 5/50` within training: a place in the evaluation, which happens at the last step.
+    within = began and total is not None and bool(EVALUATES.search(text.partition("/")[0]))
+    if within:
+        step, total = int(carry.get("step", 0)), None
     pairs = [
         (key, value)
         for key, value, tied in pairs_of(rest)
@@ -118,7 +123,7 @@ def read_line(text: str, offset: int, reading: Reading) -> None:
         name = series_name(key, of)
         if name is not None:
             reading.add(name, step, math.nan, value, offset, counted=counted)
-    if not counted:
+    if not counted and not within:
         carry["step"] = reading.step = step
         if total is not None:
             reading.total = total

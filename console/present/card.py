@@ -141,7 +141,7 @@ def _metric(summary: MetricSummary, run: RunRecord, room: int, glyphs: Glyphs) -
     left = min(SPARK, room - LABEL - 8 - 36 - len(strange))
     trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
     return _row(
-        summary.key,
+        clean(summary.key),
         Span(figure(summary.last).ljust(8), "strong" if summary.key == run.main else "text"),
         Span(f"{at}{extent}".ljust(36), "muted"),
         Span(trend, "s1" if summary.key == run.main else "faint"),

@@ -66,12 +66,14 @@ async def measure(
     status: Status,
     *,
     whole: bool = False,
+    most: float = math.inf,
     tell: Callable[[str], None] | None = None,
 ) -> None:
     """Enter what a run has measured since the last look.
 
     Args:
         whole: Read to the end, however long it takes.
+        most: Bytes; a source with more left than that is not read to the end.
         tell: Takes a line before something is read that takes a while.
     """
     if not isinstance(backend, Measured):
@@ -91,8 +93,10 @@ async def measure(
         if number == status.attempt and (over or run.active):
             sources += _beside(ws, run, status)
         for source in sources:
-            budget = math.inf if whole else LAST_BUDGET if over else BUDGET
             left = source.size - ws.index.source(run.id, source.path).offset
+            if left > most:
+                continue
+            budget = math.inf if whole else LAST_BUDGET if over else BUDGET
             if whole and tell is not None and left > TOLD:
                 tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
             try:
@@ -102,13 +106,18 @@ async def measure(
 
 
 async def complete(
-    ws: Workspace, run: RunRecord, tell: Callable[[str], None] | None = None
+    ws: Workspace,
+    run: RunRecord,
+    tell: Callable[[str], None] | None = None,
+    *,
+    most: float = math.inf,
 ) -> None:
     """Read what is left of a run that is over: a log of many gigabytes is not read in the look that
     sees its end, but when somebody asks for its metrics. Cheap when all was read."""
     if not run.active and run.started is not None and not run.foreign:
         status = status_of_run(run)
-        await measure(ws, ws.backend(run.backend), run, status, whole=True, tell=tell)
+        backend = ws.backend(run.backend)
+        await measure(ws, backend, run, status, whole=True, most=most, tell=tell)
 
 
 async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> list[Source]:

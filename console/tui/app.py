@@ -322,11 +322,12 @@ class TraindeckApp(App[None], inherit_bindings=False):
         from .screens.too_small import TooSmallScreen
 
         small = event.size.width < MIN_CELLS or event.size.height < MIN_ROWS
-        shown = isinstance(self.screen, TooSmallScreen)
-        if small and not shown:
+        shown = [screen for screen in self.screen_stack if isinstance(screen, TooSmallScreen)]
+        if small and not isinstance(self.screen, TooSmallScreen):
             self.push_screen(TooSmallScreen())
-        elif shown and not small:
-            self.pop_screen()
+        elif not small:
+            for screen in shown:  # a dialog may have come on top of it
+                screen.leave()
 
     def open_run(self, run: RunRecord, tab: str) -> None:
         """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`)."""

@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from traindeck.backends.base import (
-    BackendError,
     FileEntry,
     Reach,
     RunSpec,
@@ -54,6 +53,10 @@ T = TypeVar("T")
 
 CURVE_POINTS = 2000
 """Points of a curve handed to a screen: more than any terminal has columns, times two."""
+
+MEASURED = 256 << 20
+"""Bytes that are left of a log up to which they are read for metrics in the background: seconds of
+work. What is left of a larger one is read by `traindeck metrics`."""
 
 LEAVING = 1.0
 """Seconds that the services get to end in."""
@@ -201,7 +204,7 @@ class LiveServices:
     async def measure(self, run_id: str) -> None:
         from traindeck.console.runs.measuring import complete
 
-        await self._await(lambda ws: complete(ws, ws.record(run_id)))
+        await self._await(lambda ws: complete(ws, ws.record(run_id), most=MEASURED))
 
     async def open_log(
         self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
@@ -515,8 +518,9 @@ class LiveServices:
             return
         try:
             health = await ws.backend(name).probe()
-        except BackendError as error:
-            self._places[name] = Place(name=name, reach=Reach.DOWN, note=error.what)
+        except TraindeckError as error:
+            at = known.seen_at if known else 0.0
+            self._places[name] = Place(name=name, reach=Reach.DOWN, seen_at=at, note=error.what)
             return
         seen = health.observed_at if health.reach is Reach.OK else (known.seen_at if known else 0.0)
         self._places[name] = Place(name=name, reach=health.reach, seen_at=seen, note=health.note)

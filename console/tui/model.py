@@ -9,6 +9,7 @@ nothing changes while the screen is frozen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -69,6 +70,7 @@ class RunsModel:
         self.frozen = False
         self.error: TraindeckError | None = None
         self._records: OrderedDict[int, RunRecord] = OrderedDict()
+        self._kept_for = KEPT
         self._version: int | None = None
         self._listed_at = 0.0
         self._reorder = True
@@ -86,6 +88,12 @@ class RunsModel:
     def records(self, keys: Sequence[int]) -> list[RunRecord]:
         """What is known of several."""
         return [record for key in keys if (record := self._records.get(key)) is not None]
+
+    async def learn(self, keys: Sequence[int]) -> None:
+        """Read the records of runs that are not in sight; they are kept as long as the list is."""
+        self._kept_for = max(self._kept_for, len(keys) + KEPT)
+        for start in range(0, len(keys), KEPT):
+            self._records.update(await self._services.rows(keys[start : start + KEPT]))
 
     # ------------------------------------------------------------------------------------- changes
 
@@ -208,7 +216,7 @@ class RunsModel:
                     self._acted_on.discard(record.id)
             self._records[key] = record
             self._records.move_to_end(key)
-        while len(self._records) > KEPT:
+        while len(self._records) > self._kept_for:
             self._records.popitem(last=False)
         if gone or (regroup and not self.frozen):
             # A run that is gone keeps its row until the list is made without it.
@@ -224,9 +232,10 @@ class RunsModel:
         """Ask the places about active runs every so often, and note who answers."""
         while True:
             if not self.frozen:
-                try:
+                # What a place refuses or breaks is said at its mark; the others are asked again.
+                with contextlib.suppress(TraindeckError):
                     await self._services.refresh()
-                finally:
+                with contextlib.suppress(TraindeckError):
                     self.places = await self._services.places()
                     self._on_rows(())
             await asyncio.sleep(every)

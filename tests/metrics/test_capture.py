@@ -21,6 +21,7 @@ from traindeck.console.store.index import Index
 from traindeck.console.store.records import RunRecord
 
 from .conftest import NOW, RUN, Desk
+from .test_tfevents import record, scalar
 
 DATA = Path(__file__).parent / "data"
 
@@ -363,3 +364,20 @@ def test_no_metrics_says_where_was_looked(desk: Desk) -> None:
     said = looked_for(desk.run)
     assert "/home/u/p" in said
     assert "TensorBoard" in said
+
+
+@pytest.mark.parametrize("length", [300_000, 1_500_000, 9_000_000])
+@pytest.mark.parametrize("kind", ["stdout", "metrics"])
+def test_a_record_that_is_longer_than_a_read_stops_nothing(
+    desk: Desk, kind: str, length: int
+) -> None:
+    made = printed if kind == "stdout" else rows
+    long = b"x" * length + b"\n"
+    desk.feed(kind, made((1, 0.5)) + long + made((2, 0.25), (3, 0.125)), final=True)
+    assert desk.pairs("loss") == [(1, 0.5), (2, 0.25), (3, 0.125)]
+
+
+def test_a_picture_among_events_stops_nothing(desk: Desk) -> None:
+    data = scalar("loss", 1, 0.5, NOW) + record(b"\x00" * 400_000) + scalar("loss", 2, 0.25, NOW)
+    desk.feed("tensorboard", data, final=True)
+    assert desk.pairs("loss") == [(1, 0.5), (2, 0.25)]

@@ -331,3 +331,16 @@ def test_hostile_records_neither_crash_nor_grow() -> None:
 def test_any_bytes_are_read(data: bytes) -> None:
     read_stdout(data, {})
     read_stdout(data, {}, final=True)
+
+
+def test_a_place_in_an_evaluation_is_no_step_of_the_training() -> None:
+    reading = read(
+        "step 1000/5000 loss 2.0\neval step 5/50 loss 1.9\nvalidation iter 10/50: loss 1.8\n"
+        "step 1010/5000 loss 1.7\n"
+    )
+    assert points(reading, "loss") == [(1000, 2.0), (1010, 1.7)]
+    assert [step for step, _ in points(reading, "eval/loss")] in ([1000], [1000, 1000])
+    assert (reading.step, reading.total) == (1010, 5000)
+    # nanoGPT names the step of the training before both.
+    both = read("step 250: train loss 1.9, val loss 2.0\n")
+    assert points(both, "eval/loss") == [(250, 2.0)]

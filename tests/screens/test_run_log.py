@@ -117,6 +117,14 @@ async def test_it_opens_at_the_end_with_what_happened_and_what_to_try(make_app: 
         assert "first error line 308" in text
 
 
+async def test_what_is_no_line_number_is_said(make_app: MakeApp) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        for text in ("i n f", "n a n", "minus 1", "1 e 9 9 9"):
+            await press(app, pilot, pane, f"L {text} enter")
+            await settle(app, pilot, lambda: "is no line: write its number" in screen_text(app))
+
+
 async def test_a_search_is_counted_and_walked_through_both_ways(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):

@@ -166,3 +166,33 @@ async def test_what_is_left_of_a_run_that_is_over_is_read_once_when_it_is_opened
         assert record is not None
         asked = [detail for name, detail in services.calls if name == "measure"]
         assert asked == [record.id]
+
+
+async def test_a_stop_goes_on_when_the_screen_is_left(make_app: MakeApp) -> None:
+    services = run_world()
+    app = make_app(services)
+    async with opened(app, "overview", "LOG") as pilot:
+        services.delay = 0.3
+        await pilot.press("s", "s", "q")
+        await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
+        await settle(app, pilot, lambda: "asked to stop: 1 run" in screen_text(app))
+
+
+async def test_leaving_while_something_is_kept_leaves_one_screen_only(make_app: MakeApp) -> None:
+    services = run_world()
+    app = make_app(services)
+    async with opened(app, "overview", "LOG") as pilot:
+        await pilot.press("ctrl+e")
+        await settle(app, pilot, lambda: "Edit " in screen_text(app))
+        services.delay = 0.3
+        await pilot.press("enter", "escape")
+        await pilot.pause(0.8)
+        assert isinstance(app.screen, RunScreen)
+
+
+async def test_enter_twice_opens_one_file(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "files", "run.json") as pilot:
+        await pilot.press("end", "enter", "enter")
+        await settle(app, pilot, lambda: "end of file" in screen_text(app))
+        assert len(app.screen.query("LogPane")) == 1

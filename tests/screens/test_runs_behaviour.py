@@ -684,3 +684,33 @@ async def test_a_terminal_made_small_and_large_again_shows_the_same(make_app: Ma
         assert "is too small" in screen_text(app)
         await pilot.resize_terminal(*SIZE)
         await settle(app, pilot, lambda: screen_text(app) == before)
+
+
+async def test_what_is_done_to_all_that_are_marked_is_done_to_all(make_app: MakeApp) -> None:
+    services = FakeServices(crowd(300))
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        screen = runs_screen(app)
+        screen.model.show(window=None)
+        await settle(app, pilot, lambda: len(screen.table.keys) == 300)
+        await pilot.press("asterisk")
+        await pilot.press("delete")
+        await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+        over = sum(not run.active and not run.foreign for run in services.runs if run)
+        assert over > 200 and f"Remove {over} runs?" in screen_text(app)
+
+
+async def test_keys_in_one_burst_choose_what_is_there(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        home = app.screen
+        await pilot.press("colon")
+        await settle(app, pilot, lambda: app.screen is not home)
+        palette = app.screen
+        for key in ["down"] * 80 + ["up"] * 200:
+            palette.take_key(events.Key(key, None))  # type: ignore[attr-defined]
+        palette.take_key(events.Key("enter", "\r"))  # type: ignore[attr-defined]
+        await settle(app, pilot, lambda: app.screen is not palette)
+        assert app.is_running

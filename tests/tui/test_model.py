@@ -202,3 +202,26 @@ async def test_a_run_that_is_deleted_leaves_no_row_without_a_run(
 
     await watch.until(gone)
     await watch.until(lambda: model.record(key) is None)
+
+
+async def test_a_place_that_is_refused_once_is_asked_again(watch: Watcher) -> None:
+    refused = UsageError("a process backend has no option 'nonsense'")
+    asked = 0
+
+    async def refresh() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise refused
+
+    watch.services.refresh = refresh  # type: ignore[method-assign]
+    task = asyncio.get_running_loop().create_task(watch.model.follow_places(0.01))
+    await watch.until(lambda: asked > 2)
+    task.cancel()
+
+
+async def test_records_out_of_sight_are_learnt(watch: Watcher) -> None:
+    await watch.until(lambda: watch.model.loaded)
+    keys = list(watch.model.listing.keys)
+    await watch.model.learn(keys)
+    assert len(watch.model.records(keys)) == len(keys)

@@ -466,7 +466,8 @@ class LaunchScreen(DeckScreen):
             self.action_plan()
         else:
             self._sending = True
-            self.spawn(self._send(state.plan), f"launching {clean(state.plan.spec.name)}")
+            # It goes on when the form is left: what was sent is noted by who sent it.
+            self.deck.start(self._send(state.plan), f"launching {clean(state.plan.spec.name)}")
 
     async def _send(self, plan: Plan) -> None:
         deck = self.deck
@@ -491,6 +492,9 @@ class LaunchScreen(DeckScreen):
         words = f"launched {clean(run.name)} on {run.backend}"
         if failed:
             words = f"{clean(run.name)} failed at once: {clean(run.reason) or 'see its log'}"
+        if not self.is_mounted:  # left meanwhile
+            deck.notice(words, "failed" if failed else "text")
+            return
         deck.go_home()
         deck.notice(words, "failed" if failed else "text")
         go = getattr(deck.screen, "go_to_run", None)

@@ -78,4 +78,5 @@ class SaveScreen(Overlay[None]):
             self.changed()
             return
         self.deck.notice(f"saved {path}")
-        self.dismiss(None)
+        if self.is_current:  # it may have been left meanwhile
+            self.dismiss(None)

@@ -161,9 +161,13 @@ class PaletteScreen(Overlay[None]):
             return [entry for _, entry in items][:60]
         return best(self._query, items, 60)
 
+    def _within(self, shown: Sequence[Entry]) -> int:
+        """The chosen place among what is shown now, which may be less than at the last key."""
+        return max(0, min(self._at, len(shown) - 1))
+
     def lines(self, cells: int) -> list[Line]:
         shown = self._shown()
-        self._at = max(0, min(self._at, len(shown) - 1))
+        self._at = self._within(shown)
         room = min(self.inner_rows - 3, 16)
         rows = [self._entry_line(entry, n == self._at, cells) for n, entry in enumerate(shown)]
         field: Line = (
@@ -207,12 +211,12 @@ class PaletteScreen(Overlay[None]):
             shown = self._shown()
             self.dismiss(None)
             if shown:
-                self.deck.call_later(shown[self._at].do)
+                self.deck.call_later(shown[self._within(shown)].do)
             return
         if event.key in ("down", "tab", "ctrl+n"):
-            self._at += 1
+            self._at = self._within(self._shown()) + 1
         elif event.key in ("up", "shift+tab", "ctrl+p"):
-            self._at -= 1
+            self._at = self._within(self._shown()) - 1
         elif event.key in ("backspace", "ctrl+u"):
             self._query = self._query[:-1] if event.key == "backspace" else ""
             self._at = 0

@@ -212,6 +212,8 @@ class RunScreen(DeckScreen):
         """A file of the run, read as its log is: whatever is in it does no harm."""
         from .run_log import LogPane
 
+        if self.tab != "files" or self._file is not None:
+            return  # another key came first
         self._tabs["files"].stop()
         self._tabs["files"].display = False
         self._file = LogPane(self.deck.services, path=event.path)

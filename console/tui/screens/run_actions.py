@@ -38,6 +38,9 @@ class Acting(Protocol):
     @property
     def deck(self) -> TraindeckApp: ...
 
+    @property
+    def is_mounted(self) -> bool: ...
+
     def spawn(self, work: Any, name: str = "") -> asyncio.Task[None]: ...
 
     def acted(self) -> None:
@@ -77,7 +80,7 @@ def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None
     def answered(result: str | None) -> None:
         if result == "stop":
             work = deck.services.stop(ids, None)
-            screen.spawn(
+            deck.start(  # it goes on when the screen is left
                 _do(screen, work, "stop", "asked to stop", len(ids)),
                 f"stopping {plural(len(ids), 'run')}",
             )
@@ -100,7 +103,7 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> Non
     def answered(result: str | None) -> None:
         if result == "retry":
             work = deck.services.retry(ids)
-            screen.spawn(
+            deck.start(  # it goes on when the screen is left
                 _do(screen, work, "retry", "started again", len(ids)),
                 f"starting {plural(len(ids), 'run')}",
             )
@@ -143,7 +146,7 @@ def _ask_remove(
     def answered(result: str | None) -> None:
         if result is not None:
             work = deck.services.remove(ids, keep_artifacts=result == "keep")
-            screen.spawn(
+            deck.start(  # it goes on when the screen is left
                 _do(screen, work, "remove", "removed", len(ids)),
                 f"removing {plural(len(ids), 'run')}",
             )
@@ -181,7 +184,8 @@ async def _do(
         if len(failed) > 1:
             line.append(Span(f" and {len(failed) - 1:,} more", "muted"))
     screen.deck.notice(tuple(line), seconds=12 if failed else 5)
-    screen.acted()
+    if screen.is_mounted:
+        screen.acted()
 
 
 def ask_copy(screen: Acting, run: RunRecord) -> None:

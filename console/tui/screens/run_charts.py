@@ -88,6 +88,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._fetched: tuple[float, object] = (0.0, None)
         self._later: Any = None
         self._said = ""
+        self._wished = 0
 
     # ------------------------------------------------------------------------------- from outside
 
@@ -475,6 +476,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         wanted = {key: self._points[key] for key in self._chosen if key in self._points}
         weight = SMOOTHING[self._smoothing]
         axis, began, points = self._axis, self._began(), self._points
+        self._wished += 1
+        wish = self._wished
 
         def work() -> tuple[Axis, dict[str, Curve]]:
             on = Axis.over(axis, points, began)
@@ -483,7 +486,10 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made
             }
 
-        self._on, self._curves = await asyncio.to_thread(work)
+        made = await asyncio.to_thread(work)
+        if wish != self._wished:
+            return  # something else was chosen meanwhile
+        self._on, self._curves = made
         self._ready = True
         self.update()
 

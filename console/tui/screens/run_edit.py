@@ -62,6 +62,7 @@ class EditScreen(Overlay[bool]):
         super().__init__()
         self._run = run
         self._problem = ""
+        self._saving = False
 
     def compose(self) -> ComposeResult:
         yield Panel()
@@ -121,6 +122,9 @@ class EditScreen(Overlay[bool]):
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
+        if self._saving:
+            return
+        self._saving = True
         fields = [self.query_one(f"#{name}", Field) for name in FIELDS]
         # What was not touched is not written: a name that cannot be shown whole stays as it is.
         values = {str(f.id): f.value.strip() for f in fields if f.changed}
@@ -136,7 +140,8 @@ class EditScreen(Overlay[bool]):
                 note=values.get("note"),
             )
         except TraindeckError as error:
-            self._problem = str(error)
+            self._problem, self._saving = str(error), False
             self.changed()
             return
-        self.dismiss(True)
+        if self.is_current:  # it may have been left meanwhile
+            self.dismiss(True)

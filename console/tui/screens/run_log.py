@@ -526,7 +526,7 @@ class LogPane(Vertical, inherit_bindings=False):
                 self._do(lambda session: session.to_percent(share))
         elif what == "line":
             number = _number(text.replace(",", ""))
-            if not (number >= 1 and number == int(number)):
+            if not (1 <= number < math.inf and number == int(number)):
                 self.deck.notice(f"{text!r} is no line: write its number", "warn")
             else:
                 words = f"line {int(number):,} is not counted yet, or beyond the end"

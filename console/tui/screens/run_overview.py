@@ -41,9 +41,11 @@ class OverviewPane(RunTab):
             self._timer = None
 
     def show_run(self, run: RunRecord) -> None:
-        ended = self.shown is not None and self.shown.active and not run.active
+        before = self.shown
         super().show_run(run)
-        if ended:
+        # What it measured to its end may come after that.
+        new = before is not None and (before.active or before.metrics != run.metrics)
+        if new and not run.active:
             self.load()
 
     def _again(self) -> None:

@@ -34,6 +34,7 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
         self.loaded = False
         self.problem = ""
         self._reading = False
+        self._again_then = False
 
     def show_run(self, run: RunRecord) -> None:
         """Show this run; call again whenever its record is new."""
@@ -60,7 +61,8 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
         return False
 
     def load(self) -> None:
-        """Read what there is, unless that is going on."""
+        """Read what there is; once more when that is going on."""
+        self._again_then = self._reading
         if not self._reading and self.shown is not None:
             self._reading = True
             self.deck.start(self._load(self.shown), "")
@@ -73,6 +75,8 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
             self.problem = str(error)
         finally:
             self._reading = False
+            if self._again_then and self.is_mounted:
+                self.load()
         self.update()
         self.chrome()
 

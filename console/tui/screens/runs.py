@@ -20,6 +20,7 @@ from textual.widgets import Input
 from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.chrome import PlaceMark, context
+from traindeck.console.present.numbers import plural
 from traindeck.console.present.runs_counts import (
     header_counts,
     list_context,
@@ -686,28 +687,42 @@ class RunsScreen(DeckScreen):
         runs = [run for run in chosen if _NEED[action](run)]
         return runs, len(chosen) - len(runs)
 
-    def action_stop(self) -> None:
-        runs, others = self._meant_by("stop")
-        if runs:
-            self.model.acted_on(run.id for run in runs)
-            from .run_actions import ask_stop
+    def _ask(self, action: str, ask: Callable[[RunsScreen, list[RunRecord], int], None]) -> None:
+        """Ask about the chosen runs that an action is for. Of many marked ones, those that were
+        never in sight are read first: what is done is done to all that are marked."""
+        unknown = [key for key in self.table.marked if self.model.record(key) is None]
 
-            ask_stop(self, runs, others)
+        def now() -> None:
+            runs, others = self._meant_by(action)
+            if runs:
+                if action != "remove":
+                    self.model.acted_on(run.id for run in runs)
+                ask(self, runs, others)
+
+        async def later() -> None:
+            await self.model.learn(unknown)
+            if self.is_current:
+                now()
+
+        if unknown:
+            self.spawn(later(), f"reading {plural(len(unknown), 'marked run')}")
+        else:
+            now()
+
+    def action_stop(self) -> None:
+        from .run_actions import ask_stop
+
+        self._ask("stop", ask_stop)
 
     def action_retry(self) -> None:
-        runs, others = self._meant_by("retry")
-        if runs:
-            self.model.acted_on(run.id for run in runs)
-            from .run_actions import ask_retry
+        from .run_actions import ask_retry
 
-            ask_retry(self, runs, others)
+        self._ask("retry", ask_retry)
 
     def action_remove(self) -> None:
-        runs, others = self._meant_by("remove")
-        if runs:
-            from .run_actions import ask_remove
+        from .run_actions import ask_remove
 
-            ask_remove(self, runs, others)
+        self._ask("remove", ask_remove)
 
     def action_edit(self) -> None:
         if self.selected is not None:

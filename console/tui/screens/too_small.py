@@ -39,8 +39,23 @@ class TooSmallScreen(Screen[Any]):
 
     AUTO_FOCUS = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._over = False
+
     def compose(self) -> ComposeResult:
         yield SmallNote()
+
+    def leave(self) -> None:
+        """Go when there is room again: now, or when what lies on top has gone."""
+        if self.is_current:
+            self.app.pop_screen()
+        else:
+            self._over = True
+
+    def on_screen_resume(self) -> None:
+        if self._over:
+            self.app.pop_screen()
 
     def take_key(self, event: events.Key) -> None:
         """The only key there is."""
