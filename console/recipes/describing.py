@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from traindeck.console.recipes.resolving import RecipeError, Resolved, applies, resolve
-from traindeck.console.recipes.schema import Parameter, Recipe, accepts, text_of
+from traindeck.console.recipes.schema import Kind, Parameter, Recipe, accepts, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,18 @@ class Form:
     problems: Mapping[str, str] | None = None
 
 
+def _anything(parameter: Parameter) -> str:
+    """A value that a parameter takes, to stand for one that is missing. It is never shown."""
+    match parameter.kind:
+        case Kind.INT | Kind.FLOAT:
+            return f"{next((b for b in (parameter.low, parameter.high) if b is not None), 1):g}"
+        case Kind.BOOL:
+            return "no"
+        case Kind.CHOICE:
+            return parameter.choices[0]
+    return "…"
+
+
 def form(recipe: Recipe, overrides: Mapping[str, str], *, preset: str | None = None) -> Form:
     """The form with what was typed so far, right or wrong. Never raises for what was typed.
 
@@ -59,7 +71,7 @@ def form(recipe: Recipe, overrides: Mapping[str, str], *, preset: str | None = N
     except RecipeError as error:
         problems = error.problems
         good = {key: text for key, text in overrides.items() if key not in problems}
-        missing = {p.key: "…" for p in recipe if p.required and p.key in problems}
+        missing = {p.key: _anything(p) for p in recipe if p.required and p.key in problems}
         known = resolve(recipe, {**good, **missing}, preset=preset)
     values = known.values
     groups = {}

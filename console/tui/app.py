@@ -258,15 +258,15 @@ class TraindeckApp(App[None], inherit_bindings=False):
             screen.refresh()
 
     async def _watch_files(self) -> None:
-        """A theme or settings file that changes is taken over at once; a wrong one is reported and
-        changes nothing."""
+        """The file of the theme in use, when it changes, is taken over at once; a wrong one is
+        reported and changes nothing."""
         while True:
             await asyncio.sleep(1.0)
             name, folder = self.theme_name, self._theme_folder
-            stamp = await asyncio.to_thread(_theme_stamp, name, folder)
+            stamp = (name, await asyncio.to_thread(_theme_stamp, name, folder))
             before, self._theme_stamp = self._theme_stamp, stamp
-            if before is None or stamp == before:
-                continue
+            if not isinstance(before, tuple) or before[0] != name or stamp == before:
+                continue  # the first look at this file
             try:
                 theme = await asyncio.to_thread(self.load_theme, name)
             except TraindeckError as error:

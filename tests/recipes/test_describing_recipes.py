@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from traindeck.console.recipes.describing import completions, form, help_text, readme_table
-from traindeck.console.recipes.schema import Recipe
+from traindeck.console.recipes.schema import Group, Kind, Parameter, Recipe
 
 NEEDED = {"model": "base", "data": "rows.jsonl"}
 
@@ -47,3 +51,24 @@ def test_set_completes_keys_and_then_their_values(sft: Recipe) -> None:
     assert [text for text, _ in completions(sft, "method=")] == ["method=lora", "method=full"]
     assert ("steps=auto", "") in completions(sft, "steps=")
     assert completions(sft, "nothing=") == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"kind": Kind.INT, "low": 3.0},
+        {"kind": Kind.INT},
+        {"kind": Kind.FLOAT, "high": 0.5},
+        {"kind": Kind.BOOL},
+        {"kind": Kind.CHOICE, "choices": ("adam", "sgd")},
+        {"kind": Kind.NAMES},
+        {"kind": Kind.PATH},
+    ],
+    ids=str,
+)
+def test_the_form_of_a_recipe_shows_what_is_missing_of_every_kind(kind: dict[str, Any]) -> None:
+    parameter = Parameter(key="wanted", required=True, **kind)
+    group = Group(key="what", title="What", parameters=(parameter,))
+    shown = form(Recipe(name="own", trainer="sft", groups=(group,)), {})
+    ((field,),) = shown.groups.values()
+    assert set(shown.problems or {}) == {"wanted"} and field.text == ""

@@ -325,7 +325,8 @@ class RunsScreen(DeckScreen):
         run, marked, empty = self.selected, len(self.table.marked), self.has_class("-empty")
         # What can be done depends on no more than this, as long as nothing is marked.
         place = (self.table.key is None, empty, self.focused)
-        depends = (run and (run.state, run.foreign), place)
+        bound = tuple(self.deck.settings.keys.items())
+        depends = (run and (run.state, run.foreign), place, bound)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
             return self._footer[1]
         shown = super().footer_keys()
