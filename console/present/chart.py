@@ -139,6 +139,16 @@ def softened(curve: Curve, weight: float) -> Curve:
     return replace(curve, soft=soft)
 
 
+def alerts(drawn: Sequence[Curve]) -> list[tuple[float, str]]:
+    """(x, what) of what a person should look at: where a curve first was not finite."""
+    found = []
+    for curve in drawn:
+        strange = np.flatnonzero(~np.isfinite(curve.y))
+        if strange.size:
+            found.append((float(curve.x[strange[0]]), f"{clean(curve.key)} not finite"))
+    return sorted(found)
+
+
 def extent(drawn: Sequence[Curve]) -> tuple[float, float]:
     """The x axis that shows all of these curves."""
     ends = [(float(c.x[0]), float(c.x[-1])) for c in drawn if c.x.size]

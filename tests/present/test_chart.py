@@ -19,6 +19,7 @@ from traindeck.console.present.chart import (
     Curve,
     Mark,
     View,
+    alerts,
     at_cursor,
     chart,
     curves,
@@ -331,3 +332,13 @@ def test_dots_are_set_exactly_where_a_column_reaches(
                 first = min(max(round(dot[0]), 0), limit)
                 last = min(max(round(dot[0] + dot[1]), 0), limit)
                 assert lit == (first <= y <= last)
+
+
+def test_the_first_value_that_is_not_finite_is_an_alert() -> None:
+    x = np.arange(5.0)
+    loss = Curve("loss", x, np.array([1.0, np.nan, 1.0, np.inf, 1.0]))
+    grad = Curve("grad\x1b_norm", x, np.array([-np.inf, 1.0, 1.0, 1.0, 1.0]))
+    fine = Curve("lr", x, np.ones(5))
+    found = alerts([loss, fine, grad])
+    assert [place for place, _ in found] == [0.0, 1.0]
+    assert found[1][1] == "loss not finite" and "\x1b" not in found[0][1]

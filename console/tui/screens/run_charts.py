@@ -70,6 +70,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._points: Mapping[str, Any] = {}
         self._curves: dict[str, Curve] = {}
         self._on: Axis | None = None
+        self._alerts: list[tuple[float, str]] = []
         self._chosen: list[str] = []
         self._colours: dict[str, int] = {}
         self._rows: list[Node] = []
@@ -348,6 +349,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 focus=next(iter(drawn), ""),
             ),
             checkpoints=marks,
+            alerts=self._alerts if self._with_marks else [],
             seams=self._seams(),
             tree=self._tree,
             note=note,
@@ -468,7 +470,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     async def _make_curves(self) -> None:
         from traindeck.console.metrics.axis import Axis
         from traindeck.console.metrics.reduce import SMOOTHING
-        from traindeck.console.present.chart import curves, softened
+        from traindeck.console.present.chart import alerts, curves, softened
 
         run = self._run
         if run is None:
@@ -479,17 +481,16 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._wished += 1
         wish = self._wished
 
-        def work() -> tuple[Axis, dict[str, Curve]]:
+        def work() -> tuple[Axis, dict[str, Curve], list[tuple[float, str]]]:
             on = Axis.over(axis, points, began)
             made = curves(wanted, on=on)
-            return on, {
-                c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made
-            }
+            drawn = {c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made}
+            return on, drawn, alerts(made)
 
         made = await asyncio.to_thread(work)
         if wish != self._wished:
             return  # something else was chosen meanwhile
-        self._on, self._curves = made
+        self._on, self._curves, self._alerts = made
         self._ready = True
         self.update()
 
