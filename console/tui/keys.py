@@ -360,14 +360,23 @@ def _parse_key(text: str) -> str | None:
     return last if last in _NAMED else {"esc": "escape", "del": "delete"}.get(last)
 
 
+_TOGETHER = (
+    *(("app", scope) for scope in ("launch", "settings")),
+    ("app", "list", "runs"),
+    *(("app", "run", tab) for tab in ("charts", "log", "files", "config")),
+)
+"""Scopes whose keys hold at the same time. Where two actions share a key by our choice (`N` in a
+log), the part that has the focus has it; a person's own choice must be of one meaning."""
+
+
 def _check_clashes(settings: Settings, own: Mapping[str, str], known: Mapping[str, Action]) -> None:
-    for scope, actions in SCOPES.items():
+    changed = {name for name in own if own[name] != known[name].keys}
+    for scopes in _TOGETHER:
         taken: dict[str, str] = {}
-        everywhere = [*actions, *(APP if scope != "app" else ())]
-        for action in everywhere:
+        for action in (action for scope in scopes for action in SCOPES[scope]):
             for key in own.get(action.id, known[action.id].keys).split(","):
                 other = taken.setdefault(key, action.id)
-                if other != action.id:
+                if other != action.id and {action.id, other} & changed:
                     mine, theirs = (action.id, other) if action.id in own else (other, action.id)
                     problem = f"`{key_text(key)}` is already {theirs}."
                     hint = f"Give {theirs} another key too, or choose a free one."

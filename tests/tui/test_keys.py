@@ -86,6 +86,8 @@ def test_a_person_may_choose_other_keys() -> None:
         ({"runs.stop": "ctrl+b"}, "tmux takes it"),
         ({"runs.stop": "escape"}, "always goes back"),
         ({"runs.stop": "l"}, "`l` is already runs.log"),
+        ({"runs.stop": "j"}, "`j` is already"),
+        ({"run.stop": "w"}, "`w` is already log.wrap"),
         ({"runs.stop": "?"}, "`?` is already app.help"),
         ({"app.help": "s"}, "`s` is already"),
     ],
