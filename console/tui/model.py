@@ -107,6 +107,11 @@ class RunsModel:
         self._reorder = self._now = True
         self._wake.set()
 
+    async def listed(self) -> None:
+        """Until the list is the one of the view."""
+        while self._filter != self.view.filter:
+            await asyncio.sleep(0.005)
+
     def acted_on(self, run_ids: Iterable[str]) -> None:
         """The person does something to these runs: when their states change, the rows move at once,
         for it is what they are waiting for."""

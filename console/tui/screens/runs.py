@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -595,6 +596,9 @@ class RunsScreen(DeckScreen):
         if self.has_class("-asking"):
             self._asked_at = None  # from here on the cursor is where it is
             self.end_filter(text)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self.model.listed()  # the next key is meant for what is found
 
     def end_filter(self, text: str) -> None:
         """Leave the filter line with this filter."""
