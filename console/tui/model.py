@@ -76,6 +76,7 @@ class RunsModel:
         self._reorder = True
         self._now = True
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
         self._acted_on: set[str] = set()
         self._filter: str | None = None
 
@@ -110,7 +111,7 @@ class RunsModel:
     async def listed(self) -> None:
         """Until the list is the one of the view."""
         while self._filter != self.view.filter:
-            await asyncio.sleep(0.005)
+            await self._taken.wait()
 
     def acted_on(self, run_ids: Iterable[str]) -> None:
         """The person does something to these runs: when their states change, the rows move at once,
@@ -197,6 +198,8 @@ class RunsModel:
         )
         counts_changed = listing.counts != self.listing.counts
         self.listing, self._filter = listing, self.view.filter
+        self._taken.set()
+        self._taken.clear()
         if not same or counts_changed:
             self._on_listing()
 
