@@ -47,7 +47,7 @@ def stop_command(
     async def body(ws: Workspace) -> int:
         records = _records(ws, runs)
         await refresh(ws, records)
-        _refuse_twins(ws, runs)
+        controlling.refuse_twins(ws, runs)
         records = [ws.record(record.id) for record in records]
         active = [record for record in records if record.active]
         if len(active) > 1 or any(record.foreign for record in active):
@@ -179,16 +179,6 @@ def _records(ws: Workspace, texts: list[str], *, strict: bool = False) -> list[R
         record = ws.record(text, strict=strict)
         found[record.id] = record
     return list(found.values())
-
-
-def _refuse_twins(ws: Workspace, texts: list[str]) -> None:
-    """Of several active runs of one name, none is guessed to be the one to stop."""
-    for text in texts:
-        twins = [run.id for run in ws.index.active() if run.name.casefold() == text.casefold()]
-        if len(twins) > 1:
-            raise UsageError(
-                f"Several active runs are called {text}: {', '.join(twins)}.", "Give an id."
-            )
 
 
 def _ended_before(ws: Workspace, moment: float) -> list[RunRecord]:

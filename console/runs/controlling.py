@@ -12,6 +12,7 @@ from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.records import RunRecord
+from traindeck.console.store.rows import fold
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 2.0
@@ -30,6 +31,21 @@ async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> 
         return False
     await ws.backend(run.backend).cancel(ref_of(run), grace=grace)
     return True
+
+
+def refuse_twins(ws: Workspace, texts: Sequence[str]) -> None:
+    """Of several active runs of one name, none is guessed to be the one to stop.
+
+    Raises:
+        UsageError: A text is the name of more than one.
+    """
+    active = ws.index.active()
+    for text in texts:
+        twins = [run.id for run in active if fold(run.name) == fold(text)]
+        if len(twins) > 1:
+            raise UsageError(
+                f"Several active runs are called {text}: {', '.join(twins)}.", "Give an id."
+            )
 
 
 async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:

@@ -220,8 +220,8 @@ class RunReader(Protocol):
         ...
 
     async def measure(self, run_id: str) -> None:
-        """Read what is left of the metrics of a run that is over. At once when all was read; of a
-        huge log it takes as long as it takes."""
+        """Read what is left of the metrics of a run that is over: at once when all was read, not at
+        all when so much is left that it would keep a core busy for long."""
         ...
 
     async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:

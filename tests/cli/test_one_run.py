@@ -385,10 +385,10 @@ def test_an_adopted_process_is_measured_though_its_log_is_on_another_file_system
         with log.open("wb") as out:
             process = subprocess.Popen([sys.executable, "-c", program], stdout=out)
         run = cli.ok("adopt", "-q", str(process.pid)).strip()
-        time.sleep(1.5)
-        done = cli("metrics", "--csv", run, "loss")
+        deadline = time.monotonic() + 30
+        while len((done := cli("metrics", "--csv", run, "loss")).stdout.splitlines()) < 31:
+            assert time.monotonic() < deadline, done
         assert done.stderr == ""
-        assert len(done.stdout.splitlines()) == 31
     finally:
         process.kill()
         process.wait()
