@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -141,26 +140,14 @@ def _evidence(folder: Path, run_id: str) -> tuple[int, dict[str, Any]]:
 
 
 def _read(path: Path, limit: int) -> bytes | None:
+    from traindeck.backends.files import open_regular
+
     try:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags)
+        with open_regular(path) as file:
+            data = file.read(limit + 1)
     except OSError:
         return None
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
-            return None
-        parts = []
-        while part := os.read(descriptor, limit):
-            parts.append(part)
-            limit -= len(part)
-            if limit <= 0:
-                break
-        return b"".join(parts)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+    return data if len(data) <= limit else None
 
 
 def _log_size(logs: Path) -> int | None:
