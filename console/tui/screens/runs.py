@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
@@ -31,25 +31,23 @@ from traindeck.console.present.runs_counts import (
 )
 from traindeck.console.present.runs_table import (
     Layout,
-    Look,
     group_head,
     heads,
     layout,
     metric_head,
-    row,
 )
-from traindeck.console.present.sentences import runs_named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.model import RunsModel
 from traindeck.console.tui.services import Counts, View
-from traindeck.console.tui.widgets.field import Field
 from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from .base import DeckScreen
 from .index import SCREENS
+from .runs_filter import FilterLine
 from .runs_pane import RunPane
+from .runs_rows import RowLines
 
 PATIENCE = 0.3
 """Seconds that keys wait for a filter that was just entered."""
@@ -78,23 +76,21 @@ class RunsScreen(DeckScreen):
         self._heads_for = ""
         self._saved_run: str | None = None
         self._pending_g = False
-        self._short: dict[str, str] = {}
-        self._names: dict[str, str] = {}
-        self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
         self._asked_at: int | None = None
         self._filter_shown = ""
         self._slow = False
         self._following = False
-        self.context_bar = ContextLine(id="context")
-        self.filter_bar = FilterLine()
+        self.context_bar = Lines(lambda cells, _: [self._context_line(cells)], id="context")
+        self.filter_bar = FilterLine(self)
         self.gap = Lines(id="gap")
-        self.heads_bar = HeadsLine(id="heads")
+        self.heads_bar = Lines(lambda *_: [heads(self._layout)], id="heads")
         self.table = VirtualTable(
             self._row_line, self._head_line, note=self._nothing_listed, id="table"
         )
-        self.empty = EmptyNote(id="empty")
+        self._rows = RowLines(lambda: self.deck, learned=self.table.refresh_changed)
+        self.empty = Lines(self._first_start, id="empty")
         self.foot_gap = Lines(id="foot_gap")
         self.pane = RunPane(id="pane")
         self._early = False
@@ -220,33 +216,20 @@ class RunsScreen(DeckScreen):
 
     def _row_line(self, key: int, selected: bool) -> Line | None:
         record = self.model.record(key)
-        if record is None:
-            return None
-        now, glyphs = self.deck.clock(), self.deck.painter.glyphs
-        # Everything a row depends on, ages by the second: scrolling makes no line twice.
-        named = tuple(map(self._names.get, runs_named(record)))
-        short = self._short.get(record.id)
-        made_of = (record, selected, self._layout, glyphs, int(now), short, named)
-        kept = self._lines.get(key)
-        if kept is not None and kept[0] == made_of:
-            return kept[1]
-        look = Look(
-            now=now, glyphs=glyphs, selected=selected, short_ids=self._short, names=self._names
-        )
-        line = row(record, self._layout, look)
-        if len(self._lines) > 500:
-            self._lines.clear()
-        self._lines[key] = (made_of, line)
-        return line
+        return self._rows.line(key, record, selected, self._layout) if record is not None else None
 
     def _head_line(self, section: Section, folded: bool, cells: int) -> Line:
         return group_head(
             section.title, section.count, cells, self.deck.painter.glyphs, folded=folded
         )
 
-    def heads_line(self) -> Line:
-        """The column heads."""
-        return heads(self._layout)
+    def _first_start(self, cells: int, rows: int) -> Sequence[Line]:
+        """What is said when there are no runs: what is possible here, and the key for it."""
+        from traindeck.console.present.first_start import first_start
+
+        if not self.model.loaded:
+            return ()
+        return first_start(cells, rows, self.able(), self.deck.painter.glyphs)
 
     def _nothing_listed(self) -> Sequence[Line]:
         model = self.model
@@ -292,7 +275,7 @@ class RunsScreen(DeckScreen):
             ]
         return tuple(line)
 
-    def context_line(self, cells: int) -> Line:
+    def _context_line(self, cells: int) -> Line:
         """The line below the header."""
         model = self.model
         if model.error is not None:
@@ -396,29 +379,10 @@ class RunsScreen(DeckScreen):
         if self.table.key in changed:
             self.pane.select(self.table.key, self.selected)
         self._update_lines()
-        if "id" in self._layout:
-            self.spawn(self._learn_ids())
         shown = self.model.records(self.table.visible_keys(pages=1))
-        unnamed = {other for run in shown for other in runs_named(run)} - self._names.keys()
-        if unnamed:
-            self._names.update(dict.fromkeys(unnamed, ""))  # asked once
-            self.spawn(self._learn_names(sorted(unnamed)))
-
-    async def _learn_names(self, run_ids: Sequence[str]) -> None:
-        """What the runs are called that others wait for; "" for one that is not known here."""
-        services = self.deck.services
-        keys = {run_id: await services.key_of(run_id) for run_id in run_ids}
-        found = await services.rows([key for key in keys.values() if key is not None])
-        for run_id, key in keys.items():
-            record = found.get(key) if key is not None else None
-            self._names[run_id] = record.name if record is not None else ""
-        self.table.refresh_changed()
-
-    async def _learn_ids(self) -> None:
-        ids = [run.id for run in self.model.records(self.table.visible_keys())]
-        if any(run_id not in self._short for run_id in ids):
-            self._short.update(await self.deck.services.short_ids(ids))
-            self.table.refresh_changed()
+        work = self._rows.learning(shown, short_ids="id" in self._layout)
+        if work is not None:
+            self.spawn(work)
 
     def _failed(self, error: TraindeckError | None) -> None:
         if not self.table.is_mounted:
@@ -609,68 +573,31 @@ class RunsScreen(DeckScreen):
         self.set_focus(self.table, scroll_visible=False)
         self._show(filter=text)
 
-    def cursor_was_moved(self) -> None:
-        """The person chose a row while asking: it counts, not the one they came from."""
+    def move_while_asking(self, step: int) -> None:
+        """The person chooses a row while asking: it counts, not the one they came from."""
+        self.table.move(step)
         self._asked_at = self.table.key
 
     def action_order(self) -> None:
-        from .overlay import MenuScreen
+        from .runs_menus import ask_order
 
-        items = [
-            ("n", "newest first", "-created"),
-            ("o", "oldest first", "created"),
-            ("a", "name", "name"),
-            ("r", "running time, longest first", "-runtime"),
-            ("s", "step, furthest first", "-step"),
-        ]
-        run = self.selected
-        if run is not None and run.main:
-            word = clean(run.main)
-            items += [
-                ("m", f"{word}, lowest first", run.main),
-                ("M", f"{word}, highest first", f"-{run.main}"),
-            ]
-        current = self.model.view.order[0] if self.model.view.order else "-created"
-        self._menu(MenuScreen("Order by", items, current), self._order_chosen)
-
-    def _order_chosen(self, result: str) -> None:
-        self._show(order=(result,))
+        ask_order(self, lambda order: self._show(order=(order,)))
 
     def action_group(self) -> None:
-        from .overlay import MenuScreen
+        from .runs_menus import ask_group
 
-        items = [
-            ("s", "state: what needs you first", "state"),
-            ("b", "backend", "backend"),
-            ("n", "no groups", "none"),
-        ]
-        current = self.model.view.group or "none"
-        self._menu(MenuScreen("Group by", items, current), self._group_chosen)
-
-    def _group_chosen(self, result: str) -> None:
-        self._show(group="" if result == "none" else result)
-
-    def _menu(self, menu: object, use: Callable[[str], None]) -> None:
-        from .overlay import MenuScreen
-
-        assert isinstance(menu, MenuScreen)
-        self.app.push_screen(menu, lambda result: use(result) if result is not None else None)
+        ask_group(self, lambda group: self._show(group=group))
 
     def action_columns(self) -> None:
-        from traindeck.console.present.runs_table import OPTIONAL, column_words
-
-        from .overlay import PickScreen
+        from .runs_menus import ask_columns
 
         shown = [column.key for column in self._layout.columns]
-        items = [(key, column_words(key)) for key in OPTIONAL]
-        screen = PickScreen("Columns", items, shown, "as far as they fit")
-        self.app.push_screen(screen, self._columns_chosen)
+        ask_columns(self, shown, self._columns_chosen)
 
-    def _columns_chosen(self, result: list[str] | None) -> None:
-        if result is not None:
-            self.chosen = ["state", "name", *result] if result else []
-            self._remember()
-            self._lay_out()
+    def _columns_chosen(self, columns: list[str]) -> None:
+        self.chosen = ["state", "name", *columns] if columns else []
+        self._remember()
+        self._lay_out()
 
     # --- acting on runs
 
@@ -761,91 +688,3 @@ _NEED: dict[str, Callable[[RunRecord], bool]] = {
     "copy": lambda run: True,
 }
 """Actions on runs, and which runs they are for."""
-
-
-class ContextLine(Lines):
-    """The line below the header."""
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        screen = self.screen
-        assert isinstance(screen, RunsScreen)
-        return [screen.context_line(cells)]
-
-
-class HeadsLine(Lines):
-    """The column heads."""
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        screen = self.screen
-        assert isinstance(screen, RunsScreen)
-        return [screen.heads_line()]
-
-
-class FilterLine(Lines):
-    """Where a filter is typed: takes effect while typing; enter keeps it, esc takes it back."""
-
-    DEFAULT_CSS = """
-    FilterLine { layout: horizontal; height: 1; background: $select; }
-    FilterLine Input { margin: 0 0 0 10; }
-    """
-
-    def __init__(self) -> None:
-        super().__init__(id="filter", ground="select")
-        self._before = ""
-        self._field = Field(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
-
-    def compose(self) -> ComposeResult:
-        yield self._field
-
-    @property
-    def text(self) -> str:
-        """What is typed."""
-        return self._field.value.strip()
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        glyph = self.deck.painter.glyphs.cursor
-        return [(Span(glyph, "accent"), Span(" filter ", "accent bold"))]
-
-    def ask(self, text: str) -> None:
-        """Begin with this text, selected: typing replaces it."""
-        self._before = text
-        self._field.value = text
-        self._field.select_all()
-        # At once and not when it is convenient: the next key is text already.
-        self.screen.set_focus(self._field, scroll_visible=False)
-
-    async def take_typed(self, event: events.Key) -> bool:
-        """A key, in order. Called by the application."""
-        screen = self.screen
-        assert isinstance(screen, RunsScreen)
-        if event.key == "escape":
-            screen.end_filter(self._before)
-        elif event.key == "enter":
-            await screen.keep_filter()
-        elif event.key in ("down", "up"):
-            screen.table.move(1 if event.key == "down" else -1)
-            screen.cursor_was_moved()
-        elif event.is_printable and event.character:
-            self._field.enter_text(event.character)
-        else:
-            return False
-        return True
-
-    def take_paste(self, text: str) -> None:
-        """Text that was pasted: its first line."""
-        self._field.enter_text(next(iter(text.splitlines()), ""))
-
-
-class EmptyNote(Lines):
-    """What is said when there are no runs: what is possible here, and the key for it."""
-
-    DEFAULT_CSS = "EmptyNote { height: 1fr; }"
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        from traindeck.console.present.first_start import first_start
-
-        screen = self.screen
-        assert isinstance(screen, RunsScreen)
-        if not screen.model.loaded:
-            return ()
-        return first_start(cells, rows, screen.able(), self.deck.painter.glyphs)

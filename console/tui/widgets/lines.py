@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from textual.strip import Strip
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Lines(Widget):
-    """Shows lines on one ground. A subclass gives them by `content`, or `show` sets them.
+    """Shows lines on one ground: what `view` gives for its cells and rows, what a subclass gives by
+    `content`, or what `show` sets.
 
     `update` repaints only the rows that changed, so that a screen whose numbers stand still writes
     nothing to the terminal.
@@ -27,8 +28,15 @@ class Lines(Widget):
 
     ground = "bg"
 
-    def __init__(self, *, id: str | None = None, ground: str | None = None) -> None:
+    def __init__(
+        self,
+        view: Callable[[int, int], Sequence[Line]] | None = None,
+        *,
+        id: str | None = None,
+        ground: str | None = None,
+    ) -> None:
         super().__init__(id=id)
+        self._shows = view
         if ground is not None:
             self.ground = ground
         self._given: Sequence[Line] = ()
@@ -49,7 +57,7 @@ class Lines(Widget):
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         """The lines for a widget of this size."""
-        return self._given
+        return self._shows(cells, rows) if self._shows is not None else self._given
 
     def update(self) -> None:
         """Look at the content again and repaint what is different."""

@@ -1,0 +1,59 @@
+"""The menus of Runs: in what order, in which groups, with which columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from traindeck.console.present.cells import clean
+
+from .overlay import MenuScreen, PickScreen
+
+if TYPE_CHECKING:
+    from .runs import RunsScreen
+
+NO_GROUPS = "none"
+
+
+def ask_order(screen: RunsScreen, use: Callable[[str], None]) -> None:
+    """Ask by what to order; `use` gets the key, with `-` before it for the largest first."""
+    items = [
+        ("n", "newest first", "-created"),
+        ("o", "oldest first", "created"),
+        ("a", "name", "name"),
+        ("r", "running time, longest first", "-runtime"),
+        ("s", "step, furthest first", "-step"),
+    ]
+    run = screen.selected
+    if run is not None and run.main:
+        word = clean(run.main)
+        items += [
+            ("m", f"{word}, lowest first", run.main),
+            ("M", f"{word}, highest first", f"-{run.main}"),
+        ]
+    order = screen.model.view.order
+    _ask(screen, MenuScreen("Order by", items, order[0] if order else "-created"), use)
+
+
+def ask_group(screen: RunsScreen, use: Callable[[str], None]) -> None:
+    """Ask by what to group; `use` gets the key, "" for no groups."""
+    items = [
+        ("s", "state: what needs you first", "state"),
+        ("b", "backend", "backend"),
+        ("n", "no groups", NO_GROUPS),
+    ]
+    menu = MenuScreen("Group by", items, screen.model.view.group or NO_GROUPS)
+    _ask(screen, menu, lambda group: use("" if group == NO_GROUPS else group))
+
+
+def ask_columns(screen: RunsScreen, shown: Sequence[str], use: Callable[[list[str]], None]) -> None:
+    """Ask which columns to show beside state and name."""
+    from traindeck.console.present.runs_table import OPTIONAL, column_words
+
+    items = [(key, column_words(key)) for key in OPTIONAL]
+    picked = PickScreen("Columns", items, list(shown), "as far as they fit")
+    screen.app.push_screen(picked, lambda keys: use(keys) if keys is not None else None)
+
+
+def _ask(screen: RunsScreen, menu: MenuScreen, use: Callable[[str], None]) -> None:
+    screen.app.push_screen(menu, lambda key: use(key) if key is not None else None)
