@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.errors import UsageError
+from traindeck.console.durations import seconds_of, write_duration
 
 if TYPE_CHECKING:
     from traindeck.console.documents import Document
@@ -54,10 +55,6 @@ class Setting:
         return PREFIX + self.name.upper()
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\Z")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if not isinstance(value, str) or value not in choices:
@@ -85,11 +82,8 @@ def _flag(value: Any) -> bool:
 
 def _duration(least: float, most: float) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
-        match = _DURATION.match(value.strip().lower()) if isinstance(value, str) else None
-        if match is None:
-            raise ValueError
-        seconds = float(match[1]) * _UNITS[match[2]]
-        if not least <= seconds <= most:
+        seconds = seconds_of(value) if isinstance(value, str) else None
+        if seconds is None or not least <= seconds <= most:
             raise ValueError
         return seconds
 
@@ -100,15 +94,8 @@ def _window(value: Any) -> float | None:
     return None if value == "all" else _duration(60, 10 * 365 * 86400)(value)
 
 
-def _show_duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "all"
-    for unit in ("w", "d", "h", "m", "s"):
-        if seconds % _UNITS[unit] == 0 and (unit == "s" or seconds >= _UNITS[unit]):
-            if unit == "w" and seconds < 2 * _UNITS["w"]:
-                continue
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms"
+def _show_window(seconds: float | None) -> str:
+    return "all" if seconds is None else write_duration(seconds)
 
 
 GLYPHS = ("auto", "best", "plain", "ascii")
@@ -136,7 +123,7 @@ SETTINGS: tuple[Setting, ...] = (
         "How old the state of an active run may get before its place is asked again.",
         "a time from 500ms to 10m, like 2s",
         _duration(0.5, 600),
-        _show_duration,
+        write_duration,
     ),
     Setting(
         "window",
@@ -144,7 +131,7 @@ SETTINGS: tuple[Setting, ...] = (
         "How long finished runs stay in the list.",
         "a time like 24h or 7d, or all",
         _window,
-        _show_duration,
+        _show_window,
     ),
     Setting(
         "grace",
@@ -152,7 +139,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Time between asking a run to end and killing it.",
         "a time from 0s to 1d, like 30s",
         _duration(0, 86400),
-        _show_duration,
+        write_duration,
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -38,8 +38,8 @@ def stop_command(
     Example: traindeck stop calm-fox --grace 60s
     """
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.durations import parse_duration
     from traindeck.console.runs import controlling
-    from traindeck.console.runs.durations import parse_duration
     from traindeck.console.runs.refreshing import refresh
 
     seconds = parse_duration(grace, "--grace") if grace else None
@@ -120,9 +120,9 @@ def rm_command(
     traindeck rm --older-than 30d --keep-artifacts
     """
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.durations import parse_duration
     from traindeck.console.present.numbers import size
     from traindeck.console.runs import controlling
-    from traindeck.console.runs.durations import parse_duration
     from traindeck.console.runs.refreshing import refresh
 
     age = parse_duration(older_than, "--older-than") if older_than else None

@@ -28,11 +28,8 @@ def rename_command(
 
     ws = open_workspace(tell=output.note)
     record = ws.record(run)
-    if ws.index.has_name(name) and record.name != name:
-        output.note(
-            f"traindeck: another run is called {name} already; only the ids tell them apart"
-        )
-    controlling.rename(ws, record, name)
+    if note := controlling.rename(ws, record, name):
+        output.note(f"traindeck: {note}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -143,7 +142,7 @@ def run_command(
         code=_code(code),
         pty=pty,
         keep_background=keep_background,
-        on_exit=_words(on_exit, "--on-exit"),
+        on_exit=_command(on_exit, "--on-exit"),
         on_stall=stall_argv,
         stall_after=stall_after,
     )
@@ -386,30 +385,26 @@ def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
 def _duration(text: str | None, option: str) -> float | None:
     if text is None:
         return None
-    from traindeck.console.runs.durations import parse_duration
+    from traindeck.console.durations import parse_duration
 
     return parse_duration(text, option)
 
 
-def _words(text: str | None, option: str) -> tuple[str, ...]:
+def _command(text: str | None, option: str) -> tuple[str, ...]:
     if text is None:
         return ()
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}.", "Quote the command as in a shell.") from None
-    if not words:
-        raise UsageError(f"{option}: there is no command.")
-    return words
+    from traindeck.console.runs.request import command_words
+
+    return command_words(text, option)
 
 
 def _stall(text: str | None) -> tuple[float | None, tuple[str, ...]]:
     if text is None:
         return None, ()
-    from traindeck.console.runs.durations import parse_stall
+    from traindeck.console.durations import parse_stall
 
     seconds, command = parse_stall(text, "--on-stall")
-    return seconds, _words(command, "--on-stall")
+    return seconds, _command(command, "--on-stall")
 
 
 def _code(text: str | None) -> Any:

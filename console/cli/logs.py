@@ -56,7 +56,7 @@ def logs_command(
     traindeck logs calm-fox --since 5m --grep 'loss'
     """
     from traindeck.console.cli.session import with_workspace
-    from traindeck.console.runs.durations import parse_duration
+    from traindeck.console.durations import parse_duration
     from traindeck.console.runs.refreshing import refresh
 
     if lines is not None and lines < 0:

@@ -143,9 +143,11 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     return freed
 
 
-def rename(ws: Workspace, run: RunRecord, name: str) -> None:
-    """Give a run another name."""
+def rename(ws: Workspace, run: RunRecord, name: str) -> str:
+    """Give a run another name. Returns what is worth knowing about it; "" for nothing."""
+    taken = run.name != name and ws.index.has_name(name)
     annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), name=check_name(name))])
+    return f"another run is called {name} too; only the ids tell them apart" if taken else ""
 
 
 def set_tags(ws: Workspace, run: RunRecord, tags: Mapping[str, str | None]) -> None:

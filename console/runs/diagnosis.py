@@ -38,7 +38,6 @@ async def diagnose(ws: Workspace) -> AsyncIterator[Check]:
     yield _index(ws)
     async for check in _backends(ws):
         yield check
-    yield _logout()
     yield _training()
     yield _gpus()
 
@@ -132,27 +131,6 @@ async def _backends(ws: Workspace) -> AsyncIterator[Check]:
             continue
         for passed, text in health.checks:
             yield Check(topic=name, ok=passed, text=text)
-
-
-def _logout() -> Check:
-    """systemd may be set to end every process of a user who logs out."""
-    for path in (
-        Path("/etc/systemd/logind.conf"),
-        *Path("/etc/systemd/logind.conf.d").glob("*.conf"),
-    ):
-        try:
-            lines = path.read_text().splitlines()
-        except OSError:
-            continue
-        if any(line.replace(" ", "").lower() == "killuserprocesses=yes" for line in lines):
-            lingering = Path("/var/lib/systemd/linger", os.environ.get("USER", "")).exists()
-            return Check(
-                topic="logout",
-                ok=lingering,
-                text=f"{path} ends processes at logout" + (", but you linger" if lingering else ""),
-                fix="" if lingering else "loginctl enable-linger",
-            )
-    return Check(topic="logout", ok=True, text="runs survive logging out")
 
 
 def _training() -> Check:

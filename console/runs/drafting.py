@@ -13,15 +13,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import Option, Plan, RunSpec, UsageError
-from traindeck.console.runs.durations import parse_duration, parse_stall, write_duration
+from traindeck.console.durations import parse_duration, parse_stall, write_duration
 from traindeck.console.runs.request import (
     MAX_COUNT,
     MAX_RETRIES,
     LaunchRequest,
     check_name,
+    command_words,
     parse_pairs,
     parse_tags,
     secret_values,
+    split_words,
+    tags_text,
 )
 
 if TYPE_CHECKING:
@@ -223,9 +226,11 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
     found["argv"] = read("command", _command) or ()
     found["name"] = read("name", lambda text: check_name(text) if text else None)
     found["cwd"] = read("cwd", _folder)
-    found["env"] = read("env", lambda text: parse_pairs(_words(text), "environment")) or {}
-    found["secrets"] = tuple(read("secrets", lambda text: _words(text.replace(",", " "))) or ())
-    found["tags"] = read("tags", lambda text: parse_tags(_words(text))) or {}
+    found["env"] = read("env", lambda text: parse_pairs(split_words(text), "environment")) or {}
+    found["secrets"] = tuple(
+        read("secrets", lambda text: split_words(text.replace(",", " "))) or ()
+    )
+    found["tags"] = read("tags", lambda text: parse_tags(split_words(text))) or {}
     found["gpus"] = read("gpus", lambda text: _count(text, 0, MAX_COUNT)) or 0
     found["code"] = read("code", lambda text: None if text == "auto" else text)
     found["pty"] = read("pty", lambda text: text == YES) or False
@@ -234,7 +239,7 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
     found["grace"] = 10.0 if grace is None else grace
     found["retries"] = read("retries", lambda text: _count(text, 0, MAX_RETRIES)) or 0
     found["keep_background"] = read("background", lambda text: text == YES) or False
-    found["on_exit"] = tuple(read("on_exit", _words) or ())
+    found["on_exit"] = read("on_exit", lambda text: command_words(text) if text else ()) or ()
     stall = read("on_stall", _stall)
     found["stall_after"], found["on_stall"] = stall or (None, ())
     found["options"] = {
@@ -245,15 +250,8 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
     return found, problems
 
 
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:
-        raise UsageError("A quote is not closed.") from None
-
-
 def _command(text: str) -> tuple[str, ...]:
-    words = tuple(_words(text))
+    words = split_words(text)
     if not words or not words[0]:
         raise UsageError("There is no command yet.")
     return words
@@ -286,7 +284,7 @@ def _stall(text: str) -> tuple[float | None, tuple[str, ...]] | None:
     if not text:
         return None
     seconds, command = parse_stall(text, "on stall")
-    return seconds, tuple(_words(command))
+    return seconds, command_words(command)
 
 
 async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Drafted:
@@ -396,7 +394,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         "cwd": spec.cwd,
         "env": shlex.join(f"{name}={value}" for name, value in sorted(own.items())),
         "secrets": " ".join(spec.secrets),
-        "tags": shlex.join(f"{k}={v}" if v else k for k, v in spec.tags.items()),
+        "tags": tags_text(spec.tags),
         "gpus": str(spec.resources.gpus),
         "time": "" if limits.time is None else _exact(limits.time),
         "grace": _exact(limits.grace),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from traindeck.backends.base import Reach, State, UsageError
-from traindeck.console.runs.durations import parse_duration
+from traindeck.console.durations import parse_duration
 from traindeck.console.store.filtering import (
     MARKS,
     NUMBER_FIELDS,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,34 @@ MAX_RETRIES = 100
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG = re.compile(r"[^\s=,]{1,64}")
+
+
+def split_words(text: str, option: str = "") -> tuple[str, ...]:
+    """The words of a line, quoted as in a shell.
+
+    Args:
+        option: What it was given to, for the error.
+
+    Raises:
+        UsageError: A quote is not closed.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        where = f"{option}: a" if option else "A"
+        raise UsageError(f"{where} quote is not closed.", "Quote as in a shell.") from None
+
+
+def command_words(text: str, option: str = "") -> tuple[str, ...]:
+    """The words of a command.
+
+    Raises:
+        UsageError: There is none, or a quote is not closed.
+    """
+    words = split_words(text, option)
+    if not words:
+        raise UsageError(f"{option}: there is no command." if option else "There is no command.")
+    return words
 
 
 def asked_for(spec: RunSpec) -> RunSpec:
@@ -144,7 +173,7 @@ def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[st
     return values
 
 
-def parse_pairs(items: list[str], option: str) -> dict[str, str]:
+def parse_pairs(items: Iterable[str], option: str) -> dict[str, str]:
     """`K=V` items of an option.
 
     Raises:
@@ -163,8 +192,8 @@ def parse_pairs(items: list[str], option: str) -> dict[str, str]:
     return pairs
 
 
-def parse_tags(items: list[str]) -> dict[str, str]:
-    """`K` or `K=V` items of --tag. A tag without a value is stored with an empty one.
+def parse_tags(items: Iterable[str]) -> dict[str, str]:
+    """Tags of `K` or `K=V` items. A tag without a value is stored with an empty one.
 
     Raises:
         UsageError: The name is empty, too long, or holds spaces or commas.
@@ -174,10 +203,15 @@ def parse_tags(items: list[str]) -> dict[str, str]:
         key, _, value = item.partition("=")
         if not _TAG.fullmatch(key):
             raise UsageError(
-                f"--tag {item}: a tag's name has 1 to 64 characters, without spaces or commas."
+                f"Tag {item}: a tag's name has 1 to 64 characters, without spaces or commas."
             )
         tags[key] = value[:4096]
     return tags
+
+
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags as they are typed in one line: `sft lr=3e-4`, quoted where there are spaces."""
+    return shlex.join(f"{name}={value}" if value else name for name, value in tags.items())
 
 
 def check_name(name: str) -> str:

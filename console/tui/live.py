@@ -322,20 +322,21 @@ class LiveServices:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         note: str | None = None,
-    ) -> None:
+    ) -> str:
         from traindeck.console.runs import controlling
 
-        def change(ws: Workspace) -> None:
-            run = ws.record(run_id)
+        def change(ws: Workspace) -> str:
+            run, told = ws.record(run_id), ""
             if name is not None and name != run.name:
-                controlling.rename(ws, run, name)
+                told = controlling.rename(ws, run, name)
             if tags is not None and dict(tags) != dict(run.tags):
                 gone = {key: None for key in run.tags if key not in tags}
                 controlling.set_tags(ws, run, {**gone, **tags})
             if note is not None and note != run.note:
                 controlling.set_note(ws, run, note)
+            return told
 
-        await self._do(change)
+        return await self._do(change)
 
     async def looked(self, run_ids: Sequence[str]) -> None:
         from traindeck.console.runs import controlling

@@ -199,8 +199,8 @@ class RunActions(Protocol):
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         note: str | None = None,
-    ) -> None:
-        """Set what is given: the name, all tags, the note.
+    ) -> str:
+        """Set what is given: the name, all tags, the note. Returns what is worth knowing, or "".
 
         Raises:
             UsageError: A name or tag that cannot be.

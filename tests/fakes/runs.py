@@ -264,7 +264,7 @@ class FakeServices:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         note: str | None = None,
-    ) -> None:
+    ) -> str:
         await self._pause("describe", run_id)
         if name == "":
             raise UsageError("A run needs a name.")
@@ -277,7 +277,9 @@ class FakeServices:
             tags=run.tags if tags is None else dict(tags),
             note=run.note if note is None else note,
         )
+        taken = any(other is not None and other.name == name for other in self.runs)
         self.change(key, changed)
+        return f"another run is called {name} too" if taken and name != run.name else ""
 
     async def looked(self, run_ids: Sequence[str]) -> None:
         await self._pause("looked", tuple(run_ids))

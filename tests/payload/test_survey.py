@@ -117,12 +117,13 @@ def test_a_machine_that_ends_everything_at_logout_is_warned_about(tmp_path: Path
 
     config = tmp_path / "logind.conf"
     config.write_text("[Login]\n#KillUserProcesses=yes\n")
-    assert survey.logout_warning([str(config)]) == []
+    assert survey.logout_warning([str(config)], False) == []
     config.write_text("[Login]\nKillUserProcesses=yes\n")
-    assert "linger" in survey.logout_warning([str(config)])[0]
+    assert "linger" in survey.logout_warning([str(config)], False)[0]
+    assert survey.logout_warning([str(config)], True) == []  # asked to stay already
     other = tmp_path / "other.conf"
     other.write_text("KillUserProcesses = no\n")
-    assert survey.logout_warning([str(config), str(other)]) == []
+    assert survey.logout_warning([str(config), str(other)], False) == []
 
 
 def test_a_network_file_system_is_told_from_a_local_one(tmp_path: Path) -> None:

@@ -472,12 +472,26 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(make_app: MakeApp
         await pilot.press("e")
         assert isinstance(app.screen, EditScreen)
         await pilot.press("tab", *"x 'y", "enter")
-        await settle(app, pilot, lambda: "quote in the tags is not closed" in screen_text(app))
+        await settle(app, pilot, lambda: "Tags: a quote is not closed" in screen_text(app))
         await pilot.press("backspace", "backspace", *"lr=3e-4", "tab", *"it broke", "enter")
         await settle(app, pilot, lambda: not isinstance(app.screen, EditScreen))
         run = services.runs[0]
         assert run is not None
         assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
+
+
+async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(
+    make_app: MakeApp,
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await go_to(app, pilot, "nanogpt-big")
+        twin = next(run for run in services.runs[1:] if run is not None)
+        await pilot.press("e", "ctrl+u", *twin.name, "enter")
+        await settle(app, pilot, lambda: f"another run is called {twin.name}" in screen_text(app))
+        assert services.runs[0] is not None and services.runs[0].name == twin.name
 
 
 async def test_copying_goes_to_the_clipboard(make_app: MakeApp) -> None:

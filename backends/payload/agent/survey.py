@@ -1,6 +1,7 @@
 """What a place is: hello, and the facts that planning asks for."""
 
 import os
+import pwd
 import sys
 import time
 
@@ -22,7 +23,7 @@ def hello(request, body):
     except Refused as refused:
         locks = ""
         warnings.append(str(refused))
-    warnings += logout_warning(logind_files())
+    warnings += logout_warning(logind_files(), lingering())
     try:
         space = os.statvfs(root)
         free = space.f_bavail * space.f_frsize
@@ -79,7 +80,16 @@ def logind_files():
     return ["/etc/systemd/logind.conf", *paths]
 
 
-def logout_warning(paths):
+def lingering():
+    """Whether this user's processes were asked to stay (`loginctl enable-linger`)."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return False
+    return os.path.exists("/var/lib/systemd/linger/" + name)
+
+
+def logout_warning(paths, stays):
     """A sentence, in a list, if this machine ends a user's processes at logout."""
     value = b""
     for path in paths:
@@ -87,7 +97,7 @@ def logout_warning(paths):
             name, _, setting = line.partition(b"=")
             if name.strip() == b"KillUserProcesses":
                 value = setting.strip().lower()
-    if value in (b"yes", b"true", b"1", b"on"):
+    if value in (b"yes", b"true", b"1", b"on") and not stays:
         return [
             "This machine ends a user's processes at logout (KillUserProcesses=yes): "
             "runs survive only with `loginctl enable-linger`."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -12,9 +11,10 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import wrapped
+from traindeck.console.runs.request import parse_tags, split_words, tags_text
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.widgets.bars import FooterBar
 from traindeck.console.tui.widgets.field import Field
@@ -22,30 +22,6 @@ from traindeck.console.tui.widgets.field import Field
 from .overlay import Overlay, Panel
 
 FIELDS = ("name", "tags", "note")
-
-
-def tags_text(tags: Mapping[str, str]) -> str:
-    """Tags as they are typed: `sft lr=3e-4`, with quotes where there are spaces."""
-    return shlex.join(f"{name}={value}" if value else name for name, value in tags.items())
-
-
-def parse_tags(text: str) -> dict[str, str]:
-    """The inverse of `tags_text`.
-
-    Raises:
-        UsageError: A quote is not closed, or a tag has no name.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        raise UsageError("A quote in the tags is not closed.") from None
-    tags = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if not name:
-            raise UsageError(f"The tag `{clean(word)}` has no name.", "Write name or name=value.")
-        tags[name] = value
-    return tags
 
 
 class EditScreen(Overlay[bool]):
@@ -133,15 +109,17 @@ class EditScreen(Overlay[bool]):
     async def _save(self, values: Mapping[str, str]) -> None:
         tags = values.get("tags")
         try:
-            await self.deck.services.describe(
+            note = await self.deck.services.describe(
                 self._run.id,
                 name=values.get("name"),
-                tags=None if tags is None else parse_tags(tags),
+                tags=None if tags is None else parse_tags(split_words(tags, "Tags")),
                 note=values.get("note"),
             )
         except TraindeckError as error:
             self._problem, self._saving = str(error), False
             self.changed()
             return
+        if note:
+            self.deck.notice(note, "warn")
         if self.is_current:  # it may have been left meanwhile
             self.dismiss(True)

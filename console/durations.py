@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import re
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_PARTS = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
 _STALL = re.compile(rf"({_CLOCK.pattern}|[^:]+):(?P<command>.*\S.*)", re.S)
 LONGEST = 366 * 86400.0
 
 
+def seconds_of(text: str) -> float | None:
+    """Seconds of `90s`, `30m`, `1h30m`, `1d`, `500ms` or `[D-]HH:MM:SS`; None if it is none."""
+    value = text.strip().lower()
+    if clock := _CLOCK.fullmatch(value):
+        days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+        return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+    if value and _PARTS.sub("", value) == "":
+        return float(sum(float(n) * _UNITS[unit] for n, unit in _PARTS.findall(value)))
+    return None
+
+
 def parse_duration(text: str, option: str) -> float:
-    """Seconds of `90s`, `30m`, `2h`, `1d`, `1h30m` or `[D-]HH:MM:SS`.
+    """`seconds_of`, or why not.
 
     Args:
         option: The option it was given to, for the error.
@@ -22,14 +33,8 @@ def parse_duration(text: str, option: str) -> float:
     Raises:
         UsageError: Not a duration, zero, over a year, or a bare number (seconds or minutes?).
     """
-    value = text.strip().lower()
-    seconds: float | None = None
-    if clock := _CLOCK.fullmatch(value):
-        days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
-        seconds = float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
-    elif value and _PARTS.sub("", value) == "":
-        seconds = sum(float(n) * _UNITS[unit] for n, unit in _PARTS.findall(value))
-    elif re.fullmatch(r"\d+(\.\d+)?", value):
+    seconds = seconds_of(text)
+    if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         raise UsageError(
             f"{option} {text}: a bare number could be seconds or minutes.",
             f"Write {text}s or {text}m.",
@@ -56,10 +61,12 @@ def parse_stall(text: str, option: str) -> tuple[float, str]:
 
 
 def write_duration(seconds: float) -> str:
-    """The shortest exact way to write whole seconds: `90s`, `2h`, `1h30m`."""
+    """The shortest exact way to write a duration: `90s`, `2h`, `1h30m`, `500ms`."""
+    if seconds != round(seconds):
+        return f"{seconds * 1000:g}ms"
     left = round(seconds)
-    if left == 0:
-        return "0s"
+    if left == 0 or 60 < left < 120:
+        return f"{left}s"
     text = ""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import UsageError
-from traindeck.console.runs.durations import LONGEST, parse_duration, parse_stall, write_duration
+from traindeck.console.durations import LONGEST, parse_duration, parse_stall, write_duration
 
 
 @pytest.mark.parametrize(
