@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,45 +84,67 @@ def logs_command(
             raise UsageError(
                 f"--attempt {attempt}: {record.name} has attempts 0 to {record.attempt}."
             )
-        backend = ws.backend(record.backend)
-        ref = _at(ref_of(record), attempt)
-        moment = None if seconds is None else ws.clock() - seconds
-        offset = await _begin(backend, ref, rank, lines, moment)
         if record.state == "queued" and not follow:
             output.note(f"traindeck: {record.name} has not started. {record.reason}".rstrip())
             return 0
-        await _print(backend, ref, rank, offset, follow, _sink(wanted))
+        backend = ws.backend(record.backend)
+        ref = ref_of(record) if attempt is None else replace(ref_of(record), attempt=attempt)
+        if rank and not (follow and record.active):
+            await _refuse_unknown_rank(backend, ref, rank, record.name)
+        moment = None if seconds is None else ws.clock() - seconds
+        offset = await _begin(backend, ref, rank, lines, moment)
+        if follow and attempt is None:
+            await _follow(ws, record, rank, offset, _sink(wanted))
+        else:
+            await _print(backend, ref, rank, offset, follow, _sink(wanted))
         return 0
 
     return with_workspace(body)
 
 
 async def follow_run(ws: Workspace, record: RunRecord) -> int:
-    """Print a run's log until the run is over, through all attempts its place makes by itself.
-    Returns the run's own exit code."""
-    from dataclasses import replace
-
-    from traindeck.console.runs.controlling import watch
+    """Print a run's log until the run is over. Returns the run's own exit code."""
     from traindeck.console.runs.outcome import exit_status
-    from traindeck.console.runs.workspace import ref_of
 
-    backend = ws.backend(record.backend)
-    sink = _sink(None)
-    attempt = record.attempt
-    while True:
-        await _print(backend, replace(ref_of(record), attempt=attempt), 0, 0, True, sink)
-        async for seen in watch(ws, record.id):
-            record = seen
-            if record.attempt > attempt:
-                break
-        if record.attempt > attempt:
-            attempt += 1
-            output.note(f"traindeck: attempt {attempt} of {record.name}")
-        elif not record.active:
-            break
+    record = await _follow(ws, record, 0, 0, _sink(None))
     why = f": {record.reason}" if record.reason else ""
     output.note(f"traindeck: {record.name} {record.state}{why}")
     return exit_status(record.state, record.exit_code, record.signal)
+
+
+async def _follow(
+    ws: Workspace, record: RunRecord, rank: int, offset: int, sink: Callable[[bytes, bool], None]
+) -> RunRecord:
+    """Print until the run is over, through all attempts its place makes by itself. Returns the run
+    as it ended; who interrupts is told that it goes on."""
+    from traindeck.console.runs.controlling import watch
+    from traindeck.console.runs.workspace import ref_of
+
+    backend = ws.backend(record.backend)
+    attempt = record.attempt
+    try:
+        while True:
+            ref = replace(ref_of(record), attempt=attempt)
+            await _print(backend, ref, rank, offset, True, sink)
+            async for seen in watch(ws, record.id):
+                record = seen
+                if record.attempt > attempt:
+                    break
+            if record.attempt > attempt:
+                attempt, offset = attempt + 1, 0
+                output.note(f"traindeck: attempt {attempt} of {record.name}")
+            elif not record.active:
+                return record
+    except asyncio.CancelledError:
+        if record.active:
+            short = ws.index.short_ids([record.id])[record.id]
+            output.note(f"traindeck: {record.name} goes on; `traindeck stop {short}` ends it.")
+        raise
+
+
+async def _refuse_unknown_rank(backend: Backend, ref: JobRef, rank: int, name: str) -> None:
+    if isinstance(backend, SeekableLogs) and not (await backend.log_stat(ref, rank)).identity:
+        raise UsageError(f"--rank {rank}: {name} has no log of such a rank.")
 
 
 async def _begin(
@@ -161,12 +185,6 @@ async def _print(
             sink(chunk.data, chunk.eof)
             if chunk.eof:
                 break
-
-
-def _at(ref: JobRef, attempt: int | None) -> JobRef:
-    from dataclasses import replace
-
-    return ref if attempt is None else replace(ref, attempt=attempt)
 
 
 def _sink(grep: Grep | None) -> Callable[[bytes, bool], None]:

@@ -71,7 +71,7 @@ def test_follow_prints_the_log_and_returns_the_runs_code(cli: Cli) -> None:
 
 def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
     argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--"]
-    argv += ["sh", "-c", "echo started; sleep 1; echo finished"]
+    argv += ["sh", "-c", "echo started; until [ -e go ]; do sleep 0.1; done; echo finished"]
     follower = subprocess.Popen(
         argv,
         cwd=cli.cwd,
@@ -87,13 +87,40 @@ def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
     _, errors = follower.communicate(timeout=20)
     assert follower.returncode == 130
     assert "Traceback" not in errors
+    assert "goes on" in errors and f"traindeck stop {run[:3]}" in errors
+    (cli.cwd / "go").touch()
     assert cli("wait", run).returncode == 0
     assert cli.ok("logs", run) == "started\nfinished\n"
 
 
+def test_following_a_log_goes_through_the_attempts(cli: Cli) -> None:
+    wait = "until [ -e go ]; do sleep 0.1; done"
+    script = f"echo try; [ -e again ] || {{ {wait}; touch again; exit 3; }}; echo good"
+    run = cli.run("sh", "-c", script, options=("--retries", "1"))
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "logs", "-f", run]
+    pipe = subprocess.PIPE
+    follower = subprocess.Popen(argv, cwd=cli.cwd, stdout=pipe, stderr=pipe, text=True)
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "try\n"
+    (cli.cwd / "go").touch()
+    printed, notes = follower.communicate(timeout=30)
+    assert (follower.returncode, printed) == (0, "try\ngood\n")
+    assert "attempt 1" in notes
+    assert cli.ok("logs", "-f", "--attempt", "0", run) == "try\n"
+
+
+def test_a_rank_that_there_is_not_is_named(cli: Cli) -> None:
+    run = cli.run("echo", "hi")
+    cli("wait", run)
+    for options in ((), ("-f",)):
+        done = cli("logs", "--rank", "3", *options, run)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "no log of such a rank" in done.stderr
+
+
 def test_a_killed_console_leaves_the_run_running(cli: Cli) -> None:
     argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--"]
-    argv += ["sh", "-c", "echo started; sleep 1; echo finished"]
+    argv += ["sh", "-c", "echo started; until [ -e go ]; do sleep 0.1; done; echo finished"]
     follower = subprocess.Popen(
         argv, cwd=cli.cwd, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -102,6 +129,7 @@ def test_a_killed_console_leaves_the_run_running(cli: Cli) -> None:
     assert follower.stdout.readline() == "started\n"
     follower.kill()
     follower.communicate(timeout=20)
+    (cli.cwd / "go").touch()
     assert cli("wait", run).returncode == 0
     assert cli.ok("logs", run).endswith("finished\n")
 
