@@ -30,6 +30,7 @@ from traindeck.console.present.theme import GROUNDS, Theme
 
 from . import keys
 from .leaving import leave_when_told
+from .on_screen import OnScreen
 from .paint import Painter
 from .state import UiState
 
@@ -132,6 +133,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._theme_cache = places.state / "themes.json" if places is not None else None
         self.painter = Painter(self.load_theme(settings.theme), choose_glyphs(settings.glyphs, env))
         super().__init__(ansi_color=True)
+        self._on_screen = OnScreen()
+        self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = _console(self.console, self.depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
         self._notice: Notice | None = None
@@ -141,7 +144,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._theme_stamp: object = None
         self._report_folder = places.state if places is not None else None
         self._failure: TraindeckError | None = None
-        self.set_keymap(keys.keymap(settings))
+        self._use_keys(keys.keymap(settings))
 
     def run(self, *, mouse: bool = True, headless: bool = False, **options: Any) -> None:
         """Show the screens until the person quits.
@@ -230,7 +233,12 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if settings.glyphs != self.settings.glyphs:
             self.use_glyphs(choose_glyphs(settings.glyphs, self._environ))
         self.settings = settings
+        self._use_keys(keymap)
+
+    def _use_keys(self, keymap: dict[str, str]) -> None:
         self.set_keymap(keymap)
+        redraw = keymap.get("app.redraw") or keys.all_actions()["app.redraw"].keys
+        self._redraw_keys = frozenset(redraw.split(","))
 
     def load_theme(self, name: str) -> Theme:
         """A theme, fitted to this terminal."""
@@ -246,6 +254,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         """Draw signs from another set."""
         if glyphs is not self.painter.glyphs:
             self.painter = Painter(self.painter.theme, glyphs)
+            self._on_screen.wary = glyphs is not BEST
+            self._on_screen.forget()
             self._repaint_all()
 
     def _repaint_all(self) -> None:
@@ -310,8 +320,16 @@ class TraindeckApp(App[None], inherit_bindings=False):
         """Back from ctrl+z: the terminal is empty, whatever was painted before."""
         if self._driver is not None and not self.is_headless:
             self._driver.write("\x1b[8l")
+        self.action_redraw()
+
+    def action_redraw(self) -> None:
+        """Write everything again: something else has written to the terminal."""
+        self._on_screen.forget()
         self.screen.refresh(layout=True)
         self._repaint_all()
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        super()._display(screen, self._on_screen.difference(renderable))
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         if self.settings.glyphs == "auto" and event.x > len(_PROBE):
@@ -321,6 +339,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
     def on_resize(self, event: events.Resize) -> None:
         from .screens.too_small import TooSmallScreen
 
+        self._on_screen.forget()
         small = event.size.width < MIN_CELLS or event.size.height < MIN_ROWS
         shown = [screen for screen in self.screen_stack if isinstance(screen, TooSmallScreen)]
         if small and not isinstance(self.screen, TooSmallScreen):
@@ -468,6 +487,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
             self._last_key = time.monotonic()
             if event.key == "escape":
                 self._forget_complaint(self._notice)
+            if event.key in self._redraw_keys:  # also where a dialog or a field has the keys
+                self.action_redraw()
+                return
             if await self._take_key(event):
                 return
         elif isinstance(event, events.Paste) and not event.is_forwarded:

@@ -54,6 +54,7 @@ APP = (
     Action("app.quit", "q", "leave", "quit", "back, or quit", GO),
     Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit now", GO,
            shown="ctrl+c"),
+    Action("app.redraw", "ctrl+l", "redraw", "redraw", "draw everything again", GO),
     Action("app.suspend", "ctrl+z", "suspend_process", "suspend", "to the shell", GO),
 )  # fmt: skip
 

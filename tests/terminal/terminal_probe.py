@@ -27,7 +27,7 @@ KEYS = {
     "enter": "\r", "escape": "\x1b", "tab": "\t", "space": " ", "backspace": "\x7f",
     "delete": "\x1b[3~", "up": "\x1b[A", "down": "\x1b[B", "pagedown": "\x1b[6~",
     "pageup": "\x1b[5~", "home": "\x1b[H", "end": "\x1b[F", "ctrl+c": "\x03", "ctrl+p": "\x10",
-    "ctrl+d": "\x04", "ctrl+u": "\x15",
+    "ctrl+d": "\x04", "ctrl+u": "\x15", "ctrl+l": "\x0c",
 }  # fmt: skip
 
 # Sequences that pyte does not know and would print: kitty's keyboard, DECRQM, in-band resize.
