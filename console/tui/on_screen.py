@@ -9,6 +9,7 @@ twenty bytes, not ten thousand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from rich.cells import cell_len
@@ -28,6 +29,10 @@ UNKNOWN: Cell = ("\0", None)
 GAP = 4
 """Cells that stayed the same between two that did not are written too, if they are at most as many:
 going around them takes about as many bytes."""
+
+
+MOST = 2000
+"""Styles, and characters of one, of which the cells are kept."""
 
 
 class OnScreen:
@@ -67,18 +72,22 @@ class OnScreen:
             What has to be sent for it.
         """
         wanted: dict[int, list[Cell]] = {}
+        wide = set()  # rows in which a half of a character may be left
         for y, x, cells in pieces:
             while len(self._rows) <= y:
                 self._rows.append([])
             row = wanted.setdefault(y, self._rows[y][:])
             row.extend([UNKNOWN] * (x + len(cells) - len(row)))
             row[x : x + len(cells)] = cells
+            if not _is_single(cells):
+                wide.add(y)
         out: list[str] = []
         pen = _Pen(out, system, self._codes)
         for y, row in wanted.items():
             before = self._rows[y]
             if row != before:
-                _mend(row)
+                if y in wide or not _is_single(before):
+                    _mend(row)
                 before.extend([UNKNOWN] * (len(row) - len(before)))
                 for start, end in self._runs(before, row):
                     pen.go(y, start)
@@ -108,9 +117,11 @@ class OnScreen:
 
     def _is_plain(self, row: Sequence[Cell]) -> bool:
         """Whether every character stands in a cell of its own, on every terminal."""
-        if self.wary:
-            return all(len(char) == 1 and char.isascii() for char, _ in row)
-        return all(len(char) == 1 for char, _ in row)
+        return _is_single(row) and (not self.wary or all(char.isascii() for char, _ in row))
+
+
+def _is_single(row: Sequence[Cell]) -> bool:
+    return all(len(char) == 1 for char, _ in row)
 
 
 def _mend(row: list[Cell]) -> None:
@@ -227,6 +238,27 @@ def _chops(update: ChopsUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
                 yield y, start, cells_of(strip.crop(start - x, stop - x))
 
 
+class _Cells(dict[str, Cell]):
+    """The cells of one style, each made once: equal ones are the same, and nothing is left behind
+    for the collector by every frame."""
+
+    def __init__(self, style: Style | None) -> None:
+        super().__init__()
+        self._style = style
+
+    def __missing__(self, char: str) -> Cell:
+        cell = self[char] = (char, self._style)
+        return cell
+
+
+_made: dict[Style | None, _Cells] = {}
+
+
+@lru_cache(maxsize=8192)
+def _one_each(text: str) -> bool:
+    return all(cell_len(char) == 1 for char in text) and cell_len(text) == len(text)
+
+
 def cells_of(segments: Iterable[Segment]) -> list[Cell]:
     """Segments as cells. A segment that takes other cells than its characters by themselves (an
     emoji made of several) is one cell's, with empty ones behind it."""
@@ -234,17 +266,22 @@ def cells_of(segments: Iterable[Segment]) -> list[Cell]:
     for text, style, control in segments:
         if control:
             continue
-        if text.isascii():
-            cells += [(char, style) for char in text]
+        made = _made.get(style)
+        if made is None or len(made) > MOST:
+            if len(_made) > MOST:  # a chart may have a colour for every value
+                _made.clear()
+            made = _made[style] = _Cells(style)
+        if text.isascii() or _one_each(text):
+            cells += map(made.__getitem__, text)
             continue
         widths = [cell_len(char) for char in text]
         total = cell_len(text)
         if sum(widths) != total:
-            cells += [(text, style), *[("", style)] * (total - 1)]
+            cells += [made[text], *[made[""]] * (total - 1)]
             continue
         for char, width in zip(text, widths, strict=True):
             if width:
-                cells += [(char, style), *[("", style)] * (width - 1)]
+                cells += [made[char], *[made[""]] * (width - 1)]
             elif cells:  # a mark, on the character before it, which may be a wide one
                 at = next(x for x in range(len(cells) - 1, -1, -1) if cells[x][0])
                 cells[at] = (cells[at][0] + char, cells[at][1])
