@@ -29,6 +29,8 @@ PROGRAM = HERE.parent / "terminal" / "deck_program.py"
 MAIN = "from traindeck.console.cli.main import main; import sys; sys.argv = ['traindeck']; main()"
 MANY = 100_000
 DAY = 86400.0
+SIGN = b"ENDING-7f3a"
+"""The last line of the huge log."""
 SIGNS = {"j": "▌".encode(), "k": "▌".encode(), "pagedown": b"\x1b[12;"}
 """What each key has to write: the bar on another row, or another run in a row amid the list."""
 
@@ -82,6 +84,41 @@ def first_paint(env: dict[str, str], sign: bytes) -> tuple[float, float, int]:
     return min(ours), min(floor), memory
 
 
+def huge_log(env: dict[str, str]) -> tuple[float, float, int]:
+    """(seconds of the first and of a later opening of a 10 GiB log, resident bytes with all runs
+    listed and the log open, searched and moved over)."""
+    run = [sys.executable, "-m", "traindeck.console.cli.main", "run", "-q", "--name", "huge"]
+    done = subprocess.run([*run, "--", "true"], env=env, check=True, capture_output=True, text=True)
+    found = Path(env["HOME"]) / ".traindeck/runs" / done.stdout.strip() / "attempts/0/logs/0.log"
+    line = b"step %d loss 0.5 and some more words that make it a line of usual length\n"
+    with found.open("r+b") as file:
+        file.write(b"".join(line % n for n in range(20_000)))
+        file.truncate(10 << 30)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + b"".join(line % n for n in range(20_000)) + SIGN + b"\n")
+    deck = Terminal([sys.executable, "-c", MAIN], {**env, "TRAINDECK_WINDOW": "all"})
+    deck.wait("selected 1/", timeout=60)
+    deck.press("/huge\r")
+    deck.wait("selected 1/1")
+    deck.quiet(1.5)  # what a first key needs is imported a moment after the start
+    times = []
+    for _ in range(4):
+        times.append(deck.latency("l", SIGN))
+        deck.quiet(0.3)
+        deck.press("escape")
+        deck.wait("selected 1/1")
+    deck.press("escape", "l")
+    deck.wait(SIGN.decode())
+    deck.press("/some more\r")
+    deck.quiet(1.0)
+    for percent in range(0, 101, 10):
+        deck.press(f"%{percent}\r")
+        deck.quiet(0.2)
+    pages = Path(f"/proc/{deck.pid}/statm").read_text().split()[1]
+    deck.close()
+    return times[0], min(times[1:]), int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def keys(rows: int) -> tuple[float, float, float]:
     """(p50, p99 of key to paint, bytes a second when idle) with so many rows."""
     argv = [sys.executable, str(PROGRAM), "--rows", str(rows), "--all", "--hz", "10"]
@@ -108,11 +145,16 @@ def main() -> None:
         env, recent, newest = fill(Path(folder))
         ours, floor, _ = first_paint(env, recent)
         every, floor_2, memory = first_paint({**env, "TRAINDECK_WINDOW": "all"}, newest)
+        first, later, both = huge_log(env)
     row(f"first paint, {MANY:,} runs", f"{ours * 1e3:.0f} ms",
         f"{floor * 1e3:.0f} ms python -c 'import textual.app'", ours / floor)  # fmt: skip
     row(f"all {MANY:,} in order on screen", f"{every * 1e3:.0f} ms",
         f"{floor_2 * 1e3:.0f} ms python -c 'import textual.app'", every / floor_2)  # fmt: skip
     row(f"memory, {MANY:,} runs", f"{memory / 1e6:.0f} MB", "150 MB goal", memory / 150e6)
+    row("10 GiB log in the screens, key to its end", f"{first * 1e3:.0f} ms",
+        f"{later * 1e3:.0f} ms opened again", f"{first / 0.1:.2f} of 100 ms")  # fmt: skip
+    row(f"memory, {MANY:,} runs and a 10 GiB log open", f"{both / 1e6:.0f} MB", "150 MB goal",
+        both / 150e6)  # fmt: skip
     few50, few99, _ = keys(1000)
     many50, many99, idle = keys(MANY)
     row(f"key to paint p50, {MANY:,} rows at 10 Hz", f"{many50 * 1e3:.1f} ms",
