@@ -185,9 +185,10 @@ def _print_list(
 ) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.listing import list_lines
+    from traindeck.console.runs.naming import named
 
     lines = list_lines(
-        runs,
+        named(ws.index, runs),
         now=ws.clock(),
         width=terminal_width(sys.stdout) if sys.stdout.isatty() else None,
         short_ids=ws.index.short_ids([run.id for run in runs]),
@@ -203,9 +204,10 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
     from traindeck.console.runs.launching import read_spec
+    from traindeck.console.runs.naming import named
     from traindeck.console.runs.reading import log_tail
 
-    full = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
+    full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     spec, folder, log = None, None, b""
     if ask:
         try:

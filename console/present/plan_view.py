@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from traindeck.backends.base import Plan
+from traindeck.console.durations import write_duration
+from traindeck.console.present.numbers import plural
 from traindeck.console.present.numbers import size as bytes_text
 
 FILES_SHOWN = 12
@@ -33,8 +35,9 @@ def _lines(plan: Plan, every_file: bool) -> Iterator[Line]:
     if spec.python:
         yield "python", spec.python
     limits = spec.limits
-    time = f"{limits.time:g} s" if limits.time is not None else "none"
-    yield "limits", f"time {time} · grace {limits.grace:g} s · {limits.retries} retries"
+    time = write_duration(limits.time) if limits.time is not None else "none"
+    again = plural(limits.retries, "retry", "retries")
+    yield "limits", f"time {time} · grace {write_duration(limits.grace)} · {again}"
     if spec.after:
         how = "whatever its end" if spec.after_any else "if it succeeds"
         yield "after", f"run {spec.after}, {how}"

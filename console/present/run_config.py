@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from traindeck.backends.base import RunSpec
+from traindeck.console.durations import write_duration
 from traindeck.console.store.records import RunRecord
 
 from .cells import Line, Span, clean, fit, plain, take, width
@@ -85,8 +86,8 @@ def _lines(
     if spec.python:
         yield _item("python", spec.python)
     limits = spec.limits
-    yield _item("time limit", f"{limits.time:g} s" if limits.time is not None else "none")
-    yield _item("grace", f"{limits.grace:g} s")
+    yield _item("time limit", write_duration(limits.time) if limits.time is not None else "none")
+    yield _item("grace", write_duration(limits.grace))
     yield _item("retries", str(limits.retries))
     if spec.resources.gpus:
         yield _item("gpus", str(spec.resources.gpus))

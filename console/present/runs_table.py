@@ -256,20 +256,18 @@ class Look:
         now: Seconds since the epoch.
         selected: The cursor is here.
         short_ids: Run id -> the shortest prefix that names it.
-        names: Run id -> name, of runs that others wait for.
     """
 
     now: float
     glyphs: Glyphs = BEST
     selected: bool = False
     short_ids: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def row(run: RunRecord, table: Layout, look: Look) -> Line:
     """One run as a line from column `LEAD` on, filled to the table's width."""
     quiet = is_quiet(run) and not look.selected
-    sentence = explain(run, look.now, look.glyphs, look.names)
+    sentence = explain(run, look.now, look.glyphs)
     if sentence is None and _is_bare(run):
         sentence = [(Span(_command(run), "muted"),)]
     spans: list[Span] = []

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import signal as signals
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from traindeck.backends.base import State
 from traindeck.console.store.records import RunRecord
@@ -20,7 +19,6 @@ from .glyphs import Glyphs
 from .numbers import figure
 from .states import alert, is_unknown
 
-_RUN_ID = re.compile(r"(?<=\brun )([0-9a-z]{12})\b")
 _NAME = re.compile(r"[\w.]+|CUDA out of memory")
 Clause = tuple[Span, ...]
 
@@ -75,22 +73,8 @@ def exit_words(run: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def runs_named(run: RunRecord) -> list[str]:
-    """Ids of the runs that a run's reason speaks of: those it waits for."""
-    return _RUN_ID.findall(run.reason[:4000]) if run.reason else []
-
-
-def explain(
-    run: RunRecord, now: float, glyphs: Glyphs, names: Mapping[str, str] | None = None
-) -> list[Clause] | None:
-    """Why a run is as it is, for runs whose numbers do not say it; None if they do.
-
-    Args:
-        names: Run id -> name: said in place of the ids in the run's reason.
-    """
-    if names and runs_named(run):
-        said = _RUN_ID.sub(lambda found: names.get(found[1]) or found[1], run.reason[:4000])
-        run = replace(run, reason=said)
+def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
+    """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
     if is_unknown(run):
         return _unknown(run, now)
     if run.state is State.RUNNING:

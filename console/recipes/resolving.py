@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,17 @@ class RecipeError(UsageError):
 
     Attributes:
         problems: Key -> sentence, for all of them; the message names the first.
+
+    Args:
+        missing: Which of them are not set, rather than wrong.
     """
 
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        first, *others = problems.items()
-        names = ", ".join(key for key, _ in others)
-        super().__init__(first[1], f"Wrong or missing as well: {names}." if others else "")
+    def __init__(self, problems: Mapping[str, str], missing: Collection[str] = ()) -> None:
+        (first, sentence), *others = problems.items()
+        fixes = [f"Give it by --set {first}=…."] if first in missing else []
+        if others:
+            fixes.append(f"Wrong or missing as well: {', '.join(key for key, _ in others)}.")
+        super().__init__(sentence, " ".join(fixes))
         self.problems = dict(problems)
 
 
@@ -91,6 +96,7 @@ def resolve(
         UsageError: There is no such preset.
     """
     problems: dict[str, str] = {}
+    missing: list[str] = []
     typed: dict[str, Value] = {}
     for key, raw in overrides.items():
         parameter = recipe.find(key)
@@ -115,9 +121,10 @@ def resolve(
         elif not parameter.required:
             settings[key] = Setting(value=parameter.default)
         elif key not in problems:
-            problems[key] = f"{key} is not set. {parameter.meaning} Give it by --set {key}=…"
+            missing.append(key)
+            problems[key] = f"{key} is not set. {parameter.meaning}"
     if problems:
-        raise RecipeError(problems)
+        raise RecipeError(problems, missing)
     values = {key: setting.value for key, setting in settings.items()}
     notes = [
         f"{p.key} ({settings[p.key].source}) has no effect: it counts only with "

@@ -175,7 +175,18 @@ def _condition(word: _Word, key: str, value: _Word, negated: bool, now: float | 
     return Condition(kind="text", key=key, values=values, negated=negated)
 
 
+_JOINED = {
+    "or": "Values of one key are joined by commas: state:running,failed.",
+    "||": "Values of one key are joined by commas: state:running,failed.",
+    "and": "Conditions that stand beside each other all have to hold.",
+    "&&": "Conditions that stand beside each other all have to hold.",
+    "not": "A `-` before a word takes it out: -tag:draft.",
+}
+
+
 def _bare(word: _Word, negated: bool) -> Condition:
+    if (fix := _JOINED.get(word.text.lower())) and all(word.plain):
+        raise _error(word, "this is no word of the language", f"{fix} Quote it to look for it.")
     return Condition(kind="word", values=(fold(word.text),), negated=negated)
 
 

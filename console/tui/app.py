@@ -400,6 +400,12 @@ class TraindeckApp(App[None], inherit_bindings=False):
         )
         self._update_footer()
 
+    def _forget_notice(self) -> None:
+        """It was read."""
+        if self._notice is not None:
+            self._notice = None
+            self._update_footer()
+
     def _forget_complaint(self, which: Notice | None) -> None:
         """Take a complaint back, if it is still the one that is shown."""
         if which is not None and which.urgent and self._notice is which:
@@ -486,7 +492,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if isinstance(event, events.Key) and not event.is_forwarded:
             self._last_key = time.monotonic()
             if event.key == "escape":
-                self._forget_complaint(self._notice)
+                self._forget_notice()
             if event.key in self._redraw_keys:  # also where a dialog or a field has the keys
                 self.action_redraw()
                 return

@@ -23,6 +23,7 @@ from traindeck.backends.base import (
     Status,
     TraindeckError,
 )
+from traindeck.console.runs.naming import named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
     Counts,
@@ -136,11 +137,15 @@ class LiveServices:
         return await self._do(look)
 
     async def rows(self, keys: Sequence[int]) -> dict[int, RunRecord]:
-        return await self._do(lambda ws: ws.index.rows_by_number(keys))
+        def look(ws: Workspace) -> dict[int, RunRecord]:
+            found = ws.index.rows_by_number(keys)
+            return dict(zip(found, named(ws.index, found.values()), strict=True))
+
+        return await self._do(look)
 
     async def detail(self, key: int) -> RunRecord | None:
         def look(ws: Workspace) -> RunRecord | None:
-            found = ws.index.rows([key], metrics="all")
+            found = named(ws.index, ws.index.rows([key], metrics="all"))
             return found[0] if found else None
 
         return await self._do(look)
@@ -197,7 +202,7 @@ class LiveServices:
         def look(ws: Workspace) -> RunRecord | None:
             number = ws.index.number_of(run_id)
             found = ws.index.rows([number], metrics="all") if number is not None else []
-            return found[0] if found else None
+            return named(ws.index, found)[0] if found else None
 
         return await self._do(look)
 

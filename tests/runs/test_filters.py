@@ -401,3 +401,12 @@ def test_every_key_is_explained_when_its_value_is_missing() -> None:
     for key in KEYS:
         with pytest.raises(FilterError, match=r"needs a value\. (For example|One of)"):
             parse(f"{key}:")
+
+
+@pytest.mark.parametrize(
+    "text", ["state:failed or state:lost", "lora AND demo", "not demo", "a || b"]
+)
+def test_words_of_other_languages_are_told_what_this_one_has(text: str) -> None:
+    with pytest.raises(FilterError, match="no word of the language"):
+        parse(text)
+    assert parse('"or" name:or').conditions  # quoted, or after a key, it is what it says

@@ -449,20 +449,6 @@ async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(
         await settle(app, pilot, lambda: "Could not stop" not in screen_text(app))
 
 
-async def test_a_waiting_run_says_by_name_what_it_waits_for(make_app: MakeApp) -> None:
-    services = small_services()
-    first = make_run(60, "pretrain", State.RUNNING, age=60)
-    reasons = [f"waits for run {first.id} to end", "waits for run zzzzzzzzzzzz to end"]
-    services.add(first)
-    for number, reason in enumerate(reasons, 61):
-        services.add(make_run(number, f"then-{number}", State.QUEUED, age=50, reason=reason))
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        await settle(app, pilot, lambda: "waits for run pretrain to end" in screen_text(app))
-        assert "waits for run zzzzzzzzzzzz to end" in screen_text(app)
-
-
 async def test_editing_keeps_what_was_typed_when_it_is_refused(make_app: MakeApp) -> None:
     services = small_services()
     app = make_app(services)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.fakes.runs import small_world
+from tests.fakes.runs import make_run, small_world
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.runs.workspace import Workspace, open_workspace
@@ -92,4 +92,21 @@ async def test_backends_that_are_gone_from_the_settings_keep_their_runs(
     assert records[listing.keys[-1]].backend == "gpu2"
     assert records[listing.keys[-1]].reach is Reach.DOWN
     assert {State.RUNNING} <= {run.state for run in records.values()}
+    await services.aclose()
+
+
+async def test_a_waiting_run_says_by_name_what_it_waits_for(services: LiveServices) -> None:
+    workspace = open_workspace()
+    first = make_run(60, "pretrain", State.RUNNING, age=60)
+    reasons = [f"waits for run {first.id} to end", "waits for run zzzzzzzzzzzz to end", ""]
+    waiting = [
+        make_run(61 + n, f"then-{n}", State.QUEUED, age=50, reason=reason)
+        for n, reason in enumerate(reasons)
+    ]
+    workspace.index.put_many([first, *waiting])
+    keys = [workspace.index.number_of(run.id) or 0 for run in waiting]
+    said = [run.reason for run in (await services.rows(keys)).values()]
+    assert said == ["waits for run pretrain to end", "waits for run zzzzzzzzzzzz to end", ""]
+    found = await services.run(waiting[0].id)
+    assert found is not None and found.reason == said[0]
     await services.aclose()

@@ -516,7 +516,7 @@ class LaunchScreen(DeckScreen):
         body: list[Line] = [
             (Span("Leave the form?", "warn bold"),),
             (),
-            (Span("Nothing was started. What was typed is lost.", "muted"),),
+            (Span("Nothing was started. What was changed here is lost.", "muted"),),
         ]
         options = [Choice("esc", "stay", ""), Choice("l", "leave", "leave", harmful=True)]
         self.app.push_screen(ChoiceScreen(body, options), answered)

@@ -138,7 +138,7 @@ class ScrolledTab(RunTab):
     def words(self) -> Sequence[Line]:
         """Where one is, for the right of the line of tabs."""
         count = self.length()
-        if count <= self.room:
+        if count <= self.room or not self.size.height:  # not laid out yet
             return ()
         last = min(count, self.top + self.room)
         place = (

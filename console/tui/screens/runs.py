@@ -379,10 +379,9 @@ class RunsScreen(DeckScreen):
         if self.table.key in changed:
             self.pane.select(self.table.key, self.selected)
         self._update_lines()
-        shown = self.model.records(self.table.visible_keys(pages=1))
-        work = self._rows.learning(shown, short_ids="id" in self._layout)
-        if work is not None:
-            self.spawn(work)
+        if "id" in self._layout:
+            shown = self.model.records(self.table.visible_keys(pages=1))
+            self.spawn(self._rows.learn_short_ids(shown))
 
     def _failed(self, error: TraindeckError | None) -> None:
         if not self.table.is_mounted:
