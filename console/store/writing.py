@@ -16,7 +16,7 @@ from traindeck.console.store import annotating, schema, series
 from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.reading import metrics_of
-from traindeck.console.store.records import RunRecord, status_of_run, with_status
+from traindeck.console.store.records import Progress, RunRecord, status_of_run, with_status
 from traindeck.console.store.rows import (
     INSERT_RUN,
     INSERT_TEXTS,
@@ -60,7 +60,7 @@ def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
         status = merge(status_of_run(known), status_of_run(run), now)
         run = replace(
             with_status(run, status),
-            progress=known.progress,
+            progress=_progress(known, status.attempt),
             main=known.main or run.main,
             created=known.created or run.created,
             native_id=run.native_id or known.native_id,
@@ -82,7 +82,8 @@ def merge_statuses(
         n, run = found
         known = status_of_run(run)
         status = merge(known, seen, now, settle=SETTLE if settle is None else settle)
-        new = clean_record(with_status(run, status))
+        new = replace(with_status(run, status), progress=_progress(run, status.attempt))
+        new = clean_record(new)
         if new == run:
             continue
         _store(db, n, new, stamp)
@@ -155,6 +156,12 @@ def store(db: Connection, n: int, run: RunRecord) -> None:
 def render_metrics(db: Connection, n: int) -> None:
     """Make the ready JSON of a run's metrics anew."""
     db.execute("UPDATE ready SET metrics = ? WHERE n = ?", (tail(metrics_of(db, n)), n))
+
+
+def _progress(known: RunRecord, attempt: int) -> Progress:
+    """How far a run is known to be, at this attempt: where the one before had come to is past, and
+    whether this one goes on from there it will say."""
+    return known.progress if attempt <= known.attempt else Progress(total=known.progress.total)
 
 
 def _visible(run: RunRecord) -> tuple[object, ...]:

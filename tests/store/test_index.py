@@ -24,6 +24,7 @@ from traindeck.console.store.records import (
     run_json,
 )
 from traindeck.console.store.rows import clean_record
+from traindeck.console.store.series import SourceMark
 
 NOW = 1_800_000_000.0
 Make = Callable[..., RunRecord]
@@ -137,6 +138,20 @@ def test_a_higher_attempt_wins_and_starts_anew(index: Index, make_run: Make) -> 
     assert (found.attempt, found.state, found.exit_code) == (1, State.RUNNING, None)
     assert (found.started, found.ended, found.pid) == (NOW - 1, None, 99)
     assert not index.update_status(run.id, seen(State.LOST, NOW + 1), now=NOW + 2)
+
+
+def test_a_new_attempt_is_not_as_far_as_the_last_one(index: Index, make_run: Make) -> None:
+    run = make_run(state=State.FAILED)
+    index.put(run)
+    marks = [SourceMark(path="log", offset=offset) for offset in range(3)]
+    far = Progress(step=80, total=100, fraction=0.8, at=NOW)
+    index.ingest(run.id, marks[0], marks[1], [], progress=far)
+    assert index.rows([1])[0].progress.step == 80
+    index.update_statuses({run.id: seen(State.RUNNING, NOW + 5, attempt=1)})
+    assert index.rows([1])[0].progress == Progress(total=100)
+    index.ingest(run.id, marks[1], marks[2], [], progress=replace(far, step=3, fraction=0.03))
+    index.update_statuses({run.id: seen(State.RUNNING, NOW + 9, attempt=1)})
+    assert index.rows([1])[0].progress.step == 3
 
 
 def test_what_a_later_look_leaves_out_stays_known(index: Index, make_run: Make) -> None:
