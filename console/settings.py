@@ -196,6 +196,15 @@ class Settings:
         """Where a setting's value came from."""
         return self.sources.get(name, DEFAULT)
 
+    def local_roots(self) -> dict[str, Path]:
+        """Backend -> root of its run directories, of those on this machine."""
+        roots = {}
+        for name, entry in self.backends.items():
+            if entry.kind == "process":
+                root = entry.options.get("root")
+                roots[name] = Path(root).expanduser() if root else Path.home() / ".traindeck"
+        return roots
+
     def error(self, name: str, problem: str, fix: str = "") -> UsageError:
         """An error about a value that only its user could judge, naming where it stands."""
         return UsageError(f"{self.source(name).where}: {problem}", fix)

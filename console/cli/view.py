@@ -115,7 +115,7 @@ def show_command(
             await refresh(ws, [record], max_age=0.0)
             record = ws.record(record.id)
         if script:
-            from traindeck.console.runs.launching import read_spec
+            from traindeck.console.runs.reading import read_spec
             from traindeck.console.runs.script import script as as_script
 
             spec = await read_spec(ws.backend(record.backend), record)
@@ -185,7 +185,7 @@ def _print_list(
 ) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.listing import list_lines
-    from traindeck.console.runs.naming import named
+    from traindeck.console.runs.reasons import named
 
     lines = list_lines(
         named(ws.index, runs),
@@ -203,9 +203,8 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     """The card of a run; with what only its place knows, if that is to be asked."""
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
-    from traindeck.console.runs.launching import read_spec
-    from traindeck.console.runs.naming import named
-    from traindeck.console.runs.reading import log_tail
+    from traindeck.console.runs.reading import log_tail, read_spec
+    from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     spec, folder, log = None, None, b""

@@ -355,9 +355,7 @@ def _script(python: str, words: tuple[str, ...], **options: Any) -> LaunchReques
 
 def _home(ws: Workspace) -> Path:
     """Where the demo's models lie: beside the run directories of this machine."""
-    from traindeck.console.runs.rebuild import local_roots
-
-    return local_roots(ws.settings)["local"].absolute() / "demo"
+    return ws.settings.local_roots()["local"].absolute() / "demo"
 
 
 def _base_name(seed: int, steps: int) -> str:

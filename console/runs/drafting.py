@@ -367,7 +367,7 @@ async def draft_recipe(ws: Workspace, draft: Draft) -> Recipe | None:
     if not draft.like:
         return read_recipe(ws, draft.recipe)
     from traindeck.console.recipes.reading import from_run
-    from traindeck.console.runs.launching import read_spec
+    from traindeck.console.runs.reading import read_spec
 
     run = ws.record(draft.like)
     spec = await read_spec(ws.backend(run.backend), run)

@@ -84,9 +84,8 @@ def _check_paths(
 ) -> None:
     from traindeck.console.recipes.resolving import RecipeError
     from traindeck.console.recipes.schema import Kind
-    from traindeck.console.runs.rebuild import local_roots
 
-    if on not in local_roots(ws.settings):
+    if on not in ws.settings.local_roots():
         return  # what lies elsewhere is not seen from here
     problems = {}
     for parameter in recipe:

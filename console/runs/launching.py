@@ -11,28 +11,23 @@ from dataclasses import replace
 
 from traindeck.backends.base import (
     Adopt,
-    Backend,
     BackendError,
-    Files,
     JobRef,
     Plan,
     RunSpec,
     Unreachable,
     UsageError,
-    decode,
     encode,
     plan_digest,
 )
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
 from traindeck.console.runs.settling import note_submitted
-from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import mint_id, mint_name
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import RunRecord
-
-_RUN_FILE_LIMIT = 4 << 20
 
 
 async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
@@ -102,6 +97,8 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
         UsageError: The run is not over, is foreign, or was adopted.
         BackendError: Its directory is gone.
     """
+    from traindeck.console.runs.reading import read_spec
+
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be retried.")
     if run.active:
@@ -126,6 +123,8 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
         UsageError: The run is foreign, was adopted, or carries files that are not here any more.
         BackendError: Its directory is gone, or its place refuses the plan.
     """
+    from traindeck.console.runs.reading import read_spec
+
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be started again.")
     old = asked_for(await read_spec(ws.backend(run.backend), run))
@@ -169,6 +168,8 @@ async def adopt(
     Raises:
         UsageError: The backend cannot adopt, or there is no such process of the user's.
     """
+    from traindeck.console.runs.reading import read_spec_of
+
     backend = ws.backend(on)
     if not isinstance(backend, Adopt):
         raise UsageError(f"{on} cannot adopt processes.")
@@ -205,28 +206,6 @@ async def _seen(ws: Workspace, run_id: str) -> RunRecord:
     assert run is not None
     await refresh(ws, [run], max_age=0.0)
     return ws.index.get(run_id) or run
-
-
-async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
-    """The spec a run was made from, out of its run directory.
-
-    Raises:
-        BackendError: The directory is gone, or the backend keeps none.
-    """
-    return await read_spec_of(backend, ref_of(run))
-
-
-async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
-    """`read_spec` by reference."""
-    import json
-
-    if not isinstance(backend, Files):
-        raise BackendError(f"{backend.name} keeps no run directory to read from.")
-    data = await backend.read_file(ref, "run.json", 0, _RUN_FILE_LIMIT)
-    try:
-        return decode(RunSpec, json.loads(data)["spec"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackendError(f"run.json of run {ref.run_id} cannot be read: {error}.") from None
 
 
 def _forget(ws: Workspace, submission: Submission) -> None:

@@ -137,9 +137,7 @@ async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> lis
 
 def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
     """Files that a trainer on this machine wrote below artifacts/ or, in place, its cwd."""
-    from traindeck.console.runs.rebuild import local_roots
-
-    root = local_roots(ws.settings).get(run.backend)
+    root = ws.settings.local_roots().get(run.backend)
     if root is None or status.started is None:
         return []
     ended = status.ended if status.state.terminal else None
@@ -149,9 +147,7 @@ def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
 def left_out(ws: Workspace, run: RunRecord) -> list[str]:
     """Paths of files with metrics in a run's working directory that are not read, because they may
     be another run's that worked there at the same time."""
-    from traindeck.console.runs.rebuild import local_roots
-
-    if run.backend not in local_roots(ws.settings) or run.started is None or not run.cwd:
+    if run.backend not in ws.settings.local_roots() or run.started is None or not run.cwd:
         return []
     ended = None if run.active else run.ended
     near = files_beside([Path(run.cwd)], run.started, ended)

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 from traindeck.backends.base import (
+    Backend,
     BackendError,
     FileEntry,
     Files,
+    JobRef,
     RunSpec,
     SeekableLogs,
     State,
     Status,
+    decode,
 )
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord, status_of_run
 from traindeck.console.store.rundirs import parse_exit
 
+RUN_FILE_LIMIT = 4 << 20
+"""Bytes that a run.json may have."""
 MOST_ENTRIES = 2000
 """Files of a run that are listed."""
 MOST_ATTEMPTS = 50
 """Attempts of a run that are looked at, the last ones."""
 
 _SLOT = 4096
+
+
+async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
+    """The spec a run was made from, out of its run directory.
+
+    Raises:
+        BackendError: The directory is gone, or the backend keeps none.
+    """
+    return await read_spec_of(backend, ref_of(run))
+
+
+async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
+    """`read_spec` by reference."""
+    import json
+
+    if not isinstance(backend, Files):
+        raise BackendError(f"{backend.name} keeps no run directory to read from.")
+    data = await backend.read_file(ref, "run.json", 0, RUN_FILE_LIMIT)
+    try:
+        return decode(RunSpec, json.loads(data)["spec"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"run.json of run {ref.run_id} cannot be read: {error}.") from None
 
 
 async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
@@ -100,8 +127,6 @@ async def read_file(ws: Workspace, run: RunRecord, path: str, size: int) -> byte
 
 async def spec_of(ws: Workspace, run: RunRecord) -> RunSpec | None:
     """What a run was made from; None if that cannot be read now."""
-    from traindeck.console.runs.launching import read_spec
-
     try:
         return await read_spec(ws.backend(run.backend), run)
     except BackendError:

@@ -18,17 +18,7 @@ if TYPE_CHECKING:
 
 def fill_index(index: Index, places: Places, settings: Settings) -> None:
     """Fill an empty index from what lies on this machine. Backends elsewhere are asked later."""
-    fill(index, places, local_roots(settings), adjust=_explained, measure=_measured)
-
-
-def local_roots(settings: Settings) -> dict[str, Path]:
-    """Backend -> root of its run directories, of those on this machine."""
-    roots = {}
-    for name, entry in settings.backends.items():
-        if entry.kind == "process":
-            root = entry.options.get("root")
-            roots[name] = Path(root).expanduser() if root else Path.home() / ".traindeck"
-    return roots
+    fill(index, places, settings.local_roots(), adjust=_explained, measure=_measured)
 
 
 def rebuild_index(ws: Workspace) -> int:

@@ -23,7 +23,7 @@ from traindeck.backends.base import (
     Status,
     TraindeckError,
 )
-from traindeck.console.runs.naming import named
+from traindeck.console.runs.reasons import named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
     Counts,
@@ -371,11 +371,11 @@ class LiveServices:
 
     async def like(self, run_id: str) -> Draft:
         async def read(ws: Workspace) -> Draft:
-            from traindeck.console.runs import launching
             from traindeck.console.runs.drafting import draft_of
+            from traindeck.console.runs.reading import read_spec
 
             run = ws.record(run_id)
-            spec = await launching.read_spec(ws.backend(run.backend), run)
+            spec = await read_spec(ws.backend(run.backend), run)
             return draft_of(spec, run.backend, ws.environ)
 
         return await self._await(read)
