@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from collections.abc import Sequence
 
 from traindeck.console.logs.source import ByteSource, Pages
@@ -111,3 +112,20 @@ class Times:
             return math.nan, 0
         moment, size = RECORD.unpack(data)
         return moment, size
+
+
+def moment_of(text: str, latest: float) -> float | None:
+    """A clock time `HH:MM[:SS]` of the day that ends with `latest` (seconds since the epoch), as a
+    moment; None if it is no time."""
+    parts = text.strip().split(":")
+    if not 2 <= len(parts) <= 3:
+        return None
+    if not all(part.isascii() and part.isdecimal() and len(part) < 3 for part in parts):
+        return None
+    hour, minute, second = [*map(int, parts), 0][:3]
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    day = time.localtime(latest)
+    clock = (hour, minute, second)
+    moment = time.mktime((day.tm_year, day.tm_mon, day.tm_mday, *clock, 0, 0, -1))
+    return moment if moment <= latest else moment - 86400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.console.logs.source import FileSource
-from traindeck.console.logs.times import Times
+from traindeck.console.logs.times import Times, moment_of
 
 BASE = 1_700_000_000.0
 
@@ -86,3 +87,23 @@ async def test_after_a_cut_times_are_those_of_what_was_written_since(log: Path) 
     times = await opened(log)
     assert await times.at([10, 50, 89]) == [BASE + 90, BASE + 91, BASE + 91]
     await times.aclose()
+
+
+@pytest.mark.parametrize(
+    ("text", "clock"),
+    [("00:10", (5, 0, 10, 0)), (" 12:30:05 ", (5, 12, 30, 5)), ("23:59", (4, 23, 59, 0))],
+)
+def test_a_clock_time_is_of_the_day_before_the_end(
+    text: str, clock: tuple[int, int, int, int]
+) -> None:
+    latest = time.mktime((2026, 11, 5, 14, 0, 0, 0, 0, -1))
+    day, hour, minute, second = clock
+    wanted = time.mktime((2026, 11, day, hour, minute, second, 0, 0, -1))
+    assert moment_of(text, latest) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", "12", "24:00", "12:60", "12:00:61", "a:b", "1:2:3:4", "１:00"]
+)
+def test_what_is_no_clock_time_is_none(text: str) -> None:
+    assert moment_of(text, 0.0) is None

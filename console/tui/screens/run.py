@@ -71,14 +71,6 @@ class RunHeader(HeaderBar):
         return [head_line(run, cells, self.deck.clock(), self.deck.painter.glyphs)]
 
 
-class TabLine(Lines):
-    """The tabs, the one in sight underlined."""
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        screen = cast(RunScreen, self.screen)
-        return [tab_line(TABS, screen.tab, screen.chosen(), cells)]
-
-
 class RunScreen(DeckScreen):
     """A run.
 
@@ -98,6 +90,7 @@ class RunScreen(DeckScreen):
     def __init__(self, run: RunRecord, tab: str = "overview") -> None:
         super().__init__()
         self.header_bar = RunHeader()
+        self._tab_line = Lines(self._tab_lines, id="tabs")
         self.record = run
         self.tab = tab if tab in TABS else "overview"
         self._tabs: dict[str, Any] = {}
@@ -105,8 +98,12 @@ class RunScreen(DeckScreen):
         self._said = ""
         self._measured: int | None = None  # the attempt whose metrics are all there
 
+    def _tab_lines(self, cells: int, rows: int) -> Sequence[Line]:
+        """The tabs, the one in sight underlined."""
+        return [tab_line(TABS, self.tab, self.chosen(), cells)]
+
     def body(self) -> ComposeResult:
-        yield TabLine(id="tabs")
+        yield self._tab_line
         yield Container(id="body")
 
     async def on_mount(self) -> None:
@@ -139,8 +136,7 @@ class RunScreen(DeckScreen):
 
     def update_chrome(self) -> None:
         super().update_chrome()
-        for line in self.query(TabLine):
-            line.update()
+        self._tab_line.update()
 
     def footer_keys(self) -> list[tuple[str, str]]:
         asking = getattr(self._now(), "asking_keys", None)

@@ -116,7 +116,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self._awake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._looking = asyncio.Lock()
-        self._status = LogStatus()
+        self._status = Lines(lambda cells, _: [self.status_line(cells)])
         self._ask = AskLine()
         self._rows = LogRows()
 
@@ -532,7 +532,10 @@ class LogPane(Vertical, inherit_bindings=False):
                 words = f"line {int(number):,} is not counted yet, or beyond the end"
                 self._do(lambda session: session.to_line(int(number)), otherwise=words)
         elif what == "time":
-            moment = moment_of(text, self.deck.clock(), self._run)
+            from traindeck.console.logs.times import moment_of
+
+            ended = self._run.ended if self._run is not None else None
+            moment = moment_of(text, ended or self.deck.clock())
             if moment is None:
                 self.deck.notice(f"{text!r} is no time: write HH:MM or HH:MM:SS", "warn")
             else:
@@ -570,15 +573,6 @@ class LogPane(Vertical, inherit_bindings=False):
         else:
             return False
         return True
-
-
-class LogStatus(Lines):
-    """The line above the log."""
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        pane = self.parent
-        assert isinstance(pane, LogPane)
-        return [pane.status_line(cells)]
 
 
 class LogRows(Lines, can_focus=True, inherit_bindings=False):
@@ -635,21 +629,3 @@ def _number(text: str) -> float:
         return float(text) if len(text) < 20 else math.nan
     except ValueError:
         return math.nan
-
-
-def moment_of(text: str, now: float, run: RunRecord | None) -> float | None:
-    """A clock time on the run's last day, at most its end, in seconds since the epoch; None if it
-    is no time."""
-    parts = text.strip().split(":")
-    if not 2 <= len(parts) <= 3:
-        return None
-    if not all(part.isascii() and part.isdecimal() and len(part) < 3 for part in parts):
-        return None
-    hour, minute, second = [*map(int, parts), 0][:3]
-    if hour > 23 or minute > 59 or second > 59:
-        return None
-    end = (run.ended if run is not None and run.ended else None) or now
-    day = time.localtime(end)
-    clock = (hour, minute, second)
-    moment = time.mktime((day.tm_year, day.tm_mon, day.tm_mday, *clock, 0, 0, -1))
-    return moment if moment <= end else moment - 86400
