@@ -56,7 +56,7 @@ async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
         if run is None:
             raise UsageError(f"Run {run_id} was removed.")
         if run.active:
-            await refresh(ws, [run], max_age=wait / 2)
+            await refresh(ws, [run], max_age=wait / 2, turns=True)
             run = ws.index.get(run_id) or run
         yield run
         if not run.active:

@@ -41,11 +41,13 @@ async def refresh(
     *,
     max_age: float = MAX_AGE,
     patience: float = PATIENCE,
+    turns: bool = False,
 ) -> list[str]:
     """Ask about runs that are not over and were not seen for `max_age` seconds.
 
     Args:
         runs: Only these; all active ones by default.
+        turns: Leave a place out that somebody else is asking right now: the caller comes back.
 
     Returns:
         Ids of the runs that changed.
@@ -61,12 +63,28 @@ async def refresh(
     if not due:
         return []
     changed = await asyncio.gather(
-        *(_ask(ws, name, members, patience) for name, members in due.items())
+        *(_ask(ws, name, members, patience, turns) for name, members in due.items())
     )
     return [run_id for ids in changed for run_id in ids]
 
 
-async def _ask(ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float) -> list[str]:
+async def _ask(
+    ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float, turns: bool
+) -> list[str]:
+    if not turns:
+        return await _ask_now(ws, name, runs, patience)
+    lease = f"poll {name}"
+    if not ws.index.try_lease(lease, patience):
+        return []
+    try:
+        return await _ask_now(ws, name, runs, patience)
+    finally:
+        ws.index.release(lease)
+
+
+async def _ask_now(
+    ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float
+) -> list[str]:
     try:
         async with asyncio.timeout(patience):
             backend = ws.backend(name)
