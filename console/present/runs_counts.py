@@ -46,7 +46,8 @@ def order_words(order: Sequence[str]) -> str:
     key = order[0] if order else "-created"
     if key in _ORDERS:
         return _ORDERS[key]
-    return f"by {clean(key.removeprefix('-'))}, {'highest' if key[0] == '-' else 'lowest'} first"
+    name = key.removeprefix("-").removeprefix("metric.").removeprefix("param.")
+    return f"by {clean(name)}, {'highest' if key[0] == '-' else 'lowest'} first"
 
 
 def list_context(

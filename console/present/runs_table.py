@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from traindeck.backends.base import Reach, State
-from traindeck.console.store.records import MetricSummary, RunRecord
+from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
 
 from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, width
@@ -415,14 +415,8 @@ def _eval(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
     return _number(run, find_metric(run, EVALS), column, quiet)
 
 
-EVALS = ("eval/loss", "eval_loss", "val/loss", "val_loss", "valid/loss", "test_loss")
-"""Names under which trainers report the loss on held-out data."""
-
-_RATES = ("tokens_per_second", "tokens/s", "tok/s", "train_tokens_per_second", "throughput")
-
-
 def _rate(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    summary = find_metric(run, _RATES)
+    summary = find_metric(run, RATES)
     text = "" if summary is None else count(summary.last)
     return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
 

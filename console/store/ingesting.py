@@ -6,6 +6,7 @@ of processes may read one growing file and each point enters exactly once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from traindeck.console.store.rows import clean
 from traindeck.console.store.series import Prepared, SourceMark
 
 if TYPE_CHECKING:
-    from traindeck.console.store.records import Progress
+    from traindeck.console.store.records import Progress, RunRecord
 
 
 def mark(db: Connection, run_id: str, path: str) -> SourceMark:
@@ -61,5 +62,26 @@ def ingest(
         assert found is not None
         run = found[1]
         run = replace(run, progress=progress or run.progress, main=main or run.main)
-        writing.store(db, n, run)
+        writing.store(db, n, replace(run, broken_at=_broken_at(db, n, run, batches)))
     return True
+
+
+def _broken_at(db: Connection, n: int, run: RunRecord, batches: Sequence[Prepared]) -> float | None:
+    """When the main metric ceased to be a finite number: when the first value was written that no
+    finite one has followed."""
+    row = db.execute(
+        "SELECT last, last_time FROM series WHERE run = ? AND key = ? AND count > 0", (n, run.main)
+    ).fetchone()
+    if row is None or (row[0] is not None and math.isfinite(row[0])):
+        return None
+    if run.broken_at is not None:
+        return run.broken_at
+    for batch in batches:
+        if batch.key == run.main:
+            values, times = batch.points.values, batch.points.times
+            at = len(values)
+            while at > 0 and not math.isfinite(values[at - 1]):
+                at -= 1
+            if at < len(values) and not math.isnan(times[at]):
+                return float(times[at])
+    return row[1] or run.observed_at

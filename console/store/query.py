@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from traindeck.backends.base import State
+from traindeck.backends.base import State, UsageError
 from traindeck.console.store import schema
 from traindeck.console.store.filtering import UNKNOWN, Condition, Filter, as_word, is_pattern
 from traindeck.console.store.records import BAD, UNKNOWN_AFTER
@@ -26,9 +26,7 @@ _NEEDS_YOU = f"""(CASE
     WHEN {_BAD} THEN {_LOOKED} < coalesce(nullif(r.ended, 0), nullif(r.observed_at, 0), r.created)
     WHEN {_ACTIVE} AND r.reach = 'down'
         THEN ? > r.observed_at + {UNKNOWN_AFTER} AND {_LOOKED} < r.observed_at + {UNKNOWN_AFTER}
-    WHEN r.state = 'running' AND r.main IS NOT NULL THEN EXISTS (
-        SELECT 1 FROM series x WHERE x.run = r.n AND x.key = r.main AND x.count > 0
-        AND (x.last IS NULL OR abs(x.last) > 1.7976931348623157e308))
+    WHEN r.state = 'running' AND r.broken_at IS NOT NULL THEN {_LOOKED} < r.broken_at
     ELSE 0 END)"""
 GROUP = f"""(CASE WHEN {_NEEDS_YOU} THEN 0 WHEN r.state IN ('new', 'queued') THEN 2
     WHEN {_ACTIVE} THEN 1 ELSE 3 END)"""
@@ -112,6 +110,10 @@ def compile_query(
                 f"p{place}.text{down}"
             )
         else:
+            if name not in _ORDER:
+                raise UsageError(
+                    f"{name!r} is nothing to sort by.", f"For a metric of that name: metric.{name}."
+                )
             column = _ORDER[name]
             times = column.count("?")
             if name in ("created", "id", "group"):

@@ -15,7 +15,7 @@ from traindeck.backends.base import State
 from traindeck.console.store import schema
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.query import GROUP
-from traindeck.console.store.records import MetricSummary, RunRecord
+from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
 from traindeck.console.store.rows import SELECT, SERIES, record, summary
 
 _AT_ONCE = 500
@@ -99,15 +99,32 @@ def _with_metrics(db: Connection, found: Sequence[Any], metrics: str) -> list[Ru
             for row, run in zip(found, runs, strict=True)
         ]
     if metrics == "main":
+        numbers = [row[0] for row in found]
+        shown = [
+            part
+            for low in range(0, len(numbers), _AT_ONCE)
+            for part in _table_metrics(db, numbers[low : low + _AT_ONCE])
+        ]
+        by_run: dict[int, dict[str, MetricSummary]] = {}
+        for n, *values in shown:
+            metric = summary(values)
+            by_run.setdefault(n, {})[metric.key] = metric
         return [
-            run if run.main is None else replace(run, metrics=_one_metric(db, row[0], run.main))
-            for row, run in zip(found, runs, strict=True)
+            replace(run, metrics=by_run[n]) if n in by_run else run
+            for n, run in zip(numbers, runs, strict=True)
         ]
     if metrics != "none":
         raise ValueError(f"metrics={metrics!r}")
     return runs
 
 
-def _one_metric(db: Connection, n: int, key: str) -> dict[str, MetricSummary]:
-    row = db.execute(f"SELECT {SERIES} FROM series WHERE run = ? AND key = ?", (n, key)).fetchone()
-    return {} if row is None else {key: summary(row)}
+def _table_metrics(db: Connection, numbers: Sequence[int]) -> Sequence[Any]:
+    """What the columns of a table can show: the main metric, the one on held-out data, the pace."""
+    keys = (*EVALS, *RATES)
+    fields = ", ".join(f"x.{field.strip()}" for field in SERIES.split(","))
+    return db.execute(
+        f"SELECT x.run, {fields} FROM runs r JOIN series x ON x.run = r.n "
+        f"WHERE r.n IN ({', '.join('?' * len(numbers))}) "
+        f"AND (x.key = r.main OR x.key IN ({', '.join('?' * len(keys))}))",
+        (*numbers, *keys),
+    ).fetchall()

@@ -63,6 +63,7 @@ class RunRecord:
         rank, evidence: What the state rests on; `backends.status.merge` needs the rank.
         gpus: Of all nodes together.
         main: Key of the metric shown in tables (chosen by console.metrics, e.g. `loss`).
+        broken_at: When its main metric ceased to be a finite number; None while it is one.
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
     """
@@ -99,12 +100,19 @@ class RunRecord:
     log_bytes: int | None = None
     progress: Progress = field(default_factory=Progress)
     main: str | None = None
+    broken_at: float | None = None
     metrics: Mapping[str, MetricSummary] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
 
+
+EVALS = ("eval/loss", "eval_loss", "val/loss", "val_loss", "valid/loss", "test_loss")
+"""Names under which trainers report the loss on held-out data."""
+
+RATES = ("tokens_per_second", "tokens/s", "tok/s", "train_tokens_per_second", "throughput")
+"""Names under which they report how fast they are."""
 
 GROUPS = ("needs you", "running", "queued", "finished")
 """The groups of the Runs screen, in order."""
@@ -117,8 +125,8 @@ BAD = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
 
 
 def needs_you(run: RunRecord, now: float) -> bool:
-    """Whether a person has to look: since they last opened the run it ended badly, or nothing was
-    heard of it for five minutes; or its main metric is no number now.
+    """Whether a person has to look: since they last opened the run it ended badly, its main metric
+    ceased to be a number, or nothing was heard of it for five minutes.
 
     console.store.query says the same in SQL.
     """
@@ -128,7 +136,9 @@ def needs_you(run: RunRecord, now: float) -> bool:
     if run.active and run.reach is Reach.DOWN:
         silent_from = run.observed_at + UNKNOWN_AFTER
         return now > silent_from and looked < silent_from
-    return broken_metric(run) is not None
+    if run.state is State.RUNNING and run.broken_at is not None:
+        return looked < run.broken_at
+    return False
 
 
 def broken_metric(run: RunRecord) -> MetricSummary | None:

@@ -30,7 +30,7 @@ from traindeck.console.store.records import (
 RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
     "created started ended host pid gpus project recipe archived looked_at is_foreign log_bytes "
-    "step total fraction eta progress_at main latest"
+    "step total fraction eta progress_at main broken_at latest"
 )
 """Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
 is over was last of interest."""
@@ -117,7 +117,8 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         int(run.rank), str(run.reach), run.observed_at, run.attempt, run.exit_code, run.signal,
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
         run.archived, run.looked_at, run.foreign, run.log_bytes, progress.step, progress.total,
-        progress.fraction, progress.eta, progress.at, run.main, run.ended or run.created,
+        progress.fraction, progress.eta, progress.at, run.main, run.broken_at,
+        run.ended or run.created,
     )  # fmt: skip
 
 
@@ -155,7 +156,7 @@ def record(row: Sequence[Any]) -> RunRecord:
     (
         _, run_id, name, backend, native_id, state, rank, reach, observed_at, attempt, exit_code,
         signal, created, started, ended, host, pid, gpus, project, recipe, archived, looked_at,
-        is_foreign, log_bytes, step, total, fraction, eta, progress_at, main,
+        is_foreign, log_bytes, step, total, fraction, eta, progress_at, main, broken_at,
         reason, evidence, argv, cwd, note, tags, params,
     ) = row  # fmt: skip
     try:
@@ -192,6 +193,7 @@ def record(row: Sequence[Any]) -> RunRecord:
             log_bytes=log_bytes,
             progress=Progress(step=step, total=total, fraction=fraction, eta=eta, at=progress_at),
             main=main,
+            broken_at=broken_at,
         )
     except (ValueError, TypeError) as error:
         raise Damaged(f"run {run_id}: {error}") from None

@@ -134,6 +134,16 @@ STEPS: tuple[str, ...] = (
 
     CREATE TABLE leases (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
     """,
+    # When the main metric ceased to be a number, so that one who has looked since is left alone.
+    """
+    ALTER TABLE runs ADD COLUMN broken_at REAL;
+    UPDATE runs SET broken_at = observed_at WHERE state = 'running' AND EXISTS (
+        SELECT 1 FROM series x WHERE x.run = runs.n AND x.key = runs.main AND x.count > 0
+        AND (x.last IS NULL OR abs(x.last) > 1.7976931348623157e308));
+    DROP INDEX runs_group;
+    CREATE INDEX runs_group
+        ON runs (state, created, looked_at, ended, reach, observed_at, broken_at);
+    """,
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from traindeck.backends.base import Reach, State, Status
 from traindeck.backends.status import SETTLE, merge
@@ -60,7 +61,7 @@ def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
         status = merge(status_of_run(known), status_of_run(run), now)
         run = replace(
             with_status(run, status),
-            progress=_progress(known, status.attempt),
+            **_so_far(known, status.attempt),
             main=known.main or run.main,
             created=known.created or run.created,
             native_id=run.native_id or known.native_id,
@@ -82,7 +83,7 @@ def merge_statuses(
         n, run = found
         known = status_of_run(run)
         status = merge(known, seen, now, settle=SETTLE if settle is None else settle)
-        new = replace(with_status(run, status), progress=_progress(run, status.attempt))
+        new = replace(with_status(run, status), **_so_far(run, status.attempt))
         new = clean_record(new)
         if new == run:
             continue
@@ -158,10 +159,12 @@ def render_metrics(db: Connection, n: int) -> None:
     db.execute("UPDATE ready SET metrics = ? WHERE n = ?", (tail(metrics_of(db, n)), n))
 
 
-def _progress(known: RunRecord, attempt: int) -> Progress:
-    """How far a run is known to be, at this attempt: where the one before had come to is past, and
-    whether this one goes on from there it will say."""
-    return known.progress if attempt <= known.attempt else Progress(total=known.progress.total)
+def _so_far(known: RunRecord, attempt: int) -> dict[str, Any]:
+    """What is known of this attempt's course: where the one before had come to is past, and whether
+    this one goes on from there it will say."""
+    if attempt <= known.attempt:
+        return {"progress": known.progress, "broken_at": known.broken_at}
+    return {"progress": Progress(total=known.progress.total), "broken_at": None}
 
 
 def _visible(run: RunRecord) -> tuple[object, ...]:

@@ -132,7 +132,9 @@ class LiveServices:
             else:
                 needs_you = len(_ids(ws, parse(""), "is:needs-you", view, now))
             counts = _counts(ws, needs_you)
-            return Listing(keys=keys, groups=groups, counts=counts, window=asked.window)
+            return Listing(
+                keys=keys, groups=groups, counts=counts, window=asked.window, order=wanted.sort
+            )
 
         return await self._do(look)
 

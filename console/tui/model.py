@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Listing, Place, Services, View
 
@@ -33,6 +33,11 @@ PREVIEW = 86400.0
 
 KEPT = 4000
 """Records kept for rows that were visible."""
+
+
+def bug(error: Exception) -> TraindeckError:
+    """What is said of an error that nobody expected."""
+    return TraindeckError(f"a bug in traindeck: {error!r}")
 
 
 class RunsModel:
@@ -68,8 +73,10 @@ class RunsModel:
         self.places: Sequence[Place] = ()
         self.loaded = False
         self.frozen = False
+        self.frozen_at: float | None = None
         self.error: TraindeckError | None = None
         self._records: OrderedDict[int, RunRecord] = OrderedDict()
+        self._fresh: set[int] = set()  # of these nothing was written since they were read
         self._kept_for = KEPT
         self._version: int | None = None
         self._listed_at = 0.0
@@ -113,6 +120,10 @@ class RunsModel:
         while self._filter != self.view.filter:
             await self._taken.wait()
 
+    async def relisted(self) -> None:
+        """Until a list has come in that is asked for from now on."""
+        await self._taken.wait()
+
     def acted_on(self, run_ids: Iterable[str]) -> None:
         """The person does something to these runs: when their states change, the rows move at once,
         for it is what they are waiting for."""
@@ -122,9 +133,10 @@ class RunsModel:
         """Other rows are visible."""
         self._wake.set()
 
-    def freeze(self, frozen: bool) -> None:
-        """Stop or go on changing what is shown."""
-        self.frozen = frozen
+    def freeze(self, at: float | None) -> None:
+        """Stop changing what is shown, ages too, at this moment; None goes on."""
+        self.frozen = at is not None
+        self.frozen_at = at
         self._wake.set()
 
     # ---------------------------------------------------------------------------------------- loop
@@ -137,11 +149,16 @@ class RunsModel:
                 if self.error is not None:
                     self.error = None
                     self._on_error(None)
-            except TraindeckError as error:
-                if self.error is None or str(error) != str(self.error):
-                    self.error = error
-                    self._on_error(error)
+            except Exception as error:
+                # A bug must be seen, and must not end all that keeps the list up to date.
+                said = error if isinstance(error, TraindeckError) else bug(error)
+                if self.error is None or str(said) != str(self.error):
+                    self.error = said
+                    self._on_error(said)
                 self._now = False
+                if isinstance(said, UsageError) and not self.loaded:
+                    # What was kept from another day cannot be shown: without it there is a list.
+                    self.show(order=View().order)
             try:
                 await asyncio.wait_for(self._wake.wait(), POLL)
             except TimeoutError:
@@ -158,13 +175,15 @@ class RunsModel:
             self._version = version
             if changed:
                 self._reorder = True
+                self._fresh.clear()
                 await self._fetch(self._visible())
             if time.monotonic() - self._listed_at > RELIST:
                 self._reorder = True
             if self._reorder and self._idle() >= REORDER_AFTER:
                 await self._list()
-        missing = [key for key in self._visible() if key not in self._records]
-        if missing:
+        # What was not in sight when something changed is old when it comes into sight again.
+        missing = [key for key in self._visible() if key not in self._fresh]
+        if missing and not (self.frozen and all(key in self._records for key in missing)):
             await self._fetch(missing)
 
     async def _list(self) -> None:
@@ -224,13 +243,15 @@ class RunsModel:
                     self._acted_on.discard(record.id)
             self._records[key] = record
             self._records.move_to_end(key)
+            self._fresh.add(key)
         while len(self._records) > self._kept_for:
-            self._records.popitem(last=False)
+            self._fresh.discard(self._records.popitem(last=False)[0])
         if gone or (regroup and not self.frozen):
             # A run that is gone keeps its row until the list is made without it.
             await self._list()
         for key in gone:
             self._records.pop(key, None)
+            self._fresh.discard(key)
         if changed and self.loaded:
             self._on_rows(changed)
 

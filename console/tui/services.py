@@ -71,12 +71,14 @@ def no_keys() -> array[int]:
 class Listing:
     """The keys of the runs that a view shows, in order, and how they are grouped. A key is a small
     number that names a run as long as the program runs; records are fetched for what is visible.
-    `window` is the view's, or None where its filter names a time itself."""
+    `window` is the view's, or None where its filter names a time itself; `order` is what the filter
+    says of the order, which goes before the view's."""
 
     keys: array[int] = field(default_factory=no_keys)
     groups: tuple[Group, ...] = ()
     counts: Counts = field(default_factory=Counts)
     window: float | None = None
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -370,6 +370,7 @@ def make_run(
         project="project",
         progress=Progress(step=step, total=total, fraction=fraction, eta=eta, at=now - 2),
         main="loss" if metrics else None,
+        broken_at=None if loss is None or math.isfinite(loss) else now - 60,
         metrics=metrics,
         log_bytes=1_240_000 + number if step else None,
     )

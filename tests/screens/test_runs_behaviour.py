@@ -412,6 +412,15 @@ async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:
         assert not isinstance(app.screen, ChoiceScreen)
 
 
+async def test_the_order_can_be_that_of_the_metric(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("o", "M")
+        assert runs_screen(app).model.view.order == ("-metric.loss",)
+        await settle(app, pilot, lambda: "by loss, highest first" in screen_text(app))
+
+
 async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
     services = small_services()
     app = make_app(services)
@@ -420,6 +429,14 @@ async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
         await go_to(app, pilot, "nanogpt-big")
         await pilot.press("x")
         await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
+        # The cursor goes on to what needs a person next.
+        await settle(app, pilot, lambda: cursor(app) == "sweep-07")
+        await pilot.press("k", "x")
+        await settle(app, pilot, lambda: "NEEDS YOU 1" in screen_text(app))
+        assert cursor(app) == "sweep-07"
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("x")  # it is seen already
+        assert services.calls.count(("looked", ("0k01v8c4m2qe",))) == 1
         await pilot.press("R", "r")
         await settle(app, pilot, lambda: "started again: 1 run" in screen_text(app))
         await pilot.press("G", "delete")

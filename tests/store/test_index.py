@@ -24,7 +24,7 @@ from traindeck.console.store.records import (
     run_json,
 )
 from traindeck.console.store.rows import clean_record
-from traindeck.console.store.series import SourceMark
+from traindeck.console.store.series import Batch, SourceMark
 
 NOW = 1_800_000_000.0
 Make = Callable[..., RunRecord]
@@ -152,6 +152,28 @@ def test_a_new_attempt_is_not_as_far_as_the_last_one(index: Index, make_run: Mak
     index.ingest(run.id, marks[1], marks[2], [], progress=replace(far, step=3, fraction=0.03))
     index.update_statuses({run.id: seen(State.RUNNING, NOW + 9, attempt=1)})
     assert index.rows([1])[0].progress.step == 3
+
+
+def test_a_main_metric_is_broken_from_its_first_value_that_no_finite_one_followed(
+    index: Index, make_run: Make
+) -> None:
+    run = make_run(state=State.RUNNING, main="loss")
+    index.put(run)
+    marks = [SourceMark(path="log", offset=offset) for offset in range(5)]
+
+    def wrote(n: int, *values: float) -> float | None:
+        steps = [10 * n + place for place in range(len(values))]
+        times = [NOW + step for step in steps]
+        batch = Batch(key="loss", steps=steps, times=times, values=values, source="stdout")
+        assert index.ingest(run.id, marks[n], marks[n + 1], [batch])
+        found = index.get(run.id)
+        assert found is not None
+        return found.broken_at
+
+    assert wrote(0, 3.0, math.nan, 2.0) is None
+    assert wrote(1, 1.0, math.nan, math.inf) == NOW + 11
+    assert wrote(2, math.nan) == NOW + 11, "it has been so since"
+    assert wrote(3, 1.0) is None
 
 
 def test_what_a_later_look_leaves_out_stays_known(index: Index, make_run: Make) -> None:
@@ -328,7 +350,21 @@ def test_groups_are_what_a_person_must_look_at_first(index: Index, make_run: Mak
     made = [
         make_run(state=State.FAILED, name="0 failed"),
         make_run(state=State.RUNNING, reach=Reach.DOWN, observed_at=NOW - 400, name="0 silent"),
-        make_run(state=State.RUNNING, main="loss", metrics={"loss": broken}, name="0 broken"),
+        make_run(
+            state=State.RUNNING,
+            main="loss",
+            metrics={"loss": broken},
+            broken_at=NOW - 5,
+            name="0 broken",
+        ),
+        make_run(
+            state=State.RUNNING,
+            main="loss",
+            metrics={"loss": broken},
+            broken_at=NOW - 5,
+            looked_at=NOW,
+            name="1 seen broken",
+        ),
         make_run(state=State.RUNNING, observed_at=NOW - 400, name="1 running"),
         make_run(state=State.RUNNING, reach=Reach.DOWN, observed_at=NOW - 9, name="1 silent"),
         make_run(state=State.QUEUED, name="2 queued"),

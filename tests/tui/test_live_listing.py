@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tests.fakes.runs import make_run, small_world
 
-from traindeck.backends.base import Reach, State
+from traindeck.backends.base import Reach, State, UsageError
 from traindeck.console.runs.workspace import Workspace, open_workspace
-from traindeck.console.store.records import GROUPS, group
+from traindeck.console.store.records import GROUPS, RATES, group
 from traindeck.console.tui.live import LiveServices
 from traindeck.console.tui.services import View
 
@@ -109,4 +109,32 @@ async def test_a_waiting_run_says_by_name_what_it_waits_for(services: LiveServic
     assert said == ["waits for run pretrain to end", "waits for run zzzzzzzzzzzz to end", ""]
     found = await services.run(waiting[0].id)
     assert found is not None and found.reason == said[0]
+    await services.aclose()
+
+
+async def test_the_list_is_ordered_by_a_metric(services: LiveServices) -> None:
+    down = await services.listing(View(order=("-metric.loss",), group="", window=None))
+    up = await services.listing(View(order=("metric.loss",), group="", window=None))
+    losses = []
+    for listing in (down, up):
+        found = await services.rows(list(listing.keys))
+        runs = [found[key] for key in listing.keys]
+        losses.append([run.metrics["loss"].last for run in runs if "loss" in run.metrics])
+    finite = [[loss for loss in each if loss is not None and loss == loss] for each in losses]
+    assert finite[0] == sorted(finite[0], reverse=True) and finite[1] == sorted(finite[1])
+    assert len(finite[0]) > 10
+    with pytest.raises(UsageError, match="nothing to sort by"):
+        await services.listing(View(order=("loss",), group="", window=None))
+    typed = await services.listing(View(filter="sort:loss", window=None))
+    assert typed.order == ("metric.loss",)
+    await services.aclose()
+
+
+async def test_rows_have_what_the_columns_of_the_table_show(services: LiveServices) -> None:
+    listing = await services.listing(View(window=None))
+    runs = [run for run in (await services.rows(list(listing.keys))).values() if run.main]
+    shown = [set(run.metrics) for run in runs if run.metrics]
+    assert all("loss" in keys for keys in shown)
+    assert any("eval_loss" in keys for keys in shown) and any(keys & set(RATES) for keys in shown)
+    assert not any("grad_norm" in keys for keys in shown), "nothing that no column shows"
     await services.aclose()

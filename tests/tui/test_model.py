@@ -103,7 +103,7 @@ async def test_rows_move_only_after_the_keys_have_rested(
 async def test_a_new_view_is_shown_at_once_and_frozen_ones_too(watch: Watcher) -> None:
     await watch.until(lambda: watch.listings == 1)
     watch.idle = 0.0
-    watch.model.freeze(True)
+    watch.model.freeze(1.0)
     watch.model.show(filter="lora")
     await watch.until(lambda: len(watch.model.listing.keys) == 3)
 
@@ -225,3 +225,41 @@ async def test_records_out_of_sight_are_learnt(watch: Watcher) -> None:
     keys = list(watch.model.listing.keys)
     await watch.model.learn(keys)
     assert len(watch.model.records(keys)) == len(keys)
+
+
+async def test_what_was_out_of_sight_is_read_again_when_it_comes_back(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    key = watch.model.listing.keys[-1]
+    await watch.model.learn([key])
+    watch.seen = list(watch.model.listing.keys[:3])
+    before = watch.model.record(key)
+    assert before is not None
+    watch.services.change(key, replace(before, reason="something new"))
+    asked = watch.asked("version")
+    await watch.until(lambda: watch.asked("version") > asked + 2)
+    assert watch.model.record(key) == before, "nobody sees it"
+    watch.seen = [key]
+    watch.model.want()
+    await watch.until(lambda: (found := watch.model.record(key)) is not None and found != before)
+
+
+async def test_a_bug_is_said_and_the_list_goes_on(watch: Watcher) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    watch.services.error = KeyError("loss")  # type: ignore[assignment]
+    await watch.until(lambda: len(watch.errors) == 1)
+    assert "bug" in str(watch.errors[0]) and "loss" in str(watch.errors[0])
+    watch.services.error = None
+    await watch.until(lambda: len(watch.errors) == 2)
+    assert watch.errors[1] is None
+
+
+async def test_an_order_that_cannot_be_is_given_up_at_the_start() -> None:
+    services = small_services()
+    services.error = UsageError("'loss' is nothing to sort by.")
+    watcher = Watcher(services)
+    watcher.model.view = replace(watcher.model.view, order=("loss",))
+    task = asyncio.get_running_loop().create_task(watcher.model.run())
+    await watcher.until(lambda: watcher.model.view.order == View().order)
+    services.error = None
+    await watcher.until(lambda: watcher.model.loaded)
+    task.cancel()

@@ -151,7 +151,7 @@ class PaletteScreen(Overlay[None]):
 
         screen = self.deck.screen
         if isinstance(screen, RunsScreen):
-            await screen.go_to_run(run)
+            await screen.go_to_run(run, widen=True)
 
     # ----------------------------------------------------------------------------------------- show
 

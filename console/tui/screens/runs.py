@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -36,7 +37,7 @@ from traindeck.console.present.runs_table import (
     layout,
     metric_head,
 )
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, needs_you
 from traindeck.console.tui import keys
 from traindeck.console.tui.model import RunsModel
 from traindeck.console.tui.services import Counts, View
@@ -51,6 +52,9 @@ from .runs_rows import RowLines
 
 PATIENCE = 0.3
 """Seconds that keys wait for a filter that was just entered."""
+
+LIST_WITHIN = 3.0
+"""Seconds in which a list that was asked for is expected."""
 
 ROOMY = 30
 """Rows from which on there is room for blank lines and the line of context."""
@@ -89,7 +93,11 @@ class RunsScreen(DeckScreen):
         self.table = VirtualTable(
             self._row_line, self._head_line, note=self._nothing_listed, id="table"
         )
-        self._rows = RowLines(lambda: self.deck, learned=self.table.refresh_changed)
+        self._rows = RowLines(
+            lambda: self.deck,
+            learned=self.table.refresh_changed,
+            now=lambda: self.model.frozen_at or self.deck.clock(),
+        )
         self.empty = Lines(self._first_start, id="empty")
         self.foot_gap = Lines(id="foot_gap")
         self.pane = RunPane(id="pane")
@@ -184,6 +192,12 @@ class RunsScreen(DeckScreen):
             marked = [key for key in self.table.keys if key in self.table.marked]
             return self.model.records(marked)
         return [self.selected] if self.selected is not None else []
+
+    def main_metric(self) -> str | None:
+        """The main metric of most runs in sight."""
+        shown = self.model.records(self.table.visible_keys())
+        found = Counter(run.main for run in shown if run.main)
+        return found.most_common(1)[0][0] if found else None
 
     def on_resize(self) -> None:
         self._arrange()
@@ -288,7 +302,7 @@ class RunsScreen(DeckScreen):
             model.listing.counts.total,
             model.view.filter,
             model.view.group,
-            model.view.order,
+            (*model.listing.order, *model.view.order),
             frozen=model.frozen,
         )
         return context(clauses, window_words(model.listing.window), cells)
@@ -310,7 +324,7 @@ class RunsScreen(DeckScreen):
         # What can be done depends on no more than this, as long as nothing is marked.
         place = (self.table.key is None, empty, self.focused)
         bound = tuple(self.deck.settings.keys.items())
-        depends = (run and (run.state, run.foreign), place, bound)
+        depends = (run and (run.state, run.foreign, run.looked_at, run.broken_at), place, bound)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
             return self._footer[1]
         shown = super().footer_keys()
@@ -322,9 +336,9 @@ class RunsScreen(DeckScreen):
     def label_of(self, action: keys.Action) -> str:
         if action.id == "runs.open" and self.table.key is None:
             return "unfold"
-        need = _NEED.get(action.id.removeprefix("runs."))
-        if self.table.marked and need is not None and action.id not in ("runs.edit", "runs.copy"):
-            return f"{action.label} {sum(map(need, self.chosen_runs())):,}"
+        name = action.id.removeprefix("runs.")
+        if self.table.marked and name in ("seen", "stop", "retry", "remove"):
+            return f"{action.label} {sum(self._is_for(name, run) for run in self.chosen_runs()):,}"
         return action.label
 
     # ------------------------------------------------------------------------------ model → screen
@@ -355,14 +369,23 @@ class RunsScreen(DeckScreen):
         self.empty.update()
         self._update_lines()
 
-    async def go_to_run(self, run: RunRecord) -> None:
-        """Put the cursor on a run, and show more if it is not among what is listed."""
+    async def go_to_run(self, run: RunRecord, *, widen: bool = False) -> None:
+        """Put the cursor on a run. One that is not listed is named, or the list is widened."""
         key = await self.deck.services.key_of(run.id)
         if key is None:
             self.deck.notice(f"{run.name or run.id} is gone", "warn")
         elif not self.table.go_to(key):
             self._wanted = key
-            self._show(filter="", window=None)
+            if widen:
+                self._show(filter="", window=None)
+                return
+            self.model.relist()  # it may be new
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.model.relisted(), LIST_WITHIN)
+            if not self.table.go_to(key):
+                self._wanted = None
+                hides = "the filter hides it" if self.model.view.filter else "it is not listed"
+                self.deck.notice(f"{run.name or run.id}: {hides}", "warn")
 
     async def _return_to(self, run_id: str) -> None:
         key = await self.deck.services.key_of(run_id)
@@ -431,8 +454,8 @@ class RunsScreen(DeckScreen):
             return (action == "open" and len(self.table.keys) > 0) or None
         if action in ("open", "open_tab") and "run" not in SCREENS:
             return False
-        if action in _NEED:
-            return any(map(_NEED[action], self.chosen_runs())) or None
+        if action in ("seen", *_NEED):
+            return any(self._is_for(action, run) for run in self.chosen_runs()) or None
         if action == "demo":
             return self.has_class("-empty") and "demo" in self.deck.services.able
         if action == "filter":
@@ -492,7 +515,7 @@ class RunsScreen(DeckScreen):
         self._remember()
 
     def action_freeze(self) -> None:
-        self.model.freeze(not self.model.frozen)
+        self.model.freeze(None if self.model.frozen else self.deck.clock())
         self._arrange()
         self._update_lines()
 
@@ -606,17 +629,24 @@ class RunsScreen(DeckScreen):
 
     def action_seen(self) -> None:
         runs, _ = self._meant_by("seen")
-        self.spawn(self._seen([run.id for run in runs]))
+        # The cursor goes on to what is next in line, not with the run to the end of the list.
+        self.spawn(self._seen([run.id for run in runs], self.table.key_after()))
 
-    async def _seen(self, run_ids: Sequence[str]) -> None:
+    async def _seen(self, run_ids: Sequence[str], then: int | None) -> None:
         await self.deck.services.looked(run_ids)
+        self._wanted = then
+        self.table.clear_marks()
         self.model.relist()
 
     def _meant_by(self, action: str) -> tuple[list[RunRecord], int]:
         """The chosen runs that an action is for, and how many others are chosen."""
         chosen = self.chosen_runs()
-        runs = [run for run in chosen if _NEED[action](run)]
+        runs = [run for run in chosen if self._is_for(action, run)]
         return runs, len(chosen) - len(runs)
+
+    def _is_for(self, action: str, run: RunRecord) -> bool:
+        """Whether an action can be done to a run."""
+        return needs_you(run, self.deck.clock()) if action == "seen" else _NEED[action](run)
 
     def _ask(self, action: str, ask: Callable[[RunsScreen, list[RunRecord], int], None]) -> None:
         """Ask about the chosen runs that an action is for. Of many marked ones, those that were
@@ -659,8 +689,9 @@ class RunsScreen(DeckScreen):
         if self.selected is not None:
             from .run_edit import EditScreen
 
-            run = self.selected
-            self.app.push_screen(EditScreen(run), lambda done: self.acted() if done else None)
+            # Marks stay: only the run under the cursor is edited.
+            edit = EditScreen(self.selected)
+            self.app.push_screen(edit, lambda done: self.model.relist() if done else None)
 
     def action_copy(self) -> None:
         if self.selected is not None:
@@ -682,7 +713,6 @@ _NEED: dict[str, Callable[[RunRecord], bool]] = {
     "stop": lambda run: run.active and run.state is not State.STOPPING,
     "retry": lambda run: not run.active and not run.foreign,
     "remove": lambda run: not run.active and not run.foreign,
-    "seen": lambda run: run.state in (State.FAILED, State.TIMEOUT, State.LOST),
     "edit": lambda run: not run.foreign,
     "copy": lambda run: True,
 }

@@ -25,12 +25,10 @@ def ask_order(screen: RunsScreen, use: Callable[[str], None]) -> None:
         ("s", "step, furthest first", "-step"),
     ]
     run = screen.selected
-    if run is not None and run.main:
-        word = clean(run.main)
-        items += [
-            ("m", f"{word}, lowest first", run.main),
-            ("M", f"{word}, highest first", f"-{run.main}"),
-        ]
+    main = (run.main if run is not None else None) or screen.main_metric()
+    if main:
+        word, key = clean(main), f"metric.{main}"
+        items += [("m", f"{word}, lowest first", key), ("M", f"{word}, highest first", f"-{key}")]
     order = screen.model.view.order
     _ask(screen, MenuScreen("Order by", items, order[0] if order else "-created"), use)
 

@@ -150,7 +150,8 @@ def _used(rows: int) -> int:
 
 def chart_keys(run: RunRecord) -> list[str]:
     """The metrics that the small chart draws: the main one and its evaluation."""
-    from traindeck.console.present.runs_table import EVALS, find_metric
+    from traindeck.console.present.runs_table import find_metric
+    from traindeck.console.store.records import EVALS
 
     keys = [run.main] if run.main else []
     other = find_metric(run, EVALS)

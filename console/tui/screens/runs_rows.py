@@ -20,20 +20,26 @@ class RowLines:
     """Makes the lines of rows.
 
     Args:
-        deck: The application: its clock, glyphs and services.
+        deck: The application: its glyphs and services.
         learned: Called when lines may say more than they did.
+        now: The moment that is shown.
     """
 
-    def __init__(self, deck: Callable[[], TraindeckApp], learned: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        deck: Callable[[], TraindeckApp],
+        learned: Callable[[], None],
+        now: Callable[[], float],
+    ) -> None:
         self._deck = deck
+        self._now = now
         self._learned = learned
         self._short: dict[str, str] = {}
         self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
 
     def line(self, key: int, record: RunRecord, selected: bool, layout: Layout) -> Line:
         """The line of a run. Ages grow by the second: scrolling makes no line twice."""
-        deck = self._deck()
-        now, glyphs = deck.clock(), deck.painter.glyphs
+        now, glyphs = self._now(), self._deck().painter.glyphs
         short = self._short.get(record.id)
         made_of = (record, selected, layout, glyphs, int(now), short)
         kept = self._lines.get(key)

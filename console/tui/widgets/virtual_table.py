@@ -210,6 +210,18 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
                 return row - step
         return 0
 
+    def key_after(self) -> int | None:
+        """The key that the cursor goes on to when what is chosen leaves its group: the next one of
+        the group, else the one before; None if there is no other."""
+        section, offset = self._place(self._cursor)
+        if section < 0 or offset < 0:
+            return None
+        first = self._firsts[section]
+        keys = self._keys[first : first + self._sections[section].count]
+        leaving = self.marked or {keys[offset]}
+        others = [*keys[offset + 1 :], *reversed(keys[:offset])]
+        return next((key for key in others if key not in leaving), None)
+
     def visible_keys(self, pages: int = 0) -> list[int]:
         """The keys on screen, and those of `pages` screens above and below."""
         top = self.scroll_offset.y
