@@ -119,7 +119,7 @@ def doctor_command(json: Json = False) -> int:
             output.emit_json(encode(checks))
         return 1 if any(check.ok is False for check in checks) else 0
 
-    return with_workspace(body)
+    return with_workspace(body, checked=False)
 
 
 @app.command("reindex")

@@ -12,12 +12,15 @@ from traindeck.console.runs.workspace import Workspace, open_workspace
 T = TypeVar("T")
 
 
-def with_workspace(body: Callable[[Workspace], Awaitable[T]]) -> T:
+def with_workspace(body: Callable[[Workspace], Awaitable[T]], *, checked: bool = True) -> T:
     """Open a workspace, run `body` in an event loop, close everything, return its result.
-    Interrupting it ends the command and touches no run."""
+    Interrupting it ends the command and touches no run. `checked` as for `open_workspace`."""
+
+    def tell(line: str) -> None:
+        output.note(f"traindeck: {line}")
 
     async def main() -> T:
-        async with open_workspace(tell=lambda line: output.note(f"traindeck: {line}")) as ws:
+        async with open_workspace(tell=tell, checked=checked) as ws:
             return await body(ws)
 
     return asyncio.run(main())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
@@ -28,7 +29,26 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was last seen.")]
 
 
-@app.command("ls")
+class FilterCommand(TyperCommand):
+    """A command whose words may begin with a dash: `ls -demo` leaves out what `demo` finds."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {name for param in self.params for name in param.opts}
+        letters = {name[1:] for name in known if len(name) == 2}
+        words: list[str] = []
+        options: list[str] = []
+        rest = iter(args)
+        for arg in rest:
+            if arg == "--":
+                words += rest
+            elif arg.startswith("-") and (arg.startswith("--") or set(arg[1:]) <= letters):
+                options.append(arg)
+            else:
+                words.append(arg)
+        return super().parse_args(ctx, [*options, "--", *words])
+
+
+@app.command("ls", cls=FilterCommand)
 def ls_command(
     filter: Annotated[
         list[str] | None, typer.Argument(metavar="FILTER", help="As in the screen's `/`.")

@@ -42,6 +42,9 @@ SECRET_FILES = (
 )
 """Names (shell patterns, case-insensitive) that never travel."""
 
+_PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
+"""How a private key begins, whatever its file is called."""
+
 SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache"}
     | {".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".tox", "wandb", "lightning_logs"}
@@ -233,8 +236,16 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
                     "List what is not code in .gitignore, choose a smaller --cwd, "
                     "or use --code here.",
                 )
-            with open(full, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with open(full, "rb") as file:
+                    if _PRIVATE_KEY.match(file.read(128)):
+                        omitted[path] = "holds a private key"
+                        continue
+                    file.seek(0)
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                omitted[path] = error.strerror or "cannot be read"
+                continue
             mode = 0o700 if info.st_mode & 0o100 else 0o600
             files[f"code/{path}"] = Blob(digest=digest, size=info.st_size, mode=mode, path=full)
     shown = dict(sorted(omitted.items())[:UNTRACKED_CAP])

@@ -11,6 +11,7 @@ from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.annotations import Annotation, append
+from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord
 from traindeck.console.store.rows import fold
 
@@ -140,6 +141,8 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     else:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), deleted=True)])
         ws.index.delete([run.id])
+        if run.reason == NOT_SENT:
+            ws.journal.remove(Submission(run_id=run.id))
     return freed
 
 

@@ -6,6 +6,7 @@ is on the disk before anything is sent, and goes away only when the annotations 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import mint_id, mint_name
-from traindeck.console.store.journal import Submission
+from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord
 
 
@@ -104,6 +105,11 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     if run.active:
         raise UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
+        )
+    if run.reason == NOT_SENT:
+        raise UsageError(
+            f"{run.name} was never sent, so there is nothing to retry.",
+            f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",
         )
     spec = await read_spec(ws.backend(run.backend), run)
     if spec.adopted or not spec.argv:

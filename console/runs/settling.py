@@ -23,12 +23,10 @@ from traindeck.backends.base import (
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.describe import describe
-from traindeck.console.store.journal import Submission
+from traindeck.console.store.journal import NOT_SENT, Submission
 
 PATIENCE = 2.0
 """Seconds that a place may take to say what became of a submission."""
-
-NOT_SENT = "not sent: the launcher died"
 
 
 async def settle(ws: Workspace) -> None:
@@ -49,7 +47,10 @@ async def settle(ws: Workspace) -> None:
         ref = next((ref for ref in found if ref is not None), None)
         longest = max((backend.settle for backend in backends), default=0.0)
         if ref is None and 0 <= ws.clock() - orphan.begun < longest:
-            continue  # what was sent may still be on its way: not found means not yet
+            # What was sent may still be on its way: not found means not yet.
+            if ws.index.get(orphan.run_id) is None:
+                ws.index.put(describe(_spec(orphan), orphan.backend or "local"))
+            continue
         claimed = ws.journal.claim(orphan)
         if claimed is not None:
             _settle_one(ws, claimed, ref)
@@ -77,12 +78,7 @@ async def _find(backend: Backend, submission: Submission) -> JobRef | None:
 
 
 def _settle_one(ws: Workspace, submission: Submission, ref: JobRef | None) -> None:
-    try:
-        spec = decode(RunSpec, submission.spec)
-    except ValueError:
-        spec = RunSpec(run_id=submission.run_id, created=submission.begun)
-    if not spec.run_id:
-        spec = replace(spec, run_id=submission.run_id)
+    spec = _spec(submission)
     if ref is not None:
         ws.index.put(describe(spec, ref.backend))
         note_submitted(ws, submission, ref, spec.name)
@@ -103,4 +99,12 @@ def _settle_one(ws: Workspace, submission: Submission, ref: JobRef | None) -> No
             ended=submission.begun,
         ),
     )
-    ws.journal.remove(submission)
+    ws.journal.unsent(submission)
+
+
+def _spec(submission: Submission) -> RunSpec:
+    try:
+        spec = decode(RunSpec, submission.spec)
+    except ValueError:
+        spec = RunSpec(created=submission.begun)
+    return replace(spec, run_id=submission.run_id, attempt=submission.attempt)

@@ -157,14 +157,27 @@ class Workspace:
 
 
 def open_workspace(
-    environ: Mapping[str, str] | None = None, *, tell: Callable[[str], None] = lambda line: None
+    environ: Mapping[str, str] | None = None,
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+    checked: bool = True,
 ) -> Workspace:
-    """The workspace of this user. Cheap: nothing is read yet."""
+    """The workspace of this user. Of what it holds only the settings are read, if there are any.
+
+    Args:
+        checked: Refuse settings that are wrong. `doctor` does not: it says what is wrong with them.
+
+    Raises:
+        UsageError: The settings are wrong: half a configuration is worse than none.
+    """
     env = dict(os.environ if environ is None else environ)
     places = find_places(env)
     if places.note:
         tell(places.note)
-    return Workspace(places=places, environ=env, tell=tell)
+    ws = Workspace(places=places, environ=env, tell=tell)
+    if checked and places.settings.exists():
+        _ = ws.settings
+    return ws
 
 
 def ref_of(run: RunRecord) -> JobRef:

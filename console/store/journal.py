@@ -28,6 +28,10 @@ ABANDONED = 3600.0
 """Seconds after which a submission by a process that cannot be looked at (another machine) counts
 as dead: sending takes seconds, at worst minutes."""
 
+UNSENT = "unsent"
+NOT_SENT = "not sent: the launcher died"
+"""The reason of a run that ended before it was sent."""
+
 _TEMPORARY = re.compile(r"\.[0-9a-z]{12}\.\d{1,6}\.json\.\d+\.[0-9a-f]{8}")
 _NAME = re.compile(r"([0-9a-hjkmnp-tv-z]{12})\.(\d{1,6})\.json")
 
@@ -37,7 +41,8 @@ class Submission:
     """A submission that is under way.
 
     Attributes:
-        phase: `submitting` (it may have been sent, or not), `submitted` (`native_id` is known).
+        phase: `submitting` (it may have been sent, or not), `submitted` (`native_id` is known),
+            `unsent` (its process died before it was sent: the run ended here).
         spec: The encoding of the plan's RunSpec: enough to show the run before it exists.
         begun: When, in seconds since the epoch.
     """
@@ -55,6 +60,8 @@ class Submission:
     @property
     def orphaned(self) -> bool:
         """Whether the process that sends it is gone: somebody has to settle it."""
+        if self.phase == UNSENT:
+            return False
         life = self.owner.life()
         if life is Life.ELSEWHERE:
             return time.time() - self.begun > ABANDONED
@@ -117,6 +124,10 @@ class Journal:
         self._replace(done)
         return done
 
+    def unsent(self, submission: Submission) -> None:
+        """Note that it was never sent. The entry stays: nothing else knows of the run."""
+        self._replace(replace(submission, phase=UNSENT))
+
     def remove(self, submission: Submission) -> None:
         """It is settled: index and annotations know. Idempotent."""
         path = self._path(submission)
@@ -128,8 +139,8 @@ class Journal:
             raise os_error("remove", path, error) from None
 
     def entries(self) -> list[Submission]:
-        """All submissions under way, oldest first. Files that are not ours are left alone. One that
-        cannot be read may still stand for a job: run id and attempt are its name, its backend is
+        """All submissions, oldest first. Files that are not ours are left alone. One that cannot be
+        read may still stand for a job: run id and attempt are its name, its backend is
         then ""."""
         try:
             names = sorted(os.listdir(self.folder))

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from traindeck.backends.base import Reach, RunSpec, decode
+from traindeck.backends.base import Rank, Reach, RunSpec, State, decode
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.index import Index
-from traindeck.console.store.journal import Journal
+from traindeck.console.store.journal import NOT_SENT, UNSENT, Journal
 from traindeck.console.store.places import Places
 from traindeck.console.store.records import RunRecord
 from traindeck.console.store.rundirs import list_runs, read_run
@@ -91,7 +91,14 @@ def _known(index: Index, places: Places) -> Iterator[RunRecord]:
         except (ValueError, RecursionError):
             spec = RunSpec(created=submission.begun)
         spec = replace(spec, run_id=submission.run_id, attempt=submission.attempt)
-        yield describe(spec, submission.backend or "local", submission.native_id)
+        run = describe(spec, submission.backend or "local", submission.native_id)
+        if submission.phase == UNSENT:
+            begun = submission.begun
+            run = replace(
+                run, state=State.FAILED, rank=Rank.RECORD, reason=NOT_SENT, ended=begun,
+                observed_at=begun,
+            )  # fmt: skip
+        yield run
     for job in index.jobs_without_run():
         yield RunRecord(
             id=job.run_id,

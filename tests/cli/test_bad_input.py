@@ -76,11 +76,19 @@ def test_a_broken_settings_file_stops_every_command_with_its_line(cli: Cli) -> N
     settings = cli.home / ".config" / "traindeck" / "settings.yaml"
     settings.parent.mkdir(parents=True)
     settings.write_text("theme: dark\nrefresh: soon\n")
-    for args in (("run", "--", "true"), ("backends",)):
+    for args in (
+        ("run", "--", "true"), ("backends",), ("ls",), ("ls", "--json"), ("show", "x"),
+        ("wait", "x"), ("logs", "x"), ("metrics", "x"), ("stop", "-y", "x"), ("retry", "x"),
+        ("rm", "-y", "x"), ("tag", "x", "a"), ("note", "x", "a"), ("rename", "x", "a"),
+        ("reindex",), ("adopt", "1"),
+        ("finetune", "sft"), (),
+    ):  # fmt: skip
         done = cli(*args)
-        assert done.returncode == 2
-        assert "settings.yaml, line 2" in done.stderr
+        assert done.returncode == 2, args
+        assert "settings.yaml, line 2" in done.stderr, args
         assert "Traceback" not in done.stderr
+    told = cli("doctor")
+    assert told.returncode == 1 and "settings.yaml, line 2" in told.stdout
 
 
 def test_a_broken_recipe_names_file_and_line(cli: Cli) -> None:

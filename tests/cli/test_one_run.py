@@ -506,3 +506,12 @@ def test_of_two_active_runs_of_one_name_none_is_stopped_by_it(cli: Cli) -> None:
         "another run"
         in cli("rename", runs[0], "calm-fox").stderr + cli("rename", runs[1], "calm-fox").stderr
     )
+
+
+def test_a_filter_may_leave_out_what_a_word_finds(cli: Cli) -> None:
+    for name in ("base-demo", "base-lora"):
+        cli.run("true", options=("--name", name))
+    assert "base-lora" in cli.ok("ls", "base", "-demo") and "demo" not in cli.ok("ls", "-demo")
+    assert len(cli.ok("ls", "-aq", "-lora").split()) == 1
+    assert [run["name"] for run in cli.json("ls", "--json", "--", "-demo")] == ["base-lora"]
+    assert cli("ls", "--frobnicate").returncode == 2

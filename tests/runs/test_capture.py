@@ -64,6 +64,17 @@ def test_secret_files_are_never_captured_tracked_or_not(tree: Path, mode: str) -
         assert found.code.omitted[".env"] == "may hold secrets"
 
 
+def test_a_private_key_stays_behind_whatever_it_is_called(tree: Path) -> None:
+    for kind in ("", "OPENSSH ", "RSA "):
+        (tree / f"mykey{kind.strip()}").write_text(f"-----BEGIN {kind}PRIVATE KEY-----\nc2VjcmV0\n")
+    (tree / "about.md").write_text("It begins with -----BEGIN PRIVATE KEY-----.\n")
+    found = capture(str(tree), "snapshot", os.environ)
+    kept = {path for path, why in found.code.omitted.items() if why == "holds a private key"}
+    assert kept == {"mykey", "mykeyOPENSSH", "mykeyRSA"}
+    assert "code/about.md" in found.files
+    assert not kept & {path.removeprefix("code/") for path in found.files}
+
+
 def test_links_out_of_the_tree_and_large_files_stay_behind_with_the_reason(tree: Path) -> None:
     (tree / "outside").symlink_to("/etc/hostname")
     with (tree / "large.bin").open("wb") as file:

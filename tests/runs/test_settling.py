@@ -17,14 +17,17 @@ from traindeck.backends.base import (
     Rank,
     RunSpec,
     State,
+    UsageError,
     encode,
     plan_digest,
 )
 from traindeck.console.runs import controlling, launching, settling
 from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.index import Index
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.places import Places
+from traindeck.console.store.reindex import fill
 
 RUN = "0123456789ab"
 
@@ -89,7 +92,35 @@ async def test_what_is_not_found_for_long_was_not_sent(ws: Workspace) -> None:
     entry, _ = orphan(ws)
     ws.clock = lambda: entry.begun + 11.0
     await settle(ws)
-    assert ws.journal.entries() == []
+    # Nothing else knows of it: the entry stays until the run is removed.
+    (kept,) = ws.journal.entries()
+    assert (kept.phase, kept.orphaned) == ("unsent", False)
+    before = ws.index.get(RUN)
+    assert before is not None and ws.index.resolve(RUN)
+    again = Index.open(ws.places.index.with_name("again.db"), rebuild=lambda index: None)
+    fill(again, ws.places, {})
+    after = again.get(RUN)
+    assert after is not None
+    assert (after.state, after.reason, after.ended) == (before.state, before.reason, before.ended)
+    again.close()
+    with pytest.raises(UsageError, match="never sent"):
+        await launching.retry(ws, before)
+    assert await controlling.remove(ws, before) == 0
+    assert ws.index.get(RUN) is None and ws.journal.entries() == []
+
+
+async def test_what_may_be_on_its_way_is_listed(ws: Workspace) -> None:
+    entry, _ = orphan(ws)
+    ws.clock = lambda: entry.begun + 1.0
+    await settle(ws)
+    run = ws.index.get(RUN)
+    assert run is not None and (run.name, run.state) == ("calm-fox", State.NEW)
+
+
+async def test_one_that_was_never_sent_has_failed(ws: Workspace) -> None:
+    entry, _ = orphan(ws)
+    ws.clock = lambda: entry.begun + 11.0
+    await settle(ws)
     run = ws.index.get(RUN)
     assert run is not None
     assert (run.state, run.rank) == (State.FAILED, Rank.NONE)
