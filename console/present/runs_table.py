@@ -14,10 +14,10 @@ from traindeck.backends.base import Reach, State
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
 
 from .ages import age
-from .cells import Line, Span, clean, clip, fit, fit_line, width
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, count, figure, percent
-from .sentences import explain, fitted
+from .sentences import choose, explain, fitted
 from .states import is_quiet, is_unknown, mark, metric_word
 
 # ---------------------------------------------------------------------------------------- columns
@@ -268,20 +268,44 @@ def row(run: RunRecord, table: Layout, look: Look) -> Line:
     """One run as a line from column `LEAD` on, filled to the table's width."""
     quiet = is_quiet(run) and not look.selected
     sentence = explain(run, look.now, look.glyphs)
-    if sentence is None and _is_bare(run):
+    bare = sentence is None and _is_bare(run)
+    if bare:
         sentence = [(Span(_command(run), "muted"),)]
+    if sentence is None:
+        return fit_line(_cells(run, table.columns, LEAD, look, quiet), table.width - LEAD)
+    before = [column for column in table.columns if column.x < table.start]
+    spans = _cells(run, before, LEAD, look, quiet)
+    spans.append(Span(" " * (table.start - LEAD - line_width(spans))))
+    room, after = table.end - table.start, _beside(run, sentence, table, bare)
+    if after is not None:
+        room = after.x - 2 - table.start
+    said = fitted(sentence, room)
+    spans.extend(said)
+    if after is not None:
+        spans.extend(_cells(run, [after], table.start + line_width(said), look, quiet))
+    return fit_line(spans, table.width - LEAD)
+
+
+def _cells(
+    run: RunRecord, columns: Sequence[Column], x: int, look: Look, quiet: bool
+) -> list[Span]:
+    """Columns of a run, from cell `x` on."""
     spans: list[Span] = []
-    x = LEAD
-    for column in table.columns:
-        if sentence is not None and column.x >= table.start:
-            break
+    for column in columns:
         spans.append(Span(" " * (column.x - x)))
         spans.extend(_CELLS[column.key](run, column, look, quiet))
         x = column.x + column.cells
-    if sentence is not None:
-        spans.append(Span(" " * (table.start - x)))
-        spans.extend(fitted(sentence, table.end - table.start))
-    return fit_line(spans, table.width - LEAD)
+    return spans
+
+
+def _beside(run: RunRecord, sentence: Sequence[Line], table: Layout, bare: bool) -> Column | None:
+    """The column of tags, if a sentence leaves it room. A command gives way to it; a reason is said
+    in full first."""
+    column = next((column for column in table.columns if column.key == "tags"), None)
+    if column is None or not run.tags:
+        return None
+    needed = sum(map(line_width, sentence)) + 3 * (len(sentence) - 1)
+    return column if bare or needed <= column.x - 2 - table.start else None
 
 
 def _is_bare(run: RunRecord) -> bool:
@@ -381,7 +405,11 @@ def _done(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
     stale = run.active and run.reach is not Reach.OK
     ink = _ink(quiet, run)
     if progress.fraction is None:
-        text = "" if progress.step is None else f"step {figure(progress.step)}"
+        if progress.step is None:
+            return (Span(" " * column.cells),)
+        exact = figure(progress.step)
+        # A number is never cut.
+        text = choose(column.cells, f"step {exact}", exact, count(progress.step))
         return (Span(fit(text, column.cells), ink),)
     over = not run.active
     bar = meter(

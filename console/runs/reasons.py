@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LONGEST = 4000
 """Characters of a reason that are looked through."""
 
-_RUN_ID = re.compile(r"(?<=\brun )([0-9a-z]{12})\b")
+_RUN_ID = re.compile(r"\brun ([0-9a-z]{12})\b")
 
 
 def named(index: Index, runs: Iterable[RunRecord]) -> list[RunRecord]:
@@ -30,7 +30,7 @@ def named(index: Index, runs: Iterable[RunRecord]) -> list[RunRecord]:
         if not run.reason:
             return run
         text = run.reason[:LONGEST]
-        told = _RUN_ID.sub(lambda found: names.get(found[1]) or found[1], text)
+        told = _RUN_ID.sub(lambda found: names.get(found[1]) or found[0], text)
         return run if told == text else replace(run, reason=told)
 
     return [said(run) for run in runs]

@@ -14,6 +14,7 @@ from tests.fakes.runs import NOW, make_run, small_world
 from traindeck.backends.base import Reach, State
 from traindeck.console.present.cells import line_width, plain
 from traindeck.console.present.glyphs import SETS
+from traindeck.console.present.numbers import count
 from traindeck.console.present.runs_table import (
     LEAD,
     OPTIONAL,
@@ -225,3 +226,25 @@ def test_a_group_says_how_many_it_holds(folded: bool) -> None:
     assert "RUNNING 1,234 ─" in plain(line)
     assert plain(line).startswith(" ▸" if folded else " ─")
     assert line_width(line) == 80
+
+
+BARE = replace(
+    make_run(7, "bare", State.RUNNING, age=60), metrics={}, progress=Progress(), main=None
+)
+
+
+@pytest.mark.parametrize("step", [7, 53_247, 1_998_076, 123_456_789])
+@pytest.mark.parametrize("cells", [60, 80, 120])
+def test_a_step_is_never_cut(step: int, cells: int) -> None:
+    line = shown(replace(BARE, progress=Progress(step=step)), cells)
+    assert f"{step:,}" in line or count(step) in line
+    assert "…" not in line
+
+
+def test_tags_stand_beside_a_command_or_a_short_reason() -> None:
+    bare = replace(BARE, tags={"sweep": "1"})
+    assert "sweep=1" in shown(replace(bare, argv=("python", "x" * 99)))
+    failed = replace(bare, state=State.FAILED, exit_code=1, reason="it broke")
+    assert "sweep=1" in shown(failed) and "it broke" in shown(failed)
+    long = replace(failed, reason="it broke in a way that takes very many words to tell " * 2)
+    assert "sweep=1" not in shown(long)

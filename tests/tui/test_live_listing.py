@@ -106,7 +106,7 @@ async def test_a_waiting_run_says_by_name_what_it_waits_for(services: LiveServic
     workspace.index.put_many([first, *waiting])
     keys = [workspace.index.number_of(run.id) or 0 for run in waiting]
     said = [run.reason for run in (await services.rows(keys)).values()]
-    assert said == ["waits for run pretrain to end", "waits for run zzzzzzzzzzzz to end", ""]
+    assert said == ["waits for pretrain to end", "waits for run zzzzzzzzzzzz to end", ""]
     found = await services.run(waiting[0].id)
     assert found is not None and found.reason == said[0]
     await services.aclose()
