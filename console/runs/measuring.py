@@ -203,8 +203,9 @@ def own_files(
     now: float,
 ) -> list[Source]:
     """Of files in a run's working directory those that are its own. Where several runs worked at
-    the same time, a file is a run's only if that run's parameters alone name its folder: a curve
-    of another run would be worse than none."""
+    the same time, a file is that run's which works nearest to it, or whose parameters name its
+    folder, and nobody's if two have the same claim: a curve of another run would be worse than
+    none."""
     fresh = [source for source in found if not index.source(run.id, source.path).inode]
     if not fresh:
         return list(found)
@@ -214,7 +215,7 @@ def own_files(
     foreign = {
         source.path
         for source in fresh
-        if _named(run, source.path) <= max(_named(other, source.path) for other in others)
+        if _claim(run, source.path) <= max(_claim(other, source.path) for other in others)
     }
     return [source for source in found if source.path not in foreign]
 
@@ -248,15 +249,16 @@ def _touch(a: str, b: str) -> bool:
     return a.startswith(b) or b.startswith(a)
 
 
-def _named(run: RunRecord, path: str) -> int:
-    """How much of a file's path a run's parameters name: characters of the longest."""
-    best = 0
-    for value in run.params.values():
-        if isinstance(value, str) and 1 < len(value) < 4096 and "\0" not in value:
-            folder = os.path.normpath(os.path.join(run.cwd, value))
-            if folder != os.path.normpath(run.cwd) and (path + "/").startswith(folder + "/"):
-                best = max(best, len(folder))
-    return best
+def _claim(run: RunRecord, path: str) -> int:
+    """How near to a file a run comes: characters of the longest folder around it that is the run's
+    working directory, or that its parameters name."""
+    named = [
+        os.path.join(run.cwd, value)
+        for value in run.params.values()
+        if isinstance(value, str) and 1 < len(value) < 4096 and "\0" not in value
+    ]
+    folders = map(os.path.normpath, [run.cwd, *named])
+    return max((len(f) for f in folders if (path + "/").startswith(f.rstrip("/") + "/")), default=0)
 
 
 def _newest_states(sources: list[Source]) -> list[Source]:

@@ -359,6 +359,16 @@ def test_runs_in_other_folders_or_at_other_times_do_not_matter(
     assert own_files(desk.index, desk.run, files, desk.started, None, NOW) == files
 
 
+def test_who_works_nearest_to_a_file_has_it(desk: Desk, neighbour: RunRecord) -> None:
+    """A shell that was adopted in a folder above takes nothing away."""
+    wide = replace(neighbour, cwd="/home/u", params={})
+    desk.index.put(wide)
+    files = [beside("/home/u/p/runs/tfevents"), beside("/home/u/elsewhere/tfevents")]
+    mine = own_files(desk.index, desk.run, files[:1], desk.started, None, NOW)
+    theirs = own_files(desk.index, wide, files, desk.started + 10, None, NOW)
+    assert (mine, theirs) == (files[:1], files[1:])
+
+
 def test_no_metrics_says_where_was_looked(desk: Desk) -> None:
     desk.put(cwd="/home/u/p")
     said = looked_for(desk.run)

@@ -449,6 +449,18 @@ async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
         assert ("remove", ((services.calls and "0k20v8c4m2qe",), True)) in services.calls
 
 
+async def test_a_dialog_is_laid_out_anew_when_the_window_changes(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("s")
+        await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
+        await pilot.resize_terminal(62, 20)
+        await settle(app, pilot, lambda: "not saved" in screen_text(app))
+        panel = screen_text(app).split("Stop 1 run?")[1]
+        assert "is lost" in panel and "…" not in panel.split("is lost")[0][-30:]
+
+
 async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(
     make_app: MakeApp,
 ) -> None:

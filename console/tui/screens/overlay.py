@@ -6,7 +6,7 @@ always leaves it without doing anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.console import RenderableType
@@ -146,11 +146,11 @@ class _Dimmed(BackgroundScreen):
 
 class ChoiceScreen(Overlay[str | None]):
     """A question with a few answers, each on its own key. Returns the result of the one taken, or
-    None: `esc` is always there and always safe."""
+    None: `esc` is always there and always safe. `body` is laid out for the width there is."""
 
     def __init__(
         self,
-        body: Sequence[Line],
+        body: Callable[[int], Sequence[Line]],
         options: Sequence[Choice],
         *,
         edge: str = "warn",
@@ -164,7 +164,7 @@ class ChoiceScreen(Overlay[str | None]):
         self._note = note
 
     def lines(self, cells: int) -> list[Line]:
-        return [*self._body, (), (), *choices(self._options, self._focus, cells)]
+        return [*self._body(cells), (), (), *choices(self._options, self._focus, cells)]
 
     def context(self) -> Line:
         return self._note
@@ -197,10 +197,11 @@ class ErrorScreen(ChoiceScreen):
     """Something that was just asked for cannot be done: what, where, and what to do about it. Never
     for anything else; a place that does not answer is a mark in the header."""
 
-    def __init__(self, title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> None:
-        body = error_lines(title, note, facts, cells)
+    def __init__(self, title: str, note: str, facts: Sequence[tuple[str, str]]) -> None:
         options = [Choice("esc", "back", ""), Choice("y", "copy", "copy")]
-        super().__init__(body, options, edge="failed")
+        super().__init__(
+            lambda cells: error_lines(title, note, facts, cells), options, edge="failed"
+        )
         self._text = "\n".join([f"{title}: {note}", *(f"{name}: {text}" for name, text in facts)])
 
     def take_key(self, event: events.Key) -> None:

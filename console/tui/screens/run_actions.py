@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from traindeck.console.tui.app import TraindeckApp
 
-CELLS = 70
-
 
 class Acting(Protocol):
     """A screen from which something is done to runs."""
@@ -52,10 +50,6 @@ class Acting(Protocol):
         ...
 
 
-def _cells(screen: Acting) -> int:
-    return max(20, min(CELLS, screen.app.size.width - 10))
-
-
 def _note(screen: Acting, words: str) -> Line:
     return (Span(f"{screen.deck.painter.glyphs.warning} ", "warn"), Span(words, "text"))
 
@@ -69,7 +63,7 @@ def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None
     deck = screen.deck
     grace = deck.settings.grace
     waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
-    body = stop_lines(runs, grace, deck.clock(), _cells(screen), deck.painter.glyphs, others=others)
+    now, glyphs = deck.clock(), deck.painter.glyphs
     keep = "keep waiting" if waiting else "keep running"
     options = [
         Choice("esc", keep, ""),
@@ -86,14 +80,19 @@ def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None
             )
 
     deck.push_screen(
-        ChoiceScreen(body, options, note=_note(screen, "asks before it hits")), answered
+        ChoiceScreen(
+            lambda cells: stop_lines(runs, grace, now, cells, glyphs, others=others),
+            options,
+            note=_note(screen, "asks before it hits"),
+        ),
+        answered,
     )
 
 
 def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
     """Try runs again, after asking. `others`: how many more were chosen."""
     deck = screen.deck
-    body = retry_lines(runs, deck.clock(), _cells(screen), deck.painter.glyphs, others=others)
+    now, glyphs = deck.clock(), deck.painter.glyphs
     options = [
         Choice("esc", "leave it", ""),
         Choice("r", _both(runs, "retry"), "retry", harmful=True),
@@ -108,7 +107,14 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> Non
                 f"starting {plural(len(ids), 'run')}",
             )
 
-    deck.push_screen(ChoiceScreen(body, options, edge="accent"), answered)
+    deck.push_screen(
+        ChoiceScreen(
+            lambda cells: retry_lines(runs, now, cells, glyphs, others=others),
+            options,
+            edge="accent",
+        ),
+        answered,
+    )
 
 
 def ask_remove(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
@@ -135,9 +141,7 @@ def _ask_remove(
     refused: int,
 ) -> None:
     deck = screen.deck
-    body = remove_lines(
-        runs, freed, artifacts, refused, deck.clock(), _cells(screen), deck.painter.glyphs
-    )
+    now, glyphs = deck.clock(), deck.painter.glyphs
     options = [Choice("esc", "keep", ""), Choice("d", _both(runs, "delete"), "all", harmful=True)]
     if artifacts:
         options.append(Choice("a", "delete, keep artifacts", "keep", harmful=True))
@@ -152,7 +156,15 @@ def _ask_remove(
             )
 
     note = _note(screen, "cannot be undone")
-    deck.push_screen(ChoiceScreen(body, options, edge="failed", note=note), answered)
+    deck.push_screen(
+        ChoiceScreen(
+            lambda cells: remove_lines(runs, freed, artifacts, refused, now, cells, glyphs),
+            options,
+            edge="failed",
+            note=note,
+        ),
+        answered,
+    )
 
 
 async def _do(
@@ -169,7 +181,7 @@ async def _do(
     except TraindeckError as error:
         facts = [("what", error.what), ("try", error.fix)] if error.fix else [("what", error.what)]
         title = f"Could not {act} {plural(count, 'run')}"
-        screen.deck.push_screen(ErrorScreen(title, "nothing was changed", facts, _cells(screen)))
+        screen.deck.push_screen(ErrorScreen(title, "nothing was changed", facts))
         return
     failed = [outcome for outcome in outcomes if not outcome.done]
     done = len(outcomes) - len(failed)
