@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -46,6 +47,7 @@ NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 COMPLAINT_SECONDS = 12.0
+_FOLDERS = re.compile(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])")
 _PROBE = "●━⣿"
 
 
@@ -392,6 +394,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         """Say that something failed, in the footer."""
         glyph = Span(f"{self.painter.glyphs.failed} ", "failed")
         short = error.what if isinstance(error, TraindeckError) else str(error)
+        short = _FOLDERS.sub("", short)  # where room is small, what is wrong matters more
         self._notice = Notice(
             (glyph, Span(clean(str(error)), "text")),
             time.monotonic() + COMPLAINT_SECONDS,

@@ -286,6 +286,13 @@ def key_text(key: str) -> str:
     return "+".join([*modifiers, _SHOWN.get(last, last)])
 
 
+def in_words(text: str) -> str:
+    """Keys for a terminal that has no arrows: `left right`, not signs that are other keys."""
+    for sign, word in (("←", "left"), ("→", "right"), ("↑", "up"), ("↓", "down")):
+        text = text.replace(sign, word)
+    return text
+
+
 def settings_text(names: str) -> str:
     """Keys as they are written in settings.yaml, from Textual's names: `j,down`, `?`, `ctrl+d`."""
     written = []

@@ -100,6 +100,8 @@ class DeckScreen(Screen[None], inherit_bindings=False):
             action = known.get(name)
             if action is not None and action.rank:
                 shown.append((action.rank, keys.key_text(bound[0]), self.label_of(action)))
+        if self.deck.painter.glyphs.name == "ascii":
+            shown = [(rank, keys.in_words(key), label) for rank, key, label in shown]
         return [(key, label) for _, key, label in sorted(shown)]
 
     def label_of(self, action: keys.Action) -> str:

@@ -78,10 +78,14 @@ def help_entries(screen: Screen[Any]) -> list[HelpEntry]:
     usable = active_actions(screen)
     bound = active_actions(screen, resting=True)
     entries = []
+    deck = getattr(screen, "deck", None)
+    ascii_only = deck is not None and deck.painter.glyphs.name == "ascii"
     order = [action for scope in ("runs", *keys.SCOPES) for action in keys.SCOPES.get(scope, ())]
     for action in dict.fromkeys(order):
         if action.id in bound and action.section:
             shown = keys.shown_keys(action, bound[action.id])
+            if ascii_only:
+                shown = keys.in_words(shown)
             entries.append(
                 HelpEntry(action.section, shown, action.help, action.id, action.id in usable)
             )

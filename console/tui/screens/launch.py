@@ -62,6 +62,10 @@ WIDE = 100
 FORM_SHARE = 0.48
 
 
+ROOMY = 36
+"""Rows of a form from which on its help may be long."""
+
+
 class FormPane(Lines):
     """The form, scrolled so that the focused field is in sight, and the help for it below."""
 
@@ -75,7 +79,7 @@ class FormPane(Lines):
         screen = cast(LaunchScreen, self.screen)
         airy = rows >= TALL - 2
         glyphs = self.deck.painter.glyphs
-        below = 7 if airy else 4
+        below = 10 if rows >= ROOMY else 7 if airy else 4
         entry = screen.entry
         lines, at = launch_form(
             screen.form, screen.focus_key, screen.caret, screen.launch_places, cells,
@@ -410,8 +414,13 @@ class LaunchScreen(DeckScreen):
 
     def action_default(self) -> None:
         entry = self.entry
-        if entry is not None and self.caret is None and entry.key not in (START, PLACE):
-            self._write(entry, "" if entry.key.startswith(VALUE) else entry.default)
+        if entry is None or self.caret is not None or entry.key in (START, PLACE):
+            return
+        if entry.key.startswith(VALUE):
+            self._write(entry, "")
+        else:
+            fields = {k: v for k, v in self.draft.fields.items() if k != entry.key}
+            self._set(replace(self.draft, fields=fields))
 
     def _presets(self) -> Mapping[str, str]:
         recipe = self.drafted.recipe if self.drafted is not None and self.draft.recipe else None

@@ -7,7 +7,7 @@ always leaves it without doing anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import RenderableType
 from textual import events
@@ -16,7 +16,7 @@ from textual.geometry import Size
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 
-from traindeck.console.present.cells import Line, Span
+from traindeck.console.present.cells import Line, Span, width
 from traindeck.console.present.dialogs import Choice, choices, error_lines, panel
 from traindeck.console.tui.widgets.bars import FooterBar
 from traindeck.console.tui.widgets.lines import Lines
@@ -58,7 +58,7 @@ class Overlay(ModalScreen[T]):
         edge: Token for the edge's colour.
     """
 
-    wanted_cells: ClassVar[int] = 70
+    wanted_cells: int = 70
     edge: str = "accent"
     AUTO_FOCUS = ""
     DEFAULT_CSS = """
@@ -229,6 +229,7 @@ class MenuScreen(Overlay[str | None]):
         self._items = list(items)
         self._current = current
         self._at = next((n for n, item in enumerate(items) if item[2] == current), 0)
+        self.wanted_cells = max(44, min(70, max(width(words) for _, words, _ in items) + 8))
 
     def lines(self, cells: int) -> list[Line]:
         glyphs = self.deck.painter.glyphs

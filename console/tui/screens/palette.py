@@ -86,6 +86,8 @@ class PaletteScreen(Overlay[None]):
             if name in ("app.palette", "app.back"):
                 continue
             shown = keys.shown_keys(action, bound)
+            if self.deck.painter.glyphs.name == "ascii":
+                shown = keys.in_words(shown)
             entries.append(Entry("action", action.help, shown, self._doer(action.action)))
         return entries
 

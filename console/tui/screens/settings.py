@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, cast
@@ -204,6 +205,10 @@ class SettingsScreen(DeckScreen):
                 deck.apply_settings(new)
             except TraindeckError as error:
                 self._problems[name] = str(error)
+                if text is not None and self.focus_key == name and self.caret is None:
+                    entry = self.entry
+                    if entry is not None and not entry.choices:
+                        self.caret = Caret(text, len(text))  # what was typed can be mended
                 self._look_again()
                 return
             source = new.source(name)
@@ -247,7 +252,13 @@ class SettingsScreen(DeckScreen):
 
     def context(self) -> Line:
         path = self.deck.settings.path
-        return (Span(str(path) if path is not None else "no file", "muted"),)
+        if path is None:
+            return (Span("no file", "muted"),)
+        home = os.path.expanduser("~").rstrip("/")
+        shown = str(path)
+        if home and shown.startswith(home + "/"):
+            shown = "~" + shown[len(home) :]
+        return (Span(shown, "muted"),)
 
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.caret is not None:
