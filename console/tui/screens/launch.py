@@ -64,6 +64,8 @@ FORM_SHARE = 0.48
 
 ROOMY = 36
 """Rows of a form from which on its help may be long."""
+LONG = 12
+"""Rows of a help that is long."""
 
 
 class FormPane(Lines):
@@ -79,8 +81,10 @@ class FormPane(Lines):
         screen = cast(LaunchScreen, self.screen)
         airy = rows >= TALL - 2
         glyphs = self.deck.painter.glyphs
-        below = 10 if rows >= ROOMY else 7 if airy else 4
         entry = screen.entry
+        below = 7 if airy else 4
+        if rows >= ROOMY and entry is not None:
+            below = max(below, len(help_lines(entry, cells, LONG, glyphs)))
         lines, at = launch_form(
             screen.form, screen.focus_key, screen.caret, screen.launch_places, cells,
             airy=airy, glyphs=glyphs,
