@@ -245,6 +245,15 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         log=log,
     )
     output.print_lines(lines, ws)
+    if not record.active:
+        from traindeck.console.runs.measuring import share_read
+
+        share = share_read(ws.index, record)
+        if share < 0.99:
+            output.note(
+                f"traindeck: {share:.0%} of the log was read for metrics; "
+                f"`traindeck metrics {record.id}` reads the rest."
+            )
 
 
 def _home_short(path: str | None, home: str | None) -> str | None:

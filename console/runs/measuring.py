@@ -120,6 +120,15 @@ async def complete(
         await measure(ws, backend, run, status, whole=True, most=most, tell=tell)
 
 
+def share_read(index: Index, run: RunRecord) -> float:
+    """How much of a run's log has been read for metrics, 0…1. What is left of the huge log of a run
+    that is over is read when somebody asks for it."""
+    if not run.log_bytes:
+        return 1.0
+    path = f"attempts/{run.attempt}/logs/0.log"
+    return min(1.0, index.source(run.id, path).offset / run.log_bytes)
+
+
 async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> list[Source]:
     """What lies in the run directory itself."""
     base = f"attempts/{ref.attempt}"
