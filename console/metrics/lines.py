@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from traindeck.console.metrics.names import series_name
 from traindeck.console.metrics.numerals import NEVER, integer, is_metric, number
@@ -21,13 +22,13 @@ EVALUATES = re.compile(
 )
 """A word that says that what follows was measured of evaluation data."""
 
-_MARK = re.compile(
+MARK = re.compile(
     r"(?<![\w./-])(global[_ ]step|step|iteration|iter|it|epoch|ep)s?\b[\s:=#\[|]{0,12}"
     r"(\d[\d,]{0,14})"
     r"(?:\s{0,4}(?:/|of)\s{0,12}(\d[\d,]{0,14}))?(?![\d.]*[\w%])",
     re.I,
 )
-_OF_EPOCH = re.compile(
+OF_EPOCH = re.compile(
     r"(?<![\w./-])epoch\b[\s:=#\[|]{0,6}(\d{1,7})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,7}))?(?!\.?\d)"
     r"[\]\s:|,\[(-]{1,12}(\d[\d,]{0,14})\s{0,6}/\s{0,6}(\d[\d,]{0,14})(?![\d/])",
     re.I,
@@ -44,7 +45,7 @@ _PAIR = re.compile(
     r"(?P<after>\S{0,3})",
     re.I,
 )
-_UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s")
 _SHARE = re.compile(r"acc(?:uracy)?", re.I)
 _OF = re.compile(r"/(\d{1,12})\b")
@@ -63,29 +64,48 @@ AXES = ("step", "v_num")
 """Names that `pairs_of` gives too though they are no metrics: a bar is placed by them."""
 
 
+class Pair(NamedTuple):
+    """A name beside a number. `value` is None if it is none of either kind; `tied` if `:` or `=`
+    stands between them, `shared` if another number divides it (`acc 12/50`)."""
+
+    key: str
+    value: float | None
+    tied: bool
+    shared: bool
+    match: re.Match[str]
+
+
 def pairs_of(text: str) -> Iterator[tuple[str, float, bool]]:
     """Names and numbers of a text: (name, number, whether `:` or `=` ties them)."""
+    for pair in matches_of(text):
+        if pair.value is not None:
+            yield pair.key, pair.value, pair.tied
+
+
+def matches_of(text: str) -> Iterator[Pair]:
+    """All that looks like a name beside a number."""
     for found in _PAIR.finditer(text):
         key = found["key"].rstrip(".-/@")
+        tied = bool(found["tie"].strip())
         value = number(found["value"])
+        shared = False
         if value is None or not key:
-            continue
-        if key.lower() in AXES and "=" in found["tie"]:
-            yield key.lower(), value, True
-            continue
-        if NEVER.fullmatch(key):
-            continue
-        if found["unit"]:
-            value *= _UNITS.get(found["unit"], 1.0)
-        after = found["after"]
-        if after.startswith("/") and _SHARE.search(key):
-            of = _OF.match(text, found.end() - len(after))
-            if of is None or not int(of[1]):
-                continue
-            value /= int(of[1])
-        elif after and not _AFTER.match(after):
-            continue
-        yield key, value, bool(found["tie"].strip())
+            value = None
+        elif key.lower() in AXES and "=" in found["tie"]:
+            key = key.lower()
+        elif NEVER.fullmatch(key):
+            value = None
+        else:
+            if found["unit"]:
+                value *= UNITS.get(found["unit"], 1.0)
+            after = found["after"]
+            if after.startswith("/") and _SHARE.search(key):
+                shared = True
+                of = _OF.match(text, found.end() - len(after))
+                value = value / int(of[1]) if of is not None and int(of[1]) else None
+            elif after and not _AFTER.match(after):
+                value = None
+        yield Pair(key, value, tied, shared, found)
 
 
 def read_line(text: str, offset: int, reading: Reading) -> None:
@@ -100,7 +120,7 @@ def read_line(text: str, offset: int, reading: Reading) -> None:
     pairs = [
         (key, value)
         for key, value, tied in pairs_of(rest)
-        if key not in AXES and _counts(key, tied, step is not None)
+        if key not in AXES and counts(key, tied, step is not None)
     ]
     if not pairs:
         if found := _TOTAL.search(text):
@@ -129,7 +149,7 @@ def read_line(text: str, offset: int, reading: Reading) -> None:
             reading.total = total
 
 
-def _counts(key: str, tied: bool, placed: bool) -> bool:
+def counts(key: str, tied: bool, placed: bool) -> bool:
     """Whether a named number is a metric."""
     if tied:
         return placed or is_metric(key)
@@ -146,7 +166,7 @@ def _of(rest: str, first: str) -> str:
 
 def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
     """The step that a line names, how many there will be, and the line without that."""
-    found = _OF_EPOCH.search(text)
+    found = OF_EPOCH.search(text)
     if found is not None:
         epoch, n, per_epoch = int(found[1]), integer(found[3]), integer(found[4])
         if n is not None and per_epoch and n <= per_epoch:
@@ -155,13 +175,13 @@ def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
             passed = max(0, epoch - (0 if carry.get("from0") else 1))
             total = int(found[2]) * per_epoch if found[2] else None
             carry["named"] = True
-            return passed * per_epoch + n, total, _without(text, found)
-    marks = list(_MARK.finditer(text))
+            return passed * per_epoch + n, total, without(text, found)
+    marks = list(MARK.finditer(text))
     epochs = [mark for mark in marks if mark[1].lower() in ("epoch", "ep")]
     steps = [mark for mark in marks if mark[1].lower() not in ("epoch", "ep")]
     step = integer(steps[0][2]) if steps else None
     if step is not None:
-        rest = _without(text, steps[0])
+        rest = without(text, steps[0])
         total = integer(steps[0][3])
         epoch_mark = epochs[0] if epochs else None
         if epoch_mark is not None and not EVALUATES.search(text[: epoch_mark.start()]):
@@ -169,7 +189,7 @@ def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
         carry["named"] = True
         return step, total, rest
     if epochs and (number_of := integer(epochs[0][2])) is not None:
-        rest = _without(text, epochs[0])
+        rest = without(text, epochs[0])
         if carry.get("named") and not carry.get("by_epoch"):
             return int(carry.get("step", 0)), None, rest
         carry["named"] = carry["by_epoch"] = True
@@ -177,7 +197,7 @@ def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
     return None, None, text
 
 
-def _without(text: str, found: re.Match[str]) -> str:
+def without(text: str, found: re.Match[str]) -> str:
     return text[: found.start()] + " | " + text[found.end() :]
 
 

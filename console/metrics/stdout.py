@@ -31,6 +31,7 @@ from traindeck.console.metrics.lines import read_line
 from traindeck.console.metrics.names import MEAN_LOSS, series_name
 from traindeck.console.metrics.numerals import NEVER, is_metric, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
+from traindeck.console.metrics.templates import consider, read_known
 
 LINE = 4096
 """Bytes of a line (or of one state of a progress bar) that are looked at."""
@@ -106,6 +107,8 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.strip()
+    if "keras" not in reading.carry and read_known(text, offset, reading):
+        return
     opened = text.find("{")
     if opened >= 0 and text.endswith("}"):
         values = _dictionary(text[opened:])
@@ -122,6 +125,7 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
         return
     if not read_keras(text, offset, reading):
         read_line(text, offset, reading)
+        consider(text)
 
 
 def _bar(text: str, offset: int, reading: Reading) -> bool:

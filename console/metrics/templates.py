@@ -1,0 +1,186 @@
+"""Lines that look like one that was read before: only their digits differ.
+
+To read a line means a dozen searches through it. But a script prints millions of lines of a few
+shapes, and what stands at a place of one stands at the same place of all. So the third line of a
+shape becomes a template: one expression that gives the step and the values of the next ones. What
+it says is what `lines.read_line` would say (a property test compares them on lines of all kinds);
+where that is in doubt there is no template.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from traindeck.console.metrics.lines import (
+    AXES,
+    EVALUATES,
+    MARK,
+    OF_EPOCH,
+    UNITS,
+    counts,
+    matches_of,
+    without,
+)
+from traindeck.console.metrics.names import series_name
+from traindeck.console.metrics.numerals import integer
+from traindeck.console.metrics.reading import Reading
+
+LONGEST = 600
+"""Characters of a line that may become a template."""
+SEEN = 3
+"""Lines of a shape that make one."""
+MOST_SHAPES = 500
+MOST = 8
+"""Templates that are kept, the last used first: each is tried on every line."""
+
+_RUN = re.compile(r"\d+")
+_DOUBTFUL = re.compile(r"\d,\d|\d{13}|[eE][-+]?\d{5}|[^\x20-\x7e]")
+"""What may be read otherwise once it has other digits: groups of thousands, very long numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How to read the lines of a shape.
+
+    Attributes:
+        match: The whole line -> its numbers.
+        step, total: Which of them these are; -1 for none.
+        values: (series, which number, factor).
+    """
+
+    match: Callable[[str], re.Match[str] | None]
+    step: int
+    total: int
+    values: tuple[tuple[str, int, float], ...]
+
+    def enter(self, found: re.Match[str], offset: int, reading: Reading) -> None:
+        """Enter what a line says, as `read_line` does."""
+        numbers = found.groups()
+        step = int(numbers[self.step])
+        for name, which, factor in self.values:
+            reading.add(name, step, math.nan, float(numbers[which]) * factor, offset)
+        carry = reading.carry
+        carry["named"] = True
+        carry["step"] = reading.step = step
+        if self.total >= 0:
+            reading.total = int(numbers[self.total])
+
+
+_templates: list[Template] = []
+_shapes: dict[str, int] = {}
+
+
+def read_known(text: str, offset: int, reading: Reading) -> bool:
+    """Read a line by a template. Whether there was one."""
+    for place, template in enumerate(_templates):
+        found = template.match(text)
+        if found is not None:
+            if place:
+                _templates.insert(0, _templates.pop(place))
+            template.enter(found, offset, reading)
+            return True
+    return False
+
+
+def consider(text: str) -> None:
+    """A line was read the long way: if its shape comes often, make a template of it."""
+    if len(text) > LONGEST or _DOUBTFUL.search(text):
+        return
+    shape = _RUN.sub("0", text)
+    if len(_shapes) >= MOST_SHAPES:
+        _shapes.clear()
+    seen = _shapes[shape] = _shapes.get(shape, 0) + 1
+    if seen == SEEN and (template := template_of(text)) is not None:
+        _templates.insert(0, template)
+        del _templates[MOST:]
+
+
+def template_of(text: str) -> Template | None:
+    """The template of the lines that differ from this one in their digits; None if some of them
+    might be read in another way."""
+    marks = list(MARK.finditer(text))
+    if OF_EPOCH.search(text) or EVALUATES.search(text) or not marks:
+        return None
+    if any(mark[1].lower() in ("epoch", "ep") for mark in marks):
+        return None
+    mark = marks[0]
+    total = integer(mark[3])
+    if integer(mark[2]) is None or total == 0:
+        return None
+    spans = [mark.span(2), *([mark.span(3)] if total is not None else [])]
+    rest = without(text, mark)
+    gap = len(text) - len(rest)
+
+    def back(span: tuple[int, int]) -> tuple[int, int]:
+        """A place in `rest` as one in `text`."""
+        return span if span[1] <= mark.start() else (span[0] + gap, span[1] + gap)
+
+    values: list[tuple[str, float]] = []
+    fixed: list[tuple[int, int]] = []
+    for found in matches_of(rest):
+        fixed.append(back(found.match.span("key")))
+        if found.value is None or found.key in AXES or not counts(found.key, found.tied, True):
+            continue
+        name = series_name(found.key, "")
+        if found.shared or not math.isfinite(found.value):
+            return None
+        if name is not None:
+            number = found.match["value"].rstrip(",")
+            start = found.match.start("value")
+            spans.append(back((start, start + len(number))))
+            values.append((name, UNITS.get(found.match["unit"] or "", 1.0)))
+    if not values:
+        return None
+    order = sorted(range(len(spans)), key=lambda which: spans[which])
+    pattern = _expression(text, [spans[which] for which in order], fixed)
+    group = {which: place for place, which in enumerate(order)}
+    first = 1 if total is None else 2
+    return Template(
+        match=re.compile(pattern).fullmatch,
+        step=group[0],
+        total=group[1] if total is not None else -1,
+        values=tuple((name, group[first + n], factor) for n, (name, factor) in enumerate(values)),
+    )
+
+
+def _expression(text: str, numbers: list[tuple[int, int]], fixed: list[tuple[int, int]]) -> str:
+    """An expression for lines like `text`, with a group for each of the numbers. Digits of names
+    stay as they are: they are other names with others."""
+    parts: list[str] = []
+    at = 0
+
+    def literal(end: int) -> None:
+        nonlocal at
+        parts.append(re.escape(text[at:end]))
+        at = end
+
+    opens = {start for start, _ in numbers}
+    closes = {end for _, end in numbers}
+    edges = sorted({*opens, *closes})
+    for run in _RUN.finditer(text):
+        for edge in edges:
+            if at <= edge <= run.start() and not (edge == run.start() and edge in closes):
+                literal(edge)
+                if edge in closes:
+                    parts.append(")")
+                if edge in opens:
+                    parts.append("(")
+                edges = edges[edges.index(edge) + 1 :]
+        literal(run.start())
+        inside = any(start <= run.start() < end for start, end in numbers)
+        before = text[run.start() - 1 : run.start()]
+        exponent = inside and re.search(r"[eE][-+]?\Z", text[: run.start()]) is not None
+        named = any(start <= run.start() < end for start, end in fixed)
+        if named or (not inside and (before.isalpha() or before in ("_", "@"))):
+            literal(run.end())
+        else:
+            parts.append(r"\d{1,4}" if exponent else r"\d{1,12}")
+            at = run.end()
+    for edge in edges:
+        literal(edge)
+        parts.append(")")
+    literal(len(text))
+    return "".join(parts)

@@ -1,0 +1,106 @@
+"""What a template says of a line is what reading it the long way says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from traindeck.console.metrics import stdout, templates
+from traindeck.console.metrics.stdout import read_stdout
+
+numbers = st.one_of(
+    st.integers(0, 10**6).map(str),
+    st.floats(0, 1e4).map(lambda x: f"{x:.4f}"),
+    st.floats(1e-9, 1).map(lambda x: f"{x:.2e}"),
+    st.integers(1000, 10**9).map(lambda x: f"{x:,}"),
+    st.sampled_from(
+        ["nan", "inf", "-1.5", "+2", "1.", ".5", "7k", "3M", "12/50", "1e99999", "1_000"]
+    ),
+)
+names = st.sampled_from(
+    ["loss", "train loss", "lr", "grad_norm", "acc", "acc@1", "acc@12", "layer1_loss",
+     "layer22_loss", "loss-1", "tok/s", "mfu", "shard-7", "v2", "rank", "time", "eval loss",
+     "epoch", "step", "mem", "reward", "x/y"]
+)  # fmt: skip
+ties = st.sampled_from([" ", ": ", "=", " = ", ":"])
+words = st.sampled_from(
+    ["[", "]", "|", ",", "ms", "it/s", "at", "of", "2026-01-02", "10.0.0.1", "%"]
+)
+heads = st.sampled_from(
+    ["step {}", "iter {}:", "[{}/100]", "step {}/500", "global_step={}", "it {} |",
+     "epoch {} step {}", "Epoch 1 step {}", "eval step {}/50", "{}"]
+)  # fmt: skip
+pairs = st.builds(lambda name, tie, number: (f"{name}{tie}", number), names, ties, numbers)
+shapes = st.tuples(heads, st.lists(st.one_of(pairs, words.map(lambda w: (w, ""))), max_size=6))
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> str:
+    """Lines of two shapes, with other digits each, between each other."""
+    lines = []
+    for head, parts in draw(st.lists(shapes, min_size=1, max_size=2)):
+        for _ in range(draw(st.integers(4, 7))):
+            line = head.replace("{}", str(draw(st.integers(0, 10**5))))
+            for before, number in parts:
+                digits = "".join(
+                    draw(st.sampled_from("0123456789")) if char.isdecimal() else char
+                    for char in number
+                )
+                line += f" {before}{digits}"
+            lines.append(line)
+    if draw(st.booleans()):
+        lines = draw(st.permutations(lines))
+    return "\n".join(lines) + "\n"
+
+
+def seen(text: str) -> Any:
+    reading = read_stdout(text.encode(), {}, final=True)
+    series = {
+        name: (c.steps, [repr(v) for v in c.values], c.offsets)
+        for name, c in reading.series.items()
+    }
+    counted = {name: (c.steps, [repr(v) for v in c.values]) for name, c in reading.counted.items()}
+    return series, counted, reading.step, reading.total, reading.carry
+
+
+def both(text: str) -> tuple[Any, Any]:
+    """As read with templates and without."""
+    templates._templates.clear()
+    templates._shapes.clear()
+    fast = seen(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stdout, "read_known", lambda *_: False)
+        return fast, seen(text)
+
+
+@settings(max_examples=400)
+@given(logs())
+def test_lines_of_a_shape_are_read_as_each_by_itself(text: str) -> None:
+    fast, slow = both(text)
+    assert fast == slow
+
+
+def test_the_usual_lines_become_templates() -> None:
+    for line in (
+        "step 10 loss 1.25 lr 3e-4 grad_norm 0.81",
+        "iter 100: loss 2.1234, time 12.34ms, mfu 31.20%",
+        "step: 10  loss: 8.1  grad_norm: 0.5  memory: 1.1GiB(2.0%)  tps: 1,024".replace(
+            "1,024", "1024"
+        ),
+        "[2026-11-29 10:00:00] step=10/500 loss=1.2 tokens_per_second=41k",
+    ):
+        templates._templates.clear()
+        templates._shapes.clear()
+        read_stdout("".join(f"{line}\n" for _ in range(5)).encode(), {})
+        assert templates._templates, line
+
+
+def test_a_line_of_another_shape_is_not_taken_for_it() -> None:
+    lines = [f"step {n} loss {n}.5 lr 1e-{n}" for n in range(1, 6)]
+    fast, slow = both(
+        "\n".join([*lines, "step 7 loss 1.5 lr 1e-3 acc 0.5", "step 8 loss nan lr 1e-3"])
+    )
+    assert fast == slow and fast[0]["loss"][1][-1] == "nan"
