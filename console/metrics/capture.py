@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -93,16 +94,17 @@ _CLOSE = 2e-3
 """Of 4 printed digits and full precision: the same value."""
 
 
+_LOGGED = re.compile(r"(?:train(?:er|ing)?[_-]?)?(?:logs?|metrics|history|stats)\.jsonl")
+"""How people call the file they log to; other .jsonl files are data."""
+
+
 def kind_of(name: str) -> str | None:
     """What a file below a run's output is, by its name."""
     if "tfevents" in name:
         return "tensorboard"
-    return {
-        "trainer_state.json": "trainer_state",
-        "metrics.csv": "csv",
-        "trainer_log.jsonl": "jsonl",
-        "metrics.jsonl": "jsonl",
-    }.get(name)
+    if _LOGGED.fullmatch(name):
+        return "jsonl"
+    return {"trainer_state.json": "trainer_state", "metrics.csv": "csv"}.get(name)
 
 
 def looked_for(run: RunRecord) -> str:
@@ -110,8 +112,9 @@ def looked_for(run: RunRecord) -> str:
     return (
         "No metrics yet. Looked for: step and loss lines in the log (HF Trainer, nanoGPT, "
         "Lightning, Keras, torchtitan, key=value), $TRAINDECK_METRICS, and TensorBoard events, "
-        f"trainer_state.json and metrics.csv below {run.cwd or 'its artifacts'} (files that may be "
-        "another run's, of the same time and place, are left out)"
+        "trainer_state.json, metrics.csv and metrics.jsonl (log, history, stats, train_log.jsonl) "
+        f"below {run.cwd or 'its artifacts'} (files that may be another run's, of the same time "
+        "and place, are left out)"
     )
 
 

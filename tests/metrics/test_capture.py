@@ -391,3 +391,16 @@ def test_a_picture_among_events_stops_nothing(desk: Desk) -> None:
     data = scalar("loss", 1, 0.5, NOW) + record(b"\x00" * 400_000) + scalar("loss", 2, 0.25, NOW)
     desk.feed("tensorboard", data, final=True)
     assert desk.pairs("loss") == [(1, 0.5), (2, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("metrics.jsonl", "jsonl"), ("log.jsonl", "jsonl"), ("train_log.jsonl", "jsonl"),
+        ("trainer_log.jsonl", "jsonl"), ("history.jsonl", "jsonl"), ("train.jsonl", None),
+        ("chats.jsonl", None), ("metrics.csv", "csv"), ("trainer_state.json", "trainer_state"),
+        ("events.out.tfevents.1.host", "tensorboard"), ("my_metrics.jsonl", None),
+    ],
+)  # fmt: skip
+def test_files_are_known_by_their_names(name: str, kind: str | None) -> None:
+    assert kind_of(name) == kind
