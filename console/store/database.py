@@ -195,13 +195,12 @@ class Database:
         damaged one is kept under another name."""
         from traindeck.console.store.errors import os_error
 
+        fresh = _beside(self.path, ".new")
         try:
             aside = ""
             if why and _identity(self.path) != (0, 0):
                 aside = self._move_aside()
-            fresh = _beside(self.path, ".new")
-            for end in ("", "-wal", "-shm"):
-                _beside(fresh, end).unlink(missing_ok=True)
+            _discard(fresh)
             os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             with contextlib.closing(_connect(fresh, self._wait)) as db:
                 db.execute(f"PRAGMA page_size = {schema.PAGE}")
@@ -209,7 +208,6 @@ class Database:
                 _transaction(db, "BEGIN IMMEDIATE", _upgrade)
             if self._build is not None:
                 self._build(fresh)
-                _beside(fresh, ".lock").unlink(missing_ok=True)
             # The last connection leaves one file behind: its log is written back and removed.
             with contextlib.closing(_connect(fresh, self._wait)) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -224,6 +222,9 @@ class Database:
                 self._tell(f"the index was damaged ({why}); rebuilt, the old one is {aside}")
         except OSError as error:
             raise os_error("write the index", self.path, error) from None
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk it would be in its own way
+                _discard(fresh)
 
     def _move_aside(self) -> str:
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -378,6 +379,12 @@ def _expected() -> list[tuple[str | None]]:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         _upgrade(db)
         return sorted(db.execute("SELECT sql FROM sqlite_master").fetchall(), key=repr)
+
+
+def _discard(path: Path) -> None:
+    """Remove a file of the database's with all that belongs to it."""
+    for end in ("", "-wal", "-shm", ".lock"):
+        _beside(path, end).unlink(missing_ok=True)
 
 
 def _identity(path: Path) -> tuple[int, int]:

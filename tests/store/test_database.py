@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -327,6 +328,18 @@ def test_a_full_disk_is_one_clear_sentence_and_half_of_nothing(
     index.put(make_run())
     assert len(index.ids()) == 301
     index.close()
+
+
+@pytest.mark.fault
+def test_a_disk_that_is_full_while_the_index_is_made_is_not_filled_by_the_attempt(
+    tmp_path: Path,
+) -> None:
+    def full(index: Index) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError, match="no space left"):
+        Index.open(tmp_path / "index.db", rebuild=full)
+    assert {path.name for path in tmp_path.iterdir()} <= {"index.db.lock"}
 
 
 def test_a_state_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path: Path) -> None:
