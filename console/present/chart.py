@@ -27,6 +27,8 @@ from .scale import Scale, tick
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
+SHORT = 8
+"""Cells that a series' name is shortened to at most."""
 HUGE = 1e300
 """Values beyond are drawn at the edge."""
 LABEL = 8
@@ -40,6 +42,8 @@ FEW, RARE, FAR = 40, 0.04, 3.0
 the span of all others away."""
 
 Floats = npt.NDArray[np.float64]
+Forms = tuple[str, ...]
+"""A clause of a title, in fewer words from one to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ def chart(
     lowest, highest = _range(reduced, view.log)
     shown = sum(item.raw.shown for item in reduced)
     if not math.isfinite(lowest):
-        head = _title(title, drawn, view, cells, glyphs, _clipped(reduced))
+        head = _title(title, drawn, view, cells, glyphs, _clipped(reduced, glyphs))
         low, high = extent(drawn)
         outside = any(curve.x.size for curve in drawn) and (start > high or end < low)
         words = "nothing above 0 here" if view.log else "no values here"
@@ -201,8 +205,7 @@ def chart(
     grid = braille.canvas(height, wide)
     for item in sorted(reduced, key=lambda item: item.curve.key == view.focus):
         _paint(grid, item, scale, bands)
-    outliers = _outliers(reduced, lowest, highest, start, end, glyphs)
-    aside = " · ".join(part for part in (outliers, _clipped(reduced)) if part)
+    aside = _outliers(reduced, lowest, highest, start, end, glyphs) + _clipped(reduced, glyphs)
     lines = [_title(title, drawn, view, cells, glyphs, aside)]
     lines += _plot(grid, scale, drawn, reduced, view, start, end, marks, glyphs)
     if axis_row:
@@ -346,7 +349,7 @@ def _known(parts: Sequence[Floats]) -> Floats:
 
 def _outliers(
     reduced: Sequence[_Reduced], low: float, high: float, start: float, end: float, glyphs: Glyphs
-) -> str:
+) -> list[Forms]:
     """How many points lie beyond the y axis."""
     above = below = 0
     for item in reduced:
@@ -357,8 +360,8 @@ def _outliers(
         if np.nanmin(item.raw.low, initial=math.inf) < low:
             below += int(np.sum(np.isfinite(y[part]) & (y[part] < low)))
     up, down = ("^", "v") if glyphs.name == "ascii" else ("↑", "↓")
-    said = [f"{up} {above:,} above" if above else "", f"{down} {below:,} below" if below else ""]
-    return " · ".join(part for part in said if part)
+    said = [(f"{up} {above:,}", "above", above), (f"{down} {below:,}", "below", below)]
+    return [(f"{many} {where}",) * 2 + (many,) for many, where, count in said if count]
 
 
 def _rows_of(scale: Any, values: Floats) -> Floats:
@@ -507,31 +510,85 @@ def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tup
 
 
 def _title(
-    title: str, drawn: Sequence[Curve], view: View, cells: int, glyphs: Glyphs, right: str
+    title: str,
+    drawn: Sequence[Curve],
+    view: View,
+    cells: int,
+    glyphs: Glyphs,
+    aside: Sequence[Forms] = (),
 ) -> Line:
+    """What is drawn at the left, what was done to it at the right. What was done is always said:
+    it is put in fewer words first, then names give way."""
+    tails = _tails([*_how(drawn, view), *aside])
     # A single curve's own name says it all.
     named = bool(title) and [curve.key for curve in drawn] != [title]
-    spans = [Span(f" {clean(title)} ", "strong bold")] if named else []
-    for number, curve in enumerate(drawn):
-        letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
-        spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
-        spans.append(Span(f"{letter}{clean(curve.key)} ", "text"))
-    how = [""]
-    if view.smoothing and any(curve.y.size >= SPARSE for curve in drawn):
-        how = [formula(view.smoothing) + " over band min–max"]
-    elif view.smoothing:
-        how = [f"as logged: fewer than {SPARSE} points"]
-    how += ["log y" if view.log else "", right]
-    tail = " · ".join(part for part in how if part)
-    free = cells - line_width(spans)
-    if tail and free > width(tail) + 2:
-        spans.append(Span(" " * (free - width(tail)) + tail, "muted"))
+    head = [Span(f" {clean(title)} ", "strong bold")] if named else []
+    tail = next((t for t in tails if _fits(head, drawn, t, cells, glyphs)), tails[-1])
+    room = cells - (width(tail) + 2 if tail else 0)
+    spans = _legend(head, drawn, room, glyphs)
+    if tail:
+        spans.append(Span(pad(tail, cells - line_width(spans), "right"), "muted"))
     return fit_line(spans, cells)
 
 
-def _clipped(reduced: Sequence[_Reduced]) -> str:
+def _how(drawn: Sequence[Curve], view: View) -> list[Forms]:
+    how: list[Forms] = []
+    if view.smoothing and any(curve.y.size >= SPARSE for curve in drawn):
+        name = formula(view.smoothing)
+        how.append((f"{name} over band min–max", f"{name} over band", name))
+    elif view.smoothing:
+        how.append((f"as logged: fewer than {SPARSE} points", "as logged"))
+    if view.log:
+        how.append(("log y",))
+    return how
+
+
+def _tails(clauses: Sequence[Forms]) -> list[str]:
+    """The clauses joined, in fewer words from one to the next."""
+    steps = max((len(forms) for forms in clauses), default=1)
+    return [" · ".join(forms[min(n, len(forms) - 1)] for forms in clauses) for n in range(steps)]
+
+
+def _fits(
+    head: Sequence[Span], drawn: Sequence[Curve], tail: str, cells: int, glyphs: Glyphs
+) -> bool:
+    whole = line_width([*head, *_names(drawn, cells, glyphs)])
+    return whole + (width(tail) + 2 if tail else 0) <= cells
+
+
+def _legend(head: Sequence[Span], drawn: Sequence[Curve], room: int, glyphs: Glyphs) -> list[Span]:
+    """The names in at most `room` cells: whole, shortened in their middle, without the title that
+    the names repeat, then as many as there is room for and how many more there are."""
+    longest = max((width(clean(curve.key)) for curve in drawn), default=0)
+    for before in (head, ()):
+        for limit in range(longest, min(longest, SHORT) - 1, -1):
+            spans = [*before, *_names(drawn, limit, glyphs)]
+            if line_width(spans) <= room:
+                return spans
+    for count in range(len(drawn) - 1, 0, -1):
+        more = Span(f" +{len(drawn) - count} ", "muted")
+        spans = [*_names(drawn, SHORT, glyphs)[: 2 * count], more]
+        if line_width(spans) <= room:
+            return spans
+    return []
+
+
+def _names(drawn: Sequence[Curve], limit: int, glyphs: Glyphs) -> list[Span]:
+    """Two spans a curve: its sign, and its letter and name of at most `limit` cells."""
+    spans: list[Span] = []
+    for number, curve in enumerate(drawn):
+        letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
+        spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
+        spans.append(Span(f"{letter}{clip(clean(curve.key), limit, 'both')} ", "text"))
+    return spans
+
+
+def _clipped(reduced: Sequence[_Reduced], glyphs: Glyphs) -> list[Forms]:
     strange = sum(int(np.sum(item.raw.strange)) for item in reduced)
-    return f"not finite in {plural(strange, 'column')}" if strange else ""
+    if not strange:
+        return []
+    whole = f"not finite in {plural(strange, 'column')}"
+    return [(whole, whole, f"{glyphs.warning} {strange:,}")]
 
 
 def _notes(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.console.present import braille
-from traindeck.console.present.cells import Line, line_width, plain
+from traindeck.console.present.cells import Line, Span, line_width, plain
 from traindeck.console.present.chart import (
     LABEL,
     Chart,
@@ -173,6 +174,40 @@ def test_a_few_outliers_do_not_flatten_the_rest_and_are_counted_at_the_edge() ->
         for line in chart([Curve("x", STEPS, y)], View(), 80, 16, glyphs=SETS["ascii"]).lines
     ]
     assert "^ 1 above - v 2 below" in ascii_rows[0] or "^ 1 above · v 2 below" in ascii_rows[0]
+
+
+def test_what_was_done_to_the_values_is_said_at_every_width() -> None:
+    y = 1.0 + np.sin(np.arange(3000.0) / 90) / 10
+    y[1000:1400:4], y[2000] = math.nan, 50.0
+    drawn = [
+        Curve("loss", np.arange(3000.0), y),
+        Curve("eval/loss", STEPS * 15, np.full(200, 1.05), 1),
+    ]
+
+    def head(cells: int, *curves: Curve, glyphs: str = "best") -> str:
+        view = View(smoothing=0.9, log=False)
+        made = chart(curves, view, cells, 12, title="loss", glyphs=SETS[glyphs])
+        return plain(made.lines[0])
+
+    assert "EMA 0.9 over band min–max · ↑ 1 above · not finite in" in head(120, *drawn)
+    for cells in range(40, 120):
+        text = head(cells, *drawn)
+        assert "EMA 0.9" in text and "↑ 1" in text, (cells, text)
+        assert "not finite in" in text or "▲ " in text, (cells, text)
+        assert line_width((Span(text),)) == cells
+    assert "a loss" in head(60, *drawn) and "b eval/loss" in head(60, *drawn)
+    assert "!" in head(50, *drawn, glyphs="ascii")
+    long = [replace(drawn[0], key="train/loss_of_the_first_head"), drawn[1]]
+    text = head(60, *long)
+    assert "…" in text and "a trai" in text and "EMA 0.9 · ↑ 1 · ▲ " in text, text
+
+
+def test_names_that_have_no_room_are_counted() -> None:
+    drawn = [Curve(f"metric_{n}", STEPS, FALL.y + n, n % 8) for n in range(20)]
+    text = rows_of(a_chart(*drawn, smoothing=0.9))[0]
+    assert "a metric_0" in text and "EMA 0.9" in text, text
+    shown = text.count("metric_")
+    assert f"+{20 - shown} " in text, text
 
 
 def test_a_log_axis_and_a_constant_leave_nothing_out() -> None:
