@@ -133,25 +133,14 @@ def formula(weight: float) -> str:
     return f"EMA {weight:g}" if weight > 0 else "raw"
 
 
-def nearest(x: Floats, y: Floats, at: float) -> int | None:
-    """Index of the finite point that is nearest to `at`; of two equally near the earlier."""
-    right = int(np.searchsorted(x, at))
-    left_of, right_of = _finite(y[:right][::-1]), _finite(y[right:])
-    candidates = []
-    if left_of is not None:
-        candidates.append(right - 1 - left_of)
-    if right_of is not None:
-        candidates.append(right + right_of)
-    return min(candidates, key=lambda i: (abs(float(x[i]) - at), i), default=None)
-
-
-def _finite(y: Floats) -> int | None:
-    """Index of the first finite value."""
-    for low, high in pairwise((0, 64, 4096, y.size)):
-        found = np.nonzero(np.isfinite(y[low:high]))[0]
-        if found.size:
-            return low + int(found[0])
-    return None
+def nearest(x: Floats, at: float) -> int | None:
+    """Index of the point that is nearest to `at`, whatever its value; of two equally near the
+    earlier."""
+    if x.size == 0:
+        return None
+    right = min(int(np.searchsorted(x, at)), x.size - 1)
+    left = max(0, right - 1)
+    return left if abs(float(x[left]) - at) <= abs(float(x[right]) - at) else right
 
 
 def thin(x: Sequence[float] | Any, y: Sequence[float] | Any, most: int) -> tuple[Floats, Floats]:

@@ -223,12 +223,12 @@ def text_chart(
 
 def at_cursor(drawn: Sequence[Curve], view: View) -> list[tuple[Curve, float, float, float]]:
     """For each curve the logged point nearest to the cursor: (curve, its x, its value, the smoothed
-    value there)."""
+    value there). A value that is not finite was logged too: another point's never stands for it."""
     found = []
     if view.cursor is None:
         return []
     for curve in drawn:
-        index = nearest(curve.x, curve.y, view.cursor)
+        index = nearest(curve.x, view.cursor)
         if index is not None:
             soft = curve.smoothed(view.smoothing)
             found.append((curve, float(curve.x[index]), float(curve.y[index]), float(soft[index])))

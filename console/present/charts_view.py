@@ -3,6 +3,7 @@ on one x axis. Pure: what is drawn, how, and the size go in."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -108,7 +109,7 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
-        raw = f" raw {shown_value(curve.key, value)}" if soft != value else ""
+        raw = f" raw {shown_value(curve.key, value)}" if _differ(soft, value) else ""
         lines.append(
             (
                 Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
@@ -139,7 +140,7 @@ def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
         short.append((*name, Span(raw, "strong"), away))
         shown_soft = Span(shown_value(curve.key, soft), "strong")
         full.append((*name, shown_soft, Span(f" raw {raw}", "muted"), away))
-        if soft == value:
+        if not _differ(soft, value):
             full[-1] = short[-1]
     lines = _wrapped(head, full, cells - 1)
     return lines if len(lines) == 1 else _wrapped(head, short, cells - 1)[:READ_OUT]
@@ -155,10 +156,15 @@ def _wrapped(head: Span, parts: Sequence[Line], cells: int) -> list[Line]:
     return lines
 
 
+def _differ(soft: float, value: float) -> bool:
+    """Whether a smoothed value says something else than the value; NaN says what NaN says."""
+    return soft != value and not (math.isnan(soft) and math.isnan(value))
+
+
 def _away(x: float, view: View) -> str:
-    """The step of a point that lies beside the cursor."""
-    aside = view.axis == "step" and view.cursor is not None and round(x) != round(view.cursor)
-    return f" @ {figure(round(x))}" if aside else ""
+    """The place of a point that lies beside the cursor."""
+    aside = view.cursor is not None and _x(x, view) != _x(view.cursor, view)
+    return f" @ {_x(x, view)}" if aside else ""
 
 
 def _x(x: float, view: View) -> str:

@@ -93,9 +93,11 @@ def test_smoothing_is_the_formula_that_is_named(weight: float) -> None:
 @given(st.lists(values, min_size=1, max_size=50), st.floats(-10, 60))
 def test_the_cursor_reads_a_logged_point(ys: list[float], at: float) -> None:
     x = np.arange(len(ys), dtype=np.float64)
-    found = nearest(x, np.array(ys), at)
+    found = nearest(x, at)
     assert found is not None
     assert abs(x[found] - at) == np.abs(x - at).min()
+    assert found == int(np.argmin(np.abs(x - at))), "the earlier of two"
+    assert nearest(x[:0], at) is None
 
 
 def test_thinning_keeps_ends_and_extremes() -> None:

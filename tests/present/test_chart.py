@@ -239,9 +239,11 @@ def test_marks_stand_where_they_happened() -> None:
 
 def test_the_cursor_reads_the_nearest_logged_point() -> None:
     sparse = Curve("eval", np.array([50.0, 100.0, 150.0]), np.array([3.0, 2.0, math.nan]), 1)
-    found = at_cursor([FALL, sparse], View(cursor=140.0, smoothing=0.9))
-    assert [(c.key, x) for c, x, _, _ in found] == [("loss", 140.0), ("eval", 100.0)]
+    found = at_cursor([FALL, sparse], View(cursor=110.0, smoothing=0.9))
+    assert [(c.key, x) for c, x, _, _ in found] == [("loss", 110.0), ("eval", 100.0)]
     assert found[1][2] == found[1][3] == 2.0, "few points are not smoothed"
+    (_, (_, x, value, _)) = at_cursor([FALL, sparse], View(cursor=140.0, smoothing=0.9))
+    assert x == 150.0 and math.isnan(value), "what is not finite was logged too"
 
 
 def test_a_window_without_points_says_how_to_get_out() -> None:

@@ -98,3 +98,26 @@ def test_a_narrow_terminal_reads_the_values_at_the_cursor_too() -> None:
     lines = charts_lines(RUN, replace(shown, drawn=many), 80, 20)
     assert len(lines) == 20
     assert "metric_0 40.0" in text(lines[-3:]) and "@ 40" in plain(lines[-1])
+
+
+@pytest.mark.parametrize("cells", [80, 120])
+@pytest.mark.parametrize("smoothing", [0.0, 0.9])
+def test_a_value_that_is_not_finite_is_read_out_as_it_was_logged(
+    cells: int, smoothing: float
+) -> None:
+    import numpy as np
+
+    from traindeck.console.present.chart import Curve, View
+
+    x = np.arange(1.0, 3001.0, 10.0)
+    y = np.linspace(90.0, 70.0, 300)
+    y[165:] = np.nan  # from step 1,651 on
+    shown = Shown(
+        rows=nodes(RUN),
+        drawn={"loss": Curve("loss", x, y)},
+        view=View(cursor=1653.0, smoothing=smoothing),
+    )
+    said = next(
+        plain(line) for line in charts_lines(RUN, shown, cells, 24) if "@ 1,651" in plain(line)
+    )
+    assert "NaN @ 1,651" in said and "raw" not in said, said
