@@ -22,7 +22,7 @@ from . import braille
 from .ages import age
 from .cells import Line, Span, char_width, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs, ascii_text
-from .numbers import plural
+from .numbers import figure, plural
 from .scale import Scale, tick
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -201,11 +201,14 @@ def chart(
         if axis_row:
             empty.append(_axis(start, end, wide, view.axis))
         return Chart(lines=(head, *empty), notes=_notes(drawn, shown, wide, view))
+    aside = _outliers(reduced, lowest, highest, start, end, glyphs) + _clipped(reduced, glyphs)
     scale = _LogScale(lowest, highest, height) if view.log else Scale.over(lowest, highest, height)
+    if sum(1 for row in range(height) if scale.label(row)) < 2:
+        # No tick is short enough to tell the values apart.
+        aside.append((f"y {figure(lowest, 7)} to {figure(highest, 7)}",))
     grid = braille.canvas(height, wide)
     for item in sorted(reduced, key=lambda item: item.curve.key == view.focus):
         _paint(grid, item, scale, bands)
-    aside = _outliers(reduced, lowest, highest, start, end, glyphs) + _clipped(reduced, glyphs)
     lines = [_title(title, drawn, view, cells, glyphs, aside)]
     lines += _plot(grid, scale, drawn, reduced, view, start, end, marks, glyphs)
     if axis_row:
@@ -256,6 +259,8 @@ class _LogScale:
             low, high = middle - 0.1, middle + 0.1
         self._low, self._high, self._rows = low, high, rows
         self._labels = self._ticks()
+        if len(self._labels) < 2:
+            self._labels = self._ends()
 
     def _ticks(self) -> dict[int, str]:
         """Powers of ten, and as much between them as there is room for; within a decade, round
@@ -271,6 +276,20 @@ class _LogScale:
         for factor in (1.0, 2.0, 5.0):
             for power in powers:
                 self._label(labels, factor * 10.0**power, tick(factor * 10.0**power, 10.0**power))
+        return labels
+
+    def _ends(self) -> dict[int, str]:
+        """The first and the last row, with what each shows: where no two round values have a row
+        of their own."""
+        labels = {}
+        for row in (0, self._rows - 1):
+            dot = (row + 0.5) * braille.DOTS_Y - 0.5
+            share = dot / (self._rows * braille.DOTS_Y - 1)
+            power = self._high - share * (self._high - self._low)
+            value = 10.0**power
+            places = (10.0 ** (math.floor(power) - n) for n in (2, 1, 0))
+            texts = (tick(round(value / place) * place, place) for place in places if place > 0)
+            labels[row] = next((text for text in texts if text), "")
         return labels
 
     def _label(self, labels: dict[int, str], value: float, text: str) -> None:

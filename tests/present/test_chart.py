@@ -99,6 +99,47 @@ def test_no_tick_names_another_value_than_its_row_shows(
     assert len({text for _, text in shown}) == len(shown)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-50.0, 50.0), st.floats(1e-2, 1e12), st.integers(3, 40))
+def test_every_scale_has_two_ticks_and_wastes_no_more_than_its_room_is_worth(
+    shift: float, span: float, rows: int
+) -> None:
+    low = shift * span
+    scale = Scale.over(low, low + span, rows)
+    assert scale.ticks(rows) >= 2
+    assert 0 <= scale.pixel(low + span) <= scale.pixel(low) < rows * 4
+    assert scale.pixel(low) - scale.pixel(low + span) >= (rows * 4 - 1) * 0.4
+
+
+@pytest.mark.parametrize("rows", [5, 6, 7, 12])
+@pytest.mark.parametrize("log", [False, True])
+def test_the_smallest_chart_tells_its_scale(rows: int, log: bool) -> None:
+    for y in (FALL.y, 1.4e9 + 8e6 * STEPS, STEPS, np.full(200, 3e-4)):
+        body = rows_of(a_chart(Curve("x", STEPS, y), rows=rows, log=log))[1:-1]
+        ticks = [row[:LABEL].strip() for row in body if row[:LABEL].strip()]
+        assert len(set(ticks)) >= 2, body
+        assert [number(text) for text in ticks] == sorted(map(number, ticks), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.000"), (1.2345, "1.234"), (3e-4, "3.00e−4"), (512.0, "512.0"), (0.0, "0"),
+     (-5.0, "−5.000"), (1.5e9, "1.500G")],
+)  # fmt: skip
+@pytest.mark.parametrize("rows", [5, 6, 12, 16])
+def test_a_constant_lies_in_the_middle_at_its_value(value: float, text: str, rows: int) -> None:
+    body = rows_of(a_chart(Curve("x", STEPS, np.full(200, value)), rows=rows))[1:-1]
+    lines = [n for n, row in enumerate(body) if any(0x2800 < ord(c) <= 0x28FF for c in row)]
+    assert lines == [(len(body) - 1) // 2]
+    assert body[lines[0]][:LABEL].strip() == text
+
+
+def test_values_that_no_tick_can_tell_apart_are_named_in_the_title() -> None:
+    y = 2e-4 + np.linspace(0, 1e-8, 200)
+    made = chart([Curve("lr", STEPS, y)], View(), 80, 6, title="lr")
+    assert "y 2e−4 to 2.0001e−4" in plain(made.lines[0])
+
+
 def number(text: str) -> float:
     factor = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}.get(text[-1], 1.0)
     return float(text.rstrip("kMGT").replace("−", "-")) * factor
