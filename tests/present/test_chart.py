@@ -300,6 +300,11 @@ def test_a_window_without_points_says_how_to_get_out() -> None:
         ("time", 0, 7200, ["30m", "1h00", "1h30", "2h00 elapsed"]),
         ("time", 0, 0.4, ["0s elapsed"]),
         ("time", 0, 40, ["10s", "20s", "40s elapsed"]),
+        ("time", 0, 95, ["15s", "30s", "45s", "1m", "1m15s", "1m35s elapsed"]),
+        ("time", 0, 40 * 86400, ["5d", "10d", "20d", "30d", "40d elapsed"]),
+        ("time", 0, 3 * 86400, ["12h00", "1d", "1d12h", "2d", "3d elapsed"]),
+        ("step", 1, 2347, ["500", "1,000", "1,500", "2,347 step"]),
+        ("step", 5e5, 1e6, ["600,000", "700,000", "800,000", "1,000,000 step"]),
         ("epoch", 0, 2, ["0.5", "1", "1.5", "2 epoch"]),
     ],
 )
@@ -312,6 +317,24 @@ def test_the_axis_has_round_ticks_each_once(
         assert word in line, line
     ticks = [part for part in line.split("  ") if part.strip()]
     assert len(ticks) == len({part.strip() for part in ticks}), line
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.floats(0, 1e6), st.floats(0.01, 1e7), st.sampled_from(["step", "time", "epoch"]),
+    st.integers(60, 160),
+)  # fmt: skip
+def test_the_axis_has_as_many_ticks_as_there_is_room_for(
+    start: float, span: float, axis: str, cells: int
+) -> None:
+    x = np.linspace(start, start + span, 50)
+    line = rows_of(a_chart(Curve("x", x, x), cells=cells, axis=axis))[-1]
+    ticks = line[LABEL:].rpartition("  ")[0].split()
+    assert len(ticks) == len(set(ticks)), line
+    assert "  " in line[LABEL:].strip() or not ticks
+    # Between 5-digit figures at steps of 1, 2 and 5 there are at most two and a half widths.
+    if span > 20 and axis == "step" and start + span < 1e5:
+        assert len(ticks) + 2 >= (cells - LABEL - 2) / 25, line
 
 
 def test_what_was_reduced_is_said() -> None:
