@@ -16,7 +16,7 @@ from .cells import Line, Span, clean, clip, fit, fit_line, line_width
 from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
 from .charts_size import TREE, WIDE
 from .glyphs import BEST, Glyphs
-from .metric_tree import SYSTEM, Node, shown_value, tree_lines
+from .metric_tree import SYSTEM, Node, lined_up, shown_value, tree_lines
 from .numbers import figure
 from .sentences import fitted
 
@@ -24,6 +24,8 @@ ROOMY = 30
 """Rows from which on a blank one stands between sections."""
 MOST = 4
 """Charts on the screen at once."""
+NAME = 12
+"""Cells of a name in the read-out beside the charts."""
 READ_OUT = 3
 """Rows that the read-out at the cursor may take below the charts of a narrow terminal."""
 
@@ -109,16 +111,22 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
-        raw = f" raw {shown_value(curve.key, value)}" if _differ(soft, value) else ""
-        lines.append(
-            (
-                Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
-                Span(fit(clean(curve.key), 13), "text"),
-                Span(fit(shown_value(curve.key, soft), 9, "right"), "strong"),
-                Span(raw + _away(x, view), "muted"),
-            )
+        name = (
+            Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
+            Span(fit(clean(curve.key), NAME, keep="both"), "text"),
         )
+        raw = f" raw {shown_value(curve.key, value)}" if _differ(soft, value) else ""
+        line = (*name, *_value(curve.key, soft), Span(raw + _away(x, view), "muted"))
+        if line_width(line) > cells:  # the smoothed value goes first
+            line = (*name, *_value(curve.key, value), Span(_away(x, view), "muted"))
+        lines.append(line)
     return lines
+
+
+def _value(key: str, value: float) -> Line:
+    """On its decimal point, which the names beside it leave room for."""
+    number, unit = lined_up(key, value)
+    return (Span(number, "strong"), Span(unit, "muted"))
 
 
 def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
