@@ -8,15 +8,17 @@ Needs numpy.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from traindeck.console.metrics.axis import Axis
-from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula, nearest, smooth
+from traindeck.console.metrics.reduce import Columns, Envelope, arrays, formula, nearest, smooth
 
 from . import braille
 from .ages import age
@@ -25,6 +27,7 @@ from .glyphs import BEST, Glyphs, ascii_text
 from .numbers import MINUS, figure, plural
 from .scale import Scale, tick
 
+LITTLE = sys.byteorder == "little"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
 SHORT = 8
@@ -323,16 +326,17 @@ def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _R
     if view.log:
         with np.errstate(invalid="ignore"):
             y = np.where(y > 0, y, np.nan)
-    raw = envelope(curve.x, y, start, end, dots)
+    columns = Columns(curve.x, start, end, dots)
+    raw = columns.envelope(y)
     if view.log and raw.strange.any():  # a value below 0 is a gap here, but a value
-        raw = replace(raw, strange=envelope(curve.x, curve.y, start, end, dots).strange)
+        raw = replace(raw, strange=columns.envelope(curve.y).strange)
     soft = None
     if view.smoothing > 0 and y.size >= SPARSE:
         smoothed = curve.smoothed(view.smoothing)
         if view.log:
             with np.errstate(invalid="ignore"):
                 smoothed = np.where(smoothed > 0, smoothed, np.nan)
-        soft = envelope(curve.x, smoothed, start, end, dots)
+        soft = columns.envelope(smoothed)
     seen = soft or raw
     known = np.nonzero(~np.isnan(seen.low))[0]
     last = float(seen.low[known[-1]] / 2 + seen.high[known[-1]] / 2) if known.size else None
@@ -374,9 +378,9 @@ def _outliers(
     for item in reduced:
         x, y = item.curve.x, item.curve.y
         part = slice(int(np.searchsorted(x, start)), int(np.searchsorted(x, end, side="right")))
-        if np.nanmax(item.raw.high, initial=-math.inf) > high:
+        if np.fmax.reduce(item.raw.high) > high:
             above += int(np.sum(np.isfinite(y[part]) & (y[part] > high)))
-        if np.nanmin(item.raw.low, initial=math.inf) < low:
+        if np.fmin.reduce(item.raw.low) < low:
             below += int(np.sum(np.isfinite(y[part]) & (y[part] < low)))
     up, down = ("^", "v") if glyphs.name == "ascii" else ("↑", "↓")
     said = [(f"{up} {above:,}", "above", above), (f"{down} {below:,}", "below", below)]
@@ -453,57 +457,63 @@ def _plot(
                 row = min(max(scale.pixel(soft) // braille.DOTS_Y, 0), height - 1)
                 over[(row, spot)] = (glyphs.running, f"s{curve.colour + 1}")
     ends = _ends(reduced, scale, height) if len(drawn) > 1 else {}
+    ticks = [scale.label(row) for row in range(height)]
     lines = []
-    for row in range(height):
-        tick = scale.label(row)
-        spans = [Span(pad(tick, LABEL - 1, "right") + " ", "muted")]
-        spans += _row(grid, row, bool(tick), over, glyphs)
+    for row, spans in enumerate(_rows(grid, [text != "" for text in ticks], over, glyphs)):
         letter = ends.get(row)
-        spans.append(Span(f" {letter[0]}", letter[1]) if letter else Span("  "))
-        lines.append(tuple(spans))
+        last = Span(f" {letter[0]}", letter[1]) if letter else Span("  ")
+        lines.append((Span(pad(ticks[row], LABEL - 1, "right") + " ", "muted"), *spans, last))
     return lines
 
 
 def _beyond(item: _Reduced, scale: Any, height: int) -> list[tuple[int, str, list[int]]]:
     """Columns of dots that reach beyond the y axis: (row of text, arrow, columns)."""
+    found = []
+    highest, lowest = float(np.fmax.reduce(item.raw.high)), float(np.fmin.reduce(item.raw.low))
     with np.errstate(invalid="ignore"):
-        above = _rows_of(scale, item.raw.high) < 0
-        below = _rows_of(scale, item.raw.low) >= height * braille.DOTS_Y
-    return [
-        (0, "↑", np.nonzero(above)[0].tolist()),
-        (height - 1, "↓", np.nonzero(below)[0].tolist()),
-    ]
+        if math.isfinite(highest) and scale.pixel(highest) < 0:
+            above = _rows_of(scale, item.raw.high) < 0
+            found.append((0, "↑", np.flatnonzero(above).tolist()))
+        if math.isfinite(lowest) and scale.pixel(lowest) >= height * braille.DOTS_Y:
+            below = _rows_of(scale, item.raw.low) >= height * braille.DOTS_Y
+            found.append((height - 1, "↓", np.flatnonzero(below).tolist()))
+    return found
 
 
-def _row(
+def _rows(
     grid: braille.Canvas,
-    row: int,
-    ticked: bool,
+    ticked: Sequence[bool],
     over: Mapping[tuple[int, int], tuple[str, str]],
     glyphs: Glyphs,
-) -> list[Span]:
-    signs = braille.signs(grid, row, glyphs.charts)
-    owners, bands = grid.owner[row].tolist(), grid.band[row].tolist()
-    rule = {"braille": "┈", "ascii": "."}.get(glyphs.charts, "·")
-    spans: list[Span] = []
-    text, style = "", ""
-    for at, sign in enumerate(signs):
-        placed = over.get((row, at))
-        if placed is not None:
-            sign, wanted = placed
-        elif owners[at] >= 0 and sign != " ":
-            wanted = f"s{owners[at] + 1}"
-        else:
-            sign, wanted = (rule if ticked else " "), "grid"
-        if bands[at] >= 0:
-            wanted += f" @band{bands[at] + 1}"
-            sign = " " if sign == rule else sign
-        if wanted != style and text:
-            spans.append(Span(text, style))
-            text = ""
-        text, style = text + sign, wanted
-    spans.append(Span(text, style))
-    return spans
+) -> list[list[Span]]:
+    """The cells of the plot as spans: as many as there are changes of style in a row."""
+    rule = ord({"braille": "┈", "ascii": "."}.get(glyphs.charts, "·"))
+    codes = braille.signs(grid, glyphs.charts)
+    blank = grid.bits == 0
+    codes[blank & (grid.band < 0) & np.array(ticked)[:, None]] = rule
+    inks = ["grid", *(f"s{number + 1}" for number in range(COLOURS))]
+    ink = np.where(blank, 0, grid.owner + 1)
+    for (row, at), (sign, style) in over.items():
+        if style not in inks:
+            inks.append(style)
+        codes[row, at], ink[row, at] = ord(sign), inks.index(style)
+    styles = ink * (COLOURS + 1) + grid.band + 1
+    named: dict[int, str] = {}
+    for style in np.unique(styles).tolist():
+        number, band = divmod(style, COLOURS + 1)
+        named[style] = inks[number] + (f" @band{band}" if band else "")
+    rows = []
+    for row in range(grid.rows):
+        text = codes[row].tobytes().decode("utf-32-le" if LITTLE else "utf-32-be")
+        starts = [0, *(np.flatnonzero(np.diff(styles[row])) + 1).tolist(), grid.columns]
+        first = styles[row][starts[:-1]].tolist()
+        rows.append(
+            [
+                Span(text[a:b], named[style])
+                for (a, b), style in zip(pairwise(starts), first, strict=True)
+            ]
+        )
+    return rows
 
 
 def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tuple[str, str]]:
@@ -584,9 +594,9 @@ def _legend(head: Sequence[Span], drawn: Sequence[Curve], room: int, glyphs: Gly
             spans = [*before, *_names(drawn, limit, glyphs)]
             if line_width(spans) <= room:
                 return spans
+    short = _names(drawn, SHORT, glyphs)
     for count in range(len(drawn) - 1, 0, -1):
-        more = Span(f" +{len(drawn) - count} ", "muted")
-        spans = [*_names(drawn, SHORT, glyphs)[: 2 * count], more]
+        spans = [*short[: 2 * count], Span(f" +{len(drawn) - count} ", "muted")]
         if line_width(spans) <= room:
             return spans
     return []
