@@ -440,9 +440,12 @@ def _plot(
             over.setdefault((height - 1, at), ("◆" if glyphs.name == "best" else "+", "muted"))
         elif mark.kind == "alert":
             over[(0, at)] = (glyphs.warning, "warn")
-            for place, sign in enumerate(f" {clean(mark.text)[:24]}" if mark.text else "", at + 1):
-                if place < wide and not grid.bits[0, place] and char_width(sign) == 1:
-                    over.setdefault((0, place), (sign, "warn"))
+            said = f" {clip(clean(mark.text), 24)}" if mark.text else ""
+            places = range(at + 1, at + 1 + len(said))
+            # Words with holes in them say nothing: whole, or only the sign.
+            free = all(p < wide and not grid.bits[0, p] and (0, p) not in over for p in places)
+            if free and all(char_width(sign) == 1 for sign in said):
+                over.update({(0, p): (sign, "warn") for p, sign in zip(places, said, strict=True)})
         else:
             for row in range(height):
                 if not grid.bits[row, at]:

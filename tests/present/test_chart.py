@@ -267,6 +267,14 @@ def test_an_alert_says_what_it_was_where_there_is_room() -> None:
     assert "▲ grad spike" in rows[1]
 
 
+def test_the_words_of_an_alert_stand_whole_or_not_at_all() -> None:
+    y = np.where((STEPS > 110) & (STEPS < 130), np.nan, FALL.y)
+    marks = [Mark(x=100.0, kind="alert", text="grad_norm not finite")]
+    made = chart([Curve("loss", STEPS, y)], View(), 80, 16, title="loss", marks=marks)
+    row = plain(made.lines[1])
+    assert row.count("▲") > 4 and "grad" not in row and "finite" not in row, row
+
+
 def test_marks_stand_where_they_happened() -> None:
     wide = 80 - LABEL - 2
     middle = 1 + 199 * (wide // 2) / (wide - 1)
