@@ -25,7 +25,7 @@ from .ages import age
 from .cells import Line, Span, char_width, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs, ascii_text
 from .numbers import MINUS, figure, plural
-from .scale import Scale, tick
+from .scale import NUDGE, Scale, tick
 
 LITTLE = sys.byteorder == "little"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -391,7 +391,7 @@ def _rows_of(scale: Any, values: Floats) -> Floats:
     """Rows of dots of many values, as `scale.pixel` gives them one by one."""
     if isinstance(scale, Scale):
         rows = scale.row + (scale.anchor - values) / scale.step * scale.rows_per_step
-        return np.rint((rows + 0.5) * braille.DOTS_Y - 0.5)
+        return np.rint((rows + 0.5) * braille.DOTS_Y - 0.5 - NUDGE)
     placed: Floats = scale.rows_of(values)
     return placed
 

@@ -17,6 +17,10 @@ CONSTANT, TINY = 1e-6, 1e-290
 """Values that differ by less than this share of themselves are one value: no tick of `LABEL_CELLS`
 cells could tell them apart. What is smaller than TINY is 0."""
 
+NUDGE = 1e-6
+"""A tick lies between two dots of its row: what is at it up to the error of a sum is drawn on the
+upper one, not sometimes here and sometimes there."""
+
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -142,7 +146,7 @@ class Scale:
     def pixel(self, value: float) -> int:
         """The row of dots of a value, counted from the top, four to a row of text."""
         rows = self.row + (self.anchor - value) / self.step * self.rows_per_step
-        return round((rows + 0.5) * 4 - 0.5)
+        return round((rows + 0.5) * 4 - 0.5 - NUDGE)
 
     def label(self, row: int) -> str:
         """The tick at a row of text, "" if there is none."""

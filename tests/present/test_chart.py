@@ -134,6 +134,13 @@ def test_a_constant_lies_in_the_middle_at_its_value(value: float, text: str, row
     assert body[lines[0]][:LABEL].strip() == text
 
 
+def test_a_smoothed_constant_is_one_row_of_dots() -> None:
+    for value in (1.0, 0.1, 3e-4, 512.0):
+        curve = Curve("x", np.arange(3000.0), np.full(3000, value))
+        body = rows_of(a_chart(curve, rows=12, smoothing=0.9))[1:-1]
+        assert {c for row in body for c in row if 0x2800 < ord(c) <= 0x28FF} == {"⠒"}
+
+
 def test_values_that_no_tick_can_tell_apart_are_named_in_the_title() -> None:
     y = 2e-4 + np.linspace(0, 1e-8, 200)
     made = chart([Curve("lr", STEPS, y)], View(), 80, 6, title="lr")
