@@ -71,6 +71,21 @@ class Axis:
         return _along(steps, *self.epochs) if self.kind == "epoch" else steps
 
 
+def carried(at: float, series: Mapping[str, Any], before: Axis, after: Axis) -> float | None:
+    """Where the logged point that is nearest to `at` on one axis stands on another; None if none of
+    these series has a place on both."""
+    best: tuple[float, float] | None = None
+    for key, points in series.items():
+        old, new = before.places(key, points), after.places(key, points)
+        known = np.flatnonzero(np.isfinite(old) & np.isfinite(new))
+        if known.size:
+            away = np.abs(old[known] - at)
+            nearest = int(np.argmin(away))
+            found = (float(away[nearest]), float(new[known[nearest]]))
+            best = min(best or found, found, key=lambda pair: pair[0])
+    return best[1] if best else None
+
+
 def _ascending(x: Any, y: Any) -> tuple[Floats, Floats]:
     """Both as floats, without what is not finite, and without points that go back in either: a
     resume repeats steps, a clock may be set back."""

@@ -54,46 +54,70 @@ def envelope(x: Floats, y: Floats, start: float, end: float, columns: int) -> En
 
     Cost: O(columns log n + points inside).
     """
-    low = np.full(columns, np.nan)
-    high = np.full(columns, np.nan)
-    strange = np.zeros(columns, dtype=np.bool_)
-    if x.size == 0 or columns <= 0 or not end > start:
-        return Envelope(low, high, strange, 0)
-    edges = np.linspace(start, end, columns + 1)
-    first = int(np.searchsorted(x, start, side="left"))
-    last = int(np.searchsorted(x, end, side="right"))
-    inside_x, inside_y = x[first:last], y[first:last]
-    finite = np.isfinite(inside_y)
-    shown = int(finite.sum())
-    if inside_x.size:
+    return Columns(x, start, end, columns).envelope(y)
+
+
+class Columns:
+    """`columns` equal parts of [start, end] and where the points of an ascending `x` fall: found
+    once for all that is drawn over the same places (raw values and smoothed ones)."""
+
+    def __init__(self, x: Floats, start: float, end: float, columns: int) -> None:
+        self._columns = max(0, columns)
+        self._any = x.size > 0 and columns > 0 and end > start
+        if not self._any:
+            return
+        edges = np.linspace(start, end, columns + 1)
+        found = np.searchsorted(x, edges, side="left")
+        self._first = int(found[0])
+        self._last = int(np.searchsorted(x, end, side="right"))
         # The last edge belongs to the last column.
-        cuts = np.searchsorted(inside_x, edges[:-1], side="left")
-        counts = np.diff(np.append(cuts, inside_x.size))
-        filled = np.nonzero(counts)[0]
-        clean = inside_y if shown == inside_y.size else np.where(finite, inside_y, np.nan)
-        with np.errstate(invalid="ignore"):
-            low[filled] = np.fmin.reduceat(clean, cuts[filled])
-            high[filled] = np.fmax.reduceat(clean, cuts[filled])
-        if shown != inside_y.size:
-            strange[filled] = np.add.reduceat((~finite).astype(np.int64), cuts[filled]) > 0
-    _join(x, y, edges, low, high)
-    return Envelope(low, high, strange, shown)
+        cuts = found[:-1] - self._first
+        counts = np.diff(cuts, append=self._last - self._first)
+        self._filled = np.flatnonzero(counts)
+        self._cuts = cuts[self._filled]
+        # Where the line crosses the borders of the columns, inner and outer.
+        ok = (found > 0) & (found < x.size)
+        self._after = np.minimum(found, x.size - 1)
+        self._before = np.maximum(found - 1, 0)
+        left = x[self._before]
+        width = x[self._after] - left
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            share = np.where(width > 0, (edges - left) / width, 1.0)
+        self._share = np.where(ok, share, np.nan)
 
-
-def _join(x: Floats, y: Floats, edges: Floats, low: Floats, high: Floats) -> None:
-    """Add where the line crosses the inner and outer borders of the columns."""
-    right = np.searchsorted(x, edges, side="left")
-    ok = (right > 0) & (right < x.size)
-    after = np.clip(right, 0, x.size - 1)
-    before = np.clip(right - 1, 0, x.size - 1)
-    width = x[after] - x[before]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        share = np.where(width > 0, (edges - x[before]) / width, 1.0)
-        crossing = y[before] + share * (y[after] - y[before])
-    # A segment ends at a value that is not finite: nothing crosses there.
-    crossing[~ok | ~np.isfinite(crossing)] = np.nan
-    low[:] = np.fmin(low, np.fmin(crossing[:-1], crossing[1:]))
-    high[:] = np.fmax(high, np.fmax(crossing[:-1], crossing[1:]))
+    def envelope(self, y: Floats) -> Envelope:
+        """The extremes of the line through `y`, a value for each `x`."""
+        low = np.full(self._columns, np.nan)
+        high = np.full(self._columns, np.nan)
+        strange = np.zeros(self._columns, dtype=np.bool_)
+        if not self._any:
+            return Envelope(low, high, strange, 0)
+        inside = y[self._first : self._last]
+        shown = inside.size
+        if inside.size:
+            with np.errstate(invalid="ignore"):
+                least = np.minimum.reduceat(inside, self._cuts)
+                most = np.maximum.reduceat(inside, self._cuts)
+            # What is not finite shows in the extremes: most series need no look at each value.
+            if not (np.isfinite(least).all() and np.isfinite(most).all()):
+                finite = np.isfinite(inside)
+                shown = int(finite.sum())
+                clean = np.where(finite, inside, np.nan)
+                least = np.fmin.reduceat(clean, self._cuts)
+                most = np.fmax.reduceat(clean, self._cuts)
+                strange[self._filled] = ~np.logical_and.reduceat(finite, self._cuts)
+            low[self._filled], high[self._filled] = least, most
+        before = y[self._before]
+        with np.errstate(invalid="ignore", over="ignore"):
+            crossing = before + self._share * (y[self._after] - before)
+        # A segment ends at a value that is not finite: nothing crosses there.
+        crossing[~np.isfinite(crossing)] = np.nan
+        return Envelope(
+            np.fmin(low, np.fmin(crossing[:-1], crossing[1:])),
+            np.fmax(high, np.fmax(crossing[:-1], crossing[1:])),
+            strange,
+            shown,
+        )
 
 
 def smooth(y: Floats, weight: float) -> Floats:
@@ -133,25 +157,14 @@ def formula(weight: float) -> str:
     return f"EMA {weight:g}" if weight > 0 else "raw"
 
 
-def nearest(x: Floats, y: Floats, at: float) -> int | None:
-    """Index of the finite point that is nearest to `at`; of two equally near the earlier."""
-    right = int(np.searchsorted(x, at))
-    left_of, right_of = _finite(y[:right][::-1]), _finite(y[right:])
-    candidates = []
-    if left_of is not None:
-        candidates.append(right - 1 - left_of)
-    if right_of is not None:
-        candidates.append(right + right_of)
-    return min(candidates, key=lambda i: (abs(float(x[i]) - at), i), default=None)
-
-
-def _finite(y: Floats) -> int | None:
-    """Index of the first finite value."""
-    for low, high in pairwise((0, 64, 4096, y.size)):
-        found = np.nonzero(np.isfinite(y[low:high]))[0]
-        if found.size:
-            return low + int(found[0])
-    return None
+def nearest(x: Floats, at: float) -> int | None:
+    """Index of the point that is nearest to `at`, whatever its value; of two equally near the
+    earlier."""
+    if x.size == 0:
+        return None
+    right = min(int(np.searchsorted(x, at)), x.size - 1)
+    left = max(0, right - 1)
+    return left if abs(float(x[left]) - at) <= abs(float(x[right]) - at) else right
 
 
 def thin(x: Sequence[float] | Any, y: Sequence[float] | Any, most: int) -> tuple[Floats, Floats]:

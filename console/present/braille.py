@@ -15,12 +15,30 @@ DOTS_X, DOTS_Y = 2, 4
 
 # Dots of a braille cell (Unicode 15, block 2800), by column and row.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-_SPANS = np.array(
-    [[[sum(dots[low:high]) for high in range(5)] for low in range(5)] for dots in _DOTS],
+_CELLS = np.array(
+    [
+        sum(dot for n, dot in enumerate((*_DOTS[0], *_DOTS[1])) if lit >> n & 1)
+        for lit in range(256)
+    ],
     dtype=np.uint8,
 )
-"""[column, first row, row after the last] -> the dots between."""
+"""Lit rows of the left column (bits 0 to 3) and of the right one (4 to 7) -> the cell's dots."""
+_ALL = np.uint8(15)
 _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
+_QUADRANT_OF = np.array(
+    [
+        ord(
+            _QUADRANTS[
+                (1 if bits & 0x03 else 0)
+                | (2 if bits & 0x18 else 0)
+                | (4 if bits & 0x44 else 0)
+                | (8 if bits & 0xA0 else 0)
+            ]
+        )
+        for bits in range(256)
+    ],
+    dtype=np.uint32,
+)
 
 
 @dataclass(slots=True)
@@ -65,17 +83,25 @@ def draw(
             bottom), NaN for a gap. Rows outside the grid are clipped to its edge, so that a value
             beyond the scale is still seen there.
     """
-    cells = _cells(target, top, bottom)
+    first, last = _reach(target, top, bottom)
+    above = np.arange(target.rows, dtype=np.int16)[:, None] * DOTS_Y
+    low = np.minimum(np.maximum(first - above, 0), DOTS_Y).astype(np.uint8)
+    high = np.minimum(np.maximum(last + 1 - above, 0), DOTS_Y).astype(np.uint8)
+    lit = (_ALL << low) & ~(_ALL << high) & _ALL
+    cells = _CELLS[lit[:, ::2] | lit[:, 1::2] << 4]
     hit = cells > 0
-    target.bits[hit] = cells[hit]
-    target.owner[hit] = series
+    np.copyto(target.bits, cells, where=hit)
+    np.copyto(target.owner, np.int16(series), where=hit)
 
 
 def draw_band(
     target: Canvas, top: npt.NDArray[np.float64], bottom: npt.NDArray[np.float64], series: int
 ) -> None:
     """Paint a band behind the curves: whole cells. Arguments as for `draw`."""
-    target.band[_cells(target, top, bottom) > 0] = series
+    first, last = _reach(target, top, bottom)
+    row = np.arange(target.rows, dtype=np.int16)[:, None]
+    hit = (row >= first // DOTS_Y) & (row <= last // DOTS_Y)
+    np.copyto(target.band, np.int16(series), where=hit[:, ::2] | hit[:, 1::2])
 
 
 def draw_edges(
@@ -86,31 +112,22 @@ def draw_edges(
     draw(target, bottom, bottom, series)
 
 
-def _cells(
+def _reach(
     target: Canvas, top: npt.NDArray[np.float64], bottom: npt.NDArray[np.float64]
-) -> npt.NDArray[np.uint8]:
-    height, width = target.rows * DOTS_Y, target.columns * DOTS_X
-    known = ~np.isnan(top)
-    first = np.full(width, height, dtype=np.int64)
-    last = np.full(width, -1, dtype=np.int64)
-    first[known] = np.clip(np.rint(top[known]), 0, height - 1).astype(np.int64)
-    last[known] = np.clip(np.rint(bottom[known]), 0, height - 1).astype(np.int64)
-    above = np.arange(target.rows)[:, None] * DOTS_Y
-    low = np.clip(first - above, 0, DOTS_Y)
-    high = np.clip(last - above + 1, 0, DOTS_Y)
-    left: npt.NDArray[np.uint8] = _SPANS[0][low[:, ::2], high[:, ::2]]
-    right: npt.NDArray[np.uint8] = _SPANS[1][low[:, 1::2], high[:, 1::2]]
-    return np.bitwise_or(left, right)
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """First and last row of dots of each column; those of a gap reach nothing."""
+    height = target.rows * DOTS_Y
+    gap = np.isnan(top)
+    first = np.minimum(np.maximum(np.rint(top), 0), height - 1)
+    last = np.minimum(np.maximum(np.rint(bottom), 0), height - 1)
+    first[gap], last[gap] = height, -1
+    return first.astype(np.int16), last.astype(np.int16)
 
 
-def signs(target: Canvas, row: int, mode: str) -> list[str]:
-    """The characters of a row; " " where there is nothing. `mode` is a glyph set's `charts`."""
-    bits = target.bits[row]
-    if mode == "braille":
-        return [chr(0x2800 + b) if b else " " for b in bits.tolist()]
-    if mode == "ascii":
-        return ["*" if b else " " for b in bits.tolist()]
-    left_up, right_up = (bits & 0x03) > 0, (bits & 0x18) > 0
-    left_down, right_down = (bits & 0x44) > 0, (bits & 0xA0) > 0
-    numbers = left_up * 1 + right_up * 2 + left_down * 4 + right_down * 8
-    return [_QUADRANTS[n] for n in numbers.tolist()]
+def signs(target: Canvas, mode: str) -> npt.NDArray[np.uint32]:
+    """The code points of all cells; a space where there is nothing. `mode` is a glyph set's
+    `charts`."""
+    if mode == "quadrants":
+        return _QUADRANT_OF[target.bits]
+    lit = target.bits.astype(np.uint32) + 0x2800 if mode == "braille" else np.uint32(ord("*"))
+    return np.where(target.bits > 0, lit, np.uint32(ord(" ")))

@@ -8,25 +8,30 @@ Needs numpy.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from traindeck.console.metrics.axis import Axis
-from traindeck.console.metrics.reduce import Envelope, arrays, envelope, formula, nearest, smooth
+from traindeck.console.metrics.reduce import Columns, Envelope, arrays, formula, nearest, smooth
 
 from . import braille
 from .ages import age
 from .cells import Line, Span, char_width, clean, clip, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs, ascii_text
-from .numbers import plural
-from .scale import Scale, tick
+from .numbers import MINUS, figure, plural
+from .scale import NUDGE, Scale, tick
 
+LITTLE = sys.byteorder == "little"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
+SHORT = 8
+"""Cells that a series' name is shortened to at most."""
 HUGE = 1e300
 """Values beyond are drawn at the edge."""
 LABEL = 8
@@ -40,6 +45,8 @@ FEW, RARE, FAR = 40, 0.04, 3.0
 the span of all others away."""
 
 Floats = npt.NDArray[np.float64]
+Forms = tuple[str, ...]
+"""A clause of a title, in fewer words from one to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +192,7 @@ def chart(
     lowest, highest = _range(reduced, view.log)
     shown = sum(item.raw.shown for item in reduced)
     if not math.isfinite(lowest):
-        head = _title(title, drawn, view, cells, glyphs, _clipped(reduced))
+        head = _title(title, drawn, view, cells, glyphs, _clipped(reduced, glyphs))
         low, high = extent(drawn)
         outside = any(curve.x.size for curve in drawn) and (start > high or end < low)
         words = "nothing above 0 here" if view.log else "no values here"
@@ -197,12 +204,14 @@ def chart(
         if axis_row:
             empty.append(_axis(start, end, wide, view.axis))
         return Chart(lines=(head, *empty), notes=_notes(drawn, shown, wide, view))
+    aside = _outliers(reduced, lowest, highest, start, end, glyphs) + _clipped(reduced, glyphs)
     scale = _LogScale(lowest, highest, height) if view.log else Scale.over(lowest, highest, height)
+    if sum(1 for row in range(height) if scale.label(row)) < 2:
+        # No tick is short enough to tell the values apart.
+        aside.append((f"y {figure(lowest, 7)} to {figure(highest, 7)}",))
     grid = braille.canvas(height, wide)
     for item in sorted(reduced, key=lambda item: item.curve.key == view.focus):
         _paint(grid, item, scale, bands)
-    outliers = _outliers(reduced, lowest, highest, start, end, glyphs)
-    aside = " · ".join(part for part in (outliers, _clipped(reduced)) if part)
     lines = [_title(title, drawn, view, cells, glyphs, aside)]
     lines += _plot(grid, scale, drawn, reduced, view, start, end, marks, glyphs)
     if axis_row:
@@ -220,12 +229,12 @@ def text_chart(
 
 def at_cursor(drawn: Sequence[Curve], view: View) -> list[tuple[Curve, float, float, float]]:
     """For each curve the logged point nearest to the cursor: (curve, its x, its value, the smoothed
-    value there)."""
+    value there). A value that is not finite was logged too: another point's never stands for it."""
     found = []
     if view.cursor is None:
         return []
     for curve in drawn:
-        index = nearest(curve.x, curve.y, view.cursor)
+        index = nearest(curve.x, view.cursor)
         if index is not None:
             soft = curve.smoothed(view.smoothing)
             found.append((curve, float(curve.x[index]), float(curve.y[index]), float(soft[index])))
@@ -253,6 +262,8 @@ class _LogScale:
             low, high = middle - 0.1, middle + 0.1
         self._low, self._high, self._rows = low, high, rows
         self._labels = self._ticks()
+        if len(self._labels) < 2:
+            self._labels = self._ends()
 
     def _ticks(self) -> dict[int, str]:
         """Powers of ten, and as much between them as there is room for; within a decade, round
@@ -268,6 +279,20 @@ class _LogScale:
         for factor in (1.0, 2.0, 5.0):
             for power in powers:
                 self._label(labels, factor * 10.0**power, tick(factor * 10.0**power, 10.0**power))
+        return labels
+
+    def _ends(self) -> dict[int, str]:
+        """The first and the last row, with what each shows: where no two round values have a row
+        of their own."""
+        labels = {}
+        for row in (0, self._rows - 1):
+            dot = (row + 0.5) * braille.DOTS_Y - 0.5
+            share = dot / (self._rows * braille.DOTS_Y - 1)
+            power = self._high - share * (self._high - self._low)
+            value = 10.0**power
+            places = (10.0 ** (math.floor(power) - n) for n in (2, 1, 0))
+            texts = (tick(round(value / place) * place, place) for place in places if place > 0)
+            labels[row] = next((text for text in texts if text), "")
         return labels
 
     def _label(self, labels: dict[int, str], value: float, text: str) -> None:
@@ -301,16 +326,17 @@ def _reduce(curve: Curve, view: View, start: float, end: float, dots: int) -> _R
     if view.log:
         with np.errstate(invalid="ignore"):
             y = np.where(y > 0, y, np.nan)
-    raw = envelope(curve.x, y, start, end, dots)
+    columns = Columns(curve.x, start, end, dots)
+    raw = columns.envelope(y)
     if view.log and raw.strange.any():  # a value below 0 is a gap here, but a value
-        raw = replace(raw, strange=envelope(curve.x, curve.y, start, end, dots).strange)
+        raw = replace(raw, strange=columns.envelope(curve.y).strange)
     soft = None
     if view.smoothing > 0 and y.size >= SPARSE:
         smoothed = curve.smoothed(view.smoothing)
         if view.log:
             with np.errstate(invalid="ignore"):
                 smoothed = np.where(smoothed > 0, smoothed, np.nan)
-        soft = envelope(curve.x, smoothed, start, end, dots)
+        soft = columns.envelope(smoothed)
     seen = soft or raw
     known = np.nonzero(~np.isnan(seen.low))[0]
     last = float(seen.low[known[-1]] / 2 + seen.high[known[-1]] / 2) if known.size else None
@@ -346,26 +372,26 @@ def _known(parts: Sequence[Floats]) -> Floats:
 
 def _outliers(
     reduced: Sequence[_Reduced], low: float, high: float, start: float, end: float, glyphs: Glyphs
-) -> str:
+) -> list[Forms]:
     """How many points lie beyond the y axis."""
     above = below = 0
     for item in reduced:
         x, y = item.curve.x, item.curve.y
         part = slice(int(np.searchsorted(x, start)), int(np.searchsorted(x, end, side="right")))
-        if np.nanmax(item.raw.high, initial=-math.inf) > high:
+        if np.fmax.reduce(item.raw.high) > high:
             above += int(np.sum(np.isfinite(y[part]) & (y[part] > high)))
-        if np.nanmin(item.raw.low, initial=math.inf) < low:
+        if np.fmin.reduce(item.raw.low) < low:
             below += int(np.sum(np.isfinite(y[part]) & (y[part] < low)))
     up, down = ("^", "v") if glyphs.name == "ascii" else ("↑", "↓")
-    said = [f"{up} {above:,} above" if above else "", f"{down} {below:,} below" if below else ""]
-    return " · ".join(part for part in said if part)
+    said = [(f"{up} {above:,}", "above", above), (f"{down} {below:,}", "below", below)]
+    return [(f"{many} {where}",) * 2 + (many,) for many, where, count in said if count]
 
 
 def _rows_of(scale: Any, values: Floats) -> Floats:
     """Rows of dots of many values, as `scale.pixel` gives them one by one."""
     if isinstance(scale, Scale):
         rows = scale.row + (scale.anchor - values) / scale.step * scale.rows_per_step
-        return np.rint((rows + 0.5) * braille.DOTS_Y - 0.5)
+        return np.rint((rows + 0.5) * braille.DOTS_Y - 0.5 - NUDGE)
     placed: Floats = scale.rows_of(values)
     return placed
 
@@ -414,9 +440,12 @@ def _plot(
             over.setdefault((height - 1, at), ("◆" if glyphs.name == "best" else "+", "muted"))
         elif mark.kind == "alert":
             over[(0, at)] = (glyphs.warning, "warn")
-            for place, sign in enumerate(f" {clean(mark.text)[:24]}" if mark.text else "", at + 1):
-                if place < wide and not grid.bits[0, place] and char_width(sign) == 1:
-                    over.setdefault((0, place), (sign, "warn"))
+            said = f" {clip(clean(mark.text), 24)}" if mark.text else ""
+            places = range(at + 1, at + 1 + len(said))
+            # Words with holes in them say nothing: whole, or only the sign.
+            free = all(p < wide and not grid.bits[0, p] and (0, p) not in over for p in places)
+            if free and all(char_width(sign) == 1 for sign in said):
+                over.update({(0, p): (sign, "warn") for p, sign in zip(places, said, strict=True)})
         else:
             for row in range(height):
                 if not grid.bits[row, at]:
@@ -431,57 +460,63 @@ def _plot(
                 row = min(max(scale.pixel(soft) // braille.DOTS_Y, 0), height - 1)
                 over[(row, spot)] = (glyphs.running, f"s{curve.colour + 1}")
     ends = _ends(reduced, scale, height) if len(drawn) > 1 else {}
+    ticks = [scale.label(row) for row in range(height)]
     lines = []
-    for row in range(height):
-        tick = scale.label(row)
-        spans = [Span(pad(tick, LABEL - 1, "right") + " ", "muted")]
-        spans += _row(grid, row, bool(tick), over, glyphs)
+    for row, spans in enumerate(_rows(grid, [text != "" for text in ticks], over, glyphs)):
         letter = ends.get(row)
-        spans.append(Span(f" {letter[0]}", letter[1]) if letter else Span("  "))
-        lines.append(tuple(spans))
+        last = Span(f" {letter[0]}", letter[1]) if letter else Span("  ")
+        lines.append((Span(pad(ticks[row], LABEL - 1, "right") + " ", "muted"), *spans, last))
     return lines
 
 
 def _beyond(item: _Reduced, scale: Any, height: int) -> list[tuple[int, str, list[int]]]:
     """Columns of dots that reach beyond the y axis: (row of text, arrow, columns)."""
+    found = []
+    highest, lowest = float(np.fmax.reduce(item.raw.high)), float(np.fmin.reduce(item.raw.low))
     with np.errstate(invalid="ignore"):
-        above = _rows_of(scale, item.raw.high) < 0
-        below = _rows_of(scale, item.raw.low) >= height * braille.DOTS_Y
-    return [
-        (0, "↑", np.nonzero(above)[0].tolist()),
-        (height - 1, "↓", np.nonzero(below)[0].tolist()),
-    ]
+        if math.isfinite(highest) and scale.pixel(highest) < 0:
+            above = _rows_of(scale, item.raw.high) < 0
+            found.append((0, "↑", np.flatnonzero(above).tolist()))
+        if math.isfinite(lowest) and scale.pixel(lowest) >= height * braille.DOTS_Y:
+            below = _rows_of(scale, item.raw.low) >= height * braille.DOTS_Y
+            found.append((height - 1, "↓", np.flatnonzero(below).tolist()))
+    return found
 
 
-def _row(
+def _rows(
     grid: braille.Canvas,
-    row: int,
-    ticked: bool,
+    ticked: Sequence[bool],
     over: Mapping[tuple[int, int], tuple[str, str]],
     glyphs: Glyphs,
-) -> list[Span]:
-    signs = braille.signs(grid, row, glyphs.charts)
-    owners, bands = grid.owner[row].tolist(), grid.band[row].tolist()
-    rule = {"braille": "┈", "ascii": "."}.get(glyphs.charts, "·")
-    spans: list[Span] = []
-    text, style = "", ""
-    for at, sign in enumerate(signs):
-        placed = over.get((row, at))
-        if placed is not None:
-            sign, wanted = placed
-        elif owners[at] >= 0 and sign != " ":
-            wanted = f"s{owners[at] + 1}"
-        else:
-            sign, wanted = (rule if ticked else " "), "grid"
-        if bands[at] >= 0:
-            wanted += f" @band{bands[at] + 1}"
-            sign = " " if sign == rule else sign
-        if wanted != style and text:
-            spans.append(Span(text, style))
-            text = ""
-        text, style = text + sign, wanted
-    spans.append(Span(text, style))
-    return spans
+) -> list[list[Span]]:
+    """The cells of the plot as spans: as many as there are changes of style in a row."""
+    rule = ord({"braille": "┈", "ascii": "."}.get(glyphs.charts, "·"))
+    codes = braille.signs(grid, glyphs.charts)
+    blank = grid.bits == 0
+    codes[blank & (grid.band < 0) & np.array(ticked)[:, None]] = rule
+    inks = ["grid", *(f"s{number + 1}" for number in range(COLOURS))]
+    ink = np.where(blank, 0, grid.owner + 1)
+    for (row, at), (sign, style) in over.items():
+        if style not in inks:
+            inks.append(style)
+        codes[row, at], ink[row, at] = ord(sign), inks.index(style)
+    styles = ink * (COLOURS + 1) + grid.band + 1
+    named: dict[int, str] = {}
+    for style in np.unique(styles).tolist():
+        number, band = divmod(style, COLOURS + 1)
+        named[style] = inks[number] + (f" @band{band}" if band else "")
+    rows = []
+    for row in range(grid.rows):
+        text = codes[row].tobytes().decode("utf-32-le" if LITTLE else "utf-32-be")
+        starts = [0, *(np.flatnonzero(np.diff(styles[row])) + 1).tolist(), grid.columns]
+        first = styles[row][starts[:-1]].tolist()
+        rows.append(
+            [
+                Span(text[a:b], named[style])
+                for (a, b), style in zip(pairwise(starts), first, strict=True)
+            ]
+        )
+    return rows
 
 
 def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tuple[str, str]]:
@@ -507,31 +542,85 @@ def _ends(reduced: Sequence[_Reduced], scale: Any, height: int) -> dict[int, tup
 
 
 def _title(
-    title: str, drawn: Sequence[Curve], view: View, cells: int, glyphs: Glyphs, right: str
+    title: str,
+    drawn: Sequence[Curve],
+    view: View,
+    cells: int,
+    glyphs: Glyphs,
+    aside: Sequence[Forms] = (),
 ) -> Line:
+    """What is drawn at the left, what was done to it at the right. What was done is always said:
+    it is put in fewer words first, then names give way."""
+    tails = _tails([*_how(drawn, view), *aside])
     # A single curve's own name says it all.
     named = bool(title) and [curve.key for curve in drawn] != [title]
-    spans = [Span(f" {clean(title)} ", "strong bold")] if named else []
-    for number, curve in enumerate(drawn):
-        letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
-        spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
-        spans.append(Span(f"{letter}{clean(curve.key)} ", "text"))
-    how = [""]
-    if view.smoothing and any(curve.y.size >= SPARSE for curve in drawn):
-        how = [formula(view.smoothing) + " over band min–max"]
-    elif view.smoothing:
-        how = [f"as logged: fewer than {SPARSE} points"]
-    how += ["log y" if view.log else "", right]
-    tail = " · ".join(part for part in how if part)
-    free = cells - line_width(spans)
-    if tail and free > width(tail) + 2:
-        spans.append(Span(" " * (free - width(tail)) + tail, "muted"))
+    head = [Span(f" {clean(title)} ", "strong bold")] if named else []
+    tail = next((t for t in tails if _fits(head, drawn, t, cells, glyphs)), tails[-1])
+    room = cells - (width(tail) + 2 if tail else 0)
+    spans = _legend(head, drawn, room, glyphs)
+    if tail:
+        spans.append(Span(pad(tail, cells - line_width(spans), "right"), "muted"))
     return fit_line(spans, cells)
 
 
-def _clipped(reduced: Sequence[_Reduced]) -> str:
+def _how(drawn: Sequence[Curve], view: View) -> list[Forms]:
+    how: list[Forms] = []
+    if view.smoothing and any(curve.y.size >= SPARSE for curve in drawn):
+        name = formula(view.smoothing)
+        how.append((f"{name} over band min–max", f"{name} over band", name))
+    elif view.smoothing:
+        how.append((f"as logged: fewer than {SPARSE} points", "as logged"))
+    if view.log:
+        how.append(("log y",))
+    return how
+
+
+def _tails(clauses: Sequence[Forms]) -> list[str]:
+    """The clauses joined, in fewer words from one to the next."""
+    steps = max((len(forms) for forms in clauses), default=1)
+    return [" · ".join(forms[min(n, len(forms) - 1)] for forms in clauses) for n in range(steps)]
+
+
+def _fits(
+    head: Sequence[Span], drawn: Sequence[Curve], tail: str, cells: int, glyphs: Glyphs
+) -> bool:
+    whole = line_width([*head, *_names(drawn, cells, glyphs)])
+    return whole + (width(tail) + 2 if tail else 0) <= cells
+
+
+def _legend(head: Sequence[Span], drawn: Sequence[Curve], room: int, glyphs: Glyphs) -> list[Span]:
+    """The names in at most `room` cells: whole, shortened in their middle, without the title that
+    the names repeat, then as many as there is room for and how many more there are."""
+    longest = max((width(clean(curve.key)) for curve in drawn), default=0)
+    for before in (head, ()):
+        for limit in range(longest, min(longest, SHORT) - 1, -1):
+            spans = [*before, *_names(drawn, limit, glyphs)]
+            if line_width(spans) <= room:
+                return spans
+    short = _names(drawn, SHORT, glyphs)
+    for count in range(len(drawn) - 1, 0, -1):
+        spans = [*short[: 2 * count], Span(f" +{len(drawn) - count} ", "muted")]
+        if line_width(spans) <= room:
+            return spans
+    return []
+
+
+def _names(drawn: Sequence[Curve], limit: int, glyphs: Glyphs) -> list[Span]:
+    """Two spans a curve: its sign, and its letter and name of at most `limit` cells."""
+    spans: list[Span] = []
+    for number, curve in enumerate(drawn):
+        letter = f"{LETTERS[number % 26]} " if len(drawn) > 1 else ""
+        spans.append(Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"))
+        spans.append(Span(f"{letter}{clip(clean(curve.key), limit, 'both')} ", "text"))
+    return spans
+
+
+def _clipped(reduced: Sequence[_Reduced], glyphs: Glyphs) -> list[Forms]:
     strange = sum(int(np.sum(item.raw.strange)) for item in reduced)
-    return f"not finite in {plural(strange, 'column')}" if strange else ""
+    if not strange:
+        return []
+    whole = f"not finite in {plural(strange, 'column')}"
+    return [(whole, whole, f"{glyphs.warning} {strange:,}")]
 
 
 def _notes(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> tuple[str, ...]:
@@ -546,24 +635,44 @@ def _notes(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> tuple[s
 
 
 def _axis(start: float, end: float, wide: int, axis: str) -> Line:
-    """Ticks at 1-2-5 steps, and what x is at the right end."""
+    """Ticks at 1-2-5 steps, as many as fit with room between, and what x is at the right end."""
     name = {"time": "elapsed", "epoch": "epoch"}.get(axis, "step")
+    step, ticks = _x_ticks(start, end, wide, axis)
     line = [" "] * (wide + ENDS)
-    step = _tick_step(end - start, max(2, wide // 14), axis)
-    value = math.ceil(start / step - 1e-9) * step
     free, before = 0, ""
-    last = f"{_until(end) if axis == 'time' else _tick(end, axis, step)} {name}"
+    last = f"{_until(end, step) if axis == 'time' else _tick(end, axis, step)} {name}"
     limit = wide + ENDS - width(last)
-    while value <= end + step * 1e-9:
-        text = _tick(value, axis, step)
+    for value, text in ticks:
         at = round((value - start) / (end - start) * (wide - 1)) - len(text) // 2
         at = max(0, at)
-        if at >= free and at + len(text) < limit and text != before:
+        if at >= free and at + len(text) + 1 < limit and text != before:
             line[at : at + len(text)] = text
             free, before = at + len(text) + 2, text
-        value += step
     line[limit:] = last
     return (Span(" " * LABEL), Span("".join(line), "muted"))
+
+
+APART, BETWEEN = 8, 4
+"""Cells from tick to tick of the x axis at least, and from the end of one to the next."""
+
+
+def _x_ticks(
+    start: float, end: float, wide: int, axis: str
+) -> tuple[float, list[tuple[float, str]]]:
+    """The smallest round step whose ticks have room and differ, and these: (value, text)."""
+    step, ticks = 0.0, []
+    for count in range(max(2, wide // APART), 0, -1):
+        another = _tick_step(end - start, count, axis)
+        if another == step:
+            continue
+        step = another
+        first, last = math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9)
+        ticks = [(n * step, _tick(n * step, axis, step)) for n in range(first, last + 1)]
+        needed = max((len(text) for _, text in ticks), default=0) + BETWEEN
+        cells = step / (end - start) * (wide - 1)
+        if cells >= max(APART, needed) and len({text for _, text in ticks}) == len(ticks):
+            break
+    return step, ticks
 
 
 _TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -582,15 +691,35 @@ def _tick_step(span: float, count: int, axis: str) -> float:
     return next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= raw * (1 - 1e-9))
 
 
-def _until(seconds: float) -> str:
-    """The end of a time axis, which need not be a round time."""
+def _moment(seconds: float) -> str:
+    """A time since the start, exact to the second: what stands at a tick is not rounded."""
+    whole = round(abs(seconds))
+    days, hours, minutes, left = whole // 86400, whole // 3600, whole % 3600 // 60, whole % 60
+    if hours >= 24 and minutes == left == 0:
+        text = f"{days}d{hours % 24:02d}h" if hours % 24 else f"{days}d"
+    elif hours:
+        text = f"{hours}h{minutes:02d}" + (f"m{left:02d}s" if left else "")
+    elif minutes:
+        text = f"{minutes}m" + (f"{left:02d}s" if left else "")
+    else:
+        text = f"{left}s"
+    return MINUS + text if seconds < 0 and whole else text
+
+
+def _until(seconds: float, step: float) -> str:
+    """The end of a time axis, which need not be a round time: as exact as its ticks."""
     whole = round(seconds)
-    return f"{whole // 60}m{whole % 60:02d}s" if 60 <= whole < 3600 else age(seconds)
+    if whole < 60:
+        return age(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    unit = 1 if step < 60 else 60 if step < 3600 or whole < 86400 else 3600
+    return _moment(whole // unit * unit)
 
 
 def _tick(value: float, axis: str, step: float) -> str:
     if axis == "time":
-        return age(value) if value >= 0 else f"{value:g}"
+        return _moment(value)
     if step >= 1 or axis == "step":
         return f"{round(value):,}"
     return f"{value:g}"

@@ -3,6 +3,7 @@ on one x axis. Pure: what is drawn, how, and the size go in."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from .cells import Line, Span, clean, clip, fit, fit_line, line_width
 from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
 from .charts_size import TREE, WIDE
 from .glyphs import BEST, Glyphs
-from .metric_tree import SYSTEM, Node, shown_value, tree_lines
+from .metric_tree import SYSTEM, Node, lined_up, shown_value, tree_lines
 from .numbers import figure
 from .sentences import fitted
 
@@ -23,6 +24,8 @@ ROOMY = 30
 """Rows from which on a blank one stands between sections."""
 MOST = 4
 """Charts on the screen at once."""
+NAME = 12
+"""Cells of a name in the read-out beside the charts."""
 READ_OUT = 3
 """Rows that the read-out at the cursor may take below the charts of a narrow terminal."""
 
@@ -108,16 +111,22 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
-        raw = f" raw {shown_value(curve.key, value)}" if soft != value else ""
-        lines.append(
-            (
-                Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
-                Span(fit(clean(curve.key), 13), "text"),
-                Span(fit(shown_value(curve.key, soft), 9, "right"), "strong"),
-                Span(raw + _away(x, view), "muted"),
-            )
+        name = (
+            Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
+            Span(fit(clean(curve.key), NAME, keep="both"), "text"),
         )
+        raw = f" raw {shown_value(curve.key, value)}" if _differ(soft, value) else ""
+        line = (*name, *_value(curve.key, soft), Span(raw + _away(x, view), "muted"))
+        if line_width(line) > cells:  # the smoothed value goes first
+            line = (*name, *_value(curve.key, value), Span(_away(x, view), "muted"))
+        lines.append(line)
     return lines
+
+
+def _value(key: str, value: float) -> Line:
+    """On its decimal point, which the names beside it leave room for."""
+    number, unit = lined_up(key, value)
+    return (Span(number, "strong"), Span(unit, "muted"))
 
 
 def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
@@ -139,7 +148,7 @@ def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
         short.append((*name, Span(raw, "strong"), away))
         shown_soft = Span(shown_value(curve.key, soft), "strong")
         full.append((*name, shown_soft, Span(f" raw {raw}", "muted"), away))
-        if soft == value:
+        if not _differ(soft, value):
             full[-1] = short[-1]
     lines = _wrapped(head, full, cells - 1)
     return lines if len(lines) == 1 else _wrapped(head, short, cells - 1)[:READ_OUT]
@@ -155,10 +164,15 @@ def _wrapped(head: Span, parts: Sequence[Line], cells: int) -> list[Line]:
     return lines
 
 
+def _differ(soft: float, value: float) -> bool:
+    """Whether a smoothed value says something else than the value; NaN says what NaN says."""
+    return soft != value and not (math.isnan(soft) and math.isnan(value))
+
+
 def _away(x: float, view: View) -> str:
-    """The step of a point that lies beside the cursor."""
-    aside = view.axis == "step" and view.cursor is not None and round(x) != round(view.cursor)
-    return f" @ {figure(round(x))}" if aside else ""
+    """The place of a point that lies beside the cursor."""
+    aside = view.cursor is not None and _x(x, view) != _x(view.cursor, view)
+    return f" @ {_x(x, view)}" if aside else ""
 
 
 def _x(x: float, view: View) -> str:

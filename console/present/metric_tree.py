@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from traindeck.console.store.records import MetricSummary, RunRecord
 
-from .cells import Line, Span, clean, fit, fit_line
+from .cells import Line, Span, clean, fit, fit_line, pad
 from .glyphs import BEST, Glyphs
 from .numbers import figure
 from .numbers import size as bytes_text
@@ -15,7 +15,9 @@ from .runs_table import spark
 
 SYSTEM = "system"
 SPARK = 8
-VALUE = 9
+BEFORE, AFTER = 6, 6
+"""Cells of a value before its decimal point, and from it on: `999,999`, `3.80 GB`, `9.62e−8`."""
+VALUE = BEFORE + AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,20 @@ def shown_value(key: str, value: float | None) -> str:
     return bytes_text(value) if key.endswith("_bytes") else figure(value)
 
 
+def lined_up(key: str, value: float | None, before: int = BEFORE) -> tuple[str, str]:
+    """(figure, unit) of a value, filled so that its decimal point, or its end if it has none, lies
+    at cell `before`. It loses digits before it sticks out."""
+    for digits in (4, 3, 2):
+        text = figure(value, digits)
+        if key.endswith("_bytes"):
+            text = bytes_text(value)
+        number, space, unit = text.partition(" ")
+        point = min((at for sign in ".e" if (at := number.find(sign)) > 0), default=len(number))
+        if point <= before and before - point + len(text) <= before + AFTER:
+            return " " * (before - point) + number, space + unit
+    return shown_value(key, value).rjust(before + AFTER), ""
+
+
 def _short(key: str) -> str:
     return key.partition("/")[2] or key
 
@@ -78,14 +94,15 @@ def tree_lines(
     """
     count = sum(1 for row in rows if row.key)
     edge = glyphs.cursor if focused else " "
-    name = max(6, cells - VALUE - SPARK - 6)
+    name = max(6, cells - VALUE - SPARK - 5)
     lines: list[Line] = [
         fit_line(
             (
                 Span(f"{edge}", "accent"),
                 Span("METRICS ", "accent bold" if focused else "muted bold"),
-                Span(fit(str(count), name - 4), "muted"),
-                Span(fit("NOW", VALUE, "right") + " TREND", "muted"),
+                Span(fit(str(count), name - 5), "muted"),
+                # Over the first digit: the figures below stand on their points.
+                Span(fit(" " * (BEFORE - 1) + "NOW", VALUE) + " TREND", "muted"),
             ),
             cells,
         )
@@ -116,12 +133,14 @@ def _metric(
     colour = drawn.get(row.key)
     style = "faint" if colour is None else f"s{colour + 1}"
     chip = glyphs.dot if colour is None else glyphs.meter
+    value, unit = lined_up(summary.key, summary.last)
     return (
         Span(f" {chip} ", style + ground),
-        Span(fit(clean(row.label), name), ("muted" if colour is None else "text") + ground),
         Span(
-            fit(shown_value(summary.key, summary.last), VALUE, "right"),
-            ("muted" if colour is None else "strong") + ground,
+            fit(clean(row.label), name, keep="both"),
+            ("muted" if colour is None else "text") + ground,
         ),
+        Span(value, ("muted" if colour is None else "strong") + ground),
+        Span(pad(unit, VALUE - len(value)), "muted" + ground),
         Span(" " + spark(summary.spark, SPARK, glyphs), style + ground),
     )

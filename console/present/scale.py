@@ -9,6 +9,18 @@ from .numbers import MINUS
 LABEL_CELLS = 7
 """The longest a tick's figure should be."""
 
+FEW_ROWS, FINER = 5, (2, 5)
+"""Up to so many rows the first and the last may be the ticks, at multiples of such a part of a
+step: round ticks that have to meet both the rows and the values would waste half of them."""
+
+CONSTANT, TINY = 1e-6, 1e-290
+"""Values that differ by less than this share of themselves are one value: no tick of `LABEL_CELLS`
+cells could tell them apart. What is smaller than TINY is 0."""
+
+NUDGE = 1e-6
+"""A tick lies between two dots of its row: what is at it up to the error of a sum is drawn on the
+upper one, not sometimes here and sometimes there."""
+
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -59,6 +71,7 @@ class Scale:
         anchor: A tick's value, and `row` its row of text, from the top.
         step: From tick to tick, `rows_per_step` rows apart.
         lowest: There is no tick below it.
+        digits: What the ticks are told apart by: all are multiples of it, or nearly so.
     """
 
     def __init__(
@@ -68,35 +81,72 @@ class Scale:
         step: float,
         rows_per_step: int,
         lowest: float = -math.inf,
+        digits: float | None = None,
     ) -> None:
         self.anchor = anchor
         self.row = row
         self.step = step
         self.rows_per_step = rows_per_step
         self.lowest = lowest
+        self.digits = step if digits is None else digits
 
     @classmethod
     def over(cls, low: float, high: float, rows: int) -> Scale:
-        """The scale that shows everything between two values on so many rows and wastes least."""
-        span = max(high - low, abs(high) * 1e-6, 1e-12)
-        exponent = math.floor(math.log10(span / rows))
-        candidates = sorted(
-            (factor * 10.0**power / per_step, factor * 10.0**power, per_step)
+        """The scale that shows everything between two values on so many rows and wastes least.
+
+        It has at least two ticks, as one alone does not say how much a row is.
+        """
+        largest = max(abs(low), abs(high))
+        if high - low <= max(largest * CONSTANT, TINY):
+            return cls._around(low / 2 + high / 2, rows, low >= 0)
+        lowest = 0.0 if low >= 0 else -math.inf
+        exponent = math.floor(math.log10((high - low) / rows))
+        candidates = [
+            (factor * 10.0**power / per_step, factor * 10.0**power, per_step, 1)
             for power in (exponent, exponent + 1, exponent + 2)
             for factor in (1.0, 2.0, 2.5, 5.0)
             for per_step in (2, 3, 4)
-        )
-        for unit, step, per_step in candidates:
-            for row in range(per_step):
-                anchor = math.ceil((high - (row + 0.4) * unit) / step - 1e-9) * step
-                if anchor - (rows - 1 - row + 0.4) * unit <= low:
-                    return cls(anchor, row, step, per_step, 0.0 if low >= 0 else -math.inf)
-        return cls(high, 0, span, max(1, rows - 1))
+        ]
+        if 2 < rows <= FEW_ROWS:
+            candidates += [
+                (unit, step, per_step, finer)
+                for unit, step, per_step, _ in candidates
+                for finer in FINER
+                if per_step == rows - 1 and _places(step / finer) <= _places(step) + 1
+            ]
+        unlabelled = None
+        # Of those that waste as much, the one with the rounder ticks.
+        for unit, step, per_step, finer in sorted(candidates, key=lambda c: (c[0], c[3])):
+            grain = step / finer
+            for row in range(per_step if finer == 1 else 1):
+                anchor = math.ceil((high - (row + 0.4) * unit) / grain - 1e-9) * grain
+                while anchor - (rows - 1 - row + 0.4) * unit <= low:
+                    made = cls(anchor, row, step, per_step, lowest, grain)
+                    if made.ticks(rows) > 1:
+                        return made
+                    unlabelled = unlabelled or made
+                    anchor += grain
+        return unlabelled or cls(high, 0, high - low, max(1, rows - 1))
+
+    @classmethod
+    def _around(cls, value: float, rows: int, positive: bool) -> Scale:
+        """The scale of a constant: in the middle, with some room to either side."""
+        middle = max(0, (rows - 1) // 2)
+        if abs(value) < TINY:
+            return cls(0.0, middle, 1.0, max(1, middle), 0.0 if positive else -math.inf)
+        step = 10.0 ** (math.floor(math.log10(abs(value)) + 1e-12) - 1)
+        lowest = 0.0 if positive else -math.inf
+        value = round(value / (step / 100)) * (step / 100)  # what its tick says
+        return cls(value, middle, step, max(1, middle), lowest, step / 100)
+
+    def ticks(self, rows: int) -> int:
+        """How many of so many rows have a tick."""
+        return sum(1 for row in range(rows) if self.label(row))
 
     def pixel(self, value: float) -> int:
         """The row of dots of a value, counted from the top, four to a row of text."""
         rows = self.row + (self.anchor - value) / self.step * self.rows_per_step
-        return round((rows + 0.5) * 4 - 0.5)
+        return round((rows + 0.5) * 4 - 0.5 - NUDGE)
 
     def label(self, row: int) -> str:
         """The tick at a row of text, "" if there is none."""
@@ -105,4 +155,4 @@ class Scale:
             return ""
         value = self.anchor - number * self.step
         # What cannot be negative has no tick there, though a row may reach below 0.
-        return "" if value < self.lowest - self.step * 1e-9 else tick(value, self.step)
+        return "" if value < self.lowest - self.step * 1e-9 else tick(value, self.digits)

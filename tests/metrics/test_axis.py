@@ -7,7 +7,7 @@ from array import array
 
 import numpy as np
 
-from traindeck.console.metrics.axis import Axis
+from traindeck.console.metrics.axis import Axis, carried
 from traindeck.console.store.series import Points
 
 
@@ -47,3 +47,13 @@ def test_a_clock_that_goes_back_is_no_guide() -> None:
     axis = Axis.over("step", {"loss": odd})
     assert axis.clock[0].tolist() == [100.0, 200.0]
     assert axis.clock[1].tolist() == [1.0, 4.0]
+
+
+def test_a_place_is_carried_to_another_axis_at_the_nearest_logged_point() -> None:
+    steps, time, epoch = (Axis.over(kind, ALL, 100.0) for kind in ("step", "time", "epoch"))
+    assert carried(21.0, {"loss": LOSS}, steps, time) == 10.0
+    assert carried(29.0, {"loss": LOSS, "system/cpu_pct": CPU}, steps, time) == 30.0
+    assert carried(10.0, {"loss": LOSS}, time, epoch) == 1.0
+    untimed = series([1, 2], [math.nan, math.nan], [1.0, 2.0])
+    assert carried(1.0, {"x": untimed}, steps, time) is None
+    assert carried(1.0, {}, steps, time) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traindeck.console.metrics.reduce import arrays, envelope, nearest, smooth, thin
+from traindeck.console.metrics.reduce import Columns, arrays, envelope, nearest, smooth, thin
 
 values = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -54,6 +54,37 @@ def test_each_column_contains_its_points_and_nothing_beyond_the_line(
     assert np.nanmax(found.high) <= y.max() + tolerance
 
 
+strange_values = values | st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@given(
+    st.lists(st.tuples(values, strange_values, strange_values), max_size=60),
+    st.integers(1, 40),
+    st.floats(-2e6, 2e6),
+    st.floats(1e-3, 2e6),
+)
+def test_columns_found_once_serve_every_line_over_the_same_places(
+    points: list[tuple[float, float, float]], columns: int, start: float, wide: float
+) -> None:
+    points = sorted(points, key=lambda point: point[0])
+    x = np.array([p[0] for p in points])
+    shared = Columns(x, start, start + wide, columns)
+    edges = np.linspace(start, start + wide, columns + 1)
+    for y in (np.array([p[1] for p in points]), np.array([p[2] for p in points])):
+        found = shared.envelope(y)
+        inside = [(px, py) for px, py in zip(x, y, strict=True) if start <= px <= start + wide]
+        assert found.shown == sum(bool(np.isfinite(py)) for _, py in inside)
+        strange = np.zeros(columns, dtype=bool)
+        for px, py in inside:
+            column = min(int(np.searchsorted(edges, px, side="right")) - 1, columns - 1)
+            if np.isfinite(py):
+                assert found.low[column] <= py <= found.high[column]
+            else:
+                strange[column] = True
+        assert found.strange.tolist() == strange.tolist()
+        assert not np.isinf(found.low).any() and not np.isinf(found.high).any()
+
+
 @given(st.lists(values, min_size=3, max_size=40), st.integers(2, 30))
 def test_neighbouring_columns_of_a_line_touch(ys: list[float], columns: int) -> None:
     y = np.array(ys)
@@ -93,9 +124,11 @@ def test_smoothing_is_the_formula_that_is_named(weight: float) -> None:
 @given(st.lists(values, min_size=1, max_size=50), st.floats(-10, 60))
 def test_the_cursor_reads_a_logged_point(ys: list[float], at: float) -> None:
     x = np.arange(len(ys), dtype=np.float64)
-    found = nearest(x, np.array(ys), at)
+    found = nearest(x, at)
     assert found is not None
     assert abs(x[found] - at) == np.abs(x - at).min()
+    assert found == int(np.argmin(np.abs(x - at))), "the earlier of two"
+    assert nearest(x[:0], at) is None
 
 
 def test_thinning_keeps_ends_and_extremes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.console.present import braille
-from traindeck.console.present.cells import Line, line_width, plain
+from traindeck.console.present.cells import Line, Span, line_width, plain
 from traindeck.console.present.chart import (
     LABEL,
     Chart,
@@ -98,6 +99,54 @@ def test_no_tick_names_another_value_than_its_row_shows(
     assert len({text for _, text in shown}) == len(shown)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-50.0, 50.0), st.floats(1e-2, 1e12), st.integers(3, 40))
+def test_every_scale_has_two_ticks_and_wastes_no_more_than_its_room_is_worth(
+    shift: float, span: float, rows: int
+) -> None:
+    low = shift * span
+    scale = Scale.over(low, low + span, rows)
+    assert scale.ticks(rows) >= 2
+    assert 0 <= scale.pixel(low + span) <= scale.pixel(low) < rows * 4
+    assert scale.pixel(low) - scale.pixel(low + span) >= (rows * 4 - 1) * 0.4
+
+
+@pytest.mark.parametrize("rows", [5, 6, 7, 12])
+@pytest.mark.parametrize("log", [False, True])
+def test_the_smallest_chart_tells_its_scale(rows: int, log: bool) -> None:
+    for y in (FALL.y, 1.4e9 + 8e6 * STEPS, STEPS, np.full(200, 3e-4)):
+        body = rows_of(a_chart(Curve("x", STEPS, y), rows=rows, log=log))[1:-1]
+        ticks = [row[:LABEL].strip() for row in body if row[:LABEL].strip()]
+        assert len(set(ticks)) >= 2, body
+        assert [number(text) for text in ticks] == sorted(map(number, ticks), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.000"), (1.2345, "1.234"), (3e-4, "3.00e−4"), (512.0, "512.0"), (0.0, "0"),
+     (-5.0, "−5.000"), (1.5e9, "1.500G")],
+)  # fmt: skip
+@pytest.mark.parametrize("rows", [5, 6, 12, 16])
+def test_a_constant_lies_in_the_middle_at_its_value(value: float, text: str, rows: int) -> None:
+    body = rows_of(a_chart(Curve("x", STEPS, np.full(200, value)), rows=rows))[1:-1]
+    lines = [n for n, row in enumerate(body) if any(0x2800 < ord(c) <= 0x28FF for c in row)]
+    assert lines == [(len(body) - 1) // 2]
+    assert body[lines[0]][:LABEL].strip() == text
+
+
+def test_a_smoothed_constant_is_one_row_of_dots() -> None:
+    for value in (1.0, 0.1, 3e-4, 512.0):
+        curve = Curve("x", np.arange(3000.0), np.full(3000, value))
+        body = rows_of(a_chart(curve, rows=12, smoothing=0.9))[1:-1]
+        assert {c for row in body for c in row if 0x2800 < ord(c) <= 0x28FF} == {"⠒"}
+
+
+def test_values_that_no_tick_can_tell_apart_are_named_in_the_title() -> None:
+    y = 2e-4 + np.linspace(0, 1e-8, 200)
+    made = chart([Curve("lr", STEPS, y)], View(), 80, 6, title="lr")
+    assert "y 2e−4 to 2.0001e−4" in plain(made.lines[0])
+
+
 def number(text: str) -> float:
     factor = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}.get(text[-1], 1.0)
     return float(text.rstrip("kMGT").replace("−", "-")) * factor
@@ -175,6 +224,40 @@ def test_a_few_outliers_do_not_flatten_the_rest_and_are_counted_at_the_edge() ->
     assert "^ 1 above - v 2 below" in ascii_rows[0] or "^ 1 above · v 2 below" in ascii_rows[0]
 
 
+def test_what_was_done_to_the_values_is_said_at_every_width() -> None:
+    y = 1.0 + np.sin(np.arange(3000.0) / 90) / 10
+    y[1000:1400:4], y[2000] = math.nan, 50.0
+    drawn = [
+        Curve("loss", np.arange(3000.0), y),
+        Curve("eval/loss", STEPS * 15, np.full(200, 1.05), 1),
+    ]
+
+    def head(cells: int, *curves: Curve, glyphs: str = "best") -> str:
+        view = View(smoothing=0.9, log=False)
+        made = chart(curves, view, cells, 12, title="loss", glyphs=SETS[glyphs])
+        return plain(made.lines[0])
+
+    assert "EMA 0.9 over band min–max · ↑ 1 above · not finite in" in head(120, *drawn)
+    for cells in range(40, 120):
+        text = head(cells, *drawn)
+        assert "EMA 0.9" in text and "↑ 1" in text, (cells, text)
+        assert "not finite in" in text or "▲ " in text, (cells, text)
+        assert line_width((Span(text),)) == cells
+    assert "a loss" in head(60, *drawn) and "b eval/loss" in head(60, *drawn)
+    assert "!" in head(50, *drawn, glyphs="ascii")
+    long = [replace(drawn[0], key="train/loss_of_the_first_head"), drawn[1]]
+    text = head(60, *long)
+    assert "…" in text and "a trai" in text and "EMA 0.9 · ↑ 1 · ▲ " in text, text
+
+
+def test_names_that_have_no_room_are_counted() -> None:
+    drawn = [Curve(f"metric_{n}", STEPS, FALL.y + n, n % 8) for n in range(20)]
+    text = rows_of(a_chart(*drawn, smoothing=0.9))[0]
+    assert "a metric_0" in text and "EMA 0.9" in text, text
+    shown = text.count("metric_")
+    assert f"+{20 - shown} " in text, text
+
+
 def test_a_log_axis_and_a_constant_leave_nothing_out() -> None:
     spiky = np.ones(200)
     spiky[60] = 1e6
@@ -191,6 +274,14 @@ def test_an_alert_says_what_it_was_where_there_is_room() -> None:
     assert "▲ grad spike" in rows[1]
 
 
+def test_the_words_of_an_alert_stand_whole_or_not_at_all() -> None:
+    y = np.where((STEPS > 110) & (STEPS < 130), np.nan, FALL.y)
+    marks = [Mark(x=100.0, kind="alert", text="grad_norm not finite")]
+    made = chart([Curve("loss", STEPS, y)], View(), 80, 16, title="loss", marks=marks)
+    row = plain(made.lines[1])
+    assert row.count("▲") > 4 and "grad" not in row and "finite" not in row, row
+
+
 def test_marks_stand_where_they_happened() -> None:
     wide = 80 - LABEL - 2
     middle = 1 + 199 * (wide // 2) / (wide - 1)
@@ -204,9 +295,11 @@ def test_marks_stand_where_they_happened() -> None:
 
 def test_the_cursor_reads_the_nearest_logged_point() -> None:
     sparse = Curve("eval", np.array([50.0, 100.0, 150.0]), np.array([3.0, 2.0, math.nan]), 1)
-    found = at_cursor([FALL, sparse], View(cursor=140.0, smoothing=0.9))
-    assert [(c.key, x) for c, x, _, _ in found] == [("loss", 140.0), ("eval", 100.0)]
+    found = at_cursor([FALL, sparse], View(cursor=110.0, smoothing=0.9))
+    assert [(c.key, x) for c, x, _, _ in found] == [("loss", 110.0), ("eval", 100.0)]
     assert found[1][2] == found[1][3] == 2.0, "few points are not smoothed"
+    (_, (_, x, value, _)) = at_cursor([FALL, sparse], View(cursor=140.0, smoothing=0.9))
+    assert x == 150.0 and math.isnan(value), "what is not finite was logged too"
 
 
 def test_a_window_without_points_says_how_to_get_out() -> None:
@@ -222,6 +315,11 @@ def test_a_window_without_points_says_how_to_get_out() -> None:
         ("time", 0, 7200, ["30m", "1h00", "1h30", "2h00 elapsed"]),
         ("time", 0, 0.4, ["0s elapsed"]),
         ("time", 0, 40, ["10s", "20s", "40s elapsed"]),
+        ("time", 0, 95, ["15s", "30s", "45s", "1m", "1m15s", "1m35s elapsed"]),
+        ("time", 0, 40 * 86400, ["5d", "10d", "20d", "30d", "40d elapsed"]),
+        ("time", 0, 3 * 86400, ["12h00", "1d", "1d12h", "2d", "3d elapsed"]),
+        ("step", 1, 2347, ["500", "1,000", "1,500", "2,347 step"]),
+        ("step", 5e5, 1e6, ["600,000", "700,000", "800,000", "1,000,000 step"]),
         ("epoch", 0, 2, ["0.5", "1", "1.5", "2 epoch"]),
     ],
 )
@@ -234,6 +332,24 @@ def test_the_axis_has_round_ticks_each_once(
         assert word in line, line
     ticks = [part for part in line.split("  ") if part.strip()]
     assert len(ticks) == len({part.strip() for part in ticks}), line
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.floats(0, 1e6), st.floats(0.01, 1e7), st.sampled_from(["step", "time", "epoch"]),
+    st.integers(60, 160),
+)  # fmt: skip
+def test_the_axis_has_as_many_ticks_as_there_is_room_for(
+    start: float, span: float, axis: str, cells: int
+) -> None:
+    x = np.linspace(start, start + span, 50)
+    line = rows_of(a_chart(Curve("x", x, x), cells=cells, axis=axis))[-1]
+    ticks = line[LABEL:].rpartition("  ")[0].split()
+    assert len(ticks) == len(set(ticks)), line
+    assert "  " in line[LABEL:].strip() or not ticks
+    # Between 5-digit figures at steps of 1, 2 and 5 there are at most two and a half widths.
+    if span > 20 and axis == "step" and start + span < 1e5:
+        assert len(ticks) + 2 >= (cells - LABEL - 2) / 25, line
 
 
 def test_what_was_reduced_is_said() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from tests.fakes.runs import make_run
 from traindeck.backends.base import State
 from traindeck.console.present.cells import Line, line_width, plain
 from traindeck.console.present.charts_view import Shown, charts_lines, groups
-from traindeck.console.present.metric_tree import nodes
+from traindeck.console.present.metric_tree import nodes, tree_lines
 from traindeck.console.store.records import MetricSummary
 
 RUN = make_run(4, "llama1b-lora", State.RUNNING, step=3120, total=8000, loss=1.284, eta=600.0)
@@ -66,6 +67,46 @@ def test_the_charts_stay_in_their_room_whatever_a_metric_is_called(
     assert harmless(lines)
 
 
+@pytest.mark.parametrize("cells", [38, 80])
+def test_values_in_the_tree_stand_on_their_decimal_points(cells: int) -> None:
+    values = {
+        "loss": 1.2141, "grad_norm": 0.83291, "learning_rate": 9.617e-8, "tokens_per_s": 41_213.0,
+        "steps": 3120.0, "drift": -12.5, "system/rss_bytes": 3.8e9, "system/cpu_pct": 92.47,
+        "gone": None, "huge": 1.2345e6,
+    }  # fmt: skip
+    metrics = {k: replace(summary(k), last=v) for k, v in values.items()}
+    run = replace(RUN, metrics=metrics, main="loss")
+    rows = nodes(run)
+    lines = tree_lines(run, rows, {"loss": 0}, 1, cells, len(rows) + 1)
+    assert {line_width(line) for line in lines} == {cells}
+    head, *shown = [plain(line) for line in lines]
+    figures = [row[4 + cells - 25 : cells - 9] for row in shown if row[1] == " "]
+    figures = [row for row in figures if row.strip()]
+    assert len(figures) == len(values), figures
+    assert {len(re.match(" *[^ .e]*", row)[0]) for row in figures} == {6}, figures  # type: ignore[index]
+    assert "9.62e−8" in text(lines) and "3.80 GB" in text(lines) and "41,213" in text(lines)
+    assert head.index("NOW") == 4 + cells - 25 + 5 and head.index("TREND") == cells - 8
+
+
+def test_the_read_out_beside_the_charts_is_never_cut() -> None:
+    import numpy as np
+
+    from traindeck.console.present.chart import Curve, View
+
+    x = np.arange(1.0, 90_000.0, 300.0)
+    noise = 1.5 + np.cos(x) / 3
+    drawn = {
+        "loss": Curve("loss", x, noise),
+        "eval/some_long_quantity_1": Curve("eval/some_long_quantity_1", x, noise * 90, 1),
+        "system/rss_bytes": Curve("system/rss_bytes", x, noise * 1e9, 2),
+    }
+    shown = Shown(rows=nodes(RUN), drawn=drawn, view=View(cursor=41_250.0, smoothing=0.9))
+    lines = [plain(line)[:38].rstrip() for line in charts_lines(RUN, shown, 120, 40)]
+    said = [line for line in lines if "@ 41,101" in line or "@ 41,401" in line]
+    assert len(said) == 3, lines
+    assert len({line.index(".", 15) for line in said}) == 1, said
+
+
 def test_a_quantity_of_training_and_evaluation_shares_a_chart() -> None:
     drawn = dict.fromkeys(["system/cpu_pct", "loss", "eval/loss", "a", "b", "c"])
     assert [name for name, _ in groups(drawn)] == ["loss", "a", "b", "others"]  # type: ignore[arg-type]
@@ -98,3 +139,26 @@ def test_a_narrow_terminal_reads_the_values_at_the_cursor_too() -> None:
     lines = charts_lines(RUN, replace(shown, drawn=many), 80, 20)
     assert len(lines) == 20
     assert "metric_0 40.0" in text(lines[-3:]) and "@ 40" in plain(lines[-1])
+
+
+@pytest.mark.parametrize("cells", [80, 120])
+@pytest.mark.parametrize("smoothing", [0.0, 0.9])
+def test_a_value_that_is_not_finite_is_read_out_as_it_was_logged(
+    cells: int, smoothing: float
+) -> None:
+    import numpy as np
+
+    from traindeck.console.present.chart import Curve, View
+
+    x = np.arange(1.0, 3001.0, 10.0)
+    y = np.linspace(90.0, 70.0, 300)
+    y[165:] = np.nan  # from step 1,651 on
+    shown = Shown(
+        rows=nodes(RUN),
+        drawn={"loss": Curve("loss", x, y)},
+        view=View(cursor=1653.0, smoothing=smoothing),
+    )
+    said = next(
+        plain(line) for line in charts_lines(RUN, shown, cells, 24) if "@ 1,651" in plain(line)
+    )
+    assert "NaN @ 1,651" in said and "raw" not in said, said

@@ -132,6 +132,38 @@ async def test_the_axis_goes_through_what_the_run_has(make_app: MakeApp) -> None
         assert seen == ["step", "time", "step"]
 
 
+async def test_the_cursor_stays_at_its_point_on_another_axis(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with charts(app) as (pilot, pane):
+        await press(app, pilot, pane, "left " * 20)
+        before = pane._cursor
+        assert before is not None
+        text = await press(app, pilot, pane, "x")
+        # A step takes 3600 / 3120 seconds, and the run began 240 seconds before the first.
+        assert pane._cursor == pytest.approx(240 + round(before) * 3600 / 3120, abs=1.2)
+        assert "AT CURSOR" in text and "m in" in text, text
+        text = await press(app, pilot, pane, "x")
+        assert pane._cursor == round(before)
+        assert f"step {round(before):,}" in text, text
+
+
+async def test_a_cursor_is_taken_along_when_the_window_moves(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with charts(app) as (pilot, pane):
+        await press(app, pilot, pane, "plus plus " + "left " * 20)
+        for keys in ("less_than_sign", "less_than_sign", "greater_than_sign " * 3):
+            text = await press(app, pilot, pane, keys)
+            low, high = pane._window
+            assert low <= pane._cursor <= high
+            assert f"step {round(pane._cursor):,}" in text, text
+        # A series that begins later is drawn alone: the cursor is where it has something.
+        await press(app, pilot, pane, "0 " + "left " * 90)
+        assert pane._cursor == 1
+        await press(app, pilot, pane, "j j j j j o")
+        assert pane._chosen == ["eval/loss"]
+        assert pane._cursor == 260
+
+
 async def test_epochs_are_an_axis_where_they_were_logged(make_app: MakeApp) -> None:
     world = run_world()
     run = world.runs[0]

@@ -256,7 +256,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             kinds.append("epoch")
         at = kinds.index(self._axis) if self._axis in kinds else -1
         self._axis = kinds[(at + 1) % len(kinds)]
-        self._window = self._cursor = None
+        self._window = None
         if set(self._guides()) <= set(self._points):
             self._rebuild()
         else:
@@ -301,7 +301,14 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         wide = high - low
         left = min(max(start, low + share * wide), end - wide)
         self._window = (left, left + wide)
+        self._keep_in_sight()
         self.update()
+
+    def _keep_in_sight(self) -> None:
+        """A cursor that nobody sees reads nothing out: it goes along with the window's edge."""
+        if self._cursor is not None and self._curves:
+            low, high = self._window or self._extent()
+            self._cursor = min(max(low, self._cursor), high)
 
     # -------------------------------------------------------------------------------------- content
 
@@ -344,7 +351,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 end=end,
                 log=self._log,
                 smoothing=SMOOTHING[self._smoothing],
-                axis=self._axis,
+                # What the curves are on: another axis takes a moment to make.
+                axis=self._on.kind if self._on is not None else self._axis,
                 cursor=self._cursor,
                 focus=next(iter(drawn), ""),
             ),
@@ -468,7 +476,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             self.deck.start(self._make_curves(), "")
 
     async def _make_curves(self) -> None:
-        from traindeck.console.metrics.axis import Axis
+        from traindeck.console.metrics.axis import Axis, carried
         from traindeck.console.metrics.reduce import SMOOTHING
         from traindeck.console.present.chart import alerts, curves, softened
 
@@ -490,7 +498,12 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         made = await asyncio.to_thread(work)
         if wish != self._wished:
             return  # something else was chosen meanwhile
+        before, at = self._on, self._cursor
         self._on, self._curves, self._alerts = made
+        if before is not None and before.kind != self._on.kind:
+            self._window = None  # also one that a key has set meanwhile: it was on the old axis
+            self._cursor = None if at is None else carried(at, wanted, before, self._on)
+        self._keep_in_sight()
         self._ready = True
         self.update()
 
