@@ -215,6 +215,7 @@ def _print_list(
         total=sum(ws.index.counts().values()),
         sizes=sizes,
         windowed=hidden,
+        glyphs=output.glyphs(ws, sys.stdout),
     )
     output.print_lines(lines, ws)
 
@@ -243,6 +244,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         spec=spec,
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
+        glyphs=output.glyphs(ws, sys.stdout),
     )
     output.print_lines(lines, ws)
     if not record.active:
