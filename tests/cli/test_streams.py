@@ -112,10 +112,21 @@ def test_an_encoding_without_our_signs_gets_others(cli: Cli, env: dict[str, str]
     listed = printed("ls")
     assert "+ done" in listed and "==" in listed and "?" in listed
     assert listed.endswith("1 run\n")
-    assert printed("show", run)
+    for command in (("show", run), ("metrics", run), ("metrics", run, "--chart")):
+        assert printed(*command)
     assert json.loads(printed("ls", "--json"))[0]["name"] == "狐-fox"
     refused = cli("show", "狐", env=env)
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
+
+
+def test_numbers_in_a_pipe_have_the_minus_that_programs_know(cli: Cli) -> None:
+    script = "for i in range(1, 6): print(f'step {i}/5: loss {-2e-5 * i}')"
+    run = cli.run("python3", "-c", script)
+    cli("wait", run)
+    for command in (("metrics", run), ("show", run), ("ls",)):
+        printed = cli.ok(*command)
+        assert "\N{MINUS SIGN}" not in printed
+        assert "-1e-4" in printed or command == ("ls",)
 
 
 def test_a_path_that_is_no_text_is_printed_byte_for_byte(cli: Cli) -> None:
