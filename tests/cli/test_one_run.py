@@ -515,3 +515,23 @@ def test_a_filter_may_leave_out_what_a_word_finds(cli: Cli) -> None:
     assert len(cli.ok("ls", "-aq", "-lora").split()) == 1
     assert [run["name"] for run in cli.json("ls", "--json", "--", "-demo")] == ["base-lora"]
     assert cli("ls", "--frobnicate").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-program x", "could not be run: no-such-program: program not found"),
+        ("sh -c 'exit 4'", "failed with exit code 4"),
+        ("sh -c 'kill -9 $$'", "was ended by signal 9"),
+    ],
+)
+def test_show_says_what_became_of_a_command_for_the_end(cli: Cli, command: str, said: str) -> None:
+    run = cli.run("true", options=("--on-exit", command))
+    assert cli("wait", run).returncode == 0
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and said not in (shown := cli.ok("show", run)):
+        time.sleep(0.1)
+    assert said in shown
+    good = cli.run("true", options=("--on-exit", "true"))
+    assert cli("wait", good).returncode == 0
+    assert "the command for its end" not in cli.ok("show", good)
