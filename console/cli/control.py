@@ -197,5 +197,4 @@ async def _taken(ws: Workspace, record: RunRecord, keep_artifacts: bool) -> int 
         disk = await controlling.disk(ws, record)
     except TraindeckError:
         return None
-    kept = (disk.by_name or {}).get("artifacts", 0) if keep_artifacts else 0
-    return disk.total - kept
+    return disk.total - (disk.kept if keep_artifacts else 0)

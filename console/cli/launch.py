@@ -245,6 +245,8 @@ def retry_command(
     from traindeck.console.runs import launching
     from traindeck.console.runs.refreshing import refresh
 
+    _refuse_mixture(follow, json)
+
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
         await refresh(ws, [record])
@@ -306,6 +308,7 @@ def _start(
 
     if after and after_any:
         raise UsageError("--after and --after-any exclude each other.")
+    _refuse_mixture(follow, json)
 
     async def body(ws: Workspace) -> int:
         await settle(ws)
@@ -323,6 +326,15 @@ def _start(
         return await _send(ws, made, dry_run, follow, json, quiet)
 
     return with_workspace(body)
+
+
+def _refuse_mixture(follow: bool, json: bool) -> None:
+    """JSON with a raw log behind it is neither."""
+    if follow and json:
+        raise UsageError(
+            "--follow and --json exclude each other: both print to standard output.",
+            "Start with --json, then `traindeck logs -f` and `wait` with the id.",
+        )
 
 
 async def _send(

@@ -42,7 +42,9 @@ def logs_command(
     grep: Annotated[
         str | None, typer.Option("--grep", metavar="RE", help="Only lines that match.")
     ] = None,
-    rank: Annotated[int, typer.Option("--rank", metavar="R", help="Of this rank.")] = 0,
+    rank: Annotated[
+        str, typer.Option("--rank", metavar="R|all", help="Of this rank, or of all.")
+    ] = "0",
     attempt: Annotated[
         int | None, typer.Option("--attempt", metavar="N", help="Of this attempt; the last one.")
     ] = None,
@@ -65,16 +67,20 @@ def logs_command(
         raise UsageError(f"--lines {lines}: must be 0 or more.")
     if lines is not None and since is not None:
         raise UsageError("--lines and --since exclude each other.")
-    if rank < 0:
-        raise UsageError(f"--rank {rank}: must be 0 or more.")
+    asked = _rank(rank)
     seconds = parse_duration(since, "--since") if since else None
-    wanted = None
-    if grep is not None:
+
+    def wanted() -> Grep | None:
+        if grep is None:
+            return None
         from traindeck.console.logs.raw import Grep
 
-        wanted = Grep(grep)
+        return Grep(grep)
+
+    wanted()  # refuses what is no expression
 
     async def body(ws: Workspace) -> int:
+        from traindeck.console.runs.reading import ranks_of
         from traindeck.console.runs.workspace import ref_of
 
         record = ws.record(run)
@@ -89,14 +95,20 @@ def logs_command(
             return 0
         backend = ws.backend(record.backend)
         ref = ref_of(record) if attempt is None else replace(ref_of(record), attempt=attempt)
-        if rank and not (follow and record.active):
-            await _refuse_unknown_rank(backend, ref, rank, record.name)
+        ranks = await ranks_of(backend, ref) if asked is None else [asked]
+        if len(ranks) > 1 and follow:
+            raise UsageError(f"{record.name} has several ranks.", "Follow one: --rank 0.")
+        if asked and not (follow and record.active):
+            await _refuse_unknown_rank(backend, ref, asked, record.name)
         moment = None if seconds is None else ws.clock() - seconds
-        offset = await _begin(backend, ref, rank, lines, moment)
-        if follow and attempt is None:
-            await _follow(ws, record, rank, offset, _sink(wanted))
-        else:
-            await _print(backend, ref, rank, offset, follow, _sink(wanted))
+        for one in ranks:
+            if len(ranks) > 1:
+                output.note(f"traindeck: rank {one} of {record.name}")
+            offset = await _begin(backend, ref, one, lines, moment)
+            if follow and attempt is None:
+                await _follow(ws, record, one, offset, _sink(wanted()))
+            else:
+                await _print(backend, ref, one, offset, follow, _sink(wanted()))
         return 0
 
     return with_workspace(body)
@@ -140,6 +152,19 @@ async def _follow(
             short = ws.index.short_ids([record.id])[record.id]
             output.note(f"traindeck: {record.name} goes on; `traindeck stop {short}` ends it.")
         raise
+
+
+def _rank(text: str) -> int | None:
+    """The rank that is meant, None for all.
+
+    Raises:
+        UsageError: It is neither a number nor `all`.
+    """
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"--rank {text}: expected a number from 0 on, or all.")
+    return int(text)
 
 
 async def _refuse_unknown_rank(backend: Backend, ref: JobRef, rank: int, name: str) -> None:

@@ -54,6 +54,17 @@ async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
         raise BackendError(f"run.json of run {ref.run_id} cannot be read: {error}.") from None
 
 
+async def ranks_of(backend: Backend, ref: JobRef) -> list[int]:
+    """Ranks of an attempt that have a log, in order; the first if there is none yet."""
+    found = []
+    if isinstance(backend, Files):
+        for entry in await backend.list_files(ref, f"attempts/{ref.attempt}/logs"):
+            stem, _, kind = entry.path.rpartition("/")[2].partition(".")
+            if kind == "log" and stem.isascii() and stem.isdecimal():
+                found.append(int(stem))
+    return sorted(found) or [0]
+
+
 async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
     """The last `size` bytes of a run's log; b"" if there is none or its place does not answer."""
     if run.state in (State.NEW, State.QUEUED):

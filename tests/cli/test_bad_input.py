@@ -30,6 +30,8 @@ from .conftest import Cli
         (("run", "--retries", "1000", "--", "true"), "--retries 1000"),
         (("run", "--on", "mars", "--", "true"), "mars"),
         (("run", "--option", "partition=gpu", "--", "true"), "partition"),
+        (("run", "--follow", "--json", "--", "true"), "exclude each other"),
+        (("retry", "--follow", "--json", "nobody"), "exclude each other"),
         (("run", "--cwd", "/nowhere", "--", "true"), "/nowhere"),
         (("run", "--after", "nobody", "--", "true"), "nobody"),
         (("run", "--code", "sideways", "--", "true"), "sideways"),

@@ -118,6 +118,30 @@ def test_a_rank_that_there_is_not_is_named(cli: Cli) -> None:
         assert "no log of such a rank" in done.stderr
 
 
+def test_all_ranks_are_those_that_there_are(cli: Cli) -> None:
+    run = cli.run("echo", "hi")
+    cli("wait", run)
+    for options in ((), ("-f",), ("-n", "1")):
+        done = cli("logs", "--rank", "all", *options, run)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
+    # As a place with several would have left them.
+    logs = Path(cli.ok("show", "--path", run).strip()) / "attempts/0/logs"
+    for rank in (10, 2):
+        (logs / f"{rank}.log").write_text(f"from {rank}\n")
+    done = cli("logs", "--rank", "all", run)
+    assert done.stdout == "hi\nfrom 2\nfrom 10\n"
+    assert [line.split()[2] for line in done.stderr.splitlines()] == ["0", "2", "10"]
+    assert cli.ok("logs", "--rank", "all", "--grep", "from", run) == "from 2\nfrom 10\n"
+    for words, said in (
+        (("all", "-f"), "several ranks"),
+        (("some",), "or all"),
+        (("-1",), "from 0"),
+    ):
+        done = cli("logs", "--rank", *words, run)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+
+
 def test_a_killed_console_leaves_the_run_running(cli: Cli) -> None:
     argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--"]
     argv += ["sh", "-c", "echo started; until [ -e go ]; do sleep 0.1; done; echo finished"]
@@ -260,6 +284,17 @@ def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
     assert [after[0].get(key) for key in keys] == [before[0].get(key) for key in keys]
     kept = cli.home / ".traindeck" / "runs" / run / "artifacts" / "model"
     assert kept.read_text() == "weights\n"
+
+
+def test_rm_frees_what_it_said_also_when_artifacts_are_kept(cli: Cli) -> None:
+    script = 'head -c 5000 /dev/zero > "$TRAINDECK_ARTIFACTS/a"; seq 500; exit 1'
+    run = cli.run("sh", "-c", script, options=("--retries", "1"))
+    cli("wait", run)
+    for options in (("--keep-artifacts",), ()):
+        done = cli("rm", "--yes", *options, run)
+        assert done.returncode == 0, done.stderr
+        said = done.stderr.splitlines()[0].split("  ")[-1]
+        assert done.stdout == f"removed 1, freed {said}\n"
 
 
 def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
