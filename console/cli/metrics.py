@@ -145,14 +145,17 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
 
 
 def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
-    """Key -> steps, times (seconds since the epoch) and values; what is not finite is null."""
+    """Key -> steps, times and values, one of each a point; a value that is not finite is null, as
+    JSON has no such number, and so is a time that nobody noted."""
+    from traindeck.console.store.records import iso
+
     names = _sources()
     answer = {}
     for key in keys:
         points = ws.index.points(record.id, key)
         answer[key] = {
             "steps": list(points.steps),
-            "times": [t if math.isfinite(t) else None for t in points.times],
+            "times": [iso(moment) for moment in points.times],
             "values": [v if math.isfinite(v) else None for v in points.values],
             "sources": [names[trust] for trust in points.source_of],
         }
