@@ -139,8 +139,13 @@ def _run(args: Sequence[str]) -> int:
         return 130
     except typer.Exit as end:
         return end.exit_code
-    except SystemExit as end:  # the parser's answer to any broken pipe
-        return 0 if streams.failure() else _unexpected(end.__context__ or end)
+    except SystemExit as end:
+        if streams.failure():
+            return 0
+        # The parser's answer to any broken pipe; else it has completed a word.
+        if isinstance(end.__context__, OSError):
+            return _unexpected(end.__context__)
+        return end.code if isinstance(end.code, int) else 1
     except Exception as error:
         if streams.failure():
             return 0

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from traindeck.backends.base import State, UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.completion import complete_backend, complete_recipe, complete_run
+from traindeck.console.cli.completion import (
+    complete_backend,
+    complete_recipe,
+    complete_run,
+    complete_setting,
+)
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Plan
@@ -149,7 +155,38 @@ def run_command(
     return _start(request, after, after_any, dry_run, follow, json, quiet)
 
 
-@app.command("finetune")
+_RECIPE = "traindeck.recipe"
+
+
+class FinetuneCommand(TyperCommand):
+    """`--help` behind a recipe's name goes on with the recipe's own parameters."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Before the options are acted on, and --help is one of them.
+        words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[_RECIPE] = words.get("recipe")
+        return super().parse_args(ctx, args)
+
+    def get_help(self, ctx: Any) -> str:
+        return f"{super().get_help(ctx)}\n\n{_recipe_help(ctx.meta.get(_RECIPE))}"
+
+
+def _recipe_help(name: object) -> str:
+    from traindeck.backends.errors import TraindeckError
+    from traindeck.console.recipes.describing import help_text
+    from traindeck.console.runs.finetuning import read_recipe
+    from traindeck.console.runs.workspace import open_workspace
+
+    hint = "A recipe's parameters: traindeck finetune RECIPE --help"
+    if not isinstance(name, str):
+        return hint
+    try:
+        return help_text(read_recipe(open_workspace(), name))
+    except TraindeckError as error:
+        return f"{error}\n{hint}"
+
+
+@app.command("finetune", cls=FinetuneCommand)
 def finetune_command(
     recipe: Annotated[
         str,
@@ -158,7 +195,13 @@ def finetune_command(
         ),
     ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a parameter.",
+            autocompletion=complete_setting,
+        ),
     ] = None,
     preset: Annotated[
         str | None,

@@ -11,7 +11,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.completion import complete_run
+from traindeck.console.cli.completion import complete_metric, complete_run
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -27,7 +27,10 @@ def metrics_command(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Id or name.", autocompletion=complete_run)
     ],
-    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Metrics.")] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY", help="Metrics.", autocompletion=complete_metric),
+    ] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw them, or the main one.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
