@@ -14,8 +14,6 @@ from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from traindeck.backends.base import Backend, JobRef
     from traindeck.console.logs.raw import Grep
     from traindeck.console.runs.workspace import Workspace
@@ -106,9 +104,9 @@ def logs_command(
                 output.note(f"traindeck: rank {one} of {record.name}")
             offset = await _begin(backend, ref, one, lines, moment)
             if follow and attempt is None:
-                await _follow(ws, record, one, offset, _sink(wanted()))
+                await _follow(ws, record, one, offset, _Sink(wanted()))
             else:
-                await _print(backend, ref, one, offset, follow, _sink(wanted()))
+                await _print(backend, ref, one, offset, follow, _Sink(wanted()))
         return 0
 
     return with_workspace(body)
@@ -118,14 +116,15 @@ async def follow_run(ws: Workspace, record: RunRecord) -> int:
     """Print a run's log until the run is over. Returns the run's own exit code."""
     from traindeck.console.runs.outcome import exit_status
 
-    record = await _follow(ws, record, 0, 0, _sink(None))
+    sink = _Sink()
+    record = await _follow(ws, record, 0, 0, sink)
     why = f": {record.reason}" if record.reason else ""
-    output.note(f"traindeck: {record.name} {record.state}{why}")
+    sink.note(f"traindeck: {record.name} {record.state}{why}")
     return exit_status(record.state, record.exit_code, record.signal)
 
 
 async def _follow(
-    ws: Workspace, record: RunRecord, rank: int, offset: int, sink: Callable[[bytes, bool], None]
+    ws: Workspace, record: RunRecord, rank: int, offset: int, sink: _Sink
 ) -> RunRecord:
     """Print until the run is over, through all attempts its place makes by itself. Returns the run
     as it ended; who interrupts is told that it goes on."""
@@ -144,13 +143,13 @@ async def _follow(
                     break
             if record.attempt > attempt:
                 attempt, offset = attempt + 1, 0
-                output.note(f"traindeck: attempt {attempt} of {record.name}")
+                sink.note(f"traindeck: attempt {attempt} of {record.name}")
             elif not record.active:
                 return record
     except asyncio.CancelledError:
         if record.active:
             short = ws.index.short_ids([record.id])[record.id]
-            output.note(f"traindeck: {record.name} goes on; `traindeck stop {short}` ends it.")
+            sink.note(f"traindeck: {record.name} goes on; `traindeck stop {short}` ends it.")
         raise
 
 
@@ -202,7 +201,7 @@ async def _print(
     rank: int,
     offset: int,
     follow: bool,
-    sink: Callable[[bytes, bool], None],
+    sink: _Sink,
 ) -> None:
     cursor = str(offset) if offset else ""
     async with backend.logs(ref, rank=rank, cursor=cursor, follow=follow) as chunks:
@@ -212,29 +211,39 @@ async def _print(
                 break
 
 
-def _sink(grep: Grep | None) -> Callable[[bytes, bool], None]:
+class _Sink:
     """Takes chunks of a log and the word whether this was the last, and prints what is wanted."""
-    tty = sys.stdout.isatty()
-    sys.stdout.flush()
-    out = sys.stdout.buffer
-    rest = b""
 
-    def sink(data: bytes, last: bool) -> None:
-        nonlocal rest
-        if grep is not None:
-            data = grep.feed(data) + (grep.close() if last else b"")
-        if tty:
+    def __init__(self, grep: Grep | None = None) -> None:
+        self._grep = grep
+        self._tty = sys.stdout.isatty()
+        self._rest = b""
+        self._within = False
+        sys.stdout.flush()
+        self._out = sys.stdout.buffer
+
+    def __call__(self, data: bytes, last: bool) -> None:
+        if self._grep is not None:
+            data = self._grep.feed(data) + (self._grep.close() if last else b"")
+        if self._tty:
             # Whole lines and states of bars only: an escape sequence may be cut anywhere.
-            data = rest + data
+            data = self._rest + data
             cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
             if last or (not cut and len(data) > LONGEST_LINE):
                 cut = len(data)
-            data, rest = data[:cut], data[cut:]
+            data, self._rest = data[:cut], data[cut:]
             data = b"".join(_harmless(line) for line in data.splitlines(keepends=True))
-        out.write(data)
-        out.flush()
+        if data:
+            self._within = not data.endswith(b"\n")
+        self._out.write(data)
+        self._out.flush()
 
-    return sink
+    def note(self, text: str) -> None:
+        """Say something that is not of the log: on a terminal below it, whatever it ended with."""
+        if self._tty and self._within:
+            self._out.write(b"\n")
+            self._within = False
+        output.note(text)
 
 
 def _harmless(line: bytes) -> bytes:

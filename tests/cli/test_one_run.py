@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import sqlite3
@@ -67,6 +69,24 @@ def test_follow_prints_the_log_and_returns_the_runs_code(cli: Cli) -> None:
     assert done.returncode == 5
     assert done.stdout.splitlines()[-2:] == ["one", "two"]
     assert "exit code 5" in done.stderr
+
+
+@pytest.mark.parametrize("log", ["no newline", "one\\ntwo\\n", "5 %%\\r10 %%\\r"])
+def test_on_a_terminal_our_words_begin_below_the_log(cli: Cli, log: str) -> None:
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--name", "n"]
+    with subprocess.Popen(
+        [*argv, "--", "printf", log], cwd=cli.cwd, stdout=theirs, stderr=theirs
+    ) as follower:
+        assert follower.wait(timeout=30) == 0
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody is at its other end
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    assert shown.endswith(b"\r\ntraindeck: n succeeded\r\n")
+    assert b"\n\r\n" not in shown
 
 
 def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
