@@ -434,7 +434,14 @@ def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
         output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         if sys.stdout.isatty():
             output.note(f"follow: traindeck logs -f {short}   stop: traindeck stop {short}")
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # Else a script would take it for a launch that failed, and start it twice.
+        output.note(f"traindeck: run {record.id} was started, though its id cannot be printed.")
+        raise
 
 
 def _duration(text: str | None, option: str) -> float | None:

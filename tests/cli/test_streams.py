@@ -78,6 +78,14 @@ def test_a_full_disk_is_said_to_be_standard_outputs(cli: Cli, command: str) -> N
     )
 
 
+def test_a_run_whose_id_cannot_be_printed_is_said_to_be_started(cli: Cli) -> None:
+    done = shell(cli, "$T run -q -- true > /dev/full")
+    (run,) = cli.json("ls", "--json")
+    assert done.returncode == 1
+    assert f"run {run['id']} was started" in done.stderr
+    assert "standard output could not be written" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["ls", "ls --json", "logs {run}", "--help", "show {run}"])
 def test_a_reader_that_has_seen_enough_is_no_failure(cli: Cli, command: str) -> None:
     run = cli.run("seq", "200000")
