@@ -29,7 +29,7 @@ MOST_ATTEMPTS = 50
 """Attempts of a run that are looked at, the last ones."""
 
 _SLOT = 4096
-_HOOKS = {"on_exit": "the command for its end", "on_stall": "the command for a stall"}
+_HOOKS = {"on_exit": "on exit", "on_stall": "on stall"}
 
 
 async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
@@ -105,7 +105,7 @@ def _said_last(tail: bytes) -> str | None:
 
 
 async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[str]:
-    """What went wrong with a run's commands for its end and for a stall, a sentence each; the only
+    """What went wrong with a run's commands for its end and for a stall, a line each; the only
     trace of it is an event. Asks nobody if it has none."""
     import json
 
@@ -125,13 +125,13 @@ async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[st
             continue
         if words is None:
             continue
-        log = f"its log: attempts/{run.attempt}/logs/{event['event']}.log"
+        log = f"attempts/{run.attempt}/logs/{event['event']}.log"
         if event.get("error"):
             found.append(f"{words} could not be run: {event['error']}")
         elif event.get("signal"):
-            found.append(f"{words} was ended by signal {event['signal']}; {log}")
+            found.append(f"{words} was ended by signal {event['signal']}: {log}")
         elif event.get("exit_code"):
-            found.append(f"{words} failed with exit code {event['exit_code']}; {log}")
+            found.append(f"{words} failed with exit code {event['exit_code']}: {log}")
     return found
 
 

@@ -605,7 +605,7 @@ def test_a_filter_may_leave_out_what_a_word_finds(cli: Cli) -> None:
     ("command", "said"),
     [
         ("no-such-program x", "could not be run: no-such-program: program not found"),
-        ("sh -c 'exit 4'", "failed with exit code 4"),
+        ("sh -c 'exit 4'", "on exit failed with exit code 4: attempts/0/logs/on_exit.log"),
         ("sh -c 'kill -9 $$'", "was ended by signal 9"),
     ],
 )
@@ -618,4 +618,4 @@ def test_show_says_what_became_of_a_command_for_the_end(cli: Cli, command: str, 
     assert said in shown
     good = cli.run("true", options=("--on-exit", "true"))
     assert cli("wait", good).returncode == 0
-    assert "the command for its end" not in cli.ok("show", good)
+    assert "on exit failed" not in cli.ok("show", good)
