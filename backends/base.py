@@ -238,6 +238,7 @@ class Facts:
         devices_total: How many there are; None if it could not be found out (`devices_note`).
         cwd_ok: Whether the spec's cwd exists and can be entered there.
         program: Absolute path the spec's argv[0] resolves to there, if it does.
+        program_note: What keeps it from being executed though it is there, as `is not executable`.
         notes: Sentences the plan repeats as warnings.
     """
 
@@ -254,6 +255,7 @@ class Facts:
     driver: str | None = None
     cwd_ok: bool = True
     program: str | None = None
+    program_note: str = ""
     free_bytes: int | None = None
     notes: tuple[str, ...] = ()
 

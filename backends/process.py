@@ -139,6 +139,7 @@ class ProcessBackend:
             driver=driver,
             cwd_ok=bool(answer["cwd_ok"]),
             program=answer.get("program"),
+            program_note=str(answer.get("program_note") or ""),
             free_bytes=answer.get("free_bytes"),
             notes=tuple(str(w) for w in answer.get("warnings", [])),
         )
@@ -171,7 +172,8 @@ class ProcessBackend:
                 "the GPUs are taken without a lease: nothing keeps another program from them"
             )
         if facts.program is None:
-            warnings.append(f"{spec.argv[0]} was not found on {facts.host}; the run will fail")
+            why = facts.program_note or f"was not found on {facts.host}"
+            warnings.append(f"{spec.argv[0]} {why}; the run will fail")
         if spec.pty:
             warnings.append("with --pty the job does not survive the death of its supervisor")
         if spec.secrets:

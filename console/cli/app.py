@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from traindeck.backends.errors import TraindeckError, UsageError
-from traindeck.console.cli import output
+from traindeck.console.cli import output, streams
 
 COMMANDS: dict[str, str] = {
     "run": "launch",
@@ -39,6 +39,9 @@ COMMANDS: dict[str, str] = {
     "demo": "demo",
 }
 """Command -> module of this package that holds it, in the order `--help` lists them."""
+
+ACTS = frozenset(COMMANDS) - {"ls", "show", "logs", "metrics", "backends", "doctor"}
+"""Commands that do more than print: what they did is done, whoever reads of it or not."""
 
 
 class Commands(TyperGroup):
@@ -106,23 +109,46 @@ def _root(
 
 def run(args: Sequence[str]) -> int:
     """Run one command line. Returns the exit code; never raises, never prints a traceback."""
+    code = _run(args)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass  # kept by the stream
+    failure = streams.failure()
+    if failure is None:
+        # Closed on purpose: what was done is done, and who was only to print has failed.
+        return code or int(streams.unheard() and args[0] not in ACTS)
+    streams.silence()
+    if isinstance(failure, BrokenPipeError):
+        return code  # `| head` has seen enough
+    output.error(f"standard output could not be written: {failure.strerror}.")
+    return code or 1
+
+
+def _run(args: Sequence[str]) -> int:
     command = " ".join(("traindeck", *[a for a in args[:1] if a in COMMANDS]))
     try:
         result = app(list(args), prog_name="traindeck", standalone_mode=False)
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except TraindeckError as error:
         output.error(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        return _stdout_gone()
     except KeyboardInterrupt:
         return 130
     except typer.Abort:
         return 130
     except typer.Exit as end:
         return end.exit_code
+    except SystemExit as end:
+        if streams.failure():
+            return 0
+        # The parser's answer to any broken pipe; else it has completed a word.
+        if isinstance(end.__context__, OSError):
+            return _unexpected(end.__context__)
+        return end.code if isinstance(end.code, int) else 1
     except Exception as error:
+        if streams.failure():
+            return 0
         # What the parser finds wrong: it says itself which option, and that the exit code is 2.
         message = getattr(error, "format_message", None)
         if message is None:
@@ -132,14 +158,7 @@ def run(args: Sequence[str]) -> int:
         return int(getattr(error, "exit_code", 2))
 
 
-def _stdout_gone() -> int:
-    """`| head` has seen enough: end quietly, also when the interpreter flushes at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    return 0
-
-
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: BaseException) -> int:
     """A bug of ours: one line, and where to look. TRAINDECK_DEBUG=1 shows the traceback."""
     if os.environ.get("TRAINDECK_DEBUG"):
         raise error

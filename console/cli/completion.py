@@ -1,10 +1,20 @@
-"""What the shell completes: runs, backends, recipes. Never fails, never asks a host."""
+"""What the shell completes: runs, metrics, tags, backends, recipes and their parameters. Never
+fails, never asks a host.
+
+A shell puts a word in as it is: what it would act on is not offered."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import typer
 
 from traindeck.backends.errors import TraindeckError
+
+if TYPE_CHECKING:
+    from traindeck.console.store.records import RunRecord
 
 LIMIT = 50
 _PLAIN = re.compile(r"[\w.@%+=:,/][\w.@%+=:,/-]*")
@@ -22,13 +32,64 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
         return []
     found = []
     for run in rows:
-        # A shell puts the word in as it is: what it would act on is offered by its id.
+        # One whose name cannot be offered is offered by its id.
         if run.name.startswith(incomplete) and _PLAIN.fullmatch(run.name):
             found.append((run.name, f"{run.state} {short[run.id]}"))
         elif run.id.startswith(incomplete) if incomplete else not _PLAIN.fullmatch(run.name):
             word = short[run.id] if len(short[run.id]) >= len(incomplete) else run.id
             found.append((word, f"{run.state} {run.name}"))
     return found[:LIMIT]
+
+
+def complete_removable(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that `rm` takes, by what it takes: an exact name if there is no other run of it, else a
+    full id."""
+    from traindeck.console.runs.workspace import open_workspace
+
+    try:
+        index = open_workspace().index
+        rows = index.rows(index.ids()[:500], metrics="none")
+    except TraindeckError:
+        return []
+    names = [run.name.casefold() for run in rows]
+    found = []
+    for run in rows:
+        if run.active or run.foreign:
+            continue
+        plain = _PLAIN.fullmatch(run.name) and names.count(run.name.casefold()) == 1
+        if plain and run.name.startswith(incomplete):
+            found.append((run.name, f"{run.state} {run.id}"))
+        elif run.id.startswith(incomplete) and (incomplete or not plain):
+            found.append((run.id, f"{run.state} {run.name}"))
+    return found[:LIMIT]
+
+
+def complete_metric(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Metrics of the run that stands before."""
+    run = _run_before(ctx)
+    return _offered(run.metrics, incomplete) if run is not None else []
+
+
+def complete_tag(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Tags of the run that stands before."""
+    run = _run_before(ctx)
+    return _offered(run.tags, incomplete) if run is not None else []
+
+
+def complete_setting(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Parameters of the recipe that stands before, and values for one."""
+    from traindeck.console.recipes.describing import completions
+    from traindeck.console.runs.finetuning import read_recipe
+    from traindeck.console.runs.workspace import open_workspace
+
+    name = _before(ctx, "recipe")
+    if name is None:
+        return []
+    try:
+        found = completions(read_recipe(open_workspace(), name), incomplete)
+    except TraindeckError:
+        return []
+    return [(text, meaning) for text, meaning in found if _PLAIN.fullmatch(text)][:LIMIT]
 
 
 def complete_backend(incomplete: str) -> list[str]:
@@ -52,3 +113,30 @@ def complete_recipe(incomplete: str) -> list[str]:
     except TraindeckError:
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def _before(ctx: typer.Context, name: str) -> str | None:
+    """The command's first word. Behind an option that still wants its value the parser gives up
+    before it has called that by its name."""
+    word = ctx.params.get(name) or next(iter(ctx.args), None)
+    return word if isinstance(word, str) else None
+
+
+def _run_before(ctx: typer.Context) -> RunRecord | None:
+    from traindeck.console.runs.workspace import open_workspace
+
+    text = _before(ctx, "run")
+    if text is None:
+        return None
+    try:
+        return open_workspace().record(text)
+    except TraindeckError:
+        return None
+
+
+def _offered(words: Iterable[str], incomplete: str) -> list[str]:
+    return sorted(
+        word
+        for word in words
+        if word.startswith(incomplete) and not word.startswith("__") and _PLAIN.fullmatch(word)
+    )

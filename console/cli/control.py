@@ -8,7 +8,7 @@ import typer
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.completion import complete_run
+from traindeck.console.cli.completion import complete_removable, complete_run
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -99,7 +99,10 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
 @app.command("rm")
 def rm_command(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN", help="Full ids or exact names.")
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN", help="Full ids or exact names.", autocompletion=complete_removable
+        ),
     ] = None,
     older_than: Annotated[
         str | None,
@@ -197,5 +200,4 @@ async def _taken(ws: Workspace, record: RunRecord, keep_artifacts: bool) -> int 
         disk = await controlling.disk(ws, record)
     except TraindeckError:
         return None
-    kept = (disk.by_name or {}).get("artifacts", 0) if keep_artifacts else 0
-    return disk.total - kept
+    return disk.total - (disk.kept if keep_artifacts else 0)

@@ -52,7 +52,8 @@ def demo_command(
 
             width = terminal_width(sys.stdout) if sys.stdout.isatty() else 100
             table = _table(ws, list(report.runs), width)
-            output.print_lines(report_lines(report, table, width=width), ws)
+            signs = output.glyphs(ws, sys.stdout)
+            output.print_lines(report_lines(report, table, width=width, glyphs=signs), ws)
         return 1 if report.problems or report.exam is None else 0
 
     return with_workspace(body)
@@ -72,10 +73,12 @@ async def _watch(ws: Workspace, made: Demo) -> None:
         user = ws.places.themes
         theme = for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
     cells = _columns()
+    signs = output.glyphs(ws, sys.stderr)
     painted = 0
     said: dict[str, str] = {}
     async for looks in service.follow(ws, made):
-        lines: list[Line] = [progress_line(look, ws.clock(), cells=cells) for look in looks]
+        now = ws.clock()
+        lines: list[Line] = [progress_line(look, now, signs, cells) for look in looks]
         if sys.stderr.isatty():
             up = f"\x1b[{painted}A" if painted else ""
             body = "".join(f"\x1b[2K{encode(clip_line(x, cells - 1), theme)}\n" for x in lines)
@@ -113,5 +116,6 @@ def _table(ws: Workspace, runs: list[RunRecord], width: int) -> list[Line]:
         width=width,
         short_ids=ws.index.short_ids([run.id for run in runs]),
         total=len(runs),
+        glyphs=output.glyphs(ws, sys.stdout),
     )
     return list(lines[:-1])

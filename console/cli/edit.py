@@ -8,7 +8,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.completion import complete_run
+from traindeck.console.cli.completion import complete_run, complete_tag
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -38,7 +38,8 @@ def tag_command(
     run: Run,
     tags: Annotated[list[str] | None, typer.Argument(metavar="K[=V]", help="Tags to set.")] = None,
     remove: Annotated[
-        list[str] | None, typer.Option("--remove", metavar="K", help="Take a tag away.")
+        list[str] | None,
+        typer.Option("--remove", metavar="K", help="Take a tag away.", autocompletion=complete_tag),
     ] = None,
 ) -> int:
     """Set and remove tags; without any, print them.

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from traindeck.backends.base import State, UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.completion import complete_backend, complete_recipe, complete_run
+from traindeck.console.cli.completion import (
+    complete_backend,
+    complete_recipe,
+    complete_run,
+    complete_setting,
+)
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Plan
@@ -149,7 +155,38 @@ def run_command(
     return _start(request, after, after_any, dry_run, follow, json, quiet)
 
 
-@app.command("finetune")
+_RECIPE = "traindeck.recipe"
+
+
+class FinetuneCommand(TyperCommand):
+    """`--help` behind a recipe's name goes on with the recipe's own parameters."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Before the options are acted on, and --help is one of them.
+        words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[_RECIPE] = words.get("recipe")
+        return super().parse_args(ctx, args)
+
+    def get_help(self, ctx: Any) -> str:
+        return f"{super().get_help(ctx)}\n\n{_recipe_help(ctx.meta.get(_RECIPE))}"
+
+
+def _recipe_help(name: object) -> str:
+    from traindeck.backends.errors import TraindeckError
+    from traindeck.console.recipes.describing import help_text
+    from traindeck.console.runs.finetuning import read_recipe
+    from traindeck.console.runs.workspace import open_workspace
+
+    hint = "A recipe's parameters: traindeck finetune RECIPE --help"
+    if not isinstance(name, str):
+        return hint
+    try:
+        return help_text(read_recipe(open_workspace(), name))
+    except TraindeckError as error:
+        return f"{error}\n{hint}"
+
+
+@app.command("finetune", cls=FinetuneCommand)
 def finetune_command(
     recipe: Annotated[
         str,
@@ -158,7 +195,13 @@ def finetune_command(
         ),
     ],
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a parameter.",
+            autocompletion=complete_setting,
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -245,6 +288,8 @@ def retry_command(
     from traindeck.console.runs import launching
     from traindeck.console.runs.refreshing import refresh
 
+    _refuse_mixture(follow, json)
+
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
         await refresh(ws, [record])
@@ -306,6 +351,7 @@ def _start(
 
     if after and after_any:
         raise UsageError("--after and --after-any exclude each other.")
+    _refuse_mixture(follow, json)
 
     async def body(ws: Workspace) -> int:
         await settle(ws)
@@ -323,6 +369,15 @@ def _start(
         return await _send(ws, made, dry_run, follow, json, quiet)
 
     return with_workspace(body)
+
+
+def _refuse_mixture(follow: bool, json: bool) -> None:
+    """JSON with a raw log behind it is neither."""
+    if follow and json:
+        raise UsageError(
+            "--follow and --json exclude each other: both print to standard output.",
+            "Start with --json, then `traindeck logs -f` and `wait` with the id.",
+        )
 
 
 async def _send(
@@ -379,7 +434,14 @@ def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
         output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         if sys.stdout.isatty():
             output.note(f"follow: traindeck logs -f {short}   stop: traindeck stop {short}")
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # Else a script would take it for a launch that failed, and start it twice.
+        output.note(f"traindeck: run {record.id} was started, though its id cannot be printed.")
+        raise
 
 
 def _duration(text: str | None, option: str) -> float | None:

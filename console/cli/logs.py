@@ -14,8 +14,6 @@ from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from traindeck.backends.base import Backend, JobRef
     from traindeck.console.logs.raw import Grep
     from traindeck.console.runs.workspace import Workspace
@@ -42,7 +40,9 @@ def logs_command(
     grep: Annotated[
         str | None, typer.Option("--grep", metavar="RE", help="Only lines that match.")
     ] = None,
-    rank: Annotated[int, typer.Option("--rank", metavar="R", help="Of this rank.")] = 0,
+    rank: Annotated[
+        str, typer.Option("--rank", metavar="R|all", help="Of this rank, or of all.")
+    ] = "0",
     attempt: Annotated[
         int | None, typer.Option("--attempt", metavar="N", help="Of this attempt; the last one.")
     ] = None,
@@ -65,16 +65,20 @@ def logs_command(
         raise UsageError(f"--lines {lines}: must be 0 or more.")
     if lines is not None and since is not None:
         raise UsageError("--lines and --since exclude each other.")
-    if rank < 0:
-        raise UsageError(f"--rank {rank}: must be 0 or more.")
+    asked = _rank(rank)
     seconds = parse_duration(since, "--since") if since else None
-    wanted = None
-    if grep is not None:
+
+    def wanted() -> Grep | None:
+        if grep is None:
+            return None
         from traindeck.console.logs.raw import Grep
 
-        wanted = Grep(grep)
+        return Grep(grep)
+
+    wanted()  # refuses what is no expression
 
     async def body(ws: Workspace) -> int:
+        from traindeck.console.runs.reading import ranks_of
         from traindeck.console.runs.workspace import ref_of
 
         record = ws.record(run)
@@ -89,14 +93,20 @@ def logs_command(
             return 0
         backend = ws.backend(record.backend)
         ref = ref_of(record) if attempt is None else replace(ref_of(record), attempt=attempt)
-        if rank and not (follow and record.active):
-            await _refuse_unknown_rank(backend, ref, rank, record.name)
+        ranks = await ranks_of(backend, ref) if asked is None else [asked]
+        if len(ranks) > 1 and follow:
+            raise UsageError(f"{record.name} has several ranks.", "Follow one: --rank 0.")
+        if asked and not (follow and record.active):
+            await _refuse_unknown_rank(backend, ref, asked, record.name)
         moment = None if seconds is None else ws.clock() - seconds
-        offset = await _begin(backend, ref, rank, lines, moment)
-        if follow and attempt is None:
-            await _follow(ws, record, rank, offset, _sink(wanted))
-        else:
-            await _print(backend, ref, rank, offset, follow, _sink(wanted))
+        for one in ranks:
+            if len(ranks) > 1:
+                output.note(f"traindeck: rank {one} of {record.name}")
+            offset = await _begin(backend, ref, one, lines, moment)
+            if follow and attempt is None:
+                await _follow(ws, record, one, offset, _Sink(wanted()))
+            else:
+                await _print(backend, ref, one, offset, follow, _Sink(wanted()))
         return 0
 
     return with_workspace(body)
@@ -106,14 +116,15 @@ async def follow_run(ws: Workspace, record: RunRecord) -> int:
     """Print a run's log until the run is over. Returns the run's own exit code."""
     from traindeck.console.runs.outcome import exit_status
 
-    record = await _follow(ws, record, 0, 0, _sink(None))
+    sink = _Sink()
+    record = await _follow(ws, record, 0, 0, sink)
     why = f": {record.reason}" if record.reason else ""
-    output.note(f"traindeck: {record.name} {record.state}{why}")
+    sink.note(f"traindeck: {record.name} {record.state}{why}")
     return exit_status(record.state, record.exit_code, record.signal)
 
 
 async def _follow(
-    ws: Workspace, record: RunRecord, rank: int, offset: int, sink: Callable[[bytes, bool], None]
+    ws: Workspace, record: RunRecord, rank: int, offset: int, sink: _Sink
 ) -> RunRecord:
     """Print until the run is over, through all attempts its place makes by itself. Returns the run
     as it ended; who interrupts is told that it goes on."""
@@ -132,14 +143,27 @@ async def _follow(
                     break
             if record.attempt > attempt:
                 attempt, offset = attempt + 1, 0
-                output.note(f"traindeck: attempt {attempt} of {record.name}")
+                sink.note(f"traindeck: attempt {attempt} of {record.name}")
             elif not record.active:
                 return record
     except asyncio.CancelledError:
         if record.active:
             short = ws.index.short_ids([record.id])[record.id]
-            output.note(f"traindeck: {record.name} goes on; `traindeck stop {short}` ends it.")
+            sink.note(f"traindeck: {record.name} goes on; `traindeck stop {short}` ends it.")
         raise
+
+
+def _rank(text: str) -> int | None:
+    """The rank that is meant, None for all.
+
+    Raises:
+        UsageError: It is neither a number nor `all`.
+    """
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"--rank {text}: expected a number from 0 on, or all.")
+    return int(text)
 
 
 async def _refuse_unknown_rank(backend: Backend, ref: JobRef, rank: int, name: str) -> None:
@@ -177,7 +201,7 @@ async def _print(
     rank: int,
     offset: int,
     follow: bool,
-    sink: Callable[[bytes, bool], None],
+    sink: _Sink,
 ) -> None:
     cursor = str(offset) if offset else ""
     async with backend.logs(ref, rank=rank, cursor=cursor, follow=follow) as chunks:
@@ -187,29 +211,39 @@ async def _print(
                 break
 
 
-def _sink(grep: Grep | None) -> Callable[[bytes, bool], None]:
+class _Sink:
     """Takes chunks of a log and the word whether this was the last, and prints what is wanted."""
-    tty = sys.stdout.isatty()
-    sys.stdout.flush()
-    out = sys.stdout.buffer
-    rest = b""
 
-    def sink(data: bytes, last: bool) -> None:
-        nonlocal rest
-        if grep is not None:
-            data = grep.feed(data) + (grep.close() if last else b"")
-        if tty:
+    def __init__(self, grep: Grep | None = None) -> None:
+        self._grep = grep
+        self._tty = sys.stdout.isatty()
+        self._rest = b""
+        self._within = False
+        sys.stdout.flush()
+        self._out = sys.stdout.buffer
+
+    def __call__(self, data: bytes, last: bool) -> None:
+        if self._grep is not None:
+            data = self._grep.feed(data) + (self._grep.close() if last else b"")
+        if self._tty:
             # Whole lines and states of bars only: an escape sequence may be cut anywhere.
-            data = rest + data
+            data = self._rest + data
             cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
             if last or (not cut and len(data) > LONGEST_LINE):
                 cut = len(data)
-            data, rest = data[:cut], data[cut:]
+            data, self._rest = data[:cut], data[cut:]
             data = b"".join(_harmless(line) for line in data.splitlines(keepends=True))
-        out.write(data)
-        out.flush()
+        if data:
+            self._within = not data.endswith(b"\n")
+        self._out.write(data)
+        self._out.flush()
 
-    return sink
+    def note(self, text: str) -> None:
+        """Say something that is not of the log: on a terminal below it, whatever it ended with."""
+        if self._tty and self._within:
+            self._out.write(b"\n")
+            self._within = False
+        output.note(text)
 
 
 def _harmless(line: bytes) -> bytes:

@@ -11,9 +11,12 @@ import os
 import sys
 from typing import NoReturn
 
+from traindeck.console.cli.streams import prepare
+
 
 def main() -> None:
     """Run, and exit the process."""
+    prepare()
     # Importing makes tens of thousands of objects that stay, and the collector walks through them
     # every 700.
     gc.set_threshold(20_000, 20, 20)

@@ -11,7 +11,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.completion import complete_run
+from traindeck.console.cli.completion import complete_metric, complete_run
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -27,8 +27,11 @@ def metrics_command(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Id or name.", autocompletion=complete_run)
     ],
-    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Metrics.")] = None,
-    chart: Annotated[bool, typer.Option("--chart", help="Draw them.")] = False,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY", help="Metrics.", autocompletion=complete_metric),
+    ] = None,
+    chart: Annotated[bool, typer.Option("--chart", help="Draw them, or the main one.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
 ) -> int:
@@ -43,6 +46,7 @@ def metrics_command(
     traindeck metrics calm-fox loss --csv > loss.csv
     """
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.metrics.names import curves_of
     from traindeck.console.runs.measuring import complete, left_out
     from traindeck.console.runs.refreshing import refresh
 
@@ -62,7 +66,7 @@ def metrics_command(
         elif json:
             output.emit_json(_json(ws, record, wanted))
         elif chart:
-            _chart(ws, record, wanted)
+            _chart(ws, record, wanted if keys else curves_of(record.metrics, record.main))
         else:
             _table(ws, record, wanted if keys else None)
         return 0
@@ -106,11 +110,18 @@ def _table(ws: Workspace, record: RunRecord, only: list[str] | None) -> None:
     from dataclasses import replace
 
     from traindeck.console.metrics.capture import looked_for
+    from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.metrics_list import metric_lines
 
     if only is not None:
         record = replace(record, metrics={key: record.metrics[key] for key in only})
-    output.print_lines(metric_lines(record, looked_for(record)), ws)
+    lines = metric_lines(
+        record,
+        looked_for(record),
+        width=terminal_width(sys.stdout) if sys.stdout.isatty() else None,
+        glyphs=output.glyphs(ws, sys.stdout),
+    )
+    output.print_lines(lines, ws)
 
 
 def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
@@ -137,14 +148,17 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
 
 
 def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
-    """Key -> steps, times (seconds since the epoch) and values; what is not finite is null."""
+    """Key -> steps, times and values, one of each a point; a value that is not finite is null, as
+    JSON has no such number, and so is a time that nobody noted."""
+    from traindeck.console.store.records import iso
+
     names = _sources()
     answer = {}
     for key in keys:
         points = ws.index.points(record.id, key)
         answer[key] = {
             "steps": list(points.steps),
-            "times": [t if math.isfinite(t) else None for t in points.times],
+            "times": [iso(moment) for moment in points.times],
             "values": [v if math.isfinite(v) else None for v in points.values],
             "sources": [names[trust] for trust in points.source_of],
         }
@@ -167,4 +181,5 @@ def _chart(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
         return
     series = {key: ws.index.points(record.id, key) for key in keys}
     width = terminal_width(sys.stdout) if sys.stdout.isatty() else 100
-    output.print_lines(text_chart(series, width=width, height=ROWS), ws)
+    signs = output.glyphs(ws, sys.stdout)
+    output.print_lines(text_chart(series, width=width, height=ROWS, glyphs=signs), ws)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from traindeck.backends.errors import UsageError
 
 if TYPE_CHECKING:
     from traindeck.console.present.cells import Line
+    from traindeck.console.present.glyphs import Glyphs
     from traindeck.console.runs.workspace import Workspace
 
 
@@ -23,10 +24,17 @@ def line(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """One line of diagnostics, without anything a terminal would act on."""
-    sys.stdout.flush()
-    sys.stderr.write(neutral(text) + "\n")
-    sys.stderr.flush()
+    """One line of diagnostics, without anything a terminal would act on. Where it cannot be written
+    the command goes on; what standard output did not take is said at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    try:
+        sys.stderr.write(neutral(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def error(text: str) -> None:
@@ -46,9 +54,19 @@ def emit_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def glyphs(ws: Workspace, stream: TextIO) -> Glyphs:
+    """The signs a stream can show."""
+    from traindeck.console.present.glyphs import for_encoding
+
+    # A pipe gets the same whatever a person has set for the screen.
+    wanted = ws.settings.glyphs if stream.isatty() else "auto"
+    return for_encoding(wanted, stream.encoding)
+
+
 def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
     """Lines of spans, in the user's theme on a terminal that has colours, else as plain text."""
     from traindeck.console.present.ansi import color_depth, encode
+    from traindeck.console.present.numbers import machine_minus
 
     depth = color_depth(ws.environ, sys.stdout)
     theme = None
@@ -57,8 +75,10 @@ def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
 
         user = ws.places.themes
         theme = for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
+    piped = not sys.stdout.isatty()
     for spans in lines:
-        line(encode(spans, theme))
+        text = encode(spans, theme)
+        line(machine_minus(text) if piped else text)
 
 
 def confirm(question: str, *, yes: bool) -> bool:

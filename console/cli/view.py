@@ -215,6 +215,7 @@ def _print_list(
         total=sum(ws.index.counts().values()),
         sizes=sizes,
         windowed=hidden,
+        glyphs=output.glyphs(ws, sys.stdout),
     )
     output.print_lines(lines, ws)
 
@@ -223,14 +224,16 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     """The card of a run; with what only its place knows, if that is to be asked."""
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
-    from traindeck.console.runs.reading import log_tail, read_spec
+    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec
     from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     spec, folder, log = None, None, b""
+    hooks: list[str] = []
     if ask:
         try:
             spec = await read_spec(ws.backend(record.backend), record)
+            hooks = await hook_failures(ws, record, spec)
             folder = await _directory(ws, record)
         except TraindeckError:
             spec, folder = None, None
@@ -241,8 +244,10 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         width=terminal_width(sys.stdout) if sys.stdout.isatty() else None,
         short_id=ws.index.short_ids([record.id])[record.id],
         spec=spec,
+        hooks=hooks,
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
+        glyphs=output.glyphs(ws, sys.stdout),
     )
     output.print_lines(lines, ws)
     if not record.active:

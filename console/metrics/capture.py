@@ -78,7 +78,7 @@ class _Kind:
 
 KINDS = {
     "metrics": _Kind("hook", 3),
-    "system": _Kind("hook", 0),
+    "system": _Kind("system", 0),
     "jsonl": _Kind("jsonl", 1),
     "trainer_state": _Kind("trainer_state", 1, whole=True),
     "csv": _Kind("csv", 1),
@@ -200,6 +200,8 @@ async def ingest(
         state["long"] = True
     await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
+    if final and (progress or run.progress).eta is not None:
+        progress = replace(progress or run.progress, eta=None)  # it has ended
     after = SourceMark(
         path=source.path,
         inode=source.identity,

@@ -140,3 +140,12 @@ def main_metric(keys: Collection[str], wanted: str | None = None) -> str | None:
         key for key in keys if key not in _NEVER_MAIN and not key.startswith(("system/", "__"))
     )
     return next(iter([*losses, *others]), None)
+
+
+def curves_of(keys: Collection[str], main: str | None) -> list[str]:
+    """What is drawn of a run when nobody says what: the main metric and its evaluation, which share
+    a scale. Without a main one, the first."""
+    main = (
+        main or main_metric(keys) or next((key for key in keys if not key.startswith("__")), None)
+    )
+    return [key for key in (main, f"eval/{main}") if key is not None and key in keys]

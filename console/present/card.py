@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
+from .asked import asked, limits_chosen
 from .cells import Line, Span, clean, clip, clip_line, fit
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent, size
@@ -32,6 +33,7 @@ def card_lines(
     width: int | None,
     short_id: str,
     spec: RunSpec | None = None,
+    hooks: Sequence[str] = (),
     folder: str | None = None,
     log: bytes = b"",
     glyphs: Glyphs = BEST,
@@ -41,13 +43,14 @@ def card_lines(
     Args:
         width: Columns of the terminal; None when piped.
         spec: As in the run directory, if that can be read.
+        hooks: What became of its commands for an end and a stall, if that went wrong.
         folder: Where the run directory lies.
         log: The end of the log.
     """
     room = width or PIPED
-    lines = list(_lines(run, now, room, short_id, spec, folder, glyphs))
+    lines = list(_lines(run, now, room, short_id, spec, hooks, folder, glyphs))
     lines += _log(log)
-    lines.append(_next(run, short_id, now))
+    lines.append(_next(run, spec, short_id, now))
     return [clip_line(line, room) for line in lines]
 
 
@@ -57,6 +60,7 @@ def _lines(
     room: int,
     short_id: str,
     spec: RunSpec | None,
+    hooks: Sequence[str],
     folder: str | None,
     glyphs: Glyphs,
 ) -> Iterator[Line]:
@@ -98,6 +102,13 @@ def _lines(
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:
         yield _code(spec)
+    if spec is not None and not spec.adopted:
+        if chosen := limits_chosen(spec.limits):
+            yield _row("limits", Span(chosen))
+        for label, text in asked(spec):
+            yield _row(label, Span(clean(text)))
+    for text in hooks:
+        yield _row("", Span(clean(text), "warn"))
     if run.recipe:
         yield _row("recipe", Span(clean(run.recipe)))
     if run.params:
@@ -143,7 +154,7 @@ def _metric(summary: MetricSummary, run: RunRecord, room: int, glyphs: Glyphs) -
     return _row(
         clean(summary.key),
         Span(figure(summary.last).ljust(8), "strong" if summary.key == run.main else "text"),
-        Span(f"{at}{extent}".ljust(36), "muted"),
+        Span(f"{at}{extent} ".ljust(36), "muted"),
         Span(trend, "s1" if summary.key == run.main else "faint"),
         Span(strange, "warn"),
     )
@@ -178,9 +189,12 @@ def _log(log: bytes) -> Iterator[Line]:
         yield (Span(("" if number else "log").ljust(5), "faint"), Span(clean(text), "muted"))
 
 
-def _next(run: RunRecord, short_id: str, now: float) -> Line:
+def _next(run: RunRecord, spec: RunSpec | None, short_id: str, now: float) -> Line:
     seen = f"{age(now - run.observed_at)} old · " if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
-    if run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED):
+    adopted = not run.argv or (spec is not None and spec.adopted)
+    failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
+    never = run.state is State.CANCELLED and run.started is None  # so there is no log
+    if (failed or never) and not adopted and not run.foreign:
         command = f"traindeck retry {short_id}"
     return (Span(f"{seen}next: {command}", "faint"),)

@@ -132,6 +132,17 @@ ASCII = Glyphs(
 SETS = {"best": BEST, "plain": PLAIN, "ascii": ASCII}
 
 
+def for_encoding(wanted: str, encoding: str | None) -> Glyphs:
+    """The set for text in an encoding: the wanted one (`auto` is the designed one) if that can be
+    written in it, else the one of ASCII signs."""
+    chosen = SETS.get(wanted, BEST)
+    try:
+        "".join(str(getattr(chosen, name)) for name in chosen.__slots__).encode(encoding or "ascii")
+    except (UnicodeError, LookupError):
+        return ASCII
+    return chosen
+
+
 _TO_ASCII = str.maketrans(
     {
         "…": "~", "·": "-", "–": "-", "−": "-", "×": "x", "→": ">", "›": ">", "≈": "~", "│": "|",

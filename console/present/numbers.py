@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 UNKNOWN = "–"
 MINUS = "−"
 
+_MINUS_OF_NUMBER = re.compile(MINUS + r"(?=[\d∞])")
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _COUNT_UNITS = ("", "k", "M", "G", "T", "P")
 
@@ -34,6 +36,11 @@ def figure(value: float | int | None, digits: int = 4) -> str:
         return _scientific(value, digits)
     text = f"{value:,.{max(0, digits - 1 - exponent)}f}"
     return text.replace("-", MINUS)
+
+
+def machine_minus(text: str) -> str:
+    """A text whose numbers programs are to read: with the minus sign that they know."""
+    return _MINUS_OF_NUMBER.sub("-", text) if MINUS in text else text
 
 
 def _scientific(value: float, digits: int) -> str:

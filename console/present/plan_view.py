@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from traindeck.backends.base import Plan
-from traindeck.console.durations import write_duration
-from traindeck.console.present.numbers import plural
+from traindeck.console.present.asked import asked, limits_asked
 from traindeck.console.present.numbers import size as bytes_text
 
 FILES_SHOWN = 12
@@ -34,16 +33,11 @@ def _lines(plan: Plan, every_file: bool) -> Iterator[Line]:
     yield "code", _code(plan)
     if spec.python:
         yield "python", spec.python
-    limits = spec.limits
-    time = write_duration(limits.time) if limits.time is not None else "none"
-    again = plural(limits.retries, "retry", "retries")
-    yield "limits", f"time {time} · grace {write_duration(limits.grace)} · {again}"
+    yield "limits", limits_asked(spec.limits)
     if spec.after:
         how = "whatever its end" if spec.after_any else "if it succeeds"
         yield "after", f"run {spec.after}, {how}"
-    for label, argv in (("on exit", spec.on_exit), ("on stall", spec.on_stall)):
-        if argv:
-            yield label, shlex.join(argv)
+    yield from asked(spec)
     for index, (name, value) in enumerate(sorted(plan.env.items())):
         yield "" if index else "env", f"{name}={value}"
     if spec.env_names:

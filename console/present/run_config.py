@@ -10,6 +10,7 @@ from traindeck.backends.base import RunSpec
 from traindeck.console.durations import write_duration
 from traindeck.console.store.records import RunRecord
 
+from .asked import asked
 from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
 from .numbers import plural
@@ -93,11 +94,8 @@ def _lines(
         yield _item("gpus", str(spec.resources.gpus))
     if spec.after:
         yield _item("after", spec.after + (", whatever its end" if spec.after_any else ""))
-    if spec.on_exit:
-        yield _item("on exit", shlex.join(spec.on_exit))
-    if spec.on_stall:
-        stall = f"after {spec.stall_after:g} s: " if spec.stall_after else ""
-        yield _item("on stall", stall + shlex.join(spec.on_stall))
+    for label, text in asked(spec):
+        yield _item(label, text)
     for name, option in spec.options.items():
         yield _item(str(name), str(option))
     yield ()

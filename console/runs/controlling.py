@@ -21,6 +21,9 @@ LONGEST_WAIT = 2.0
 
 MAX_NOTE = 4000
 
+KEPT_OF_END = ("claim", "agent.json", "exit.slot")
+"""Of the last attempt, what a removal that keeps something leaves."""
+
 
 async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> bool:
     """Ask a run to end: TERM, `grace` seconds, KILL. False if it is over already.
@@ -81,11 +84,16 @@ async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """What a run's directory takes, in bytes, by top-level name."""
+    """What a run's directory takes, in bytes, by top-level name.
+
+    Attributes:
+        kept: What stays of it when only its artifacts are to be kept: they, and how it ended.
+    """
 
     run_id: str = ""
     total: int = 0
     by_name: Mapping[str, int] | None = None
+    kept: int = 0
 
 
 async def disk(ws: Workspace, run: RunRecord) -> Disk:
@@ -98,8 +106,13 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
     if not isinstance(backend, Files):
         raise BackendError(f"{run.backend} keeps no run directories.")
     ref = ref_of(run)
+    # FORMAT.md, verb `rm`.
+    last = f"attempts/{run.attempt}"
+    stay = {"run.json", "removed.json", *(f"{last}/{name}" for name in KEPT_OF_END)}
+    kept = 0
 
     async def below(path: str) -> int:
+        nonlocal kept
         total, folders = 0, [path]
         while folders:
             for entry in await backend.list_files(ref, folders.pop()):
@@ -107,12 +120,14 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
                     folders.append(entry.path)
                 else:
                     total += entry.size
+                    kept += entry.size if entry.path in stay else 0
         return total
 
     sizes = {}
     for entry in await backend.list_files(ref):
         sizes[entry.path] = await below(entry.path) if entry.is_dir else entry.size
-    return Disk(run_id=run.id, total=sum(sizes.values()), by_name=sizes)
+        kept += sizes[entry.path] if entry.path == "artifacts" or entry.path in stay else 0
+    return Disk(run_id=run.id, total=sum(sizes.values()), by_name=sizes, kept=kept)
 
 
 async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False) -> int:

@@ -20,6 +20,7 @@ from traindeck.console.runs.request import (
     LaunchRequest,
     check_name,
     command_words,
+    here,
     parse_pairs,
     parse_tags,
     secret_values,
@@ -442,7 +443,6 @@ def _stall_text(spec: RunSpec) -> str:
 
 def ground(ws: Workspace) -> Ground:
     """What there is to launch with here. A backend that cannot be made has no options."""
-    import os
 
     from traindeck.backends.base import BackendError
     from traindeck.console.runs.finetuning import recipe_names
@@ -457,7 +457,7 @@ def ground(ws: Workspace) -> Ground:
         recipes=tuple(recipe_names(ws)),
         backends={name: entry.kind for name, entry in ws.settings.backends.items()},
         options=options,
-        cwd=os.getcwd(),
+        cwd=here(),
     )
 
 

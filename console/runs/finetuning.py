@@ -87,6 +87,8 @@ def _check_paths(
 
     if on not in ws.settings.local_roots():
         return  # what lies elsewhere is not seen from here
+    from traindeck.console.runs.request import here
+
     problems = {}
     for parameter in recipe:
         value = values.get(parameter.key)
@@ -94,7 +96,7 @@ def _check_paths(
             continue
         if value in parameter.words or (parameter.hub and not _is_path(value)):
             continue
-        if not os.path.exists(os.path.join(cwd or os.getcwd(), os.path.expanduser(value))):
+        if not os.path.exists(os.path.join(cwd or here(), os.path.expanduser(value))):
             problems[parameter.key] = f"{parameter.key} {value}: no such file or folder."
     if problems:
         raise RecipeError(problems)

@@ -21,12 +21,15 @@ from traindeck.console.store.rundirs import parse_exit
 
 RUN_FILE_LIMIT = 4 << 20
 """Bytes that a run.json may have."""
+EVENTS_LIMIT = 1 << 20
+"""Bytes of events that are looked through."""
 MOST_ENTRIES = 2000
 """Files of a run that are listed."""
 MOST_ATTEMPTS = 50
 """Attempts of a run that are looked at, the last ones."""
 
 _SLOT = 4096
+_HOOKS = {"on_exit": "on exit", "on_stall": "on stall"}
 
 
 async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
@@ -49,6 +52,17 @@ async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
         return decode(RunSpec, json.loads(data)["spec"])
     except (ValueError, KeyError, TypeError) as error:
         raise BackendError(f"run.json of run {ref.run_id} cannot be read: {error}.") from None
+
+
+async def ranks_of(backend: Backend, ref: JobRef) -> list[int]:
+    """Ranks of an attempt that have a log, in order; the first if there is none yet."""
+    found = []
+    if isinstance(backend, Files):
+        for entry in await backend.list_files(ref, f"attempts/{ref.attempt}/logs"):
+            stem, _, kind = entry.path.rpartition("/")[2].partition(".")
+            if kind == "log" and stem.isascii() and stem.isdecimal():
+                found.append(int(stem))
+    return sorted(found) or [0]
 
 
 async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
@@ -88,6 +102,37 @@ def _said_last(tail: bytes) -> str | None:
         r"(?:[\w./-]{1,60}: )?(?:fatal )?error: (.{1,400})", neutral(lines[-1]).text, re.I
     )
     return said[1].strip() if said else None
+
+
+async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[str]:
+    """What went wrong with a run's commands for its end and for a stall, a line each; the only
+    trace of it is an event. Asks nobody if it has none."""
+    import json
+
+    if not (spec.on_exit or spec.on_stall):
+        return []
+    try:
+        path = f"attempts/{run.attempt}/events.jsonl"
+        data = await read_file(ws, run, path, EVENTS_LIMIT)
+    except BackendError:
+        return []
+    found = []
+    for line in data.splitlines():
+        try:
+            event = json.loads(line)
+            words = _HOOKS.get(event["event"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+        if words is None:
+            continue
+        log = f"attempts/{run.attempt}/logs/{event['event']}.log"
+        if event.get("error"):
+            found.append(f"{words} could not be run: {event['error']}")
+        elif event.get("signal"):
+            found.append(f"{words} was ended by signal {event['signal']}: {log}")
+        elif event.get("exit_code"):
+            found.append(f"{words} failed with exit code {event['exit_code']}: {log}")
+    return found
 
 
 async def list_files(ws: Workspace, run: RunRecord) -> list[FileEntry]:

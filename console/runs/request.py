@@ -66,6 +66,20 @@ def asked_for(spec: RunSpec) -> RunSpec:
     return replace(spec, cwd=spec.code.root.rstrip("/") + below or "/", env=env)
 
 
+def here() -> str:
+    """The directory we were started in.
+
+    Raises:
+        UsageError: It was deleted meanwhile.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "The working directory is gone: it was deleted.", "Go to another one, or give --cwd."
+        ) from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
     """The options of `traindeck run`, typed. Durations are seconds.
@@ -116,7 +130,7 @@ def build_spec(
         UsageError: What was asked for makes no sense; the option is named.
     """
     _check(request)
-    cwd = os.path.abspath(os.path.expanduser(request.cwd or os.getcwd()))
+    cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
     mode = request.code or ("snapshot" if request.after else "here")
     captured: Captured = capture(cwd, mode, environ)
     values, names = recorded_environ(environ)

@@ -28,6 +28,7 @@ from traindeck.console.store.rows import SERIES, clean, summary, summary_values
 from traindeck.console.store.spark import CHUNK, mean_of, slices, spark
 
 SOURCES = {
+    "system": 91,
     "hook": 90,
     "trainer_state": 80,
     "jsonl": 70,
@@ -39,6 +40,7 @@ SOURCES = {
 }
 """Where a value can come from -> how much it is trusted (float64, float32, 4 digits).
 
+`system` is the supervisor's samples, which indexes of before call `hook`: read again, they win.
 `counted` is what is printed without a step: it stands at its number in the log. Numbers and steps
 are not the same axis, so such points are there only as long as their series has no others.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,8 @@ from .conftest import Cli
         (("run", "--retries", "1000", "--", "true"), "--retries 1000"),
         (("run", "--on", "mars", "--", "true"), "mars"),
         (("run", "--option", "partition=gpu", "--", "true"), "partition"),
+        (("run", "--follow", "--json", "--", "true"), "exclude each other"),
+        (("retry", "--follow", "--json", "nobody"), "exclude each other"),
         (("run", "--cwd", "/nowhere", "--", "true"), "/nowhere"),
         (("run", "--after", "nobody", "--", "true"), "nobody"),
         (("run", "--code", "sideways", "--", "true"), "sideways"),
@@ -171,3 +175,42 @@ def test_files_of_a_recipe_that_are_not_there_are_said_before_anything_starts(cl
     assert "model /nonexistent: no such file or folder" in done.stderr
     assert "data" in done.stderr
     assert cli.json("ls", "--json") == []
+
+
+def test_a_program_without_its_bit_is_not_called_missing(cli: Cli) -> None:
+    (cli.cwd / "train.py").write_text("#!/bin/sh\n")
+    done = cli("run", "--dry-run", "--", "./train.py")
+    assert "warning   ./train.py is not executable; the run will fail\n" in done.stdout
+    assert "not found" not in done.stdout + done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_named(cli: Cli) -> None:
+    gone = cli.cwd / "gone"
+    gone.mkdir()
+    command = f'rmdir "$PWD"; exec {sys.executable} -m traindeck.console.cli.main'
+    for words, code in (("run -- true", 2), ("ls", 0), (f"run --cwd {cli.cwd} -- true", 0)):
+        gone.mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {words}"],
+            cwd=gone,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, (words, done.stderr)
+        if code:
+            assert done.stderr == (
+                "traindeck: The working directory is gone: it was deleted. "
+                "Go to another one, or give --cwd.\n"
+            )
+
+
+def test_a_place_for_runs_that_takes_none_is_named(cli: Cli) -> None:
+    root = cli.home / ".traindeck"
+    root.mkdir(mode=0o700)
+    (root / "runs").write_text("")
+    done = cli("run", "--", "true")
+    assert done.returncode == 1
+    assert f"No run can be put into {root}/runs: File exists." in done.stderr
+    assert "Error" not in done.stderr and len(done.stderr.splitlines()) == 1
+    (root / "runs").unlink()

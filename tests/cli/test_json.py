@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def test_wait_metrics_backends_doctor_and_plan_print_json(cli: Cli) -> None:
     points = cli.json("metrics", "--json", run)
     assert points["loss"]["steps"] == [1]
     assert points["loss"]["values"] == [2.0]
+    (moment,) = points["loss"]["times"]
+    assert moment is None or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
     assert holds(golden("plan.json"), kind(cli.json("run", "--dry-run", "--json", "--", "x"))) == []
     assert cli.json("backends", "--json")[0]["name"] == "local"
     checks = json.loads(cli("backends", "check", "--json").stdout)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import sqlite3
@@ -69,6 +71,24 @@ def test_follow_prints_the_log_and_returns_the_runs_code(cli: Cli) -> None:
     assert "exit code 5" in done.stderr
 
 
+@pytest.mark.parametrize("log", ["no newline", "one\\ntwo\\n", "5 %%\\r10 %%\\r"])
+def test_on_a_terminal_our_words_begin_below_the_log(cli: Cli, log: str) -> None:
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--name", "n"]
+    with subprocess.Popen(
+        [*argv, "--", "printf", log], cwd=cli.cwd, stdout=theirs, stderr=theirs
+    ) as follower:
+        assert follower.wait(timeout=30) == 0
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody is at its other end
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    assert shown.endswith(b"\r\ntraindeck: n succeeded\r\n")
+    assert b"\n\r\n" not in shown
+
+
 def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
     argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--"]
     argv += ["sh", "-c", "echo started; until [ -e go ]; do sleep 0.1; done; echo finished"]
@@ -116,6 +136,30 @@ def test_a_rank_that_there_is_not_is_named(cli: Cli) -> None:
         done = cli("logs", "--rank", "3", *options, run)
         assert (done.returncode, done.stdout) == (2, "")
         assert "no log of such a rank" in done.stderr
+
+
+def test_all_ranks_are_those_that_there_are(cli: Cli) -> None:
+    run = cli.run("echo", "hi")
+    cli("wait", run)
+    for options in ((), ("-f",), ("-n", "1")):
+        done = cli("logs", "--rank", "all", *options, run)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
+    # As a place with several would have left them.
+    logs = Path(cli.ok("show", "--path", run).strip()) / "attempts/0/logs"
+    for rank in (10, 2):
+        (logs / f"{rank}.log").write_text(f"from {rank}\n")
+    done = cli("logs", "--rank", "all", run)
+    assert done.stdout == "hi\nfrom 2\nfrom 10\n"
+    assert [line.split()[2] for line in done.stderr.splitlines()] == ["0", "2", "10"]
+    assert cli.ok("logs", "--rank", "all", "--grep", "from", run) == "from 2\nfrom 10\n"
+    for words, said in (
+        (("all", "-f"), "several ranks"),
+        (("some",), "or all"),
+        (("-1",), "from 0"),
+    ):
+        done = cli("logs", "--rank", *words, run)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
 
 
 def test_a_killed_console_leaves_the_run_running(cli: Cli) -> None:
@@ -260,6 +304,17 @@ def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
     assert [after[0].get(key) for key in keys] == [before[0].get(key) for key in keys]
     kept = cli.home / ".traindeck" / "runs" / run / "artifacts" / "model"
     assert kept.read_text() == "weights\n"
+
+
+def test_rm_frees_what_it_said_also_when_artifacts_are_kept(cli: Cli) -> None:
+    script = 'head -c 5000 /dev/zero > "$TRAINDECK_ARTIFACTS/a"; seq 500; exit 1'
+    run = cli.run("sh", "-c", script, options=("--retries", "1"))
+    cli("wait", run)
+    for options in (("--keep-artifacts",), ()):
+        done = cli("rm", "--yes", *options, run)
+        assert done.returncode == 0, done.stderr
+        said = done.stderr.splitlines()[0].split("  ")[-1]
+        assert done.stdout == f"removed 1, freed {said}\n"
 
 
 def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
@@ -474,6 +529,35 @@ def test_the_shell_completes_commands_runs_backends_and_recipes(cli: Cli) -> Non
     assert completed(cli, "traindeck", "finetune", "s") == ["sft"]
 
 
+def test_the_shell_completes_what_a_run_and_a_recipe_have(cli: Cli) -> None:
+    program = "for i in range(3): print(f'step {i}: loss {i} lr 0.1')"
+    run = cli.run("python3", "-c", program, options=("--name", "fox", "--tag", "draft"))
+    twins = [cli.run("true", options=("--name", "twin")) for _ in range(2)]
+    on = cli.run("sleep", "60", options=("--name", "on"))
+    cli("wait", run, *twins)
+    cli.ok("metrics", run)
+    assert completed(cli, "traindeck", "metrics", "fox", "l") == ["loss", "lr"]
+    assert completed(cli, "traindeck", "metrics", "fox", "loss", "lr", "los") == ["loss"]
+    assert completed(cli, "traindeck", "metrics", "nosuch", "l") == []
+    assert completed(cli, "traindeck", "tag", "fox", "--remove", "") == ["draft"]
+    removable = completed(cli, "traindeck", "rm", "")
+    assert {"fox", *twins} == set(removable) and "on" not in removable
+    assert completed(cli, "traindeck", "rm", on) == []
+    assert completed(cli, "traindeck", "rm", twins[0][:11]) != []
+    assert set(completed(cli, "traindeck", "finetune", "sft", "--set", "lora_r")) == {"lora_rank="}
+    assert "schedule=" in completed(cli, "traindeck", "finetune", "sft", "--set", "")
+    assert completed(cli, "traindeck", "finetune", "nosuch", "--set", "l") == []
+
+
+def test_help_behind_a_recipe_lists_its_parameters(cli: Cli) -> None:
+    parameters = cli.ok("finetune", "sft", "--parameters")
+    for words in (("sft", "--help"), ("-h", "sft"), ("--set", "lr=1", "sft", "-h")):
+        shown = cli.ok("finetune", *words)
+        assert shown.startswith("Usage: traindeck finetune") and shown.endswith(parameters)
+    assert "traindeck finetune RECIPE --help" in cli.ok("finetune", "--help")
+    assert "no recipe nosuch" in cli.ok("finetune", "nosuch", "--help")
+
+
 def test_a_run_whose_directory_was_deleted_by_hand_can_be_taken_off_the_list(cli: Cli) -> None:
     run = cli.run("true")
     cli("wait", run)
@@ -515,3 +599,23 @@ def test_a_filter_may_leave_out_what_a_word_finds(cli: Cli) -> None:
     assert len(cli.ok("ls", "-aq", "-lora").split()) == 1
     assert [run["name"] for run in cli.json("ls", "--json", "--", "-demo")] == ["base-lora"]
     assert cli("ls", "--frobnicate").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-program x", "could not be run: no-such-program: program not found"),
+        ("sh -c 'exit 4'", "on exit failed with exit code 4: attempts/0/logs/on_exit.log"),
+        ("sh -c 'kill -9 $$'", "was ended by signal 9"),
+    ],
+)
+def test_show_says_what_became_of_a_command_for_the_end(cli: Cli, command: str, said: str) -> None:
+    run = cli.run("true", options=("--on-exit", command))
+    assert cli("wait", run).returncode == 0
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and said not in (shown := cli.ok("show", run)):
+        time.sleep(0.1)
+    assert said in shown
+    good = cli.run("true", options=("--on-exit", "true"))
+    assert cli("wait", good).returncode == 0
+    assert "on exit failed" not in cli.ok("show", good)

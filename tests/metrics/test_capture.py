@@ -209,6 +209,26 @@ def test_progress_is_told_by_the_best_that_tells_it(desk: Desk) -> None:
     assert (desk.run.progress.step, desk.run.progress.total) == (12, 300)
 
 
+@pytest.mark.parametrize("left", [b"", b"step 60/100: loss 1.0\n", b"no numbers\n"])
+def test_a_run_that_is_over_has_no_time_left(desk: Desk, left: bytes) -> None:
+    log = b""
+    for step in range(1, 51):
+        log += b"step %d/100: loss 1.0\n" % step
+        desk.now += 10
+        desk.feed("stdout", log)
+    assert desk.run.progress.eta is not None
+    desk.feed("stdout", log + left, final=True)
+    assert desk.run.progress.eta is None
+    assert (desk.run.progress.step, desk.run.progress.total) == (60 if b"60" in left else 50, 100)
+
+
+def test_what_the_supervisor_samples_is_the_systems(desk: Desk) -> None:
+    desk.feed("metrics", rows((1, 1.0)))
+    desk.feed("system", b'{"time": 1750000000.0, "cpu_pct": 50.0}\n')
+    assert desk.run.metrics["loss"].source == "hook"
+    assert desk.run.metrics["system/cpu_pct"].source == "system"
+
+
 def test_a_file_that_knows_the_total_completes_what_the_log_tells(desk: Desk) -> None:
     desk.feed("stdout", b"step 50: loss 1.0\n")
     assert desk.run.progress.total is None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from traindeck.console.metrics.names import MEAN_LOSS, canonical, main_metric, series_name
+from traindeck.console.metrics.names import (
+    MEAN_LOSS,
+    canonical,
+    curves_of,
+    main_metric,
+    series_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +69,12 @@ def test_the_main_metric_is_the_users_else_the_loss() -> None:
     assert main_metric(["aux_loss", "acc2"]) == "aux_loss"
     assert main_metric(["lr", "score"]) == "score"
     assert main_metric(["lr", "system/cpu_pct", "__checkpoint__"]) is None
+
+
+def test_what_is_drawn_unasked_shares_a_scale() -> None:
+    keys = ["acc", "eval/loss", "loss", "system/cpu_rss_bytes"]
+    assert curves_of(keys, "loss") == ["loss", "eval/loss"]
+    assert curves_of(keys, None) == ["loss", "eval/loss"]
+    assert curves_of(keys, "acc") == ["acc"]
+    assert curves_of(["system/cpu_pct"], None) == ["system/cpu_pct"]
+    assert curves_of(["__checkpoint__"], None) == []

@@ -139,3 +139,21 @@ def test_a_network_file_system_is_told_from_a_local_one(tmp_path: Path) -> None:
     assert survey.file_system(b"/homework", table) == b"ext4"
     assert survey.file_system(b"/home/a b/c", table) == b"ext4"
     assert survey.file_system(b"/x", b"") == b""
+
+
+def test_a_program_that_is_there_but_cannot_be_executed_says_why(
+    agent: Agent, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text("print('hi')\n")
+    (tmp_path / "folder").mkdir()
+    for program, note in (
+        ("./train.py", "is not executable"),
+        (f"{tmp_path}/train.py", "is not executable"),
+        ("./folder", "is a directory"),
+        ("./nothing", ""),
+        ("train.py", ""),
+        ("sh", ""),
+    ):
+        answer = agent.call("survey", cwd=str(tmp_path), program=program, path="/usr/bin:/bin")
+        assert answer["program_note"] == note
+        assert (answer["program"] is None) == (program != "sh")

@@ -164,13 +164,19 @@ def build(run, record, files, body):
     """Make the run directory, whole or not at all. True if this call made it."""
     if record is None or record.get("id") != run:
         raise Refused("run.json is not of run %s." % run)
-    os.makedirs(layout.runs(), 0o700, exist_ok=True)
-    space = os.statvfs(layout.runs())
-    if space.f_bavail * space.f_frsize < MIN_FREE + len(body):
-        raise Refused("There is no space left in %s." % layout.runs())
-    _sweep()
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
-    os.mkdir(aside, 0o700)
+    try:
+        os.makedirs(layout.runs(), 0o700, exist_ok=True)
+        space = os.statvfs(layout.runs())
+        if space.f_bavail * space.f_frsize < MIN_FREE + len(body):
+            raise Refused("There is no space left in %s." % layout.runs())
+        _sweep()
+        os.mkdir(aside, 0o700)
+    except OSError as error:
+        raise Refused(
+            "No run can be put into %s: %s. Make it a folder that you can write to."
+            % (layout.runs(), error.strerror)
+        ) from None
     try:
         at = 0
         for entry in files:

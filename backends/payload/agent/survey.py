@@ -118,9 +118,23 @@ def survey(request, body):
         asked = wire.field(request, name, str)
         found = job.resolve(wire.to_bytes(asked, name), path, cwd) if asked else None
         answer[key] = None if found is None else wire.to_text(found)
+    asked = wire.field(request, "program", str)
+    answer["program_note"] = ""
+    if asked and answer["program"] is None:
+        answer["program_note"] = _why_not(wire.to_bytes(asked, "program"), cwd)
     devices, note, driver = yield from _devices(path)
     answer.update(devices=devices, devices_note=note, driver=driver)
     return answer
+
+
+def _why_not(program, cwd):
+    """What keeps a program that was given as a path from being executed, "" if it is not there."""
+    if b"/" not in program:
+        return ""
+    full = os.path.join(cwd, program)
+    if os.path.isdir(full):
+        return "is a directory"
+    return "is not executable" if os.path.isfile(full) else ""
 
 
 def _devices(path):

@@ -1,0 +1,72 @@
+"""The card of `show`: what was asked for, what went wrong with it, and the next command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.fakes.runs import NOW, make_run
+
+from traindeck.backends.base import Limits, Plan, RunSpec, State
+from traindeck.console.present.card import card_lines
+from traindeck.console.present.cells import plain
+from traindeck.console.present.plan_view import plan_lines
+from traindeck.console.store.records import RunRecord
+
+EVERYTHING = RunSpec(
+    argv=("true",),
+    pty=True,
+    keep_background=True,
+    limits=Limits(time=300.0, grace=30.0, retries=2),
+    on_exit=("tell", "a b"),
+    on_stall=("wake",),
+    stall_after=5400.0,
+)
+SAID = ("time 5m", "grace 30s", "2 retries", "pty", "leaves behind", "tell 'a b'", "1h30m: wake")
+
+
+def a_run(**more: Any) -> RunRecord:
+    return make_run(1, "r", **more)
+
+
+def card(run: RunRecord, **more: Any) -> str:
+    lines = card_lines(run, now=NOW, width=None, short_id="abc", **more)
+    return "\n".join(map(plain, lines))
+
+
+def test_plan_and_card_say_all_that_was_asked_for() -> None:
+    shown = card(a_run(state=State.SUCCEEDED), spec=EVERYTHING)
+    planned = "\n".join(f"{a} {b}" for a, b in plan_lines(Plan(spec=EVERYTHING, argv=("true",))))
+    for words in SAID:
+        assert words in shown, words
+        assert words in planned, words
+
+
+def test_what_nobody_asked_for_takes_no_line_of_the_card() -> None:
+    shown = card(a_run(state=State.SUCCEEDED), spec=RunSpec(argv=("true",)))
+    for label in ("limits", "terminal", "processes", "on exit", "on stall"):
+        assert label not in shown
+
+
+def test_a_label_never_touches_its_text() -> None:
+    assert all(len(label) < 10 for label, _ in plan_lines(Plan(spec=EVERYTHING, argv=("true",))))
+
+
+@pytest.mark.parametrize(
+    ("run", "spec", "command"),
+    [
+        (a_run(state=State.RUNNING), None, "logs -f abc"),
+        (a_run(state=State.SUCCEEDED), None, "logs abc"),
+        (a_run(state=State.FAILED, argv=("x",)), None, "retry abc"),
+        (a_run(state=State.LOST, argv=("x",)), None, "retry abc"),
+        (a_run(state=State.LOST, argv=("x",)), RunSpec(adopted=True), "logs abc"),
+        (a_run(state=State.LOST, argv=()), None, "logs abc"),
+        (a_run(state=State.FAILED, argv=("x",), foreign=True), None, "logs abc"),
+        (a_run(state=State.CANCELLED, argv=("x",), started=None), None, "retry abc"),
+        (a_run(state=State.CANCELLED, argv=("x",), started=NOW - 9), None, "logs abc"),
+    ],
+)
+def test_the_next_command_is_one_that_works(
+    run: RunRecord, spec: RunSpec | None, command: str
+) -> None:
+    assert card(run, spec=spec).endswith(f"next: traindeck {command}")
