@@ -134,7 +134,7 @@ def _pattern(pattern: Pattern) -> Line:
 
 def _first_error(shown: LogShown) -> Line:
     if shown.first_error is None:
-        done = shown.surveyed >= 1 and shown.window.size
+        done = (shown.surveyed >= 1 or shown.grown) and shown.window.size
         return (Span("no error", "muted"),) if done else ()
     place = f"line {shown.first_error_line:,}" if shown.first_error_line else "found"
     return (Span("first error ", "muted"), Span(place, "failed"))
@@ -182,7 +182,7 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
     Args:
         doing: A request that takes longer than a moment.
     """
-    if shown.counting is not None:
+    if shown.counting is not None and not shown.brief:
         return _busy("counting hits", shown.counting, glyphs)
     if shown.broken:
         return (Span(f"{glyphs.warning} ", "warn"), Span(clean(shown.broken)))
@@ -190,7 +190,7 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
         return (Span(f"{glyphs.starting} ", "accent"), Span(doing), Span(" · esc stops", "muted"))
     if shown.pattern is not None and shown.hit is not None:
         return (Span("hit ", "muted"), Span(f"{shown.hit:,}/{shown.hits:,}", "accent bold"))
-    if shown.surveyed < 1 and shown.window.size:
+    if shown.surveyed < 1 and shown.window.size and not shown.brief:
         return (
             Span(f"{glyphs.starting} ", "accent"),
             Span("reading ", "muted"),

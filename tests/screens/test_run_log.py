@@ -3,6 +3,7 @@ looks like in every state: compare with snapshots/*.svg."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -268,6 +269,29 @@ async def test_a_growing_log_is_followed_until_one_goes_up(make_app: MakeApp) ->
         assert log_rows(app)[0] == before, "what one reads stays where it is"
         await press(app, pilot, pane, "f")
         assert "and another" in log_rows(app)[-1] and "follow on" in screen_text(app)
+
+
+@pytest.mark.parametrize("keys", ["", "slash l o s s enter", "k"])
+async def test_nothing_flickers_while_a_log_grows(make_app: MakeApp, keys: str) -> None:
+    services = world()
+    app = make_app(services)
+    async with opened(app, RUNNING, "80x24") as (pilot, pane):
+        run = services.runs[RUNNING]
+        assert run is not None
+        await press(app, pilot, pane, keys)
+
+        def around() -> list[str]:
+            lines = screen_text(app).splitlines()
+            return [re.sub(r"[\d,.]+", "0", line) for line in (lines[2], lines[-1])]
+
+        before, seen = around(), []
+        for _ in range(6):
+            services.logs[run.id] += b"step 9 loss 1.0\r"
+            size = pane.shown.window.size
+            await settle(app, pilot, lambda size=size: pane.shown.window.size > size)
+            await pilot.pause()
+            seen.append(around())
+        assert all(now == before for now in seen), seen
 
 
 async def test_the_end_of_a_run_shows_in_the_log_that_is_open(make_app: MakeApp) -> None:

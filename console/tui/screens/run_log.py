@@ -137,10 +137,9 @@ class LogPane(Vertical, inherit_bindings=False):
     def settled(self) -> bool:
         """Whether everything that was asked for is on the screen, and all there is to know too."""
         shown = self.shown
-        counting = shown.counting is not None or shown.window.pending or shown.surveyed < 1
         ranked = shown.hit is not None or not shown.hits
         asked = bool(self._requests) or self._acting or self._ask.question is not None
-        return self._opened and not asked and not counting and ranked
+        return self._opened and not asked and not shown.busy and ranked
 
     @property
     def subject(self) -> Subject | None:
@@ -214,8 +213,7 @@ class LogPane(Vertical, inherit_bindings=False):
         while True:
             await self._look()
             shown = self.shown
-            busy = shown.counting is not None or shown.surveyed < 1 or shown.window.pending
-            pause = ACTIVE if busy or shown.following else OVER if shown.over else QUIET
+            pause = ACTIVE if shown.busy or shown.following else OVER if shown.over else QUIET
             await asyncio.sleep(pause)
 
     async def _serve(self) -> None:
