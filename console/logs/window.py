@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.logs.layout import Block, Fold, Role, blocks
 from traindeck.console.logs.lines import Line, Lines
-from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap
+from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap, wrap_words
 from traindeck.console.logs.search import Hit, Search
 from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import ByteSource, Pages
@@ -501,7 +501,10 @@ class LogView:
             assert block.fold is not None
             return [LogLine(block.fold.text, (), len(block.fold.text))]
         line = self._neutral(block.lines[0])
-        return wrap(line, self.width) if self._wraps(block) else [line]
+        if not self._wraps(block):
+            return [line]
+        # A message is a text that a person reads; any other line may be a table.
+        return (wrap_words if block.role is Role.RAISED else wrap)(line, self.width)
 
     def _wraps(self, block: Block) -> bool:
         if block.folded or self.wrap:
