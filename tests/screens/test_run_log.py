@@ -142,6 +142,25 @@ async def test_a_search_is_counted_and_walked_through_both_ways(make_app: MakeAp
         assert "/memory" not in text and isinstance(app.screen, RunScreen)
 
 
+@pytest.mark.parametrize(
+    ("refused", "words", "done", "then"),
+    [
+        ("slash m e m o r y enter n n n", "no hit after this one", "N", "hit 3/4"),
+        ("slash m e m o r y enter L x enter", "is no line", "L 9 enter", "hit 2/4"),
+        ("slash ctrl+r left_parenthesis enter", "expression", "slash ctrl+r e v a l enter", "hit"),
+    ],
+)
+async def test_what_was_refused_is_not_said_once_something_was_done(
+    make_app: MakeApp, refused: str, words: str, done: str, then: str
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        await press(app, pilot, pane, refused)
+        await settle(app, pilot, lambda: words in screen_text(app).splitlines()[-1])
+        text = await press(app, pilot, pane, done)
+        assert words not in text and then in text.splitlines()[-1]
+
+
 async def test_letters_are_letters_while_something_is_typed(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
