@@ -308,15 +308,17 @@ class LogSession:
 
     async def fold(self) -> bool:
         """Open the folds that are on the screen; if all are open, close those that were closed
-        before. False if there is none."""
+        before, or else whole tracebacks. False if there is nothing to fold."""
 
         async def work(view: LogView) -> bool:
             folds = [row.fold for row in (await view.window()).rows if row.fold is not None]
             closed = [fold.offset for fold in folds if not fold.open]
-            opened = [fold.offset for fold in folds if fold.open and fold.offset in view.toggled]
-            for offset in closed or opened:
+            opened = [fold.offset for fold in folds if fold.open]
+            before = [offset for offset in opened if offset in view.toggled]
+            for offset in closed or before or opened:
                 await view.toggle(offset)
-            return bool(closed or opened)
+            await view.scroll(0)  # fewer rows may be left than there is room for
+            return bool(folds)
 
         return bool(await self._with(work))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
-from tests.fakes.run import FakeRunServices, run_world
+from tests.fakes.run import BROKEN_LOG, FakeRunServices, run_world
 from tests.fakes.runs import NOW
 
 from traindeck.backends.base import State, Unreachable
@@ -256,6 +256,26 @@ async def test_library_frames_unfold_and_fold_again(make_app: MakeApp) -> None:
         assert text.count("site-packages/torch") > 5
         text = await press(app, pilot, pane, "z")
         assert "site-packages" not in text and "▸ 14 frames" in text
+
+
+async def test_a_traceback_with_one_library_frame_folds_whole(make_app: MakeApp) -> None:
+    services = world()
+    failed = services.runs[FAILED]
+    assert failed is not None
+    services.logs[failed.id] = BROKEN_LOG
+    services.samples.clear()
+    app = make_app(services)
+    async with opened(app, size="80x24") as (pilot, pane):
+        before = log_rows(app)
+        assert any("▾ 2 frames · 1 library frame" in row for row in before)
+        text = await press(app, pilot, pane, "z")
+        assert "▸ 2 frames · 1 library frame · 8 lines" in text and "module.py" not in text
+        assert "nothing to fold" not in text and "What happened" in text
+        rows = [row.strip(" ▐│") for row in log_rows(app)]
+        assert rows[0] and rows[-1], "what was folded makes room for what is above"
+        await press(app, pilot, pane, "z")
+        text = "".join(log_rows(app))
+        assert "▾ 2 frames · 1 library frame" in text and "module.py" in text
 
 
 async def test_wrapped_lines_go_on_below_and_unwrapped_ones_to_the_side(make_app: MakeApp) -> None:
