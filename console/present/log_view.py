@@ -306,6 +306,7 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
     shapes = [_shape(row) for row in rows]
     timed = shown.timed and cells >= TIMED_FROM
     room = text_cells(cells, timed=shown.timed)
+    aimed = any(row.target for row in rows)  # one row at most is where one is
     lines: list[Line] = []
     last = ""
     for number, row in enumerate(rows):
@@ -313,7 +314,7 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
         near = shapes[max(0, number - 1) : number] + shapes[number + 1 : number + 2]
         newest = number == len(rows) - 1 and shown.window.at_end and not shown.over
         quiet = shape != "" and shape in near and not newest
-        here = any(mark.current for mark in row.marks)
+        here = row.target if aimed else any(mark.current for mark in row.marks)
         ground = " @select" if here else ""
         spans = [Span(glyphs.cursor if here else " ", f"accent{ground}")]
         if timed:
@@ -361,7 +362,7 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
         words = f"{glyphs.ellipsis} {row.updates:,} updates, last: "
         spans.append(Span(words if room > 60 else f"{row.updates:,}× ", f"faint{ground}"))
     spans += _text(row, quiet, ground)
-    note = _fold_note(row, glyphs)
+    note = _fold_note(row, glyphs, ground)
     note_cells = line_width(note)
     if note and line_width(spans) + note_cells + 2 > room:
         spans = _start(spans, max(10, room - note_cells - 2))
@@ -385,14 +386,15 @@ def _start(spans: Sequence[Span], cells: int) -> list[Span]:
     return kept
 
 
-def _fold_note(row: Row, glyphs: Glyphs) -> Line:
+def _fold_note(row: Row, glyphs: Glyphs, ground: str) -> Line:
     """What stands at the right of a traceback's first line."""
     fold = row.fold
     if fold is None or str(row.role) != "header":
         return ()
     if fold.open:
-        return (Span(f"{glyphs.unfolded} {clean(fold.text)}", "muted"),)
-    return (Span(f"{glyphs.folded} {clean(fold.text)} · {fold.lines} lines", "muted"),)
+        return (Span(f"{glyphs.unfolded} {clean(fold.text)}", f"muted{ground}"),)
+    words = f"{glyphs.folded} {clean(fold.text)} · {fold.lines} lines"
+    return (Span(words, f"muted{ground}"),)
 
 
 _ROLES = {"header": "failed bold", "raised": "strong", "library": "faint"}

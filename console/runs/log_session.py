@@ -228,7 +228,7 @@ class LogSession:
             offset = await self._survey.offset_of(line, view.pages)
             if offset is None:
                 return False
-            await view.to_offset(offset)
+            await view.to_offset(offset, mark=True)
             return True
 
         return bool(await self._with(work))
@@ -243,7 +243,7 @@ class LogSession:
                 at = self._finding.offset
             if at is None:
                 return False
-            await view.to_offset(at)
+            await view.to_offset(at, mark=True)
             return True
 
         return bool(await self._with(work))

@@ -252,6 +252,16 @@ def test_hits_are_marked_in_place_and_the_current_ones_row_is_lit() -> None:
     assert Span("memory", "on_match @match") in lines[1]
 
 
+def test_the_row_that_was_jumped_to_is_lit_and_no_other() -> None:
+    fold = Fold(0, 900, True, 20, "2 frames")
+    there = row("Traceback", role=Role.HEADER, fold=fold, target=True)
+    rows = [row("a memory b", marks=(Mark(2, 8, True),)), there]
+    lines = body(shown(*rows), LOG, 100, 2)
+    assert lines[1][0] == Span(BEST.cursor, "accent @select")
+    assert all("@select" in span.style for span in lines[1][:-1])
+    assert not any("@select" in span.style for span in lines[0])
+
+
 def test_the_program_s_own_colours_are_the_theme_s() -> None:
     coloured = "\x1b[31mred\x1b[0m \x1b[38;5;34mgreen\x1b[0m \x1b[38;2;30;60;220mblue\x1b[0m plain"
     lines = body(shown(row(coloured)), LOG, 100, 1)

@@ -232,6 +232,27 @@ async def test_one_key_goes_to_the_place_one_wants(
         assert words in await press(app, pilot, pane, keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("E", "Traceback (most recent call last)"),
+        ("L 2 0 0 enter", "step  1960"),
+        ("percent_sign 5 0 enter", "step  2010"),
+        ("t 1 0 colon 5 5 enter", "step   510"),
+    ],
+)
+async def test_the_row_one_jumped_to_is_marked_until_one_moves_on(
+    make_app: MakeApp, keys: str, words: str
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        await press(app, pilot, pane, keys)
+        marked = [row for row in log_rows(app) if row.startswith("▌")]
+        assert len(marked) == 1 and words in marked[0]
+        await press(app, pilot, pane, "k")
+        assert not any(row.startswith("▌") for row in log_rows(app))
+
+
 async def test_a_clock_time_finds_what_was_written_then(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
