@@ -17,7 +17,7 @@ from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.logs.layout import Block, Fold, Role, blocks
 from traindeck.console.logs.lines import Line, Lines
 from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap, wrap_words
-from traindeck.console.logs.search import Hit, Search
+from traindeck.console.logs.search import Hit, Progress, Search
 from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import ByteSource, Pages
 from traindeck.console.logs.times import Times
@@ -470,14 +470,14 @@ class LogView:
     async def _matching(
         self, search: Search, offset: int, count: int, *, backward: bool = False
     ) -> list[tuple[int, int]]:
-        if count <= 0 or search is self._slow:
+        if count <= 0 or self._is_slow(search):
             return []
         asked = search.units(offset, self.pages.size, count, backward=backward, probe=PROBE)
         return await self._patiently(search, asked) or []
 
     async def _patiently(self, search: Search, asked: Coroutine[Any, Any, V]) -> V | None:
         """The answer of a search, or None: if it was stopped or the log does not answer for now,
-        and for good if its expression is wrong or takes so long that the screen would stand
+        and from now on if its expression is wrong or takes so long that the screen would stand
         still."""
         try:
             return await asyncio.wait_for(asked, PATIENCE)
@@ -486,6 +486,11 @@ class LogView:
             return None
         except TraindeckError:
             return None
+
+    def _is_slow(self, search: Search) -> bool:
+        """Whether a search is not to be waited for. One that has been counted through the whole log
+        is not endless: it was this machine that was busy, and now it is known where to look."""
+        return search is self._slow and search.progress is not Progress.DONE
 
     async def _load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
         lines: list[Line] = []
@@ -578,7 +583,7 @@ class LogView:
     async def _marks(self, shown: Sequence[tuple[Block, int, LogLine]]) -> list[tuple[Mark, ...]]:
         """The search's hits on each row."""
         search = self.search
-        if search is None or search is self._slow:
+        if search is None or self._is_slow(search):
             return [()] * len(shown)
         visible = {
             (block.start, block.lines[0].end)

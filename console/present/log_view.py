@@ -288,7 +288,8 @@ def _problem(words: str, cells: int, glyphs: Glyphs) -> list[Line]:
 def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
     run = subject.run
     if shown.filter is not None:
-        words = "looking for lines with it" if shown.window.pending else "no line has it"
+        some = shown.window.pending or shown.matched
+        words = "looking for lines with it" if some else "no line has it"
         return [(), (Span(f"   {words}", "muted"), Span("   esc shows all", "faint"))]
     if subject.path:
         words = "the file is empty"

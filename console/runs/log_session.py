@@ -364,6 +364,8 @@ class LogSession:
                 await (view.to_end() if self._at_end else view.scroll(0))
             await self._look_for_the_end(view)
             await self._catch_up()
+            if self._told is not None and self._told.window.pending and self._at_end:
+                await view.to_end()  # more of the filter's lines may be known now
             window = await view.window()
             self._at_end = window.at_end
             self._count()

@@ -534,3 +534,20 @@ async def test_what_an_exception_says_is_cut_between_words_and_a_hit_in_it_is_ma
     assert marked == ["GiB", "GiB"]
     await view.search.aclose()
     await view.aclose()
+
+
+async def test_a_filter_that_took_too_long_is_asked_again_once_it_is_counted(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    view = view_of(log, b"step 1\nkeep me\n" * 50, height=5)
+    view.filter = Search(view.pages.source, Pattern("k[e]ep", regex=True))
+    window = await view.open()
+    assert not window.rows and window.pending
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    assert not (await view.window()).rows
+    await view.filter.count(view.pages.size)
+    await view.to_end()
+    assert texts(await view.window()) == ["keep me"] * 5
+    await view.filter.aclose()
+    await view.aclose()

@@ -302,6 +302,7 @@ def test_in_ascii_nothing_but_ascii_is_drawn() -> None:
         (RunRecord(state=State.RUNNING), {"over": False}, "nothing written yet"),
         (RUN, {}, "it wrote nothing · exit 1"),
         (RUN, {"filter": Pattern("x")}, "no line has it   esc shows all"),
+        (RUN, {"filter": Pattern("x"), "matched": 3}, "looking for lines with it"),
         (RUN, {"problem": "gpu1 does not answer."}, "gpu1 does not answer."),
     ],
 )

@@ -102,6 +102,21 @@ async def test_numbers_of_another_place_are_not_those_of_the_last_one(
     await log.session.aclose()
 
 
+async def test_a_filter_fills_the_screen_once_its_lines_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Growing(b"".join(LINE % n for n in range(2_000)))
+    await log.look()
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    await log.session.keep(Pattern("step [0-9]*7 ", regex=True))
+    assert not (await log.look()).window.rows
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    shown = await log.settled()
+    assert shown.matched == 200 and len(shown.window.rows) == 20
+    assert shown.window.rows[-1].line.text == "step 1997 loss 2.5"
+    await log.session.aclose()
+
+
 async def test_reading_is_said_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(log_session.time, "monotonic", lambda: clock[0])
