@@ -253,6 +253,38 @@ def wrap(line: LogLine, size: int) -> list[LogLine]:
     return rows
 
 
+def wrap_words(line: LogLine, size: int) -> list[LogLine]:
+    """A line cut into rows of at most `size` cells between words; only a word that is longer than a
+    row is broken. The blank between two rows hangs at the end of the first, which may be a cell
+    wider by it, so that the rows together are still the whole line."""
+    if line.cells <= size or size <= 0:
+        return [line]
+    rows = []
+    start, text = 0, line.text
+    while start < len(text):
+        end = _reach(text, start, size, narrow=line.narrow)
+        if end < len(text):
+            blank = text.rfind(" ", start, end + 1)
+            if blank > start and text[start:blank].strip():  # nothing but the indentation is no row
+                end = blank + 1
+            end = max(end, start + 1)
+        cells = end - start if line.narrow else sum(map(width, text[start:end]))
+        rows.append(_part(line, start, end, cells))
+        start = end
+    return rows
+
+
+def _reach(text: str, start: int, size: int, *, narrow: bool) -> int:
+    """The index after the last character from `start` on that fits into `size` cells."""
+    if narrow:
+        return min(len(text), start + size)
+    for end in range(start, len(text)):
+        size -= width(text[end])
+        if size < 0:
+            return end
+    return len(text)
+
+
 def _part(line: LogLine, start: int, end: int, cells: int) -> LogLine:
     spans = tuple(
         Span(max(span.start, start) - start, min(span.end, end) - start, span.style)

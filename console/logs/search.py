@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.logs.census import Census, block_for
-from traindeck.console.logs.scanner import Literal, hits
+from traindeck.console.logs.scanner import Literal, Scanner, hits
 from traindeck.console.logs.source import ByteSource
 from traindeck.console.logs.units import SEGMENT
 from traindeck.console.logs.worker import Worker
@@ -28,7 +28,8 @@ SHARED = 64 << 20
 STEP = 16 << 20
 """Bytes looked through in one request where no count says where to look."""
 AT_ONCE = 1 << 20
-"""Bytes within which a fixed string is looked for in this process, in about a millisecond."""
+"""Bytes within which a fixed string is looked for or counted in this process, in about a
+millisecond."""
 MANY = 1 << 16
 """Hits that are reported of one stretch at most."""
 BLOCKS_KEPT = 256
@@ -129,15 +130,8 @@ class Search:
         """
         if self.progress is Progress.RUNNING:
             return
-        census = self.census
-        if not census.covered:
-            self.census = census = Census(block_for(size))
-        else:
-            census.coarsen(block_for(size))
-        # The last block may have grown, and a hit may cross what was the end.
-        crossing = len(self.pattern.needle()) if self.pattern.literal else SEGMENT
-        start = census.rewind(max(0, census.covered - crossing))
-        self._kept.clear()
+        start = self._begin(size)
+        census, begun = self.census, False
         self.progress, self.error, self.size, self.done = Progress.RUNNING, "", size, start
         local = await self._source.local_fd()
         if local is not None:
@@ -147,10 +141,15 @@ class Search:
         fronts, read = [start] * lanes, [0] * lanes
 
         async def lane(number: int, worker: Worker) -> None:
+            nonlocal begun
             request = f"census {self._request} {census.block} {start} {size} {number} {lanes}"
             async for words in worker.ask(request):
                 if words[0] != b"c":
                     continue
+                if not begun:
+                    # Only now: what is known of the last block stays until there is better.
+                    self._rewind(start)
+                    begun = True
                 numbers = list(map(int, words[1:]))
                 fronts[number], read[number] = numbers[0], numbers[1]
                 census.add(dict(zip(numbers[2::2], numbers[3::2], strict=True)))
@@ -176,6 +175,51 @@ class Search:
             self._counters = []
         if on_progress is not None:
             on_progress()
+
+    async def catch_up(self, size: int) -> None:
+        """Count what is new in the first `size` bytes here and now, if that is little and a fixed
+        string is looked for.
+
+        Raises:
+            TraindeckError: The log cannot be read for now.
+        """
+        ready = self.progress in (Progress.IDLE, Progress.DONE) and self.pattern.literal
+        if not ready or not self.census.covered < size <= self.census.covered + AT_ONCE:
+            return
+        start = self._begin(size)
+        data = await self._source.read_at(start, size - start)
+        if len(data) < size - start or self.progress not in (Progress.IDLE, Progress.DONE):
+            return  # cut or being counted since; the next look tells
+        if start != self._begin(size):
+            return  # caught up meanwhile
+        answer: list[str] = []
+        scanner = Scanner(lambda at, count: data[at - start : at - start + count], answer.append)
+        scanner.answer(f"census {self._request} {self.census.block} {start} {size} 0 1")
+        self._rewind(start)
+        for line in answer:
+            words = line.split()
+            if words[0] == "c":
+                numbers = list(map(int, words[1:]))
+                self.census.add(dict(zip(numbers[2::2], numbers[3::2], strict=True)))
+        self.census.covered = self.size = self.done = size
+        self.progress = Progress.DONE
+
+    def _begin(self, size: int) -> int:
+        """Where to count from to know all of a log that has grown to `size`."""
+        block = block_for(size)
+        if not self.census.covered:
+            self.census = Census(block)
+        elif block > self.census.block:
+            self.census.coarsen(block)
+            self._kept.clear()
+        # The last block may have grown, and a hit may cross what was the end.
+        crossing = len(self.pattern.needle()) if self.pattern.literal else SEGMENT
+        start = max(0, self.census.covered - crossing)
+        return start - start % self.census.block
+
+    def _rewind(self, start: int) -> None:
+        self.census.rewind(start)
+        self._kept = {block: kept for block, kept in self._kept.items() if block < start}
 
     async def next(self, offset: int, size: int, *, backward: bool = False) -> Hit | None:
         """The first hit that begins at `offset` or later (or, `backward`, the last that begins

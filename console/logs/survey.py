@@ -2,18 +2,25 @@
 and where warnings and errors are.
 
 Nothing on the screen waits for it: until a place is covered its line number is unknown and its
-percentage is shown. It keeps counts by block, so it costs the same whatever the log holds.
+percentage is shown. It keeps counts by block, so it costs the same whatever the log holds. What a
+log grows by between two looks is little as a rule and read on the spot, so that a log that is
+followed is known to its last line at every look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from traindeck.backends.base import TraindeckError
 from traindeck.console.logs.census import Census, block_for
+from traindeck.console.logs.scanner import Scanner
 from traindeck.console.logs.severity import LOOK, Severity, severity
 from traindeck.console.logs.source import ByteSource, Pages
 from traindeck.console.logs.worker import Worker
+
+AT_ONCE = 128 << 10
+"""Bytes that are read through in this process, in some milliseconds: a block and what was written
+since the last look."""
 
 
 class Survey:
@@ -34,6 +41,7 @@ class Survey:
         self.first_error: int | None = None
         self.running = False
         self.error = ""
+        self._censuses = (self.newlines, self.errors, self.warnings)
         self._worker = Worker(source, background=True)
 
     @property
@@ -51,32 +59,78 @@ class Survey:
         if self.running:
             return
         self.running, self.error = True, ""
-        censuses = (self.newlines, self.errors, self.warnings)
+        start = self._begin(size)
+        waiting: list[list[bytes]] | None = []
+        try:
+            async for words in self._worker.ask(f"survey {self.newlines.block} {start} {size}"):
+                if waiting is not None:
+                    # What is known of the last block stays until there is better: its first count.
+                    waiting.append(words)
+                    if words[0] == b"c":
+                        self._replace(start, waiting)
+                        waiting = None
+                else:
+                    self._take(words)
+                if words[0] == b"c" and on_progress is not None:
+                    on_progress()
+        except TraindeckError as failed:
+            self.error = str(failed)
+        finally:
+            self.running = False
+
+    async def catch_up(self, pages: Pages) -> None:
+        """Read what is new in the log as last refreshed here and now, if that is little.
+
+        Raises:
+            TraindeckError: The log cannot be read for now.
+        """
+        size = pages.size
+        if self.running or self.error or size <= self.covered:
+            return
+        if size - self.covered > AT_ONCE:
+            return
+        self.running = True
+        try:
+            start = self._begin(size)
+            base = max(0, start - LOOK)
+            data = await pages.read(base, size - base)
+            if len(data) < size - base:
+                return  # cut since; the next look tells
+            answer: list[str] = []
+            scanner = Scanner(lambda at, count: data[at - base : at - base + count], answer.append)
+            scanner.answer(f"survey {self.newlines.block} {start} {size}")
+            self._replace(start, [line.encode().split() for line in answer])
+        finally:
+            self.running = False
+
+    def _begin(self, size: int) -> int:
+        """Where to read from to know all of a log that has grown to `size`."""
         block = block_for(size)
-        for census in censuses:
+        for census in self._censuses:
             if census.covered:
                 census.coarsen(block)
             else:
                 census.block = block
         # The last line may have been incomplete, and grave only since.
         start = max(0, self.covered - LOOK)
-        for census in censuses:
-            start = census.rewind(start)
-        try:
-            async for words in self._worker.ask(f"survey {self.newlines.block} {start} {size}"):
-                numbers = list(map(int, words[1:]))
-                if words[0] == b"m":
-                    self._mark(numbers[0], Severity(numbers[1]))
-                elif words[0] == b"c":
-                    self.newlines.add(dict(zip(numbers[2::2], numbers[3::2], strict=True)))
-                    for census in censuses:
-                        census.covered = numbers[0]
-                    if on_progress is not None:
-                        on_progress()
-        except TraindeckError as failed:
-            self.error = str(failed)
-        finally:
-            self.running = False
+        return start - start % self.newlines.block
+
+    def _replace(self, start: int, answer: Sequence[Sequence[bytes]]) -> None:
+        """Forget what was known from `start` on for what the scanner says of it now."""
+        for census in self._censuses:
+            census.rewind(start)
+        for words in answer:
+            self._take(words)
+
+    def _take(self, words: Sequence[bytes]) -> None:
+        """One line of the scanner's answer."""
+        if words[0] == b"m":
+            self._mark(int(words[1]), Severity(int(words[2])))
+        elif words[0] == b"c":
+            numbers = list(map(int, words[1:]))
+            self.newlines.add(dict(zip(numbers[2::2], numbers[3::2], strict=True)))
+            for census in self._censuses:
+                census.covered = numbers[0]
 
     def _mark(self, offset: int, grave: Severity) -> None:
         census = self.errors if grave is Severity.ERROR else self.warnings

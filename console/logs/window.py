@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar
 from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.logs.layout import Block, Fold, Role, blocks
 from traindeck.console.logs.lines import Line, Lines
-from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap
-from traindeck.console.logs.search import Hit, Search
+from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap, wrap_words
+from traindeck.console.logs.search import Hit, Progress, Search
 from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import ByteSource, Pages
 from traindeck.console.logs.times import Times
@@ -72,6 +72,7 @@ class Row:
         fold: The fold that begins here. Where it is closed its `text` stands instead of the line
             (frames of libraries) or beside it (a whole traceback).
         marks: Hits of the search.
+        target: Whether it is the row that was jumped to.
         more: Whether the line goes on beyond the right edge.
     """
 
@@ -85,6 +86,7 @@ class Row:
     role: Role = Role.TEXT
     fold: Fold | None = None
     marks: tuple[Mark, ...] = ()
+    target: bool = False
     more: bool = False
 
 
@@ -153,6 +155,7 @@ class LogView:
         filter: Only lines with a hit of this search are shown.
         search: Its hits are marked; `current` is the one last jumped to.
         toggled: Folds that are not in the state they have by themselves, by offset.
+        target: The place that was jumped to, until one moves on.
     """
 
     def __init__(self, source: ByteSource, *, times: Times | None = None) -> None:
@@ -167,6 +170,7 @@ class LogView:
         self.search: Search | None = None
         self.current: Hit | None = None
         self.toggled: set[int] = set()
+        self.target: Anchor | None = None
         self.top = Anchor()
         self._times = times
         self._lines = Lines(self.pages)
@@ -195,7 +199,7 @@ class LogView:
                 self._shown.clear()
                 self._lines.forget()
                 self.toggled.clear()
-                self.filter = self.search = self.current = None
+                self.filter = self.search = self.current = self.target = None
             if self.following or not same:
                 await self._to_end()
             return same
@@ -254,6 +258,8 @@ class LogView:
         async with self._turn:
             if rows < 0:
                 self.following = False
+            if rows:
+                self.target = None
             if self.pages.size:
                 await self._scroll(rows)
 
@@ -261,15 +267,17 @@ class LogView:
         """Show the first rows."""
         async with self._turn:
             self.following = False
+            self.target = None
             self.top = Anchor()
 
     async def to_end(self) -> None:
         """Show the last rows."""
         async with self._turn:
+            self.target = None
             await self._to_end()
 
     async def to_offset(
-        self, offset: int, *, above: int | None = None, reveal: bool = True
+        self, offset: int, *, above: int | None = None, reveal: bool = True, mark: bool = False
     ) -> None:
         """Show the line that holds the byte at `offset`.
 
@@ -277,6 +285,7 @@ class LogView:
             offset: Clipped to the log.
             above: Rows left above it, if there are so many; a third of the screen if None.
             reveal: Open a fold that hides the line; else the fold is shown.
+            mark: It is where a person wanted to go: its row is the target until one moves on.
         """
         async with self._turn:
             size = self.pages.size
@@ -296,6 +305,7 @@ class LogView:
                 self.top = Anchor(block.start, self._sub_of(block, offset))
             else:
                 self.top = Anchor(offset)
+            self.target = self.top if mark else None
             await self._scroll(-(self.height // 3 if above is None else above))
 
     async def to_percent(self, percent: float) -> None:
@@ -304,7 +314,7 @@ class LogView:
             await self.to_end()
         else:
             offset = int(self.pages.size * max(0.0, percent) / 100)
-            await self.to_offset(offset, above=0, reveal=False)
+            await self.to_offset(offset, above=0, reveal=False, mark=True)
 
     async def to_time(self, moment: float) -> bool:
         """Show what was written at that time (seconds since the epoch); False if no times are
@@ -312,7 +322,7 @@ class LogView:
         offset = await self._times.offset_at(moment) if self._times is not None else None
         if offset is None:
             return False
-        await self.to_offset(offset, reveal=False)
+        await self.to_offset(offset, reveal=False, mark=True)
         return True
 
     async def jump(self, *, backward: bool = False) -> Hit | None:
@@ -334,7 +344,7 @@ class LogView:
             start = self.top.offset
         hit = await search.next(start, self.pages.size, backward=backward)
         if hit is not None:
-            self.current = hit
+            self.current, self.target = hit, None
             await self._reveal(hit)
         return hit
 
@@ -460,14 +470,14 @@ class LogView:
     async def _matching(
         self, search: Search, offset: int, count: int, *, backward: bool = False
     ) -> list[tuple[int, int]]:
-        if count <= 0 or search is self._slow:
+        if count <= 0 or self._is_slow(search):
             return []
         asked = search.units(offset, self.pages.size, count, backward=backward, probe=PROBE)
         return await self._patiently(search, asked) or []
 
     async def _patiently(self, search: Search, asked: Coroutine[Any, Any, V]) -> V | None:
         """The answer of a search, or None: if it was stopped or the log does not answer for now,
-        and for good if its expression is wrong or takes so long that the screen would stand
+        and from now on if its expression is wrong or takes so long that the screen would stand
         still."""
         try:
             return await asyncio.wait_for(asked, PATIENCE)
@@ -476,6 +486,11 @@ class LogView:
             return None
         except TraindeckError:
             return None
+
+    def _is_slow(self, search: Search) -> bool:
+        """Whether a search is not to be waited for. One that has been counted through the whole log
+        is not endless: it was this machine that was busy, and now it is known where to look."""
+        return search is self._slow and search.progress is not Progress.DONE
 
     async def _load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
         lines: list[Line] = []
@@ -501,7 +516,10 @@ class LogView:
             assert block.fold is not None
             return [LogLine(block.fold.text, (), len(block.fold.text))]
         line = self._neutral(block.lines[0])
-        return wrap(line, self.width) if self._wraps(block) else [line]
+        if not self._wraps(block):
+            return [line]
+        # A message is a text that a person reads; any other line may be a table.
+        return (wrap_words if block.role is Role.RAISED else wrap)(line, self.width)
 
     def _wraps(self, block: Block) -> bool:
         if block.folded or self.wrap:
@@ -549,15 +567,23 @@ class LogView:
                     role=block.role,
                     fold=block.fold if sub == 0 else None,
                     marks=found,
+                    target=self._targets(block, sub),
                     more=cut and text.cells > left + self.width,
                 )
             )
         return rows
 
+    def _targets(self, block: Block, sub: int) -> bool:
+        """Whether that row is the one that was jumped to. Wrapping and folding may move it."""
+        target = self.target
+        if target is None or not block.start <= target.offset < block.end:
+            return False
+        return sub == min(target.sub, len(self._texts(block)) - 1)
+
     async def _marks(self, shown: Sequence[tuple[Block, int, LogLine]]) -> list[tuple[Mark, ...]]:
         """The search's hits on each row."""
         search = self.search
-        if search is None or search is self._slow:
+        if search is None or self._is_slow(search):
             return [()] * len(shown)
         visible = {
             (block.start, block.lines[0].end)

@@ -76,84 +76,128 @@ def _gutter(cells: int, timed: bool) -> int:
 # ---------------------------------------------------------------------------------- around the log
 
 
+_SHORTER = (
+    *("hint", "size", "error", "path", "search", "filter", "gap", "search", "filter"),
+    *("error", "path", "search", "filter", "place", "search", "filter", "place", "place"),
+)
+"""Which clause of the status line is the next to be said shorter, until all of them fit. The filter
+goes last: it explains why hardly anything is shown."""
+
+
 def status(shown: LogShown, subject: Subject, cells: int) -> Line:
-    """The line above the log: search, filter, first error; where one is."""
-    right = _where(shown, cells)
-    room = cells - line_width(right) - 4
-    parts: list[Line] = []
-    if shown.pattern is not None:
-        parts.append(_searching(shown))
-    if subject.path:
-        parts.append((Span(clip(clean(subject.path), 40, "end"), "strong"),))
-    if shown.filter is not None:
-        parts.append((Span("& ", "accent"), *_pattern(shown.filter), *_matched(shown)))
-    elif cells >= 100 and not subject.path:
-        parts.append((Span("& ", "accent"), Span("filter ", "muted"), Span("none", "faint")))
-    error = () if subject.path else _first_error(shown)
-    if error:
-        parts.append(error)
-    left: list[Span] = [Span(" ")]
-    for number, part in enumerate(parts):
-        gap = 3 if number else 0
-        if line_width(left) + gap + line_width(part) > room:
-            if not number:  # what is searched for is cut before it is left out
-                left += clip_line(part, max(8, room - 1))
-            break
-        left += [Span(" " * gap), *part]
-    gap = max(1, cells - line_width(left) - line_width(right) - 1)
-    return clip_line((*left, Span(" " * gap), *right), cells)
+    """The line above the log: search, filter, first error; where one is. What does not fit is said
+    in fewer words or left out whole; a number is never cut."""
+    hint: Line = ()
+    if cells >= 100 and shown.filter is None and not subject.path:
+        hint = (Span("& ", "accent"), Span("filter ", "muted"), Span("none", "faint"))
+    said = {
+        "search": _searching(shown),
+        "path": _path(subject),
+        "hint": [hint, ()],
+        "filter": _filtering(shown),
+        "error": [()] if subject.path else _first_error(shown),
+        "place": _place(shown),
+        "size": _size(shown, cells),
+        "gap": [(Span("   "),), (Span("  "),)],
+    }
+    steps = iter(_SHORTER)
+    while True:
+        line = _joined({name: versions[0] for name, versions in said.items()}, shown, cells)
+        step = next(steps, None)
+        if line_width(line) <= cells - 1 or step is None:
+            return clip_line(line, cells)
+        if len(said[step]) > 1:
+            del said[step][0]
 
 
-def _searching(shown: LogShown) -> Line:
-    assert shown.pattern is not None
-    line: list[Span] = [Span("/", "accent bold"), *_pattern(shown.pattern), Span("   ")]
+def _joined(said: dict[str, Line], shown: LogShown, cells: int) -> Line:
+    """The clauses, those of where one is at the right."""
+    left: list[Span] = []
+    for name in ("search", "path", "hint", "filter", "error"):
+        if said[name]:
+            left += [*(said["gap"] if left else (Span(" "),)), *said[name]]
+    right: list[Span] = []
+    if shown.window.rows:
+        for name in ("place", "size"):
+            right += [*said[name], Span(" · ", "muted")] if said[name] else []
+        right.append(Span(f"{shown.window.percent:>3} %", "text"))
+    least = line_width(said["gap"]) if left and right else 1
+    gap = max(least, cells - line_width(left) - line_width(right) - 1)
+    return (*left, Span(" " * gap), *right)
+
+
+def _searching(shown: LogShown) -> list[Line]:
+    if shown.pattern is None:
+        return [()]
     plus = "+" if shown.counting is not None or shown.stopped else ""
+    hits, number = f"{shown.hits:,}{plus}", shown.hit
+    found: Line
+    short: Line
     if not shown.hits and not plus:
-        return (*line, Span("no hit", "muted"))
-    if shown.hit is not None:
-        line += [Span(f"{shown.hit:,}", "strong"), Span(" of ", "muted")]
-    line.append(Span(f"{shown.hits:,}{plus}", "strong"))
-    if shown.hit is None:
-        line.append(Span(" hits" if shown.hits != 1 else " hit", "muted"))
-    return tuple(line)
+        found = short = (Span("no hit", "muted"),)
+    elif number is None:
+        found = short = (Span(hits, "strong"), Span(" hits" if hits != "1" else " hit", "muted"))
+    else:
+        found = (Span(f"{number:,}", "strong"), Span(" of ", "muted"), Span(hits, "strong"))
+        short = (Span(f"{number:,}", "strong"), Span("/", "muted"), Span(hits, "strong"))
+    sign = Span("/", "accent bold")
+    return [
+        *((sign, *_pattern(shown.pattern, most), Span("   "), *found) for most in (40, 24)),
+        (sign, *_pattern(shown.pattern, 24, kinds=False), Span("   "), *found),
+        *((sign, *_pattern(shown.pattern, n, kinds=False), Span("  "), *short) for n in (12, 6)),
+    ]
 
 
-def _matched(shown: LogShown) -> Line:
+def _filtering(shown: LogShown) -> list[Line]:
+    if shown.filter is None:
+        return [()]
     plus = "+" if shown.counting is not None and shown.pattern is None else ""
     words = f"  {shown.matched:,}{plus} hit" + ("" if shown.matched == 1 else "s")
-    return (Span(words, "muted"),)
-
-
-def _pattern(pattern: Pattern) -> Line:
-    kinds = [
-        word for word, on in (("regex", pattern.regex), ("any case", pattern.ignore_case)) if on
+    sign, found = Span("& ", "accent"), Span(words, "muted")
+    return [
+        (sign, *_pattern(shown.filter, 40), found),
+        (sign, *_pattern(shown.filter, 24, kinds=False), found),
+        (sign, *_pattern(shown.filter, 12, kinds=False), found),
+        *((sign, *_pattern(shown.filter, most, kinds=False)) for most in (12, 6)),
     ]
-    shown = (Span(clip(clean(pattern.text), 40), "strong bold"),)
-    return (*shown, Span(" " + ", ".join(kinds), "muted")) if kinds else shown
 
 
-def _first_error(shown: LogShown) -> Line:
+def _pattern(pattern: Pattern, most: int, *, kinds: bool = True) -> Line:
+    words = (("regex", pattern.regex), ("any case", pattern.ignore_case))
+    said = ", ".join(word for word, on in words if on and kinds)
+    shown = (Span(clip(clean(pattern.text), most), "strong bold"),)
+    return (*shown, Span(f" {said}", "muted")) if said else shown
+
+
+def _path(subject: Subject) -> list[Line]:
+    if not subject.path:
+        return [()]
+    path = clean(subject.path)
+    return [*((Span(clip(path, most, "end"), "strong"),) for most in (40, 20)), ()]
+
+
+def _first_error(shown: LogShown) -> list[Line]:
     if shown.first_error is None:
-        done = shown.surveyed >= 1 and shown.window.size
-        return (Span("no error", "muted"),) if done else ()
+        done = (shown.surveyed >= 1 or shown.grown) and shown.window.size
+        return [(Span("no error", "muted"),), ()] if done else [()]
     place = f"line {shown.first_error_line:,}" if shown.first_error_line else "found"
-    return (Span("first error ", "muted"), Span(place, "failed"))
+    found = Span(place, "failed")
+    return [(Span("first error ", "muted"), found), (Span("error ", "muted"), found), ()]
 
 
-def _where(shown: LogShown, cells: int) -> Line:
-    window = shown.window
-    if not window.rows:
-        return ()
-    spans: list[Span] = []
-    if shown.first is not None and shown.last is not None:
-        spans += [Span("line ", "muted"), Span(f"{shown.first:,}–{shown.last:,}", "text")]
-        if shown.lines is not None:
-            spans += [Span(" of ", "muted"), Span(f"{shown.lines:,}", "text")]
-        spans.append(Span(" · ", "muted"))
-    size = bytes_text(window.size)
-    if cells >= 76:
-        spans += [Span(size, "muted"), Span(" · ", "muted")]
-    return (*spans, Span(f"{window.percent:>3} %", "text"))
+def _place(shown: LogShown) -> list[Line]:
+    if shown.first is None or shown.last is None:
+        return [()]
+    lines = Span(f"{shown.first:,}–{shown.last:,}", "text")
+    of: Line = ()
+    if shown.lines is not None:
+        of = (Span(" of ", "muted"), Span(f"{shown.lines:,}", "text"))
+    return [(Span("line ", "muted"), lines, *of), (lines, *of), (lines,), ()]
+
+
+def _size(shown: LogShown, cells: int) -> list[Line]:
+    size = (Span(bytes_text(shown.window.size), "muted"),)
+    return [size, ()] if cells >= 76 else [()]
 
 
 def choices(shown: LogShown, subject: Subject, left: int = 0) -> list[Line]:
@@ -182,7 +226,7 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
     Args:
         doing: A request that takes longer than a moment.
     """
-    if shown.counting is not None:
+    if shown.counting is not None and not shown.brief:
         return _busy("counting hits", shown.counting, glyphs)
     if shown.broken:
         return (Span(f"{glyphs.warning} ", "warn"), Span(clean(shown.broken)))
@@ -190,7 +234,7 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
         return (Span(f"{glyphs.starting} ", "accent"), Span(doing), Span(" · esc stops", "muted"))
     if shown.pattern is not None and shown.hit is not None:
         return (Span("hit ", "muted"), Span(f"{shown.hit:,}/{shown.hits:,}", "accent bold"))
-    if shown.surveyed < 1 and shown.window.size:
+    if shown.surveyed < 1 and shown.window.size and not shown.brief:
         return (
             Span(f"{glyphs.starting} ", "accent"),
             Span("reading ", "muted"),
@@ -244,7 +288,8 @@ def _problem(words: str, cells: int, glyphs: Glyphs) -> list[Line]:
 def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
     run = subject.run
     if shown.filter is not None:
-        words = "looking for lines with it" if shown.window.pending else "no line has it"
+        some = shown.window.pending or shown.matched
+        words = "looking for lines with it" if some else "no line has it"
         return [(), (Span(f"   {words}", "muted"), Span("   esc shows all", "faint"))]
     if subject.path:
         words = "the file is empty"
@@ -262,6 +307,7 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
     shapes = [_shape(row) for row in rows]
     timed = shown.timed and cells >= TIMED_FROM
     room = text_cells(cells, timed=shown.timed)
+    aimed = any(row.target for row in rows)  # one row at most is where one is
     lines: list[Line] = []
     last = ""
     for number, row in enumerate(rows):
@@ -269,7 +315,7 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
         near = shapes[max(0, number - 1) : number] + shapes[number + 1 : number + 2]
         newest = number == len(rows) - 1 and shown.window.at_end and not shown.over
         quiet = shape != "" and shape in near and not newest
-        here = any(mark.current for mark in row.marks)
+        here = row.target if aimed else any(mark.current for mark in row.marks)
         ground = " @select" if here else ""
         spans = [Span(glyphs.cursor if here else " ", f"accent{ground}")]
         if timed:
@@ -317,7 +363,7 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
         words = f"{glyphs.ellipsis} {row.updates:,} updates, last: "
         spans.append(Span(words if room > 60 else f"{row.updates:,}× ", f"faint{ground}"))
     spans += _text(row, quiet, ground)
-    note = _fold_note(row, glyphs)
+    note = _fold_note(row, glyphs, ground)
     note_cells = line_width(note)
     if note and line_width(spans) + note_cells + 2 > room:
         spans = _start(spans, max(10, room - note_cells - 2))
@@ -341,14 +387,15 @@ def _start(spans: Sequence[Span], cells: int) -> list[Span]:
     return kept
 
 
-def _fold_note(row: Row, glyphs: Glyphs) -> Line:
+def _fold_note(row: Row, glyphs: Glyphs, ground: str) -> Line:
     """What stands at the right of a traceback's first line."""
     fold = row.fold
     if fold is None or str(row.role) != "header":
         return ()
     if fold.open:
-        return (Span(f"{glyphs.unfolded} {clean(fold.text)}", "muted"),)
-    return (Span(f"{glyphs.folded} {clean(fold.text)} · {fold.lines} lines", "muted"),)
+        return (Span(f"{glyphs.unfolded} {clean(fold.text)}", f"muted{ground}"),)
+    words = f"{glyphs.folded} {clean(fold.text)} · {fold.lines} lines"
+    return (Span(words, f"muted{ground}"),)
 
 
 _ROLES = {"header": "failed bold", "raised": "strong", "library": "faint"}

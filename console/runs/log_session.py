@@ -9,10 +9,12 @@ looking goes on, and `stop` ends it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from traindeck.backends.base import BackendError, Files, SeekableLogs, State, TraindeckError
 from traindeck.console.logs.evidence import what_ended
@@ -35,7 +37,10 @@ Bridge = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 
 FAILED = frozenset({State.FAILED, State.LOST, State.PREEMPTED})
 """Ends that the log may give a reason for. A time limit is one by itself."""
-"""Ends of which the log is asked why."""
+LASTING = 0.4
+"""Seconds after which it is worth saying that something is still being read or counted."""
+MOMENT = 0.05
+"""Seconds that a look waits for the background to read what a log has grown by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,11 @@ class LogShown:
         map: Gravest severity of each row of the map at the edge; `hit_rows` where hits are.
         finding: What ended the run, if it failed and its log or end says so.
         surveyed: How much of the log has been read through, 0 to 1.
+        grown: Whether all of it had been read through before: what is not read yet came since, and
+            what was last known of the whole stands until there is better.
+        brief: Whether reading and counting have gone on for no longer than a moment, so that how
+            far they are is not worth saying.
+        busy: Whether more will be known in a moment.
         timed: Whether it is known when something was written.
         over: Whether nothing more will be written.
         broken: Why search or filter cannot go on.
@@ -120,12 +130,35 @@ class LogShown:
     hit_rows: frozenset[int] = frozenset()
     finding: Finding | None = None
     surveyed: float = 1.0
+    grown: bool = False
+    brief: bool = False
+    busy: bool = False
     following: bool = False
     wrap: bool = False
     timed: bool = False
     over: bool = False
     broken: str = ""
     problem: str = ""
+
+
+class _Lag:
+    """How long work in the background has not reached what there was to do when it was last even
+    with it. A log that grows without end is never read to its end, and yet nothing is behind as
+    long as what there was a moment ago is done."""
+
+    def __init__(self) -> None:
+        self._goal = 0
+        self._since = 0.0
+        self.even = False
+        """Whether it was even once."""
+
+    def lasts(self, done: int, size: int) -> bool:
+        """Whether it has been behind for so long that it is worth saying."""
+        now = time.monotonic()
+        if done >= min(self._goal, size):
+            self.even = self.even or self._goal > 0 or done >= size > 0
+            self._goal, self._since = size, now
+        return done < size and now - self._since >= LASTING
 
 
 class LogSession:
@@ -151,6 +184,10 @@ class LogSession:
         self._finding: Finding | None = None
         self._ranked: tuple[Hit, int] | None = None
         self._at_end = True
+        self._lag = _Lag()
+        self._lags: WeakKeyDictionary[Search, _Lag] = WeakKeyDictionary()
+        self._told: LogShown | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def look(
         self, height: int, width: int, *, below: int = 0, refresh: bool = True
@@ -191,7 +228,7 @@ class LogSession:
             offset = await self._survey.offset_of(line, view.pages)
             if offset is None:
                 return False
-            await view.to_offset(offset)
+            await view.to_offset(offset, mark=True)
             return True
 
         return bool(await self._with(work))
@@ -206,7 +243,7 @@ class LogSession:
                 at = self._finding.offset
             if at is None:
                 return False
-            await view.to_offset(at)
+            await view.to_offset(at, mark=True)
             return True
 
         return bool(await self._with(work))
@@ -224,6 +261,7 @@ class LogSession:
             view.search, view.current, self._ranked = fresh, None, None
             if old is not None:
                 await old.aclose()
+            await self._catch_up()
             self._count()
 
         await self._with(work)
@@ -241,6 +279,7 @@ class LogSession:
             view.filter = fresh
             if old is not None:
                 await old.aclose()
+            await self._catch_up()
             self._count()
             await (view.to_end() if self._at_end else view.scroll(0))
 
@@ -269,15 +308,17 @@ class LogSession:
 
     async def fold(self) -> bool:
         """Open the folds that are on the screen; if all are open, close those that were closed
-        before. False if there is none."""
+        before, or else whole tracebacks. False if there is nothing to fold."""
 
         async def work(view: LogView) -> bool:
             folds = [row.fold for row in (await view.window()).rows if row.fold is not None]
             closed = [fold.offset for fold in folds if not fold.open]
-            opened = [fold.offset for fold in folds if fold.open and fold.offset in view.toggled]
-            for offset in closed or opened:
+            opened = [fold.offset for fold in folds if fold.open]
+            before = [offset for offset in opened if offset in view.toggled]
+            for offset in closed or before or opened:
                 await view.toggle(offset)
-            return bool(closed or opened)
+            await view.scroll(0)  # fewer rows may be left than there is room for
+            return bool(folds)
 
         return bool(await self._with(work))
 
@@ -322,10 +363,14 @@ class LogSession:
             if not opened and not same:
                 await (view.to_end() if self._at_end else view.scroll(0))
             await self._look_for_the_end(view)
+            await self._catch_up()
+            if self._told is not None and self._told.window.pending and self._at_end:
+                await view.to_end()  # more of the filter's lines may be known now
             window = await view.window()
             self._at_end = window.at_end
             self._count()
-            return await self._shown(view, window)
+            shown = self._told = await self._shown(view, window)
+            return shown
         except TraindeckError as error:
             return LogShown(problem=str(error))
 
@@ -354,7 +399,8 @@ class LogSession:
         survey, searches = self._survey, (self._search, self._filter)
         assert self._source is not None
         self._survey = Survey(self._source)
-        self._search = self._filter = self._ranked = self._finding = None
+        self._search = self._filter = self._ranked = self._finding = self._told = None
+        self._lag = _Lag()
         self._over = False
         for old in (survey, *searches):
             if old is not None:
@@ -393,12 +439,26 @@ class LogSession:
             raise
         return fresh
 
+    async def _catch_up(self) -> None:
+        """Know at once what the log has grown by, where that is little."""
+        assert self._view is not None and self._survey is not None
+        pages, survey = self._view.pages, self._survey
+        await survey.catch_up(pages)
+        for search in (self._search, self._filter):
+            if search is not None:
+                await search.catch_up(pages.size)
+        if self._lag.even and survey.covered < pages.size and self._survey is survey:
+            # Much was written, but not so much that it could not be known to the last line too.
+            self._count()
+            if self._reading is not None:
+                await asyncio.wait({self._reading}, timeout=MOMENT)
+
     def _count(self) -> None:
         """Let the background go on where the log has grown."""
         assert self._view is not None and self._survey is not None
         size, survey = self._view.pages.size, self._survey
         if survey.covered < size and not survey.running and not survey.error:
-            self._spawn(survey.read(size))
+            self._reading = self._spawn(survey.read(size))
         for search in (self._search, self._filter):
             if search is None:
                 continue
@@ -406,34 +466,36 @@ class LogSession:
             if fresh or (search.progress is Counting.DONE and search.size < size):
                 self._spawn(search.count(size))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _shown(self, view: LogView, window: Window) -> LogShown:
         survey, search, kept = self._survey, self._search, self._filter
         assert survey is not None
         size, pages = max(1, window.size), view.pages
-        first = last = None
-        if window.rows:
-            first = await survey.line_number(window.start, pages)
-            last = await survey.line_number(max(window.start, window.end - 1), pages)
+        first, last, lines = await self._numbers(view, window)
         error = survey.first_error
         hit_rows: frozenset[int] = frozenset()
         if search is not None:
             hits = search.census.rows(view.height, size)
             hit_rows = frozenset(row for row, count in enumerate(hits) if count)
+        surveyed = _share(survey, window.size)
+        lasts = self._lag.lasts(window.size if surveyed >= 1 else survey.covered, window.size)
+        behind = {one: self._behind(one, window.size) for one in (search, kept) if one is not None}
+        counting = [_how_far(one) for one in behind if behind[one] or not self._lags[one].even]
         return LogShown(
             window=window,
             spot=Spot(offset=window.start, identity=window.identity, wrap=view.wrap),
             first=first,
             last=last,
-            lines=await survey.line_count(pages) if window.size else 0,
+            lines=lines,
             pattern=search.pattern if search else None,
             hits=search.total if search else 0,
             hit=await self._rank(search, view.current),
-            counting=_how_far(search) if _how_far(search) is not None else _how_far(kept),
+            counting=next((share for share in counting if share is not None), None),
             stopped=search is not None and search.progress is Counting.STOPPED,
             filter=kept.pattern if kept else None,
             matched=kept.total if kept else 0,
@@ -442,13 +504,43 @@ class LogSession:
             map=tuple(survey.rows(view.height, size)),
             hit_rows=hit_rows,
             finding=self._finding,
-            surveyed=_share(survey, window.size),
+            surveyed=surveyed,
+            grown=self._lag.even,
+            brief=not lasts and not any(behind.values()),
+            busy=surveyed < 1 or window.pending or any(_unfinished(one) for one in behind),
             following=view.following,
             wrap=view.wrap,
             timed=self._times is not None and await self._times.span() is not None,
             over=self._over,
             broken=_wrong(search) or _wrong(kept),
         )
+
+    async def _numbers(
+        self, view: LogView, window: Window
+    ) -> tuple[int | None, int | None, int | None]:
+        """The numbers of the first and the last line shown, and of all. What is not counted yet is
+        as it was last known: the number of all lines, and those shown while it is the same place,
+        which the end is that is followed."""
+        survey, pages, told = self._survey, view.pages, self._told
+        assert survey is not None
+        if not window.rows:
+            return None, None, 0 if not window.size else await survey.line_count(pages)
+        first = await survey.line_number(window.start, pages)
+        last = await survey.line_number(max(window.start, window.end - 1), pages)
+        lines = await survey.line_count(pages)
+        if told is None or told.window.identity != window.identity:
+            return first, last, lines
+        if lines is None and told.lines is not None:
+            lines = max(told.lines, last or 0)
+        at_end = view.following and told.following and window.at_end and told.window.at_end
+        if (first is None or last is None) and (at_end or told.window.start == window.start):
+            first, last = told.first, told.last
+        return first, last, lines
+
+    def _behind(self, search: Search, size: int) -> bool:
+        """Whether the count of a search has not caught up for longer than a moment."""
+        lag = self._lags.setdefault(search, _Lag())
+        return lag.lasts(search.census.covered if _unfinished(search) else size, size)
 
     async def _rank(self, search: Search | None, hit: Hit | None) -> int | None:
         """The current hit's number: counted once, for a screen asks again and again."""
@@ -477,10 +569,15 @@ class LogSession:
             await view.aclose()
 
 
-def _how_far(search: Search | None) -> float | None:
-    if search is None or search.progress is not Counting.RUNNING:
+def _how_far(search: Search) -> float | None:
+    if search.progress is not Counting.RUNNING:
         return None
     return search.done / max(1, search.size)
+
+
+def _unfinished(search: Search) -> bool:
+    """Whether a count goes on, or will in a moment."""
+    return search.progress in (Counting.IDLE, Counting.RUNNING)
 
 
 def _share(survey: Survey, size: int) -> float:

@@ -384,24 +384,31 @@ class TraindeckApp(App[None], inherit_bindings=False):
         seconds: float = NOTICE_SECONDS,
         *,
         urgent: bool = False,
-    ) -> None:
-        """Say something once, in the footer."""
+    ) -> Notice:
+        """Say something once, in the footer. What is returned can be taken back."""
         line = (Span(clean(text), style),) if isinstance(text, str) else text
-        self._notice = Notice(line, time.monotonic() + seconds, urgent)
+        self._notice = made = Notice(line, time.monotonic() + seconds, urgent)
         self._update_footer()
+        return made
 
-    def complain(self, error: Exception) -> None:
+    def complain(self, error: Exception) -> Notice:
         """Say that something failed, in the footer."""
         glyph = Span(f"{self.painter.glyphs.failed} ", "failed")
         short = error.what if isinstance(error, TraindeckError) else str(error)
         short = _FOLDERS.sub("", short)  # where room is small, what is wrong matters more
-        self._notice = Notice(
+        self._notice = made = Notice(
             (glyph, Span(clean(str(error)), "text")),
             time.monotonic() + COMPLAINT_SECONDS,
             urgent=True,
             shorter=(glyph, Span(clean(short), "text")),
         )
         self._update_footer()
+        return made
+
+    def take_back(self, which: Notice | None) -> None:
+        """Something that was said holds no more: say it no longer, if it still stands there."""
+        if which is not None and self._notice is which:
+            self._forget_notice()
 
     def _forget_notice(self) -> None:
         """It was read."""
@@ -411,9 +418,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def _forget_complaint(self, which: Notice | None) -> None:
         """Take a complaint back, if it is still the one that is shown."""
-        if which is not None and which.urgent and self._notice is which:
-            self._notice = None
-            self._update_footer()
+        if which is not None and which.urgent:
+            self.take_back(which)
 
     @property
     def said_urgently(self) -> bool:

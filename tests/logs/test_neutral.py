@@ -22,6 +22,7 @@ from traindeck.console.logs.neutral import (
     neutral,
     place,
     wrap,
+    wrap_words,
 )
 from traindeck.console.logs.widths import width
 
@@ -269,6 +270,30 @@ def test_wrapped_rows_fit_and_lose_nothing(data: bytes, size: int) -> None:
     assert all(row.cells == sum(map(width, row.text)) for row in rows)
     assert sum(row.cells for row in rows) == line.cells
     assert [c for row in rows for c in drawn(row)] == drawn(line)
+
+
+@given(LINES, st.integers(2, 20))
+def test_rows_cut_between_words_fit_and_lose_nothing(data: bytes, size: int) -> None:
+    line = neutral(data)
+    rows = wrap_words(line, size)
+    assert "".join(row.text for row in rows) == line.text
+    assert all(row.cells - row.text.endswith(" ") <= size for row in rows)
+    assert all(row.cells == sum(map(width, row.text)) for row in rows)
+    assert [c for row in rows for c in drawn(row)] == drawn(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a capacity of 79.10 GiB", ["a capacity", "of 79.10", "GiB"]),
+        ("0123456789 ab", ["0123456789", "ab"]),
+        ("0123456789abc de", ["0123456789", "abc de"]),
+        ("   0123456789abc", ["   0123456", "789abc"]),
+        ("日本語日本 語 ab", ["日本語日本", "語 ab"]),
+    ],
+)
+def test_only_a_word_longer_than_a_row_is_broken(text: str, rows: list[str]) -> None:
+    assert [row.text.rstrip() for row in wrap_words(neutral(text.encode()), 10)] == rows
 
 
 @given(LINES, LINES, LINES)

@@ -236,6 +236,36 @@ async def test_a_count_goes_on_when_the_log_has_grown(log: Path) -> None:
     await source.aclose()
 
 
+@pytest.mark.parametrize("text", ["loss", "LOSS 2", "memory grows"])
+async def test_what_a_log_grows_by_in_a_moment_is_counted_at_once(log: Path, text: str) -> None:
+    data = lines(40_000)
+    source = FileSource(log)
+    search = Search(source, Pattern(text, ignore_case=text.isupper()))
+    for end in (10, 60, 61, 400_000, 400_003, 1_400_000, len(data)):
+        log.write_bytes(data[:end])
+        await search.catch_up(end)
+        flags = re.IGNORECASE if text.isupper() else 0
+        assert search.total == len(re.findall(text.encode(), data[:end], flags))
+        assert search.progress is Progress.DONE and search.census.covered == end
+    await search.aclose()
+    await source.aclose()
+
+
+@pytest.mark.parametrize("pattern", [Pattern("loss"), Pattern("loss", regex=True)])
+async def test_a_count_only_grows_while_it_goes_on(log: Path, pattern: Pattern) -> None:
+    data = lines(80_000)
+    log.write_bytes(data[:400_000])
+    source = FileSource(log)
+    search = Search(source, pattern)
+    await search.count(400_000)
+    log.write_bytes(data)
+    totals = [search.total]
+    await search.count(len(data), lambda: totals.append(search.total))
+    assert totals == sorted(totals) and totals[-1] == data.count(b"loss")
+    await search.aclose()
+    await source.aclose()
+
+
 async def test_case_beyond_ascii_is_folded(log: Path) -> None:
     log.write_bytes("Größe GRÖSSE größe GRÖßE\n".encode())
     source = FileSource(log)

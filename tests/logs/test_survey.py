@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
 from traindeck.console.logs.severity import Severity, severity
 from traindeck.console.logs.source import FileSource, Pages
-from traindeck.console.logs.survey import Survey
+from traindeck.console.logs.survey import AT_ONCE, Survey
 
 
 def long_log() -> bytes:
@@ -84,6 +85,52 @@ async def test_it_goes_on_when_the_log_grows_also_in_the_middle_of_a_line(log: P
     assert survey.first_error == cut - 4
     await survey.aclose()
     await pages.source.aclose()
+
+
+async def test_what_it_grows_by_in_a_moment_is_known_at_once(log: Path) -> None:
+    data = long_log()
+    source = FileSource(log)
+    pages, survey = Pages(source), Survey(source)
+    cut = data.find(b"RuntimeError") + 4
+    ends = [*range(1000, cut, AT_ONCE // 2), cut, cut + 3, cut + 100, cut + 101]
+    for end in ends:
+        log.write_bytes(data[:end])
+        await pages.refresh()
+        await survey.catch_up(pages)
+        assert survey.covered == end
+        assert await survey.line_count(pages) == data[:end].count(b"\n") + (
+            not data[:end].endswith(b"\n")
+        )
+    assert survey.first_error == cut - 4
+    whole = Survey(source)
+    await whole.read(pages.size)
+    assert survey.rows(50, pages.size) == whole.rows(50, pages.size)
+    log.write_bytes(data)
+    await pages.refresh()
+    await survey.catch_up(pages)
+    assert survey.covered == ends[-1], "what takes long is left to the background"
+    for one in (survey, whole):
+        await one.aclose()
+    await source.aclose()
+
+
+async def test_what_was_known_stays_known_while_more_is_read(log: Path) -> None:
+    data = long_log()
+    source = FileSource(log)
+    pages, survey = Pages(source), Survey(source)
+    log.write_bytes(data[:300_000])
+    await pages.refresh()
+    await survey.read(pages.size)
+    log.write_bytes(data)
+    await pages.refresh()
+    reading = asyncio.create_task(survey.read(pages.size))
+    known = []
+    while not reading.done():
+        known.append(await survey.line_number(299_999, pages))
+        await asyncio.sleep(0.001)
+    assert set(known) == {data.count(b"\n", 0, 299_999) + 1}
+    await survey.aclose()
+    await source.aclose()
 
 
 async def test_the_same_is_found_wherever_the_lines_lie(log: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from traindeck.console.logs.layout import Block, Role, blocks
 from traindeck.console.logs.lines import make_line
-from traindeck.console.logs.neutral import neutral, wrap
+from traindeck.console.logs.neutral import neutral, wrap, wrap_words
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import FileSource
@@ -50,7 +50,7 @@ def all_rows(
         line = neutral(block.lines[0].data)
         said = block.role is Role.RAISED and line.cells <= MESSAGE * width
         if (wrapped or said) and not block.folded:
-            count = len(wrap(line, width))
+            count = len((wrap_words if block.role is Role.RAISED else wrap)(line, width))
         rows += [Anchor(block.start, sub) for sub in range(count)]
     return rows
 
@@ -511,3 +511,43 @@ async def test_what_an_exception_says_goes_on_below_though_lines_are_not_wrapped
     rows = [row.line.text for row in window.rows if row.role is Role.RAISED]
     assert "".join(rows) == said.decode() and len(rows) == 3
     assert window.rows[0].more and not any(row.more for row in window.rows[1:])
+
+
+async def test_what_an_exception_says_is_cut_between_words_and_a_hit_in_it_is_marked(
+    log: Path,
+) -> None:
+    trace = b'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\n'
+    said = (
+        b"MemoryError: a total capacity of 79.10 GiB of which " + b"x" * 50 + b" 5.90 GiB is free"
+    )
+    view = view_of(log, trace + said + b"\n", height=12, width=37)
+    view.search = Search(view.pages.source, Pattern("GiB"))
+    window = await view.open()
+    raised = [row for row in window.rows if row.role is Role.RAISED]
+    assert [row.line.text.rstrip() for row in raised] == [
+        "MemoryError: a total capacity of",
+        "79.10 GiB of which",
+        "x" * 37,
+        "x" * 13 + " 5.90 GiB is free",
+    ]
+    marked = [row.line.text[mark.start : mark.end] for row in raised for mark in row.marks]
+    assert marked == ["GiB", "GiB"]
+    await view.search.aclose()
+    await view.aclose()
+
+
+async def test_a_filter_that_took_too_long_is_asked_again_once_it_is_counted(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    view = view_of(log, b"step 1\nkeep me\n" * 50, height=5)
+    view.filter = Search(view.pages.source, Pattern("k[e]ep", regex=True))
+    window = await view.open()
+    assert not window.rows and window.pending
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    assert not (await view.window()).rows
+    await view.filter.count(view.pages.size)
+    await view.to_end()
+    assert texts(await view.window()) == ["keep me"] * 5
+    await view.filter.aclose()
+    await view.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from traindeck.backends.base import State
@@ -91,6 +93,38 @@ def test_the_place_stands_at_the_right_whatever_else_there_is_to_say() -> None:
         assert line.rstrip().endswith("100 %") and "48,103–48,134 of 48,140" in line
         assert line_width(status(known, LOG, cells)) <= cells
         assert "/xxx" in line, "what is searched for is the last thing to go"
+
+
+BUSY = {
+    "first": 700002, "last": 700012, "lines": 1998079, "hits": 19998, "hit": 19987,
+    "pattern": Pattern(r"/shard-77\d", regex=True), "filter": Pattern("shard-77"), "matched": 19998,
+    "first_error": 5, "first_error_line": 700002,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["", "attempts/0/logs/0.log"])
+@pytest.mark.parametrize("cells", range(60, 160))
+def test_no_number_is_ever_cut_and_a_filter_is_always_said(cells: int, path: str) -> None:
+    line = plain(status(shown(row("a"), **BUSY), Subject(run=RUN, path=path), cells))
+    assert len(line) == cells - 1 and "& shar" in line and "/shar" in line
+    whole = {"700,002", "700,012", "1,998,079", "19,998", "19,987", "100", "1.00", "0", "77"}
+    assert set(re.findall(r"\d[\d,.]*", line.replace("0.log", "").replace(r"\d", ""))) <= whole
+    assert "19,987" in line and "100 %" in line
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({}, r"//shard-77\d  19,987/19,998  & shard-77 700,002–700,012 of 1,998,079 · 100 %"),
+        ({"filter": None}, "19,987 of 19,998 line 700,002–700,012 of 1,998,079 · 100 %"),
+        ({"pattern": None}, "& shard-77  19,998 hits line 700,002–700,012 of 1,998,079 · 100 %"),
+    ],
+)  # fmt: skip
+def test_what_matters_less_is_left_out_whole_where_it_is_narrow(
+    known: dict[str, object], words: str
+) -> None:
+    line = plain(status(shown(row("a"), **{**BUSY, **known}), LOG, 80))
+    assert " ".join(line.split()).endswith(" ".join(words.split()))
 
 
 def test_a_line_number_is_not_shown_before_it_is_known() -> None:
@@ -218,6 +252,16 @@ def test_hits_are_marked_in_place_and_the_current_ones_row_is_lit() -> None:
     assert Span("memory", "on_match @match") in lines[1]
 
 
+def test_the_row_that_was_jumped_to_is_lit_and_no_other() -> None:
+    fold = Fold(0, 900, True, 20, "2 frames")
+    there = row("Traceback", role=Role.HEADER, fold=fold, target=True)
+    rows = [row("a memory b", marks=(Mark(2, 8, True),)), there]
+    lines = body(shown(*rows), LOG, 100, 2)
+    assert lines[1][0] == Span(BEST.cursor, "accent @select")
+    assert all("@select" in span.style for span in lines[1][:-1])
+    assert not any("@select" in span.style for span in lines[0])
+
+
 def test_the_program_s_own_colours_are_the_theme_s() -> None:
     coloured = "\x1b[31mred\x1b[0m \x1b[38;5;34mgreen\x1b[0m \x1b[38;2;30;60;220mblue\x1b[0m plain"
     lines = body(shown(row(coloured)), LOG, 100, 1)
@@ -258,6 +302,7 @@ def test_in_ascii_nothing_but_ascii_is_drawn() -> None:
         (RunRecord(state=State.RUNNING), {"over": False}, "nothing written yet"),
         (RUN, {}, "it wrote nothing · exit 1"),
         (RUN, {"filter": Pattern("x")}, "no line has it   esc shows all"),
+        (RUN, {"filter": Pattern("x"), "matched": 3}, "looking for lines with it"),
         (RUN, {"problem": "gpu1 does not answer."}, "gpu1 does not answer."),
     ],
 )

@@ -3,6 +3,7 @@ looks like in every state: compare with snapshots/*.svg."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
-from tests.fakes.run import FakeRunServices, run_world
+from tests.fakes.run import BROKEN_LOG, FakeRunServices, run_world
 from tests.fakes.runs import NOW
 
 from traindeck.backends.base import State, Unreachable
@@ -141,6 +142,25 @@ async def test_a_search_is_counted_and_walked_through_both_ways(make_app: MakeAp
         assert "/memory" not in text and isinstance(app.screen, RunScreen)
 
 
+@pytest.mark.parametrize(
+    ("refused", "words", "done", "then"),
+    [
+        ("slash m e m o r y enter n n n", "no hit after this one", "N", "hit 3/4"),
+        ("slash m e m o r y enter L x enter", "is no line", "L 9 enter", "hit 2/4"),
+        ("slash ctrl+r left_parenthesis enter", "expression", "slash ctrl+r e v a l enter", "hit"),
+    ],
+)
+async def test_what_was_refused_is_not_said_once_something_was_done(
+    make_app: MakeApp, refused: str, words: str, done: str, then: str
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        await press(app, pilot, pane, refused)
+        await settle(app, pilot, lambda: words in screen_text(app).splitlines()[-1])
+        text = await press(app, pilot, pane, done)
+        assert words not in text and then in text.splitlines()[-1]
+
+
 async def test_letters_are_letters_while_something_is_typed(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
@@ -212,6 +232,27 @@ async def test_one_key_goes_to_the_place_one_wants(
         assert words in await press(app, pilot, pane, keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("E", "Traceback (most recent call last)"),
+        ("L 2 0 0 enter", "step  1960"),
+        ("percent_sign 5 0 enter", "step  2010"),
+        ("t 1 0 colon 5 5 enter", "step   510"),
+    ],
+)
+async def test_the_row_one_jumped_to_is_marked_until_one_moves_on(
+    make_app: MakeApp, keys: str, words: str
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        await press(app, pilot, pane, keys)
+        marked = [row for row in log_rows(app) if row.startswith("▌")]
+        assert len(marked) == 1 and words in marked[0]
+        await press(app, pilot, pane, "k")
+        assert not any(row.startswith("▌") for row in log_rows(app))
+
+
 async def test_a_clock_time_finds_what_was_written_then(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
@@ -236,6 +277,26 @@ async def test_library_frames_unfold_and_fold_again(make_app: MakeApp) -> None:
         assert text.count("site-packages/torch") > 5
         text = await press(app, pilot, pane, "z")
         assert "site-packages" not in text and "▸ 14 frames" in text
+
+
+async def test_a_traceback_with_one_library_frame_folds_whole(make_app: MakeApp) -> None:
+    services = world()
+    failed = services.runs[FAILED]
+    assert failed is not None
+    services.logs[failed.id] = BROKEN_LOG
+    services.samples.clear()
+    app = make_app(services)
+    async with opened(app, size="80x24") as (pilot, pane):
+        before = log_rows(app)
+        assert any("▾ 2 frames · 1 library frame" in row for row in before)
+        text = await press(app, pilot, pane, "z")
+        assert "▸ 2 frames · 1 library frame · 8 lines" in text and "module.py" not in text
+        assert "nothing to fold" not in text and "What happened" in text
+        rows = [row.strip(" ▐│") for row in log_rows(app)]
+        assert rows[0] and rows[-1], "what was folded makes room for what is above"
+        await press(app, pilot, pane, "z")
+        text = "".join(log_rows(app))
+        assert "▾ 2 frames · 1 library frame" in text and "module.py" in text
 
 
 async def test_wrapped_lines_go_on_below_and_unwrapped_ones_to_the_side(make_app: MakeApp) -> None:
@@ -268,6 +329,29 @@ async def test_a_growing_log_is_followed_until_one_goes_up(make_app: MakeApp) ->
         assert log_rows(app)[0] == before, "what one reads stays where it is"
         await press(app, pilot, pane, "f")
         assert "and another" in log_rows(app)[-1] and "follow on" in screen_text(app)
+
+
+@pytest.mark.parametrize("keys", ["", "slash l o s s enter", "k"])
+async def test_nothing_flickers_while_a_log_grows(make_app: MakeApp, keys: str) -> None:
+    services = world()
+    app = make_app(services)
+    async with opened(app, RUNNING, "80x24") as (pilot, pane):
+        run = services.runs[RUNNING]
+        assert run is not None
+        await press(app, pilot, pane, keys)
+
+        def around() -> list[str]:
+            lines = screen_text(app).splitlines()
+            return [re.sub(r"[\d,.]+", "0", line) for line in (lines[2], lines[-1])]
+
+        before, seen = around(), []
+        for _ in range(6):
+            services.logs[run.id] += b"step 9 loss 1.0\r"
+            size = pane.shown.window.size
+            await settle(app, pilot, lambda size=size: pane.shown.window.size > size)
+            await pilot.pause()
+            seen.append(around())
+        assert all(now == before for now in seen), seen
 
 
 async def test_the_end_of_a_run_shows_in_the_log_that_is_open(make_app: MakeApp) -> None:

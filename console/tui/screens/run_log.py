@@ -43,7 +43,7 @@ from .run_tab import SECOND_G
 if TYPE_CHECKING:
     from traindeck.console.logs.search import Pattern
     from traindeck.console.runs.log_session import LogSession
-    from traindeck.console.tui.app import TraindeckApp
+    from traindeck.console.tui.app import Notice, TraindeckApp
     from traindeck.console.tui.services import Services
 
 ACTIVE, QUIET, OVER = 0.2, 0.5, 2.0
@@ -112,6 +112,8 @@ class LogPane(Vertical, inherit_bindings=False):
         self._acting = False
         self._current: asyncio.Future[object] | None = None
         self._stopped = False
+        self._refused: Notice | None = None
+        """What was said last of a key that could not do what it was asked."""
         self._requests: deque[_Request] = deque()
         self._awake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -137,10 +139,9 @@ class LogPane(Vertical, inherit_bindings=False):
     def settled(self) -> bool:
         """Whether everything that was asked for is on the screen, and all there is to know too."""
         shown = self.shown
-        counting = shown.counting is not None or shown.window.pending or shown.surveyed < 1
         ranked = shown.hit is not None or not shown.hits
         asked = bool(self._requests) or self._acting or self._ask.question is not None
-        return self._opened and not asked and not counting and ranked
+        return self._opened and not asked and not shown.busy and ranked
 
     @property
     def subject(self) -> Subject | None:
@@ -214,8 +215,7 @@ class LogPane(Vertical, inherit_bindings=False):
         while True:
             await self._look()
             shown = self.shown
-            busy = shown.counting is not None or shown.surveyed < 1 or shown.window.pending
-            pause = ACTIVE if busy or shown.following else OVER if shown.over else QUIET
+            pause = ACTIVE if shown.busy or shown.following else OVER if shown.over else QUIET
             await asyncio.sleep(pause)
 
     async def _serve(self) -> None:
@@ -250,7 +250,7 @@ class LogPane(Vertical, inherit_bindings=False):
             self.deck.notice("stopped", "muted")
             answer = None
         except UsageError as error:
-            self.deck.complain(error)
+            self._refused = self.deck.complain(error)
             return
         except TraindeckError as error:
             from traindeck.console.logs.worker import ScanEnded
@@ -264,8 +264,14 @@ class LogPane(Vertical, inherit_bindings=False):
                 slow.stop()
                 self._say("")
         if answer is False and request.otherwise:
-            self.deck.notice(request.otherwise, "muted")
+            self._refuse(request.otherwise, "muted")
+        elif request.work is not _nothing:
+            self.deck.take_back(self._refused)
         await self._look(refresh=False)
+
+    def _refuse(self, words: str, style: str = "warn") -> None:
+        """Say why nothing was done; what is done afterwards takes it back."""
+        self._refused = self.deck.notice(words, style)
 
     def _say(self, words: str) -> None:
         if words != self._doing:
@@ -521,13 +527,13 @@ class LogPane(Vertical, inherit_bindings=False):
         elif what == "percent":
             share = _number(text.strip().removesuffix("%"))
             if not 0 <= share <= 100:
-                self.deck.notice(f"{text!r} is no percentage: write 0 to 100", "warn")
+                self._refuse(f"{text!r} is no percentage: write 0 to 100")
             else:
                 self._do(lambda session: session.to_percent(share))
         elif what == "line":
             number = _number(text.replace(",", ""))
             if not (1 <= number < math.inf and number == int(number)):
-                self.deck.notice(f"{text!r} is no line: write its number", "warn")
+                self._refuse(f"{text!r} is no line: write its number")
             else:
                 words = f"line {int(number):,} is not counted yet, or beyond the end"
                 self._do(lambda session: session.to_line(int(number)), otherwise=words)
@@ -537,7 +543,7 @@ class LogPane(Vertical, inherit_bindings=False):
             ended = self._run.ended if self._run is not None else None
             moment = moment_of(text, ended or self.deck.clock())
             if moment is None:
-                self.deck.notice(f"{text!r} is no time: write HH:MM or HH:MM:SS", "warn")
+                self._refuse(f"{text!r} is no time: write HH:MM or HH:MM:SS")
             else:
                 words = "nobody noted times for this log"
                 self._do(lambda session: session.to_time(moment), otherwise=words)

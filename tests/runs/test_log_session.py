@@ -1,0 +1,134 @@
+"""An open log that grows: what is known of it at every look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+import pytest
+from tests.fakes.run import BytesSource
+
+from traindeck.console.logs.search import Pattern
+from traindeck.console.runs import log_session
+from traindeck.console.runs.log_session import Fate, LogSession, LogShown, Opening
+
+LINE = b"step %d loss 2.5\n"
+STATE = b"\rtraining: %d%%"
+
+
+class Growing:
+    """A log in memory that a test appends to, and a session over it."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+        opening = Opening(
+            source=lambda: BytesSource(lambda: self.data), fate=lambda: Fate(over=False)
+        )
+        self.session = LogSession(_here, opening)
+
+    async def look(self) -> LogShown:
+        return await self.session.look(20, 80)
+
+    async def settled(self) -> LogShown:
+        while (shown := await self.look()).busy:
+            await asyncio.sleep(0.02)
+        return shown
+
+
+def _here(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+    return asyncio.ensure_future(work)
+
+
+@pytest.mark.parametrize("more", [LINE, STATE])
+@pytest.mark.parametrize("following", [True, False])
+async def test_every_look_at_a_growing_log_knows_all_of_it(more: bytes, following: bool) -> None:
+    log = Growing(b"".join(LINE % n for n in range(50)))
+    await log.look()
+    await log.session.choose(following=following)
+    await log.session.find(Pattern("loss"))
+    for n in range(20):
+        log.data += more % n
+        shown = await log.look()
+        assert shown.lines == log.data.count(b"\n") + (not log.data.endswith(b"\n"))
+        assert shown.first is not None and shown.last is not None
+        assert shown.hits == log.data.count(b"loss") and shown.counting is None
+        assert shown.surveyed == 1 and not shown.busy
+    await log.session.aclose()
+
+
+async def test_what_takes_long_is_as_it_was_last_known_until_it_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_session, "MOMENT", 0)
+    log = Growing(b"".join(LINE % n for n in range(50)))
+    before = await log.look()
+    assert (before.first, before.last, before.lines) == (31, 50, 50)
+    log.data += b"".join(LINE % n for n in range(50, 200_000))
+    shown = await log.look()
+    assert (shown.first, shown.last, shown.lines) == (31, 50, 50)
+    assert shown.grown and shown.brief and shown.busy and shown.surveyed < 1
+    shown = await log.settled()
+    assert (shown.first, shown.last, shown.lines) == (199_981, 200_000, 200_000)
+    await log.session.aclose()
+
+
+async def test_a_log_that_grows_by_megabytes_at_every_look_is_known_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_session, "MOMENT", 5)
+    much = b"".join(LINE % n for n in range(10_000, 60_000))
+    log = Growing(much)
+    await log.look()
+    await log.settled()
+    for times in range(2, 6):
+        log.data += much
+        shown = await log.look()
+        assert shown.lines == shown.last == 50_000 * times
+    await log.session.aclose()
+
+
+async def test_numbers_of_another_place_are_not_those_of_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_session, "MOMENT", 0)
+    log = Growing(b"".join(LINE % n for n in range(50)))
+    await log.look()
+    log.data += b"".join(LINE % n for n in range(50, 200_000))
+    await log.look()
+    await log.session.to_percent(90)
+    shown = await log.look()
+    assert shown.first is None and shown.lines == 50
+    await log.session.aclose()
+
+
+async def test_a_filter_fills_the_screen_once_its_lines_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Growing(b"".join(LINE % n for n in range(2_000)))
+    await log.look()
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    await log.session.keep(Pattern("step [0-9]*7 ", regex=True))
+    assert not (await log.look()).window.rows
+    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    shown = await log.settled()
+    assert shown.matched == 200 and len(shown.window.rows) == 20
+    assert shown.window.rows[-1].line.text == "step 1997 loss 2.5"
+    await log.session.aclose()
+
+
+async def test_reading_is_said_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(log_session.time, "monotonic", lambda: clock[0])
+    lag = log_session._Lag()
+    assert not lag.lasts(0, 10_000)
+    clock[0] += 0.3
+    assert not lag.lasts(2_000, 10_000)
+    clock[0] += 0.3
+    assert lag.lasts(4_000, 10_000) and not lag.even
+    assert not lag.lasts(10_000, 11_000) and lag.even
+    for size in range(11_000, 30_000, 1_000):
+        clock[0] += 0.2
+        assert not lag.lasts(size - 1_000, size), "what there was a moment ago is read"
+    clock[0] += 0.5
+    assert lag.lasts(size - 500, size)
