@@ -235,8 +235,10 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             spec = await read_spec(ws.backend(record.backend), record)
             hooks = await hook_failures(ws, record, spec)
             folder = await _directory(ws, record)
-        except TraindeckError:
+        except TraindeckError as error:
             spec, folder = None, None
+            if record.state != "queued":
+                output.note(f"traindeck: only what is known here: {error.what}")
         log = await log_tail(ws, record, LOG_TAIL)
     lines = card_lines(
         full[0] if full else record,

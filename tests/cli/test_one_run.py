@@ -619,3 +619,17 @@ def test_show_says_what_became_of_a_command_for_the_end(cli: Cli, command: str, 
     good = cli.run("true", options=("--on-exit", "true"))
     assert cli("wait", good).returncode == 0
     assert "on exit failed" not in cli.ok("show", good)
+
+
+def test_a_run_whose_directory_was_deleted_by_hand_says_so(cli: Cli) -> None:
+    run = cli.run("echo", "hi")
+    cli("wait", run)
+    shutil.rmtree(cli.ok("show", "--path", run).strip())
+    shown = cli("show", run)
+    assert shown.returncode == 0 and "echo hi" in shown.stdout
+    assert "is gone: it was deleted" in shown.stderr
+    for command in ("logs", "retry"):
+        done = cli(command, run)
+        assert done.returncode == 1 and "is gone: it was deleted" in done.stderr, command
+    cli.ok("rm", "-y", run)
+    assert cli.json("ls", "--json") == []

@@ -666,6 +666,13 @@ async def test_what_was_set_is_there_after_a_restart(tmp_path: Path) -> None:
         assert runs_screen(app).model.view.filter == ""
         assert "▸ FINISHED" in screen_text(app)
         await settle(app, pilot, lambda: cursor(app) == chosen)
+        await pilot.press("escape", "o", "n", "G", "z", "G")
+        last = cursor(app)
+    app = make()
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.pause(0.3)
+        assert last and cursor(app) != last and "NEEDS YOU" in screen_text(app)
 
 
 async def test_a_theme_that_is_edited_is_seen_and_a_broken_one_is_told(tmp_path: Path) -> None:

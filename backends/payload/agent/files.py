@@ -24,6 +24,8 @@ def open_below(base, parts, flags):
     shown = wire.to_text(b"/".join(parts)) or "."
     try:
         fd = os.open(base, DIRECTORY)
+    except FileNotFoundError:
+        raise Refused("%s is gone: it was deleted." % base) from None
     except OSError as error:
         raise Refused("%s cannot be opened: %s." % (base, error.strerror)) from None
     try:

@@ -20,6 +20,8 @@ def target(request):
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
     rank = layout.check_attempt(request.get("rank", 0), "rank")
+    if not os.path.lexists(layout.run_dir(run)):
+        raise Refused("%s is gone: it was deleted." % layout.run_dir(run))
     if not layout.is_claimed(run, attempt):
         raise Refused("There is no attempt %d of run %s." % (attempt, run))
     return run, attempt, rank

@@ -388,8 +388,15 @@ class RunsScreen(DeckScreen):
                 self.deck.notice(f"{run.name or run.id}: {hides}", "warn")
 
     async def _return_to(self, run_id: str) -> None:
+        """To where the cursor was on another day, unless what needs a person would be out of sight
+        from there."""
         key = await self.deck.services.key_of(run_id)
-        if key is not None and self.deck.idle > 1.0:
+        if key is None or self.deck.idle <= 1.0:
+            return
+        # The table may not be laid out yet: what stands in the first third of the screen is seen.
+        before = self.table.rows_before(key)
+        near = before is not None and before < self.app.size.height // 3
+        if near or not self.model.listing.counts.needs_you:
             self.table.go_to(key)
 
     def _rows_known(self, changed: Sequence[int]) -> None:

@@ -196,6 +196,10 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         head = 1 if self._sections[section].title else 0
         return self._starts[section] + head + index - self._firsts[section]
 
+    def rows_before(self, key: int) -> int | None:
+        """How many rows stand above a key's; None if it is not there."""
+        return self._row_of(key)
+
     def _is_stop(self, row: int) -> bool:
         """Whether the cursor may stand on a row: any but the head of an open group."""
         section, offset = self._place(row)
