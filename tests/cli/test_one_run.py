@@ -99,6 +99,8 @@ def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # The tests may have been started in the background, where a shell ignores it for them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert follower.stdout is not None
     run = follower.stdout.readline().split()[0]
