@@ -182,8 +182,9 @@ class RunsModel:
             if self._reorder and self._idle() >= REORDER_AFTER:
                 await self._list()
         # What was not in sight when something changed is old when it comes into sight again.
-        missing = [key for key in self._visible() if key not in self._fresh]
-        if missing and not (self.frozen and all(key in self._records for key in missing)):
+        known = self._records if self.frozen else self._fresh
+        missing = [key for key in self._visible() if key not in known]
+        if missing:
             await self._fetch(missing)
 
     async def _list(self) -> None:
