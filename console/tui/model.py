@@ -35,6 +35,12 @@ KEPT = 4000
 """Records kept for rows that were visible."""
 
 
+def _heard(task: asyncio.Future[int]) -> None:
+    """Its failure is no news: who asked for the list beside it has failed with it."""
+    if not task.cancelled():
+        task.exception()
+
+
 def bug(error: Exception) -> TraindeckError:
     """What is said of an error that nobody expected."""
     return TraindeckError(f"a bug in traindeck: {error!r}")
@@ -156,9 +162,10 @@ class RunsModel:
                     self.error = said
                     self._on_error(said)
                 self._now = False
-                if isinstance(said, UsageError) and not self.loaded:
+                usual = View().order
+                if isinstance(said, UsageError) and not self.loaded and self.view.order != usual:
                     # What was kept from another day cannot be shown: without it there is a list.
-                    self.show(order=View().order)
+                    self.show(order=usual)
             try:
                 await asyncio.wait_for(self._wake.wait(), POLL)
             except TimeoutError:
@@ -191,6 +198,8 @@ class RunsModel:
         view = self.view
         # Asked before the list, so that what is written meanwhile is noticed; not waited for.
         version = asyncio.ensure_future(self._services.version()) if self._version is None else None
+        if version is not None:
+            version.add_done_callback(_heard)
         if not self.loaded and view.window is None:
             # All runs there ever were take a moment to put in order; those of today do not.
             await self._take(await self._services.listing(replace(view, window=PREVIEW)))

@@ -260,6 +260,9 @@ async def test_an_order_that_cannot_be_is_given_up_at_the_start() -> None:
     watcher.model.view = replace(watcher.model.view, order=("loss",))
     task = asyncio.get_running_loop().create_task(watcher.model.run())
     await watcher.until(lambda: watcher.model.view.order == View().order)
+    asked = watcher.asked("listing")
+    await asyncio.sleep(1.2)
+    assert watcher.asked("listing") <= asked + 5, "it asks twice a second, not as fast as it can"
     services.error = None
     await watcher.until(lambda: watcher.model.loaded)
     task.cancel()

@@ -94,10 +94,10 @@ def environ_of(pid):
 
     In the midst of an exec a process shows neither environment nor command line, though it has a
     program; whoever took that for an empty environment would overlook a member. So it is waited
-    for, up to 20 ms.
+    for, up to 60 ms: on a busy machine it may be put off in the midst of it.
     """
     empty = 0
-    for _ in range(40):
+    for _ in range(120):
         block = read_proc("/proc/%d/environ" % pid)
         if block or empty == 3:
             break
