@@ -49,7 +49,9 @@ UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s")
 _SHARE = re.compile(r"acc(?:uracy)?", re.I)
 _OF = re.compile(r"/(\d{1,12})\b")
-_BESIDE_STEP = re.compile(r"mfu|lr|grad|g?norm|grad[_ ]?norm|acc@\d", re.I)
+_BESIDE_STEP = re.compile(
+    r"mfu|lr|grad|g?norm|grad[_ ]?norm|acc@\d|tok(?:en)?s?/s(?:ec)?|tps", re.I
+)
 """Names that are metrics where a step is named, though neither `=` nor `:` follows them."""
 
 _TOTAL = re.compile(

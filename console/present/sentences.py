@@ -77,9 +77,10 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
     if is_unknown(run):
         return _unknown(run, now)
+    if (broken := alert(run)) is not None:
+        return _broken(run, broken, glyphs)
     if run.state is State.RUNNING:
-        broken = alert(run)
-        return None if broken is None else _broken(run, broken, glyphs)
+        return None
     if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
         return _waiting(run, now)
     if run.state in (State.FAILED, State.LOST):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from traindeck.backends.base import State, UsageError
 from traindeck.console.store import schema
 from traindeck.console.store.filtering import UNKNOWN, Condition, Filter, as_word, is_pattern
-from traindeck.console.store.records import BAD, UNKNOWN_AFTER
+from traindeck.console.store.records import BAD, DIVERGES, UNKNOWN_AFTER
 
 _STATES = {name: f"'{name}'" for name in State}
 _ACTIVE = f"r.state IN ({schema.ACTIVE})"
@@ -26,7 +26,8 @@ _NEEDS_YOU = f"""(CASE
     WHEN {_BAD} THEN {_LOOKED} < coalesce(nullif(r.ended, 0), nullif(r.observed_at, 0), r.created)
     WHEN {_ACTIVE} AND r.reach = 'down'
         THEN ? > r.observed_at + {UNKNOWN_AFTER} AND {_LOOKED} < r.observed_at + {UNKNOWN_AFTER}
-    WHEN r.state = 'running' AND r.broken_at IS NOT NULL THEN {_LOOKED} < r.broken_at
+    WHEN r.state IN ({", ".join(_STATES[s] for s in DIVERGES)}) AND r.broken_at IS NOT NULL
+        THEN {_LOOKED} < r.broken_at
     ELSE 0 END)"""
 GROUP = f"""(CASE WHEN {_NEEDS_YOU} THEN 0 WHEN r.state IN ('new', 'queued') THEN 2
     WHEN {_ACTIVE} THEN 1 ELSE 3 END)"""

@@ -108,10 +108,16 @@ class RunRecord:
         return self.state in ACTIVE
 
 
+DIVERGES = (State.RUNNING, State.SUCCEEDED)
+"""States in which a metric that is no number is the news; that a run failed says more."""
+
 EVALS = ("eval/loss", "eval_loss", "val/loss", "val_loss", "valid/loss", "test_loss")
 """Names under which trainers report the loss on held-out data."""
 
-RATES = ("tokens_per_second", "tokens/s", "tok/s", "train_tokens_per_second", "throughput")
+RATES = (
+    "tokens_per_second", "tokens_per_s", "tokens/s", "tok/s", "train_tokens_per_second", "tps",
+    "throughput",
+)  # fmt: skip
 """Names under which they report how fast they are."""
 
 GROUPS = ("needs you", "running", "queued", "finished")
@@ -136,15 +142,15 @@ def needs_you(run: RunRecord, now: float) -> bool:
     if run.active and run.reach is Reach.DOWN:
         silent_from = run.observed_at + UNKNOWN_AFTER
         return now > silent_from and looked < silent_from
-    if run.state is State.RUNNING and run.broken_at is not None:
+    if run.state in DIVERGES and run.broken_at is not None:
         return looked < run.broken_at
     return False
 
 
 def broken_metric(run: RunRecord) -> MetricSummary | None:
-    """The main metric of a running run if its newest value is not finite."""
+    """The main metric of a run that runs or ended well, if its newest value is not finite."""
     metric = run.metrics.get(run.main or "")
-    if run.state is not State.RUNNING or metric is None or metric.last is None:
+    if run.state not in DIVERGES or run.broken_at is None or metric is None or metric.last is None:
         return None
     return None if math.isfinite(metric.last) else metric
 

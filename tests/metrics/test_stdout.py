@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from traindeck.console.metrics.reading import Carry, Columns, Reading
 from traindeck.console.metrics.stdout import LINE, read_stdout
 from traindeck.console.metrics.trainer_state import read_trainer_state
+from traindeck.console.store.records import RATES
 
 DATA = Path(__file__).parent / "data"
 
@@ -344,3 +345,10 @@ def test_a_place_in_an_evaluation_is_no_step_of_the_training() -> None:
     # nanoGPT names the step of the training before both.
     both = read("step 250: train loss 1.9, val loss 2.0\n")
     assert points(both, "eval/loss") == [(250, 2.0)]
+
+
+@pytest.mark.parametrize("words", ["tok/s 9001", "tok/s: 9001", "tokens/s=9001", "tokens/sec 9001"])
+def test_the_pace_is_read_however_it_is_written(words: str) -> None:
+    found = read_stdout(f"step 1 loss 2.0 {words}\n".encode(), {}).series
+    pace = [columns.values for name, columns in found.items() if name in RATES]
+    assert pace == [[9001.0]], found

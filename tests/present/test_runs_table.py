@@ -248,3 +248,14 @@ def test_tags_stand_beside_a_command_or_a_short_reason() -> None:
     assert "sweep=1" in shown(failed) and "it broke" in shown(failed)
     long = replace(failed, reason="it broke in a way that takes very many words to tell " * 2)
     assert "sweep=1" not in shown(long)
+
+
+def test_a_run_that_ended_without_a_number_says_so() -> None:
+    nan = MetricSummary(key="loss", count=2, last=float("nan"), last_step=9, nonfinite=1)
+    done = replace(
+        BARE, state=State.SUCCEEDED, main="loss", metrics={"loss": nan}, broken_at=NOW - 9
+    )
+    assert "loss is not a number" in shown(done)
+    assert "loss is not a number" not in shown(replace(done, broken_at=None)), (
+        "of an attempt before"
+    )

@@ -20,6 +20,7 @@ from traindeck.console.store.records import (
     MetricSummary,
     Progress,
     RunRecord,
+    broken_metric,
     group,
     run_json,
 )
@@ -141,7 +142,7 @@ def test_a_higher_attempt_wins_and_starts_anew(index: Index, make_run: Make) -> 
 
 
 def test_a_new_attempt_is_not_as_far_as_the_last_one(index: Index, make_run: Make) -> None:
-    run = make_run(state=State.FAILED)
+    run = make_run(state=State.FAILED, main="loss", broken_at=NOW)
     index.put(run)
     marks = [SourceMark(path="log", offset=offset) for offset in range(3)]
     far = Progress(step=80, total=100, fraction=0.8, at=NOW)
@@ -149,6 +150,7 @@ def test_a_new_attempt_is_not_as_far_as_the_last_one(index: Index, make_run: Mak
     assert index.rows([1])[0].progress.step == 80
     index.update_statuses({run.id: seen(State.RUNNING, NOW + 5, attempt=1)})
     assert index.rows([1])[0].progress == Progress(total=100)
+    assert broken_metric(index.rows([1])[0]) is None, "its loss is the last one's still"
     index.ingest(run.id, marks[1], marks[2], [], progress=replace(far, step=3, fraction=0.03))
     index.update_statuses({run.id: seen(State.RUNNING, NOW + 9, attempt=1)})
     assert index.rows([1])[0].progress.step == 3
