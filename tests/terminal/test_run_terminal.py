@@ -56,7 +56,7 @@ def test_a_run_is_followed_to_its_end_searched_and_jumped_in(
     deck.quiet()
     deck.press(*"needle")
     deck.press("enter")
-    deck.wait("of 3")
+    deck.wait("3 of 3")
     deck.press("N")
     deck.wait("2 of 3")
     deck.wait("needle in step 200")

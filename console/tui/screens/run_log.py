@@ -107,6 +107,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self._left = 0
         self._wrap = spot is not None and spot.wrap
         self._asking = ""
+        self._sought = False
         self._g = 0.0
         self._doing = ""
         self._acting = False
@@ -391,7 +392,8 @@ class LogPane(Vertical, inherit_bindings=False):
         if action == "follow":
             return not shown.over
         if action == "hit":
-            return shown.pattern is not None or None
+            # Asked for is enough: `/loss`, enter, `N` may come in one burst.
+            return shown.pattern is not None or self._sought or None
         if action == "error":
             return shown.first_error is not None or shown.finding is not None or None
         if action == "ask" and parameters == ("time",):
@@ -559,6 +561,8 @@ class LogPane(Vertical, inherit_bindings=False):
             # Forward first; from the end of a log what there is lies above.
             return await session.next_hit() or await session.next_hit(backward=True)
 
+        if what == "find":
+            self._sought = pattern is not None
         words = f"no {clean(pattern.text)!r} in this log" if pattern else ""
         self._do(search, otherwise=words, doing="searching")
 
@@ -575,6 +579,7 @@ class LogPane(Vertical, inherit_bindings=False):
         elif self.shown.filter is not None:
             self._do(lambda session: session.keep(None))
         elif self.shown.pattern is not None:
+            self._sought = False
             self._do(lambda session: session.find(None))
         else:
             return False
