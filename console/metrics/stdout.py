@@ -164,7 +164,7 @@ def _dictionary(text: str) -> dict[str, float] | None:
         if raw is None:
             text = _BARE.sub(r"'\1'", _WRAPPED.sub(r"\1", text))
             try:
-                raw = _literal(text)
+                raw = ast.literal_eval(text)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 return None
     if not isinstance(raw, dict):
@@ -175,14 +175,6 @@ def _dictionary(text: str) -> dict[str, float] | None:
         if found is not None and isinstance(key, str) and len(key) <= 120:
             values[key] = found
     return values
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except SystemError:
-        # CPython 3.11 counts wrongly how deep it is when two threads parse at once.
-        return ast.literal_eval(text)
 
 
 def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bool) -> None:

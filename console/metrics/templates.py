@@ -75,11 +75,13 @@ _shapes: dict[str, int] = {}
 
 def read_known(text: str, offset: int, reading: Reading) -> bool:
     """Read a line by a template. Whether there was one."""
-    for place, template in enumerate(_templates):
+    global _templates
+    known = _templates
+    for place, template in enumerate(known):
         found = template.match(text)
         if found is not None:
-            if place:
-                _templates.insert(0, _templates.pop(place))
+            if place:  # a new list: another thread may be reading by the old one
+                _templates = [template, *known[:place], *known[place + 1 :]]
             template.enter(found, offset, reading)
             return True
     return False
@@ -87,6 +89,7 @@ def read_known(text: str, offset: int, reading: Reading) -> bool:
 
 def consider(text: str) -> None:
     """A line was read the long way: if its shape comes often, make a template of it."""
+    global _templates
     if len(text) > LONGEST or _DOUBTFUL.search(text):
         return
     shape = _RUN.sub("0", text)
@@ -94,8 +97,7 @@ def consider(text: str) -> None:
         _shapes.clear()
     seen = _shapes[shape] = _shapes.get(shape, 0) + 1
     if seen == SEEN and (template := template_of(text)) is not None:
-        _templates.insert(0, template)
-        del _templates[MOST:]
+        _templates = [template, *_templates][:MOST]
 
 
 def template_of(text: str) -> Template | None:

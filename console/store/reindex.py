@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from traindeck.backends.base import Rank, Reach, RunSpec, State, decode
+from traindeck.backends.base import Reach, RunSpec, State, decode
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.index import Index
@@ -94,10 +94,7 @@ def _known(index: Index, places: Places) -> Iterator[RunRecord]:
         run = describe(spec, submission.backend or "local", submission.native_id)
         if submission.phase == UNSENT:
             begun = submission.begun
-            run = replace(
-                run, state=State.FAILED, rank=Rank.RECORD, reason=NOT_SENT, ended=begun,
-                observed_at=begun,
-            )  # fmt: skip
+            run = replace(run, state=State.FAILED, reason=NOT_SENT, ended=begun, observed_at=begun)
         yield run
     for job in index.jobs_without_run():
         yield RunRecord(

@@ -488,7 +488,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         except Exception as error:
             # A bug: it must be seen, and it must not take the screen with it.
             self.log.error(f"background task failed: {error!r}")
-            self.complain(RuntimeError(f"a bug in traindeck: {error!r}"))
+            from .model import bug
+
+            self.complain(bug(error))
 
     async def on_unmount(self) -> None:
         for task in list(self._jobs):

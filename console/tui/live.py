@@ -56,8 +56,8 @@ CURVE_POINTS = 2000
 """Points of a curve handed to a screen: more than any terminal has columns, times two."""
 
 MEASURED = 256 << 20
-"""Bytes that are left of a log up to which they are read for metrics in the background: seconds of
-work. What is left of a larger one is read by `traindeck metrics`."""
+"""Bytes that are left of a log up to which they are read for metrics in the background: half a
+minute's work. What is left of a larger one is read by `traindeck metrics`."""
 
 LEAVING = 1.0
 """Seconds that the services get to end in."""

@@ -94,10 +94,10 @@ def environ_of(pid):
 
     In the midst of an exec a process shows neither environment nor command line, though it has a
     program; whoever took that for an empty environment would overlook a member. So it is waited
-    for, up to 60 ms: on a busy machine it may be put off in the midst of it.
+    for, up to 20 ms.
     """
     empty = 0
-    for _ in range(120):
+    for _ in range(40):
         block = read_proc("/proc/%d/environ" % pid)
         if block or empty == 3:
             break
@@ -106,9 +106,8 @@ def environ_of(pid):
         except OSError:
             break  # a thread of the kernel, dead, or another user's
         if read_proc("/proc/%d/cmdline" % pid):
-            empty += 1
-        else:
-            time.sleep(0.0005)
+            empty += 1  # none, or its command line is there a moment before its environment
+        time.sleep(0.0005)
     return block or b""
 
 
