@@ -390,7 +390,7 @@ async def _send(
         return 0
     for warning in made.warnings:
         output.note(f"traindeck: {warning}")
-    record = await launching.launch(ws, made)
+    record = await launching.launch(ws, made, briefly=quiet and not json)
     _say(ws, record, json, quiet)
     if follow:
         from traindeck.console.cli.logs import follow_run
@@ -401,7 +401,9 @@ async def _send(
 
 async def _launch_failure(ws: Workspace, record: RunRecord) -> int:
     """A program that cannot be started is known milliseconds after the launch; say it now."""
-    if record.state is not State.FAILED or record.exit_code not in (126, 127):
+    from traindeck.console.runs.refreshing import NOT_STARTED
+
+    if record.state is not State.FAILED or record.exit_code not in NOT_STARTED:
         return 0
     output.error(f"{record.reason}. The run is recorded as failed.")
     return 1

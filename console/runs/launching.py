@@ -53,8 +53,11 @@ async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
     return made
 
 
-async def launch(ws: Workspace, made: Plan) -> RunRecord:
+async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunRecord:
     """Send a plan. Returns when the executing side has claimed it.
+
+    Args:
+        briefly: For a caller that only names the run: see `refresh`.
 
     Raises:
         UsageError, BackendError: It was refused; nothing runs and nothing is left behind.
@@ -88,7 +91,7 @@ async def launch(ws: Workspace, made: Plan) -> RunRecord:
         # Not before: until the attempt is claimed, the one before it is what there is.
         ws.index.put(describe(spec, made.backend))
     note_submitted(ws, submission, ref, spec.name)
-    return await _seen(ws, spec.run_id)
+    return await _seen(ws, spec.run_id, briefly=briefly)
 
 
 async def retry(ws: Workspace, run: RunRecord) -> Plan:
@@ -206,11 +209,11 @@ async def adopt(
     return await _seen(ws, spec.run_id)
 
 
-async def _seen(ws: Workspace, run_id: str) -> RunRecord:
+async def _seen(ws: Workspace, run_id: str, *, briefly: bool = False) -> RunRecord:
     """The run after a first look: it may be over already, with its reason and its metrics."""
     run = ws.index.get(run_id)
     assert run is not None
-    await refresh(ws, [run], max_age=0.0)
+    await refresh(ws, [run], max_age=0.0, briefly=briefly)
     return ws.index.get(run_id) or run
 
 

@@ -34,6 +34,9 @@ YOUNG = 1.0
 """Seconds after its start for which a run is not asked what it has measured: a launch must not wait
 for that."""
 
+NOT_STARTED = (126, 127)
+"""Exit codes of a program that is not there, or cannot be executed."""
+
 
 async def refresh(
     ws: Workspace,
@@ -42,12 +45,16 @@ async def refresh(
     max_age: float = MAX_AGE,
     patience: float = PATIENCE,
     turns: bool = False,
+    briefly: bool = False,
 ) -> list[str]:
     """Ask about runs that are not over and were not seen for `max_age` seconds.
 
     Args:
         runs: Only these; all active ones by default.
         turns: Leave a place out that somebody else is asking right now: the caller comes back.
+        briefly: Leave to the next look what is over: its end is entered together with what it
+            measured, and reading that takes time. A program that could not be started measured
+            nothing.
 
     Returns:
         Ids of the runs that changed.
@@ -63,27 +70,32 @@ async def refresh(
     if not due:
         return []
     changed = await asyncio.gather(
-        *(_ask(ws, name, members, patience, turns) for name, members in due.items())
+        *(_ask(ws, name, members, patience, turns, briefly) for name, members in due.items())
     )
     return [run_id for ids in changed for run_id in ids]
 
 
 async def _ask(
-    ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float, turns: bool
+    ws: Workspace,
+    name: str,
+    runs: Sequence[RunRecord],
+    patience: float,
+    turns: bool,
+    briefly: bool,
 ) -> list[str]:
     if not turns:
-        return await _ask_now(ws, name, runs, patience)
+        return await _ask_now(ws, name, runs, patience, briefly)
     lease = f"poll {name}"
     if not ws.index.try_lease(lease, patience):
         return []
     try:
-        return await _ask_now(ws, name, runs, patience)
+        return await _ask_now(ws, name, runs, patience, briefly)
     finally:
         ws.index.release(lease)
 
 
 async def _ask_now(
-    ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float
+    ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float, briefly: bool
 ) -> list[str]:
     try:
         async with asyncio.timeout(patience):
@@ -96,11 +108,13 @@ async def _ask_now(
     seen: dict[str, Status] = {}
     for run in runs:
         status = statuses[refs[run.id]]
+        if briefly and status.state.terminal and status.exit_code not in NOT_STARTED:
+            continue
         if status.state is State.FAILED and status.exit_code != 127:
             status = await explain(backend, run, status)
         seen[run.id] = status
     changed = ws.index.update_statuses(seen)
-    await ingest(ws, backend, runs, seen)
+    await ingest(ws, backend, [run for run in runs if run.id in seen], seen)
     return changed
 
 

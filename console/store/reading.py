@@ -14,7 +14,6 @@ from typing import Any
 from traindeck.backends.base import State
 from traindeck.console.store import schema
 from traindeck.console.store.database import Connection, Damaged
-from traindeck.console.store.query import GROUP
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
 from traindeck.console.store.rows import SELECT, SERIES, record, summary
 
@@ -51,6 +50,8 @@ def active(db: Connection, backend: str | None) -> list[RunRecord]:
 
 def groups(db: Connection, ids: Sequence[int], now: float) -> bytes:
     """See `Index.groups`."""
+    from traindeck.console.store.query import GROUP  # most commands ask no query
+
     times = GROUP.count("?")
     if len(ids) > _AT_ONCE:
         by_run = dict(db.execute(f"SELECT r.n, {GROUP} FROM runs r", [now] * times))

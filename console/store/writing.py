@@ -13,7 +13,7 @@ from typing import Any
 
 from traindeck.backends.base import Reach, State, Status
 from traindeck.backends.status import SETTLE, merge
-from traindeck.console.store import annotating, schema, series
+from traindeck.console.store import annotating, schema
 from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.reading import metrics_of
@@ -52,9 +52,11 @@ def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
         if found is None:
             run = run if mark is None else overlay(run, mark)
             n = _insert(db, run, stamp)
-            for metric in run.metrics.values():
-                series.put_summary(db, n, metric)
             if run.metrics:
+                from traindeck.console.store import series  # a launch writes none
+
+                for metric in run.metrics.values():
+                    series.put_summary(db, n, metric)
                 render_metrics(db, n)
             continue
         n, known = found
@@ -120,6 +122,8 @@ def annotated(db: Connection, run_id: str, mark: Annotation) -> None:
 
 def delete(db: Connection, run_ids: Collection[str]) -> int:
     """See `Index.delete`."""
+    from traindeck.console.store import series
+
     gone = 0
     for run_id in run_ids:
         row = db.execute("SELECT n FROM runs WHERE id = ?", (run_id,)).fetchone()

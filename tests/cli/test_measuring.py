@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 from .conftest import Cli
 
@@ -164,3 +165,11 @@ def test_a_count_from_zero_that_succeeded_is_done(cli: Cli) -> None:
     failed = cli.run(sys.executable, "-c", f"{counts}\nraise SystemExit(1)")
     cli("wait", failed)
     assert cli.json("show", "--json", failed)["progress"]["fraction"] < 1
+
+
+def test_what_is_over_by_the_first_look_is_measured_by_the_next(cli: Cli) -> None:
+    cli.run("sh", "-c", "echo step=1 loss=2.5; echo step=2 loss=1.5")
+    deadline = time.monotonic() + 20
+    while (row := cli.json("ls", "--json")[0])["state"] != "succeeded":
+        assert time.monotonic() < deadline, row
+    assert row["metrics"]["loss"]["last"] == 1.5
