@@ -64,7 +64,9 @@ class Notice:
 
 def _warm() -> None:
     """Import what opening a run and its log needs, while nobody waits for it."""
+    import traindeck.console.runs.controlling
     import traindeck.console.runs.log_session
+    import traindeck.console.runs.measuring
     import traindeck.console.tui.screens.run
     import traindeck.console.tui.screens.run_log
     import traindeck.console.tui.screens.run_overview  # noqa: F401

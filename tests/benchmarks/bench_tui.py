@@ -89,6 +89,8 @@ def huge_log(env: dict[str, str]) -> tuple[float, float, int]:
     listed and the log open, searched and moved over)."""
     run = [sys.executable, "-m", "traindeck.console.cli.main", "run", "-q", "--name", "huge"]
     done = subprocess.run([*run, "--", "true"], env=env, check=True, capture_output=True, text=True)
+    wait = [*run[:3], "wait", "-q", done.stdout.strip()]
+    subprocess.run(wait, env=env, check=True, capture_output=True)  # seen and measured: it is empty
     found = Path(env["HOME"]) / ".traindeck/runs" / done.stdout.strip() / "attempts/0/logs/0.log"
     line = b"step %d loss 0.5 and some more words that make it a line of usual length\n"
     with found.open("r+b") as file:
@@ -107,6 +109,7 @@ def huge_log(env: dict[str, str]) -> tuple[float, float, int]:
         deck.quiet(0.3)
         deck.press("escape")
         deck.wait("selected 1/1")
+        deck.quiet(0.3)  # beside the list stands the end of the log
     deck.press("escape", "l")
     deck.wait(SIGN.decode())
     deck.press("/some more\r")

@@ -40,6 +40,9 @@ TABS: dict[str, tuple[str, str]] = {
 AGAIN, RARELY = 0.5, 2.0
 """Seconds between looks at the record of an active run, and of one that is over."""
 
+TAB_FIRST = 0.3
+"""Seconds after which the metrics of a run that is over are read to the end."""
+
 _WAY_ON = (("2", "charts"), ("3", "log"))
 KEPT = 40
 """Runs of which is remembered where one was."""
@@ -277,7 +280,9 @@ class RunScreen(DeckScreen):
             self.spawn(self._measure(), "reading what it measured")
 
     async def _measure(self) -> None:
-        """What the looks of the list have left of a log of many gigabytes."""
+        """What the looks of the list have left of a log of many gigabytes. The tab that was opened
+        comes first: both are read by one thread."""
+        await asyncio.sleep(TAB_FIRST)
         await self.deck.services.measure(self.record.id)
         await self._look()
 
