@@ -13,8 +13,9 @@ from traindeck.console.store.records import RunRecord
 
 from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width
-from .chart import Chart, Curve, Mark, View, at_cursor, chart, extent
+from .chart import Chart, chart
 from .charts_size import TREE, WIDE
+from .curves import Curve, Mark, View, at_cursor, extent
 from .glyphs import BEST, Glyphs
 from .metric_tree import SYSTEM, Node, lined_up, shown_value, tree_lines
 from .numbers import figure

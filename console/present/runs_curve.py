@@ -43,7 +43,8 @@ def draw(curves: Sequence[CurveData], cells: int, rows: int, glyphs: Glyphs = BE
     """The chart as `rows` lines of at most `cells`, without its legend. Needs numpy."""
     from traindeck.console.metrics.reduce import arrays
 
-    from .chart import Curve, View, chart
+    from .chart import chart
+    from .curves import Curve, View
 
     drawn = []
     for number, curve in enumerate(curves):

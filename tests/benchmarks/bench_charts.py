@@ -22,7 +22,8 @@ import numpy as np
 from traindeck.console.metrics import jsonl, stdout, tfevents
 from traindeck.console.metrics.reading import Carry, Reading
 from traindeck.console.metrics.reduce import smooth
-from traindeck.console.present.chart import Curve, View, chart, softened
+from traindeck.console.present.chart import chart
+from traindeck.console.present.curves import Curve, View, softened
 
 CURVES, POINTS, FEWER, REDUCED = 20, 100_000, 10_000, 600
 CELLS, ROWS = 160, 50

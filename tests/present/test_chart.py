@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 
 from traindeck.console.present import braille
 from traindeck.console.present.cells import Line, Span, line_width, plain
-from traindeck.console.present.chart import (
-    LABEL,
-    Chart,
-    Curve,
-    Mark,
-    View,
-    alerts,
-    at_cursor,
-    chart,
-    curves,
-    text_chart,
-)
+from traindeck.console.present.chart import Chart, chart, text_chart
+from traindeck.console.present.chart_axis import LABEL
+from traindeck.console.present.curves import Curve, Mark, View, alerts, at_cursor, curves
 from traindeck.console.present.glyphs import SETS
 from traindeck.console.present.scale import Scale, tick
 from traindeck.console.store.series import Points

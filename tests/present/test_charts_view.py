@@ -52,7 +52,7 @@ def test_the_charts_stay_in_their_room_whatever_a_metric_is_called(
 ) -> None:
     import numpy as np
 
-    from traindeck.console.present.chart import Curve, View
+    from traindeck.console.present.curves import Curve, View
 
     run = replace(RUN, metrics=METRICS)
     x = np.arange(300.0)
@@ -91,7 +91,7 @@ def test_values_in_the_tree_stand_on_their_decimal_points(cells: int) -> None:
 def test_the_read_out_beside_the_charts_is_never_cut() -> None:
     import numpy as np
 
-    from traindeck.console.present.chart import Curve, View
+    from traindeck.console.present.curves import Curve, View
 
     x = np.arange(1.0, 90_000.0, 300.0)
     noise = 1.5 + np.cos(x) / 3
@@ -122,7 +122,7 @@ def test_no_metrics_says_what_was_looked_for() -> None:
 def test_a_narrow_terminal_reads_the_values_at_the_cursor_too() -> None:
     import numpy as np
 
-    from traindeck.console.present.chart import Curve, View
+    from traindeck.console.present.curves import Curve, View
 
     x = np.arange(0.0, 300.0, 10.0)
     drawn = {
@@ -148,7 +148,7 @@ def test_a_value_that_is_not_finite_is_read_out_as_it_was_logged(
 ) -> None:
     import numpy as np
 
-    from traindeck.console.present.chart import Curve, View
+    from traindeck.console.present.curves import Curve, View
 
     x = np.arange(1.0, 3001.0, 10.0)
     y = np.linspace(90.0, 70.0, 300)

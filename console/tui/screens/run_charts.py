@@ -26,8 +26,8 @@ from traindeck.console.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from traindeck.console.metrics.axis import Axis
-    from traindeck.console.present.chart import Curve, View
     from traindeck.console.present.charts_view import Shown
+    from traindeck.console.present.curves import Curve, View
 
 AGAIN = 1.0
 """Seconds between two looks at an active run's series."""
@@ -329,8 +329,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
 
     def _shown(self) -> Shown:
         from traindeck.console.metrics.reduce import SMOOTHING
-        from traindeck.console.present.chart import View
         from traindeck.console.present.charts_view import Shown
+        from traindeck.console.present.curves import View
 
         start, end = self._window or (None, None)
         drawn = {key: self._curves[key] for key in self._chosen if key in self._curves}
@@ -478,7 +478,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     async def _make_curves(self) -> None:
         from traindeck.console.metrics.axis import Axis, carried
         from traindeck.console.metrics.reduce import SMOOTHING
-        from traindeck.console.present.chart import alerts, curves, softened
+        from traindeck.console.present.curves import alerts, curves, softened
 
         run = self._run
         if run is None:
@@ -520,7 +520,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     def _extent(self) -> tuple[float, float]:
         if not self._ready:
             return 0.0, 1.0
-        from traindeck.console.present.chart import extent
+        from traindeck.console.present.curves import extent
 
         return extent([self._curves[key] for key in self._chosen if key in self._curves])
 
