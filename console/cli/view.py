@@ -14,6 +14,7 @@ from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
+    from traindeck.backends.base import Status
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
@@ -127,7 +128,7 @@ def show_command(
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.refreshing import refresh
-    from traindeck.console.store.records import run_json
+    from traindeck.console.store.records import attempt_json, run_json
 
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
@@ -151,7 +152,9 @@ def show_command(
             for key, value in record.params.items():
                 output.line(output.neutral(f"{key}={value}"))
         elif json:
-            output.emit_json(run_json(record))
+            tried = await _attempts(ws, record, ask=not cached)
+            known = None if tried is None else [attempt_json(status) for status in tried]
+            output.emit_json({**run_json(record), "attempts": known})
         else:
             await _print_run(ws, record, ask=not cached)
         return 0
@@ -191,6 +194,18 @@ def _sizes(ws: Workspace, runs: list[RunRecord]) -> dict[str, int | None]:
         return sizes
 
     return asyncio.run(measure())
+
+
+async def _attempts(ws: Workspace, record: RunRecord, *, ask: bool) -> list[Status] | None:
+    """How its attempts ended; None if that cannot be known now."""
+    from traindeck.console.runs.reading import attempts_of
+
+    if record.attempt and not ask:
+        return None
+    try:
+        return await attempts_of(ws, record)
+    except TraindeckError:
+        return None
 
 
 async def _directory(ws: Workspace, record: RunRecord) -> str:
@@ -247,6 +262,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         short_id=ws.index.short_ids([record.id])[record.id],
         spec=spec,
         hooks=hooks,
+        attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
         glyphs=output.glyphs(ws, sys.stdout),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from traindeck.backends.base import RunSpec, State
+from traindeck.backends.base import RunSpec, State, Status
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
 from .asked import asked, limits_chosen
+from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, fit
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent, size
@@ -34,6 +35,7 @@ def card_lines(
     short_id: str,
     spec: RunSpec | None = None,
     hooks: Sequence[str] = (),
+    attempts: Sequence[Status] = (),
     folder: str | None = None,
     log: bytes = b"",
     glyphs: Glyphs = BEST,
@@ -44,11 +46,12 @@ def card_lines(
         width: Columns of the terminal; None when piped.
         spec: As in the run directory, if that can be read.
         hooks: What became of its commands for an end and a stall, if that went wrong.
+        attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         log: The end of the log.
     """
     room = width or PIPED
-    lines = list(_lines(run, now, room, short_id, spec, hooks, folder, glyphs))
+    lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, glyphs))
     lines += _log(log)
     lines.append(_next(run, spec, short_id, now))
     return [clip_line(line, room) for line in lines]
@@ -61,6 +64,7 @@ def _lines(
     short_id: str,
     spec: RunSpec | None,
     hooks: Sequence[str],
+    attempts: Sequence[Status],
     folder: str | None,
     glyphs: Glyphs,
 ) -> Iterator[Line]:
@@ -76,6 +80,9 @@ def _lines(
     why = explain(run, now, glyphs)
     if why:
         yield _row("why", *fitted(why, room - LABEL))
+    before = attempt_lines(run, attempts[:-1], now, room - LABEL, glyphs)
+    for number, line in enumerate(before):
+        yield _row("" if number else "before", *line)
     yield _row("time", Span(_times(run, now)))
     progress = run.progress
     if progress.step is not None:

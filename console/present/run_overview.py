@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import RunSpec, State, Status
-from traindeck.console.store.records import MetricSummary, RunRecord, with_status
+from traindeck.console.store.records import MetricSummary, RunRecord
 
-from .ages import age, clock, spoken
+from .ages import age, clock
+from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import exit_words, explain, fitted
-from .states import is_unknown, state_mark
+from .sentences import explain, fitted
+from .states import is_unknown
 
 ROOMY = 28
 """Rows from which on sections stand apart."""
@@ -30,7 +31,6 @@ LABEL = 14
 SPARK = 12
 FIGURES = 10
 """Metrics that are shown."""
-ATTEMPTS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,28 +318,9 @@ def _attempts(
     """The attempts, the present one first; nothing if there was only one."""
     if len(attempts) < 2:
         return []
-    shown = list(reversed(attempts))[:ATTEMPTS]
-    lines: list[Line] = [title("ATTEMPTS", cells, glyphs, note=f"{attempts[-1].attempt + 1}")]
-    for status in shown:
-        sign = state_mark(status.state)
-        clauses: list[Line] = []
-        how = exit_words(with_status(run, status))
-        if how and status.state is not State.SUCCEEDED:
-            clauses.append((Span(how, "text"),))
-        if status.started and status.ended:
-            clauses.append((Span(f"ran {spoken(status.ended - status.started)}", "text"),))
-        if status.ended:
-            clauses.append((Span(f"{age(now - status.ended)} ago", "muted"),))
-        if status.reason:
-            clauses.append((Span(clean(status.reason[:500]), "muted"),))
-        lines.append(
-            (
-                Span(f" {status.attempt:>3}  ", "text"),
-                Span(f"{sign.glyph(glyphs)} {fit(sign.word, 10)} ", sign.style),
-                *fitted(clauses, cells - 20),
-            )
-        )
-    return lines
+    rows = attempt_lines(run, attempts, now, cells - 2, glyphs)
+    head = title("ATTEMPTS", cells, glyphs, note=f"{attempts[-1].attempt + 1}")
+    return [head, *((Span(" "), *row) for row in rows)]
 
 
 def _log(run: RunRecord, log: bytes, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:

@@ -84,9 +84,9 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
         return _waiting(run, now)
     if run.state in (State.FAILED, State.LOST):
-        return _ended(run, "failed")
+        return ended(run, "failed")
     if run.state in (State.TIMEOUT, State.PREEMPTED):
-        return _ended(run, "warn")
+        return ended(run, "warn")
     if run.state is State.CANCELLED and run.reason:
         return [(Span(clean(run.reason), "muted"),)]
     return None
@@ -127,7 +127,8 @@ def _waiting(run: RunRecord, now: float) -> list[Clause]:
     return [(Span(plain[run.state], style),)]
 
 
-def _ended(run: RunRecord, style: str) -> list[Clause]:
+def ended(run: RunRecord, style: str) -> list[Clause]:
+    """Why a run ended badly, cause first; the cause in `style`."""
     numbers = exit_words(run)
     parts = _parts(run.reason) or [numbers or "ended without a reason"]
     cause = _CAUSE_END.split(parts[0], maxsplit=1)

@@ -259,6 +259,19 @@ def run_json(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def attempt_json(status: Status) -> dict[str, Any]:
+    """One element of `attempts`, which `show --json` adds to `run_json`."""
+    return {
+        "attempt": status.attempt,
+        "state": str(status.state),
+        "exit_code": status.exit_code,
+        "signal": status.signal,
+        "reason": status.reason or None,
+        "started": iso(status.started),
+        "ended": iso(status.ended),
+    }
+
+
 def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
     """The last field of `run_json`."""
     return {

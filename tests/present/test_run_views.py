@@ -121,6 +121,19 @@ def test_attempts_are_listed_newest_first_only_if_there_were_several() -> None:
     assert "ATTEMPTS" not in text(overview(RUN, Facts(attempts=tried[1:]), 100, 38, now=NOW))
 
 
+def test_an_earlier_attempt_says_why_it_failed_before_anything_else() -> None:
+    tried = [
+        Status(
+            state=State.FAILED, attempt=0, exit_code=1, started=1.0, ended=61.0,
+            reason="the key labels is missing · train.py:4",
+        ),
+        Status(state=State.RUNNING, attempt=1),
+    ]  # fmt: skip
+    words = text(overview(RUN, Facts(attempts=tried), 80, 38, now=NOW))
+    assert "0  ✗ failed     the key labels is missing · train.py:4 · exit 1" in words
+    assert "step" not in words.partition("0  ✗ failed")[2].partition("\n")[0]
+
+
 def test_what_is_not_known_is_no_zero() -> None:
     run = replace(RUN, metrics={"loss": MetricSummary(key="loss", count=3, nonfinite=3)})
     words = text(overview(run, Facts(), 80, 22, now=NOW))
