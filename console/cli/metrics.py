@@ -44,6 +44,10 @@ def metrics_command(
 ) -> int:
     """Print what a run has measured.
 
+    --json: {KEY: {"steps", "times", "values", "sources"}}, one of each a point. Values that are not
+    finite are "NaN", "Infinity" or "-Infinity", as `last` in `show --json` and `ls --json` is; null
+    is what is not known.
+
     Examples:
 
     traindeck metrics calm-fox
@@ -166,9 +170,9 @@ def _csv(index: Index, record: RunRecord, keys: list[str]) -> None:
 
 
 def _json(index: Index, record: RunRecord, keys: list[str]) -> dict[str, Any]:
-    """Key -> steps, times and values, one of each a point; a value that is not finite is null, as
-    JSON has no such number, and so is a time that nobody noted."""
-    from traindeck.console.store.records import iso
+    """Key -> steps, times, values and sources, one of each a point. A value that is not finite is
+    its name, as text, for JSON has no such number; a time that nobody noted is null."""
+    from traindeck.console.store.records import iso, json_value
 
     names = _sources()
     answer = {}
@@ -177,7 +181,7 @@ def _json(index: Index, record: RunRecord, keys: list[str]) -> dict[str, Any]:
         answer[key] = {
             "steps": list(points.steps),
             "times": [iso(moment) for moment in points.times],
-            "values": [v if math.isfinite(v) else None for v in points.values],
+            "values": [json_value(v) for v in points.values],
             "sources": [names[trust] for trust in points.source_of],
         }
     return answer

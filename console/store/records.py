@@ -219,7 +219,7 @@ def iso(moment: float | None) -> str | None:
 
 def run_json(run: RunRecord) -> dict[str, Any]:
     """The object that `show --json` prints and of which `ls --json` prints an array. It is strict
-    JSON: a value that is not finite is null in `metrics`, and its name, as text, in `params`."""
+    JSON: null is what is not known, "NaN", "Infinity" and "-Infinity" what is no finite number."""
     return {
         "id": run.id,
         "name": run.name,
@@ -243,7 +243,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "project": run.project or None,
         "recipe": run.recipe,
         "tags": dict(run.tags),
-        "params": {k: _finite_or_text(v) for k, v in run.params.items()},
+        "params": {k: json_value(v) for k, v in run.params.items()},
         "note": run.note or None,
         "archived": run.archived,
         "foreign": run.foreign,
@@ -276,7 +276,7 @@ def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
     """The last field of `run_json`."""
     return {
         key: {
-            "last": _finite(m.last),
+            "last": json_value(m.last),
             "last_step": m.last_step,
             "min": m.min,
             "min_step": m.min_step,
@@ -290,11 +290,8 @@ def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
     }
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is None or math.isfinite(value) else None
-
-
-def _finite_or_text(value: Scalar) -> Scalar:
+def json_value(value: Scalar) -> Scalar:
+    """A value as strict JSON can hold it: what is not finite by its name, as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -81,3 +81,25 @@ def test_wait_metrics_backends_doctor_and_plan_print_json(cli: Cli) -> None:
     checks = json.loads(cli("backends", "check", "--json").stdout)
     assert checks[0]["reach"] == "ok"
     assert {"topic", "ok", "text", "fix"} <= set(json.loads(cli("doctor", "--json").stdout)[0])
+
+
+def test_a_value_that_is_no_number_is_told_from_one_that_is_absent(cli: Cli) -> None:
+    program = (
+        "import json, os\n"
+        "out = open(os.environ['TRAINDECK_METRICS'], 'a')\n"
+        "rows = [(1, 2.0), (2, float('inf')), (3, float('-inf')), (4, float('nan'))]\n"
+        "for step, loss in rows:\n"
+        "    print(json.dumps({'step': step, 'loss': loss, 'up': float('inf')}), file=out)\n"
+    )
+    run = cli.run("python3", "-c", program)
+    cli("wait", run)
+
+    def strict(*args: str) -> Any:
+        return json.loads(cli.ok(*args), parse_constant=lambda word: f"not JSON: {word}")
+
+    points = strict("metrics", "--json", run)["loss"]
+    assert points["values"] == [2.0, "Infinity", "-Infinity", "NaN"]
+    shown = strict("show", "--json", run)["metrics"]
+    assert (shown["loss"]["last"], shown["up"]["last"]) == ("NaN", "Infinity")
+    assert shown["up"]["min"] is None
+    assert strict("ls", "--json")[0]["metrics"] == shown
