@@ -11,6 +11,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, QuietNames, refuse_mixture
 from traindeck.console.cli.completion import complete_metric, complete_run
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def metrics_command(
     ] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw them, or the main one.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
+    json: Json = False,
+    quiet: QuietNames = False,
     attempt: Annotated[
         int | None, typer.Option("--attempt", metavar="N", help="What this attempt measured.")
     ] = None,
@@ -63,8 +65,7 @@ def metrics_command(
     from traindeck.console.runs.measuring import complete, left_out, measured_alone
     from traindeck.console.runs.refreshing import refresh
 
-    if chart + csv + json > 1:
-        raise UsageError("--chart, --csv and --json exclude each other.")
+    refuse_mixture(chart=chart, csv=csv, json=json, quiet=quiet)
 
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
@@ -83,7 +84,10 @@ def metrics_command(
 
     def show(ws: Workspace, record: RunRecord, index: Index) -> None:
         wanted = _wanted(record, keys or [])
-        if csv:
+        if quiet:
+            for name in wanted:
+                output.line(output.neutral(name))
+        elif csv:
             _csv(index, record, wanted)
         elif json:
             output.emit_json(_json(index, record, wanted))

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ WINDOW = 86400.0
 
 LOG_TAIL = 16 << 10
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was last seen.")]
 
 
@@ -117,8 +116,12 @@ def show_command(
     params: Annotated[bool, typer.Option("--params", help="Print all its parameters.")] = False,
     cached: Cached = False,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Show one run.
+
+    --json: one object, of which `ls --json` prints an array; `attempts` has how each one ended and
+    is null if that cannot be read. Times are ISO 8601 UTC, what is not known is null.
 
     Examples:
 
@@ -130,8 +133,13 @@ def show_command(
     from traindeck.console.runs.refreshing import refresh
     from traindeck.console.store.records import attempt_json, run_json
 
+    refuse_mixture(script=script, path=path, params=params, json=json, quiet=quiet)
+
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
+        if quiet:
+            output.line(record.id)
+            return 0
         if not cached:
             await refresh(ws, [record], max_age=0.0)
             record = ws.record(record.id)
