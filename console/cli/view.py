@@ -76,9 +76,11 @@ def ls_command(
     if filter:
         from traindeck.console.runs.filters import parse
 
-        wanted = parse(filter)
+        wanted = parse(filter)  # nobody is asked for a list that cannot be
     if not cached and ws.has_questions():
         _refresh(ws)
+    if filter:
+        wanted = parse(filter, known=ws.index)
     if json and not size:
         sys.stdout.flush()
         sys.stdout.buffer.writelines(ws.index.json_array(wanted))
