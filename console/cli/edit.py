@@ -59,11 +59,11 @@ def tag_command(
 
     ws = open_workspace(tell=output.note)
     record = ws.record(run)
-    changes: dict[str, str | None] = dict(parse_tags(tags or []))
-    for name in remove or []:
-        if name in changes:
-            raise UsageError(f"{name} is both set and removed.")
-        changes[name] = None
+    wanted = parse_tags(tags or [])
+    gone = dict.fromkeys(remove or [])
+    for name in wanted.keys() & gone.keys():
+        raise UsageError(f"{name} is both set and removed.")
+    changes: dict[str, str | None] = {**wanted, **gone}
     if changes:
         controlling.set_tags(ws, record, changes)
     if one_run(ws, record.id, json=json, quiet=quiet) or changes:
