@@ -11,7 +11,7 @@ from traindeck.console.store.records import MetricSummary, RunRecord
 from .ages import age, clock, spoken
 from .asked import asked, limits_chosen
 from .attempts import attempt_lines
-from .cells import Line, Span, clean, clip, clip_line, fit
+from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent, size
 from .runs_detail import ordered_metrics
@@ -25,6 +25,8 @@ METRICS_SHOWN = 8
 PARAMS_SHOWN = 6
 LOG_LINES = 4
 SPARK = 20
+FIGURES = 44
+"""Cells of a metric's figures."""
 
 
 def card_lines(
@@ -98,8 +100,7 @@ def _lines(
         )
         yield _row("progress", Span(text), Span(left, "muted"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
-    for summary in shown[:METRICS_SHOWN]:
-        yield _metric(summary, run, room, glyphs)
+    yield from _metrics(shown[:METRICS_SHOWN], run, room, glyphs)
     if len(shown) > METRICS_SHOWN:
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
@@ -133,8 +134,8 @@ def _lines(
         yield _row("folder", Span(kept), Span(log, "muted"))
 
 
-def _row(label: str, *spans: Span) -> Line:
-    return (Span(fit(label, LABEL - 1), "muted"), Span(" "), *spans)
+def _row(label: str, *spans: Span, cells: int = LABEL) -> Line:
+    return (Span(fit(label, cells - 1), "muted"), Span(" "), *spans)
 
 
 def _times(run: RunRecord, now: float) -> str:
@@ -150,21 +151,29 @@ def _times(run: RunRecord, now: float) -> str:
     return " · ".join(part for part in parts if part) or "–"
 
 
-def _metric(summary: MetricSummary, run: RunRecord, room: int, glyphs: Glyphs) -> Line:
-    at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
-    extent = ""
-    if summary.min is not None and summary.count > 1:
-        extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
-    strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
-    left = min(SPARK, room - LABEL - 8 - 36 - len(strange))
-    trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
-    return _row(
-        clean(summary.key),
-        Span(figure(summary.last).ljust(8), "strong" if summary.key == run.main else "text"),
-        Span(f"{at}{extent} ".ljust(36), "muted"),
-        Span(trend, "s1" if summary.key == run.main else "faint"),
-        Span(strange, "warn"),
-    )
+def _metrics(
+    shown: Sequence[MetricSummary], run: RunRecord, room: int, glyphs: Glyphs
+) -> Iterator[Line]:
+    """The metrics, their names in as many cells as their figures leave."""
+    names = distinct((clean(m.key) for m in shown), max(LABEL, room - FIGURES - SPARK // 3) - 1)
+    label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
+    for summary in shown:
+        at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
+        extent = ""
+        if summary.min is not None and summary.count > 1:
+            extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
+        strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
+        left = min(SPARK, room - label - FIGURES - len(strange))
+        trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
+        main = summary.key == run.main
+        yield _row(
+            names[clean(summary.key)],
+            Span(figure(summary.last).ljust(8), "strong" if main else "text"),
+            Span(f"{at}{extent} ".ljust(FIGURES - 8), "muted"),
+            Span(trend, "s1" if main else "faint"),
+            Span(strange, "warn"),
+            cells=label,
+        )
 
 
 def _code(spec: RunSpec) -> Line:

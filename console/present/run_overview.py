@@ -14,7 +14,19 @@ from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock
 from .attempts import attempt_lines
-from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
+from .cells import (
+    Line,
+    Span,
+    clean,
+    clip,
+    clip_line,
+    distinct,
+    fit,
+    fit_line,
+    line_width,
+    pad,
+    width,
+)
 from .glyphs import BEST, Glyphs
 from .numbers import figure, percent
 from .numbers import size as bytes_text
@@ -27,7 +39,9 @@ ROOMY = 28
 """Rows from which on sections stand apart."""
 WIDE = 100
 """Cells from which on the curve stands beside the figures."""
-LABEL = 14
+LABEL, MOST_LABEL = 14, 40
+BESIDE = 47
+"""Cells that a metric's figures and trend take beside its name."""
 SPARK = 12
 FIGURES = 10
 """Metrics that are shown."""
@@ -163,34 +177,37 @@ def _seen(run: RunRecord, now: float) -> str:
 
 
 def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
-    lines: list[Line] = []
-    progress = _progress(run, cells, now, glyphs)
-    if progress:
-        lines += progress
     shown = [
         m
         for m in ordered_metrics(run)
         if m.key not in ("step", "global_step") and not m.key.startswith(("system/", "__"))
     ]
-    lines += [_metric(metric, run, cells, glyphs) for metric in shown[:FIGURES]]
+    room = max(LABEL, min(MOST_LABEL, cells - BESIDE))
+    names = distinct((clean(metric.key) for metric in shown[:FIGURES]), room - 1)
+    label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
+    lines = _progress(run, label, cells, now, glyphs)
+    for metric in shown[:FIGURES]:
+        lines.append(_metric(metric, pad(names[clean(metric.key)], label), run, cells, glyphs))
     if len(shown) > FIGURES:
         words = f"{len(shown) - FIGURES} more in Charts"
-        lines.append((Span(" " * (LABEL + 1)), Span(words, "faint")))
+        lines.append((Span(" " * (label + 1)), Span(words, "faint")))
     if not shown:
         words = "no metrics so far" if run.active else "no metrics"
         lines.append((Span(f" {words}", "muted"), Span("   2 says what was looked for", "faint")))
     return lines
 
 
-def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
+def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
     progress = run.progress
     if progress.step is None and progress.fraction is None:
         return []
-    line: list[Span] = [Span(f" {fit('progress', LABEL)}", "muted")]
+    line: list[Span] = [Span(f" {fit('progress', label)}", "muted")]
     if progress.fraction is not None:
         stale = is_unknown(run)
         style = "stale" if stale else "running" if run.active else "done"
-        bar = meter(progress.fraction, max(6, min(20, cells - 44)), style, glyphs, stale=stale)
+        bar = meter(
+            progress.fraction, max(6, min(20, cells - label - 30)), style, glyphs, stale=stale
+        )
         line += [*bar, Span(f" {percent(progress.fraction):>5}", "strong"), Span("   ")]
     if progress.step is not None:
         line.append(Span(f"{figure(progress.step)}", "text"))
@@ -201,7 +218,7 @@ def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Li
         ends = f" · ends ≈ {clock(now + progress.eta, now)}"
         lines.append(
             (
-                Span(f" {fit('left', LABEL)}", "muted"),
+                Span(f" {fit('left', label)}", "muted"),
                 Span(age(progress.eta), "text"),
                 Span(ends, "muted"),
             )
@@ -209,9 +226,9 @@ def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Li
     return lines
 
 
-def _metric(metric: MetricSummary, run: RunRecord, cells: int, glyphs: Glyphs) -> Line:
+def _metric(metric: MetricSummary, name: str, run: RunRecord, cells: int, glyphs: Glyphs) -> Line:
     main = metric.key == run.main
-    line: list[Span] = [Span(f" {fit(clean(metric.key), LABEL - 1, keep='both')} ", "muted")]
+    line: list[Span] = [Span(f" {name}", "muted")]
     value = metric.last
     if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:
         value = int(value)
