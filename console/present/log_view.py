@@ -517,7 +517,7 @@ def _happened(finding: Finding, cells: int) -> list[Line]:
         if len(wrapped) <= 3:
             return [(Span(row),) for row in wrapped]
         sentences.pop()  # a sentence goes whole
-    return [fitted([(Span(clean(clause)),) for clause in finding.clauses], cells)]
+    return [fitted([(Span(clean(clause)),) for clause in finding.said(cells)], cells)]
 
 
 def startable(finding: Finding | None, run: RunRecord) -> dict[str, Try]:

@@ -135,10 +135,10 @@ def ended(run: RunRecord, style: str) -> list[Clause]:
     if len(cause) > 1 and cause[1].startswith(": ") and not _NAME.fullmatch(cause[0]):
         cause = parts[:1]  # `model ./base: no such folder`: what is wrong comes last
     clauses: list[Clause] = [(Span(cause[0], style), *(Span(rest, "text") for rest in cause[1:]))]
-    clauses += [(Span(part, "text"),) for part in parts[1:]]
     text = run.reason
     if run.progress.step is not None and "step" not in text:
-        clauses.append((Span(f"step {figure(run.progress.step)}", "text"),))
+        clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
+    clauses += [(Span(part, "text"),) for part in parts[1:]]
     if numbers and run.reason and not _says_how_it_ended(text, run):
         clauses.append((Span(numbers, "text"),))
     return clauses

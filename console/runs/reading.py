@@ -99,10 +99,11 @@ async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
 
 
 def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | None:
-    """Why a run failed, by the end of its log, in one line; None if the log does not say."""
+    """Why a run failed, by the end of its log, in one line; None if the log does not say. Without
+    the step: a log may count anew in each epoch, and how far the run was its progress says."""
     from traindeck.console.logs.findings import WIDTHS, failure
 
-    found = failure(tail, exit_code=exit_code, signal=signal)
+    found = failure(tail, exit_code=exit_code, signal=signal, at_step=False)
     if found is None or not found.length:
         return _said_last(tail) or (found.reason(WIDTHS[0]) if found else None)
     return found.reason(WIDTHS[0])
