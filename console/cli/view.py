@@ -157,10 +157,13 @@ def show_command(
         elif path:
             output.line(await _directory(ws, record))
         elif params:
+            from traindeck.console.store.rows import param_text
+
             if not record.params:
                 output.note(f"traindeck: {record.name} has no parameters on its command line.")
             for key, value in record.params.items():
-                output.line(output.neutral(f"{key}={value}"))
+                shown = param_text(value) if isinstance(value, tuple) else value
+                output.line(output.neutral(f"{key}={shown}"))
         elif json:
             tried = await _attempts(ws, record, ask=not cached)
             known = None if tried is None else [attempt_json(status) for status in tried]

@@ -13,7 +13,7 @@ from .asked import asked, limits_chosen
 from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
-from .numbers import figure, percent, size
+from .numbers import figure, parameter, percent, size
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted
@@ -120,7 +120,7 @@ def _lines(
     if run.recipe:
         yield _row("recipe", Span(clean(run.recipe)))
     if run.params:
-        items = [f"{key} {_value(value)}" for key, value in list(run.params.items())]
+        items = [f"{key} {parameter(value)}" for key, value in list(run.params.items())]
         text = " · ".join(clean(item) for item in items[:PARAMS_SHOWN])
         more = f"   {len(items)} in all: --params" if len(items) > PARAMS_SHOWN else ""
         yield _row("params", Span(text), Span(more, "muted"))
@@ -187,10 +187,6 @@ def _code(spec: RunSpec) -> Line:
     if code.untracked:
         spans.append(Span(f" · {len(code.untracked)} untracked", "muted"))
     return _row("code", *spans)
-
-
-def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _log(log: bytes) -> Iterator[Line]:

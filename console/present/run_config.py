@@ -13,7 +13,7 @@ from traindeck.console.store.records import RunRecord
 from .asked import asked
 from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
-from .numbers import plural
+from .numbers import parameter, plural
 from .run_overview import title
 
 LABEL = 24
@@ -74,7 +74,7 @@ def _lines(
     if run.params:
         yield title("PARAMETERS", cells, glyphs, note=f"{len(run.params)}")
         for key, value in run.params.items():
-            yield _item(str(key), f"{value:g}" if isinstance(value, float) else str(value))
+            yield _item(str(key), parameter(value))
         yield ()
     if spec is None:
         yield (Span("   the run directory cannot be read now", "muted"),)

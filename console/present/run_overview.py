@@ -28,7 +28,7 @@ from .cells import (
     width,
 )
 from .glyphs import BEST, Glyphs
-from .numbers import figure, percent
+from .numbers import figure, parameter, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
@@ -276,7 +276,8 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
         add("recipe", Span(clip(clean(run.recipe), room)))
     if run.params:
         words = [
-            (Span(f"{clean(str(k))} ", "muted"), Span(_value(v))) for k, v in run.params.items()
+            (Span(f"{clean(str(k))} ", "muted"), Span(clean(parameter(v))))
+            for k, v in run.params.items()
         ]
         add("parameters", *fitted(words, room))
     if run.tags:
@@ -320,10 +321,6 @@ def _code(spec: RunSpec | None) -> Line:
     else:
         spans += [Span(clean(code.root), "text"), Span(", not under git", "muted")]
     return tuple(spans)
-
-
-def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else clean(str(value))
 
 
 # --------------------------------------------------------------------------------- attempts, log

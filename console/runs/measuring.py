@@ -24,7 +24,7 @@ from traindeck.backends.files import open_regular
 from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
 from traindeck.console.runs.workspace import ref_of
 from traindeck.console.store.database import INODE
-from traindeck.console.store.records import status_of_run
+from traindeck.console.store.records import status_of_run, values_of
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -302,7 +302,8 @@ def _claim(run: RunRecord, path: str) -> int:
     working directory, or that its parameters name."""
     named = [
         os.path.join(run.cwd, value)
-        for value in run.params.values()
+        for param in run.params.values()
+        for value in values_of(param)
         if isinstance(value, str) and 1 < len(value) < 4096 and "\0" not in value
     ]
     folders = map(os.path.normpath, [run.cwd, *named])

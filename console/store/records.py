@@ -15,6 +15,8 @@ from typing import Any
 from traindeck.backends.base import ACTIVE, Rank, Reach, State, Status
 
 Scalar = str | int | float | bool | None
+Param = Scalar | tuple[Scalar, ...]
+"""A parameter of a run; several values where its flag was repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class RunRecord:
     project: str = ""
     recipe: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Scalar] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
     note: str = ""
     archived: bool = False
     looked_at: float | None = None
@@ -243,7 +245,10 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "project": run.project or None,
         "recipe": run.recipe,
         "tags": dict(run.tags),
-        "params": {k: json_value(v) for k, v in run.params.items()},
+        "params": {
+            k: list(map(json_value, v)) if isinstance(v, tuple) else json_value(v)
+            for k, v in run.params.items()
+        },
         "note": run.note or None,
         "archived": run.archived,
         "foreign": run.foreign,
@@ -288,6 +293,11 @@ def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
         }
         for key, m in metrics.items()
     }
+
+
+def values_of(param: Param) -> tuple[Scalar, ...]:
+    """The values of a parameter; what most programs go by is the last."""
+    return param if isinstance(param, tuple) else (param,)
 
 
 def json_value(value: Scalar) -> Scalar:

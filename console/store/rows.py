@@ -20,11 +20,12 @@ from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Damaged
 from traindeck.console.store.records import (
     MetricSummary,
+    Param,
     Progress,
     RunRecord,
-    Scalar,
     metrics_json,
     run_json,
+    values_of,
 )
 
 RUNS = (
@@ -74,10 +75,16 @@ def clean_record(run: RunRecord) -> RunRecord:
         project=clean(run.project),
         recipe=None if run.recipe is None else clean(run.recipe),
         tags={clean(k): clean(v) for k, v in run.tags.items()},
-        params={clean(k): clean(v) if isinstance(v, str) else v for k, v in run.params.items()},
+        params={clean(k): _clean_param(v) for k, v in run.params.items()},
         note=clean(run.note),
         main=None if run.main is None else clean(run.main),
     )
+
+
+def _clean_param(value: Param) -> Param:
+    if isinstance(value, tuple):
+        return tuple(clean(v) if isinstance(v, str) else v for v in value)
+    return clean(value) if isinstance(value, str) else value
 
 
 def fold(text: str) -> str:
@@ -90,9 +97,10 @@ def tag_text(key: str, value: str) -> str:
     return f"{key}={value}" if value else key
 
 
-def param_number(value: Scalar) -> float | None:
+def param_number(param: Param) -> float | None:
     """A parameter as a number to compare with, also if it is text that spells one (in YAML 1.1
-    `1e-4` is text)."""
+    `1e-4` is text). Of several values it is the last."""
+    value = values_of(param)[-1]
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -102,8 +110,10 @@ def param_number(value: Scalar) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def param_text(value: Scalar) -> str:
-    """A parameter as text to compare with."""
+def param_text(value: Param) -> str:
+    """A parameter as text to compare with; several values as `a, b`."""
+    if isinstance(value, tuple):
+        return ", ".join(map(param_text, value))
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)
@@ -185,7 +195,7 @@ def record(row: Sequence[Any]) -> RunRecord:
             project=project,
             recipe=recipe,
             tags=_mapping(tags),
-            params=_mapping(params),
+            params={k: _param(v) for k, v in _mapping(params).items()},
             note=note,
             archived=bool(archived),
             looked_at=looked_at,
@@ -197,6 +207,14 @@ def record(row: Sequence[Any]) -> RunRecord:
         )
     except (ValueError, TypeError) as error:
         raise Damaged(f"run {run_id}: {error}") from None
+
+
+def _param(value: Any) -> Param:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("a parameter without a value")
+        return tuple(value)
+    return value  # type: ignore[no-any-return]
 
 
 def _mapping(text: str) -> dict[str, Any]:

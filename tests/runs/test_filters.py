@@ -284,6 +284,7 @@ words = st.text(
 )
 floats = st.sampled_from([0.0, 1.0, -1.5, 3e-4, 1e300]) | st.floats(allow_nan=False, width=32)
 keys = st.sampled_from(["loss", "acc", "a b"])
+values = st.one_of(words, floats, st.integers(), st.booleans(), st.none())
 runs = st.builds(
     RunRecord,
     id=st.just(""),
@@ -307,7 +308,7 @@ runs = st.builds(
     progress=st.builds(Progress, step=st.none() | st.integers(0, 1 << 60)),
     tags=st.dictionaries(words, words, max_size=3),
     params=st.dictionaries(
-        keys, st.one_of(words, floats, st.integers(), st.booleans(), st.none()), max_size=3
+        keys, values | st.lists(values, min_size=1, max_size=3).map(tuple), max_size=3
     ),
     main=st.none() | keys,
     metrics=st.dictionaries(
