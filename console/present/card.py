@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State, Status
+from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
@@ -104,8 +105,8 @@ def _lines(
     if len(shown) > METRICS_SHOWN:
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
-    adopted = Span("   adopted" if spec is not None and spec.adopted else "", "muted")
-    yield _row("command", Span(clean(shlex.join(run.argv)) or "adopted"), adopted)
+    note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
+    yield _row("command", Span(clean(shlex.join(run.argv)) or "adopted"), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:
@@ -204,9 +205,9 @@ def _log(log: bytes) -> Iterator[Line]:
 def _next(run: RunRecord, spec: RunSpec | None, short_id: str, now: float) -> Line:
     seen = f"{age(now - run.observed_at)} old · " if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
-    adopted = not run.argv or (spec is not None and spec.adopted)
+    adopted = spec is not None and spec.adopted
     failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     never = run.state is State.CANCELLED and run.started is None  # so there is no log
-    if (failed or never) and not adopted and not run.foreign:
+    if (failed or never) and not adopted and can_retry(run):
         command = f"traindeck retry {short_id}"
     return (Span(f"{seen}next: {command}", "faint"),)

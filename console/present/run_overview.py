@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import RunSpec, State, Status
+from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock
@@ -137,9 +138,11 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
         lines += [(sign, Span(row, "muted")) for row in shown]
     if bad and run.state is not State.LOST:
-        keys = [("l", "its log"), ("E", "then its first error"), ("R", "retry")]
+        keys = [("l", "its log"), ("E", "then its first error")][: 2 if failed else 1]
+        if can_retry(run):
+            keys.append(("R", "retry"))
         hint: list[Span] = [sign]
-        for key, words in keys if failed else (keys[0], keys[2]):
+        for key, words in keys:
             hint += [Span(key, "accent bold"), Span(f" {words}   ", "muted")]
         lines.append(tuple(hint))
     return lines

@@ -33,6 +33,7 @@ def describe(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
         gpus=spec.resources.gpus * spec.resources.nodes,
         argv=spec.argv,
         cwd=spec.cwd,
+        adopted=spec.adopted,
         project=(spec.code.root or spec.cwd).rstrip("/").rpartition("/")[2],
         recipe=name if isinstance(name, str) else None,
         tags=dict(spec.tags),

@@ -68,6 +68,7 @@ class RunRecord:
         broken_at: When its main metric ceased to be a finite number; None while it is one.
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
+        adopted: A process that ran already when Traindeck took it under watch.
     """
 
     id: str = ""
@@ -99,6 +100,7 @@ class RunRecord:
     archived: bool = False
     looked_at: float | None = None
     foreign: bool = False
+    adopted: bool = False
     log_bytes: int | None = None
     progress: Progress = field(default_factory=Progress)
     main: str | None = None
@@ -252,6 +254,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "note": run.note or None,
         "archived": run.archived,
         "foreign": run.foreign,
+        "adopted": run.adopted,
         "log_bytes": run.log_bytes,
         "progress": {
             "step": run.progress.step,

@@ -30,8 +30,8 @@ from traindeck.console.store.records import (
 
 RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
-    "created started ended host pid gpus project recipe archived looked_at is_foreign log_bytes "
-    "step total fraction eta progress_at main broken_at latest"
+    "created started ended host pid gpus project recipe archived looked_at is_foreign adopted "
+    "log_bytes step total fraction eta progress_at main broken_at latest"
 )
 """Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
 is over was last of interest."""
@@ -126,8 +126,8 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         run.id, run.name, fold(run.name), run.backend, run.native_id, str(run.state),
         int(run.rank), str(run.reach), run.observed_at, run.attempt, run.exit_code, run.signal,
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
-        run.archived, run.looked_at, run.foreign, run.log_bytes, progress.step, progress.total,
-        progress.fraction, progress.eta, progress.at, run.main, run.broken_at,
+        run.archived, run.looked_at, run.foreign, run.adopted, run.log_bytes, progress.step,
+        progress.total, progress.fraction, progress.eta, progress.at, run.main, run.broken_at,
         run.ended or run.created,
     )  # fmt: skip
 
@@ -166,7 +166,7 @@ def record(row: Sequence[Any]) -> RunRecord:
     (
         _, run_id, name, backend, native_id, state, rank, reach, observed_at, attempt, exit_code,
         signal, created, started, ended, host, pid, gpus, project, recipe, archived, looked_at,
-        is_foreign, log_bytes, step, total, fraction, eta, progress_at, main, broken_at,
+        is_foreign, adopted, log_bytes, step, total, fraction, eta, progress_at, main, broken_at,
         reason, evidence, argv, cwd, note, tags, params,
     ) = row  # fmt: skip
     try:
@@ -200,6 +200,7 @@ def record(row: Sequence[Any]) -> RunRecord:
             archived=bool(archived),
             looked_at=looked_at,
             foreign=bool(is_foreign),
+            adopted=bool(adopted),
             log_bytes=log_bytes,
             progress=Progress(step=step, total=total, fraction=fraction, eta=eta, at=progress_at),
             main=main,

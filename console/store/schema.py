@@ -151,6 +151,7 @@ STEPS: tuple[str, ...] = (
         WHERE n IN (SELECT run FROM series WHERE last IS NULL AND count > 0)
         AND n NOT IN (SELECT run FROM series WHERE abs(last) > 1.7976931348623157e308);
     """,
+    "ALTER TABLE runs ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
 )
 
 

@@ -345,6 +345,9 @@ def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) ->
     shown = cli.json("show", "--json", run)
     assert shown["state"] == "lost"
     assert "not knowable" in shown["reason"]
+    assert shown["adopted"] is True
+    assert cli.json("ls", "--json")[0]["adopted"] is True
+    assert "next: traindeck logs" in cli.ok("show", "--cached", run)
     again = cli("retry", run)
     assert again.returncode == 2
     assert "adopted" in again.stderr

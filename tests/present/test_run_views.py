@@ -136,6 +136,13 @@ def test_metrics_that_differ_at_their_end_are_told_apart() -> None:
     assert all(key[8:] in text(tree_lines(run, rows, {}, 0, 66, 9)) for key in keys)
 
 
+def test_retry_is_offered_only_where_it_can_be() -> None:
+    assert "R retry" in text(overview(FAILED, Facts(), 80, 22, now=NOW))
+    for run in (replace(FAILED, adopted=True), replace(FAILED, foreign=True)):
+        words = text(overview(run, Facts(), 80, 22, now=NOW))
+        assert "l its log" in words and "R retry" not in words
+
+
 def test_an_earlier_attempt_says_why_it_failed_before_anything_else() -> None:
     tried = [
         Status(

@@ -271,18 +271,17 @@ def test_an_index_of_a_newer_traindeck_is_refused_in_words_and_left_alone(
     assert not list(filled.parent.glob("*.corrupt-*"))
 
 
-def test_an_older_index_says_nan_where_it_said_null(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_run: Make
-) -> None:
+def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Make) -> None:
     path = tmp_path / "index.db"
     broken = MetricSummary(key="loss", count=2, last=math.nan, nonfinite=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "STEPS", schema.STEPS[:2])
-        old = Index.open(path)
-        old.put_many([make_run(metrics={"loss": broken}), make_run(metrics={})])
-        old.close()
-    with sqlite3.connect(path) as db:
+    old = Index.open(path)
+    old.put_many([make_run(metrics={"loss": broken}), make_run(metrics={})])
+    old.close()
+    with sqlite3.connect(path) as db:  # as version 2 wrote it
         db.execute("""UPDATE ready SET metrics = replace(metrics, '"NaN"', 'null')""")
+        db.execute("ALTER TABLE runs DROP COLUMN adopted")
+        db.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
+        db.execute("PRAGMA user_version = 2")
     db.close()
     index = Index.open(path)
     told = {json.loads(line)["metrics"].get("loss", {}).get("last") for line in index.json_lines()}
