@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State, Status
@@ -19,6 +18,7 @@ from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted
 from .states import mark
+from .words import command_line
 
 LABEL = 16
 PIPED = 10_000
@@ -106,7 +106,7 @@ def _lines(
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
     note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
-    yield _row("command", Span(clean(shlex.join(run.argv)) or "adopted"), Span(note, "muted"))
+    yield _row("command", Span(clean(command_line(run.argv)) or "adopted"), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:

@@ -3,7 +3,6 @@ Pure."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from traindeck.backends.base import RunSpec
@@ -15,6 +14,7 @@ from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
 from .numbers import parameter, plural
 from .run_overview import title
+from .words import command_line
 
 LABEL = 24
 PATCH_LINES = 2000
@@ -80,7 +80,7 @@ def _lines(
         yield (Span("   the run directory cannot be read now", "muted"),)
         return
     yield title("COMMAND", cells, glyphs)
-    yield _item("argv", shlex.join(spec.argv) if spec.argv else "not known")
+    yield _item("argv", command_line(spec.argv) if spec.argv else "not known")
     if spec.adopted or not spec.argv:
         yield _item("adopted", "it ran already: its environment and exit code are not known")
     yield _item("in", spec.cwd)

@@ -4,7 +4,6 @@ curve, what it is, its attempts, and the end of its log. Pure."""
 from __future__ import annotations
 
 import math
-import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
 from .sentences import explain, fitted
 from .states import is_unknown
+from .words import command_line
 
 ROOMY = 28
 """Rows from which on sections stand apart."""
@@ -261,7 +261,7 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
     def add(label: str, *spans: Span) -> None:
         lines.append((Span(f" {fit(label, LABEL)}", "muted"), *spans))
 
-    command = clean(shlex.join(run.argv)) if run.argv else "a process that ran already (adopted)"
+    command = clean(command_line(run.argv)) if run.argv else "a process that ran already (adopted)"
     wrapped = textwrap.wrap(command, max(20, room), break_on_hyphens=False) or [""]
     shown = wrapped[:2]
     if len(wrapped) > 2:
