@@ -121,44 +121,6 @@ async def complete(
         await measure(ws, backend, run, status, whole=True, most=most, tell=tell)
 
 
-@asynccontextmanager
-async def measured_alone(
-    ws: Workspace, run: RunRecord, number: int
-) -> AsyncIterator[tuple[RunRecord, Index]]:
-    """What one attempt of a run has measured by itself: the run as it was then, and an index that
-    holds nothing else. Read anew from the attempt's files, for where a later attempt measured the
-    same steps the index has only that one's."""
-    from tempfile import TemporaryDirectory
-
-    from traindeck.console.runs.reading import attempt_of
-    from traindeck.console.store.index import Index
-    from traindeck.console.store.records import Progress, with_status
-
-    status = await attempt_of(ws, run, number)
-    backend = ws.backend(run.backend)
-    if not isinstance(backend, Measured):
-        raise BackendError(f"{run.backend} keeps no metrics of its attempts.")
-    alone = replace(
-        with_status(run, status), progress=Progress(), main=None, broken_at=None, metrics={}
-    )
-    ref = replace(ref_of(run), attempt=number)
-    sources = await _sources(backend, ref, None)
-    if number < run.attempt:  # what was written after the next began is the next's
-        following = (await attempt_of(ws, run, number + 1)).started or status.ended
-        status = replace(status, ended=following and following - AFTERWARDS)
-    sources += _beside(ws, run, status)
-    with TemporaryDirectory(prefix="traindeck-") as folder:
-        index = Index.open(Path(folder) / "index.db")
-        try:
-            index.put(alone)
-            for source in sources:
-                over = not alone.active
-                await _follow(index, ws.clock, backend, alone, ref, source, over, math.inf)
-            yield index.rows([index.number_of(run.id) or 0], metrics="all")[0], index
-        finally:
-            index.close()
-
-
 def share_read(index: Index, run: RunRecord) -> float:
     """How much of a run's log has been read for metrics, 0…1. What is left of the huge log of a run
     that is over is read when somebody asks for it."""
@@ -201,6 +163,44 @@ def left_out(ws: Workspace, run: RunRecord) -> list[str]:
     near = files_beside([Path(run.cwd)], run.started, ended)
     own = own_files(ws.index, run, near, run.started, ended, ws.clock())
     return [source.path for source in near if source not in own]
+
+
+@asynccontextmanager
+async def measured_alone(
+    ws: Workspace, run: RunRecord, number: int
+) -> AsyncIterator[tuple[RunRecord, Index]]:
+    """What one attempt of a run has measured by itself: the run as it was then, and an index that
+    holds nothing else. Read anew from the attempt's files, for where a later attempt measured the
+    same steps the index has only that one's."""
+    from tempfile import TemporaryDirectory
+
+    from traindeck.console.runs.reading import attempt_of
+    from traindeck.console.store.index import Index
+    from traindeck.console.store.records import Progress, with_status
+
+    status = await attempt_of(ws, run, number)
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Measured):
+        raise BackendError(f"{run.backend} keeps no metrics of its attempts.")
+    alone = replace(
+        with_status(run, status), progress=Progress(), main=None, broken_at=None, metrics={}
+    )
+    ref = replace(ref_of(run), attempt=number)
+    sources = await _sources(backend, ref, None)
+    if number < run.attempt:  # what was written after the next began is the next's
+        following = (await attempt_of(ws, run, number + 1)).started or status.ended
+        status = replace(status, ended=following and following - AFTERWARDS)
+    sources += _beside(ws, run, status)
+    with TemporaryDirectory(prefix="traindeck-") as folder:
+        index = Index.open(Path(folder) / "index.db")
+        try:
+            index.put(alone)
+            for source in sources:
+                over = not alone.active
+                await _follow(index, ws.clock, backend, alone, ref, source, over, math.inf)
+            yield index.rows([index.number_of(run.id) or 0], metrics="all")[0], index
+        finally:
+            index.close()
 
 
 def _written_by(
