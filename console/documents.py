@@ -32,6 +32,7 @@ class DocumentError(UsageError):
     Attributes:
         path: The file.
         line: Counted from 1; None if the whole file is meant.
+        problem: What is wrong there, without the place.
     """
 
     def __init__(self, path: Path, line: int | None, problem: str, fix: str = "") -> None:
@@ -39,6 +40,7 @@ class DocumentError(UsageError):
         super().__init__(f"{where}: {problem}", fix)
         self.path = path
         self.line = line
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         environ: Instead of the process's own.
 
     Raises:
-        DocumentError: The file is wrong: which line, and what was expected.
+        DocumentError: The file is wrong: which line, and what was expected; all that is wrong.
         UsageError: An environment variable is wrong.
     """
     env = os.environ if environ is None else environ
@@ -236,15 +236,16 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
 def _build(path: Path, document: Document | None, environ: Mapping[str, str]) -> Settings:
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
+    wrong: list[UsageError] = []
     if document is not None:
-        _check_names(document)
+        _check_names(document, wrong)
         for setting in SETTINGS:
             if document.data.get(setting.name) is not None:
-                values[setting.name] = _from_file(document, setting)
+                values[setting.name] = _from_file(document, setting, wrong)
                 line = document.line((setting.name,))
                 sources[setting.name] = Source(kind="file", where=f"{path}, line {line}")
-        values["backends"] = _backends(document, sources)
-        values["keys"] = _keys(document, sources)
+        values["backends"] = _backends(document, sources, wrong)
+        values["keys"] = _keys(document, sources, wrong)
     for setting in SETTINGS:
         text = environ.get(setting.variable)
         if text:
@@ -252,12 +253,31 @@ def _build(path: Path, document: Document | None, environ: Mapping[str, str]) ->
                 values[setting.name] = setting.parse(text)
             except ValueError:
                 problem = f"{setting.variable} is {text[:60]!r}: expected {setting.expected}."
-                raise UsageError(problem) from None
+                wrong.append(UsageError(problem))
             sources[setting.name] = Source(kind="environment", where=setting.variable)
+    if wrong:
+        raise _together(wrong)
     return Settings(path=path, sources=MappingProxyType(sources), **values)
 
 
-def _check_names(document: Document) -> None:
+def _together(wrong: list[UsageError]) -> UsageError:
+    """All that is wrong in one error, by line, what is wrong outside the file last."""
+    if len(wrong) == 1:
+        return wrong[0]
+    from traindeck.console.documents import DocumentError
+
+    def place(error: UsageError) -> tuple[bool, int]:
+        return (False, error.line or 0) if isinstance(error, DocumentError) else (True, 0)
+
+    first, *others = sorted(wrong, key=place)
+    if not isinstance(first, DocumentError):
+        return UsageError(first.what, " ".join([first.fix, *map(str, others)]).strip())
+    also = [str(error).removeprefix(f"{first.path}, ") for error in others]
+    fix = " ".join([first.fix, *(f"Also {text}" for text in also)]).strip()
+    return DocumentError(first.path, first.line, first.problem, fix)
+
+
+def _check_names(document: Document, wrong: list[UsageError]) -> None:
     from traindeck.console.documents import nearest
 
     allowed = (*BY_NAME, *SECTIONS)
@@ -265,27 +285,30 @@ def _check_names(document: Document) -> None:
         if name not in allowed:
             close = nearest(name, allowed)
             hint = f"Did you mean `{close}`?" if close else f"There are: {', '.join(allowed)}."
-            raise document.error((name,), f"there is no setting `{name}`.", hint)
+            wrong.append(document.error((name,), f"there is no setting `{name}`.", hint))
 
 
-def _from_file(document: Document, setting: Setting) -> Any:
+def _from_file(document: Document, setting: Setting, wrong: list[UsageError]) -> Any:
     value = document.data[setting.name]
     try:
         return setting.parse(value)
     except ValueError:
         shown = str(value).replace("\n", " ")[:60]
         problem = f"`{setting.name}` is {shown!r}: expected {setting.expected}."
-        raise document.error((setting.name,), problem) from None
+        wrong.append(document.error((setting.name,), problem))
 
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,39}\Z")
 
 
-def _backends(document: Document, sources: dict[str, Source]) -> Mapping[str, BackendSettings]:
+def _backends(
+    document: Document, sources: dict[str, Source], wrong: list[UsageError]
+) -> Mapping[str, BackendSettings]:
     section = document.data.get("backends") or {}
     if not isinstance(section, Mapping):
         problem = "`backends` is no mapping: expected a name and, below it, `kind: …`."
-        raise document.error(("backends",), problem)
+        wrong.append(document.error(("backends",), problem))
+        return {}
     found: dict[str, BackendSettings] = {} if "local" in section else {"local": LOCAL}
     for name, raw in section.items():
         key = ("backends", name)
@@ -294,20 +317,23 @@ def _backends(document: Document, sources: dict[str, Source]) -> Mapping[str, Ba
             problem = (
                 f"`{name[:40]}` cannot name a backend: expected letters, digits, - _ and dots."
             )
-            raise document.error(key, problem)
+            wrong.append(document.error(key, problem))
+            continue
         content = {} if raw is None else raw
         if not isinstance(content, Mapping):
             problem = f"`backends.{name}` is no mapping: expected `kind: …` and options below it."
-            raise document.error(key, problem)
+            wrong.append(document.error(key, problem))
+            continue
         options = {option: value for option, value in content.items() if option != "kind"}
         kind = content.get("kind", "process" if name == "local" else None)
         if not isinstance(kind, str) or not kind:
             problem = f"`backends.{name}` has no kind: expected one like `kind: process`."
-            raise document.error((*key, "kind"), problem)
+            wrong.append(document.error((*key, "kind"), problem))
+            continue
         for option, value in options.items():
             if not isinstance(value, (str, int, float, bool, list, type(None))):
                 problem = f"`backends.{name}.{option}`: expected one value or a list."
-                raise document.error((*key, option), problem)
+                wrong.append(document.error((*key, option), problem))
             line = document.line((*key, option))
             sources[f"backends.{name}.{option}"] = Source(
                 kind="file", where=f"{document.path}, line {line}"
@@ -319,18 +345,23 @@ def _backends(document: Document, sources: dict[str, Source]) -> Mapping[str, Ba
     return MappingProxyType(found)
 
 
-def _keys(document: Document, sources: dict[str, Source]) -> Mapping[str, str]:
+def _keys(
+    document: Document, sources: dict[str, Source], wrong: list[UsageError]
+) -> Mapping[str, str]:
     section = document.data.get("keys") or {}
     expected = "expected lines like `runs.stop: x`."
     if not isinstance(section, Mapping):
-        raise document.error(("keys",), f"`keys` is no mapping: {expected}")
+        wrong.append(document.error(("keys",), f"`keys` is no mapping: {expected}"))
+        return {}
     found: dict[str, str] = {}
     for action, keys in section.items():
         # `keys: {mark: 1}`: a digit is a key, not a number.
         if isinstance(keys, int) and not isinstance(keys, bool) and 0 <= keys <= 9:
             keys = str(keys)
         if not isinstance(keys, str) or not keys.strip() or len(keys) > 60:
-            raise document.error(("keys", action), f"`keys.{action}` is no key: {expected}")
+            problem = f"`keys.{action}` is no key: {expected}"
+            wrong.append(document.error(("keys", action), problem))
+            continue
         found[action] = keys.strip()
         line = document.line(("keys", action))
         sources[f"keys.{action}"] = Source(kind="file", where=f"{document.path}, line {line}")

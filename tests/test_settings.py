@@ -102,6 +102,27 @@ def test_a_wrong_file_is_refused_with_its_line(
     assert caught.value.exit_code == 2
 
 
+def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
+    file.write_text(
+        "grace: long\nthme: dark\nbackends:\n  a: {root: /x}\n  b: 1\nkeys:\n  runs.stop: []\n"
+        "refresh: soon\n"
+    )
+    with pytest.raises(DocumentError) as caught:
+        load(file, {"TRAINDECK_GLYPHS": "emoji"})
+    said = str(caught.value)
+    assert said.startswith(f"{file}, line 1: `grace` is 'long'")
+    parts = (
+        "Also line 2: there is no setting `thme`. Did you mean `theme`?",
+        "Also line 4: `backends.a` has no kind",
+        "Also line 5: `backends.b` is no mapping",
+        "Also line 7: `keys.runs.stop` is no key",
+        "Also line 8: `refresh` is 'soon'",
+        "Also TRAINDECK_GLYPHS is 'emoji'",
+    )
+    places = [said.index(part) for part in parts]
+    assert places == sorted(places)
+
+
 def test_a_wrong_variable_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="TRAINDECK_GLYPHS is 'emoji': expected one of"):
         load(tmp_path / "x", {"TRAINDECK_GLYPHS": "emoji"})

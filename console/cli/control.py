@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, many_runs
 from traindeck.console.cli.completion import complete_removable, complete_run
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 Runs = Annotated[
     list[str], typer.Argument(metavar="RUN", help="Ids or names.", autocompletion=complete_run)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -31,9 +30,12 @@ def stop_command(
         str | None, typer.Option("--grace", metavar="T", help="From TERM to KILL.")
     ] = None,
     yes: Yes = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Ask runs to end: TERM, a grace, then KILL. Returns when they are over; with -q at once.
+
+    --json: an array of the runs that it stopped, as `show --json` prints them.
 
     Example: traindeck stop calm-fox --grace 60s
     """
@@ -57,12 +59,11 @@ def stop_command(
         for record in records:
             if not await controlling.stop(ws, record, grace=seconds):
                 output.note(f"traindeck: {record.name} is over already ({record.state}).")
-        if quiet:
+        if not quiet:
+            active = await controlling.wait(ws, [record.id for record in active])
+        if not many_runs(active, json=json, quiet=quiet):
             for record in active:
-                output.line(record.id)
-            return 0
-        for record in await controlling.wait(ws, [record.id for record in active]):
-            output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
+                output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         return 0
 
     return with_workspace(body)
@@ -74,21 +75,18 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
 
     128+n for signal n, 124 for a timeout, 130 if it was cancelled, 1 if it was lost.
 
+    --json: an array of the runs, as `show --json` prints them.
+
     Example: traindeck wait calm-fox && echo done
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import controlling
     from traindeck.console.runs.outcome import exit_status, first_failure
-    from traindeck.console.store.records import run_json
 
     async def body(ws: Workspace) -> int:
         records = await controlling.wait(ws, [record.id for record in _records(ws, runs)])
-        if json:
-            output.emit_json([run_json(record) for record in records])
-        for record in records if not json else []:
-            if quiet:
-                output.line(record.id)
-            else:
+        if not many_runs(records, json=json, quiet=quiet):
+            for record in records:
                 why = f"  {output.neutral(record.reason)}" if record.reason else ""
                 output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}{why}")
         return first_failure(exit_status(r.state, r.exit_code, r.signal) for r in records)
@@ -112,9 +110,13 @@ def rm_command(
         bool, typer.Option("--keep-artifacts", help="Keep what the runs made.")
     ] = False,
     yes: Yes = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Delete finished runs and their directories. Says what it frees, then asks.
+
+    --json: an array of {"id", "name", "archived", "freed_bytes", "error"}, one of each run; `error`
+    is null for one that was removed, `freed_bytes` for one that was not.
 
     Examples:
 
@@ -148,6 +150,8 @@ def rm_command(
                 )
         if not records:
             output.note("traindeck: there is nothing to remove.")
+            if json:
+                output.emit_json([])
             return 0
         total = 0
         for record in records:
@@ -158,19 +162,26 @@ def rm_command(
         what = f"{len(records)} run{'s' if len(records) > 1 else ''}"
         if not output.confirm(f"Remove {what} and free {size(total)}?", yes=yes):
             return 1
-        freed, failures = 0, 0
+        answer: list[dict[str, Any]] = []
         for record in records:
+            said = {"id": record.id, "name": record.name, "archived": keep_artifacts}
             try:
-                freed += await controlling.remove(ws, record, keep_artifacts=keep_artifacts)
+                freed = await controlling.remove(ws, record, keep_artifacts=keep_artifacts)
             except TraindeckError as error:
-                failures += 1
                 output.error(str(error))
+                answer.append({**said, "archived": False, "freed_bytes": None, "error": str(error)})
             else:
-                if quiet:
-                    output.line(record.id)
-        if not quiet:
-            output.line(f"removed {len(records) - failures}, freed {size(freed)}")
-        return 1 if failures else 0
+                answer.append({**said, "freed_bytes": freed, "error": None})
+        removed = [one for one in answer if one["error"] is None]
+        if json:
+            output.emit_json(answer)
+        elif quiet:
+            for one in removed:
+                output.line(one["id"])
+        else:
+            freed = sum(one["freed_bytes"] for one in removed)
+            output.line(f"removed {len(removed)}, freed {size(freed)}")
+        return 0 if len(removed) == len(answer) else 1
 
     return with_workspace(body)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, many_runs
 
 if TYPE_CHECKING:
     from traindeck.console.present.cells import Line
@@ -26,12 +27,16 @@ def demo_command(
     python: Annotated[
         str | None, typer.Option("--python", metavar="PATH", help="Interpreter that has torch.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Build a small model, fine-tune it twice, examine all three. Takes minutes.
 
     The runs are ordinary ones: Ctrl-C stops watching them, nothing else. Without torch it says how
     to get it.
+
+    --json: {"runs", "question", "wanted", "models", "problems"}; `runs` as `show --json` prints
+    them, `models` with how each did in the exam.
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import demo as service
@@ -46,7 +51,7 @@ def demo_command(
         report = await service.report(ws, made)
         if json:
             output.emit_json(report.to_json())
-        else:
+        elif not many_runs(report.runs, json=False, quiet=quiet):
             from traindeck.console.present.ansi import terminal_width
             from traindeck.console.present.demo_view import report_lines
 

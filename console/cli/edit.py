@@ -8,6 +8,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, one_run
 from traindeck.console.cli.completion import complete_run, complete_tag
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -17,9 +18,12 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="Id or name.", autocompl
 
 @app.command("rename")
 def rename_command(
-    run: Run, name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")]
+    run: Run,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.")],
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Give a run another name.
+    """Give a run another name. --json: the run, as `show --json` prints it.
 
     Example: traindeck rename k3f9 baseline
     """
@@ -30,6 +34,7 @@ def rename_command(
     record = ws.record(run)
     if note := controlling.rename(ws, record, name):
         output.note(f"traindeck: {note}")
+    one_run(ws, record.id, json=json, quiet=quiet)
     return 0
 
 
@@ -41,8 +46,10 @@ def tag_command(
         list[str] | None,
         typer.Option("--remove", metavar="K", help="Take a tag away.", autocompletion=complete_tag),
     ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Set and remove tags; without any, print them.
+    """Set and remove tags; without any, print them. --json: the run, as `show --json` prints it.
 
     Example: traindeck tag calm-fox baseline lr=3e-4 --remove draft
     """
@@ -52,13 +59,14 @@ def tag_command(
 
     ws = open_workspace(tell=output.note)
     record = ws.record(run)
-    changes: dict[str, str | None] = dict(parse_tags(tags or []))
-    for name in remove or []:
-        if name in changes:
-            raise UsageError(f"{name} is both set and removed.")
-        changes[name] = None
+    wanted = parse_tags(tags or [])
+    gone = dict.fromkeys(remove or [])
+    for name in wanted.keys() & gone.keys():
+        raise UsageError(f"{name} is both set and removed.")
+    changes: dict[str, str | None] = {**wanted, **gone}
     if changes:
         controlling.set_tags(ws, record, changes)
+    if one_run(ws, record.id, json=json, quiet=quiet) or changes:
         return 0
     for name, value in sorted(record.tags.items()):
         output.line(output.neutral(f"{name}={value}" if value else name))
@@ -72,8 +80,10 @@ def note_command(
         str | None,
         typer.Argument(metavar="TEXT", help='The note; "" takes it away, nothing prints it.'),
     ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Write or print a run's note.
+    """Write or print a run's note. --json: the run, as `show --json` prints it.
 
     Example: traindeck note calm-fox "baseline for the sweep"
     """
@@ -82,8 +92,8 @@ def note_command(
 
     ws = open_workspace(tell=output.note)
     record = ws.record(run)
-    if text is None:
-        output.line("\n".join(output.neutral(line) for line in record.note.splitlines()))
-    else:
+    if text is not None:
         controlling.set_note(ws, record, text)
+    if not one_run(ws, record.id, json=json, quiet=quiet) and text is None:
+        output.line("\n".join(output.neutral(line) for line in record.note.splitlines()))
     return 0

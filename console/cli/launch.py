@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 
 from traindeck.backends.base import State, UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, one_run
 from traindeck.console.cli.completion import (
     complete_backend,
     complete_recipe,
@@ -18,6 +19,7 @@ from traindeck.console.cli.completion import (
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Plan
+    from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.request import LaunchRequest
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
@@ -84,8 +86,6 @@ OnStall = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until it is over.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id only.")]
 
 
 @app.command("run", context_settings={"ignore_unknown_options": False})
@@ -238,7 +238,6 @@ def finetune_command(
 
     traindeck finetune sft --parameters
     """
-    from traindeck.console.recipes.describing import help_text
     from traindeck.console.recipes.resolving import parse_set
     from traindeck.console.runs.finetuning import read_recipe, recipe_request
     from traindeck.console.runs.request import parse_pairs, parse_tags
@@ -247,7 +246,7 @@ def finetune_command(
     ws = open_workspace()
     chosen = read_recipe(ws, recipe)
     if parameters:
-        output.line(help_text(chosen))
+        _print_parameters(chosen, json, quiet)
         return 0
     request, notes = recipe_request(
         ws,
@@ -268,6 +267,20 @@ def finetune_command(
     for line in notes:
         output.note(f"traindeck: {line}")
     return _start(request, after, after_any, dry_run, follow, json, quiet)
+
+
+def _print_parameters(recipe: Recipe, json: bool, quiet: bool) -> None:
+    from traindeck.backends.base import encode
+    from traindeck.console.recipes.describing import help_text
+
+    found = [(group, parameter) for group in recipe.groups for parameter in group.parameters]
+    if json:
+        output.emit_json([{"group": group.key, **encode(one)} for group, one in found])
+    elif quiet:
+        for _, one in found:
+            output.line(one.key)
+    else:
+        output.line(help_text(recipe))
 
 
 @app.command("retry")
@@ -425,13 +438,7 @@ def _show_plan(made: Plan, json: bool) -> None:
 def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
     import sys
 
-    if json:
-        from traindeck.console.store.records import run_json
-
-        output.emit_json(run_json(record))
-    elif quiet:
-        output.line(record.id)
-    else:
+    if not one_run(ws, record.id, json=json, quiet=quiet):
         short = ws.index.short_ids([record.id])[record.id]
         output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         if sys.stdout.isatty():

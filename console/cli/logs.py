@@ -78,16 +78,14 @@ def logs_command(
     wanted()  # refuses what is no expression
 
     async def body(ws: Workspace) -> int:
-        from traindeck.console.runs.reading import ranks_of
+        from traindeck.console.runs.reading import check_attempt, ranks_of
         from traindeck.console.runs.workspace import ref_of
 
         record = ws.record(run)
         await refresh(ws, [record])
         record = ws.record(record.id)
-        if attempt is not None and not 0 <= attempt <= record.attempt:
-            raise UsageError(
-                f"--attempt {attempt}: {record.name} has attempts 0 to {record.attempt}."
-            )
+        if attempt is not None:
+            check_attempt(record, attempt)
         if record.state == "queued" and not follow:
             output.note(f"traindeck: {record.name} has not started. {record.reason}".rstrip())
             return 0

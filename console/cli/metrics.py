@@ -11,11 +11,16 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, QuietNames, refuse_mixture
 from traindeck.console.cli.completion import complete_metric, complete_run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.index import Index
     from traindeck.console.store.records import RunRecord
+    from traindeck.console.store.series import Points
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -33,9 +38,17 @@ def metrics_command(
     ] = None,
     chart: Annotated[bool, typer.Option("--chart", help="Draw them, or the main one.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print every point as JSON.")] = False,
+    json: Json = False,
+    quiet: QuietNames = False,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", help="What this attempt measured.")
+    ] = None,
 ) -> int:
     """Print what a run has measured.
+
+    --json: {KEY: {"steps", "times", "values", "sources"}}, one of each a point. Values that are not
+    finite are "NaN", "Infinity" or "-Infinity", as `last` in `show --json` and `ls --json` is; null
+    is what is not known.
 
     Examples:
 
@@ -44,32 +57,45 @@ def metrics_command(
     traindeck metrics calm-fox loss eval/loss --chart
 
     traindeck metrics calm-fox loss --csv > loss.csv
+
+    traindeck metrics calm-fox loss --attempt 0
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.metrics.names import curves_of
-    from traindeck.console.runs.measuring import complete, left_out
+    from traindeck.console.runs.measuring import complete, left_out, measured_alone
     from traindeck.console.runs.refreshing import refresh
 
-    if chart + csv + json > 1:
-        raise UsageError("--chart, --csv and --json exclude each other.")
+    refuse_mixture(chart=chart, csv=csv, json=json, quiet=quiet)
 
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
         await refresh(ws, [record], max_age=0.0)
-        await complete(ws, ws.index.get(record.id) or record, ws.tell)
+        record = ws.index.get(record.id) or record
+        if attempt is not None:
+            async with measured_alone(ws, record, attempt) as (alone, index):
+                show(ws, alone, index)
+            return 0
+        await complete(ws, record, ws.tell)
         found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
         record = found[0] if found else record
         _say_what_is_left_out(left_out(ws, record), record)
+        show(ws, record, ws.index)
+        return 0
+
+    def show(ws: Workspace, record: RunRecord, index: Index) -> None:
         wanted = _wanted(record, keys or [])
-        if csv:
-            _csv(ws, record, wanted)
+        if quiet:
+            for name in wanted:
+                output.line(output.neutral(name))
+        elif csv:
+            _csv(index, record, wanted)
         elif json:
-            output.emit_json(_json(ws, record, wanted))
+            output.emit_json(_json(index, record, wanted))
         elif chart:
-            _chart(ws, record, wanted if keys else curves_of(record.metrics, record.main))
+            drawn = wanted if keys else curves_of(record.metrics, record.main)
+            _chart(ws, record, {key: index.points(record.id, key) for key in drawn})
         else:
             _table(ws, record, wanted if keys else None)
-        return 0
 
     return with_workspace(body)
 
@@ -124,7 +150,7 @@ def _table(ws: Workspace, record: RunRecord, only: list[str] | None) -> None:
     output.print_lines(lines, ws)
 
 
-def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
+def _csv(index: Index, record: RunRecord, keys: list[str]) -> None:
     import csv
 
     from traindeck.console.store.records import iso
@@ -133,7 +159,7 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["metric", "step", "time", "value", "source"])
     for key in keys:
-        points = ws.index.points(record.id, key)
+        points = index.points(record.id, key)
         for i, step in enumerate(points.steps):
             moment = points.times[i]
             writer.writerow(
@@ -147,19 +173,19 @@ def _csv(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
             )
 
 
-def _json(ws: Workspace, record: RunRecord, keys: list[str]) -> dict[str, Any]:
-    """Key -> steps, times and values, one of each a point; a value that is not finite is null, as
-    JSON has no such number, and so is a time that nobody noted."""
-    from traindeck.console.store.records import iso
+def _json(index: Index, record: RunRecord, keys: list[str]) -> dict[str, Any]:
+    """Key -> steps, times, values and sources, one of each a point. A value that is not finite is
+    its name, as text, for JSON has no such number; a time that nobody noted is null."""
+    from traindeck.console.store.records import iso, json_value
 
     names = _sources()
     answer = {}
     for key in keys:
-        points = ws.index.points(record.id, key)
+        points = index.points(record.id, key)
         answer[key] = {
             "steps": list(points.steps),
             "times": [iso(moment) for moment in points.times],
-            "values": [v if math.isfinite(v) else None for v in points.values],
+            "values": [json_value(v) for v in points.values],
             "sources": [names[trust] for trust in points.source_of],
         }
     return answer
@@ -172,14 +198,13 @@ def _sources() -> dict[int, str]:
     return {trust: name for name, trust in SOURCES.items()}
 
 
-def _chart(ws: Workspace, record: RunRecord, keys: list[str]) -> None:
+def _chart(ws: Workspace, record: RunRecord, series: Mapping[str, Points]) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.chart import text_chart
 
-    if not keys:
+    if not series:
         _table(ws, record, None)
         return
-    series = {key: ws.index.points(record.id, key) for key in keys}
     width = terminal_width(sys.stdout) if sys.stdout.isatty() else 100
     signs = output.glyphs(ws, sys.stdout)
     output.print_lines(text_chart(series, width=width, height=ROWS, glyphs=signs), ws)

@@ -8,6 +8,7 @@ import typer
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, QuietNames, many_runs
 from traindeck.console.cli.completion import complete_backend
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 backends_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(backends_app, name="backends")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @backends_app.callback()
-def backends_command(context: typer.Context, json: Json = False) -> int | None:
+def backends_command(
+    context: typer.Context, json: Json = False, quiet: QuietNames = False
+) -> int | None:
     """The places runs execute at: list, add, check.
 
     Examples:
@@ -34,14 +35,14 @@ def backends_command(context: typer.Context, json: Json = False) -> int | None:
     traindeck backends check local
     """
     if context.invoked_subcommand is None:
-        return _list(json)
+        return _list(json, quiet)
     return None
 
 
 @backends_app.command("list")
-def list_command(json: Json = False) -> int:
-    """List the configured backends."""
-    return _list(json)
+def list_command(json: Json = False, quiet: QuietNames = False) -> int:
+    """List the configured backends. --json: an array of {"name", "kind", "options"}."""
+    return _list(json, quiet)
 
 
 @backends_app.command("add")
@@ -53,10 +54,13 @@ def add_command(
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="K=V", help="An option of its kind.")
     ] = None,
+    json: Json = False,
+    quiet: QuietNames = False,
 ) -> int:
-    """Add a backend to the settings file."""
+    """Add a backend to the settings file. --json: it, as in `backends list --json`."""
     import re
 
+    from traindeck.backends.base import encode
     from traindeck.backends.registry import create
     from traindeck.console.runs.request import parse_pairs
     from traindeck.console.runs.workspace import open_workspace
@@ -72,7 +76,10 @@ def add_command(
     set_value(ws.places.settings, f"backends.{name}.kind", kind)
     for key, value in options.items():
         set_value(ws.places.settings, f"backends.{name}.{key}", value)
-    output.line(name)
+    if json:
+        output.emit_json(encode(open_workspace().settings.backends[name]))
+    else:
+        output.line(name)
     return 0
 
 
@@ -83,14 +90,23 @@ def check_command(
         typer.Argument(metavar="BACKEND", autocompletion=complete_backend),
     ] = None,
     json: Json = False,
+    quiet: QuietNames = False,
 ) -> int:
-    """Ask backends how they are, line by line. Returns 1 if something is wrong."""
+    """Ask backends how they are, line by line. Returns 1 if something is wrong. -q names those.
+
+    --json: an array of {"name", "reach", "observed_at", "version", "clock_skew_s", "checks"}, with
+    {"ok", "text"} of each check.
+    """
     from traindeck.console.cli.session import with_workspace
 
     async def body(ws: Workspace) -> int:
         healths = [(n, await _probe(ws, n)) for n in names or list(ws.settings.backends)]
         if json:
             output.emit_json([_health_json(name, health) for name, health in healths])
+        elif quiet:
+            for name, health in healths:
+                if not all(passed for passed, _ in health.checks):
+                    output.line(name)
         else:
             for name, health in healths:
                 for passed, text in health.checks:
@@ -101,8 +117,12 @@ def check_command(
 
 
 @app.command("doctor")
-def doctor_command(json: Json = False) -> int:
-    """Check this installation and the places runs execute at. Changes nothing."""
+def doctor_command(json: Json = False, quiet: QuietNames = False) -> int:
+    """Check this installation and the places runs execute at. Changes nothing. -q names only what
+    is wrong.
+
+    --json: an array of {"topic", "ok", "text", "fix"}; `ok` is null for what is neither.
+    """
     from traindeck.backends.base import encode
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.diagnosis import diagnose
@@ -111,7 +131,9 @@ def doctor_command(json: Json = False) -> int:
         checks = []
         async for check in diagnose(ws):
             checks.append(check)
-            if not json:
+            if quiet and not json and check.ok is False:
+                output.line(check.topic)
+            if not (json or quiet):
                 mark = {True: "ok ", False: "!! ", None: "   "}[check.ok]
                 fix = f"  ({check.fix})" if check.fix else ""
                 output.line(f"{mark} {check.topic:<10}{output.neutral(check.text)}{fix}")
@@ -123,20 +145,28 @@ def doctor_command(json: Json = False) -> int:
 
 
 @app.command("reindex")
-def reindex_command() -> int:
-    """Rebuild the index from run directories, journal and annotations. Loses nothing."""
+def reindex_command(json: Json = False, quiet: Quiet = False) -> int:
+    """Rebuild the index from run directories, journal and annotations. Loses nothing.
+
+    --json: {"runs": how many it lists}. -q prints their ids.
+    """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.rebuild import rebuild_index
 
     async def body(ws: Workspace) -> int:
         count = rebuild_index(ws)
-        output.line(f"{count:,} runs")
+        if json:
+            output.emit_json({"runs": count})
+        elif quiet:
+            many_runs(ws.index.rows(ws.index.ids(), metrics="none"), json=False, quiet=True)
+        else:
+            output.line(f"{count:,} runs")
         return 0
 
     return with_workspace(body)
 
 
-def _list(json: bool) -> int:
+def _list(json: bool, quiet: bool) -> int:
     from traindeck.backends.base import encode
     from traindeck.console.runs.workspace import open_workspace
 
@@ -145,6 +175,9 @@ def _list(json: bool) -> int:
         output.emit_json([encode(entry) for entry in backends.values()])
         return 0
     for entry in backends.values():
+        if quiet:
+            output.line(entry.name)
+            continue
         options = " ".join(f"{key}={value}" for key, value in entry.options.items())
         output.line(output.neutral(f"{entry.name:<12}{entry.kind:<10}{options}".rstrip()))
     return 0

@@ -11,9 +11,11 @@ from typer.core import TyperCommand
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
+from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
+    from traindeck.backends.base import Status
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
@@ -24,8 +26,6 @@ WINDOW = 86400.0
 
 LOG_TAIL = 16 << 10
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was last seen.")]
 
 
@@ -76,9 +76,11 @@ def ls_command(
     if filter:
         from traindeck.console.runs.filters import parse
 
-        wanted = parse(filter)
+        wanted = parse(filter)  # nobody is asked for a list that cannot be
     if not cached and ws.has_questions():
         _refresh(ws)
+    if filter:
+        wanted = parse(filter, known=ws.index)
     if json and not size:
         sys.stdout.flush()
         sys.stdout.buffer.writelines(ws.index.json_array(wanted))
@@ -116,8 +118,12 @@ def show_command(
     params: Annotated[bool, typer.Option("--params", help="Print all its parameters.")] = False,
     cached: Cached = False,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Show one run.
+
+    --json: one object, of which `ls --json` prints an array; `attempts` has how each one ended and
+    is null if that cannot be read. Times are ISO 8601 UTC, what is not known is null.
 
     Examples:
 
@@ -127,10 +133,15 @@ def show_command(
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.refreshing import refresh
-    from traindeck.console.store.records import run_json
+    from traindeck.console.store.records import attempt_json, run_json
+
+    refuse_mixture(script=script, path=path, params=params, json=json, quiet=quiet)
 
     async def body(ws: Workspace) -> int:
         record = ws.record(run)
+        if quiet:
+            output.line(record.id)
+            return 0
         if not cached:
             await refresh(ws, [record], max_age=0.0)
             record = ws.record(record.id)
@@ -146,12 +157,17 @@ def show_command(
         elif path:
             output.line(await _directory(ws, record))
         elif params:
+            from traindeck.console.store.rows import param_text
+
             if not record.params:
                 output.note(f"traindeck: {record.name} has no parameters on its command line.")
             for key, value in record.params.items():
-                output.line(output.neutral(f"{key}={value}"))
+                shown = param_text(value) if isinstance(value, tuple) else value
+                output.line(output.neutral(f"{key}={shown}"))
         elif json:
-            output.emit_json(run_json(record))
+            tried = await _attempts(ws, record, ask=not cached)
+            known = None if tried is None else [attempt_json(status) for status in tried]
+            output.emit_json({**run_json(record), "attempts": known})
         else:
             await _print_run(ws, record, ask=not cached)
         return 0
@@ -191,6 +207,18 @@ def _sizes(ws: Workspace, runs: list[RunRecord]) -> dict[str, int | None]:
         return sizes
 
     return asyncio.run(measure())
+
+
+async def _attempts(ws: Workspace, record: RunRecord, *, ask: bool) -> list[Status] | None:
+    """How its attempts ended; None if that cannot be known now."""
+    from traindeck.console.runs.reading import attempts_of
+
+    if record.attempt and not ask:
+        return None
+    try:
+        return await attempts_of(ws, record)
+    except TraindeckError:
+        return None
 
 
 async def _directory(ws: Workspace, record: RunRecord) -> str:
@@ -247,6 +275,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         short_id=ws.index.short_ids([record.id])[record.id],
         spec=spec,
         hooks=hooks,
+        attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
         glyphs=output.glyphs(ws, sys.stdout),

@@ -38,6 +38,8 @@ class Finding:
         offset, length: The bytes of the log that show it, a whole traceback for example.
         evidence_offset: Where the line begins that it rests on; `evidence` is that line, neutral.
         clauses: The reason, cause first; `reason` cuts it to a width between clauses.
+        chain: Of chained exceptions the last with its cause, to be said instead of the first clause
+            where both fit.
         happened: Sentences for "What happened"; may be empty.
         tries: What to try, most promising first.
         frames: Of the traceback, outermost first, own and library ones.
@@ -57,10 +59,17 @@ class Finding:
     rank: int | None = None
     secondary: bool = False
     severity: Severity = Severity.ERROR
+    chain: str = ""
+
+    def said(self, width: int) -> tuple[str, ...]:
+        """The clauses to be said in `width` cells."""
+        if self.chain and _cells(self.chain) <= width:
+            return (self.chain, *self.clauses[1:])
+        return self.clauses
 
     def reason(self, width: int) -> str:
         """The reason in at most `width` cells: whole clauses, as many as fit."""
-        return sentence(self.clauses, width)
+        return sentence(self.said(width), width)
 
     @property
     def reasons(self) -> tuple[str, str, str]:
@@ -141,6 +150,7 @@ def failure(
     exit_code: int | None = None,
     signal: int | None = None,
     step: int | None = None,
+    at_step: bool = True,
 ) -> Finding | None:
     """What ended a run, from the end of its log and how the process ended.
 
@@ -150,6 +160,7 @@ def failure(
         exit_code: Of the leader, if it exited.
         signal: That ended the leader, if one did.
         step: The run's last step, if its metrics know it; else the log is asked.
+        at_step: Whether the reason is to say the step.
 
     Returns:
         The failure, or None if neither the log nor the end says anything.
@@ -159,14 +170,15 @@ def failure(
     before = tail if chosen is None else tail[: max(0, chosen.offset - base)]
     if chosen is None:
         chosen = _from_end(tail, base, exit_code, signal)
-    if chosen is None:
-        return None
+    if chosen is None or not at_step:
+        return chosen
     if step is None:
         step = last_step(before)
     if step is None or not chosen.clauses or chosen.kind is Kind.ARGUMENTS:
         return chosen
     first = f"{chosen.clauses[0]} at step {step:,}"
-    return replace(chosen, clauses=(first, *chosen.clauses[1:]))
+    chain = f"{chosen.chain} at step {step:,}" if chosen.chain else ""
+    return replace(chosen, clauses=(first, *chosen.clauses[1:]), chain=chain)
 
 
 def last_step(before: bytes) -> int | None:
@@ -303,11 +315,14 @@ def _chain(cause: Finding, effect: Finding) -> Finding:
     """One finding of two chained exceptions: of the more telling kind, in the place of both."""
     plain_kinds = (Kind.EXCEPTION, Kind.ASSERTION)
     told = cause if effect.kind in plain_kinds and cause.kind not in plain_kinds else effect
+    # As Python prints it, without the module of its type.
+    raised = re.sub(r"^(?:\w+\.)+(?=\w+(?::|$))", "", cause.evidence)
     return replace(
         told,
         offset=cause.offset,
         length=effect.offset + effect.length - cause.offset,
         secondary=effect.secondary,
+        chain=f"{effect.clauses[0]} (from {raised})",
     )
 
 

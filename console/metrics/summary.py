@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from traindeck.console.store.records import Progress, Scalar
+from traindeck.console.store.records import Param, Progress, Scalar, values_of
 
 PACE_WINDOW = 300.0
 """Seconds of the recent past that the pace is taken from."""
@@ -80,12 +80,12 @@ def _eta(left: int, marks: Marks, now: float) -> float | None:
     return max(0.0, left / pace - (now - ended))
 
 
-def total_from(params: Mapping[str, Scalar]) -> int | None:
+def total_from(params: Mapping[str, Param]) -> int | None:
     """How many steps a run's parameters say it will make."""
     return _positive(params, TOTALS)
 
 
-def cadence_from(params: Mapping[str, Scalar]) -> int:
+def cadence_from(params: Mapping[str, Param]) -> int:
     """Steps between two lines of HF's Trainer, as its parameters say; 0 if they do not."""
     strategy = _named(params, "logging_strategy")
     if strategy not in (None, "steps"):
@@ -93,7 +93,7 @@ def cadence_from(params: Mapping[str, Scalar]) -> int:
     return _positive(params, ("logging_steps",)) or 0
 
 
-def _positive(params: Mapping[str, Scalar], names: Sequence[str]) -> int | None:
+def _positive(params: Mapping[str, Param], names: Sequence[str]) -> int | None:
     for name in names:
         value = _named(params, name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -101,7 +101,8 @@ def _positive(params: Mapping[str, Scalar], names: Sequence[str]) -> int | None:
     return None
 
 
-def _named(params: Mapping[str, Scalar], name: str) -> Scalar:
+def _named(params: Mapping[str, Param], name: str) -> Scalar:
     if name in params:
-        return params[name]
-    return next((value for key, value in params.items() if key.endswith(f".{name}")), None)
+        return values_of(params[name])[-1]
+    ends = (value for key, value in params.items() if key.endswith(f".{name}"))
+    return values_of(next(ends, None))[-1]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from traindeck.backends.base import Limits, RunSpec
 from traindeck.console.durations import write_duration
 
 from .numbers import plural
+from .words import command_line
 
 Asked = tuple[str, str]
 """A label and its text."""
@@ -41,7 +41,7 @@ def asked(spec: RunSpec) -> Iterator[Asked]:
     if spec.keep_background:
         yield "processes", "those it leaves behind go on when it ends"
     if spec.on_exit:
-        yield "on exit", shlex.join(spec.on_exit)
+        yield "on exit", command_line(spec.on_exit)
     if spec.on_stall:
         after = f"after {write_duration(spec.stall_after)}: " if spec.stall_after else ""
-        yield "on stall", after + shlex.join(spec.on_stall)
+        yield "on stall", after + command_line(spec.on_stall)

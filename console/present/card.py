@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
-from traindeck.backends.base import RunSpec, State
+from traindeck.backends.base import RunSpec, State, Status
+from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
 from .asked import asked, limits_chosen
-from .cells import Line, Span, clean, clip, clip_line, fit
+from .attempts import attempt_lines
+from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
-from .numbers import figure, percent, size
+from .numbers import figure, parameter, percent, size
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted
 from .states import mark
+from .words import command_line
 
 LABEL = 16
 PIPED = 10_000
@@ -24,6 +26,8 @@ METRICS_SHOWN = 8
 PARAMS_SHOWN = 6
 LOG_LINES = 4
 SPARK = 20
+FIGURES = 44
+"""Cells of a metric's figures."""
 
 
 def card_lines(
@@ -34,6 +38,7 @@ def card_lines(
     short_id: str,
     spec: RunSpec | None = None,
     hooks: Sequence[str] = (),
+    attempts: Sequence[Status] = (),
     folder: str | None = None,
     log: bytes = b"",
     glyphs: Glyphs = BEST,
@@ -44,11 +49,12 @@ def card_lines(
         width: Columns of the terminal; None when piped.
         spec: As in the run directory, if that can be read.
         hooks: What became of its commands for an end and a stall, if that went wrong.
+        attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         log: The end of the log.
     """
     room = width or PIPED
-    lines = list(_lines(run, now, room, short_id, spec, hooks, folder, glyphs))
+    lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, glyphs))
     lines += _log(log)
     lines.append(_next(run, spec, short_id, now))
     return [clip_line(line, room) for line in lines]
@@ -61,6 +67,7 @@ def _lines(
     short_id: str,
     spec: RunSpec | None,
     hooks: Sequence[str],
+    attempts: Sequence[Status],
     folder: str | None,
     glyphs: Glyphs,
 ) -> Iterator[Line]:
@@ -76,6 +83,9 @@ def _lines(
     why = explain(run, now, glyphs)
     if why:
         yield _row("why", *fitted(why, room - LABEL))
+    before = attempt_lines(run, attempts[:-1], now, room - LABEL, glyphs)
+    for number, line in enumerate(before):
+        yield _row("" if number else "before", *line)
     yield _row("time", Span(_times(run, now)))
     progress = run.progress
     if progress.step is not None:
@@ -91,13 +101,12 @@ def _lines(
         )
         yield _row("progress", Span(text), Span(left, "muted"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
-    for summary in shown[:METRICS_SHOWN]:
-        yield _metric(summary, run, room, glyphs)
+    yield from _metrics(shown[:METRICS_SHOWN], run, room, glyphs)
     if len(shown) > METRICS_SHOWN:
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
-    adopted = Span("   adopted" if spec is not None and spec.adopted else "", "muted")
-    yield _row("command", Span(clean(shlex.join(run.argv)) or "adopted"), adopted)
+    note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
+    yield _row("command", Span(clean(command_line(run.argv)) or "adopted"), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:
@@ -112,7 +121,7 @@ def _lines(
     if run.recipe:
         yield _row("recipe", Span(clean(run.recipe)))
     if run.params:
-        items = [f"{key} {_value(value)}" for key, value in list(run.params.items())]
+        items = [f"{key} {parameter(value)}" for key, value in list(run.params.items())]
         text = " · ".join(clean(item) for item in items[:PARAMS_SHOWN])
         more = f"   {len(items)} in all: --params" if len(items) > PARAMS_SHOWN else ""
         yield _row("params", Span(text), Span(more, "muted"))
@@ -126,8 +135,8 @@ def _lines(
         yield _row("folder", Span(kept), Span(log, "muted"))
 
 
-def _row(label: str, *spans: Span) -> Line:
-    return (Span(fit(label, LABEL - 1), "muted"), Span(" "), *spans)
+def _row(label: str, *spans: Span, cells: int = LABEL) -> Line:
+    return (Span(fit(label, cells - 1), "muted"), Span(" "), *spans)
 
 
 def _times(run: RunRecord, now: float) -> str:
@@ -143,21 +152,29 @@ def _times(run: RunRecord, now: float) -> str:
     return " · ".join(part for part in parts if part) or "–"
 
 
-def _metric(summary: MetricSummary, run: RunRecord, room: int, glyphs: Glyphs) -> Line:
-    at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
-    extent = ""
-    if summary.min is not None and summary.count > 1:
-        extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
-    strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
-    left = min(SPARK, room - LABEL - 8 - 36 - len(strange))
-    trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
-    return _row(
-        clean(summary.key),
-        Span(figure(summary.last).ljust(8), "strong" if summary.key == run.main else "text"),
-        Span(f"{at}{extent} ".ljust(36), "muted"),
-        Span(trend, "s1" if summary.key == run.main else "faint"),
-        Span(strange, "warn"),
-    )
+def _metrics(
+    shown: Sequence[MetricSummary], run: RunRecord, room: int, glyphs: Glyphs
+) -> Iterator[Line]:
+    """The metrics, their names in as many cells as their figures leave."""
+    names = distinct((clean(m.key) for m in shown), max(LABEL, room - FIGURES - SPARK // 3) - 1)
+    label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
+    for summary in shown:
+        at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
+        extent = ""
+        if summary.min is not None and summary.count > 1:
+            extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
+        strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
+        left = min(SPARK, room - label - FIGURES - len(strange))
+        trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
+        main = summary.key == run.main
+        yield _row(
+            names[clean(summary.key)],
+            Span(figure(summary.last).ljust(8), "strong" if main else "text"),
+            Span(f"{at}{extent} ".ljust(FIGURES - 8), "muted"),
+            Span(trend, "s1" if main else "faint"),
+            Span(strange, "warn"),
+            cells=label,
+        )
 
 
 def _code(spec: RunSpec) -> Line:
@@ -171,10 +188,6 @@ def _code(spec: RunSpec) -> Line:
     if code.untracked:
         spans.append(Span(f" · {len(code.untracked)} untracked", "muted"))
     return _row("code", *spans)
-
-
-def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _log(log: bytes) -> Iterator[Line]:
@@ -192,9 +205,9 @@ def _log(log: bytes) -> Iterator[Line]:
 def _next(run: RunRecord, spec: RunSpec | None, short_id: str, now: float) -> Line:
     seen = f"{age(now - run.observed_at)} old · " if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
-    adopted = not run.argv or (spec is not None and spec.adopted)
+    adopted = spec is not None and spec.adopted
     failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     never = run.state is State.CANCELLED and run.started is None  # so there is no log
-    if (failed or never) and not adopted and not run.foreign:
+    if (failed or never) and not adopted and can_retry(run):
         command = f"traindeck retry {short_id}"
     return (Span(f"{seen}next: {command}", "faint"),)

@@ -10,7 +10,7 @@ library.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -190,6 +190,43 @@ def clip(text: str, cells: int, keep: str = "start") -> str:
         tail = take_end(text, (cells - 1) * 3 // 5)
         return take(text, cells - 1 - width(tail)) + ELLIPSIS + tail
     return take(text, cells - 1) + ELLIPSIS
+
+
+def distinct(texts: Iterable[str], cells: int) -> dict[str, str]:
+    """Clean texts, each in at most `cells`, shortened so that those that differ stay different
+    wherever that is possible: in the middle, and if that makes two alike, at what they share."""
+    short = {text: clip(text, cells, "both") for text in texts}
+    for _ in range(_TURNS):
+        alike: dict[str, list[str]] = {}
+        for text, shown in short.items():
+            alike.setdefault(shown, []).append(text)
+        twins = [group for group in alike.values() if len(group) > 1]
+        if not twins:
+            break
+        for group in twins:
+            shared = _shared(group)
+            short |= {text: _without(text, shared, cells) for text in group}
+    return short
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """How many characters some texts begin with alike."""
+    low, high = min(texts), max(texts)
+    at = 0
+    while at < len(low) and low[at : at + 1] == high[at : at + 1]:
+        at += 1
+    return at
+
+
+_TURNS = 8
+"""Each turn tells at least one more apart; that many names alike to the last sign are no names."""
+
+
+def _without(text: str, shared: int, cells: int) -> str:
+    """A text in at most `cells` that shows what follows its first `shared` characters."""
+    rest = text[shared:]
+    head = take(text[:shared], cells - 1 - width(rest))
+    return head + ELLIPSIS + clip(rest, cells - 1)
 
 
 def pad(text: str, cells: int, align: str = "left") -> str:

@@ -12,12 +12,12 @@ from traindeck.console.metrics.reduce import formula
 from traindeck.console.store.records import RunRecord
 
 from .ages import age
-from .cells import Line, Span, clean, clip, fit, fit_line, line_width
+from .cells import Line, Span, clean, distinct, fit, fit_line, line_width, pad, width
 from .chart import Chart, chart
 from .charts_size import TREE, WIDE
 from .curves import Curve, Mark, View, at_cursor, extent
 from .glyphs import BEST, Glyphs
-from .metric_tree import SYSTEM, Node, lined_up, shown_value, tree_lines
+from .metric_tree import SYSTEM, Node, lined_up, shown_value, tree_cells, tree_lines
 from .numbers import figure
 from .sentences import fitted
 
@@ -81,10 +81,11 @@ def _tab(
             return _side(run, shown, cells, rows, glyphs)
         at = _read_out_rows(shown, cells, glyphs)
         return _charts(shown, cells, rows, gap, bands, glyphs, foot=at)
-    left = _side(run, shown, TREE, rows, glyphs)
-    right = _charts(shown, cells - TREE - 2, rows, gap, bands, glyphs)
+    tree = tree_cells(shown.rows, cells)
+    left = _side(run, shown, tree, rows, glyphs)
+    right = _charts(shown, cells - tree - 2, rows, gap, bands, glyphs)
     return [
-        (*fit_line(a, TREE), Span("  "), *b)
+        (*fit_line(a, tree), Span("  "), *b)
         for a, b in zip(_filled(left, rows), _filled(right, rows), strict=True)
     ]
 
@@ -111,10 +112,14 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     place = _x(view.cursor, view)
     where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
     lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
+    # A narrow terminal gives all its cells; a name needs no more than the longest has.
+    room = NAME + max(0, cells - TREE)
+    names = distinct((clean(curve.key) for curve in shown.drawn.values()), room)
+    room = max(NAME, *map(width, names.values()))
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
         name = (
             Span(f" {glyphs.meter} ", f"s{curve.colour + 1}"),
-            Span(fit(clean(curve.key), NAME, keep="both"), "text"),
+            Span(pad(names[clean(curve.key)], room), "text"),
         )
         raw = f" raw {shown_value(curve.key, value)}" if _differ(soft, value) else ""
         line = (*name, *_value(curve.key, soft), Span(raw + _away(x, view), "muted"))
@@ -140,10 +145,11 @@ def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     head = Span(f" {place} in" if view.axis == "time" else f" {view.axis} {place}", "accent bold")
     full: list[Line] = []
     short: list[Line] = []
+    names = distinct((clean(curve.key) for curve in shown.drawn.values()), 20)
     for curve, x, value, soft in at_cursor(list(shown.drawn.values()), view):
         name = (
             Span(f"  {glyphs.meter} ", f"s{curve.colour + 1}"),
-            Span(f"{clip(clean(curve.key), 20)} ", "text"),
+            Span(f"{names[clean(curve.key)]} ", "text"),
         )
         raw, away = shown_value(curve.key, value), Span(_away(x, view), "muted")
         short.append((*name, Span(raw, "strong"), away))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,27 @@ def report_lines(
     for problem in report.problems:
         lines.append((Span(f"{glyphs.failed} ", "failed"), Span(clean(problem))))
     lines.append(())
-    longest = max((len(command) for command, _ in report.commands if len(command) < 50), default=0)
     for command, what in report.commands:
-        lines.append((Span(command.ljust(longest), "accent"), Span(f"   {what}", "muted")))
+        lines.append((Span(what, "muted"),))
+        lines += [(Span(line, "accent"),) for line in _broken(command, width)]
+    return lines
+
+
+def _broken(command: str, width: int) -> list[str]:
+    """A command on lines of its own, to be copied as they are: broken before its options."""
+    parts: list[list[str]] = [[]]
+    for word in shlex.split(command):
+        if word.startswith("--"):
+            parts.append([])
+        parts[-1].append(word)
+    first, *options = map(shlex.join, parts)
+    lines = [f"  {first}"]
+    for option in options:
+        if len(lines[-1]) + 1 + len(option) + 2 <= width:
+            lines[-1] += f" {option}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"    {option}")
     return lines
 
 

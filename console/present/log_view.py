@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
+from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import RunRecord
 
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, take, width
@@ -517,12 +518,12 @@ def _happened(finding: Finding, cells: int) -> list[Line]:
         if len(wrapped) <= 3:
             return [(Span(row),) for row in wrapped]
         sentences.pop()  # a sentence goes whole
-    return [fitted([(Span(clean(clause)),) for clause in finding.clauses], cells)]
+    return [fitted([(Span(clean(clause)),) for clause in finding.said(cells)], cells)]
 
 
 def startable(finding: Finding | None, run: RunRecord) -> dict[str, Try]:
     """Letter -> try that can be begun from here: those that only need other variables."""
-    if finding is None or run.foreign or run.active or not run.argv:
+    if finding is None or not can_retry(run):
         return {}
     found = [attempt for attempt in finding.tries[: len(LETTERS)] if attempt.env]
     return dict(zip(LETTERS, found, strict=False))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from traindeck.console.store.records import MetricSummary, RunRecord
 
-from .cells import Line, Span, clean, fit, fit_line, pad
+from .cells import Line, Span, clean, distinct, fit, fit_line, pad, width
+from .charts_size import TREE
 from .glyphs import BEST, Glyphs
 from .numbers import figure
 from .numbers import size as bytes_text
@@ -18,6 +19,8 @@ SPARK = 8
 BEFORE, AFTER = 6, 6
 """Cells of a value before its decimal point, and from it on: `999,999`, `3.80 GB`, `9.62e−8`."""
 VALUE = BEFORE + AFTER
+FIGURES = VALUE + SPARK + 5
+"""Cells of a row without its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,13 @@ def _short(key: str) -> str:
     return key.partition("/")[2] or key
 
 
+def tree_cells(rows: Sequence[Node], cells: int) -> int:
+    """Cells of the tree beside the charts: in a wide terminal as many as its names need, up to a
+    third."""
+    longest = max((width(clean(row.label)) for row in rows if row.key), default=0)
+    return max(TREE, min(longest + FIGURES, cells // 3))
+
+
 def tree_lines(
     run: RunRecord,
     rows: Sequence[Node],
@@ -94,7 +104,8 @@ def tree_lines(
     """
     count = sum(1 for row in rows if row.key)
     edge = glyphs.cursor if focused else " "
-    name = max(6, cells - VALUE - SPARK - 5)
+    name = max(6, cells - FIGURES)
+    names = distinct((clean(row.label) for row in rows if row.key), name)
     lines: list[Line] = [
         fit_line(
             (
@@ -117,29 +128,26 @@ def tree_lines(
             sign = glyphs.folded if row.group in folded else glyphs.unfolded
             line: Line = (bar, Span(f"{sign} {clean(row.label)}", f"text{ground}"))
         else:
-            line = (bar, *_metric(run.metrics[row.key], row, drawn, name, ground, glyphs))
+            label = pad(names[clean(row.label)], name)
+            line = (bar, *_metric(run.metrics[row.key], label, drawn, ground, glyphs))
         lines.append(fit_line(line, cells, f"text{ground}"))
     return lines
 
 
 def _metric(
     summary: MetricSummary,
-    row: Node,
+    name: str,
     drawn: Mapping[str, int],
-    name: int,
     ground: str,
     glyphs: Glyphs,
 ) -> Line:
-    colour = drawn.get(row.key)
+    colour = drawn.get(summary.key)
     style = "faint" if colour is None else f"s{colour + 1}"
     chip = glyphs.dot if colour is None else glyphs.meter
     value, unit = lined_up(summary.key, summary.last)
     return (
         Span(f" {chip} ", style + ground),
-        Span(
-            fit(clean(row.label), name, keep="both"),
-            ("muted" if colour is None else "text") + ground,
-        ),
+        Span(name, ("muted" if colour is None else "text") + ground),
         Span(value, ("muted" if colour is None else "strong") + ground),
         Span(pad(unit, VALUE - len(value)), "muted" + ground),
         Span(" " + spark(summary.spark, SPARK, glyphs), style + ground),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from traindeck.console.store.records import MetricSummary, RunRecord
 
-from .cells import Line, Span, clean, clip_line, fit, width
+from .cells import Line, Span, clean, clip_line, distinct, fit, pad, width
 from .glyphs import BEST, Glyphs
 from .numbers import figure
 from .runs_detail import ordered_metrics
@@ -61,8 +61,9 @@ def metric_lines(
     if curve:
         head.append(Span(" " * GAP + "LAST HALF"[:curve], "muted"))
     lines: list[Line] = [tuple(head)]
+    short = distinct(names, name)
     for row, m in enumerate(shown):
-        line = [Span(fit(names[row], name, keep="both"), "strong" if m.key == run.main else "text")]
+        line = [Span(pad(short[names[row]], name), "strong" if m.key == run.main else "text")]
         line += [Span(" " * GAP + fit(c.texts[row], c.cells, c.align), c.style) for c in columns]
         if curve:
             line.append(Span(" " * GAP + spark(m.spark, curve, glyphs), "s1"))

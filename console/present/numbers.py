@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 import re
 
+from traindeck.console.store.records import Param, values_of
+
 UNKNOWN = "–"
 MINUS = "−"
 
@@ -99,6 +101,11 @@ def _scaled(value: float | int | None, units: tuple[str, ...]) -> str:
         places = 2 if rest < 9.995 else 1 if rest < 99.95 else 0
         text = f"{rest:.{places}f}"
     return f"{sign}{text} {units[index]}".rstrip()
+
+
+def parameter(value: Param) -> str:
+    """A parameter as a person writes it; several values as `a, b`."""
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values_of(value))
 
 
 def percent(fraction: float | None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from traindeck.backends.base import Plan
 from traindeck.console.present.asked import asked, limits_asked
 from traindeck.console.present.numbers import size as bytes_text
+from traindeck.console.present.words import command_line, plain_or_quoted
 
 FILES_SHOWN = 12
 
@@ -28,8 +28,8 @@ def _lines(plan: Plan, every_file: bool) -> Iterator[Line]:
     spec = plan.spec
     attempt = f" · attempt {spec.attempt}" if spec.attempt else ""
     yield "run", f"{spec.name} · {spec.run_id} · on {plan.backend}{attempt}"
-    yield "command", shlex.join(plan.argv)
-    yield "in", spec.cwd
+    yield "command", command_line(plan.argv)
+    yield "in", plain_or_quoted(spec.cwd)
     yield "code", _code(plan)
     if spec.python:
         yield "python", spec.python
@@ -39,7 +39,7 @@ def _lines(plan: Plan, every_file: bool) -> Iterator[Line]:
         yield "after", f"run {spec.after}, {how}"
     yield from asked(spec)
     for index, (name, value) in enumerate(sorted(plan.env.items())):
-        yield "" if index else "env", f"{name}={value}"
+        yield "" if index else "env", f"{name}={plain_or_quoted(value)}"
     if spec.env_names:
         yield "inherits", " ".join(spec.env_names)
     if spec.secrets:

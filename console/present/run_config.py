@@ -3,7 +3,6 @@ Pure."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from traindeck.backends.base import RunSpec
@@ -13,8 +12,9 @@ from traindeck.console.store.records import RunRecord
 from .asked import asked
 from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
-from .numbers import plural
+from .numbers import parameter, plural
 from .run_overview import title
+from .words import command_line
 
 LABEL = 24
 PATCH_LINES = 2000
@@ -74,13 +74,13 @@ def _lines(
     if run.params:
         yield title("PARAMETERS", cells, glyphs, note=f"{len(run.params)}")
         for key, value in run.params.items():
-            yield _item(str(key), f"{value:g}" if isinstance(value, float) else str(value))
+            yield _item(str(key), parameter(value))
         yield ()
     if spec is None:
         yield (Span("   the run directory cannot be read now", "muted"),)
         return
     yield title("COMMAND", cells, glyphs)
-    yield _item("argv", shlex.join(spec.argv) if spec.argv else "not known")
+    yield _item("argv", command_line(spec.argv) if spec.argv else "not known")
     if spec.adopted or not spec.argv:
         yield _item("adopted", "it ran already: its environment and exit code are not known")
     yield _item("in", spec.cwd)

@@ -4,33 +4,48 @@ curve, what it is, its attempts, and the end of its log. Pure."""
 from __future__ import annotations
 
 import math
-import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import RunSpec, State, Status
-from traindeck.console.store.records import MetricSummary, RunRecord, with_status
+from traindeck.console.runs.retrying import can_retry
+from traindeck.console.store.records import MetricSummary, RunRecord
 
-from .ages import age, clock, spoken
-from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
+from .ages import age, clock
+from .attempts import attempt_lines
+from .cells import (
+    Line,
+    Span,
+    clean,
+    clip,
+    clip_line,
+    distinct,
+    fit,
+    fit_line,
+    line_width,
+    pad,
+    width,
+)
 from .glyphs import BEST, Glyphs
-from .numbers import figure, percent
+from .numbers import figure, parameter, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import exit_words, explain, fitted
-from .states import is_unknown, state_mark
+from .sentences import explain, fitted
+from .states import is_unknown
+from .words import command_line
 
 ROOMY = 28
 """Rows from which on sections stand apart."""
 WIDE = 100
 """Cells from which on the curve stands beside the figures."""
-LABEL = 14
+LABEL, MOST_LABEL = 14, 40
+BESIDE = 47
+"""Cells that a metric's figures and trend take beside its name."""
 SPARK = 12
 FIGURES = 10
 """Metrics that are shown."""
-ATTEMPTS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +138,11 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
         lines += [(sign, Span(row, "muted")) for row in shown]
     if bad and run.state is not State.LOST:
-        keys = [("l", "its log"), ("E", "then its first error"), ("R", "retry")]
+        keys = [("l", "its log"), ("E", "then its first error")][: 2 if failed else 1]
+        if can_retry(run):
+            keys.append(("R", "retry"))
         hint: list[Span] = [sign]
-        for key, words in keys if failed else (keys[0], keys[2]):
+        for key, words in keys:
             hint += [Span(key, "accent bold"), Span(f" {words}   ", "muted")]
         lines.append(tuple(hint))
     return lines
@@ -163,34 +180,37 @@ def _seen(run: RunRecord, now: float) -> str:
 
 
 def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
-    lines: list[Line] = []
-    progress = _progress(run, cells, now, glyphs)
-    if progress:
-        lines += progress
     shown = [
         m
         for m in ordered_metrics(run)
         if m.key not in ("step", "global_step") and not m.key.startswith(("system/", "__"))
     ]
-    lines += [_metric(metric, run, cells, glyphs) for metric in shown[:FIGURES]]
+    room = max(LABEL, min(MOST_LABEL, cells - BESIDE))
+    names = distinct((clean(metric.key) for metric in shown[:FIGURES]), room - 1)
+    label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
+    lines = _progress(run, label, cells, now, glyphs)
+    for metric in shown[:FIGURES]:
+        lines.append(_metric(metric, pad(names[clean(metric.key)], label), run, cells, glyphs))
     if len(shown) > FIGURES:
         words = f"{len(shown) - FIGURES} more in Charts"
-        lines.append((Span(" " * (LABEL + 1)), Span(words, "faint")))
+        lines.append((Span(" " * (label + 1)), Span(words, "faint")))
     if not shown:
         words = "no metrics so far" if run.active else "no metrics"
         lines.append((Span(f" {words}", "muted"), Span("   2 says what was looked for", "faint")))
     return lines
 
 
-def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
+def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
     progress = run.progress
     if progress.step is None and progress.fraction is None:
         return []
-    line: list[Span] = [Span(f" {fit('progress', LABEL)}", "muted")]
+    line: list[Span] = [Span(f" {fit('progress', label)}", "muted")]
     if progress.fraction is not None:
         stale = is_unknown(run)
         style = "stale" if stale else "running" if run.active else "done"
-        bar = meter(progress.fraction, max(6, min(20, cells - 44)), style, glyphs, stale=stale)
+        bar = meter(
+            progress.fraction, max(6, min(20, cells - label - 30)), style, glyphs, stale=stale
+        )
         line += [*bar, Span(f" {percent(progress.fraction):>5}", "strong"), Span("   ")]
     if progress.step is not None:
         line.append(Span(f"{figure(progress.step)}", "text"))
@@ -201,7 +221,7 @@ def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Li
         ends = f" · ends ≈ {clock(now + progress.eta, now)}"
         lines.append(
             (
-                Span(f" {fit('left', LABEL)}", "muted"),
+                Span(f" {fit('left', label)}", "muted"),
                 Span(age(progress.eta), "text"),
                 Span(ends, "muted"),
             )
@@ -209,9 +229,9 @@ def _progress(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Li
     return lines
 
 
-def _metric(metric: MetricSummary, run: RunRecord, cells: int, glyphs: Glyphs) -> Line:
+def _metric(metric: MetricSummary, name: str, run: RunRecord, cells: int, glyphs: Glyphs) -> Line:
     main = metric.key == run.main
-    line: list[Span] = [Span(f" {fit(clean(metric.key), LABEL - 1, keep='both')} ", "muted")]
+    line: list[Span] = [Span(f" {name}", "muted")]
     value = metric.last
     if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:
         value = int(value)
@@ -241,7 +261,7 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
     def add(label: str, *spans: Span) -> None:
         lines.append((Span(f" {fit(label, LABEL)}", "muted"), *spans))
 
-    command = clean(shlex.join(run.argv)) if run.argv else "a process that ran already (adopted)"
+    command = clean(command_line(run.argv)) if run.argv else "a process that ran already (adopted)"
     wrapped = textwrap.wrap(command, max(20, room), break_on_hyphens=False) or [""]
     shown = wrapped[:2]
     if len(wrapped) > 2:
@@ -259,7 +279,8 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
         add("recipe", Span(clip(clean(run.recipe), room)))
     if run.params:
         words = [
-            (Span(f"{clean(str(k))} ", "muted"), Span(_value(v))) for k, v in run.params.items()
+            (Span(f"{clean(str(k))} ", "muted"), Span(clean(parameter(v))))
+            for k, v in run.params.items()
         ]
         add("parameters", *fitted(words, room))
     if run.tags:
@@ -305,10 +326,6 @@ def _code(spec: RunSpec | None) -> Line:
     return tuple(spans)
 
 
-def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else clean(str(value))
-
-
 # --------------------------------------------------------------------------------- attempts, log
 
 
@@ -318,28 +335,9 @@ def _attempts(
     """The attempts, the present one first; nothing if there was only one."""
     if len(attempts) < 2:
         return []
-    shown = list(reversed(attempts))[:ATTEMPTS]
-    lines: list[Line] = [title("ATTEMPTS", cells, glyphs, note=f"{attempts[-1].attempt + 1}")]
-    for status in shown:
-        sign = state_mark(status.state)
-        clauses: list[Line] = []
-        how = exit_words(with_status(run, status))
-        if how and status.state is not State.SUCCEEDED:
-            clauses.append((Span(how, "text"),))
-        if status.started and status.ended:
-            clauses.append((Span(f"ran {spoken(status.ended - status.started)}", "text"),))
-        if status.ended:
-            clauses.append((Span(f"{age(now - status.ended)} ago", "muted"),))
-        if status.reason:
-            clauses.append((Span(clean(status.reason[:500]), "muted"),))
-        lines.append(
-            (
-                Span(f" {status.attempt:>3}  ", "text"),
-                Span(f"{sign.glyph(glyphs)} {fit(sign.word, 10)} ", sign.style),
-                *fitted(clauses, cells - 20),
-            )
-        )
-    return lines
+    rows = attempt_lines(run, attempts, now, cells - 2, glyphs)
+    head = title("ATTEMPTS", cells, glyphs, note=f"{attempts[-1].attempt + 1}")
+    return [head, *((Span(" "), *row) for row in rows)]
 
 
 def _log(run: RunRecord, log: bytes, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:

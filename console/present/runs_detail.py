@@ -15,7 +15,7 @@ from traindeck.backends.base import State
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, spoken
-from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
+from .cells import Line, Span, clean, clip, distinct, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, percent, size
 from .runs_table import tags, where
@@ -135,14 +135,16 @@ def _figures(run: RunRecord, now: float, rows: int) -> list[Line]:
     lines: list[Line] = [
         (Span(head, "muted bold"), Span("  "), Span(old, "stale" if stale else "faint"))
     ]
-    for label, value, tail in _values(run)[: rows - 1]:
+    values = _values(run)[: rows - 1]
+    names = distinct((clean(label) for label, _, _ in values), _LABEL - 1)
+    for label, value, tail in values:
         shown = aligned(value, _BEFORE, _AFTER) if not isinstance(value, str) else value
         # The tail follows the figure at once: the empty places behind the point are its room.
         room = _NOW_CELLS - _LABEL
         cut = shown.rstrip() if tail else shown
         lines.append(
             (
-                Span(fit(clean(label), _LABEL - 1, keep="both") + " ", "muted"),
+                Span(pad(names[clean(label)], _LABEL), "muted"),
                 Span(clip(cut, room), "stale" if stale else "text"),
                 Span(tail, "muted"),
             )

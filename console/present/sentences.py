@@ -84,9 +84,9 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
         return _waiting(run, now)
     if run.state in (State.FAILED, State.LOST):
-        return _ended(run, "failed")
+        return ended(run, "failed")
     if run.state in (State.TIMEOUT, State.PREEMPTED):
-        return _ended(run, "warn")
+        return ended(run, "warn")
     if run.state is State.CANCELLED and run.reason:
         return [(Span(clean(run.reason), "muted"),)]
     return None
@@ -127,17 +127,18 @@ def _waiting(run: RunRecord, now: float) -> list[Clause]:
     return [(Span(plain[run.state], style),)]
 
 
-def _ended(run: RunRecord, style: str) -> list[Clause]:
+def ended(run: RunRecord, style: str) -> list[Clause]:
+    """Why a run ended badly, cause first; the cause in `style`."""
     numbers = exit_words(run)
     parts = _parts(run.reason) or [numbers or "ended without a reason"]
     cause = _CAUSE_END.split(parts[0], maxsplit=1)
     if len(cause) > 1 and cause[1].startswith(": ") and not _NAME.fullmatch(cause[0]):
         cause = parts[:1]  # `model ./base: no such folder`: what is wrong comes last
     clauses: list[Clause] = [(Span(cause[0], style), *(Span(rest, "text") for rest in cause[1:]))]
-    clauses += [(Span(part, "text"),) for part in parts[1:]]
     text = run.reason
     if run.progress.step is not None and "step" not in text:
-        clauses.append((Span(f"step {figure(run.progress.step)}", "text"),))
+        clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
+    clauses += [(Span(part, "text"),) for part in parts[1:]]
     if numbers and run.reason and not _says_how_it_ended(text, run):
         clauses.append((Span(numbers, "text"),))
     return clauses

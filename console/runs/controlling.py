@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import BackendError, Files, UsageError
+from traindeck.backends.base import BackendError, Files, TraindeckError, UsageError
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of
@@ -169,7 +169,15 @@ def rename(ws: Workspace, run: RunRecord, name: str) -> str:
 
 
 def set_tags(ws: Workspace, run: RunRecord, tags: Mapping[str, str | None]) -> None:
-    """Set tags; a value of None takes the tag away."""
+    """Set tags; a value of None takes the tag away.
+
+    Raises:
+        TraindeckError: The run has no such tag to take away; nothing is changed.
+    """
+    for name, value in tags.items():
+        if value is None and name not in run.tags:
+            has = f"It has {', '.join(sorted(run.tags))}." if run.tags else "It has none."
+            raise TraindeckError(f"{run.name} has no tag {name}.", has)
     annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), tags=dict(tags))])
 
 

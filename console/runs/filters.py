@@ -5,7 +5,9 @@
 
 Conditions are joined by "and", values of one key by commas mean "or", `-` in front negates, a bare
 word is looked for in names and tags. Quotes keep spaces and signs: name:"my run". Parsing is pure;
-what does not parse is refused with the word, its position and the nearest thing that would.
+what does not parse is refused with the word, its position and the nearest thing that would. Metrics
+and parameters are what runs have: a name that no run has ever had is refused too, if it is told
+what there is.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from traindeck.backends.base import Reach, State, UsageError
 from traindeck.console.durations import parse_duration
@@ -43,6 +46,14 @@ MOST = 100
 _OPERATOR = re.compile(r"[<>]=?|!=|=")
 _KEY = re.compile(r"[A-Za-z_]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+class Known(Protocol):
+    """What metrics and parameters there are: an Index. `kind` is `metric` or `param`."""
+
+    def knows(self, kind: str, name: str) -> bool: ...
+
+    def names(self, kind: str) -> list[str]: ...
 
 
 class FilterError(UsageError):
@@ -87,12 +98,15 @@ class _Word:
         return [*parts, self.cut(low)]
 
 
-def parse(text: str | Sequence[str], *, now: float | None = None) -> Filter:
+def parse(
+    text: str | Sequence[str], *, now: float | None = None, known: Known | None = None
+) -> Filter:
     """Read a filter. Relative times (`since:2d`) stay relative.
 
     Args:
         text: One line, or the words that a shell split; those are taken as they are, spaces too.
         now: Which day a time of day (`since:14:30`) is of.
+        known: Refuse metrics and parameters that are not in it. As long as it has none, any.
 
     Raises:
         FilterError: A word cannot be understood; which, where, and what would be.
@@ -111,7 +125,9 @@ def parse(text: str | Sequence[str], *, now: float | None = None) -> Filter:
         if colon is not None and (operator := body.find(_OPERATOR)) and operator < colon:
             colon = None
         if colon is None:
-            conditions.append(_comparison(body, negated) or _bare(body, negated))
+            condition = _comparison(body, negated) or _bare(body, negated)
+            _refuse_unknown(word, condition.kind, condition.key, condition.op, known)
+            conditions.append(condition)
             continue
         key, value = body.text[: colon[0]].lower(), body.cut(colon[1])
         if key not in KEYS:
@@ -122,7 +138,10 @@ def parse(text: str | Sequence[str], *, now: float | None = None) -> Filter:
         if key == "sort":
             if negated:
                 raise _error(word, "an order cannot be negated", "For descending: sort:-loss.")
-            sort += [_sort_key(word, part.text) for part in value.split()]
+            for part in value.split():
+                sort.append(_sort_key(word, part.text))
+                kind, _, name = sort[-1].removeprefix("-").partition(".")
+                _refuse_unknown(word, kind, name, "", known)
         else:
             conditions.append(_condition(word, key, value, negated, now))
     return Filter(conditions=tuple(conditions), sort=tuple(sort))
@@ -217,6 +236,26 @@ def _comparison(word: _Word, negated: bool) -> Condition | None:
     tagged = kind == "value" and op == "="
     values = () if number is not None and not tagged else (fold(value),)
     return Condition(kind=kind, key=key, op=op, values=values, number=number, negated=negated)
+
+
+def _refuse_unknown(word: _Word, kind: str, name: str, op: str, known: Known | None) -> None:
+    """Refuse a metric or parameter that no run has ever had. `name=value` may be a tag or a part of
+    a name as well, so it is left alone."""
+    kinds = {"metric": ("metric",), "param": ("param",), "value": ("metric", "param")}.get(kind)
+    if known is None or kinds is None or (kind == "value" and op == "="):
+        return
+    if any(known.knows(one, name) for one in kinds):
+        return
+    there = {one: [n for n in known.names(one) if n[:2] != "__"] for one in ("metric", "param")}
+    if not any(there[one] for one in kinds):
+        return
+    offered = {field: field for field in (NUMBER_FIELDS if op else SORT_FIELDS)}
+    offered |= {n: f"{one}.{n}" for one in there if one not in kinds for n in there[one]}
+    offered |= {n: n for one in kinds for n in there[one]}
+    near = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
+    what = {"metric": "metric", "param": "parameter", "value": "metric or parameter"}[kind]
+    fix = f"Did you mean {offered[near[0]]}?" if near else "`traindeck metrics RUN` lists them."
+    raise _error(word, f"no run has a {what} {name!r}", fix)
 
 
 def _moment(word: _Word, key: str, text: str, now: float | None) -> tuple[float, bool]:

@@ -6,7 +6,6 @@ is on the disk before anything is sent, and goes away only when the annotations 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,11 +22,12 @@ from traindeck.backends.base import (
 )
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
+from traindeck.console.runs.retrying import refusal
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import mint_id, mint_name
-from traindeck.console.store.journal import NOT_SENT, Submission
+from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import RunRecord
 
 
@@ -103,20 +103,11 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     """
     from traindeck.console.runs.reading import read_spec
 
-    if run.foreign:
-        raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be retried.")
-    if run.active:
-        raise UsageError(
-            f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
-        )
-    if run.reason == NOT_SENT:
-        raise UsageError(
-            f"{run.name} was never sent, so there is nothing to retry.",
-            f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",
-        )
+    if (refused := refusal(run)) is not None:
+        raise refused
     spec = await read_spec(ws.backend(run.backend), run)
-    if spec.adopted or not spec.argv:
-        raise UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
+    if (refused := refusal(replace(run, adopted=spec.adopted, argv=spec.argv))) is not None:
+        raise refused  # an index of before does not know
     spec = replace(spec, attempt=run.attempt + 1)
     made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
     return replace(made, digest=plan_digest(made))

@@ -13,7 +13,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -23,7 +24,7 @@ from traindeck.backends.files import open_regular
 from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
 from traindeck.console.runs.workspace import ref_of
 from traindeck.console.store.database import INODE
-from traindeck.console.store.records import status_of_run
+from traindeck.console.store.records import status_of_run, values_of
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -100,7 +101,7 @@ async def measure(
             if whole and tell is not None and left > TOLD:
                 tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
             try:
-                await _follow(ws, backend, run, ref, source, over, budget)
+                await _follow(ws.index, ws.clock, backend, run, ref, source, over, budget)
             except BackendError as error:
                 ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
 
@@ -162,6 +163,44 @@ def left_out(ws: Workspace, run: RunRecord) -> list[str]:
     near = files_beside([Path(run.cwd)], run.started, ended)
     own = own_files(ws.index, run, near, run.started, ended, ws.clock())
     return [source.path for source in near if source not in own]
+
+
+@asynccontextmanager
+async def measured_alone(
+    ws: Workspace, run: RunRecord, number: int
+) -> AsyncIterator[tuple[RunRecord, Index]]:
+    """What one attempt of a run has measured by itself: the run as it was then, and an index that
+    holds nothing else. Read anew from the attempt's files, for where a later attempt measured the
+    same steps the index has only that one's."""
+    from tempfile import TemporaryDirectory
+
+    from traindeck.console.runs.reading import attempt_of
+    from traindeck.console.store.index import Index
+    from traindeck.console.store.records import Progress, with_status
+
+    status = await attempt_of(ws, run, number)
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Measured):
+        raise BackendError(f"{run.backend} keeps no metrics of its attempts.")
+    alone = replace(
+        with_status(run, status), progress=Progress(), main=None, broken_at=None, metrics={}
+    )
+    ref = replace(ref_of(run), attempt=number)
+    sources = await _sources(backend, ref, None)
+    if number < run.attempt:  # what was written after the next began is the next's
+        following = (await attempt_of(ws, run, number + 1)).started or status.ended
+        status = replace(status, ended=following and following - AFTERWARDS)
+    sources += _beside(ws, run, status)
+    with TemporaryDirectory(prefix="traindeck-") as folder:
+        index = Index.open(Path(folder) / "index.db")
+        try:
+            index.put(alone)
+            for source in sources:
+                over = not alone.active
+                await _follow(index, ws.clock, backend, alone, ref, source, over, math.inf)
+            yield index.rows([index.number_of(run.id) or 0], metrics="all")[0], index
+        finally:
+            index.close()
 
 
 def _written_by(
@@ -263,7 +302,8 @@ def _claim(run: RunRecord, path: str) -> int:
     working directory, or that its parameters name."""
     named = [
         os.path.join(run.cwd, value)
-        for value in run.params.values()
+        for param in run.params.values()
+        for value in values_of(param)
         if isinstance(value, str) and 1 < len(value) < 4096 and "\0" not in value
     ]
     folders = map(os.path.normpath, [run.cwd, *named])
@@ -305,7 +345,8 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 async def _follow(
-    ws: Workspace,
+    index: Index,
+    clock: Callable[[], float],
     backend: Measured,
     run: RunRecord,
     ref: JobRef,
@@ -316,16 +357,16 @@ async def _follow(
     times = _log_times(backend, ref) if source.kind == "stdout" else None
     until = time.monotonic() + budget
     while True:
-        fresh = ws.index.get(run.id)
+        fresh = index.get(run.id)
         if fresh is None:
             return
         more = await ingest(
-            ws.index,
+            index,
             fresh,
             source,
             _reader(backend, ref, source),
             attempt=ref.attempt,
-            now=ws.clock(),
+            now=clock(),
             final=over,
             times=times,
         )

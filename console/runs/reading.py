@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from traindeck.backends.base import (
     Backend,
     BackendError,
@@ -12,6 +14,7 @@ from traindeck.backends.base import (
     SeekableLogs,
     State,
     Status,
+    UsageError,
     decode,
 )
 from traindeck.backends.status import decode_evidence, status_of
@@ -79,11 +82,28 @@ async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> b
         return b""
 
 
+async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
+    """A failed attempt's status with the reason its log gives, if it gives one."""
+    from traindeck.console.logs.findings import WINDOW
+
+    if not isinstance(backend, SeekableLogs):
+        return status
+    ref = replace(ref_of(run), attempt=status.attempt)
+    try:
+        stat = await backend.log_stat(ref)
+        tail = await backend.read_at(ref, 0, max(0, stat.size - WINDOW), WINDOW)
+    except BackendError:
+        return status
+    reason = reason_in(tail, status.exit_code, status.signal)
+    return replace(status, reason=reason) if reason else status
+
+
 def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | None:
-    """Why a run failed, by the end of its log, in one line; None if the log does not say."""
+    """Why a run failed, by the end of its log, in one line; None if the log does not say. Without
+    the step: a log may count anew in each epoch, and how far the run was its progress says."""
     from traindeck.console.logs.findings import WIDTHS, failure
 
-    found = failure(tail, exit_code=exit_code, signal=signal)
+    found = failure(tail, exit_code=exit_code, signal=signal, at_step=False)
     if found is None or not found.length:
         return _said_last(tail) or (found.reason(WIDTHS[0]) if found else None)
     return found.reason(WIDTHS[0])
@@ -190,22 +210,48 @@ async def attempts_of(ws: Workspace, run: RunRecord) -> list[Status]:
     backend = ws.backend(run.backend)
     if not isinstance(backend, Files):
         return [present]
-    found = []
-    for number in range(max(0, run.attempt - MOST_ATTEMPTS), run.attempt):
-        path = f"attempts/{number}/exit.slot"
-        try:
-            data = await backend.read_file(ref_of(run), path, 0, _SLOT)
-        except BackendError:
-            data = b""
-        record = parse_exit(data, run.id, number)
-        facts = {"found": True, "attempt": number, "phase": "ended", "exit": record}
-        if record is not None:
-            record = {**record, "next": None}
-            facts["exit"] = record
-            found.append(status_of(decode_evidence(facts), number, ws.clock()))
-        else:
-            found.append(Status(state=State.LOST, attempt=number, reason="no exit was recorded"))
-    return [*found, present]
+    first = max(0, run.attempt - MOST_ATTEMPTS)
+    return [*[await _ended(ws, backend, run, n) for n in range(first, run.attempt)], present]
+
+
+async def attempt_of(ws: Workspace, run: RunRecord, number: int) -> Status:
+    """How one attempt of a run ended; of the present one what is known now.
+
+    Raises:
+        UsageError: The run has no such attempt.
+        BackendError: The backend keeps no run directories, or does not answer.
+    """
+    check_attempt(run, number)
+    backend = ws.backend(run.backend)
+    if number == run.attempt:
+        return status_of_run(run)
+    if not isinstance(backend, Files):
+        raise BackendError(f"{run.backend} keeps no run directories.")
+    return await _ended(ws, backend, run, number)
+
+
+def check_attempt(run: RunRecord, number: int) -> None:
+    """Raises UsageError if a run has no such attempt."""
+    if not 0 <= number <= run.attempt:
+        has = f"attempts 0 to {run.attempt}" if run.attempt else "only attempt 0"
+        raise UsageError(f"--attempt {number}: {run.name} has {has}.")
+
+
+async def _ended(ws: Workspace, backend: Files, run: RunRecord, number: int) -> Status:
+    """How an attempt ended that another one followed."""
+    try:
+        data = await backend.read_file(ref_of(run), f"attempts/{number}/exit.slot", 0, _SLOT)
+    except BackendError:
+        data = b""
+    record = parse_exit(data, run.id, number)
+    if record is None:
+        return Status(state=State.LOST, attempt=number, reason="no exit was recorded")
+    facts = {
+        "found": True, "attempt": number, "phase": "ended", "exit": {**record, "next": None},
+    }  # fmt: skip
+    status = status_of(decode_evidence(facts), number, ws.clock())
+    failed = status.state is State.FAILED and status.exit_code != 127
+    return await explain(ws.backend(run.backend), run, status) if failed else status
 
 
 async def folder_of(ws: Workspace, run: RunRecord) -> str:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from traindeck.backends.base import (
     Backend,
     BackendError,
     Reach,
-    SeekableLogs,
     State,
     Status,
     UsageError,
@@ -111,28 +109,13 @@ async def _ask_now(
         if briefly and status.state.terminal and status.exit_code not in NOT_STARTED:
             continue
         if status.state is State.FAILED and status.exit_code != 127:
+            from traindeck.console.runs.reading import explain
+
             status = await explain(backend, run, status)
         seen[run.id] = status
     changed = ws.index.update_statuses(seen)
     await ingest(ws, backend, [run for run in runs if run.id in seen], seen)
     return changed
-
-
-async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
-    """A failed run's status with the reason its log gives, if it gives one."""
-    from traindeck.console.logs.findings import WINDOW
-    from traindeck.console.runs.reading import reason_in
-
-    if not isinstance(backend, SeekableLogs):
-        return status
-    ref = replace(ref_of(run), attempt=status.attempt)
-    try:
-        stat = await backend.log_stat(ref)
-        tail = await backend.read_at(ref, 0, max(0, stat.size - WINDOW), WINDOW)
-    except BackendError:
-        return status
-    reason = reason_in(tail, status.exit_code, status.signal)
-    return replace(status, reason=reason) if reason else status
 
 
 async def ingest(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.backends.base import RunSpec, State
-from traindeck.console.store.records import RunRecord, Scalar
+from traindeck.console.store.records import Param, RunRecord, Scalar, values_of
 
 MAX_PARAMS = 500
 
@@ -33,6 +33,7 @@ def describe(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
         gpus=spec.resources.gpus * spec.resources.nodes,
         argv=spec.argv,
         cwd=spec.cwd,
+        adopted=spec.adopted,
         project=(spec.code.root or spec.cwd).rstrip("/").rpartition("/")[2],
         recipe=name if isinstance(name, str) else None,
         tags=dict(spec.tags),
@@ -40,16 +41,17 @@ def describe(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
     )
 
 
-def params_of(argv: tuple[str, ...]) -> dict[str, Scalar]:
+def params_of(argv: tuple[str, ...]) -> dict[str, Param]:
     """Parameters as they stand on a command line: `--lr 3e-4`, `--lr=3e-4`, `--bf16`, and
     Hydra's `optim.lr=3e-4`. What launches (python, torchrun, accelerate) has flags of its own;
-    those before the script do not count."""
+    those before the script do not count. What is repeated keeps all its values, but a flag
+    without a value only says yes once more."""
     script = next((i for i, word in enumerate(argv) if word.endswith((".py", ".sh"))), 0)
     launcher = argv[:script] if script else argv[:2]
     if "-c" in launcher and _INTERPRETER.fullmatch(launcher[0].rpartition("/")[2]):
         return {}  # a program on the command line: its flags are the interpreter's
     words = argv[script + 1 :]
-    params: dict[str, Scalar] = {}
+    params: dict[str, Param] = {}
     skip = False
     for index, word in enumerate(words):
         if skip or len(params) >= MAX_PARAMS:
@@ -59,10 +61,17 @@ def params_of(argv: tuple[str, ...]) -> dict[str, Scalar]:
             following = words[index + 1] if index + 1 < len(words) else None
             if value is None and following is not None and not _FLAG.fullmatch(following):
                 value, skip = following, True
-            params[flag[1].replace("-", "_")] = True if value is None else scalar(value)
+            _add(params, flag[1].replace("-", "_"), True if value is None else scalar(value))
         elif override := _OVERRIDE.fullmatch(word):
-            params[override[1]] = scalar(override[2])
+            _add(params, override[1], scalar(override[2]))
     return params
+
+
+def _add(params: dict[str, Param], name: str, value: Scalar) -> None:
+    if name not in params or (value is True and params[name] is True):
+        params[name] = value
+    elif len(before := values_of(params[name])) < MAX_PARAMS:
+        params[name] = (*before, value)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

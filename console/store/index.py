@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NEWEST = ("-created",)
 
+_NAMED = {"metric": "series", "param": "params"}
+
 _Query = tuple[str, str, str, tuple[Any, ...]]
 """Joins, condition, order and values: a query.Query."""
 
@@ -36,6 +38,7 @@ class Index:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._known: set[tuple[str, str]] = set()
 
     @classmethod
     def open(
@@ -403,6 +406,21 @@ class Index:
         from traindeck.console.store import series
 
         return self._db.read(lambda db: series.read(db, run_id, key, start))
+
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether any run has a metric (`kind` metric) or parameter (param) of this name. What was
+        known once stays known."""
+        if (kind, name) not in self._known:
+            asked = f"SELECT 1 FROM {_NAMED[kind]} WHERE key = ? LIMIT 1"
+            if self._db.read(lambda db: db.execute(asked, (name,)).fetchone()) is None:
+                return False
+            self._known.add((kind, name))
+        return True
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all metrics, or parameters, that any run has. Reads all of them."""
+        asked = f"SELECT DISTINCT key FROM {_NAMED[kind]} ORDER BY key"
+        return self._db.read(lambda db: [str(key) for (key,) in db.execute(asked)])
 
     def keys(self, run_id: str) -> list[str]:
         """Names of the series of a run, sorted."""

@@ -15,6 +15,8 @@ from typing import Any
 from traindeck.backends.base import ACTIVE, Rank, Reach, State, Status
 
 Scalar = str | int | float | bool | None
+Param = Scalar | tuple[Scalar, ...]
+"""A parameter of a run; several values where its flag was repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class RunRecord:
         broken_at: When its main metric ceased to be a finite number; None while it is one.
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
+        adopted: A process that ran already when Traindeck took it under watch.
     """
 
     id: str = ""
@@ -92,11 +95,12 @@ class RunRecord:
     project: str = ""
     recipe: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Scalar] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
     note: str = ""
     archived: bool = False
     looked_at: float | None = None
     foreign: bool = False
+    adopted: bool = False
     log_bytes: int | None = None
     progress: Progress = field(default_factory=Progress)
     main: str | None = None
@@ -219,7 +223,7 @@ def iso(moment: float | None) -> str | None:
 
 def run_json(run: RunRecord) -> dict[str, Any]:
     """The object that `show --json` prints and of which `ls --json` prints an array. It is strict
-    JSON: a value that is not finite is null in `metrics`, and its name, as text, in `params`."""
+    JSON: null is what is not known, "NaN", "Infinity" and "-Infinity" what is no finite number."""
     return {
         "id": run.id,
         "name": run.name,
@@ -243,10 +247,14 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "project": run.project or None,
         "recipe": run.recipe,
         "tags": dict(run.tags),
-        "params": {k: _finite_or_text(v) for k, v in run.params.items()},
+        "params": {
+            k: list(map(json_value, v)) if isinstance(v, tuple) else json_value(v)
+            for k, v in run.params.items()
+        },
         "note": run.note or None,
         "archived": run.archived,
         "foreign": run.foreign,
+        "adopted": run.adopted,
         "log_bytes": run.log_bytes,
         "progress": {
             "step": run.progress.step,
@@ -259,11 +267,24 @@ def run_json(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def attempt_json(status: Status) -> dict[str, Any]:
+    """One element of `attempts`, which `show --json` adds to `run_json`."""
+    return {
+        "attempt": status.attempt,
+        "state": str(status.state),
+        "exit_code": status.exit_code,
+        "signal": status.signal,
+        "reason": status.reason or None,
+        "started": iso(status.started),
+        "ended": iso(status.ended),
+    }
+
+
 def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
     """The last field of `run_json`."""
     return {
         key: {
-            "last": _finite(m.last),
+            "last": json_value(m.last),
             "last_step": m.last_step,
             "min": m.min,
             "min_step": m.min_step,
@@ -277,11 +298,13 @@ def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
     }
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is None or math.isfinite(value) else None
+def values_of(param: Param) -> tuple[Scalar, ...]:
+    """The values of a parameter; what most programs go by is the last."""
+    return param if isinstance(param, tuple) else (param,)
 
 
-def _finite_or_text(value: Scalar) -> Scalar:
+def json_value(value: Scalar) -> Scalar:
+    """A value as strict JSON can hold it: what is not finite by its name, as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -20,17 +20,18 @@ from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Damaged
 from traindeck.console.store.records import (
     MetricSummary,
+    Param,
     Progress,
     RunRecord,
-    Scalar,
     metrics_json,
     run_json,
+    values_of,
 )
 
 RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
-    "created started ended host pid gpus project recipe archived looked_at is_foreign log_bytes "
-    "step total fraction eta progress_at main broken_at latest"
+    "created started ended host pid gpus project recipe archived looked_at is_foreign adopted "
+    "log_bytes step total fraction eta progress_at main broken_at latest"
 )
 """Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
 is over was last of interest."""
@@ -74,10 +75,16 @@ def clean_record(run: RunRecord) -> RunRecord:
         project=clean(run.project),
         recipe=None if run.recipe is None else clean(run.recipe),
         tags={clean(k): clean(v) for k, v in run.tags.items()},
-        params={clean(k): clean(v) if isinstance(v, str) else v for k, v in run.params.items()},
+        params={clean(k): _clean_param(v) for k, v in run.params.items()},
         note=clean(run.note),
         main=None if run.main is None else clean(run.main),
     )
+
+
+def _clean_param(value: Param) -> Param:
+    if isinstance(value, tuple):
+        return tuple(clean(v) if isinstance(v, str) else v for v in value)
+    return clean(value) if isinstance(value, str) else value
 
 
 def fold(text: str) -> str:
@@ -90,9 +97,10 @@ def tag_text(key: str, value: str) -> str:
     return f"{key}={value}" if value else key
 
 
-def param_number(value: Scalar) -> float | None:
+def param_number(param: Param) -> float | None:
     """A parameter as a number to compare with, also if it is text that spells one (in YAML 1.1
-    `1e-4` is text)."""
+    `1e-4` is text). Of several values it is the last."""
+    value = values_of(param)[-1]
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -102,8 +110,10 @@ def param_number(value: Scalar) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def param_text(value: Scalar) -> str:
-    """A parameter as text to compare with."""
+def param_text(value: Param) -> str:
+    """A parameter as text to compare with; several values as `a, b`."""
+    if isinstance(value, tuple):
+        return ", ".join(map(param_text, value))
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)
@@ -116,8 +126,8 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         run.id, run.name, fold(run.name), run.backend, run.native_id, str(run.state),
         int(run.rank), str(run.reach), run.observed_at, run.attempt, run.exit_code, run.signal,
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
-        run.archived, run.looked_at, run.foreign, run.log_bytes, progress.step, progress.total,
-        progress.fraction, progress.eta, progress.at, run.main, run.broken_at,
+        run.archived, run.looked_at, run.foreign, run.adopted, run.log_bytes, progress.step,
+        progress.total, progress.fraction, progress.eta, progress.at, run.main, run.broken_at,
         run.ended or run.created,
     )  # fmt: skip
 
@@ -156,7 +166,7 @@ def record(row: Sequence[Any]) -> RunRecord:
     (
         _, run_id, name, backend, native_id, state, rank, reach, observed_at, attempt, exit_code,
         signal, created, started, ended, host, pid, gpus, project, recipe, archived, looked_at,
-        is_foreign, log_bytes, step, total, fraction, eta, progress_at, main, broken_at,
+        is_foreign, adopted, log_bytes, step, total, fraction, eta, progress_at, main, broken_at,
         reason, evidence, argv, cwd, note, tags, params,
     ) = row  # fmt: skip
     try:
@@ -185,11 +195,12 @@ def record(row: Sequence[Any]) -> RunRecord:
             project=project,
             recipe=recipe,
             tags=_mapping(tags),
-            params=_mapping(params),
+            params={k: _param(v) for k, v in _mapping(params).items()},
             note=note,
             archived=bool(archived),
             looked_at=looked_at,
             foreign=bool(is_foreign),
+            adopted=bool(adopted),
             log_bytes=log_bytes,
             progress=Progress(step=step, total=total, fraction=fraction, eta=eta, at=progress_at),
             main=main,
@@ -197,6 +208,14 @@ def record(row: Sequence[Any]) -> RunRecord:
         )
     except (ValueError, TypeError) as error:
         raise Damaged(f"run {run_id}: {error}") from None
+
+
+def _param(value: Any) -> Param:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("a parameter without a value")
+        return tuple(value)
+    return value  # type: ignore[no-any-return]
 
 
 def _mapping(text: str) -> dict[str, Any]:

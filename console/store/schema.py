@@ -144,6 +144,14 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX runs_group
         ON runs (state, created, looked_at, ended, reach, observed_at, broken_at);
     """,
+    # In the ready JSON "NaN" where there was null. Infinities are told apart when a run is next
+    # written, or by `reindex`.
+    """
+    UPDATE ready SET metrics = replace(metrics, '"last": null', '"last": "NaN"')
+        WHERE n IN (SELECT run FROM series WHERE last IS NULL AND count > 0)
+        AND n NOT IN (SELECT run FROM series WHERE abs(last) > 1.7976931348623157e308);
+    """,
+    "ALTER TABLE runs ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
 )
 
 

@@ -111,7 +111,7 @@ class LiveServices:
             from traindeck.console.runs.filters import parse
 
             now = ws.clock()
-            wanted = parse(view.filter)
+            wanted = parse(view.filter, known=ws.index)
             asked = replace(view, window=None) if wanted.says_when else view
             if view.group == "state":
                 parts = _by_state(ws, wanted, asked, now)

@@ -67,6 +67,29 @@ def test_a_wrong_request_is_refused_in_one_line(cli: Cli, args: tuple[str, ...],
     assert cli.json("ls", "--json") == []
 
 
+def test_an_order_or_a_metric_that_is_not_there_is_refused(cli: Cli) -> None:
+    assert cli.json("ls", "--json", "nosuch>3", "sort:nosuch") == []
+    run = cli.run(sys.executable, "-c", "print('step 1 loss 2.0')")
+    cli("wait", run)
+    assert cli.ok("ls", "-q", "loss>1", "sort:loss").split() == [run]
+    for word in ("los>3", "sort:los"):
+        done = cli("ls", word)
+        assert done.returncode == 2
+        assert "Did you mean loss?" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_tag_that_is_not_there_cannot_be_removed(cli: Cli) -> None:
+    run = cli.run("true", options=("--name", "calm", "--tag", "a", "--tag", "a"))
+    cli.ok("tag", run, "b=1", "b=1")
+    assert cli.ok("tag", run).split() == ["a", "b=1"]
+    done = cli("tag", run, "c", "--remove", "a", "--remove", "nosuch")
+    assert done.returncode == 1
+    assert done.stderr == "traindeck: calm has no tag nosuch. It has a, b.\n"
+    assert cli.ok("tag", run).split() == ["a", "b=1"]
+    cli.ok("tag", run, "--remove", "a", "--remove", "a")
+    assert cli.ok("tag", run).split() == ["b=1"]
+
+
 def test_an_ambiguous_prefix_names_the_candidates(cli: Cli) -> None:
     first, second = cli.run("true"), cli.run("true")
     assert first[:4] == second[:4]

@@ -7,6 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import typer
+from typer.core import TyperGroup
+
+from traindeck.console.cli.app import COMMANDS, app
+
 from .conftest import Cli
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,6 +53,8 @@ def test_show_and_ls_print_the_promised_fields(cli: Cli) -> None:
     cli("wait", run)
     shown = cli.json("show", "--json", run)
     assert holds(golden("run.json"), kind(shown)) == []
+    (tried,) = shown.pop("attempts")  # what only the run directory knows, a list does not say
+    assert holds(golden("attempt.json"), kind(tried)) == []
     assert shown["progress"] == {"step": 5, "total": 5, "fraction": 1.0, "eta_s": None}
     assert shown["metrics"]["loss"]["last"] == 0.2
     assert shown["metrics"]["loss"]["source"] == "stdout"
@@ -70,12 +77,86 @@ def test_wait_metrics_backends_doctor_and_plan_print_json(cli: Cli) -> None:
     waited = json.loads(cli("wait", "--json", run).stdout)
     assert holds(golden("run.json"), kind(waited[0])) == []
     points = cli.json("metrics", "--json", run)
+    assert holds(golden("series.json"), kind(points["loss"])) == []
     assert points["loss"]["steps"] == [1]
     assert points["loss"]["values"] == [2.0]
     (moment,) = points["loss"]["times"]
     assert moment is None or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
     assert holds(golden("plan.json"), kind(cli.json("run", "--dry-run", "--json", "--", "x"))) == []
-    assert cli.json("backends", "--json")[0]["name"] == "local"
-    checks = json.loads(cli("backends", "check", "--json").stdout)
-    assert checks[0]["reach"] == "ok"
-    assert {"topic", "ok", "text", "fix"} <= set(json.loads(cli("doctor", "--json").stdout)[0])
+    (backend,) = cli.json("backends", "--json")
+    assert holds(golden("backend.json"), kind(backend)) == []
+    (health,) = json.loads(cli("backends", "check", "--json").stdout)
+    assert holds(golden("health.json"), kind(health)) == []
+    assert (backend["name"], health["reach"]) == ("local", "ok")
+    for check in json.loads(cli("doctor", "--json").stdout):
+        assert holds(golden("check.json"), kind(check)) == []
+    for parameter in cli.json("finetune", "sft", "--parameters", "--json"):
+        assert holds(golden("parameter.json"), kind(parameter)) == []
+
+
+def test_every_command_answers_in_json_and_in_ids() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = {name: group.get_command(None, name) for name in COMMANDS if name != "logs"}
+    commands |= commands["backends"].commands
+    for name, command in commands.items():
+        options = {text for param in command.params for text in param.opts}
+        assert {"--json", "--quiet", "-q"} <= options, name
+
+
+def test_what_changes_runs_answers_with_them(cli: Cli) -> None:
+    run = cli.run("sleep", "60", options=("--name", "first"))
+    for args, field, value in (
+        (("rename", run, "second"), "name", "second"),
+        (("tag", run, "a=b"), "tags", {"a": "b"}),
+        (("tag", run), "tags", {"a": "b"}),
+        (("note", run, "why"), "note", "why"),
+        (("note", run), "note", "why"),
+    ):
+        assert cli.ok(*args, "-q").split() == [run]
+        changed = cli.json(*args, "--json")
+        assert holds(golden("run.json"), kind(changed)) == []
+        assert changed[field] == value
+    assert cli.ok("show", "-q", "second").split() == [run]
+    (stopped,) = cli.json("stop", "--json", "--grace", "1s", run)
+    assert holds(golden("run.json"), kind(stopped)) == []
+    assert stopped["state"] == "cancelled"
+    assert holds(golden("reindex.json"), kind(cli.json("reindex", "--json"))) == []
+    assert cli.ok("reindex", "-q").split() == [run]
+    (removed,) = cli.json("rm", "--json", "--yes", run)
+    assert holds(golden("removed.json"), kind(removed)) == []
+    assert (removed["id"], removed["error"]) == (run, None)
+    assert cli.json("rm", "--json", "--yes", "--older-than", "1d") == []
+
+
+def test_names_only_of_what_has_no_id(cli: Cli) -> None:
+    run = cli.run("python3", "-c", "print('step 1 loss 2.0')")
+    cli("wait", run)
+    assert "loss" in cli.ok("metrics", "-q", run).split()
+    assert cli.ok("metrics", "-q", run, "loss").split() == ["loss"]
+    assert cli.ok("backends", "-q").split() == ["local"]
+    assert cli.ok("backends", "check", "-q") == ""
+    mixed = cli("metrics", "-q", "--csv", run)
+    assert mixed.returncode == 2 and "--csv and --quiet exclude each other" in mixed.stderr
+
+
+def test_a_value_that_is_no_number_is_told_from_one_that_is_absent(cli: Cli) -> None:
+    program = (
+        "import json, os\n"
+        "out = open(os.environ['TRAINDECK_METRICS'], 'a')\n"
+        "rows = [(1, 2.0), (2, float('inf')), (3, float('-inf')), (4, float('nan'))]\n"
+        "for step, loss in rows:\n"
+        "    print(json.dumps({'step': step, 'loss': loss, 'up': float('inf')}), file=out)\n"
+    )
+    run = cli.run("python3", "-c", program)
+    cli("wait", run)
+
+    def strict(*args: str) -> Any:
+        return json.loads(cli.ok(*args), parse_constant=lambda word: f"not JSON: {word}")
+
+    points = strict("metrics", "--json", run)["loss"]
+    assert points["values"] == [2.0, "Infinity", "-Infinity", "NaN"]
+    shown = strict("show", "--json", run)["metrics"]
+    assert (shown["loss"]["last"], shown["up"]["last"]) == ("NaN", "Infinity")
+    assert shown["up"]["min"] is None
+    assert strict("ls", "--json")[0]["metrics"] == shown

@@ -63,6 +63,36 @@ def test_a_retry_continues_the_series_and_supersedes_from_its_first_step(cli: Cl
     assert points["values"] == [10, 20, 3, 4, 5]
 
 
+def test_each_attempt_keeps_its_own_metrics_and_its_own_reason(cli: Cli) -> None:
+    marker = cli.cwd / "marker"
+    program = (
+        "import os\n"
+        f"again = os.path.exists({str(marker)!r})\n"
+        f"open({str(marker)!r}, 'w').close()\n"
+        "for i in (range(2, 5) if again else range(1, 4)):\n"
+        "    print(f'step {i} loss {i if again else i * 10}', flush=True)\n"
+        "raise RuntimeError('the second') if again else KeyError('labels')\n"
+    )
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    cli.ok("retry", "-q", run)
+    cli("wait", run)
+    first = cli.json("metrics", run, "loss", "--attempt", "0", "--json")["loss"]
+    assert (first["steps"], first["values"]) == ([1, 2, 3], [10, 20, 30])
+    second = cli.json("metrics", run, "loss", "--attempt", "1", "--json")["loss"]
+    assert (second["steps"], second["values"]) == ([2, 3, 4], [2, 3, 4])
+    assert len(cli.ok("metrics", run, "loss", "--attempt", "0", "--csv").splitlines()) == 4
+    assert "3 of 3 points" in cli.ok("metrics", run, "loss", "--attempt", "0", "--chart")
+    refused = cli("metrics", run, "--attempt", "2")
+    assert refused.returncode == 2 and "has attempts 0 to 1" in refused.stderr
+    tried = cli.json("show", "--json", run)["attempts"]
+    assert [one["attempt"] for one in tried] == [0, 1]
+    assert "the key labels is missing" in tried[0]["reason"]
+    assert "RuntimeError: the second" in tried[1]["reason"]
+    card = cli.ok("show", run)
+    assert "the key labels is missing" in card.split("before", 1)[1].splitlines()[0]
+
+
 def test_files_of_a_trainer_are_found_below_the_working_directory(cli: Cli) -> None:
     state = {
         "global_step": 2,

@@ -327,6 +327,15 @@ def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
     assert cli.json("ls", "--json")[0]["state"] in ("starting", "running")
 
 
+def test_a_plan_shows_the_command_exactly(cli: Cli) -> None:
+    words = ("python", "-c", "print('a')\nprint('b')\x1b[2J")
+    shown = cli.ok("run", "--dry-run", "--env", "TEXT=a\nb", "--", *words)
+    line = next(line for line in shown.splitlines() if line.startswith("command"))
+    assert line == r"command   python -c $'print(\'a\')\nprint(\'b\')\x1b[2J'"
+    assert r"TEXT=$'a\nb'" in shown
+    assert "\x1b" not in shown
+
+
 def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "out.txt"
     with log.open("wb") as out:
@@ -345,6 +354,9 @@ def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) ->
     shown = cli.json("show", "--json", run)
     assert shown["state"] == "lost"
     assert "not knowable" in shown["reason"]
+    assert shown["adopted"] is True
+    assert cli.json("ls", "--json")[0]["adopted"] is True
+    assert "next: traindeck logs" in cli.ok("show", "--cached", run)
     again = cli("retry", run)
     assert again.returncode == 2
     assert "adopted" in again.stderr

@@ -464,6 +464,7 @@ def crowd(count: int, now: float = NOW, seed: int = 0) -> list[RunRecord]:
             RunRecord(
                 id=f"{number:012d}",
                 name=f"{names[number % 5]}-{number:06d}",
+                argv=("python", "train.py"),
                 state=state,
                 created=now - age - 7300,
                 started=now - age - 7200,

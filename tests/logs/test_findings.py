@@ -130,6 +130,29 @@ def test_the_more_telling_of_two_chained_exceptions_gives_the_reason() -> None:
     assert finding.length == len(data) - 1
 
 
+@pytest.mark.parametrize(
+    "joint",
+    [
+        b"The above exception was the direct cause of the following exception:",
+        b"During handling of the above exception, another exception occurred:",
+    ],
+)
+def test_a_chained_exception_is_said_with_its_cause_where_both_fit(joint: bytes) -> None:
+    data = (
+        b'step 7\nTraceback (most recent call last):\n  File "a.py", line 1, in f\n'
+        b"KeyError: 'labels'\n\n" + joint + b"\n\n"
+        b'Traceback (most recent call last):\n  File "a.py", line 9, in g\n'
+        b"lib.errors.LoadError: row 3 cannot be read\n"
+    )
+    finding = found_in(data, exit_code=1)
+    whole = "LoadError: row 3 cannot be read (from KeyError: 'labels') at step 7"
+    assert finding.reason(110).startswith(whole)
+    assert finding.reason(len(whole)) == whole
+    assert finding.reason(45).startswith("the key labels is missing at step 7")
+    bare = failure(data, exit_code=1, at_step=False)
+    assert bare is not None and "step" not in bare.reason(110)
+
+
 def test_without_a_word_in_the_log_the_signal_speaks() -> None:
     assert failure(b"step 1\n", exit_code=1) is None
     assert failure(b"", exit_code=3) is None

@@ -60,6 +60,7 @@ def test_a_label_never_touches_its_text() -> None:
         (a_run(state=State.FAILED, argv=("x",)), None, "retry abc"),
         (a_run(state=State.LOST, argv=("x",)), None, "retry abc"),
         (a_run(state=State.LOST, argv=("x",)), RunSpec(adopted=True), "logs abc"),
+        (a_run(state=State.LOST, argv=("x",), adopted=True), None, "logs abc"),
         (a_run(state=State.LOST, argv=()), None, "logs abc"),
         (a_run(state=State.FAILED, argv=("x",), foreign=True), None, "logs abc"),
         (a_run(state=State.CANCELLED, argv=("x",), started=None), None, "retry abc"),

@@ -14,6 +14,7 @@ from traindeck.console.present.cells import (
     clean,
     clip,
     clip_line,
+    distinct,
     fit,
     fit_line,
     line_width,
@@ -122,3 +123,19 @@ def test_an_ascii_terminal_gets_ascii_in_the_same_cells(text: str) -> None:
     safe = clean(text)
     assert ascii_text(safe).isascii()
     assert len(ascii_text(safe)) == width(safe)
+
+
+@pytest.mark.parametrize("cells", [6, 9, 13, 20, 30, 80])
+def test_names_that_differ_stay_different_when_they_are_shortened(cells: int) -> None:
+    names = [
+        "loss", "rewards/length_penalty_of_answers_v1", "rewards/length_penalty_of_answers_v2",
+        "rewards/length_penalty_of_answers_v2_long", "rewards/length_penalty_of_answers",
+        "a_very_long_name_that_differs_1_in_the_middle_of_it_all_and_then_goes_on",
+        "a_very_long_name_that_differs_2_in_the_middle_of_it_all_and_then_goes_on",
+        "漢字漢字漢字漢字漢字漢字甲", "漢字漢字漢字漢字漢字漢字乙",
+    ]  # fmt: skip
+    short = distinct(names, cells)
+    assert list(short) == names
+    assert len(set(short.values())) == len(names)
+    assert all(width(text) <= cells for text in short.values())
+    assert all(short[name] == name for name in names if width(name) <= cells)

@@ -8,6 +8,7 @@ import pytest
 
 from traindeck.backends.base import Code, FileEntry, Reach, RunSpec, State, Status
 from traindeck.console.present.cells import Line, line_width, plain
+from traindeck.console.present.metric_tree import nodes, tree_cells, tree_lines
 from traindeck.console.present.run_config import PACKAGES, PATCH, config_lines, found_in, marked
 from traindeck.console.present.run_files import head, sizes, summary, tree, unfolded
 from traindeck.console.present.run_head import head_line, tab_line
@@ -119,6 +120,40 @@ def test_attempts_are_listed_newest_first_only_if_there_were_several() -> None:
     words = text(overview(RUN, Facts(attempts=tried), 100, 38, now=NOW))
     assert words.index("1  ● running") < words.index("0  ✗ failed     exit 1 · ran 1 min")
     assert "ATTEMPTS" not in text(overview(RUN, Facts(attempts=tried[1:]), 100, 38, now=NOW))
+
+
+def test_metrics_that_differ_at_their_end_are_told_apart() -> None:
+    keys = [f"rewards/length_penalty_of_answers_v{n}" for n in (1, 2)]
+    run = replace(RUN, metrics={k: MetricSummary(key=k, count=2, last=1.0, min=0.5) for k in keys})
+    for cells in (80, 120):
+        words = text(overview(run, Facts(), cells, 38, now=NOW))
+        assert all(f"_v{n} " in words for n in (1, 2)), words
+    assert all(key in text(overview(run, Facts(), 120, 38, now=NOW)) for key in keys)
+    rows = nodes(run)
+    assert tree_cells(rows, 120) == 40 and tree_cells(nodes(RUN), 200) == 38
+    words = text(tree_lines(run, rows, {}, 0, 40, 9))
+    assert "_v1 " in words and "_v2 " in words
+    assert all(key[8:] in text(tree_lines(run, rows, {}, 0, 66, 9)) for key in keys)
+
+
+def test_retry_is_offered_only_where_it_can_be() -> None:
+    assert "R retry" in text(overview(FAILED, Facts(), 80, 22, now=NOW))
+    for run in (replace(FAILED, adopted=True), replace(FAILED, foreign=True)):
+        words = text(overview(run, Facts(), 80, 22, now=NOW))
+        assert "l its log" in words and "R retry" not in words
+
+
+def test_an_earlier_attempt_says_why_it_failed_before_anything_else() -> None:
+    tried = [
+        Status(
+            state=State.FAILED, attempt=0, exit_code=1, started=1.0, ended=61.0,
+            reason="the key labels is missing · train.py:4",
+        ),
+        Status(state=State.RUNNING, attempt=1),
+    ]  # fmt: skip
+    words = text(overview(RUN, Facts(attempts=tried), 80, 38, now=NOW))
+    assert "0  ✗ failed     the key labels is missing · train.py:4 · exit 1" in words
+    assert "step" not in words.partition("0  ✗ failed")[2].partition("\n")[0]
 
 
 def test_what_is_not_known_is_no_zero() -> None:

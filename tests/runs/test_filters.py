@@ -284,6 +284,7 @@ words = st.text(
 )
 floats = st.sampled_from([0.0, 1.0, -1.5, 3e-4, 1e300]) | st.floats(allow_nan=False, width=32)
 keys = st.sampled_from(["loss", "acc", "a b"])
+values = st.one_of(words, floats, st.integers(), st.booleans(), st.none())
 runs = st.builds(
     RunRecord,
     id=st.just(""),
@@ -307,7 +308,7 @@ runs = st.builds(
     progress=st.builds(Progress, step=st.none() | st.integers(0, 1 << 60)),
     tags=st.dictionaries(words, words, max_size=3),
     params=st.dictionaries(
-        keys, st.one_of(words, floats, st.integers(), st.booleans(), st.none()), max_size=3
+        keys, values | st.lists(values, min_size=1, max_size=3).map(tuple), max_size=3
     ),
     main=st.none() | keys,
     metrics=st.dictionaries(
@@ -410,3 +411,30 @@ def test_words_of_other_languages_are_told_what_this_one_has(text: str) -> None:
     with pytest.raises(FilterError, match="no word of the language"):
         parse(text)
     assert parse('"or" name:or').conditions  # quoted, or after a key, it is what it says
+
+
+def test_a_metric_that_no_run_ever_had_is_refused_with_the_nearest(
+    index: Index,
+) -> None:
+    for text in ("nosuch>3", "sort:nosuch", "metric.nosuch<1", "-nosuch>3"):
+        assert parse(text, known=index), "an empty index accepts anything"
+    metrics = {key: MetricSummary(key=key, count=1, last=1.0) for key in ("loss", "grad_norm")}
+    index.put(RunRecord(id=mint_id(), metrics=metrics, params={"learning_rate": 3e-4}))
+    for text in (
+        "loss<2 grad_norm>1 learning_rate>1e-4", "sort:-grad_norm", "metric.loss<2", "step>3",
+        "param.learning_rate=3e-4", "sort:param.learning_rate", "sort:created", "sft=1", "lora",
+    ):  # fmt: skip
+        assert parse(text, known=index) == parse(text)
+    for text, near in (
+        ("lss>3", "loss"),
+        ("sort:-grad_nrm", "grad_norm"),
+        ("metric.los>3", "loss"),
+        ("param.learning_rat>3", "learning_rate"),
+        ("sort:learning_rate", r"param\.learning_rate"),
+        ("state:failed -los!=3", "loss"),
+    ):
+        with pytest.raises(FilterError, match=f"no run has a .* Did you mean {near}\\?"):
+            parse(text, known=index)
+    with pytest.raises(FilterError, match="no run has a metric or parameter 'zzzzzz'") as refused:
+        parse("state:failed zzzzzz>3", known=index)
+    assert (refused.value.start, refused.value.end) == (13, 21)

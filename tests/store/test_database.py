@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ from traindeck.backends.base import State, Status, TraindeckError
 from traindeck.console.store import schema
 from traindeck.console.store.errors import StoreError
 from traindeck.console.store.index import Index
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.series import Batch, SourceMark
 
 Make = Callable[..., RunRecord]
@@ -270,6 +271,24 @@ def test_an_index_of_a_newer_traindeck_is_refused_in_words_and_left_alone(
     assert not list(filled.parent.glob("*.corrupt-*"))
 
 
+def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Make) -> None:
+    path = tmp_path / "index.db"
+    broken = MetricSummary(key="loss", count=2, last=math.nan, nonfinite=1)
+    old = Index.open(path)
+    old.put_many([make_run(metrics={"loss": broken}), make_run(metrics={})])
+    old.close()
+    with sqlite3.connect(path) as db:  # as version 2 wrote it
+        db.execute("""UPDATE ready SET metrics = replace(metrics, '"NaN"', 'null')""")
+        db.execute("ALTER TABLE runs DROP COLUMN adopted")
+        db.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    index = Index.open(path)
+    told = {json.loads(line)["metrics"].get("loss", {}).get("last") for line in index.json_lines()}
+    assert told == {"NaN", None}
+    index.close()
+
+
 def test_an_open_console_notices_that_a_newer_one_upgraded_the_index(
     filled: Path, monkeypatch: pytest.MonkeyPatch, make_run: Make
 ) -> None:
@@ -405,7 +424,7 @@ REBUILD_SLOWLY = """
 import time
 from pathlib import Path
 from traindeck.console.store.index import Index
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import MetricSummary, RunRecord
 def rebuild(index):
     index.put(RunRecord(id="half", name="half", created=1.0))
     print("half", flush=True)

@@ -43,6 +43,11 @@ def test_parameters_are_read_as_scripts_write_them() -> None:
     }
 
 
+def test_a_repeated_flag_keeps_all_its_values() -> None:
+    argv = ("python", "t.py", "--data", "a", "--lr", "1e-3", "--data=b", "data=c", "-v", "-v")
+    assert params_of(argv) == {"data": ("a", "b", "c"), "lr": 1e-3, "v": True}
+
+
 def test_a_file_of_settings_by_its_short_flag_is_a_parameter_too() -> None:
     argv = ("python", "train.py", "-c", "cfg.yaml", "--lr", "3e-4")
     assert params_of(argv) == {"c": "cfg.yaml", "lr": 3e-4}

@@ -61,7 +61,9 @@ runs = st.builds(
     project=texts,
     recipe=st.none() | texts,
     tags=st.dictionaries(texts, texts, max_size=4),
-    params=st.dictionaries(texts, scalars, max_size=4),
+    params=st.dictionaries(
+        texts, scalars | st.lists(scalars, min_size=1, max_size=3).map(tuple), max_size=4
+    ),
     note=texts,
     archived=st.booleans(),
     looked_at=st.none() | moments,
@@ -96,6 +98,17 @@ def test_text_that_no_terminal_or_json_can_take_is_replaced(index: Index, make_r
     assert found is not None
     assert (found.name, found.cwd) == ("a\ufffdb", "/x/\ufffd")
     assert "\\ud" not in next(index.json_lines())
+
+
+def test_several_values_of_a_parameter_are_a_list(index: Index, make_run: Make) -> None:
+    run = make_run(params={"data": ("a", "b"), "lr": (1e-3, 3e-4)})
+    index.put(run)
+    found = index.get(run.id)
+    assert found is not None and found.params == run.params
+    assert json.loads(next(index.json_lines()))["params"] == {
+        "data": ["a", "b"],
+        "lr": [1e-3, 3e-4],
+    }
 
 
 def test_parameters_that_are_no_numbers_stay_strict_json(index: Index, make_run: Make) -> None:

@@ -279,7 +279,7 @@ def test_the_lists_json_holds_the_newest_summary(index: Index, feed: Feed) -> No
     assert (shown["main"], shown["progress"]["step"]) == ("loss", 2)
     feed(batch([3], [math.nan]))
     shown = json.loads(next(index.json_lines()))
-    assert (shown["metrics"]["loss"]["last"], shown["metrics"]["loss"]["nonfinite"]) == (None, 1)
+    assert (shown["metrics"]["loss"]["last"], shown["metrics"]["loss"]["nonfinite"]) == ("NaN", 1)
     (row,) = index.rows(index.ids())
     assert row.progress.total == 10, "what was not given anew stays"
     assert math.isnan(row.metrics["loss"].last or 0.0)

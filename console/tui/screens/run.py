@@ -18,6 +18,7 @@ from textual.containers import Container
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, clean
 from traindeck.console.present.run_head import head_line, state_words, tab_line
+from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.bars import HeaderBar
@@ -349,7 +350,9 @@ class RunScreen(DeckScreen):
 
         if action == "stop":
             return self.record.active
-        if action in ("retry", "remove"):
+        if action == "retry":
+            return can_retry(self.record)
+        if action == "remove":
             return not self.record.active and not self.record.foreign
         if action == "launch_again":
             return "launch" in SCREENS

@@ -19,7 +19,7 @@ from textual.binding import BindingType
 from traindeck.backends.base import TraindeckError
 from traindeck.console.metrics.names import CHECKPOINT, main_metric
 from traindeck.console.present.cells import Line, Span
-from traindeck.console.present.metric_tree import SYSTEM, Node, nodes
+from traindeck.console.present.metric_tree import SYSTEM, Node, nodes, tree_cells
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.lines import Lines
@@ -525,10 +525,10 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         return extent([self._curves[key] for key in self._chosen if key in self._curves])
 
     def _columns(self) -> int:
-        from traindeck.console.present.charts_size import TREE, WIDE
+        from traindeck.console.present.charts_size import WIDE
 
         cells = self.size.width
-        return cells - (TREE + 2 if cells >= WIDE else 0) - 11
+        return cells - (tree_cells(self._rows, cells) + 2 if cells >= WIDE else 0) - 11
 
 
 def _import() -> None:

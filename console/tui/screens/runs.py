@@ -716,9 +716,15 @@ class RunsScreen(DeckScreen):
         super().on_unmount()
 
 
+def _can_retry(run: RunRecord) -> bool:
+    from traindeck.console.runs.retrying import can_retry
+
+    return can_retry(run)
+
+
 _NEED: dict[str, Callable[[RunRecord], bool]] = {
     "stop": lambda run: run.active and run.state is not State.STOPPING,
-    "retry": lambda run: not run.active and not run.foreign,
+    "retry": _can_retry,
     "remove": lambda run: not run.active and not run.foreign,
     "edit": lambda run: not run.foreign,
     "copy": lambda run: True,

@@ -1,0 +1,32 @@
+"""Whether a run can be tried again: said once, for what offers it and for what refuses it."""
+
+from __future__ import annotations
+
+import shlex
+
+from traindeck.backends.errors import UsageError
+from traindeck.console.store.journal import NOT_SENT
+from traindeck.console.store.records import RunRecord
+
+
+def can_retry(run: RunRecord) -> bool:
+    """Whether `retry` is worth offering."""
+    return refusal(run) is None
+
+
+def refusal(run: RunRecord) -> UsageError | None:
+    """Why a run cannot be tried again, and what can be done instead; None if it can."""
+    if run.foreign:
+        return UsageError(f"{run.id} was not started by Traindeck, so it cannot be retried.")
+    if run.active:
+        return UsageError(
+            f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
+        )
+    if run.reason == NOT_SENT:
+        return UsageError(
+            f"{run.name} was never sent, so there is nothing to retry.",
+            f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",
+        )
+    if run.adopted or not run.argv:
+        return UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
+    return None
