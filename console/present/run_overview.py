@@ -41,6 +41,7 @@ class Facts:
         curve, legend: The main curve, made for `curve_size`.
         log: The end of the log.
         evidence: The line of the log that the reason rests on.
+        grave: Whether the log's end has a line that looks like an error.
     """
 
     spec: RunSpec | None = None
@@ -49,6 +50,7 @@ class Facts:
     legend: Line = ()
     log: bytes = b""
     evidence: str = ""
+    grave: bool = False
     attempts: Sequence[Status] = ()
 
 
@@ -123,9 +125,10 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
         lines += [(sign, Span(row, "muted")) for row in shown]
     if bad and run.state is not State.LOST:
-        keys = [("l", "its log"), ("E", "then its first error"), ("R", "retry")]
+        leads = failed and (facts.grave or bool(facts.evidence))
+        error = [("E", "then its first error")] if leads else []
         hint: list[Span] = [sign]
-        for key, words in keys if failed else (keys[0], keys[2]):
+        for key, words in [("l", "its log"), *error, ("R", "retry")]:
             hint += [Span(key, "accent bold"), Span(f" {words}   ", "muted")]
         lines.append(tuple(hint))
     return lines

@@ -143,3 +143,11 @@ def test_there_is_a_curve_only_where_there_is_room() -> None:
     assert curve_size(80, 24) is None and curve_size(120, 10) is None
     size = curve_size(120, 36)
     assert size is not None and size[0] > 40 and size[1] >= 9
+
+
+def test_the_key_to_the_first_error_is_shown_only_where_the_log_has_one() -> None:
+    missing = replace(RUN, state=State.FAILED, reason="trian: program not found", exit_code=127)
+    shown = text(overview(missing, Facts(), 100, 30, now=NOW))
+    assert "l its log" in shown and "R retry" in shown and "first error" not in shown
+    facts = Facts(log=b"ValueError: no\n", grave=True)
+    assert "E then its first error" in text(overview(missing, facts, 100, 30, now=NOW))
