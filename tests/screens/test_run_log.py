@@ -15,6 +15,7 @@ from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.run import BROKEN_LOG, FakeRunServices, run_world
 from tests.fakes.runs import NOW
+from textual import events
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.tui.app import TraindeckApp
@@ -195,6 +196,21 @@ async def test_what_is_nowhere_is_said(make_app: MakeApp) -> None:
     async with opened(app) as (pilot, pane):
         text = await press(app, pilot, pane, "slash x y z z y enter")
         assert "no hit" in text and "no 'xyzzy' in this log" in text
+
+
+async def test_what_follows_enter_in_one_burst_is_for_the_log(make_app: MakeApp) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        for key in ("g", "g", "slash", *"eval", "enter", "n", "n", "N", "w"):
+            app.post_message(events.Key(key, "/" if key == "slash" else key[:1]))
+        await settle(app, pilot, lambda: "/eval   2 of 4" in screen_text(app) and pane.settled)
+        assert "wrap on" in screen_text(app)
+        app.post_message(events.Key("slash", "/"))
+        app.post_message(events.Paste("loss\nN"))
+        app.post_message(events.Key("backspace", "\x7f"))
+        app.post_message(events.Key("s", "s"))
+        app.post_message(events.Key("enter", "\r"))
+        await settle(app, pilot, lambda: "/loss" in screen_text(app) and pane.settled)
 
 
 async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> None:
