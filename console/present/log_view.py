@@ -327,7 +327,7 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
         near = shapes[max(0, number - 1) : number] + shapes[number + 1 : number + 2]
         newest = number == len(rows) - 1 and shown.window.at_end and not shown.over
         quiet = shape != "" and shape in near and not newest
-        here = row.target if aimed else any(mark.current for mark in row.marks)
+        here = row.target if aimed else row.current
         ground = " @select" if here else ""
         spans = [Span(glyphs.cursor if here else " ", f"accent{ground}")]
         if timed:
