@@ -151,7 +151,10 @@ def show_command(
             for key, value in record.params.items():
                 output.line(output.neutral(f"{key}={value}"))
         elif json:
-            output.emit_json(run_json(record))
+            from traindeck.console.runs.measuring import log_read
+
+            # Where it is less than log_bytes, what the metrics say is not all there is.
+            output.emit_json({**run_json(record), "log_read_bytes": log_read(ws.index, record)})
         else:
             await _print_run(ws, record, ask=not cached)
         return 0

@@ -19,7 +19,7 @@ from .numbers import figure, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import exit_words, explain, fitted
+from .sentences import choose, exit_words, explain, fitted
 from .states import is_unknown, state_mark
 
 ROOMY = 28
@@ -41,6 +41,7 @@ class Facts:
         curve, legend: The main curve, made for `curve_size`.
         log: The end of the log.
         evidence: The line of the log that the reason rests on.
+        share: How much of the log has been read for metrics, 0 to 1.
         grave: Whether the log's end has a line that looks like an error.
     """
 
@@ -51,6 +52,7 @@ class Facts:
     log: bytes = b""
     evidence: str = ""
     grave: bool = False
+    share: float = 1.0
     attempts: Sequence[Status] = ()
 
 
@@ -144,7 +146,8 @@ def _figures_and_curve(
     drawn = size is not None and bool(facts.curve)
     left = _left(cells) if drawn else cells
     head = "NOW" if run.active else "LAST"
-    figures = [title(head, left, glyphs, note=_seen(run, now)), *_figures(run, left, now, glyphs)]
+    note = _seen(run, now) or _partly(facts.share, left)
+    figures = [title(head, left, glyphs, note=note), *_figures(run, left, now, glyphs)]
     if not drawn or size is None:
         return figures
     height = size[1] + 1
@@ -163,6 +166,15 @@ def _seen(run: RunRecord, now: float) -> str:
         moments.append(run.progress.at)
     newest = max(moments, default=None)
     return f"{age(now - newest)} old" if newest else ""
+
+
+def _partly(share: float, cells: int) -> str:
+    """A word on figures that rest on a part of the log: the rest of a huge one is read when
+    somebody asks for it."""
+    if share >= 0.99:
+        return ""
+    words = f"from the first {percent(share)} of the log"
+    return choose(cells - 8, f"{words} · `traindeck metrics` reads the rest", words)
 
 
 def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:

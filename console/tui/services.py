@@ -226,6 +226,10 @@ class RunReader(Protocol):
         all when so much is left that it would keep a core busy for long."""
         ...
 
+    async def log_share(self, run_id: str) -> float:
+        """How much of its log has been read for metrics, 0…1."""
+        ...
+
     async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:
         """Metric -> its `store.series.Points`; those the run does not have are left out."""
         ...

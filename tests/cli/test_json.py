@@ -51,6 +51,7 @@ def test_show_and_ls_print_the_promised_fields(cli: Cli) -> None:
     assert shown["progress"] == {"step": 5, "total": 5, "fraction": 1.0, "eta_s": None}
     assert shown["metrics"]["loss"]["last"] == 0.2
     assert shown["metrics"]["loss"]["source"] == "stdout"
+    assert shown.pop("log_read_bytes") == shown["log_bytes"] > 0
     (listed,) = cli.json("ls", "--json")
     assert listed == {**shown, "observed_at": listed["observed_at"]}
 

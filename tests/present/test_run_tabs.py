@@ -151,3 +151,12 @@ def test_the_key_to_the_first_error_is_shown_only_where_the_log_has_one() -> Non
     assert "l its log" in shown and "R retry" in shown and "first error" not in shown
     facts = Facts(log=b"ValueError: no\n", grave=True)
     assert "E then its first error" in text(overview(missing, facts, 100, 30, now=NOW))
+
+
+@pytest.mark.parametrize("cells", [80, 120])
+def test_figures_from_a_part_of_the_log_say_so(cells: int) -> None:
+    done = replace(RUN, state=State.SUCCEEDED, ended=NOW)
+    assert "of the log" not in text(overview(done, Facts(), cells, 40, now=NOW))
+    shown = text(overview(done, Facts(share=0.12), cells, 40, now=NOW))
+    assert "LAST from the first 12 % of the log" in shown
+    assert "`traindeck metrics` reads the rest" in shown

@@ -62,10 +62,11 @@ class OverviewPane(RunTab):
             facts = replace(facts, folder=await services.folder(run.id))
         if run.attempt and len(facts.attempts) != run.attempt + 1:
             facts = replace(facts, attempts=await services.attempts(run.id))
+        share = await services.log_share(run.id)
         log = await services.log_tail(run.id, TAIL)
         bad = run.state in BAD
         evidence, grave = await asyncio.to_thread(_evidence, log, run) if bad else ("", False)
-        self._facts = replace(facts, log=log, evidence=evidence, grave=grave)
+        self._facts = replace(facts, log=log, evidence=evidence, grave=grave, share=share)
         self.update()
         await self._draw(run)
 
