@@ -463,6 +463,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         )
         self._jobs[task] = ""
         task.add_done_callback(self._job_done)
+        # What is cancelled before its first step, as the program ends, was never begun.
+        task.add_done_callback(lambda _: work.close())
         if name:
             self.set_timer(0.2, lambda: self._name_job(task, name))
         return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -628,6 +629,19 @@ async def test_nothing_of_the_screen_below_stands_beside_the_help_at_80_columns(
         await settle(app, pilot, lambda: "KEYS ON THIS SCREEN" in screen_text(app))
         for line in screen_text(app).splitlines()[:-1]:
             assert not line[77:].strip(), line
+
+
+async def test_what_ends_before_it_has_begun_leaves_no_warning(
+    make_app: MakeApp, recwarn: pytest.WarningsRecorder
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        app.start(services.refresh(), "").cancel()  # as the program does when it ends
+        await pilot.pause()
+    gc.collect()
+    assert not [str(w.message) for w in recwarn if "never awaited" in str(w.message)]
 
 
 async def test_escape_never_quits_and_q_does(make_app: MakeApp) -> None:
