@@ -19,7 +19,7 @@ from .numbers import figure, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import choose, exit_words, explain, fitted
+from .sentences import choose, exit_words, explain, fitted, last_sign, unwritten
 from .states import is_unknown, state_mark
 
 ROOMY = 28
@@ -159,13 +159,8 @@ def _figures_and_curve(
 
 
 def _seen(run: RunRecord, now: float) -> str:
-    if not run.active:
-        return ""
-    moments = [m.last_time for m in run.metrics.values() if m.last_time]
-    if run.progress.at:
-        moments.append(run.progress.at)
-    newest = max(moments, default=None)
-    return f"{age(now - newest)} old" if newest else ""
+    newest = last_sign(run)
+    return f"{age(now - newest)} old" if run.active and newest else ""
 
 
 def _partly(share: float, cells: int) -> str:
@@ -364,7 +359,7 @@ def _log(run: RunRecord, log: bytes, rows: int, cells: int, glyphs: Glyphs) -> l
     if rows < 2:
         return []
     written = [line for line in log.split(b"\n") if line.strip()]
-    note = "" if written else "nothing written yet" if run.active else "empty"
+    note = "" if written else unwritten(run)
     lines: list[Line] = [title("LOG", cells, glyphs, note=note)]
     for line in written[-(rows - 1) :]:
         last = line.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar's last state

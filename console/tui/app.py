@@ -215,7 +215,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
             self.settings = await asyncio.to_thread(set_value, path, "theme", name)
             if self.settings.theme != name:
                 where = self.settings.source("theme").where
-                self.notice(f"theme {name} until the next start: {where} sets another", "warn")
+                words = f"theme {name} until the next start: {where} sets another"
+                self.notice(words, "warn", urgent=True)
 
     def theme_names(self) -> list[str]:
         """Themes there are, ours and the user's."""
