@@ -31,13 +31,14 @@ class View:
 
     Attributes:
         filter: In the language of `ls` and `/`.
-        order: Sort keys of that language, first most important (`-created`).
+        order: Sort keys of that language, first most important (`-latest`: of
+            runs that are over by their end, which their ages count from).
         group: `state`, `backend`, or `` for no groups.
         window: Seconds for which a finished run stays in the list; None shows all.
     """
 
     filter: str = ""
-    order: tuple[str, ...] = ("-created",)
+    order: tuple[str, ...] = ("-latest",)
     group: str = "state"
     window: float | None = 86400.0
 

@@ -141,10 +141,11 @@ class RunsScreen(DeckScreen):
 
     def _restore(self) -> None:
         ui = self.deck.ui
-        order = ui.strings("runs", "order")
+        # What the menu called newest first was kept as `-created` once.
+        order = [kept.replace("created", "latest") for kept in ui.strings("runs", "order") or ()]
         group = ui.get("runs", "group", str, "state")
         view = View(
-            order=tuple(order) if order else ("-created",),
+            order=tuple(order) if order else View().order,
             group=group if group in ("state", "backend", "") else "state",
             window=None if ui.get("runs", "all", bool, False) else self.deck.settings.window,
         )
