@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from traindeck.console.store.records import RunRecord
     from traindeck.console.tui.services import Services
 
+FIRST_FRAME = 0.1
+"""Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
+
 NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
@@ -136,6 +139,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.painter = Painter(self.load_theme(settings.theme), choose_glyphs(settings.glyphs, env))
         super().__init__(ansi_color=True)
         self._on_screen = OnScreen()
+        self._on_screen.hold()
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = _console(self.console, self.depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
@@ -307,13 +311,14 @@ class TraindeckApp(App[None], inherit_bindings=False):
         asks = self.settings.glyphs == "auto" and self.painter.glyphs is BEST
         if asks and self._driver is not None and not self.is_headless:
             # A terminal that draws these two cells wide (CJK locales) says so here. It is asked
-            # before the first frame, which covers the signs, and nobody waits for the answer.
-            self._driver.write(f"\x1b[1;1H{_PROBE}\x1b[6n\x1b[1;1H")
+            # before the first frame, and nobody waits for the answer.
+            self._driver.write(f"\x1b[1;1H{_PROBE}\x1b[6n\x1b[1;1H\x1b[K")
         if self._driver is not None and not self.is_headless:
             # Right-to-left names would otherwise drag the columns beside them along.
             self._driver.write("\x1b[8l")
             leave_when_told(self.exit)
             self.set_timer(WARM_AFTER, lambda: self.start(asyncio.to_thread(_warm), ""))
+        self.set_timer(FIRST_FRAME, self._show_frames)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:
@@ -331,8 +336,14 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.screen.refresh(layout=True)
         self._repaint_all()
 
+    def _show_frames(self) -> None:
+        """There is something to show, or it was waited for long enough: write from now on."""
+        super()._display(self.screen, self._on_screen.release())
+
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         super()._display(screen, self._on_screen.difference(renderable))
+        if self._on_screen.holds and getattr(screen, "has_content", True):
+            self._show_frames()
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         if self.settings.glyphs == "auto" and event.x > len(_PROBE):

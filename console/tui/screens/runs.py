@@ -189,6 +189,11 @@ class RunsScreen(DeckScreen):
     # ----------------------------------------------------------------------------------- the parts
 
     @property
+    def has_content(self) -> bool:
+        """Whether there is something to show: the first frame waits for it."""
+        return self.model.loaded and self.table.is_mounted
+
+    @property
     def selected(self) -> RunRecord | None:
         """The run under the cursor."""
         key = self.table.key
