@@ -146,7 +146,7 @@ def _figures_and_curve(
     drawn = size is not None and bool(facts.curve)
     left = _left(cells) if drawn else cells
     head = "NOW" if run.active else "LAST"
-    note = _seen(run, now) or _partly(facts.share, left)
+    note = _seen(run, now) if run.active else _partly(facts.share, left)
     figures = [title(head, left, glyphs, note=note), *_figures(run, left, now, glyphs)]
     if not drawn or size is None:
         return figures
@@ -160,7 +160,7 @@ def _figures_and_curve(
 
 def _seen(run: RunRecord, now: float) -> str:
     newest = last_sign(run)
-    return f"{age(now - newest)} old" if run.active and newest else ""
+    return f"{age(now - newest)} old" if newest else ""
 
 
 def _partly(share: float, cells: int) -> str:

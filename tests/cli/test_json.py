@@ -66,6 +66,13 @@ def test_absent_is_null_never_zero(cli: Cli) -> None:
     assert shown["started"].endswith("Z")
 
 
+def test_what_was_never_executed_has_no_log_that_is_partly_read(cli: Cli) -> None:
+    run = cli("run", "-q", "--", "./no-such-program").stdout.strip()
+    cli("wait", run)
+    assert cli.json("show", "--json", run)["log_read_bytes"] is None
+    assert "of the log was read" not in cli("show", run).stderr
+
+
 def test_wait_metrics_backends_doctor_and_plan_print_json(cli: Cli) -> None:
     run = cli.run("python3", "-c", "print('step 1 loss 2.0')")
     waited = json.loads(cli("wait", "--json", run).stdout)
