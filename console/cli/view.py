@@ -165,9 +165,13 @@ def show_command(
                 shown = param_text(value) if isinstance(value, tuple) else value
                 output.line(output.neutral(f"{key}={shown}"))
         elif json:
+            from traindeck.console.runs.measuring import log_read
+
             tried = await _attempts(ws, record, ask=not cached)
             known = None if tried is None else [attempt_json(status) for status in tried]
-            output.emit_json({**run_json(record), "attempts": known})
+            # Where that is less than log_bytes, what the metrics say is not all there is.
+            read = log_read(ws.index, record)
+            output.emit_json({**run_json(record), "log_read_bytes": read, "attempts": known})
         else:
             await _print_run(ws, record, ask=not cached)
         return 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from traindeck.console.logs.diagnosis import diagnose
 from traindeck.console.logs.failures import SECONDARY, Diagnosis, Kind, Try
 from traindeck.console.logs.neutral import neutral
-from traindeck.console.logs.severity import Severity, plain, said_by, severity
+from traindeck.console.logs.severity import Severity, last_state, plain, said_by, severity
 from traindeck.console.logs.tracebacks import Frame, Traceback, parse
 from traindeck.console.logs.widths import width as cell_width
 
@@ -224,7 +224,7 @@ def first_nonfinite(data: bytes, base: int = 0) -> Finding | None:
 
 def _shown(line: bytes) -> str:
     """A line as evidence: the last state of it, neutral, without its prefix."""
-    text = plain(line[-4096:].rpartition(b"\r")[2] if b"\r" in line.rstrip(b"\r") else line)
+    text = plain(last_state(line[-4096:] if b"\r" in line else line))
     _, skip = said_by(text)
     return neutral(text[skip:4096].rstrip(b"\r")).text.strip()
 
@@ -342,7 +342,7 @@ def _from_lines(data: bytes, base: int, covered: Sequence[tuple[int, int]]) -> l
     for start in sorted(starts)[-DIAGNOSED:]:
         end = data.find(b"\n", start)
         whole = data[start : end if end >= 0 else len(data)]
-        line = whole[-4096:]
+        line = last_state(whole[-4096:])
         if severity(line) is not Severity.ERROR and not _QUIET.search(line[:1024]):
             continue
         text = _shown(line)

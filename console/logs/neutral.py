@@ -265,6 +265,8 @@ def wrap_words(line: LogLine, size: int) -> list[LogLine]:
         end = _reach(text, start, size, narrow=line.narrow)
         if end < len(text):
             blank = text.rfind(" ", start, end + 1)
+            while 0 <= blank < len(text) - 1 and not width(text[blank + 1]):
+                blank = text.rfind(" ", start, blank)  # a mark stands on this one
             if blank > start and text[start:blank].strip():  # nothing but the indentation is no row
                 end = blank + 1
             end = max(end, start + 1)

@@ -358,7 +358,10 @@ def _marks(
             tries = tried[number] = tried.get(number, 0) + 1
             if tries > TRIES or first.get((number, grave), high) <= base + at:
                 continue
-            begin = data.rfind(b"\n", max(0, at - LOOK), at) + 1
+            near = max(0, at - LOOK)
+            begin = max(data.rfind(b"\n", near, at), data.rfind(b"\r", near, at)) + 1
+            if near and not begin:
+                continue  # so far into its line nothing is looked at
             stop = data.find(b"\n", at, at + LOOK)
             seen = int(severity(data[begin : stop if stop >= 0 else at + LOOK]))
             if seen and base + begin < first.get((number, seen), high):

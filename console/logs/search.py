@@ -158,10 +158,10 @@ class Search:
                 if on_progress is not None:
                     on_progress()
 
-        self._counters = [Worker(self._source) for _ in range(lanes)]
+        self._counters += [Worker(self._source) for _ in range(len(self._counters), lanes)]
         try:
             async with asyncio.TaskGroup() as group:
-                for number, worker in enumerate(self._counters):
+                for number, worker in enumerate(self._counters[:lanes]):
                     group.create_task(lane(number, worker))
             self.progress = Progress.DONE
         except* TraindeckError as failed:
@@ -170,9 +170,11 @@ class Search:
         finally:
             if self.progress is Progress.RUNNING:
                 self.progress = Progress.STOPPED
-            for worker in self._counters:
+            # An expression is counted there whenever the log has grown, by however little.
+            kept = int(self.progress is Progress.DONE and not self.pattern.literal)
+            ended, self._counters = self._counters[kept:], self._counters[:kept]
+            for worker in ended:
                 await worker.aclose()
-            self._counters = []
         if on_progress is not None:
             on_progress()
 

@@ -42,6 +42,7 @@ _ERROR = re.compile(
     rb"|^Fatal Python error|^Segmentation fault|^Bus error|^Aborted|^Killed\s*$|: Killed\b"
     rb"|^terminate called after throwing"
     rb"|out of memory|OutOfMemory|CUDA error|NCCL error|oom_kill|No space left on device"
+    rb"|device-side assert"
 )
 _WARNING = re.compile(
     rb"\bWARN(?:ING)?\b|Warning:|^\[?W\d{3,4} \d\d:\d\d|^\[W \w|^(?:[\w./-]{1,80}: )?warning: "
@@ -52,7 +53,18 @@ _WARNING = re.compile(
 _HINTS = (
     *(b"rror", b"ERR", b"raceback", b"xception", b"nterrupt", b"CRIT", b"FATAL", b"atal"),
     *(b"illed", b"egmentation", b"borted", b"terminate", b"of memory", b"OutOfM", b"oom_kill"),
-    *(b"space left", b"WARN", b"arning", b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF"),
+    *(
+        b"space left",
+        b"-side assert",
+        b"WARN",
+        b"arning",
+        b"nan",
+        b"NaN",
+        b"NAN",
+        b"inf",
+        b"Inf",
+        b"INF",
+    ),
 )
 
 LITERALS: tuple[tuple[bytes, Severity], ...] = (
@@ -66,6 +78,11 @@ LITERALS: tuple[tuple[bytes, Severity], ...] = (
     (b"Fatal Python", Severity.ERROR),
     (b"Segmentation", Severity.ERROR),
     (b"ut of memory", Severity.ERROR),
+    (b"error: ", Severity.ERROR),
+    (b"CUDA error", Severity.ERROR),
+    (b"NCCL error", Severity.ERROR),
+    (b"device-side assert", Severity.ERROR),
+    (b"space left", Severity.ERROR),
     (b"WARN", Severity.WARNING),
     (b"Warning:", Severity.WARNING),
     (b"nan", Severity.WARNING),
@@ -78,6 +95,12 @@ many times faster than looking at each line."""
 def plain(line: bytes) -> bytes:
     """A line without its colours: Python 3.13 colours tracebacks, loggers their levels."""
     return _SGR.sub(b"", line) if b"\x1b" in line else line
+
+
+def last_state(line: bytes) -> bytes:
+    """What of a line is seen: a progress bar writes over itself, and what crashed wrote behind it
+    without beginning a line."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2] if b"\r" in line else line
 
 
 def said_by(line: bytes) -> tuple[int | None, int]:
@@ -93,7 +116,7 @@ def said_by(line: bytes) -> tuple[int | None, int]:
 
 def severity(line: bytes) -> Severity:
     """The severity of one line, as far as the line alone tells."""
-    text = plain(line[:LOOK])
+    text = plain(last_state(line)[:LOOK])
     _, skip = said_by(text)
     if skip:
         text = text[skip:]

@@ -89,6 +89,11 @@ class Row:
     target: bool = False
     more: bool = False
 
+    @property
+    def current(self) -> bool:
+        """Whether it shows the current hit."""
+        return any(mark.current for mark in self.marks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -366,7 +371,7 @@ class LogView:
     async def _reveal(self, hit: Hit) -> None:
         """Move only if the hit is not on the screen already."""
         window = await self.window()
-        if not any(mark.current for row in window.rows for mark in row.marks):
+        if not any(row.current for row in window.rows):
             await self.to_offset(hit.start)
 
     async def _to_end(self) -> None:

@@ -16,7 +16,7 @@ from .glyphs import BEST, Glyphs
 from .numbers import figure, parameter, percent, size
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
-from .sentences import exit_words, explain, fitted
+from .sentences import exit_words, explain, fitted, ran
 from .states import mark
 from .words import command_line
 
@@ -141,12 +141,15 @@ def _row(label: str, *spans: Span, cells: int = LABEL) -> Line:
 
 def _times(run: RunRecord, now: float) -> str:
     started = f"started {clock(run.started, now)}" if run.started else ""
-    ran = run_age(run, now)
+    since = run_age(run, now)
     if run.active:
-        parts = [started, f"{spoken(ran)} in" if run.started else f"waits {spoken(ran)}"]
+        parts = [started, f"{spoken(since)} in" if run.started else f"waits {spoken(since)}"]
     else:
         ended = f"ended {clock(run.ended, now)}" if run.ended else ""
-        took = f"ran {spoken(run.ended - run.started)}" if run.ended and run.started else ""
+        if run.state is State.LOST and not run.ended:  # nobody saw it end
+            found = f"found lost {clock(run.observed_at, now)}" if run.observed_at else ""
+            ended = " · ".join(part for part in (started, found) if part)
+        took = f"ran {ran(run)}" if ran(run) else ""
         how = "" if run.state is State.SUCCEEDED else exit_words(run)
         parts = [ended, took, how]
     return " · ".join(part for part in parts if part) or "–"

@@ -141,6 +141,10 @@ def state_notes(cells: int, glyphs: Glyphs = BEST) -> list[Line]:
             Span("   LAST HALF is scaled to its own range", "muted"),
         ),
         (
+            Span(f"stop{glyphs.ellipsis}", "text"),
+            Span("  words that end in dots ask before anything is done", "muted"),
+        ),
+        (
             Span("Your own keys in ", "muted"),
             Span("settings.yaml", "text"),
             Span(" are shown here as you set them.", "muted"),

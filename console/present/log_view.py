@@ -96,7 +96,7 @@ def status(shown: LogShown, subject: Subject, cells: int) -> Line:
         "path": _path(subject),
         "hint": [hint, ()],
         "filter": _filtering(shown),
-        "error": [()] if subject.path else _first_error(shown),
+        "error": [()] if subject.path else _first_error(shown, subject),
         "place": _place(shown),
         "size": _size(shown, cells),
         "gap": [(Span("   "),), (Span("  "),)],
@@ -177,13 +177,25 @@ def _path(subject: Subject) -> list[Line]:
     return [*((Span(clip(path, most, "end"), "strong"),) for most in (40, 20)), ()]
 
 
-def _first_error(shown: LogShown) -> list[Line]:
+def _first_error(shown: LogShown, subject: Subject) -> list[Line]:
     if shown.first_error is None:
-        done = (shown.surveyed >= 1 or shown.grown) and shown.window.size
-        return [(Span("no error", "muted"),), ()] if done else [()]
+        if shown.surveyed < 1 and not shown.grown:
+            return [()]
+        if why := _unwritten(shown, subject):
+            return [*(fitted(why, cells) for cells in (60, 40, 24)), ()]
+        return [(Span("no error", "muted"),), ()] if shown.window.size else [()]
     place = f"line {shown.first_error_line:,}" if shown.first_error_line else "found"
     found = Span(place, "failed")
     return [(Span("first error ", "muted"), found), (Span("error ", "muted"), found), ()]
+
+
+def _unwritten(shown: LogShown, subject: Subject) -> list[Line]:
+    """Why a run failed whose log has no error: it was killed, or its program was not there."""
+    run = subject.run
+    if not (shown.over and subject.current and run.state in (State.FAILED, State.LOST)):
+        return []
+    clauses = shown.finding.clauses if shown.finding is not None else run.reason.split(" · ")
+    return [(Span(clean(clause), "failed"),) for clause in clauses if clause]
 
 
 def _place(shown: LogShown) -> list[Line]:
@@ -316,7 +328,7 @@ def _rows(shown: LogShown, cells: int, glyphs: Glyphs) -> list[Line]:
         near = shapes[max(0, number - 1) : number] + shapes[number + 1 : number + 2]
         newest = number == len(rows) - 1 and shown.window.at_end and not shown.over
         quiet = shape != "" and shape in near and not newest
-        here = row.target if aimed else any(mark.current for mark in row.marks)
+        here = row.target if aimed else row.current
         ground = " @select" if here else ""
         spans = [Span(glyphs.cursor if here else " ", f"accent{ground}")]
         if timed:

@@ -13,7 +13,7 @@ from .cells import Line, Span, clean, clip, clip_line, fit_line, line_width
 from .glyphs import BEST, Glyphs
 from .numbers import percent
 from .runs_table import run_age, where
-from .sentences import exit_words, fitted
+from .sentences import exit_words, fitted, ran
 from .states import is_unknown, mark
 
 
@@ -56,8 +56,7 @@ def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]
         how = exit_words(run)
         if how and run.state is not State.SUCCEEDED:
             clauses.append((Span(how, "text"),))
-        if run.started and run.ended:
-            took = spoken(run.ended - run.started)
+        if took := ran(run):
             clauses.append((Span("ran ", "muted"), Span(took, "text")))
         clauses.append((Span(age(run_age(run, now)), "text"), Span(" ago", "muted")))
     if run.attempt:

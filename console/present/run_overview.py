@@ -32,7 +32,7 @@ from .numbers import figure, parameter, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import explain, fitted
+from .sentences import choose, explain, fitted, last_sign, unwritten
 from .states import is_unknown
 from .words import command_line
 
@@ -56,6 +56,8 @@ class Facts:
         curve, legend: The main curve, made for `curve_size`.
         log: The end of the log.
         evidence: The line of the log that the reason rests on.
+        share: How much of the log has been read for metrics, 0 to 1.
+        grave: Whether the log's end has a line that looks like an error.
     """
 
     spec: RunSpec | None = None
@@ -64,6 +66,8 @@ class Facts:
     legend: Line = ()
     log: bytes = b""
     evidence: str = ""
+    grave: bool = False
+    share: float = 1.0
     attempts: Sequence[Status] = ()
 
 
@@ -138,11 +142,11 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
         lines += [(sign, Span(row, "muted")) for row in shown]
     if bad and run.state is not State.LOST:
-        keys = [("l", "its log"), ("E", "then its first error")][: 2 if failed else 1]
-        if can_retry(run):
-            keys.append(("R", "retry"))
+        leads = failed and (facts.grave or bool(facts.evidence))
+        error = [("E", "then its first error")] if leads else []
+        again = [("R", "retry")] if can_retry(run) else []
         hint: list[Span] = [sign]
-        for key, words in keys:
+        for key, words in [("l", "its log"), *error, *again]:
             hint += [Span(key, "accent bold"), Span(f" {words}   ", "muted")]
         lines.append(tuple(hint))
     return lines
@@ -158,7 +162,8 @@ def _figures_and_curve(
     drawn = size is not None and bool(facts.curve)
     left = _left(cells) if drawn else cells
     head = "NOW" if run.active else "LAST"
-    figures = [title(head, left, glyphs, note=_seen(run, now)), *_figures(run, left, now, glyphs)]
+    note = _seen(run, now) if run.active else _partly(facts.share, left)
+    figures = [title(head, left, glyphs, note=note), *_figures(run, left, now, glyphs)]
     if not drawn or size is None:
         return figures
     height = size[1] + 1
@@ -170,13 +175,17 @@ def _figures_and_curve(
 
 
 def _seen(run: RunRecord, now: float) -> str:
-    if not run.active:
-        return ""
-    moments = [m.last_time for m in run.metrics.values() if m.last_time]
-    if run.progress.at:
-        moments.append(run.progress.at)
-    newest = max(moments, default=None)
+    newest = last_sign(run)
     return f"{age(now - newest)} old" if newest else ""
+
+
+def _partly(share: float, cells: int) -> str:
+    """A word on figures that rest on a part of the log: the rest of a huge one is read when
+    somebody asks for it."""
+    if share >= 0.99:
+        return ""
+    words = f"from the first {percent(share)} of the log"
+    return choose(cells - 8, f"{words} · `traindeck metrics` reads the rest", words)
 
 
 def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
@@ -347,7 +356,7 @@ def _log(run: RunRecord, log: bytes, rows: int, cells: int, glyphs: Glyphs) -> l
     if rows < 2:
         return []
     written = [line for line in log.split(b"\n") if line.strip()]
-    note = "" if written else "nothing written yet" if run.active else "empty"
+    note = "" if written else unwritten(run)
     lines: list[Line] = [title("LOG", cells, glyphs, note=note)]
     for line in written[-(rows - 1) :]:
         last = line.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar's last state

@@ -34,8 +34,10 @@ def sign_counts(running: int, queued: int, needs_you: int, glyphs: Glyphs = BEST
 
 
 _ORDERS = {
-    "-created": "newest first",
-    "created": "oldest first",
+    "-latest": "newest first",
+    "latest": "oldest first",
+    "-created": "by creation, newest first",
+    "created": "by creation, oldest first",
     "name": "by name",
     "-name": "by name, z first",
 }
@@ -43,7 +45,7 @@ _ORDERS = {
 
 def order_words(order: Sequence[str]) -> str:
     """A sort order as a person would say it."""
-    key = order[0] if order else "-created"
+    key = order[0] if order else "-latest"
     if key in _ORDERS:
         return _ORDERS[key]
     name = key.removeprefix("-").removeprefix("metric.").removeprefix("param.")

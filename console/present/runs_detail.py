@@ -19,7 +19,7 @@ from .cells import Line, Span, clean, clip, distinct, fit_line, line_width, pad,
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, percent, size
 from .runs_table import tags, where
-from .sentences import exit_words, explain, fitted
+from .sentences import exit_words, explain, fitted, last_sign, ran, unwritten
 from .states import is_unknown, mark
 
 FULL = 8
@@ -126,7 +126,7 @@ def _curve(pane: Pane, cells: int, rows: int) -> list[Line]:
 def _figures(run: RunRecord, now: float, rows: int) -> list[Line]:
     """NOW: the newest value of everything a run reports."""
     head = "NOW" if run.active else "LAST"
-    seen = _newest(run)
+    seen = last_sign(run)
     if not run.active and run.ended:
         old = f"ended {age(now - run.ended, coarse=True)} ago"
     else:
@@ -150,13 +150,6 @@ def _figures(run: RunRecord, now: float, rows: int) -> list[Line]:
             )
         )
     return lines
-
-
-def _newest(run: RunRecord) -> float | None:
-    moments = [m.last_time for m in run.metrics.values() if m.last_time]
-    if run.progress.at:
-        moments.append(run.progress.at)
-    return max(moments, default=None)
 
 
 def ordered_metrics(run: RunRecord) -> list[MetricSummary]:
@@ -195,7 +188,7 @@ def _log(run: RunRecord, pane: Pane, cells: int, rows: int) -> list[Line]:
     head: Line = (Span("LOG", "muted bold"),)
     shown = [clean(line) for line in pane.log[-(rows - 1) :]] if rows > 1 else []
     if not shown:
-        note = pane.note or ("nothing written yet" if run.active else "empty")
+        note = pane.note or unwritten(run)
         return [head, (Span(note, "faint"),)]
     lines = [(Span(clip(text, cells), "muted"),) for text in shown]
     lines[-1] = (Span(lines[-1][0].text, "text" if run.active else "muted"),)
@@ -240,7 +233,9 @@ def _spent(run: RunRecord, now: float) -> str:
         return ""
     if run.ended is not None:
         return f" after {spoken(run.ended - run.started)}, {spoken(now - run.ended)} ago"
-    return f" for {spoken(now - run.started)}" if run.active else ""
+    if run.active:
+        return f" for {spoken(now - run.started)}"
+    return f" after {ran(run)}" if ran(run) else ""
 
 
 # ------------------------------------------------------------------------------------------ small
@@ -279,6 +274,6 @@ def _small(
     lines = lines[: rows - 1]
     while len(lines) < rows - 1:
         lines.append(())
-    last = clean(pane.log[-1]) if pane.log else (pane.note or "nothing written yet")
+    last = clean(pane.log[-1]) if pane.log else (pane.note or unwritten(run))
     lines.append((Span("  log ", "faint"), Span(clip(last, cells - 7), "muted")))
     return lines[-rows:] if rows > 0 else []

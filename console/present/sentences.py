@@ -73,6 +73,27 @@ def exit_words(run: RunRecord) -> str:
     return ", ".join(parts)
 
 
+def unwritten(run: RunRecord) -> str:
+    """What is said in place of a log that has nothing in it."""
+    return "nothing written yet" if run.active else "wrote nothing"
+
+
+def last_sign(run: RunRecord) -> float | None:
+    """When a run last reported anything that it measured."""
+    moments = [m.last_time for m in run.metrics.values() if m.last_time]
+    return max([*moments, run.progress.at or 0.0]) or None
+
+
+def ran(run: RunRecord) -> str:
+    """How long a run that is over ran; of one whose end nobody saw what is known: `at least`."""
+    if run.started is None:
+        return ""
+    if run.ended is not None:
+        return spoken(run.ended - run.started)
+    sign = last_sign(run)
+    return f"at least {spoken(sign - run.started)}" if sign and sign > run.started else ""
+
+
 def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
     if is_unknown(run):

@@ -267,7 +267,8 @@ class LogSession:
         await self._with(work)
 
     async def keep(self, pattern: Pattern | None) -> None:
-        """Show only lines that match, or (None) all.
+        """Show only lines that match, or (None) all: then the current hit, the line that was jumped
+        to or else the first one on the screen stays where it is.
 
         Raises:
             UsageError: The expression is wrong. What was shown before stays.
@@ -275,13 +276,21 @@ class LogSession:
 
         async def work(view: LogView) -> None:
             fresh = await self._begin(pattern, view)
+            leaves = pattern is None and self._filter is not None and not view.following
+            rows = (await view.window()).rows if leaves else ()
             old, self._filter = self._filter, fresh
             view.filter = fresh
             if old is not None:
                 await old.aclose()
             await self._catch_up()
             self._count()
-            await (view.to_end() if self._at_end else view.scroll(0))
+            if rows:
+                chosen = (n for n, row in enumerate(rows) if row.target or row.current)
+                above = next(chosen, 0)
+                at = rows[above].anchor.offset
+                await view.to_offset(at, above=above, mark=not rows[above].current)
+            else:
+                await (view.to_end() if self._at_end else view.scroll(0))
 
         await self._with(work)
 

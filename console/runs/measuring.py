@@ -121,13 +121,20 @@ async def complete(
         await measure(ws, backend, run, status, whole=True, most=most, tell=tell)
 
 
-def share_read(index: Index, run: RunRecord) -> float:
-    """How much of a run's log has been read for metrics, 0…1. What is left of the huge log of a run
-    that is over is read when somebody asks for it."""
-    if not run.log_bytes:
-        return 1.0
+def log_read(index: Index, run: RunRecord) -> int | None:
+    """Bytes of a run's log that have been read for metrics; None if there is none, or nothing was
+    executed that could have written one. What is left of the huge log of a run that is over is read
+    when somebody asks for it."""
+    if run.log_bytes is None or run.started is None:
+        return None
     path = f"attempts/{run.attempt}/logs/0.log"
-    return min(1.0, index.source(run.id, path).offset / run.log_bytes)
+    return min(run.log_bytes, index.source(run.id, path).offset)
+
+
+def share_read(index: Index, run: RunRecord) -> float:
+    """How much of a run's log has been read for metrics, 0…1."""
+    read = log_read(index, run)
+    return read / run.log_bytes if read is not None and run.log_bytes else 1.0
 
 
 async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> list[Source]:

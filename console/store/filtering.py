@@ -17,8 +17,8 @@ TEXT_FIELDS = ("name", "id", "backend", "host", "project", "recipe", "note")
 NUMBER_FIELDS = ("attempt", "gpus", "exit_code", "step")
 MARKS = ("active", "archived", "foreign", "needs-you", "over")
 SORT_FIELDS = (
-    "created", "started", "ended", "runtime", "name", "state", "backend", "host", "project",
-    "recipe", "attempt", "gpus", "exit_code", "step", "id", "group",
+    "created", "latest", "started", "ended", "runtime", "name", "state", "backend", "host",
+    "project", "recipe", "attempt", "gpus", "exit_code", "step", "id", "group",
 )  # fmt: skip
 
 UNKNOWN = "unknown"

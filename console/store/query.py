@@ -44,6 +44,7 @@ _COLUMNS = {
 
 _ORDER = {
     "created": "r.created",
+    "latest": "r.latest",
     "started": "r.started",
     "ended": "r.ended",
     "runtime": "(coalesce(r.ended, ?) - r.started)",
@@ -117,7 +118,7 @@ def compile_query(
                 )
             column = _ORDER[name]
             times = column.count("?")
-            if name in ("created", "id", "group"):
+            if name in ("created", "latest", "id", "group"):
                 order.append(f"{column}{down}")
             else:
                 order.append(f"{column} IS NULL, {column}{down}")

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from traindeck.console.store.records import RunRecord
     from traindeck.console.tui.services import Services
 
+FIRST_FRAME = 0.1
+"""Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
+
 NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
@@ -138,6 +141,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.painter = Painter(self.load_theme(settings.theme), choose_glyphs(settings.glyphs, env))
         super().__init__(ansi_color=True)
         self._on_screen = OnScreen()
+        self._on_screen.hold()
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = _console(self.console, self.depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
@@ -217,7 +221,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
             self.settings = await asyncio.to_thread(set_value, path, "theme", name)
             if self.settings.theme != name:
                 where = self.settings.source("theme").where
-                self.notice(f"theme {name} until the next start: {where} sets another", "warn")
+                words = f"theme {name} until the next start: {where} sets another"
+                self.notice(words, "warn", urgent=True)
 
     def theme_names(self) -> list[str]:
         """Themes there are, ours and the user's."""
@@ -308,13 +313,14 @@ class TraindeckApp(App[None], inherit_bindings=False):
         asks = self.settings.glyphs == "auto" and self.painter.glyphs is BEST
         if asks and self._driver is not None and not self.is_headless:
             # A terminal that draws these two cells wide (CJK locales) says so here. It is asked
-            # before the first frame, which covers the signs, and nobody waits for the answer.
-            self._driver.write(f"\x1b[1;1H{_PROBE}\x1b[6n\x1b[1;1H")
+            # before the first frame, and nobody waits for the answer.
+            self._driver.write(f"\x1b[1;1H{_PROBE}\x1b[6n\x1b[1;1H\x1b[K")
         if self._driver is not None and not self.is_headless:
             # Right-to-left names would otherwise drag the columns beside them along.
             self._driver.write("\x1b[8l")
             leave_when_told(self.exit)
             self.set_timer(WARM_AFTER, lambda: self.start(asyncio.to_thread(_warm), ""))
+        self.set_timer(FIRST_FRAME, self._show_frames)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:
@@ -332,8 +338,14 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.screen.refresh(layout=True)
         self._repaint_all()
 
+    def _show_frames(self) -> None:
+        """There is something to show, or it was waited for long enough: write from now on."""
+        super()._display(self.screen, self._on_screen.release())
+
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         super()._display(screen, self._on_screen.difference(renderable))
+        if self._on_screen.holds and getattr(screen, "has_content", True):
+            self._show_frames()
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         if self.settings.glyphs == "auto" and event.x > len(_PROBE):
@@ -465,6 +477,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         )
         self._jobs[task] = ""
         task.add_done_callback(self._job_done)
+        # What is cancelled before its first step, as the program ends, was never begun.
+        task.add_done_callback(lambda _: work.close())
         if name:
             self.set_timer(0.2, lambda: self._name_job(task, name))
         return task

@@ -213,6 +213,11 @@ class LiveServices:
 
         await self._await(lambda ws: complete(ws, ws.record(run_id), most=MEASURED))
 
+    async def log_share(self, run_id: str) -> float:
+        from traindeck.console.runs.measuring import share_read
+
+        return await self._do(lambda ws: share_read(ws.index, ws.record(run_id)))
+
     async def open_log(
         self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
     ) -> LogSession:

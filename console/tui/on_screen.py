@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from rich.cells import cell_len
@@ -45,6 +46,7 @@ class OnScreen:
 
     def __init__(self) -> None:
         self.wary = False
+        self._held: list[LayoutUpdate | ChopsUpdate] | None = None
         self._rows: list[list[Cell]] = []
         self._codes: dict[tuple[Style | None, ColorSystem], tuple[str, str, str]] = {}
 
@@ -52,11 +54,28 @@ class OnScreen:
         """Somebody else wrote to the terminal, or it has another size: nothing is known."""
         self._rows = []
 
+    def hold(self) -> None:
+        """Keep updates until `release`: they go out as one, in which the last word counts."""
+        self._held = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held back."""
+        return bool(self._held)
+
+    def release(self) -> Any:
+        """What was held back, as one update, None if nothing was; from now on nothing is."""
+        held, self._held = self._held, None
+        return _Difference(self, held) if held else None
+
     def difference(self, update: Any) -> Any:
-        """An update of Textual's, as one that writes only what differs. What is not an update of
-        rows is passed on."""
+        """An update of Textual's, as one that writes only what differs; None as long as updates are
+        held back. What is not an update of rows is passed on."""
         if isinstance(update, (LayoutUpdate, ChopsUpdate)):
-            return _Difference(self, update)
+            if self._held is None:
+                return _Difference(self, [update])
+            self._held.append(update)
+            return None
         if update is not None:
             self.forget()
         return update
@@ -212,16 +231,18 @@ class _Pen:
 
 
 class _Difference(CompositorUpdate):
-    """An update that asks, when it is written, what the terminal shows by then."""
+    """Updates that ask, when they are written, what the terminal shows by then."""
 
-    def __init__(self, shown: OnScreen, update: LayoutUpdate | ChopsUpdate) -> None:
+    def __init__(self, shown: OnScreen, updates: Sequence[LayoutUpdate | ChopsUpdate]) -> None:
         self._shown = shown
-        self._update = update
+        self._updates = updates
 
     def render_segments(self, console: Console) -> str:
         system = console._color_system or ColorSystem.TRUECOLOR
-        update = self._update
-        pieces = _layout(update) if isinstance(update, LayoutUpdate) else _chops(update)
+        pieces = chain.from_iterable(
+            _layout(update) if isinstance(update, LayoutUpdate) else _chops(update)
+            for update in self._updates
+        )
         return self._shown.write(pieces, system)
 
 

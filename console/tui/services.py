@@ -31,13 +31,14 @@ class View:
 
     Attributes:
         filter: In the language of `ls` and `/`.
-        order: Sort keys of that language, first most important (`-created`).
+        order: Sort keys of that language, first most important (`-latest`: of
+            runs that are over by their end, which their ages count from).
         group: `state`, `backend`, or `` for no groups.
         window: Seconds for which a finished run stays in the list; None shows all.
     """
 
     filter: str = ""
-    order: tuple[str, ...] = ("-created",)
+    order: tuple[str, ...] = ("-latest",)
     group: str = "state"
     window: float | None = 86400.0
 
@@ -224,6 +225,10 @@ class RunReader(Protocol):
     async def measure(self, run_id: str) -> None:
         """Read what is left of the metrics of a run that is over: at once when all was read, not at
         all when so much is left that it would keep a core busy for long."""
+        ...
+
+    async def log_share(self, run_id: str) -> float:
+        """How much of its log has been read for metrics, 0…1."""
         ...
 
     async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Any]:

@@ -58,6 +58,7 @@ def test_show_and_ls_print_the_promised_fields(cli: Cli) -> None:
     assert shown["progress"] == {"step": 5, "total": 5, "fraction": 1.0, "eta_s": None}
     assert shown["metrics"]["loss"]["last"] == 0.2
     assert shown["metrics"]["loss"]["source"] == "stdout"
+    assert shown.pop("log_read_bytes") == shown["log_bytes"] > 0
     (listed,) = cli.json("ls", "--json")
     assert listed == {**shown, "observed_at": listed["observed_at"]}
 
@@ -70,6 +71,13 @@ def test_absent_is_null_never_zero(cli: Cli) -> None:
     assert shown["ended"] is None
     assert shown["progress"]["step"] is None
     assert shown["started"].endswith("Z")
+
+
+def test_what_was_never_executed_has_no_log_that_is_partly_read(cli: Cli) -> None:
+    run = cli("run", "-q", "--", "./no-such-program").stdout.strip()
+    cli("wait", run)
+    assert cli.json("show", "--json", run)["log_read_bytes"] is None
+    assert "of the log was read" not in cli("show", run).stderr
 
 
 def test_wait_metrics_backends_doctor_and_plan_print_json(cli: Cli) -> None:

@@ -65,6 +65,7 @@ class FakeRunServices(FakeServices):
         specs, trees: Run id -> what it was made from, its files' contents by path.
         samples: Run id -> the times of its log, as a supervisor notes them.
         tried: Run id -> how its attempts ended.
+        shares: Run id -> how much of its log was read for metrics.
         broken: Method -> what it raises.
     """
 
@@ -75,6 +76,7 @@ class FakeRunServices(FakeServices):
         self.trees: dict[str, dict[str, bytes]] = {}
         self.samples: dict[str, bytes] = {}
         self.tried: dict[str, Sequence[Status]] = {}
+        self.shares: dict[str, float] = {}
         self.broken: dict[str, TraindeckError] = {}
 
     async def _pause(self, name: str, detail: object = None) -> None:
@@ -88,6 +90,10 @@ class FakeRunServices(FakeServices):
 
     async def measure(self, run_id: str) -> None:
         await self._pause("measure", run_id)
+
+    async def log_share(self, run_id: str) -> float:
+        await self._pause("log_share", run_id)
+        return self.shares.get(run_id, 1.0)
 
     async def series(self, run_id: str, names: Sequence[str]) -> Mapping[str, Points]:
         await self._pause("series", (run_id, tuple(names)))

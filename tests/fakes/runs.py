@@ -149,7 +149,9 @@ class FakeServices:
             def place(entry: tuple[int, int, RunRecord], field: str = field) -> tuple[bool, object]:
                 run = entry[2]
                 value: object = getattr(run, field, None)
-                if field == "runtime":
+                if field == "latest":
+                    value = run.ended or run.created
+                elif field == "runtime":
                     value = (run.ended or self.now) - (run.started or self.now)
                 elif field in run.metrics:
                     value = run.metrics[field].last

@@ -8,7 +8,7 @@ import unicodedata
 from resource import RUSAGE_SELF, getrusage
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -273,6 +273,7 @@ def test_wrapped_rows_fit_and_lose_nothing(data: bytes, size: int) -> None:
 
 
 @given(LINES, st.integers(2, 20))
+@example(b"a\t\xcc\x81", 7)
 def test_rows_cut_between_words_fit_and_lose_nothing(data: bytes, size: int) -> None:
     line = neutral(data)
     rows = wrap_words(line, size)

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -232,6 +233,31 @@ async def test_a_count_goes_on_when_the_log_has_grown(log: Path) -> None:
         await search.count(len(data))
         assert search.total == data.count(b"needle")
         assert search.census.covered == len(data)
+    await search.aclose()
+    await source.aclose()
+
+
+async def test_an_expression_starts_no_process_whenever_the_log_has_grown(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = 0
+    start = asyncio.create_subprocess_exec
+
+    async def counted(*words: str, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal started
+        started += 1
+        return await start(*words, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", counted)
+    log.write_bytes(lines(1000))
+    source = FileSource(log)
+    search = Search(source, Pattern("loss 1[.]", regex=True))
+    for _ in range(6):
+        await search.count(log.stat().st_size)
+        data = log.read_bytes()
+        assert search.progress is Progress.DONE and search.total == data.count(b"loss 1.")
+        log.write_bytes(data + b"step 1 | loss 1.5\n")
+    assert started == 1
     await search.aclose()
     await source.aclose()
 

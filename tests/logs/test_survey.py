@@ -6,6 +6,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from traindeck.console.logs.severity import Severity, severity
 from traindeck.console.logs.source import FileSource, Pages
 from traindeck.console.logs.survey import AT_ONCE, Survey
@@ -187,3 +189,41 @@ def test_severity_of_lines_that_real_programs_wrote() -> None:
     assert [severity(line) for line in errors] == [Severity.ERROR] * len(errors)
     assert [severity(line) for line in warnings] == [Severity.WARNING] * len(warnings)
     assert [severity(line) for line in fine] == [Severity.NONE] * len(fine)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"CUDA error: an illegal memory access was encountered",
+        b"RuntimeError: CUDA error: device-side assert triggered",
+        b"torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        b"cuda runtime error (59) : device-side assert triggered",
+        b"[rank1]: ncclSystemError: NCCL error in: ProcessGroup.cpp:1",
+    ],
+)
+@pytest.mark.parametrize(
+    "before",
+    [b"step 1\n", b"".join(b"\r%3d%% |##" % n for n in range(200))],
+    ids=["a line", "a bar"],
+)
+async def test_an_error_without_a_traceback_is_found(log: Path, said: bytes, before: bytes) -> None:
+    log.write_bytes(before + said + b"\nstep 2\n")
+    pages = Pages(FileSource(log))
+    await pages.refresh()
+    survey = Survey(pages.source)
+    await survey.read(pages.size)
+    begins = max(before.rfind(b"\n"), before.rfind(b"\r")) + 1
+    assert survey.first_error == begins
+    await survey.aclose()
+    await pages.source.aclose()
+
+
+async def test_a_word_far_into_a_long_line_is_not_taken_for_another_line_s(log: Path) -> None:
+    log.write_bytes(b"WARNING: x\n" + b"y" * 3000 + b" error: z\nstep 2\n")
+    pages = Pages(FileSource(log))
+    await pages.refresh()
+    survey = Survey(pages.source)
+    await survey.read(pages.size)
+    assert survey.first_error is None
+    await survey.aclose()
+    await pages.source.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from traindeck.backends.base import Limits, Plan, RunSpec, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.plan_view import plan_lines
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import Progress, RunRecord
 
 EVERYTHING = RunSpec(
     argv=("true",),
@@ -71,3 +72,12 @@ def test_the_next_command_is_one_that_works(
     run: RunRecord, spec: RunSpec | None, command: str
 ) -> None:
     assert card(run, spec=spec).endswith(f"next: traindeck {command}")
+
+
+def test_a_lost_run_says_what_is_known_of_its_time() -> None:
+    known = a_run(state=State.LOST, step=5, loss=1.0, started=NOW - 3600, ended=None)
+    shown = card(replace(known, observed_at=NOW - 60))
+    assert "started 13:13 · found lost 14:12 · ran at least 59 min" in shown
+    silent = a_run(state=State.LOST, started=NOW - 3600, ended=None)
+    silent = replace(silent, observed_at=NOW - 60, progress=Progress())
+    assert "started 13:13 · found lost 14:12" in card(silent) and "ran" not in card(silent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -40,7 +41,7 @@ def row(text: str, **more: object) -> Row:
 
 def shown(*rows: Row, **more: object) -> LogShown:
     window = Window(rows=rows, start=0, end=900, size=1000, at_end=True, percent=100)
-    return LogShown(window=window, **{"over": True, **more})  # type: ignore[arg-type]
+    return LogShown(**{"window": window, "over": True, **more})  # type: ignore[arg-type]
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -81,6 +82,18 @@ def test_the_status_line_says_what_is_searched_and_where_the_first_error_is(
     line = status(shown(row("a"), **known), LOG, 120)
     assert words in plain(line)
     assert line_width(line) == 119, "a blank cell at the right"
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_run_that_failed_without_an_error_in_its_log_says_why_it_failed(size: int) -> None:
+    missing = Subject(run=replace(RUN, reason="trian: program not found", exit_code=127))
+    known = shown(window=Window(size=size))
+    assert "trian: program not found" in plain(status(known, missing, 120))
+    assert "no error" not in plain(status(known, missing, 120))
+    assert "trian" not in plain(status(shown(surveyed=0.5), missing, 120))
+    killed = Finding(Kind.KILLED, 0, 3, 0, "x", ("ended by signal 9 (KILL)", "out of luck"))
+    assert "by signal 9 (KILL) · out" in plain(status(shown(finding=killed), LOG, 120))
+    assert line_width(status(shown(finding=killed), LOG, 60)) <= 60
 
 
 def test_the_place_stands_at_the_right_whatever_else_there_is_to_say() -> None:

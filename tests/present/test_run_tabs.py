@@ -11,7 +11,9 @@ from traindeck.backends.base import Code, FileEntry, Limits, RunSpec, State
 from traindeck.console.present.cells import Line, line_width, plain
 from traindeck.console.present.run_config import config_lines
 from traindeck.console.present.run_files import sizes, tree, unfolded
+from traindeck.console.present.run_head import state_words
 from traindeck.console.present.run_overview import Facts, curve_size, overview
+from traindeck.console.present.runs_detail import Pane, detail
 
 RUN = make_run(4, "llama1b-lora", State.RUNNING, step=3120, total=8000, loss=1.284, eta=600.0)
 EVIL = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\n[bold]実験"
@@ -143,3 +145,35 @@ def test_there_is_a_curve_only_where_there_is_room() -> None:
     assert curve_size(80, 24) is None and curve_size(120, 10) is None
     size = curve_size(120, 36)
     assert size is not None and size[0] > 40 and size[1] >= 9
+
+
+def test_the_key_to_the_first_error_is_shown_only_where_the_log_has_one() -> None:
+    missing = replace(RUN, state=State.FAILED, reason="trian: program not found", exit_code=127)
+    shown = text(overview(missing, Facts(), 100, 30, now=NOW))
+    assert "l its log" in shown and "R retry" in shown and "first error" not in shown
+    facts = Facts(log=b"ValueError: no\n", grave=True)
+    assert "E then its first error" in text(overview(missing, facts, 100, 30, now=NOW))
+
+
+@pytest.mark.parametrize("cells", [80, 120])
+def test_figures_from_a_part_of_the_log_say_so(cells: int) -> None:
+    done = replace(RUN, state=State.SUCCEEDED, ended=NOW)
+    assert "of the log" not in text(overview(done, Facts(), cells, 40, now=NOW))
+    shown = text(overview(done, Facts(share=0.12), cells, 40, now=NOW))
+    assert "LAST from the first 12 % of the log" in shown
+    assert "`traindeck metrics` reads the rest" in shown
+
+
+@pytest.mark.parametrize("rows", [4, 12])
+def test_a_log_without_a_byte_is_not_waited_for_once_the_run_is_over(rows: int) -> None:
+    done = make_run(9, "quiet", State.SUCCEEDED)
+    for shown in (overview(done, Facts(), 100, 40, now=NOW), detail(done, NOW, 160, rows, Pane())):
+        assert "wrote nothing" in text(shown) and "written yet" not in text(shown)
+    going = text(detail(make_run(9, "quiet", State.RUNNING), NOW, 160, rows, Pane()))
+    assert "nothing written yet" in going
+
+
+def test_a_run_whose_end_nobody_saw_ran_at_least_until_it_last_reported() -> None:
+    lost = replace(RUN, state=State.LOST, started=NOW - 3600, ended=None, reason="host rebooted")
+    head = "".join(plain(clause) for clause in state_words(lost, NOW))
+    assert "ran at least 59 min" in head

@@ -259,3 +259,19 @@ def test_a_run_that_ended_without_a_number_says_so() -> None:
     assert "loss is not a number" not in shown(replace(done, broken_at=None)), (
         "of an attempt before"
     )
+
+
+def test_a_retry_shows_no_values_of_the_attempt_before() -> None:
+    run = make_run(4, "again", State.RUNNING, age=60, step=300, total=8000, loss=1.284)
+    assert "1.284" in shown(run, 200) and "1.349" in shown(run, 200) and "41.2 k" in shown(run, 200)
+    before = {
+        key: replace(metric, last_time=NOW - 900, spark="0123456")
+        for key, metric in run.metrics.items()
+    }
+    for started in (NOW - 60, None):
+        again = replace(run, attempt=1, metrics=before, progress=Progress(), started=started)
+        line = shown(again, 200)
+        assert not any(words in line for words in ("1.284", "1.349", "41.2 k", "▅", "▇")), line
+    first = replace(run.metrics["loss"], last_time=NOW - 1)
+    line = shown(replace(again, started=NOW - 60, metrics={**before, "loss": first}), 200)
+    assert "1.284" in line and "1.349" not in line

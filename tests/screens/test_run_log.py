@@ -15,6 +15,7 @@ from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.run import BROKEN_LOG, FakeRunServices, run_world
 from tests.fakes.runs import NOW
+from textual import events
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.tui.app import TraindeckApp
@@ -197,6 +198,21 @@ async def test_what_is_nowhere_is_said(make_app: MakeApp) -> None:
         assert "no hit" in text and "no 'xyzzy' in this log" in text
 
 
+async def test_what_follows_enter_in_one_burst_is_for_the_log(make_app: MakeApp) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        for key in ("g", "g", "slash", *"eval", "enter", "n", "n", "N", "w"):
+            app.post_message(events.Key(key, "/" if key == "slash" else key[:1]))
+        await settle(app, pilot, lambda: "/eval   2 of 4" in screen_text(app) and pane.settled)
+        assert "wrap on" in screen_text(app)
+        app.post_message(events.Key("slash", "/"))
+        app.post_message(events.Paste("loss\nN"))
+        app.post_message(events.Key("backspace", "\x7f"))
+        app.post_message(events.Key("s", "s"))
+        app.post_message(events.Key("enter", "\r"))
+        await settle(app, pilot, lambda: "/loss" in screen_text(app) and pane.settled)
+
+
 async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
@@ -204,8 +220,27 @@ async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> No
         rows = [line for line in log_rows(app) if line.strip(" ▐│")]
         assert len(rows) == 4 and all("eval at" in line for line in rows)
         assert "& eval" in text
-        text = await press(app, pilot, pane, "escape")
-        assert "What happened" in text
+        await press(app, pilot, pane, "escape")
+        shown = log_rows(app)
+        assert "eval at 10:" in shown[0] and "step    10 " not in shown[0]
+        assert "step    20 " in shown[1], "the first hit stays where it was"
+
+
+async def test_a_hit_in_a_filtered_log_stays_where_it_is_when_the_filter_goes(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        await press(app, pilot, pane, "ampersand e v a l enter slash a t space 1 9 5 0 enter")
+        row = next(n for n, line in enumerate(log_rows(app)) if "eval at 1950" in line)
+        await press(app, pilot, pane, "escape")
+        shown = log_rows(app)
+        assert row == 2 and "eval at 1950" in shown[row]
+        assert sum("step " in line for line in shown) > 20
+    running = make_app(world())
+    async with opened(running, RUNNING) as (pilot, pane):
+        await press(running, pilot, pane, "ampersand l o s s enter escape")
+        assert pane.shown.following, "who follows goes on following"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,49 @@ async def test_keys_on_another_screen_hold_no_rows_in_place(make_app: MakeApp) -
         await pilot.press("escape")
         await settle(app, pilot, lambda: app.screen is home)
         assert "brand-new" in screen_text(app)
+
+
+async def test_a_run_that_was_opened_keeps_its_row_until_the_person_is_done_with_it(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.8)
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        home = runs_screen(app)
+        await go_to(app, pilot, "nanogpt-big")
+        before, row = names(app), cursor_row(app)
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
+        await pilot.pause(2.0)
+        assert names(app) == before
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: app.screen is home)
+        assert (cursor(app), cursor_row(app)) == ("nanogpt-big", row)
+        await pilot.press("R")
+        assert "Retry 1 run?" in screen_text(app) and "nanogpt-big" in screen_text(app)
+        await pilot.press("escape")
+        assert names(app) == before
+        await settle(app, pilot, lambda: names(app) != before)
+        assert names(app).index("nanogpt-big") > before.index("nanogpt-big") + 5
+        assert cursor(app) == "sweep-07", "what needs somebody next, as after `x`"
+
+
+async def test_a_cursor_that_was_moved_stays_when_the_opened_run_leaves(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.3)
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        before = names(app)
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("enter", "escape", "j", "j")
+        chosen = cursor(app)
+        await settle(app, pilot, lambda: names(app) != before)
+        assert cursor(app) == chosen
 
 
 async def test_a_new_run_appears_by_itself(
@@ -585,6 +629,19 @@ async def test_nothing_of_the_screen_below_stands_beside_the_help_at_80_columns(
         await settle(app, pilot, lambda: "KEYS ON THIS SCREEN" in screen_text(app))
         for line in screen_text(app).splitlines()[:-1]:
             assert not line[77:].strip(), line
+
+
+async def test_what_ends_before_it_has_begun_leaves_no_warning(
+    make_app: MakeApp, recwarn: pytest.WarningsRecorder
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        app.start(services.refresh(), "").cancel()  # as the program does when it ends
+        await pilot.pause()
+    gc.collect()
+    assert not [str(w.message) for w in recwarn if "never awaited" in str(w.message)]
 
 
 async def test_escape_never_quits_and_q_does(make_app: MakeApp) -> None:

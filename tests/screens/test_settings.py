@@ -83,6 +83,24 @@ async def test_a_choice_holds_at_once_and_comments_stay(make_app: MakeApp, tmp_p
         await settle(app, pilot, lambda: app.theme_name == "dark")
 
 
+async def test_what_was_set_is_said_whole_at_80_columns(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        screen = await open_settings(app, pilot)
+        screen.focus_key = "mouse"
+        await pilot.press("space")
+        words = "mouse set: settings.yaml, line 7; from the next start"
+        await settle(app, pilot, lambda: words in screen_text(app).splitlines()[-1])
+        monkeypatch.setenv("TRAINDECK_THEME", "light")
+        screen.focus_key = "theme"
+        await pilot.press("space")
+        words = "theme is written, but TRAINDECK_THEME goes before it here"
+        await settle(app, pilot, lambda: words in screen_text(app).splitlines()[-1])
+        assert path.read_text() != FILE
+
+
 async def test_a_wrong_value_is_refused_in_words_and_writes_nothing(
     make_app: MakeApp, tmp_path: Path
 ) -> None:

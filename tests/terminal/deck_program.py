@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--nasty", action="store_true", help="names that try to do something")
     parser.add_argument("--crash", action="store_true", help="a bug in a screen, on f")
     parser.add_argument("--modules", default="", help="file for the modules of the first frame")
+    parser.add_argument("--patience", type=float, help="seconds the first frame waits for rows")
     args = parser.parse_args()
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for tests.fakes
@@ -38,6 +39,7 @@ def main() -> None:
     from traindeck.console.cli.main import end
     from traindeck.console.settings import load
     from traindeck.console.store.places import find_places
+    from traindeck.console.tui import app
     from traindeck.console.tui.app import TraindeckApp
     from traindeck.console.tui.screens.runs import RunsScreen
 
@@ -54,6 +56,7 @@ def main() -> None:
     else:
         services = small_services()
     services.delay = args.delay
+    app.FIRST_FRAME = args.patience or app.FIRST_FRAME
     if args.crash:
         RunsScreen.action_freeze = crash  # type: ignore[method-assign]
 

@@ -42,6 +42,15 @@ def test_the_list_is_there_and_answers_keys(start_deck: StartDeck) -> None:
     deck.wait("selected 20/20")
 
 
+def test_the_first_frame_comes_with_its_rows_or_soon_without_them(start_deck: StartDeck) -> None:
+    deck = ready(start_deck("--delay", "0.1", "--patience", "20"))
+    head, rows = (deck.raw.index(word) for word in (b"traindeck", b"NEEDS YOU"))
+    assert rows - head < 2000, "no empty screen was written in between"
+    slow = start_deck("--delay", "3600")
+    slow.wait("traindeck")
+    slow.wait("reading the runs")
+
+
 def test_a_burst_after_the_slash_is_a_filter(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     deck.press("/noisy")

@@ -68,6 +68,21 @@ async def test_groups_are_those_of_the_store_and_hold_every_run_once(
     await services.aclose()
 
 
+async def test_what_is_over_is_ordered_by_its_end_as_its_age_counts(
+    services: LiveServices, now: float
+) -> None:
+    # Launched long ago, and the last to end.
+    late = make_run(70, "slow", State.SUCCEEDED, now=now, created=now - 70_000, ended=now - 1)
+    open_workspace().index.put(replace(late, started=now - 70_000))
+    listing = await services.listing(View())
+    records = await services.rows(list(listing.keys))
+    (count,) = [part.count for part in listing.groups if part.key == "finished"]
+    ends = [records[key].ended or 0.0 for key in listing.keys[-count:]]
+    assert len(ends) > 5 and ends == sorted(ends, reverse=True)
+    assert records[listing.keys[-count]].name == "slow"
+    await services.aclose()
+
+
 async def test_a_filter_an_order_and_a_window_hold_in_every_group(services: LiveServices) -> None:
     listing = await services.listing(View(filter="lora", order=("name",), window=None))
     records = await services.rows(list(listing.keys))

@@ -4,6 +4,7 @@ attempts, and starting one again. No terminal."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -250,6 +251,10 @@ async def test_what_a_look_left_of_a_huge_log_is_measured_when_its_run_is_opened
         await services.refresh()
         record = await services.run(run)
     assert record.metrics["loss"].count < steps, "the test's log is too small"
+    assert 0 < await services.log_share(run) < 0.99
+    told = json.loads(traindeck(home, "show", "--json", "--cached", run))
+    assert 0 < told["log_read_bytes"] < told["log_bytes"]
     await services.measure(run)
     record = await services.run(run)
     assert record is not None and record.metrics["loss"].count == steps
+    assert await services.log_share(run) == 1

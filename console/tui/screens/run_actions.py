@@ -83,7 +83,7 @@ def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None
         ChoiceScreen(
             lambda cells: stop_lines(runs, grace, now, cells, glyphs, others=others),
             options,
-            note=_note(screen, "asks before it hits"),
+            note=_note(screen, "nothing is stopped yet"),
         ),
         answered,
     )

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -117,7 +116,7 @@ class ConfigPane(Vertical, inherit_bindings=False):
 
     def __init__(self, services: Services, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._ask = AskLine()
+        self._ask = AskLine(self._answered)
         self._lines = ConfigLines(services)
 
     def compose(self) -> ComposeResult:
@@ -192,13 +191,11 @@ class ConfigPane(Vertical, inherit_bindings=False):
     def action_hit(self, by: int) -> None:
         self._lines.step(by)
 
-    @on(AskLine.Answered)
-    def _answered(self, event: AskLine.Answered) -> None:
-        event.stop()
+    def _answered(self, text: str | None) -> None:
         self.screen.set_focus(self._lines)
-        if event.text is not None:
-            found = self._lines.find(event.text.strip())
-            if event.text.strip() and not found:
+        if text is not None:
+            found = self._lines.find(text.strip())
+            if text.strip() and not found:
                 app = self._lines.deck
-                app.notice(f"{plural(0, 'line')} with {clean(event.text)!r}", "muted")
+                app.notice(f"{plural(0, 'line')} with {clean(text)!r}", "muted")
         self._lines.chrome()

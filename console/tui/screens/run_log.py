@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events, on
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -120,7 +120,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self._tasks: list[asyncio.Task[None]] = []
         self._looking = asyncio.Lock()
         self._status = Lines(lambda cells, _: [self.status_line(cells)])
-        self._ask = AskLine()
+        self._ask = AskLine(self._answered)
         self._rows = LogRows()
 
     def compose(self) -> ComposeResult:
@@ -506,18 +506,12 @@ class LogPane(Vertical, inherit_bindings=False):
         """The footer's keys while something is typed."""
         return self._ask.keys()
 
-    def typed(self, event: events.Key) -> None:
-        """A key for the line that is typed."""
-        self._ask.field.post_message(events.Key(event.key, event.character))
-
-    @on(AskLine.Answered)
-    def _answered(self, event: AskLine.Answered) -> None:
-        event.stop()
+    def _answered(self, text: str | None) -> None:
         what, self._asking = self._asking, ""
         self._status.display = True
         self.screen.set_focus(self._rows)
-        if event.text is not None:
-            self._take(what, event.text)
+        if text is not None:
+            self._take(what, text)
         self._chrome()
 
     def _take(self, what: str, text: str) -> None:
@@ -589,6 +583,10 @@ class LogPane(Vertical, inherit_bindings=False):
 class LogRows(Lines, can_focus=True, inherit_bindings=False):
     """The log, its map, and what stands after its end."""
 
+    keys_in_order = True
+    """It edits no text: the application may act on its keys at once, and over a slow link
+    `/loss`, enter, `N` arrive at once."""
+
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         pane = self.parent
         assert isinstance(pane, LogPane)
@@ -599,23 +597,6 @@ class LogRows(Lines, can_focus=True, inherit_bindings=False):
         pane = self.parent
         assert isinstance(pane, LogPane)
         pane.resized()
-
-    def on_key(self, event: events.Key) -> None:
-        """Keys that were typed on come here before the line they are meant for has the focus: over
-        a slow link `/loss` arrives at once. A key that asks is answered here and now, and what
-        follows it is passed on."""
-        pane = self.parent
-        assert isinstance(pane, LogPane)
-        if pane.asking_keys():
-            pane.typed(event)
-        else:
-            active = self.screen.active_bindings.get(event.key)
-            action = active.binding.action if active is not None and active.enabled else ""
-            if not action.startswith("ask("):
-                return
-            pane.action_ask(action[len("ask('") : -len("')")])
-        event.stop()
-        event.prevent_default()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self._wheel(event, 3)

@@ -62,9 +62,11 @@ class OverviewPane(RunTab):
             facts = replace(facts, folder=await services.folder(run.id))
         if run.attempt and len(facts.attempts) != run.attempt + 1:
             facts = replace(facts, attempts=await services.attempts(run.id))
+        share = await services.log_share(run.id)
         log = await services.log_tail(run.id, TAIL)
-        evidence = await asyncio.to_thread(_evidence, log, run) if run.state in BAD else ""
-        self._facts = replace(facts, log=log, evidence=evidence)
+        bad = run.state in BAD
+        evidence, grave = await asyncio.to_thread(_evidence, log, run) if bad else ("", False)
+        self._facts = replace(facts, log=log, evidence=evidence, grave=grave, share=share)
         self.update()
         await self._draw(run)
 
@@ -97,9 +99,11 @@ class OverviewPane(RunTab):
         return overview(self.shown, self._facts, cells, rows, now=now, glyphs=glyphs)
 
 
-def _evidence(log: bytes, run: RunRecord) -> str:
-    """The line of the log's end that says why."""
+def _evidence(log: bytes, run: RunRecord) -> tuple[str, bool]:
+    """The line of the log's end that says why, and whether any line there looks like an error."""
     from traindeck.console.logs.findings import failure
+    from traindeck.console.logs.severity import Severity, severity
 
     found = failure(log, exit_code=run.exit_code, signal=run.signal, step=run.progress.step)
-    return found.evidence if found is not None else ""
+    grave = any(severity(line) is Severity.ERROR for line in log.split(b"\n"))
+    return found.evidence if found is not None else "", grave

@@ -27,6 +27,9 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
 
     DEFAULT_CSS = "RunTab { height: 1fr; }"
 
+    keys_in_order = True
+    """It edits no text: the application may act on its keys at once."""
+
     def __init__(self, services: Services, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.services = services

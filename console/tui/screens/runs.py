@@ -83,6 +83,7 @@ class RunsScreen(DeckScreen):
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
         self._asked_at: int | None = None
+        self._opened_key: int | None = None
         self._filter_shown = ""
         self._slow = False
         self._following = False
@@ -140,10 +141,11 @@ class RunsScreen(DeckScreen):
 
     def _restore(self) -> None:
         ui = self.deck.ui
-        order = ui.strings("runs", "order")
+        # What the menu called newest first was kept as `-created` once.
+        order = [kept.replace("created", "latest") for kept in ui.strings("runs", "order") or ()]
         group = ui.get("runs", "group", str, "state")
         view = View(
-            order=tuple(order) if order else ("-created",),
+            order=tuple(order) if order else View().order,
             group=group if group in ("state", "backend", "") else "state",
             window=None if ui.get("runs", "all", bool, False) else self.deck.settings.window,
         )
@@ -161,9 +163,15 @@ class RunsScreen(DeckScreen):
         )
 
     def _idle(self) -> float:
-        """Seconds since a key was pressed here: keys on another screen hold no rows in place."""
-        seen = self.is_current or self in self.deck._background_screens
-        return self.deck.idle if seen else math.inf
+        """Seconds since a key was pressed here: keys on another screen hold no rows in place. While
+        a run is looked at that needs somebody, its row waits for the person to come back to it."""
+        if self._in_sight:
+            return self.deck.idle
+        return math.inf if self._opened_key is None else 0.0
+
+    @property
+    def _in_sight(self) -> bool:
+        return self.is_current or self in self.deck._background_screens
 
     def _remember(self) -> None:
         selected = self.selected
@@ -179,6 +187,11 @@ class RunsScreen(DeckScreen):
         )
 
     # ----------------------------------------------------------------------------------- the parts
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is something to show: the first frame waits for it."""
+        return self.model.loaded and self.table.is_mounted
 
     @property
     def selected(self) -> RunRecord | None:
@@ -361,6 +374,9 @@ class RunsScreen(DeckScreen):
             wanted = self._asked_at  # a filter that is widened again gives back what it hid
         if anew and not self.has_class("-asking"):
             self._asked_at = None
+        if wanted is None and not anew:
+            wanted = self._next_in_need()
+        self._opened_key = None
         self.table.set_rows(listing.keys, sections, at=wanted, anew=anew)
         if self._saved_run is not None:
             saved, self._saved_run = self._saved_run, None
@@ -368,6 +384,15 @@ class RunsScreen(DeckScreen):
         self._arrange()
         self.empty.update()
         self._update_lines()
+
+    def _next_in_need(self) -> int | None:
+        """Where the cursor goes on to if the run that was opened leaves NEEDS YOU, as after `x`:
+        it was seen. None if the person has moved it, or does something to the run."""
+        key = self._opened_key
+        run = self.model.record(key) if key is not None else None
+        if run is None or key != self.table.key or not self._in_sight or self._needs_you(run):
+            return None
+        return self.table.key_after() or next(iter(self.model.listing.keys), None)
 
     async def go_to_run(self, run: RunRecord, *, widen: bool = False) -> None:
         """Put the cursor on a run. One that is not listed is named, or the list is widened."""
@@ -546,6 +571,8 @@ class RunsScreen(DeckScreen):
         run = self.selected
         if run is not None:
             self._remember()
+            grouped = self.model.view.group == "state"
+            self._opened_key = self.table.key if grouped and self._needs_you(run) else None
             self.deck.open_run(run, tab)
 
     def action_demo(self) -> None:
@@ -653,7 +680,10 @@ class RunsScreen(DeckScreen):
 
     def _is_for(self, action: str, run: RunRecord) -> bool:
         """Whether an action can be done to a run."""
-        return needs_you(run, self.deck.clock()) if action == "seen" else _NEED[action](run)
+        return self._needs_you(run) if action == "seen" else _NEED[action](run)
+
+    def _needs_you(self, run: RunRecord) -> bool:
+        return needs_you(run, self.deck.clock())
 
     def _ask(self, action: str, ask: Callable[[RunsScreen, list[RunRecord], int], None]) -> None:
         """Ask about the chosen runs that an action is for. Of many marked ones, those that were
@@ -708,6 +738,7 @@ class RunsScreen(DeckScreen):
 
     def acted(self) -> None:
         """Something was done to runs: show it now, and let the marks go."""
+        self._opened_key = None
         self.table.clear_marks()
         self.model.relist()
 

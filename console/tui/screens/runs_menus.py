@@ -18,8 +18,8 @@ NO_GROUPS = "none"
 def ask_order(screen: RunsScreen, use: Callable[[str], None]) -> None:
     """Ask by what to order; `use` gets the key, with `-` before it for the largest first."""
     items = [
-        ("n", "newest first", "-created"),
-        ("o", "oldest first", "created"),
+        ("n", "newest first", "-latest"),
+        ("o", "oldest first", "latest"),
         ("a", "name", "name"),
         ("r", "running time, longest first", "-runtime"),
         ("s", "step, furthest first", "-step"),
@@ -30,7 +30,7 @@ def ask_order(screen: RunsScreen, use: Callable[[str], None]) -> None:
         word, key = clean(main), f"metric.{main}"
         items += [("m", f"{word}, lowest first", key), ("M", f"{word}, highest first", f"-{key}")]
     order = screen.model.view.order
-    _ask(screen, MenuScreen("Order by", items, order[0] if order else "-created"), use)
+    _ask(screen, MenuScreen("Order by", items, order[0] if order else "-latest"), use)
 
 
 def ask_group(screen: RunsScreen, use: Callable[[str], None]) -> None:

@@ -213,11 +213,12 @@ class SettingsScreen(DeckScreen):
                 return
             source = new.source(name)
             if source.kind == "environment":
-                deck.notice(f"{name} is written, but {source.where} goes before it here", "warn")
+                late = f"{name} is written, but {source.where} goes before it here"
+                deck.notice(late, "warn", urgent=True)
             else:
                 words = "as by default" if source.kind == "default" else "set"
                 late = "; from the next start" if name == "mouse" else ""
-                deck.notice(f"{name} {words}: {source_words(source)}{late}")
+                deck.notice(f"{name} {words}: {source_words(source)}{late}", urgent=True)
             await deck.services.settings_changed()
             self._look_again()
 

@@ -3,13 +3,11 @@ Enter takes it, esc leaves everything as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from textual import events, on
+from textual import events
 from textual.app import ComposeResult
-from textual.message import Message
-from textual.widgets import Input
 
 from traindeck.console.present.cells import Line, Span, line_width
 
@@ -37,6 +35,9 @@ class Question:
 class AskLine(Lines):
     """The line. Hidden until `ask`.
 
+    Args:
+        answered: Called when the person is done, with None if the line was left.
+
     Attributes:
         question: What is being asked; None while nothing is.
         regex, any_case: What the person chose, kept from one question to the next.
@@ -46,14 +47,9 @@ class AskLine(Lines):
     AskLine { layout: horizontal; height: 1; background: $select; display: none; }
     """
 
-    @dataclass
-    class Answered(Message):
-        """The person is done: `text` is None if it was left."""
-
-        text: str | None
-
-    def __init__(self) -> None:
+    def __init__(self, answered: Callable[[str | None], None]) -> None:
         super().__init__(ground="select")
+        self._answered = answered
         self.field = Field()
         self.question: Question | None = None
         self.regex = False
@@ -100,24 +96,26 @@ class AskLine(Lines):
     def _end(self, text: str | None) -> None:
         self.question = None
         self.display = False
-        self.post_message(self.Answered(text))
+        self._answered(text)
 
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._end(event.value)
-
-    def on_key(self, event: events.Key) -> None:
+    async def take_typed(self, event: events.Key) -> bool:
+        """A key, in order: what follows enter in one burst is for the screen. Called by the
+        application."""
         patterns = self.question is not None and self.question.patterns
-        if event.key == "escape":
-            self._end(None)
+        if event.key in ("enter", "escape"):
+            self._end(self.field.value if event.key == "enter" else None)
         elif event.key == "ctrl+r" and patterns:
             self.regex = not self.regex
             self._arrange()
         elif event.key == "ctrl+t" and patterns:
             self.any_case = not self.any_case
             self._arrange()
+        elif event.is_printable and event.character:
+            self.field.enter_text(event.character)
         else:
-            return
-        event.stop()
-        event.prevent_default()
+            return False
+        return True
+
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted: its first line."""
+        self.field.enter_text(next(iter(text.splitlines()), ""))
