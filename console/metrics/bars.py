@@ -15,7 +15,7 @@ from traindeck.console.metrics.names import series_name
 from traindeck.console.metrics.numerals import number, whole
 from traindeck.console.metrics.reading import Reading
 
-_BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[([^\]\n]{0,2000})\]?")
+_BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
 _ENDLESS = re.compile(r"(?:^|[\s:])(\d{1,12})it \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
 _NAME = re.compile(r"[:\s]*\d{1,3}%\|.*$", re.S)
 _EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
@@ -37,6 +37,11 @@ class Bar:
     values: tuple[tuple[str, float], ...]
     lightning: bool = False
     step: int | None = None
+
+
+def may_be_bar(text: str) -> bool:
+    """Whether a line is a bar, or would be one with other digits."""
+    return ("|" in text and _BAR.search(text) is not None) or _ENDLESS.search(text) is not None
 
 
 def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from traindeck.console.metrics.bars import may_be_bar
 from traindeck.console.metrics.lines import (
     AXES,
     EVALUATES,
@@ -104,7 +105,7 @@ def template_of(text: str) -> Template | None:
     """The template of the lines that differ from this one in their digits; None if some of them
     might be read in another way."""
     marks = list(MARK.finditer(text))
-    if OF_EPOCH.search(text) or EVALUATES.search(text) or not marks:
+    if OF_EPOCH.search(text) or EVALUATES.search(text) or may_be_bar(text) or not marks:
         return None
     if any(mark[1].lower() in ("epoch", "ep") for mark in marks):
         return None

@@ -104,3 +104,15 @@ def test_a_line_of_another_shape_is_not_taken_for_it() -> None:
         "\n".join([*lines, "step 7 loss 1.5 lr 1e-3 acc 0.5", "step 8 loss nan lr 1e-3"])
     )
     assert fast == slow and fast[0]["loss"][1][-1] == "nan"
+
+
+def test_a_line_that_would_be_a_bar_with_other_digits_is_not_taken_for_one_that_is_none() -> None:
+    lines = [f"step 501/500 [00:01 loss 0.{n} |" for n in range(4)]
+    fast, slow = both("\n".join([*lines, "step 7/500 [00:01 loss 0.5 |\n"]))
+    assert fast == slow
+
+
+def test_what_stands_in_brackets_behind_a_count_is_read_if_it_is_no_bar() -> None:
+    fast, slow = both("".join(f"step {n}/500 [loss 0.{n} | lr 1e-3]\n" for n in range(1, 8)))
+    assert fast == slow
+    assert fast[0]["loss"][0] == [1, 2, 3, 4, 5, 6, 7]
