@@ -331,8 +331,8 @@ class LogView:
         return True
 
     async def jump(self, *, backward: bool = False) -> Hit | None:
-        """Go to the next (or previous) hit of the search, from the current one or from the top of
-        the screen. None, and no move, if there is none on that side.
+        """Go to the next (or previous) hit of the search in a line that is shown, from the current
+        one or from the top of the screen. None, and no move, if there is none on that side.
 
         Raises:
             UsageError: The expression is wrong.
@@ -347,7 +347,7 @@ class LogView:
             )
         else:
             start = self.top.offset
-        hit = await search.next(start, self.pages.size, backward=backward)
+        hit = await self._next_shown(search, start, backward=backward)
         if hit is not None:
             self.current, self.target = hit, None
             await self._reveal(hit)
@@ -367,6 +367,23 @@ class LogView:
             return None
 
     # ------------------------------------------------------------------------------- inside
+
+    async def _next_shown(self, search: Search, start: int, *, backward: bool) -> Hit | None:
+        """The next hit in a line that the filter leaves. Search and filter go past each other's
+        gaps in turns: lines that have only one of both are not looked at one by one."""
+        size = self.pages.size
+        while True:
+            hit = await search.next(start, size, backward=backward)
+            if hit is None or self.filter is None:
+                return hit
+            (unit,) = await self._lines.forward(await self._lines.start_of(hit.start), 1)
+            edge = unit[1] if backward else unit[0]
+            kept = await self.filter.units(edge, size, 1, backward=backward)
+            if not kept:
+                return None
+            if kept[0] == unit:
+                return hit
+            start = kept[0][1] if backward else kept[0][0]
 
     async def _reveal(self, hit: Hit) -> None:
         """Move only if the hit is not on the screen already."""

@@ -178,6 +178,7 @@ class LogSession:
         self._survey: Survey | None = None
         self._search: Search | None = None
         self._filter: Search | None = None
+        self._unfiltered: int | None = None  # the place before the filter, if it was not the end
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._over = False
@@ -268,7 +269,8 @@ class LogSession:
 
     async def keep(self, pattern: Pattern | None) -> None:
         """Show only lines that match, or (None) all: then the current hit, the line that was jumped
-        to or else the first one on the screen stays where it is.
+        to or else the first one on the screen stays where it is; if there is none, it is the place
+        before the filter.
 
         Raises:
             UsageError: The expression is wrong. What was shown before stays.
@@ -278,6 +280,8 @@ class LogSession:
             fresh = await self._begin(pattern, view)
             leaves = pattern is None and self._filter is not None and not view.following
             rows = (await view.window()).rows if leaves else ()
+            if fresh is not None and self._filter is None:
+                self._unfiltered = None if self._at_end else view.top.offset
             old, self._filter = self._filter, fresh
             view.filter = fresh
             if old is not None:
@@ -289,6 +293,8 @@ class LogSession:
                 above = next(chosen, 0)
                 at = rows[above].anchor.offset
                 await view.to_offset(at, above=above, mark=not rows[above].current)
+            elif leaves and self._unfiltered is not None:
+                await view.to_offset(self._unfiltered, above=0, reveal=False)
             else:
                 await (view.to_end() if self._at_end else view.scroll(0))
 

@@ -469,6 +469,34 @@ async def test_a_filter_shows_its_lines_and_nothing_else(log: Path, counted: boo
     await view.aclose()
 
 
+@pytest.mark.parametrize("pattern", [Pattern("keep"), Pattern("k[e]ep", regex=True)])
+async def test_under_a_filter_only_hits_in_its_lines_are_gone_to(
+    log: Path, pattern: Pattern
+) -> None:
+    rng = random.Random(5)
+    words = (b"keep", b"drop", b"keep loss", b"loss", b"loss then keep loss", b"\xff")
+    data = b"\n".join(b"%s %d" % (rng.choice(words), n) for n in range(600))
+    expected, at = [], 0
+    for line in data.split(b"\n"):
+        if b"keep" in line:
+            expected += [at + hit.start for hit in hits_in(line, b"loss")]
+        at += len(line) + 1
+    view = view_of(log, data, height=12)
+    view.search = Search(view.pages.source, Pattern("loss"))
+    view.filter = Search(view.pages.source, pattern)
+    await view.open()
+    await view.to_start()
+    seen = []
+    while (hit := await view.jump()) is not None:
+        assert any(row.current for row in (await view.window()).rows)
+        seen.append(hit.start)
+    assert seen == expected
+    assert [hit.start async for hit in backwards(view)] == expected[-2::-1]
+    await view.search.aclose()
+    await view.filter.aclose()
+    await view.aclose()
+
+
 async def test_a_filter_that_nothing_matches_is_an_empty_screen(log: Path) -> None:
     view = view_of(log, b"a\nb\n")
     await view.open()

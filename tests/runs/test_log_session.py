@@ -117,6 +117,22 @@ async def test_a_filter_fills_the_screen_once_its_lines_are_known(
     await log.session.aclose()
 
 
+@pytest.mark.parametrize("following", [True, False])
+async def test_a_filter_that_nothing_matches_gives_the_place_back(following: bool) -> None:
+    log = Growing(b"".join(LINE % n for n in range(2_000)))
+    await log.look()
+    if not following:
+        await log.session.to_percent(25)
+    before = (await log.look()).window.rows
+    await log.session.keep(Pattern("nowhere"))
+    assert not (await log.settled()).window.rows
+    await log.session.keep(None)
+    assert [row.line.text for row in (await log.settled()).window.rows] == [
+        row.line.text for row in before
+    ]
+    await log.session.aclose()
+
+
 async def test_reading_is_said_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(log_session.time, "monotonic", lambda: clock[0])
