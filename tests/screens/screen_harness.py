@@ -56,3 +56,33 @@ def drawn(app: TraindeckApp) -> Callable[[], bool]:
         return screen.pane.complete
 
     return look
+
+
+def names(app: TraindeckApp) -> list[str]:
+    """The listed runs in order."""
+    screen = runs_screen(app)
+    return [run.name for run in screen.model.records(list(screen.table.keys))]
+
+
+def cursor(app: TraindeckApp) -> str:
+    """The name of the run under the cursor."""
+    run = runs_screen(app).selected
+    return run.name if run else ""
+
+
+async def go_to(app: TraindeckApp, pilot: Any, name: str) -> None:
+    """Move the cursor down to a run."""
+    for _ in range(30):
+        if cursor(app) == name:
+            return
+        await pilot.press("j")
+    raise AssertionError(f"{name} is not listed")
+
+
+def cursor_row(app: TraindeckApp) -> int:
+    """The row of the screen that has the cursor."""
+    lines = screen_text(app).splitlines()
+    return next(y for y, line in enumerate(lines) if y > 0 and line.startswith(("▌", "▏")))
+
+
+# -------------------------------------------------------------------------------------- moving

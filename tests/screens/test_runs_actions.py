@@ -1,0 +1,199 @@
+"""What is done to runs from the Runs screen: it asks, says what it leaves out, and does it."""
+
+from __future__ import annotations
+
+from screen_harness import MakeApp, cursor, drawn, go_to, names, runs_screen, settle
+from screen_svg import screen_text
+from tests.fakes.runs import (
+    FakeServices,
+    crowd,
+    small_services,
+)
+
+from traindeck.backends.base import State, Unreachable
+from traindeck.console.tui.screens.overlay import ChoiceScreen
+from traindeck.console.tui.screens.run_edit import EditScreen
+
+SIZE = (120, 40)
+
+
+async def test_stopping_asks_and_enter_never_does_it(make_app: MakeApp) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("j", "j", "j", "space", "space", "s")
+        assert isinstance(app.screen, ChoiceScreen)
+        assert "Stop 2 runs?" in screen_text(app)
+        await pilot.press("enter")
+        assert not isinstance(app.screen, ChoiceScreen)
+        assert not [call for call in services.calls if call[0] == "stop"]
+        await pilot.press("s", "tab", "x", "escape")
+        assert not [call for call in services.calls if call[0] == "stop"]
+        await pilot.press("s", "s")
+        await settle(app, pilot, lambda: any(call[0] == "stop" for call in services.calls))
+        await settle(app, pilot, lambda: "asked to stop: 2 runs" in screen_text(app))
+        await settle(app, pilot, lambda: "◐ stopping" in screen_text(app))
+        assert runs_screen(app).table.marked == set()
+
+
+async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
+    make_app: MakeApp,
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        screen = runs_screen(app)
+        screen.table.mark_all()
+        chosen = screen.chosen_runs()
+        running = sum(run.active and run.state is not State.STOPPING for run in chosen)
+        over = sum(not run.active and not run.foreign for run in chosen)
+        await settle(app, pilot, lambda: f"s stop {running}" in screen_text(app))
+        await pilot.press("s")
+        assert f"Stop {running} runs?" in screen_text(app)
+        assert f"{len(chosen) - running} more of those marked are over" in screen_text(app)
+        await pilot.press("escape", "R")
+        assert f"Retry {over} runs?" in screen_text(app)
+        await pilot.press("escape", "delete")
+        await settle(app, pilot, lambda: f"Remove {over} runs?" in screen_text(app))
+        assert f"{len(chosen) - over} more of those marked cannot be removed" in screen_text(app)
+
+
+async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("G")  # a finished run
+        assert "s stop" not in screen_text(app)
+        await pilot.press("s")
+        assert not isinstance(app.screen, ChoiceScreen)
+
+
+async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("x")
+        await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
+        # The cursor goes on to what needs a person next.
+        await settle(app, pilot, lambda: cursor(app) == "sweep-07")
+        await pilot.press("k", "x")
+        await settle(app, pilot, lambda: "NEEDS YOU 1" in screen_text(app))
+        assert cursor(app) == "sweep-07"
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("x")  # it is seen already
+        assert services.calls.count(("looked", ("0k01v8c4m2qe",))) == 1
+        await pilot.press("R", "r")
+        await settle(app, pilot, lambda: "started again: 1 run" in screen_text(app))
+        await pilot.press("G", "delete")
+        await settle(app, pilot, lambda: "Remove 1 run?" in screen_text(app))
+        assert "Frees 1.23 GB, 900 MB of it artifacts" in screen_text(app)
+        gone = cursor(app)
+        await pilot.press("a")
+        await settle(app, pilot, lambda: "removed: 1 run" in screen_text(app))
+        assert gone not in names(app)
+        assert ("remove", ((services.calls and "0k20v8c4m2qe",), True)) in services.calls
+
+
+async def test_a_dialog_is_laid_out_anew_when_the_window_changes(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("s")
+        await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
+        await pilot.resize_terminal(62, 20)
+        await settle(app, pilot, lambda: "not saved" in screen_text(app))
+        panel = screen_text(app).split("Stop 1 run?")[1]
+        assert "is lost" in panel and "…" not in panel.split("is lost")[0][-30:]
+
+
+async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(
+    make_app: MakeApp,
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        services.error = Unreachable("gpu2 does not answer.", "Try again when it is back.")
+        await pilot.press("s", "s")
+        await settle(app, pilot, lambda: "Could not stop 1 run" in screen_text(app))
+        assert "try    Try again when it is back." in screen_text(app)
+        await pilot.press("y")
+        assert app.clipboard.startswith("Could not stop 1 run: nothing was changed\nwhat: gpu2")
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: "Could not stop" not in screen_text(app))
+
+
+async def test_editing_keeps_what_was_typed_when_it_is_refused(make_app: MakeApp) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("e")
+        assert isinstance(app.screen, EditScreen)
+        await pilot.press("tab", *"x 'y", "enter")
+        await settle(app, pilot, lambda: "Tags: a quote is not closed" in screen_text(app))
+        await pilot.press("backspace", "backspace", *"lr=3e-4", "tab", *"it broke", "enter")
+        await settle(app, pilot, lambda: not isinstance(app.screen, EditScreen))
+        run = services.runs[0]
+        assert run is not None
+        assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
+
+
+async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(
+    make_app: MakeApp,
+) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await go_to(app, pilot, "nanogpt-big")
+        twin = next(run for run in services.runs[1:] if run is not None)
+        await pilot.press("e", "ctrl+u", *twin.name, "enter")
+        await settle(app, pilot, lambda: f"another run is called {twin.name}" in screen_text(app))
+        assert services.runs[0] is not None and services.runs[0].name == twin.name
+
+
+async def test_copying_goes_to_the_clipboard(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("y", "c")
+        assert app.clipboard == "python sft_lora.py --config run.yaml --seed 2"
+        assert "copied command" in screen_text(app)
+
+
+async def test_marking_a_range_and_everything(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("v", "j", "j", "j", "v")
+        assert len(runs_screen(app).table.marked) == 4
+        assert "4 marked" in screen_text(app)
+        await pilot.press("asterisk")
+        assert len(runs_screen(app).table.marked) == 20
+        await pilot.press("escape")
+        assert not runs_screen(app).table.marked
+
+
+# -------------------------------------------------------------------------------- getting about
+
+
+async def test_what_is_done_to_all_that_are_marked_is_done_to_all(make_app: MakeApp) -> None:
+    services = FakeServices(crowd(300))
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        screen = runs_screen(app)
+        screen.model.show(window=None)
+        await settle(app, pilot, lambda: len(screen.table.keys) == 300)
+        await pilot.press("asterisk")
+        await pilot.press("delete")
+        await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+        over = sum(not run.active and not run.foreign for run in services.runs if run)
+        assert over > 200 and f"Remove {over} runs?" in screen_text(app)

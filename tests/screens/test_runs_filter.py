@@ -1,0 +1,128 @@
+"""The filter of the Runs screen: typed, kept, taken back, wrong."""
+
+from __future__ import annotations
+
+from screen_harness import MakeApp, cursor, drawn, names, runs_screen, settle
+from screen_svg import screen_text
+from tests.fakes.runs import (
+    FakeServices,
+    crowd,
+    small_services,
+)
+from textual import events
+
+SIZE = (120, 40)
+
+
+async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        everything = names(app)
+        await pilot.press("slash", *"lora")
+        await settle(app, pilot, lambda: len(names(app)) == 3)
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: names(app) == everything)
+        await pilot.press("slash", *"vit", "enter")
+        await settle(app, pilot, lambda: len(names(app)) == 6)
+        assert "filter vit · 6 of 21 runs" in screen_text(app)
+        await pilot.press("j", "escape")
+        await settle(app, pilot, lambda: names(app) == everything)
+
+
+async def test_a_burst_after_the_slash_is_text_and_no_command(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        for character in "/noisy":
+            app.post_message(events.Key("slash" if character == "/" else character, character))
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "noisy")
+        assert app.screen is runs_screen(app)
+        await settle(app, pilot, lambda: "enter keep" in screen_text(app))
+        for key in ("escape", "j", "slash", "v", "i", "t", "enter", "a"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
+        await settle(app, pilot, lambda: "all time" in screen_text(app))
+        app.post_message(events.Key("slash", "/"))
+        app.post_message(events.Paste("lora\nsdx"))
+        app.post_message(events.Key("2", "2"))
+        app.post_message(events.Key("backspace", "\x7f"))
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "lora")
+        assert app.screen is runs_screen(app)
+
+
+async def test_a_filter_that_is_asked_for_again_is_replaced_by_typing(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("slash", *"lora", "enter", "slash")
+        assert runs_screen(app).filter_bar.text == "lora"
+        await pilot.press(*"vit", "enter")
+        await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
+
+
+async def test_a_filtered_list_stands_at_its_top_and_the_cursor_on_what_was_chosen(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(FakeServices(crowd(300)), window=None)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        table, everything = runs_screen(app).table, names(app)
+        await pilot.press("G")
+        rare = next(name for name in everything if name not in everything[-1])
+        wanted = sum(rare in name for name in everything)
+        await pilot.press("slash", *rare, "enter")
+        await settle(app, pilot, lambda: len(table.keys) == wanted)
+        assert table.position == 1 and table.scroll_offset.y == 0
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: len(table.keys) == 300)
+        assert cursor(app) == rare and table.scroll_offset.y == 0
+        await pilot.press("G", "slash", *rare)
+        await settle(app, pilot, lambda: len(table.keys) == wanted)
+        assert cursor(app) == rare
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: len(table.keys) == 300)
+        assert table.position == 300
+
+
+async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        before = names(app)
+        await pilot.press("slash", *"bad:x", "enter")
+        await settle(app, pilot, lambda: "says nothing" in screen_text(app))
+        assert "esc as before" in screen_text(app)
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: names(app) == before)
+
+
+async def test_a_complaint_goes_with_esc_and_with_what_works_next(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(app, pilot, drawn(app))
+
+        def footer() -> str:
+            return screen_text(app).splitlines()[-1].strip()
+
+        await pilot.press("slash", *f"bad:{'x' * 26}", "enter")
+        await settle(app, pilot, lambda: "in the filter says nothing." in footer())
+        assert "For ex" not in footer() and "esc as before" in footer()
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "nothing" not in footer() and "? keys" in footer())
+        await pilot.press("slash", *f"bad:{'x' * 36}", "enter")
+        await settle(app, pilot, lambda: "x` in the filter …" in footer())
+        await pilot.press("ctrl+u", *"vit", "enter")
+        await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
+        assert "✗" not in footer() and "? keys" in footer()
+
+
+async def test_a_filter_that_fits_nothing_says_how_to_leave(make_app: MakeApp) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("slash", *"zzz", "enter")
+        await settle(app, pilot, lambda: "No run fits zzz" in screen_text(app))
+        assert "esc takes the filter away" in screen_text(app)
