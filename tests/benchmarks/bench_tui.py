@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from terminal_probe import Terminal
 from tests.fakes.runs import crowd
 
-from traindeck.console.store.index import NEWEST, Index
+from traindeck.console.store.index import Index
+from traindeck.console.tui.services import View
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent / "terminal" / "deck_program.py"
@@ -60,7 +61,7 @@ def fill(folder: Path) -> tuple[dict[str, str], bytes, bytes]:
         index.put_many(runs[start : min(start + 5000, MANY)])
     firsts = []
     for window in (DAY, None):
-        order = index.ids(sort=("group", *NEWEST), now=time.time(), window=window)
+        order = index.ids(sort=("group", *View().order), now=time.time(), window=window)
         firsts.append(index.rows(order[:1])[0].name.encode())
     index.close()
     return env, firsts[0], firsts[1]
