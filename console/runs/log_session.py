@@ -464,9 +464,11 @@ class LogSession:
                 await search.catch_up(pages.size)
         if self._lag.even and survey.covered < pages.size and self._survey is survey:
             # Much was written, but not so much that it could not be known to the last line too.
-            self._count()
-            if self._reading is not None:
-                await asyncio.wait({self._reading}, timeout=MOMENT)
+            # The first of two may be the end of what was read before.
+            for _ in range(2):
+                self._count()
+                if self._reading is not None and survey.covered < pages.size:
+                    await asyncio.wait({self._reading}, timeout=MOMENT)
 
     def _count(self) -> None:
         """Let the background go on where the log has grown."""

@@ -278,12 +278,14 @@ class RunScreen(DeckScreen):
         self.update_chrome()
         if not found.active and self._measured != found.attempt:
             self._measured = found.attempt
-            self.spawn(self._measure(), "reading what it measured")
+            # The tab that was opened comes first: both are read by one thread.
+            self.set_timer(TAB_FIRST, self._read_on)
+
+    def _read_on(self) -> None:
+        self.spawn(self._measure(), "reading what it measured")
 
     async def _measure(self) -> None:
-        """What the looks of the list have left of a log of many gigabytes. The tab that was opened
-        comes first: both are read by one thread."""
-        await asyncio.sleep(TAB_FIRST)
+        """What the looks of the list have left of a log of many gigabytes."""
         await self.deck.services.measure(self.record.id)
         await self._look()
 
