@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from traindeck.console.metrics.lines import AXES, EVALUATES, pairs_of
 from traindeck.console.metrics.names import series_name
@@ -22,6 +24,8 @@ _EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
 _DIGITS = re.compile(r"\d+")
 _KERAS = re.compile(r"(?:^|\s)(\d{1,9})/(\d{1,9}) \S{0,60} ?.{0,60}? - (.*)")
 _KERAS_NAME = re.compile(r"[A-Za-z_]\w{0,60}")
+_ENDED = 4
+"""Where in what is kept of `fit` stands whether its epoch is over."""
 _BARS = 8
 """Names of bars that are remembered."""
 
@@ -122,27 +126,52 @@ def _unrolled(bar: Bar, reading: Reading) -> tuple[int, int | None]:
 
 
 def read_keras(text: str, offset: int, reading: Reading) -> bool:
-    """Enter a Keras bar that is full. Whether the text is one."""
+    """Enter a Keras bar that is full. Whether the text is one.
+
+    `fit` draws the last batch of an epoch two or three times, at last with what it measured of the
+    validation data: all of them are the epoch's, and the last one counts. A full bar of another
+    kind is a test's.
+    """
     found = _KERAS.search(text) if " - " in text else None
     if found is None:
         return False
     n, per_epoch = int(found[1]), int(found[2])
+    fit = reading.carry.get("keras")
     if n != per_epoch or not n:
+        if fit and len(fit) > _ENDED and n < per_epoch:
+            reading.carry["keras"] = [*fit[:_ENDED], True]  # what begins anew is no epoch of `fit`
         return n < per_epoch
-    carry = reading.carry
-    fitting = carry.pop("keras", None)
-    if fitting is not None:
-        step, of = int(fitting[0]) * per_epoch, ""
-        reading.total = int(fitting[1]) * per_epoch
-        reading.step = step
-        carry["step"], carry["named"] = step, True
-    else:  # `evaluate` after `fit`
-        step, of = int(carry.get("step", 0)), "test"
-    for part in found[3].split(" - "):
-        key, colon, raw = part.partition(":")
-        value = number(raw.strip())
-        if colon and value is not None and _KERAS_NAME.fullmatch(key.strip()):
-            name = series_name(key.strip(), of)
-            if name is not None:
-                reading.add(name, step, math.nan, value, offset)
+    values = tuple(_keras_values(found[3]))
+    if fit and _is_of_fit(fit, per_epoch, values):
+        validated = any(key.startswith("val_") for key, _ in values)
+        reading.carry["keras"] = [*fit[:2], per_epoch, str(values), validated]
+        step, of = int(fit[0]) * per_epoch, ""
+        reading.total = int(fit[1]) * per_epoch
+        reading.step = reading.carry["step"] = step
+        reading.carry["named"] = True
+    else:
+        step, of = int(reading.carry.get("step", 0)), "test"
+    for key, value in values:
+        name = series_name(key, of)
+        if name is not None:
+            reading.add(name, step, math.nan, value, offset)
     return True
+
+
+def _is_of_fit(fit: list[Any], per_epoch: int, values: tuple[tuple[str, float], ...]) -> bool:
+    """Whether a full bar belongs to the epoch that was announced last: [number, of how many] and,
+    once it was full, [its batches, its values, whether nothing more is drawn of it]."""
+    if len(fit) <= _ENDED or any(key.startswith("val_") for key, _ in values):
+        return True
+    epoch, epochs, batches, before, ended = fit
+    if ended or batches != per_epoch:
+        return False
+    return bool(epoch < epochs or before == str(values))
+
+
+def _keras_values(text: str) -> Iterator[tuple[str, float]]:
+    for part in text.split(" - "):
+        key, _, raw = part.partition(":")
+        value = number(raw.strip())
+        if value is not None and _KERAS_NAME.fullmatch(key.strip()):
+            yield key.strip(), value

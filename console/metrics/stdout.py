@@ -106,7 +106,7 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
     text = line.decode("utf-8", "replace")
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
-    text = text.strip()
+    text = text.rstrip("\b").strip()  # Keras goes back over what it drew
     if "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")

@@ -160,6 +160,49 @@ def test_keras_evaluating_after_fitting_is_a_test() -> None:
     assert points(reading, "test/loss") == [(200, 0.9)]
 
 
+@pytest.mark.parametrize("log", ["keras_bars_validated.log", "keras_lines.log"])
+def test_what_keras_draws_of_an_epoch_is_one_point_of_it(log: str) -> None:
+    """Recorded of Keras 3: the last batch is drawn again with the validation beside it, and
+    `evaluate` on as many batches as an epoch has comes after."""
+    reading = recorded(log)
+    assert dict(points(reading, "loss")) == {16: 0.8104, 32: 0.763, 48: 0.7287, 64: 0.706}
+    assert dict(points(reading, "acc")) == {16: 0.5039, 32: 0.5039, 48: 0.5039, 64: 0.5098}
+    assert points(reading, "eval/loss") == [(16, 0.8099), (32, 0.7617), (48, 0.727), (64, 0.703)]
+    assert dict(points(reading, "test/loss")) == {64: 0.6958}
+    assert (reading.step, reading.total) == (64, 64)
+
+
+def test_keras_without_validation_data_draws_no_test_at_the_end_of_an_epoch() -> None:
+    reading = recorded("keras_bars.log")
+    assert dict(points(reading, "loss")) == {20: 0.8113, 40: 0.7544, 60: 0.7156, 80: 0.6942}
+    assert dict(points(reading, "test/loss")) == {80: 0.6852}
+
+
+@pytest.mark.parametrize("parts", [1, 3, 40])
+def test_keras_2_redraws_the_last_batch_whatever_the_log_is_cut_into(parts: int) -> None:
+    text = "".join(
+        f"Epoch {n}/4\n"
+        " 8/16 [=====>.......] - ETA: 0s - loss: 0.9 - accuracy: 0.4\n"
+        f"16/16 [=============] - ETA: 0s - loss: 0.{n}1 - accuracy: 0.5\b\b\b\b\r"
+        f"16/16 [=============] - 0s 1ms/step - loss: 0.{n} - accuracy: 0.6"
+        f" - val_loss: 0.{n}5 - val_accuracy: 0.7\n"
+        for n in (1, 2, 3, 4)
+    )
+    data, carry, found = text.encode(), Carry(), dict[int, float]()
+    size, start = -(-len(data) // parts), 0
+    for end in [*range(size, len(data), size), len(data)]:
+        reading = read_stdout(data[start:end], carry, final=end == len(data))
+        carry, start = reading.carry, start + reading.consumed
+        found.update(points(reading, "loss") if "loss" in reading.series else [])
+        assert not {"test/loss", "test/acc"} & {*reading.series}
+    assert found == {16: 0.1, 32: 0.2, 48: 0.3, 64: 0.4}
+
+
+def test_a_loss_that_is_no_number_is_no_test_when_keras_draws_it_again() -> None:
+    bar = "16/16 ━━━ 0s 1ms/step - loss: nan"
+    assert [*read(f"Epoch 1/1\n{bar}\n{bar}\n").series] == ["loss"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
