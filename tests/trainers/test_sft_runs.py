@@ -113,6 +113,15 @@ def test_a_stopped_run_saves_says_so_and_goes_on_as_if_nothing_had_been(sft: Sta
     assert again.curve("tokens")[40] == straight.curve("tokens")[40]
 
 
+def test_what_is_measured_of_a_stopped_run_ends_where_it_was_stopped(sft: Start) -> None:
+    job = sft(steps=100_000, log_every=50_000, save_every=2)
+    job.until(lambda job: job.events("checkpoint"))
+    job.stop(signal.SIGTERM)
+    assert job.wait() == 75, job.log
+    stopped = re.search(r"stopped at step (\d+) of 100000", job.log)
+    assert stopped is not None and max(job.curve("loss")) == int(stopped[1])
+
+
 def test_a_finished_step_is_not_thrown_away_by_two_terms(sft: Start) -> None:
     job = sft(steps=100_000, resume="never")
     job.until(lambda job: len(job.curve("loss")) >= 2)

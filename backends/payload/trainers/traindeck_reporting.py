@@ -226,7 +226,7 @@ class Reporter:
         self._idle_from = time.monotonic()
         if state.global_step < state.max_steps and self.stop.agreed(args.world_size):
             self.stopped = True
-            control.should_save = True
+            control.should_save = control.should_log = True
             control.should_evaluate = False
             control.should_training_stop = True
             name = signal.Signals(self.stop.signal).name if self.stop.signal else "a request"
