@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from traindeck.console.store.spark import CONSTANT, TINY
+
 from .numbers import MINUS
 
 LABEL_CELLS = 7
@@ -12,10 +14,6 @@ LABEL_CELLS = 7
 FEW_ROWS, FINER = 5, (2, 5)
 """Up to so many rows the first and the last may be the ticks, at multiples of such a part of a
 step: round ticks that have to meet both the rows and the values would waste half of them."""
-
-CONSTANT, TINY = 1e-6, 1e-290
-"""Values that differ by less than this share of themselves are one value: no tick of `LABEL_CELLS`
-cells could tell them apart. What is smaller than TINY is 0."""
 
 NUDGE = 1e-6
 """A tick lies between two dots of its row: what is at it up to the error of a sum is drawn on the

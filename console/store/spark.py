@@ -25,6 +25,10 @@ CELLS = 30
 
 GAP = "7"
 
+CONSTANT, TINY = 1e-6, 1e-290
+"""Values that differ by less than this share of themselves are one value: nobody could tell them
+apart in what is drawn, and the error of a mean is no curve. What is smaller than TINY is 0."""
+
 
 def slices(values: array[float]) -> tuple[array[float], array[int]]:
     """Means of up to SLICES equal parts, and how many points each has. NaN: none is finite."""
@@ -104,11 +108,12 @@ def levels(samples: Sequence[tuple[float, int]], skip: int = 0) -> str:
     low, high = min(finite), max(finite)
     # Halved first: the span of two finite numbers need not be finite.
     span = high / 2 - low / 2
+    flat = span <= max(max(abs(low), abs(high)) / 2 * CONSTANT, TINY)
     return "".join(
         GAP
         if not math.isfinite(mean)
         else "3"
-        if span == 0
+        if flat
         else str(min(6, round((mean / 2 - low / 2) / span * 6)))
         for mean in means
     )
