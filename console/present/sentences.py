@@ -129,9 +129,12 @@ def _broken(run: RunRecord, word: str, glyphs: Glyphs) -> list[Clause]:
     summary = run.metrics[run.main or ""]
     cause = (Span(f"{glyphs.warning} {clean(word)} is not a number", "warn"),)
     clauses: list[Clause] = [cause]
-    if summary.last_step is not None:
+    if summary.broken_step is not None:
+        clauses[0] = (*cause, Span(f" since step {figure(summary.broken_step)}", "text"))
+    elif summary.last_step is not None:
         clauses[0] = (*cause, Span(f" at step {figure(summary.last_step)}", "text"))
-    clauses.append((Span(f"{figure(summary.nonfinite)} such values", "text"),))
+    values = "value" if summary.nonfinite == 1 else "values"
+    clauses.append((Span(f"{figure(summary.nonfinite)} {values}", "text"),))
     return clauses
 
 

@@ -38,6 +38,7 @@ class MetricSummary:
         first, last: At the lowest and the highest step; may be NaN or infinite.
         min, max: Of the finite values.
         nonfinite: How many values are NaN or infinite.
+        broken_step: Since which step all values are, if the last one is.
         spark: Up to 30 levels 0…6 (7 is a gap), of the last half of the run, on its own scale.
         source: Where the values came from, the most trusted first, joined by `+`.
     """
@@ -53,6 +54,7 @@ class MetricSummary:
     max: float | None = None
     max_step: int | None = None
     nonfinite: int = 0
+    broken_step: int | None = None
     spark: str = ""
     source: str = ""
 

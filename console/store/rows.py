@@ -229,7 +229,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 SERIES = (
     "key, count, first, last, last_step, last_time, min, min_step, max, max_step, nonfinite, "
-    "spark, source"
+    "broken_step, spark, source"
 )
 
 
@@ -238,7 +238,7 @@ def summary(row: Sequence[Any]) -> MetricSummary:
     value at its end ended in NaN."""
     (
         key, count, first, last, last_step, last_time, low, low_step, high, high_step, nonfinite,
-        spark, source,
+        broken_step, spark, source,
     ) = row  # fmt: skip
     return MetricSummary(
         key=key,
@@ -252,6 +252,7 @@ def summary(row: Sequence[Any]) -> MetricSummary:
         max=high,
         max_step=high_step,
         nonfinite=nonfinite,
+        broken_step=broken_step,
         spark=spark,
         source=source,
     )
@@ -262,7 +263,7 @@ def summary_values(summary: MetricSummary) -> tuple[Any, ...]:
     return (
         summary.key, summary.count, summary.first, summary.last, summary.last_step,
         summary.last_time, summary.min, summary.min_step, summary.max, summary.max_step,
-        summary.nonfinite, summary.spark, summary.source,
+        summary.nonfinite, summary.broken_step, summary.spark, summary.source,
     )  # fmt: skip
 
 

@@ -152,6 +152,8 @@ STEPS: tuple[str, ...] = (
         AND n NOT IN (SELECT run FROM series WHERE abs(last) > 1.7976931348623157e308);
     """,
     "ALTER TABLE runs ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
+    # What is not known of series that were broken before; known when they are next written.
+    "ALTER TABLE series ADD COLUMN broken_step INTEGER;",
 )
 
 

@@ -271,7 +271,7 @@ def _enter_all(db: sqlite3.Connection, run: int, batches: Sequence[Prepared]) ->
         if appended is None:
             changed[s] = None
         elif len(appended):
-            changed[s] = None if known is None else _grown(known, appended)
+            changed[s] = None if known is None or _unsure(known) else _grown(known, appended)
         elif known is not None and not known.count:
             changed.setdefault(s, None)
     for s, grown in changed.items():
@@ -446,12 +446,30 @@ def _extent(points: _Run) -> _Extent:
     return _Extent(low, steps[at_low], high, steps[-at_high], len(values) - len(finite))
 
 
+def _broken_from(points: _Run) -> int | None:
+    """The step from which on no value is finite; None if the last one is."""
+    at = len(points)
+    while at and not math.isfinite(points.values[at - 1]):
+        at -= 1
+    return points.steps[at] if at < len(points) else None
+
+
+def _unsure(known: MetricSummary) -> bool:
+    """Whether a summary, of an index of before, does not say since when its series is broken."""
+    return (
+        known.nonfinite > 0 and not math.isfinite(known.last or 0.0) and known.broken_step is None
+    )
+
+
 def _grown(known: MetricSummary, points: _Run) -> MetricSummary:
     """A summary with points appended behind the last."""
     seen = _extent(points)
     lower = seen.low is not None and (known.min is None or seen.low < known.min)
     higher = seen.high is not None and (known.max is None or seen.high > known.max)
     trusts = {SOURCES[name] for name in known.source.split("+") if name} | set(points.trust)
+    broken = _broken_from(points)
+    if broken == points.steps[0] and known.broken_step is not None:
+        broken = known.broken_step
     return replace(
         known,
         count=known.count + len(points),
@@ -464,6 +482,7 @@ def _grown(known: MetricSummary, points: _Run) -> MetricSummary:
         max=seen.high if higher else known.max,
         max_step=seen.high_step if higher else known.max_step,
         nonfinite=known.nonfinite + seen.nonfinite,
+        broken_step=broken,
         source="+".join(_source_names(trusts)),
     )
 
@@ -505,8 +524,23 @@ def _summed_up(db: sqlite3.Connection, s: int) -> MetricSummary | None:
         max=high,
         max_step=high_step,
         nonfinite=nonfinite,
+        broken_step=_broken_since(db, s),
         source="+".join(_source_names(trusts)),
     )
+
+
+def _broken_since(db: sqlite3.Connection, s: int) -> int | None:
+    """`_broken_from` of all chunks: of the last with a finite value, or of what follows it."""
+    since = None
+    for first, count, nonfinite, sources, data in db.execute(
+        "SELECT step0, count, nonfinite, sources, data FROM chunks WHERE s = ? ORDER BY step0 DESC",
+        (s,),
+    ):
+        if nonfinite < count:
+            broken = _broken_from(_unpack(count, sources, data)) if nonfinite else None
+            return since if broken is None else broken
+        since = first
+    return since
 
 
 def _update(db: sqlite3.Connection, s: int, metric: MetricSummary) -> None:

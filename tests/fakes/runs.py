@@ -329,7 +329,7 @@ def metric(key: str, last: float | None, step: int, now: float, spark: int = 0) 
     return MetricSummary(
         key=key, count=step, first=2.5, last=last, last_step=step, last_time=now - 2, min=low,
         min_step=max(0, step - 20), max=2.5, max_step=0, spark=SPARKS[spark % len(SPARKS)],
-        source="stdout", nonfinite=0 if finite else 7,
+        source="stdout", nonfinite=0 if finite else 7, broken_step=None if finite else step - 6,
     )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_the_cause_is_coloured_and_nothing_else_of_the_sentence() -> None:
 
 
 def test_a_number_that_is_none_is_a_warning_and_no_figure() -> None:
-    assert "▲ loss is not a number at step 1,204" in shown(small_world()[1])
+    assert "▲ loss is not a number since step 1,198" in shown(small_world()[1])
 
 
 def test_a_place_that_does_not_answer_makes_its_runs_unknown_with_their_age() -> None:

@@ -248,6 +248,8 @@ def check_summary(metric: MetricSummary, steps: Sequence[int], values: Sequence[
     assert metric.count == len(values)
     assert metric.nonfinite == len(values) - len(finite)
     assert metric.last_step == steps[-1]
+    last_finite = max((at for at, v in enumerate(values) if math.isfinite(v)), default=-1)
+    assert metric.broken_step == next(iter(steps[last_finite + 1 : last_finite + 2]), None)
     for got, want in ((metric.first, values[0]), (metric.last, values[-1])):
         assert got == want or (got is not None and math.isnan(got) and math.isnan(want))
     assert metric.min == min((v for v, _ in finite), default=None)
@@ -268,6 +270,18 @@ def test_a_summary_grows_with_its_series(index: Index, feed: Feed) -> None:
         feed(batch(range(start, start + 137), new))
         check_summary(feed.metric(), range(len(values)), values)
     assert feed.metric().last_time == 1000.0 + len(values) - 1
+
+
+def test_since_when_a_series_is_broken_is_known_over_chunks_and_batches(feed: Feed) -> None:
+    feed(batch([1, 2, 3, 4], [1.0, math.nan, 0.5, 0.4]))
+    assert feed.metric().broken_step is None
+    for start in range(5, 3000, 700):
+        feed(batch(range(start, start + 700), [math.nan] * 700))
+        assert feed.metric().broken_step == 5
+    feed(batch([20], [math.inf], attempt=1))  # made anew from the chunks
+    assert feed.metric().broken_step == 5
+    feed(batch([21], [0.5], attempt=1))
+    assert feed.metric().broken_step is None
 
 
 def test_the_lists_json_holds_the_newest_summary(index: Index, feed: Feed) -> None:
@@ -298,6 +312,16 @@ def test_a_sparkline_of_a_short_series_has_one_level_a_point(index: Index, feed:
     assert feed.metric().spark == "6420"
     feed(batch([8], [0.0]))
     assert len(feed.metric().spark) == 5
+
+
+@pytest.mark.parametrize("value", [3e-4, -0.1, 1e9, 0.0])
+def test_the_sparkline_of_a_constant_is_flat_though_means_of_it_differ(
+    feed: Feed, value: float
+) -> None:
+    for start in range(0, 6404, 100):
+        end = min(6404, start + 100)
+        feed(batch(range(start, end), [value] * (end - start)))
+    assert set(feed.metric().spark) == {"3"}
 
 
 def test_values_that_are_not_finite_are_gaps_in_the_sparkline() -> None:
