@@ -200,8 +200,14 @@ async def ingest(
         state["long"] = True
     await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
-    if final and (progress or run.progress).eta is not None:
-        progress = replace(progress or run.progress, eta=None)  # it has ended
+    told = progress or run.progress
+    if final:
+        told = replace(told, eta=None)  # it has ended
+    leads = kind.word > 1 and _hooked(run) == (kind.source == "hook")
+    if told.step is not None and (leads or (progress is not None and kind.word > 1)):
+        told = replace(told, partial=not last)
+    if told != run.progress:
+        progress = told
     after = SourceMark(
         path=source.path,
         inode=source.identity,
@@ -328,10 +334,7 @@ def _progress(
     other = run.progress
     if other.at is not None and run.started is not None and other.at < run.started:
         other = Progress()  # an earlier attempt's
-    if word < KINDS["metrics"].word and any(
-        "hook" in metric.source and not key.startswith(("system/", "__"))
-        for key, metric in run.metrics.items()
-    ):
+    if word < KINDS["metrics"].word and _hooked(run):
         return None, main
     total = state.get("total_steps") or summary.total_from(run.params) or other.total
     if other.step is not None and (
@@ -341,6 +344,14 @@ def _progress(
             return None, main
         return replace(other, total=total, fraction=other.step / total), main
     return summary.progress(step, total, marks, now), main
+
+
+def _hooked(run: RunRecord) -> bool:
+    """Whether metrics.jsonl tells what a run measures: its word on the progress is final."""
+    return any(
+        "hook" in metric.source and not key.startswith(("system/", "__"))
+        for key, metric in run.metrics.items()
+    )
 
 
 def _newest(reading: Reading) -> float | None:

@@ -160,7 +160,8 @@ def ended(run: RunRecord, style: str) -> list[Clause]:
         cause = parts[:1]  # `model ./base: no such folder`: what is wrong comes last
     clauses: list[Clause] = [(Span(cause[0], style), *(Span(rest, "text") for rest in cause[1:]))]
     text = run.reason
-    if run.progress.step is not None and "step" not in text:
+    # While its log has not been read to the end, a later step may come to light.
+    if run.progress.step is not None and not run.progress.partial and "step" not in text:
         clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
     clauses += [(Span(part, "text"),) for part in parts[1:]]
     if numbers and run.reason and not _says_how_it_ended(text, run):

@@ -21,13 +21,15 @@ Param = Scalar | tuple[Scalar, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is. `fraction` is 0…1; `eta` seconds left, by the pace of its recent steps."""
+    """How far a run is. `fraction` is 0…1; `eta` seconds left, by the pace of its recent steps.
+    `partial`: what tells the step has not been read to its end."""
 
     step: int | None = None
     total: int | None = None
     fraction: float | None = None
     eta: float | None = None
     at: float | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from traindeck.console.store.records import (
 RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
     "created started ended host pid gpus project recipe archived looked_at is_foreign adopted "
-    "log_bytes step total fraction eta progress_at main broken_at latest"
+    "log_bytes step total fraction eta progress_at partial main broken_at latest"
 )
 """Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
 is over was last of interest."""
@@ -127,8 +127,8 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         int(run.rank), str(run.reach), run.observed_at, run.attempt, run.exit_code, run.signal,
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
         run.archived, run.looked_at, run.foreign, run.adopted, run.log_bytes, progress.step,
-        progress.total, progress.fraction, progress.eta, progress.at, run.main, run.broken_at,
-        run.ended or run.created,
+        progress.total, progress.fraction, progress.eta, progress.at, progress.partial, run.main,
+        run.broken_at, run.ended or run.created,
     )  # fmt: skip
 
 
@@ -166,8 +166,8 @@ def record(row: Sequence[Any]) -> RunRecord:
     (
         _, run_id, name, backend, native_id, state, rank, reach, observed_at, attempt, exit_code,
         signal, created, started, ended, host, pid, gpus, project, recipe, archived, looked_at,
-        is_foreign, adopted, log_bytes, step, total, fraction, eta, progress_at, main, broken_at,
-        reason, evidence, argv, cwd, note, tags, params,
+        is_foreign, adopted, log_bytes, step, total, fraction, eta, progress_at, partial, main,
+        broken_at, reason, evidence, argv, cwd, note, tags, params,
     ) = row  # fmt: skip
     try:
         return RunRecord(
@@ -202,7 +202,14 @@ def record(row: Sequence[Any]) -> RunRecord:
             foreign=bool(is_foreign),
             adopted=bool(adopted),
             log_bytes=log_bytes,
-            progress=Progress(step=step, total=total, fraction=fraction, eta=eta, at=progress_at),
+            progress=Progress(
+                step=step,
+                total=total,
+                fraction=fraction,
+                eta=eta,
+                at=progress_at,
+                partial=bool(partial),
+            ),
             main=main,
             broken_at=broken_at,
         )

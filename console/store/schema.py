@@ -154,6 +154,7 @@ STEPS: tuple[str, ...] = (
     "ALTER TABLE runs ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
     # What is not known of series that were broken before; known when they are next written.
     "ALTER TABLE series ADD COLUMN broken_step INTEGER;",
+    "ALTER TABLE runs ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;",
 )
 
 

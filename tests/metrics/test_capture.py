@@ -222,6 +222,28 @@ def test_a_run_that_is_over_has_no_time_left(desk: Desk, left: bytes) -> None:
     assert (desk.run.progress.step, desk.run.progress.total) == (60 if b"60" in left else 50, 100)
 
 
+@pytest.mark.parametrize("ends", [b"", b"step 90: loss 1.0\n", b"no numbers\n", b"torn"])
+def test_a_step_is_the_last_once_the_log_has_been_read_to_its_end(desk: Desk, ends: bytes) -> None:
+    log = printed((10, 1.0), (20, 1.0))
+    desk.feed("stdout", log)
+    assert desk.run.progress.partial, "it may go on"
+    desk.feed("system", b'{"time": 1750000000.0, "cpu_pct": 50.0}\n', final=True)
+    desk.feed("csv", b"step,loss\n1,2.0\n", path="/x/metrics.csv", final=True)
+    assert desk.run.progress.partial, "they tell no step, or an older one"
+    desk.feed("stdout", log + ends, final=True)
+    assert desk.run.progress.step == (90 if b"90" in ends else 20)
+    assert not desk.run.progress.partial
+
+
+def test_a_log_that_is_not_read_does_not_make_a_step_of_metrics_jsonl_doubtful(desk: Desk) -> None:
+    desk.feed("metrics", rows((10, 1.0)))
+    desk.feed("metrics", rows((10, 1.0), (12, 1.0)))
+    assert desk.run.progress.partial
+    desk.feed("metrics", rows((10, 1.0), (12, 1.0)), final=True)
+    desk.feed("stdout", printed((10, 1.0)))
+    assert (desk.run.progress.step, desk.run.progress.partial) == (12, False)
+
+
 def test_what_the_supervisor_samples_is_the_systems(desk: Desk) -> None:
     desk.feed("metrics", rows((1, 1.0)))
     desk.feed("system", b'{"time": 1750000000.0, "cpu_pct": 50.0}\n')

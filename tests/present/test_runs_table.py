@@ -241,6 +241,13 @@ def test_a_step_is_never_cut(step: int, cells: int) -> None:
     assert "…" not in line
 
 
+def test_a_failed_run_is_not_said_to_have_come_to_a_step_that_may_not_be_its_last() -> None:
+    failed = replace(BARE, state=State.FAILED, exit_code=1, reason="boom")
+    assert "boom at step 359" in shown(replace(failed, progress=Progress(step=359)))
+    line = shown(replace(failed, progress=Progress(step=359, partial=True)))
+    assert "boom" in line and "step" not in line
+
+
 def test_tags_stand_beside_a_command_or_a_short_reason() -> None:
     bare = replace(BARE, tags={"sweep": "1"})
     assert "sweep=1" in shown(replace(bare, argv=("python", "x" * 99)))
