@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,10 +101,9 @@ def metrics_command(
 
 def _say_what_is_left_out(paths: list[str], record: RunRecord) -> None:
     if paths:
-        where = os.path.relpath(paths[0], record.cwd)
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         output.note(
-            f"traindeck: {where}{more} not read: another run worked in {record.cwd} at the same "
+            f"traindeck: {paths[0]}{more} not read: another run worked in {record.cwd} at the same "
             "time, and nothing says whose it is. An output folder named on the command line, or "
             "$TRAINDECK_ARTIFACTS, would."
         )

@@ -256,10 +256,12 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     """The card of a run; with what only its place knows, if that is to be asked."""
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
+    from traindeck.console.runs.measuring import left_out, share_read
     from traindeck.console.runs.reading import hook_failures, log_tail, read_spec
     from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
+    shown = full[0] if full else record
     spec, folder, log = None, None, b""
     hooks: list[str] = []
     if ask:
@@ -273,7 +275,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
                 output.note(f"traindeck: only what is known here: {error.what}")
         log = await log_tail(ws, record, LOG_TAIL)
     lines = card_lines(
-        full[0] if full else record,
+        shown,
         now=ws.clock(),
         width=terminal_width(sys.stdout) if sys.stdout.isatty() else None,
         short_id=ws.index.short_ids([record.id])[record.id],
@@ -282,12 +284,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
+        left_out=left_out(ws, shown) if ask else (),
         glyphs=output.glyphs(ws, sys.stdout),
     )
     output.print_lines(lines, ws)
     if not record.active:
-        from traindeck.console.runs.measuring import share_read
-
         share = share_read(ws.index, record)
         if share < 0.99:
             output.note(

@@ -41,6 +41,7 @@ def card_lines(
     attempts: Sequence[Status] = (),
     folder: str | None = None,
     log: bytes = b"",
+    left_out: Sequence[str] = (),
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The page.
@@ -52,9 +53,10 @@ def card_lines(
         attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         log: The end of the log.
+        left_out: Files with metrics, of a run without any, that may be another run's.
     """
     room = width or PIPED
-    lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, glyphs))
+    lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, left_out, glyphs))
     lines += _log(log)
     lines.append(_next(run, spec, short_id, now))
     return [clip_line(line, room) for line in lines]
@@ -69,6 +71,7 @@ def _lines(
     hooks: Sequence[str],
     attempts: Sequence[Status],
     folder: str | None,
+    left_out: Sequence[str],
     glyphs: Glyphs,
 ) -> Iterator[Line]:
     state = mark(run)
@@ -105,6 +108,10 @@ def _lines(
     if len(shown) > METRICS_SHOWN:
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
+    if left_out:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        text = f"   {left_out[0]}{more} not read: another run worked here at the same time"
+        yield _row("metrics", Span("none"), Span(clean(text), "muted"))
     note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
     yield _row("command", Span(clean(command_line(run.argv)) or "adopted"), Span(note, "muted"))
     if run.cwd:

@@ -638,7 +638,7 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
             failed=fresh.state in FAILED,
             exit_code=fresh.exit_code,
             signal=fresh.signal,
-            step=fresh.progress.step,
+            step=None if fresh.progress.partial else fresh.progress.step,
         )
 
     return Opening(

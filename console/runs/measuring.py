@@ -162,14 +162,17 @@ def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
 
 
 def left_out(ws: Workspace, run: RunRecord) -> list[str]:
-    """Paths of files with metrics in a run's working directory that are not read, because they may
-    be another run's that worked there at the same time."""
+    """Paths below a run's working directory of files with metrics that are not read, because they
+    may be another run's that worked there at the same time. None of a run that has metrics from
+    elsewhere: it misses nothing."""
+    if any(not key.startswith(("system/", "__")) for key in run.metrics):
+        return []
     if run.backend not in ws.settings.local_roots() or run.started is None or not run.cwd:
         return []
     ended = None if run.active else run.ended
     near = files_beside([Path(run.cwd)], run.started, ended)
     own = own_files(ws.index, run, near, run.started, ended, ws.clock())
-    return [source.path for source in near if source not in own]
+    return [os.path.relpath(source.path, run.cwd) for source in near if source not in own]
 
 
 @asynccontextmanager

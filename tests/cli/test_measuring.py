@@ -159,6 +159,22 @@ def test_an_archived_neighbours_files_stay_its_own(cli: Cli) -> None:
     cli.ok("reindex")
     assert "loss" not in cli.json("show", "--json", first)["metrics"]
     assert "metrics.csv not read: another run worked in" in cli("metrics", first).stderr
+    assert "metrics         none   metrics.csv not read: another" in cli.ok("show", first)
+
+
+def test_a_shared_folder_is_no_word_to_runs_that_print_their_metrics(cli: Cli) -> None:
+    """Which of them wrote the file nothing says; none of them lacks it."""
+    program = (
+        "import time\n"
+        "open('metrics.jsonl', 'a').write('{\"step\": 1, \"loss\": 2.5}\\n')\n"
+        "print('step 1 loss 1.5', flush=True)\n"
+        "time.sleep(2)\n"
+    )
+    runs = [cli.run(sys.executable, "-c", program) for _ in range(2)]
+    cli("wait", *runs)
+    for run in runs:
+        assert cli("metrics", run).stderr == ""
+        assert "not read" not in cli.ok("show", run)
 
 
 def test_a_later_run_in_the_same_folder_leaves_an_earlier_ones_metrics_alone(cli: Cli) -> None:
