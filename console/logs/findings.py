@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 from traindeck.console.logs.diagnosis import diagnose
 from traindeck.console.logs.failures import SECONDARY, Diagnosis, Kind, Try
 from traindeck.console.logs.neutral import neutral
-from traindeck.console.logs.severity import Severity, last_state, plain, said_by, severity
+from traindeck.console.logs.severity import (
+    NOT_FINITE,
+    Severity,
+    last_state,
+    plain,
+    said_by,
+    severity,
+)
 from traindeck.console.logs.tracebacks import Frame, Traceback, parse
 from traindeck.console.logs.widths import width as cell_width
 
@@ -120,9 +127,7 @@ _ROOT = re.compile(
     rb"(?:[^\n]{0,400}\n)?\s*traceback\s*:\s*([^\n]{0,300})"
 )
 _IGNORED = re.compile(rb"Exception ignored in|Exception in thread|During handling of")
-_NAN = re.compile(
-    rb"(?i:\b(?:loss|grad_norm|perplexity|ppl)\b[\"']?\s?[:=|]?\s?[\"']?(?:nan|-?inf)\b)"
-)
+_NAN = re.compile(NOT_FINITE.encode())
 _STEP = re.compile(rb"(?i:\b(?:global_)?(?:step|iter(?:ation)?)\b)[ =:#\[|]{0,6}(\d[\d,]{0,11})")
 _TQDM = re.compile(rb"\| (\d{1,9})/(\d{1,9}) \[")
 

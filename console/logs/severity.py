@@ -33,6 +33,9 @@ PREFIX = re.compile(
     rb"|\([A-Za-z_][\w.:-]{0,80}(?: (?:rank=(\d{1,6})|[\w.=,: -]{1,120}))?\) )"
 )
 
+NOT_FINITE = r"(?i:\b(?:loss|grad_norm|perplexity|ppl)\b[\"']?\s?[:=|]?\s?[\"']?(?:nan|-?inf)\b)"
+"""Of a line that says that a loss is not a number."""
+
 _ERROR = re.compile(
     rb"Traceback \(most recent call last\)"
     rb"|^\W{0,8}(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{0,80}(?:Error|Exception|Interrupt)(?::|\s*$)"
@@ -46,7 +49,7 @@ _ERROR = re.compile(
 )
 _WARNING = re.compile(
     rb"\bWARN(?:ING)?\b|Warning:|^\[?W\d{3,4} \d\d:\d\d|^\[W \w|^(?:[\w./-]{1,80}: )?warning: "
-    rb"|(?i:\b(?:loss|grad_norm|perplexity|ppl)\b[\"']?\s?[:=|]?\s?[\"']?(?:nan|-?inf)\b)"
+    rb"|" + NOT_FINITE.encode()
 )
 
 # Nothing above matches a line without any of these: most lines are done with them alone.

@@ -183,6 +183,9 @@ def _first_error(shown: LogShown, subject: Subject) -> list[Line]:
             return [()]
         if why := _unwritten(shown, subject):
             return [*(fitted(why, cells) for cells in (60, 40, 24)), ()]
+        if shown.not_finite is not None:
+            at = f"line {shown.not_finite_line:,}" if shown.not_finite_line else "found"
+            return [(Span("first NaN ", "muted"), Span(at, "warn")), ()]
         return [(Span("no error", "muted"),), ()] if shown.window.size else [()]
     place = f"line {shown.first_error_line:,}" if shown.first_error_line else "found"
     found = Span(place, "failed")

@@ -21,7 +21,7 @@ from traindeck.console.logs.evidence import what_ended
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
-from traindeck.console.logs.severity import Severity
+from traindeck.console.logs.severity import LOOK, NOT_FINITE, Severity
 from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
@@ -29,7 +29,7 @@ from traindeck.console.logs.window import LogView, Window
 from traindeck.console.runs.log_sources import NearSource
 from traindeck.console.runs.reading import folder_of
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, broken_metric
 
 T = TypeVar("T")
 Bridge = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
@@ -50,6 +50,7 @@ class Fate:
     Attributes:
         over: Nothing more will be written.
         failed: It ended badly: its log may say why.
+        diverged: What it trains for is no number: its log may say since when.
     """
 
     over: bool = True
@@ -57,6 +58,7 @@ class Fate:
     exit_code: int | None = None
     signal: int | None = None
     step: int | None = None
+    diverged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,8 @@ class LogShown:
         stopped: Whether the count was stopped before its end: `hits` are at least so many.
         matched: Hits of the filter so far.
         first_error: Offset of the first line that looks like an error, and its number.
+        not_finite: Where there is no error: offset of the first line whose loss is no number, if
+            that is so at the end, and the line's number.
         map: Gravest severity of each row of the map at the edge; `hit_rows` where hits are.
         finding: What ended the run, if it failed and its log or end says so.
         surveyed: How much of the log has been read through, 0 to 1.
@@ -126,6 +130,8 @@ class LogShown:
     matched: int = 0
     first_error: int | None = None
     first_error_line: int | None = None
+    not_finite: int | None = None
+    not_finite_line: int | None = None
     map: tuple[Severity, ...] = ()
     hit_rows: frozenset[int] = frozenset()
     finding: Finding | None = None
@@ -183,6 +189,8 @@ class LogSession:
         self._closed = False
         self._over = False
         self._finding: Finding | None = None
+        self._not_finite: int | None = None
+        self._seeking: asyncio.Task[None] | None = None
         self._ranked: tuple[Hit, int] | None = None
         self._at_end = True
         self._lag = _Lag()
@@ -242,6 +250,8 @@ class LogSession:
             at = self._survey.first_error
             if at is None and self._finding is not None:
                 at = self._finding.offset
+            if at is None:
+                at = self._not_finite
             if at is None:
                 return False
             await view.to_offset(at, mark=True)
@@ -417,6 +427,7 @@ class LogSession:
         self._search = self._filter = self._ranked = self._finding = self._told = None
         self._lag = _Lag()
         self._over = False
+        self._not_finite = self._seeking = None
         for old in (survey, *searches):
             if old is not None:
                 await old.aclose()
@@ -430,6 +441,8 @@ class LogSession:
         if self._over:
             return
         fate = self._opening.fate()
+        if fate.diverged and self._seeking is None:
+            self._seeking = self._spawn(self._find_nan(view))
         if not fate.over:
             return
         if fate.failed:
@@ -439,6 +452,21 @@ class LogSession:
             )
         self._over = True
         view.following = False
+
+    async def _find_nan(self, view: LogView) -> None:
+        """Where the loss was no number for the first time."""
+        assert self._source is not None
+        pages, search = view.pages, Search(self._source, Pattern(NOT_FINITE, regex=True))
+        try:
+            hit = await search.next(0, pages.size)
+            if hit is not None:
+                near = max(0, hit.start - LOOK)
+                before = await pages.read(near, hit.start - near)
+                self._not_finite = near + before.rfind(b"\n") + 1
+        except TraindeckError:
+            pass  # a convenience
+        finally:
+            await search.aclose()
 
     async def _begin(self, pattern: Pattern | None, view: LogView) -> Search | None:
         """A search whose expression is one: it is tried on the log's first byte."""
@@ -495,6 +523,7 @@ class LogSession:
         size, pages = max(1, window.size), view.pages
         first, last, lines = await self._numbers(view, window)
         error = survey.first_error
+        nan = self._not_finite if error is None else None
         hit_rows: frozenset[int] = frozenset()
         if search is not None:
             hits = search.census.rows(view.height, size)
@@ -518,13 +547,18 @@ class LogSession:
             matched=kept.total if kept else 0,
             first_error=error,
             first_error_line=None if error is None else await survey.line_number(error, pages),
+            not_finite=nan,
+            not_finite_line=None if nan is None else await survey.line_number(nan, pages),
             map=tuple(survey.rows(view.height, size)),
             hit_rows=hit_rows,
             finding=self._finding,
             surveyed=surveyed,
             grown=self._lag.even,
             brief=not lasts and not any(behind.values()),
-            busy=surveyed < 1 or window.pending or any(_unfinished(one) for one in behind),
+            busy=surveyed < 1
+            or window.pending
+            or any(_unfinished(one) for one in behind)
+            or (self._seeking is not None and not self._seeking.done()),
             following=view.following,
             wrap=view.wrap,
             timed=self._times is not None and await self._times.span() is not None,
@@ -639,6 +673,7 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
             exit_code=fresh.exit_code,
             signal=fresh.signal,
             step=None if fresh.progress.partial else fresh.progress.step,
+            diverged=broken_metric(fresh) is not None,
         )
 
     return Opening(

@@ -66,6 +66,7 @@ def style_of(lines: list[Line], text: str) -> str:
         ({"surveyed": 0.5}, "& filter none"),
         ({"first_error": 7, "first_error_line": 48112}, "first error line 48,112"),
         ({"first_error": 7}, "first error found"),
+        ({"not_finite": 7, "not_finite_line": 16}, "first NaN line 16"),
         ({"pattern": Pattern("memory"), "hits": 17, "hit": 3}, "/memory   3 of 17"),
         ({"pattern": Pattern("memory"), "hits": 17}, "/memory   17 hits"),
         ({"pattern": Pattern("memory"), "hits": 1}, "/memory   1 hit "),

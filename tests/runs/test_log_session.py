@@ -22,9 +22,8 @@ class Growing:
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
-        opening = Opening(
-            source=lambda: BytesSource(lambda: self.data), fate=lambda: Fate(over=False)
-        )
+        self.fate = Fate(over=False)
+        opening = Opening(source=lambda: BytesSource(lambda: self.data), fate=lambda: self.fate)
         self.session = LogSession(_here, opening)
 
     async def look(self) -> LogShown:
@@ -54,6 +53,28 @@ async def test_every_look_at_a_growing_log_knows_all_of_it(more: bytes, followin
         assert shown.first is not None and shown.last is not None
         assert shown.hits == log.data.count(b"loss") and shown.counting is None
         assert shown.surveyed == 1 and not shown.busy
+    await log.session.aclose()
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_of_a_run_whose_loss_is_no_number_the_first_such_line_is_known(over: bool) -> None:
+    log = Growing(b"".join(LINE % n for n in range(15)) + b"step 15 loss nan\n" * 25)
+    log.fate = Fate(over=over)
+    assert (await log.settled()).not_finite is None, "nobody says that it is none"
+    assert not await log.session.to_error()
+    await log.session.aclose()
+
+    log = Growing(log.data + b"".join(LINE % n for n in range(100)))
+    log.fate = Fate(over=over, diverged=True)
+    shown = await log.settled()
+    assert (shown.not_finite, shown.not_finite_line) == (log.data.index(b"step 15"), 16)
+    assert await log.session.to_error()
+    shown = await log.look()
+    assert shown.first is not None and shown.last is not None
+    assert shown.first <= 16 <= shown.last
+    log.data += b"ValueError: no\n"
+    shown = await log.settled()
+    assert shown.first_error is not None and shown.not_finite is None, "what is worse comes first"
     await log.session.aclose()
 
 

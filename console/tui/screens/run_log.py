@@ -395,7 +395,8 @@ class LogPane(Vertical, inherit_bindings=False):
             # Asked for is enough: `/loss`, enter, `N` may come in one burst.
             return shown.pattern is not None or self._sought or None
         if action == "error":
-            return shown.first_error is not None or shown.finding is not None or None
+            places = (shown.first_error, shown.finding, shown.not_finite)
+            return any(place is not None for place in places) or None
         if action == "ask" and parameters == ("time",):
             return shown.timed or None
         if action == "fold":
