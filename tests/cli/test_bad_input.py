@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -97,6 +98,30 @@ def test_an_ambiguous_prefix_names_the_candidates(cli: Cli) -> None:
     assert done.returncode == 2
     assert first[:6] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# mine\ntheme: nosuch\n", "settings.yaml, line 2: There is no theme `nosuch`."),
+        ("theme: mine\n", "mine.yaml, line 1: `bse` is not part of a theme. Did you mean `base`?"),
+        ("keys: {runs.stop: q}\n", "settings.yaml, line 1: `q` is already app.quit."),
+    ],
+)
+def test_doctor_names_the_settings_with_which_the_screen_does_not_start(
+    cli: Cli, text: str, said: str
+) -> None:
+    config = cli.home / ".config" / "traindeck"
+    (config / "themes").mkdir(parents=True)
+    (config / "themes" / "mine.yaml").write_text("bse: dark\n")
+    (config / "settings.yaml").write_text(text)
+    refused = cli()
+    assert refused.returncode == 2 and said in refused.stderr
+    told = json.loads(cli("doctor", "--json").stdout)
+    wrong = [check for check in told if check["topic"] == "settings"]
+    assert [check["ok"] for check in wrong] == [False]
+    assert refused.stderr == f"traindeck: {wrong[0]['text']} {wrong[0]['fix']}".strip() + "\n"
+    assert cli.json("ls", "--json") == []  # what shows no screen goes on
 
 
 def test_a_broken_settings_file_stops_every_command_with_its_line(cli: Cli) -> None:
