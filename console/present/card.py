@@ -106,7 +106,8 @@ def _lines(
         rest = len(shown) - METRICS_SHOWN
         yield _row("", Span(f"{rest} more: traindeck metrics {short_id}", "muted"))
     note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
-    yield _row("command", Span(clean(command_line(run.argv)) or "adopted"), Span(note, "muted"))
+    unknown = "" if note else "not known: its run.json could not be read"
+    yield _row("command", Span(clean(command_line(run.argv)) or unknown), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:

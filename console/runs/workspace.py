@@ -53,7 +53,7 @@ class Workspace:
     def _fill(self, index: Index) -> None:
         from traindeck.console.runs.rebuild import fill_index
 
-        fill_index(index, self.places, self.settings)
+        fill_index(index, self.places, self.settings, self.tell)
 
     @property
     def settings(self) -> Settings:

@@ -40,7 +40,8 @@ def resolve(db: Connection, text: str, *, strict: bool) -> str:
     if strict and found:
         raise NoSuchRun(
             f"{text!r} is only the beginning of an id, which is not enough here.",
-            f"Give the full id ({found[0][0]}) or the exact name ({found[0][1]}).",
+            f"Give the full id ({found[0][0]})"
+            + (f" or the exact name ({found[0][1]})." if found[0][1] else "."),
         )
     if len(prefix) < SHORTEST and found:
         raise NoSuchRun(

@@ -647,3 +647,37 @@ def test_a_run_whose_directory_was_deleted_by_hand_says_so(cli: Cli) -> None:
         assert done.returncode == 1 and "is gone: it was deleted" in done.stderr, command
     cli.ok("rm", "-y", run)
     assert cli.json("ls", "--json") == []
+
+
+def test_a_run_whose_record_is_destroyed_keeps_what_else_is_known_of_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    run = cli.run("sh", "-c", "exit 3", options=("--name", "calm"))
+    cli("wait", run)
+    before = cli.json("show", "--cached", "--json", run)
+    root = cli.home / ".traindeck" / "runs"
+    (root / run / "run.json").write_text('{"spec": ')
+    warning = f"traindeck: {root}/{run}/run.json is no JSON; the run is listed with what else"
+
+    done = cli("reindex")
+    assert done.returncode == 0 and done.stdout == "1 runs\n"
+    assert done.stderr.startswith(warning) and len(done.stderr.splitlines()) == 1
+    after = cli.json("show", "--cached", "--json", run)
+    for field in ("name", "argv", "cwd", "state", "exit_code", "adopted"):
+        assert after[field] == before[field], field
+    refused = cli("retry", run)
+    assert refused.returncode != 0 and "run.json" in refused.stderr
+    assert "adopted" not in refused.stderr
+
+    for path in (cli.home / ".local" / "state" / "traindeck").glob("index.db*"):
+        path.unlink()
+    listed = cli("ls", "--json", "--cached")
+    assert listed.stderr.startswith(warning)
+    (found,) = json.loads(listed.stdout)
+    assert (found["name"], found["argv"], found["adopted"]) == ("calm", [], False)
+    assert "adopted" not in cli.ok("show", run)
+    refused = cli("retry", run)
+    assert refused.returncode == 2
+    assert "How calm was started is not known" in refused.stderr
+    assert "removed 1" in cli.ok("rm", "-y", run)
+    assert not (root / run).exists()
