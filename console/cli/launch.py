@@ -329,6 +329,7 @@ def adopt_command(
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import launching
+    from traindeck.console.runs.reading import why_no_log
     from traindeck.console.runs.request import check_name, parse_tags
     from traindeck.console.runs.settling import settle
 
@@ -338,7 +339,10 @@ def adopt_command(
     async def body(ws: Workspace) -> int:
         await settle(ws)
         record = await launching.adopt(ws, pid, on=on, name=checked, tags=tags)
-        _say(ws, record, json, quiet)
+        no_log = await why_no_log(ws, record)
+        _say(ws, record, json, quiet, has_log=not no_log)
+        if no_log:
+            output.note(f"traindeck: {no_log}. Its end and what it takes are still seen.")
         return 0
 
     return with_workspace(body)
@@ -435,14 +439,17 @@ def _show_plan(made: Plan, json: bool) -> None:
     output.note("traindeck: nothing was started.")
 
 
-def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
+def _say(
+    ws: Workspace, record: RunRecord, json: bool, quiet: bool, *, has_log: bool = True
+) -> None:
     import sys
 
     if not one_run(ws, record.id, json=json, quiet=quiet):
         short = ws.index.short_ids([record.id])[record.id]
         output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         if sys.stdout.isatty():
-            output.note(f"follow: traindeck logs -f {short}   stop: traindeck stop {short}")
+            follow = f"follow: traindeck logs -f {short}   " if has_log else ""
+            output.note(f"{follow}stop: traindeck stop {short}")
     try:
         sys.stdout.flush()
     except BrokenPipeError:

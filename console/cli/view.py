@@ -256,11 +256,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     """The card of a run; with what only its place knows, if that is to be asked."""
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
-    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec
+    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec, why_no_log
     from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
-    spec, folder, log = None, None, b""
+    spec, folder, log, no_log = None, None, b"", ""
     hooks: list[str] = []
     if ask:
         try:
@@ -272,6 +272,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             if record.state != "queued":
                 output.note(f"traindeck: only what is known here: {error.what}")
         log = await log_tail(ws, record, LOG_TAIL)
+        no_log = "" if log else await why_no_log(ws, record)
     lines = card_lines(
         full[0] if full else record,
         now=ws.clock(),
@@ -282,6 +283,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
+        no_log=no_log,
         glyphs=output.glyphs(ws, sys.stdout),
     )
     output.print_lines(lines, ws)

@@ -41,6 +41,7 @@ def card_lines(
     attempts: Sequence[Status] = (),
     folder: str | None = None,
     log: bytes = b"",
+    no_log: str = "",
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The page.
@@ -52,11 +53,12 @@ def card_lines(
         attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         log: The end of the log.
+        no_log: Why there cannot be one.
     """
     room = width or PIPED
     lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, glyphs))
-    lines += _log(log)
-    lines.append(_next(run, spec, short_id, now))
+    lines += [(), _row("log", Span(clean(no_log), "muted"))] if no_log else _log(log)
+    lines.append(_next(run, spec, short_id, now, has_log=not no_log))
     return [clip_line(line, room) for line in lines]
 
 
@@ -206,9 +208,13 @@ def _log(log: bytes) -> Iterator[Line]:
         yield (Span(("" if number else "log").ljust(5), "faint"), Span(clean(text), "muted"))
 
 
-def _next(run: RunRecord, spec: RunSpec | None, short_id: str, now: float) -> Line:
+def _next(
+    run: RunRecord, spec: RunSpec | None, short_id: str, now: float, *, has_log: bool
+) -> Line:
     seen = f"{age(now - run.observed_at)} old · " if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
+    if not has_log:
+        command = f"traindeck metrics {short_id}"
     adopted = spec is not None and spec.adopted
     failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     never = run.state is State.CANCELLED and run.started is None  # so there is no log

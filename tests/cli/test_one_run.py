@@ -362,6 +362,22 @@ def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) ->
     assert "adopted" in again.stderr
 
 
+def test_a_process_that_writes_to_a_pipe_is_adopted_without_a_log(cli: Cli) -> None:
+    process = subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE)
+    said = "its output goes to a pipe: no log"
+    try:
+        done = cli("adopt", "-q", str(process.pid))
+        run = done.stdout.strip()
+        assert done.returncode == 0 and said in done.stderr
+        shown = cli.ok("show", run)
+        assert said in shown and "next: traindeck metrics" in shown and "logs -f" not in shown
+        logs = cli("logs", run)
+        assert (logs.returncode, logs.stdout, logs.stderr) == (0, "", f"traindeck: {said}.\n")
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_adopting_what_is_not_there_is_refused(cli: Cli) -> None:
     for pid in ("1", "4194000"):
         done = cli("adopt", pid)

@@ -64,6 +64,14 @@ def _describe(record, pid):
         pass  # it is in a folder that is no more, or just ended
 
 
+def _kind(mode):
+    """What an output that is no regular file is, in words."""
+    for test, words in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")):
+        if test(mode):
+            return words
+    return "a terminal or a device"
+
+
 def lock_name(pid, starttime):
     """The lock that keeps a process from being adopted twice."""
     return "%s/adopt.%d.%d.lock" % (layout.locks(), pid, starttime)
@@ -115,11 +123,11 @@ class Adoption:
         try:
             info = os.stat(source)
             if not stat.S_ISREG(info.st_mode):
-                return "its stdout is no file"
+                return "its output goes to %s" % _kind(info.st_mode)
             attempt.log_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
             path = os.readlink(source)
         except OSError as error:
-            return "its stdout cannot be opened: %s" % error.strerror
+            return "its output cannot be opened (%s)" % error.strerror
         log = layout.log_path(attempt.run, attempt.number)
         here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
