@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from traindeck.backends.base import BackendError, Files, TraindeckError, UsageError
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import check_name
-from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord
@@ -162,7 +162,12 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
 
 
 def rename(ws: Workspace, run: RunRecord, name: str) -> str:
-    """Give a run another name. Returns what is worth knowing about it; "" for nothing."""
+    """Give a run another name. Returns what is worth knowing about it; "" for nothing.
+
+    Raises:
+        UsageError: It is no name, or the beginning of an id.
+    """
+    refuse_id(ws, name)
     taken = run.name != name and ws.index.has_name(name)
     annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), name=check_name(name))])
     return f"another run is called {name} too; only the ids tell them apart" if taken else ""

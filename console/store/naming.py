@@ -61,6 +61,13 @@ def resolve(db: Connection, text: str, *, strict: bool) -> str:
     raise NoSuchRun(f"There is no run {text!r}.", _nearest(db, wanted))
 
 
+def begins_id(db: Connection, text: str) -> tuple[str, str] | None:
+    """See `Index.begins_id`."""
+    prefix = clean(text).lower()
+    found = _beginning(db, prefix) if len(prefix) >= SHORTEST else []
+    return found[0] if found else None
+
+
 def short_ids(db: Connection, run_ids: Collection[str]) -> dict[str, str]:
     """See `Index.short_ids`: a prefix is unique when it is longer than what the id shares with its
     neighbours in order."""

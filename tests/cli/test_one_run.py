@@ -697,3 +697,31 @@ def test_a_run_whose_record_is_destroyed_keeps_what_else_is_known_of_it(
     assert "How calm was started is not known" in refused.stderr
     assert "removed 1" in cli.ok("rm", "-y", run)
     assert not (root / run).exists()
+
+
+def test_of_several_runs_of_one_name_the_newest_is_shown_and_none_is_guessed_to_be_stopped(
+    cli: Cli,
+) -> None:
+    old, new = (cli.run("sleep", "60", options=("--name", "a b")) for _ in range(2))
+    said = "2 runs are called a b; this is the newest that is not over. All of them: "
+    shown = cli("show", "-q", "A b")
+    assert (shown.stdout, shown.stderr) == (
+        f"{new}\n", f"traindeck: {said}traindeck ls -a 'name:a b'\n"
+    )  # fmt: skip
+    assert cli("show", "-q", new).stderr == cli("show", "-q", new[:11]).stderr == ""
+    for command in ("stop", "rm"):
+        refused = cli(command, "-y", "a b")
+        assert refused.returncode == 2 and old in refused.stderr and new in refused.stderr
+    assert len(cli.ok("ls", "-q", "state:running", "name:a b").split()) == 2
+    cli.ok("stop", "-y", "--grace", "1s", old, new)
+    assert "this is the newest. All" in cli("show", "-q", "a b").stderr
+
+
+def test_what_means_a_run_by_its_id_is_no_name_for_another(cli: Cli) -> None:
+    run, other = cli.run("true", options=("--name", "calm")), cli.run("true")
+    for name in (run, run[:8], run[:9].upper()):
+        for command in (("rename", other, name), ("run", "--name", name, "--", "true")):
+            refused = cli(*command)
+            assert refused.returncode == 2 and "cannot be a name: the id of" in refused.stderr
+    assert len(cli.json("ls", "--json")) == 2
+    cli.ok("rename", other, "1st")
