@@ -14,6 +14,8 @@ import pytest
 
 from .conftest import Cli
 
+GIVEN = ("--set", "model=m", "--set", "data=d")
+
 
 @pytest.mark.parametrize(
     ("args", "said"),
@@ -44,9 +46,19 @@ from .conftest import Cli
         (("run", "--name", "a\x1b]0;b", "--", "true"), "control"),
         (("ls", "stat:running"), "state"),
         (("ls", "since:banana"), "banana"),
-        (("finetune", "nosuch"), "nosuch"),
-        (("finetune", "sft", "--set", "learning=1"), "learning"),
-        (("finetune", "sft", "--set", "lr=fast"), "lr"),
+        (("finetune",), "There are: sft."),
+        (("finetune", "--parameters"), "There are: sft."),
+        (("finetune", "nosuch"), "There is no recipe nosuch. There are: sft."),
+        (("finetune", "sft", *GIVEN, "--set", "learning=1"), "learning"),
+        (("finetune", "sft", *GIVEN, "--set", "lr=fast"), "lr"),
+        (
+            ("run", "--gpus", "0", "python3", "slow.py", "--lr", "3"),
+            "No such option: --lr. The command and its options go after `--`: "
+            "traindeck run --gpus 0 -- python3 slow.py --lr 3\n",
+        ),
+        (("run", "python3", "-c", "x y"), "traindeck run -- python3 -c 'x y'"),
+        (("run", "--gpu", "1", "--", "x", "-y"), "No such option: --gpu"),
+        (("run", "--bogus"), "No such option: --bogus"),
         (("rm",), "--older-than"),
         (("metrics", "nobody"), "nobody"),
         (("logs", "nobody", "--grep", "["), "["),
@@ -66,6 +78,19 @@ def test_a_wrong_request_is_refused_in_one_line(cli: Cli, args: tuple[str, ...],
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stdout == ""
     assert cli.json("ls", "--json") == []
+
+
+def test_every_wrong_setting_of_a_recipe_is_explained_on_a_line_of_its_own(cli: Cli) -> None:
+    done = cli("finetune", "sft", "--set", "lr=fast", "--set", "epoch=2")
+    assert done.returncode == 2
+    lr, epoch, model, data = done.stderr.splitlines()
+    assert lr.startswith("traindeck: lr: expected a number") and "'fast'" in lr
+    assert epoch.startswith("traindeck: The recipe sft has no parameter epoch. Did you mean epochs")
+    assert model.startswith("traindeck: model is not set.") and model.endswith("--set model=….")
+    assert data.startswith("traindeck: data is not set.")
+    many = cli("finetune", "sft", *(f"--set=no{n}=1" for n in range(9)))
+    assert len(many.stderr.splitlines()) == 9
+    assert many.stderr.endswith("Wrong or missing as well: no8, model, data.\n")
 
 
 def test_an_order_or_a_metric_that_is_not_there_is_refused(cli: Cli) -> None:
