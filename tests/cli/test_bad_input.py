@@ -107,6 +107,9 @@ def test_an_order_or_a_metric_that_is_not_there_is_refused(cli: Cli) -> None:
 def test_a_tag_that_is_not_there_cannot_be_removed(cli: Cli) -> None:
     run = cli.run("true", options=("--name", "calm", "--tag", "a", "--tag", "a"))
     cli.ok("tag", run, "b=1", "b=1")
+    refused = cli("tag", run, "--", "-baz")
+    assert refused.returncode == 2
+    assert "cannot begin with -. To take one away: traindeck tag RUN --remove baz" in refused.stderr
     assert cli.ok("tag", run).split() == ["a", "b=1"]
     done = cli("tag", run, "c", "--remove", "a", "--remove", "nosuch")
     assert done.returncode == 1
