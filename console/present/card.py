@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State, Status
+from traindeck.console.metrics.names import CHECKPOINT
+from traindeck.console.runs.refreshing import NOT_STARTED
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 
@@ -13,6 +15,7 @@ from .asked import asked, limits_chosen
 from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
+from .metric_tree import shown_value
 from .numbers import figure, parameter, percent, size
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
@@ -168,14 +171,14 @@ def _metrics(
         at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
         extent = ""
         if summary.min is not None and summary.count > 1:
-            extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
+            extent = f"   min {shown_value(summary.key, summary.min)} @ {figure(summary.min_step)}"
         strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
         left = min(SPARK, room - label - FIGURES - len(strange))
         trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
         main = summary.key == run.main
         yield _row(
             names[clean(summary.key)],
-            Span(figure(summary.last).ljust(8), "strong" if main else "text"),
+            Span(shown_value(summary.key, summary.last).ljust(8), "strong" if main else "text"),
             Span(f"{at}{extent} ".ljust(FIGURES - 8), "muted"),
             Span(trend, "s1" if main else "faint"),
             Span(strange, "warn"),
@@ -218,6 +221,18 @@ def _next(
     adopted = spec is not None and spec.adopted
     failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     never = run.state is State.CANCELLED and run.started is None  # so there is no log
-    if (failed or never) and not adopted and can_retry(run):
-        command = f"traindeck retry {short_id}"
+    saved = _goes_on_from(run)
+    if (failed or never or saved) and not run.active and not adopted and can_retry(run):
+        command = f"traindeck retry {short_id}{saved}"
+        if run.exit_code in NOT_STARTED:  # nor would it be the next time
+            command = f"traindeck show {short_id} --script"
     return (Span(f"{seen}next: {command}", "faint"),)
+
+
+def _goes_on_from(run: RunRecord) -> str:
+    """From where another attempt of a fine-tune goes on, if it does not begin anew."""
+    saved = run.metrics.get(CHECKPOINT)
+    over = run.state is not State.SUCCEEDED
+    if not over or saved is None or not saved.last_step or run.params.get("resume") != "auto":
+        return ""
+    return f"   goes on from step {figure(saved.last_step)}"
