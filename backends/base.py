@@ -544,6 +544,14 @@ class Adopt(Protocol):
         """
         ...
 
+    async def unwatch(self, ref: JobRef) -> None:
+        """End only the watching of an adopted process: the run is over, the process goes on.
+
+        Raises:
+            BackendError: The run was not adopted, or whoever watches it does not answer.
+        """
+        ...
+
 
 # ------------------------------------------------------------------------------------------- host
 

@@ -495,7 +495,8 @@ def _say(
         output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         if sys.stdout.isatty():
             follow = f"follow: traindeck logs -f {short}   " if has_log else ""
-            output.note(f"{follow}stop: traindeck stop {short}")
+            leave = f"   only end the watching: traindeck rm {short}" if record.adopted else ""
+            output.note(f"{follow}stop: traindeck stop {short}{leave}")
     try:
         sys.stdout.flush()
     except BrokenPipeError:

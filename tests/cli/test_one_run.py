@@ -378,6 +378,24 @@ def test_a_process_that_writes_to_a_pipe_is_adopted_without_a_log(cli: Cli) -> N
         process.wait()
 
 
+def test_removing_an_adopted_run_ends_the_watching_and_not_the_process(cli: Cli) -> None:
+    process = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+    try:
+        run = cli.ok("adopt", "-q", "--name", "mine", str(process.pid)).strip()
+        done = cli("rm", "-y", "mine")
+        assert done.returncode == 0, done.stderr
+        assert "running" in done.stderr and "the process goes on, unwatched" in done.stderr
+        assert process.poll() is None
+        assert cli.json("ls", "--json") == []
+        assert not (cli.home / ".traindeck" / "runs" / run).exists()
+        again = cli.ok("adopt", "-q", str(process.pid)).strip()
+        assert cli.json("show", "--json", again)["state"] == "running"
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_adopting_what_is_not_there_is_refused(cli: Cli) -> None:
     for pid in ("1", "4194000"):
         done = cli("adopt", pid)
