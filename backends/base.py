@@ -181,7 +181,8 @@ class RunSpec:
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
         after: Id of the run to wait for; `after_any` starts even if that run failed.
-        pty: Give the job a terminal. Gives up surviving the agent's death.
+        pty: Give the job's output a terminal; its input stays empty, for nobody could answer what
+            reads it. Gives up surviving the agent's death.
         keep_background: Leave the rest of the tree running at the leader's end.
         adopted: The command was found running: `argv` and `cwd` are what the kernel said of it.
         on_exit: Command (argv) run by the executing side at the end, `TRAINDECK_*` in its
@@ -540,6 +541,14 @@ class Adopt(Protocol):
 
         Raises:
             UsageError: No such process, not the user's own, or a run's already.
+        """
+        ...
+
+    async def unwatch(self, ref: JobRef) -> None:
+        """End only the watching of an adopted process: the run is over, the process goes on.
+
+        Raises:
+            BackendError: The run was not adopted, or whoever watches it does not answer.
         """
         ...
 

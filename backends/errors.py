@@ -22,6 +22,11 @@ class TraindeckError(Exception):
         self.what = what
         self.fix = fix
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a command prints: one line, or one of each thing that is wrong."""
+        return (str(self),)
+
 
 class UsageError(TraindeckError):
     """The request itself is wrong: an unknown name, an absurd number, a missing argument."""

@@ -358,6 +358,11 @@ class ProcessBackend:
             raise UsageError(error.what) from None
         return self._ref(spec.run_id, 0)
 
+    async def unwatch(self, ref: JobRef) -> None:
+        """See `Adopt.unwatch`."""
+        agent = await self.host.agent()
+        await agent.call("unwatch", {"run_id": ref.run_id})
+
     def _ref(self, run_id: str, attempt: int) -> JobRef:
         return JobRef(backend=self.name, run_id=run_id, attempt=attempt)
 

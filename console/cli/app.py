@@ -131,7 +131,8 @@ def _run(args: Sequence[str]) -> int:
         result = app(list(args), prog_name="traindeck", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except TraindeckError as error:
-        output.error(str(error))
+        for line in error.lines:
+            output.error(line)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -113,7 +113,8 @@ def rm_command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Delete finished runs and their directories. Says what it frees, then asks.
+    """Delete finished runs and their directories. Says what it frees, then asks. Of an adopted
+    process that still runs it ends the watching; the process goes on.
 
     --json: an array of {"id", "name", "archived", "freed_bytes", "error"}, one of each run; `error`
     is null for one that was removed, `freed_bytes` for one that was not.
@@ -143,11 +144,7 @@ def rm_command(
             if keep_artifacts:  # of archived ones, nothing else is left
                 records = [record for record in records if not record.archived]
         for record in records:
-            if record.active:
-                raise UsageError(
-                    f"{record.name} is {record.state}, not over.",
-                    f"Stop it first: traindeck stop {record.id}",
-                )
+            controlling.refuse_active(record)
         if not records:
             output.note("traindeck: there is nothing to remove.")
             if json:
@@ -158,7 +155,8 @@ def rm_command(
             taken = await _taken(ws, record, keep_artifacts)
             total += taken or 0
             shown = "size unknown" if taken is None else size(taken)
-            output.note(f"  {record.id}  {record.name}  {record.state}  {shown}")
+            goes_on = "  the process goes on, unwatched" if record.active else ""
+            output.note(f"  {record.id}  {record.name}  {record.state}  {shown}{goes_on}")
         what = f"{len(records)} run{'s' if len(records) > 1 else ''}"
         if not output.confirm(f"Remove {what} and free {size(total)}?", yes=yes):
             return 1

@@ -72,7 +72,9 @@ CodeMode = Annotated[
     str | None,
     typer.Option("--code", metavar="here|snapshot", help="Run the code in place, or a copy."),
 ]
-Pty = Annotated[bool, typer.Option("--pty", help="Give the job a terminal.")]
+Pty = Annotated[
+    bool, typer.Option("--pty", help="Give its output a terminal; its input stays empty.")
+]
 KeepBackground = Annotated[
     bool, typer.Option("--keep-background", help="Leave the rest of its processes running.")
 ]
@@ -88,7 +90,41 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and star
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until it is over.")]
 
 
-@app.command("run", context_settings={"ignore_unknown_options": False})
+class RunCommand(TyperCommand):
+    """Says where a command's options go, if one was taken for an option of ours."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, list(args))
+        except Exception as error:
+            # What the parser finds wrong, as in app.py: its classes are not ours to import.
+            option = getattr(error, "option_name", None)
+            at = None if option is None or "--" in args else self._command_at(args)
+            if at is None or not any(word.startswith("-") for word in args[at:]):
+                raise
+            import shlex
+
+            whole = shlex.join(["traindeck", "run", *args[:at], "--", *args[at:]])
+            raise UsageError(
+                f"No such option: {option}.",
+                f"The command and its options go after `--`: {whole}",
+            ) from None
+
+    def _command_at(self, args: list[str]) -> int | None:
+        """Where the first word stands that is neither an option nor the value of one."""
+        takes = {
+            name for param in self.params if not getattr(param, "is_flag", False)
+            for name in param.opts
+        }  # fmt: skip
+        value = False
+        for place, word in enumerate(args):
+            if not value and not word.startswith("-"):
+                return place
+            value = not value and word in takes
+        return None
+
+
+@app.command("run", cls=RunCommand, context_settings={"ignore_unknown_options": False})
 def run_command(
     command: Annotated[
         list[str] | None,
@@ -165,6 +201,16 @@ class FinetuneCommand(TyperCommand):
         # Before the options are acted on, and --help is one of them.
         words, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta[_RECIPE] = words.get("recipe")
+        helps = {"--help", "-h"} & set(args)
+        if not (words.get("recipe") or helps or ctx.resilient_parsing):
+            from traindeck.console.runs.finetuning import recipe_names
+            from traindeck.console.runs.workspace import open_workspace
+
+            names = ", ".join(recipe_names(open_workspace()))
+            raise UsageError(
+                f"Name a recipe. There are: {names}.",
+                "Its parameters: traindeck finetune RECIPE --parameters",
+            )
         return super().parse_args(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
@@ -329,6 +375,7 @@ def adopt_command(
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import launching
+    from traindeck.console.runs.reading import why_no_log
     from traindeck.console.runs.request import check_name, parse_tags
     from traindeck.console.runs.settling import settle
 
@@ -338,7 +385,10 @@ def adopt_command(
     async def body(ws: Workspace) -> int:
         await settle(ws)
         record = await launching.adopt(ws, pid, on=on, name=checked, tags=tags)
-        _say(ws, record, json, quiet)
+        no_log = await why_no_log(ws, record)
+        _say(ws, record, json, quiet, has_log=not no_log)
+        if no_log:
+            output.note(f"traindeck: {no_log}. Its end and what it takes are still seen.")
         return 0
 
     return with_workspace(body)
@@ -435,14 +485,18 @@ def _show_plan(made: Plan, json: bool) -> None:
     output.note("traindeck: nothing was started.")
 
 
-def _say(ws: Workspace, record: RunRecord, json: bool, quiet: bool) -> None:
+def _say(
+    ws: Workspace, record: RunRecord, json: bool, quiet: bool, *, has_log: bool = True
+) -> None:
     import sys
 
     if not one_run(ws, record.id, json=json, quiet=quiet):
         short = ws.index.short_ids([record.id])[record.id]
         output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
         if sys.stdout.isatty():
-            output.note(f"follow: traindeck logs -f {short}   stop: traindeck stop {short}")
+            follow = f"follow: traindeck logs -f {short}   " if has_log else ""
+            leave = f"   only end the watching: traindeck rm {short}" if record.adopted else ""
+            output.note(f"{follow}stop: traindeck stop {short}{leave}")
     try:
         sys.stdout.flush()
     except BrokenPipeError:

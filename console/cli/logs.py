@@ -78,7 +78,7 @@ def logs_command(
     wanted()  # refuses what is no expression
 
     async def body(ws: Workspace) -> int:
-        from traindeck.console.runs.reading import check_attempt, ranks_of
+        from traindeck.console.runs.reading import check_attempt, ranks_of, why_no_log
         from traindeck.console.runs.workspace import ref_of
 
         record = ws.record(run)
@@ -89,6 +89,8 @@ def logs_command(
         if record.state == "queued" and not follow:
             output.note(f"traindeck: {record.name} has not started. {record.reason}".rstrip())
             return 0
+        if no_log := await why_no_log(ws, record):
+            output.note(f"traindeck: {no_log}.")
         backend = ws.backend(record.backend)
         ref = ref_of(record) if attempt is None else replace(ref_of(record), attempt=attempt)
         ranks = await ranks_of(backend, ref) if asked is None else [asked]

@@ -124,12 +124,13 @@ def doctor_command(json: Json = False, quiet: QuietNames = False) -> int:
     --json: an array of {"topic", "ok", "text", "fix"}; `ok` is null for what is neither.
     """
     from traindeck.backends.base import encode
+    from traindeck.console.cli.screen import check_settings
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.diagnosis import diagnose
 
     async def body(ws: Workspace) -> int:
         checks = []
-        async for check in diagnose(ws):
+        async for check in diagnose(ws, check_settings):
             checks.append(check)
             if quiet and not json and check.ok is False:
                 output.line(check.topic)

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.workspace import Workspace
+
+
+def check_settings(ws: Workspace) -> None:
+    """Refuse, as the screen would, what of the settings only the screen looks at: its theme and its
+    keys. Imports no Textual.
+
+    Raises:
+        UsageError: The first thing for which the screen would not start.
+    """
+    from traindeck.console.present.theme import check
+    from traindeck.console.tui.keys import keymap
+
+    check(ws.settings, ws.places.themes)
+    keymap(ws.settings)
+
 
 def run_screen() -> int:
     """Open the screen and return the exit code."""

@@ -257,12 +257,12 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
     from traindeck.console.runs.measuring import left_out, share_read
-    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec
+    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec, why_no_log
     from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     shown = full[0] if full else record
-    spec, folder, log = None, None, b""
+    spec, folder, log, no_log = None, None, b"", ""
     hooks: list[str] = []
     if ask:
         try:
@@ -274,6 +274,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             if record.state != "queued":
                 output.note(f"traindeck: only what is known here: {error.what}")
         log = await log_tail(ws, record, LOG_TAIL)
+        no_log = "" if log else await why_no_log(ws, record)
     lines = card_lines(
         shown,
         now=ws.clock(),
@@ -284,6 +285,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,
+        no_log=no_log,
         left_out=left_out(ws, shown) if ask else (),
         glyphs=output.glyphs(ws, sys.stdout),
     )

@@ -37,7 +37,7 @@ def limits_chosen(limits: Limits) -> str:
 def asked(spec: RunSpec) -> Iterator[Asked]:
     """How it runs and what happens at its end, as far as it is not what happens to every run."""
     if spec.pty:
-        yield "terminal", "a pty of its own; does not survive the death of its supervisor"
+        yield "terminal", "a pty for its output; does not survive the death of its supervisor"
     if spec.keep_background:
         yield "processes", "those it leaves behind go on when it ends"
     if spec.on_exit:

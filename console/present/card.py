@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State, Status
+from traindeck.console.metrics.names import CHECKPOINT
+from traindeck.console.runs.refreshing import NOT_STARTED
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 
@@ -13,6 +15,7 @@ from .asked import asked, limits_chosen
 from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
+from .metric_tree import shown_value
 from .numbers import figure, parameter, percent, size
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
@@ -41,6 +44,7 @@ def card_lines(
     attempts: Sequence[Status] = (),
     folder: str | None = None,
     log: bytes = b"",
+    no_log: str = "",
     left_out: Sequence[str] = (),
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
@@ -53,12 +57,13 @@ def card_lines(
         attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         log: The end of the log.
+        no_log: Why there cannot be one.
         left_out: Files with metrics, of a run without any, that may be another run's.
     """
     room = width or PIPED
     lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, left_out, glyphs))
-    lines += _log(log)
-    lines.append(_next(run, spec, short_id, now))
+    lines += [(), _row("log", Span(clean(no_log), "muted"))] if no_log else _log(log)
+    lines.append(_next(run, spec, short_id, now, has_log=not no_log))
     return [clip_line(line, room) for line in lines]
 
 
@@ -113,7 +118,8 @@ def _lines(
         text = f"   {left_out[0]}{more} not read: another run worked here at the same time"
         yield _row("metrics", Span("none"), Span(clean(text), "muted"))
     note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
-    yield _row("command", Span(clean(command_line(run.argv)) or "adopted"), Span(note, "muted"))
+    unknown = "" if note else "not known: its run.json could not be read"
+    yield _row("command", Span(clean(command_line(run.argv)) or unknown), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:
@@ -172,14 +178,14 @@ def _metrics(
         at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
         extent = ""
         if summary.min is not None and summary.count > 1:
-            extent = f"   min {figure(summary.min)} @ {figure(summary.min_step)}"
+            extent = f"   min {shown_value(summary.key, summary.min)} @ {figure(summary.min_step)}"
         strange = f"   {summary.nonfinite} not finite" if summary.nonfinite else ""
         left = min(SPARK, room - label - FIGURES - len(strange))
         trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
         main = summary.key == run.main
         yield _row(
             names[clean(summary.key)],
-            Span(figure(summary.last).ljust(8), "strong" if main else "text"),
+            Span(shown_value(summary.key, summary.last).ljust(8), "strong" if main else "text"),
             Span(f"{at}{extent} ".ljust(FIGURES - 8), "muted"),
             Span(trend, "s1" if main else "faint"),
             Span(strange, "warn"),
@@ -212,12 +218,28 @@ def _log(log: bytes) -> Iterator[Line]:
         yield (Span(("" if number else "log").ljust(5), "faint"), Span(clean(text), "muted"))
 
 
-def _next(run: RunRecord, spec: RunSpec | None, short_id: str, now: float) -> Line:
+def _next(
+    run: RunRecord, spec: RunSpec | None, short_id: str, now: float, *, has_log: bool
+) -> Line:
     seen = f"{age(now - run.observed_at)} old · " if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
+    if not has_log:
+        command = f"traindeck metrics {short_id}"
     adopted = spec is not None and spec.adopted
     failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     never = run.state is State.CANCELLED and run.started is None  # so there is no log
-    if (failed or never) and not adopted and can_retry(run):
-        command = f"traindeck retry {short_id}"
+    saved = _goes_on_from(run)
+    if (failed or never or saved) and not run.active and not adopted and can_retry(run):
+        command = f"traindeck retry {short_id}{saved}"
+        if run.exit_code in NOT_STARTED:  # nor would it be the next time
+            command = f"traindeck show {short_id} --script"
     return (Span(f"{seen}next: {command}", "faint"),)
+
+
+def _goes_on_from(run: RunRecord) -> str:
+    """From where another attempt of a fine-tune goes on, if it does not begin anew."""
+    saved = run.metrics.get(CHECKPOINT)
+    over = run.state is not State.SUCCEEDED
+    if not over or saved is None or not saved.last_step or run.params.get("resume") != "auto":
+        return ""
+    return f"   goes on from step {figure(saved.last_step)}"

@@ -13,6 +13,7 @@ from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .cells import Line, Span, clean, clip_line, distinct, fit, pad, width
 from .glyphs import BEST, Glyphs
+from .metric_tree import shown_value
 from .numbers import figure
 from .runs_detail import ordered_metrics
 from .runs_table import spark
@@ -75,12 +76,15 @@ def _columns(shown: Sequence[MetricSummary]) -> list[_Column]:
     def figures(key: str) -> tuple[str, ...]:
         return tuple(figure(getattr(m, key)) for m in shown)
 
+    def values(key: str) -> tuple[str, ...]:
+        return tuple(shown_value(m.key, getattr(m, key)) for m in shown)
+
     columns = [
-        _Column("last", "LAST", figures("last")),
+        _Column("last", "LAST", values("last")),
         _Column("last_step", "AT", figures("last_step"), "muted"),
-        _Column("min", "MIN", figures("min")),
+        _Column("min", "MIN", values("min")),
         _Column("min_step", "AT", figures("min_step"), "muted"),
-        _Column("max", "MAX", figures("max")),
+        _Column("max", "MAX", values("max")),
         _Column("max_step", "AT", figures("max_step"), "muted"),
         _Column("count", "POINTS", figures("count")),
         _Column("source", "SOURCE", tuple(clean(m.source) for m in shown), "muted", "left"),

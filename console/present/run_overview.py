@@ -270,7 +270,8 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
     def add(label: str, *spans: Span) -> None:
         lines.append((Span(f" {fit(label, LABEL)}", "muted"), *spans))
 
-    command = clean(command_line(run.argv)) if run.argv else "a process that ran already (adopted)"
+    unknown = "a process that ran already (adopted)" if run.adopted else "not known"
+    command = clean(command_line(run.argv)) or unknown
     wrapped = textwrap.wrap(command, max(20, room), break_on_hyphens=False) or [""]
     shown = wrapped[:2]
     if len(wrapped) > 2:

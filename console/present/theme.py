@@ -13,11 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import UsageError
 
 from .color import is_hex, luminance, mix, nearest_256
+
+if TYPE_CHECKING:
+    from traindeck.console.settings import Settings
 
 GROUNDS = ("bg", "surface", "raised", "track", "select", "select_dim", "match")
 INKS = ("strong", "text", "muted", "faint", "rule", "grid", "on_accent", "on_match")
@@ -191,6 +194,37 @@ def load(name: str, user_folder: Path | None = None, cache: Path | None = None) 
     if not _has_base(path):
         _write_cache(cache, kept, path, stamp, theme)
     return theme
+
+
+def of_settings(settings: Settings, user_folder: Path | None, cache: Path | None = None) -> Theme:
+    """The theme that the settings ask for; one that there is not is said of where it was asked for.
+
+    Raises:
+        UsageError, DocumentError: As `load`.
+    """
+    try:
+        return load(settings.theme, user_folder, cache)
+    except UsageError as error:
+        raise _of_setting(settings, error) from None
+
+
+def check(settings: Settings, user_folder: Path | None) -> None:
+    """Refuse what `of_settings` would refuse. Of ours, which are right, no file is read."""
+    try:
+        ours = _path(settings.theme, user_folder).parent == builtin_folder()
+    except UsageError as error:
+        raise _of_setting(settings, error) from None
+    if not ours:
+        of_settings(settings, user_folder)
+
+
+def _of_setting(settings: Settings, error: UsageError) -> UsageError:
+    """An error that names a line of a theme's file says where already."""
+    from traindeck.console.documents import DocumentError
+
+    if isinstance(error, DocumentError):
+        return error
+    return settings.error("theme", error.what, error.fix)
 
 
 def _path(name: str, user_folder: Path | None) -> Path:

@@ -67,7 +67,7 @@ def load(name: str, folder: Path | None = None) -> Recipe:
     if found is None:
         names = list_recipes(folder)
         near = documents.nearest(name, names)
-        hint = f"Did you mean {near}?" if near else f"There are {', '.join(names)}."
+        hint = f"Did you mean {near}?" if near else f"There are: {', '.join(names)}."
         raise UsageError(f"There is no recipe {name}.", hint)
     return _read(found, folder, ())
 

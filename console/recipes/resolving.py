@@ -22,6 +22,10 @@ PLAN = "plan"
 """Folder of the run directory in which the trainer and recipe.json lie."""
 
 
+MOST_TOLD = 8
+"""Wrong settings that are explained one by one."""
+
+
 class RecipeError(UsageError):
     """Values that a recipe does not take.
 
@@ -39,6 +43,19 @@ class RecipeError(UsageError):
             fixes.append(f"Wrong or missing as well: {', '.join(key for key, _ in others)}.")
         super().__init__(sentence, " ".join(fixes))
         self.problems = dict(problems)
+        self._missing = frozenset(missing)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        if len(self.problems) == 1:
+            return (str(self),)
+        told = [
+            f"{sentence} Give it by --set {key}=…." if key in self._missing else sentence
+            for key, sentence in self.problems.items()
+        ]
+        if rest := list(self.problems)[MOST_TOLD:]:
+            told[MOST_TOLD:] = [f"Wrong or missing as well: {', '.join(rest)}."]
+        return tuple(told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import BackendError, Files, TraindeckError, UsageError
+from traindeck.backends.base import Adopt, BackendError, Files, TraindeckError, UsageError
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import check_name
-from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord
@@ -131,9 +131,10 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
 
 
 async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False) -> int:
-    """Delete a run that is over: its directory and what we know of it. Returns the bytes freed.
-    With `keep_artifacts` its directory keeps what it made, and the run stays listed as archived. Of
-    a place that is in the settings no more, only what we know of the run goes.
+    """Delete a run that is over: its directory and what we know of it. Returns the bytes freed. Of
+    an adopted process that still runs only the watching ends. With `keep_artifacts` its directory
+    keeps what it made, and the run stays listed as archived. Of a place that is in the settings no
+    more, only what we know of the run goes.
 
     Raises:
         UsageError: The run is not over, or foreign.
@@ -141,11 +142,13 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     """
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be removed.")
-    if run.active:
-        raise UsageError(
-            f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
-        )
+    refuse_active(run)
     freed = 0
+    if run.active:
+        watching = ws.backend(run.backend)
+        if not isinstance(watching, Adopt):
+            raise UsageError(f"{run.backend} cannot end the watching of {run.name}.")
+        await watching.unwatch(ref_of(run))
     if ws.has_backend(run.backend):
         backend = ws.backend(run.backend)
         if isinstance(backend, Files):
@@ -161,8 +164,21 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     return freed
 
 
+def refuse_active(run: RunRecord) -> None:
+    """Raises UsageError if a run goes on and was not merely adopted."""
+    if run.active and not run.adopted:
+        raise UsageError(
+            f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
+        )
+
+
 def rename(ws: Workspace, run: RunRecord, name: str) -> str:
-    """Give a run another name. Returns what is worth knowing about it; "" for nothing."""
+    """Give a run another name. Returns what is worth knowing about it; "" for nothing.
+
+    Raises:
+        UsageError: It is no name, or the beginning of an id.
+    """
+    refuse_id(ws, name)
     taken = run.name != name and ws.index.has_name(name)
     annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), name=check_name(name))])
     return f"another run is called {name} too; only the ids tell them apart" if taken else ""

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,20 @@ class Check:
     fix: str = ""
 
 
-async def diagnose(ws: Workspace) -> AsyncIterator[Check]:
-    """Every check, as soon as it is known."""
+async def diagnose(
+    ws: Workspace, refuse: Callable[[Workspace], None] = lambda ws: None
+) -> AsyncIterator[Check]:
+    """Every check, as soon as it is known.
+
+    Args:
+        refuse: Raises for settings that are right here and wrong for the screen.
+    """
     yield _python()
     yield _compiled()
     yield _sqlite()
     for check in _folders(ws):
         yield check
-    yield _settings(ws)
+    yield _settings(ws, refuse)
     yield _index(ws)
     async for check in _backends(ws):
         yield check
@@ -100,9 +106,10 @@ def _folders(ws: Workspace) -> list[Check]:
     return checks
 
 
-def _settings(ws: Workspace) -> Check:
+def _settings(ws: Workspace, refuse: Callable[[Workspace], None]) -> Check:
     try:
         settings = ws.settings
+        refuse(ws)
     except TraindeckError as error:
         return Check(topic="settings", ok=False, text=error.what, fix=error.fix)
     where = str(ws.places.settings)

@@ -108,7 +108,8 @@ FIELDS: tuple[DraftField, ...] = (
     ),
     DraftField(
         key="pty", question="how", label="terminal", default=NO, choices=(NO, YES), recipes=False,
-        meaning="Give the command a terminal. It then ends if its supervisor is killed.",
+        meaning="Give its output a terminal; its input stays empty. The run then ends if its "
+        "supervisor is killed.",
     ),
     DraftField(
         key="time", question="ends", label="time limit", takes="30m, 2h, 1d, or none",

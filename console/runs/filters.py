@@ -255,6 +255,8 @@ def _refuse_unknown(word: _Word, kind: str, name: str, op: str, known: Known | N
     near = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
     what = {"metric": "metric", "param": "parameter", "value": "metric or parameter"}[kind]
     fix = f"Did you mean {offered[near[0]]}?" if near else "`traindeck metrics RUN` lists them."
+    if kind == "metric" and not op:  # a word to sort by, which may have been meant for a key
+        raise _error(word, f"there is no key or metric {name!r}", fix)
     raise _error(word, f"no run has a {what} {name!r}", fix)
 
 

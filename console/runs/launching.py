@@ -24,7 +24,7 @@ from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
 from traindeck.console.runs.retrying import refusal
 from traindeck.console.runs.settling import note_submitted
-from traindeck.console.runs.workspace import Workspace
+from traindeck.console.runs.workspace import Workspace, refuse_id
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import mint_id, mint_name
 from traindeck.console.store.journal import Submission
@@ -39,6 +39,7 @@ async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
         Unreachable: The place does not answer.
     """
     backend = ws.backend(request.on)
+    refuse_id(ws, request.name)
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
@@ -175,6 +176,7 @@ async def adopt(
         raise UsageError(f"{on} cannot adopt processes.")
     if pid <= 1:
         raise UsageError(f"{pid} is no process that can be adopted.")
+    refuse_id(ws, name)
     spec = RunSpec(
         run_id=mint_id(),
         name=name or mint_name(ws.index.has_name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from traindeck.backends.base import (
     Backend,
@@ -127,22 +128,11 @@ def _said_last(tail: bytes) -> str | None:
 async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[str]:
     """What went wrong with a run's commands for its end and for a stall, a line each; the only
     trace of it is an event. Asks nobody if it has none."""
-    import json
-
     if not (spec.on_exit or spec.on_stall):
         return []
-    try:
-        path = f"attempts/{run.attempt}/events.jsonl"
-        data = await read_file(ws, run, path, EVENTS_LIMIT)
-    except BackendError:
-        return []
     found = []
-    for line in data.splitlines():
-        try:
-            event = json.loads(line)
-            words = _HOOKS.get(event["event"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
+    for event in await _events(ws, run):
+        words = _HOOKS.get(event["event"])
         if words is None:
             continue
         log = f"attempts/{run.attempt}/logs/{event['event']}.log"
@@ -152,6 +142,36 @@ async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[st
             found.append(f"{words} was ended by signal {event['signal']}: {log}")
         elif event.get("exit_code"):
             found.append(f"{words} failed with exit code {event['exit_code']}: {log}")
+    return found
+
+
+async def why_no_log(ws: Workspace, run: RunRecord) -> str:
+    """Why an adopted process has no log, in a sentence: only a file that it writes can be read.
+    "" if it has one, or if that is not known. Asks nobody about other runs."""
+    if not run.adopted:
+        return ""
+    said = [event.get("log") for event in await _events(ws, run) if event["event"] == "adopted"]
+    words = said[-1] if said and isinstance(said[-1], str) else ""
+    return f"{words}: no log" if words.startswith("its ") else ""
+
+
+async def _events(ws: Workspace, run: RunRecord) -> list[dict[str, Any]]:
+    """What its supervisor noted of the present attempt; nothing if that cannot be had."""
+    import json
+
+    try:
+        path = f"attempts/{run.attempt}/events.jsonl"
+        data = await read_file(ws, run, path, EVENTS_LIMIT)
+    except BackendError:
+        return []
+    found = []
+    for line in data.splitlines():
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            found.append(event)
     return found
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
 from traindeck.console.store.reindex import fill
+from traindeck.console.store.rundirs import list_runs, read_spec
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -16,15 +18,31 @@ if TYPE_CHECKING:
     from traindeck.console.store.records import RunRecord
 
 
-def fill_index(index: Index, places: Places, settings: Settings) -> None:
+def fill_index(
+    index: Index, places: Places, settings: Settings, tell: Callable[[str], None]
+) -> None:
     """Fill an empty index from what lies on this machine. Backends elsewhere are asked later."""
-    fill(index, places, settings.local_roots(), adjust=_explained, measure=_measured)
+    roots = settings.local_roots()
+    fill(index, places, roots, adjust=_explained, measure=_measured, tell=tell)
 
 
 def rebuild_index(ws: Workspace) -> int:
-    """Replace the index by one that is filled anew. Returns how many runs it lists."""
+    """Replace the index by one that is filled anew. Returns how many runs it lists. Of a run whose
+    directory does not say any more what it was, what the old index knew is kept."""
+    kept = list(_only_in(ws.index, ws.settings))
     ws.index.rebuild()
+    ws.index.put_many(kept)
     return sum(ws.index.counts().values())
+
+
+def _only_in(index: Index, settings: Settings) -> Iterator[RunRecord]:
+    for root in settings.local_roots().values():
+        for run_id in list_runs(root):
+            try:
+                read_spec(root / "runs" / run_id)
+            except ValueError:
+                if (run := index.get(run_id)) is not None:
+                    yield run
 
 
 def _measured(index: Index, run: RunRecord, folder: Path) -> None:

@@ -210,11 +210,17 @@ def parse_tags(items: Iterable[str]) -> dict[str, str]:
     """Tags of `K` or `K=V` items. A tag without a value is stored with an empty one.
 
     Raises:
-        UsageError: The name is empty, too long, or holds spaces or commas.
+        UsageError: The name is empty, too long, or holds spaces or commas; or it begins with `-`,
+            which filters and options have another use for.
     """
     tags = {}
     for item in items:
         key, _, value = item.partition("=")
+        if key.startswith("-"):
+            raise UsageError(
+                f"Tag {item}: a tag's name cannot begin with -.",
+                f"To take one away: traindeck tag RUN --remove {key.lstrip('-') or 'K'}",
+            )
         if not _TAG.fullmatch(key):
             raise UsageError(
                 f"Tag {item}: a tag's name has 1 to 64 characters, without spaces or commas."

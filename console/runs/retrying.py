@@ -27,6 +27,12 @@ def refusal(run: RunRecord) -> UsageError | None:
             f"{run.name} was never sent, so there is nothing to retry.",
             f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",
         )
-    if run.adopted or not run.argv:
+    if run.adopted:
         return UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
+    if not run.argv:
+        return UsageError(
+            f"How {run.name} was started is not known: the run.json of its directory could not be "
+            "read.",
+            f"traindeck show --path {run.id} prints where that lies.",
+        )
     return None

@@ -53,7 +53,7 @@ class Workspace:
     def _fill(self, index: Index) -> None:
         from traindeck.console.runs.rebuild import fill_index
 
-        fill_index(index, self.places, self.settings)
+        fill_index(index, self.places, self.settings, self.tell)
 
     @property
     def settings(self) -> Settings:
@@ -109,7 +109,8 @@ class Workspace:
         self._backends[backend.name] = backend
 
     def record(self, text: str, *, strict: bool = False) -> RunRecord:
-        """The run that `text` means: an id, a unique prefix of one, or a name.
+        """The run that `text` means: an id, a unique prefix of one, or a name. Of several runs of
+        one name it is the newest, and `tell` gets a line about the others.
 
         Raises:
             UsageError: None, or several.
@@ -119,6 +120,15 @@ class Workspace:
             from traindeck.backends.errors import UsageError
 
             raise UsageError(f"There is no run {text!r} any more.")
+        if not run.id.startswith(text.lower()) and (several := self.index.called(text)) > 1:
+            import shlex
+
+            word = shlex.quote(f"name:{run.name}")
+            which = "the newest" + (" that is not over" if run.active else "")
+            self.tell(
+                f"{several} runs are called {run.name}; this is {which}. "
+                f"All of them: traindeck ls -a {word}"
+            )
         return run
 
     def has_questions(self) -> bool:
@@ -185,3 +195,20 @@ def ref_of(run: RunRecord) -> JobRef:
     from traindeck.backends.base import JobRef
 
     return JobRef(backend=run.backend, run_id=run.id, attempt=run.attempt, native_id=run.native_id)
+
+
+def refuse_id(ws: Workspace, name: str | None) -> None:
+    """A name goes before the beginning of an id, so one that is both would hide a run.
+
+    Raises:
+        UsageError: The name means a run already, by its id.
+    """
+    found = ws.index.begins_id(name) if name else None
+    if found is not None:
+        from traindeck.backends.errors import UsageError
+
+        run_id, called = found
+        raise UsageError(
+            f"{name} cannot be a name: the id of {called} begins so ({run_id}).",
+            "Choose another.",
+        )

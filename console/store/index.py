@@ -201,15 +201,21 @@ class Index:
 
         return self._db.read(lambda db: naming.resolve(db, text, strict=strict))
 
+    def called(self, name: str) -> int:
+        """How many runs have this name, in any spelling of upper and lower case."""
+        folded = name.casefold()
+        sql = "SELECT count(*) FROM runs WHERE folded = ?"
+        return self._db.read(lambda db: int(db.execute(sql, (folded,)).fetchone()[0]))
+
     def has_name(self, name: str) -> bool:
         """Whether a run has this name, in any spelling of upper and lower case."""
-        folded = name.casefold()
-        return self._db.read(
-            lambda db: (
-                db.execute("SELECT 1 FROM runs WHERE folded = ? LIMIT 1", (folded,)).fetchone()
-                is not None
-            )
-        )
+        return self.called(name) > 0
+
+    def begins_id(self, text: str) -> tuple[str, str] | None:
+        """Id and name of a run whose id `text` names, or the beginning of it; None if none."""
+        from traindeck.console.store import naming
+
+        return self._db.read(lambda db: naming.begins_id(db, text))
 
     def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
         """Each id's shortest prefix that names one run only, at least 4 characters."""

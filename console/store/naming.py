@@ -40,7 +40,8 @@ def resolve(db: Connection, text: str, *, strict: bool) -> str:
     if strict and found:
         raise NoSuchRun(
             f"{text!r} is only the beginning of an id, which is not enough here.",
-            f"Give the full id ({found[0][0]}) or the exact name ({found[0][1]}).",
+            f"Give the full id ({found[0][0]})"
+            + (f" or the exact name ({found[0][1]})." if found[0][1] else "."),
         )
     if len(prefix) < SHORTEST and found:
         raise NoSuchRun(
@@ -58,6 +59,13 @@ def resolve(db: Connection, text: str, *, strict: bool) -> str:
     if found:
         return found[0][0]
     raise NoSuchRun(f"There is no run {text!r}.", _nearest(db, wanted))
+
+
+def begins_id(db: Connection, text: str) -> tuple[str, str] | None:
+    """See `Index.begins_id`."""
+    prefix = clean(text).lower()
+    found = _beginning(db, prefix) if len(prefix) >= SHORTEST else []
+    return found[0] if found else None
 
 
 def short_ids(db: Connection, run_ids: Collection[str]) -> dict[str, str]:

@@ -39,6 +39,7 @@ def fill(
     now: float | None = None,
     adjust: Callable[[RunRecord, Path], RunRecord] | None = None,
     measure: Callable[[Index, RunRecord, Path], None] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Refilled:
     """Fill an empty index.
 
@@ -47,6 +48,7 @@ def fill(
         adjust: Adds to a record what its directory says beyond the formats known here (a reason
             from its log).
         measure: Enters the metrics that a run's directory holds; called when all runs are in.
+        tell: Takes one line about each directory that does not say what its run was.
 
     Raises:
         StoreError: The annotations or the journal cannot be read.
@@ -62,7 +64,9 @@ def fill(
                     continue  # two backends share a root
                 mark = index.annotation(run_id)
                 owner = mark.backend if mark is not None and mark.backend in roots else None
-                run = read_run(root, run_id, owner or backend, moment)
+                run = read_run(root, run_id, owner or backend, moment, tell)
+                if mark is not None and mark.submitted_as and run.name == run_id:
+                    run = replace(run, name=mark.submitted_as)
                 folder = root / "runs" / run_id
                 found[run_id] = folder
                 yield run if adjust is None else adjust(run, folder)
@@ -99,7 +103,7 @@ def _known(index: Index, places: Places) -> Iterator[RunRecord]:
     for job in index.jobs_without_run():
         yield RunRecord(
             id=job.run_id,
-            name=job.submitted_as or "",
+            name=job.submitted_as or job.run_id,
             backend=job.backend or "",
             native_id=job.native_id or "",
             attempt=job.attempt or 0,

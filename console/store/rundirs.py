@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from zlib import crc32
 from traindeck.backends.base import RunSpec, decode
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.store.describe import describe
-from traindeck.console.store.ids import is_id
+from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.records import RunRecord, with_status
 
 RUN_FILE_LIMIT = 16 << 20
@@ -41,23 +41,52 @@ def list_runs(root: Path) -> Iterator[str]:
             yield name
 
 
-def read_run(root: Path, run_id: str, backend: str, now: float) -> RunRecord:
+def read_run(
+    root: Path,
+    run_id: str,
+    backend: str,
+    now: float,
+    tell: Callable[[str], None] = lambda line: None,
+) -> RunRecord:
     """A run's record from its directory.
 
-    A run.json that cannot be read still stands for a run: then nothing but its id is known. A run
-    that has no exit record is reported as never observed, so that its backend is asked.
+    A run.json that cannot be read still stands for a run: then nothing but its id is known, which
+    is its name too, and `tell` gets a line about it. A run that has no exit record is reported as
+    never observed, so that its backend is asked.
     """
     folder = root / "runs" / run_id
-    try:
-        spec = decode(RunSpec, (read_object(folder / "run.json", RUN_FILE_LIMIT) or {})["spec"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        spec = RunSpec()
-    run = describe(replace(spec, run_id=run_id, attempt=0), backend)
     attempt, facts = _evidence(folder, run_id)
+    try:
+        spec = read_spec(folder)
+    except ValueError as error:
+        tell(f"{folder}/run.json {error}; the run is listed with what else is known of it.")
+        spec = RunSpec(name=run_id, created=minted_at(run_id), adopted=facts.get("adopted", False))
+    run = describe(replace(spec, run_id=run_id, attempt=0), backend)
     status = status_of(decode_evidence(facts), attempt, now)
     if not status.state.terminal:
         status = replace(status, observed_at=0.0)
     return with_status(run, status)
+
+
+def read_spec(folder: Path) -> RunSpec:
+    """What a run directory says of how its run was asked for.
+
+    Raises:
+        ValueError: What is wrong with its run.json, in words that go on from its name.
+    """
+    data = _read(folder / "run.json", RUN_FILE_LIMIT)
+    if data is None:
+        raise ValueError("is no file that can be read")
+    if not data.strip():
+        raise ValueError("is empty")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON") from None
+    try:
+        return decode(RunSpec, value["spec"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError("describes no run") from None
 
 
 def read_object(path: Path, limit: int = FILE_LIMIT) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
-from traindeck.console.present.theme import GROUNDS, Theme
+from traindeck.console.present.theme import GROUNDS, Theme, of_settings
 
 from . import keys
 from .leaving import leave_when_told
@@ -138,7 +138,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.theme_name = settings.theme
         self._theme_folder = places.themes if places is not None else None
         self._theme_cache = places.state / "themes.json" if places is not None else None
-        self.painter = Painter(self.load_theme(settings.theme), choose_glyphs(settings.glyphs, env))
+        theme = of_settings(settings, self._theme_folder, self._theme_cache)
+        self.painter = Painter(self._fitted(theme), choose_glyphs(settings.glyphs, env))
         super().__init__(ansi_color=True)
         self._on_screen = OnScreen()
         self._on_screen.hold()
@@ -251,13 +252,16 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def load_theme(self, name: str) -> Theme:
         """A theme, fitted to this terminal."""
+        from traindeck.console.present.theme import load
+
+        return self._fitted(load(name, self._theme_folder, self._theme_cache))
+
+    def _fitted(self, theme: Theme) -> Theme:
         from traindeck.console.present.theme import for_depth, load
 
-        folder, cache = self._theme_folder, self._theme_cache
-        theme = load(name, folder, cache)
         if self.depth in ("truecolor", "256") and not theme.native:
             return for_depth(theme, self.depth, theme)
-        return for_depth(theme, self.depth, load("ansi16", None, cache))
+        return for_depth(theme, self.depth, load("ansi16", None, self._theme_cache))
 
     def use_glyphs(self, glyphs: Glyphs) -> None:
         """Draw signs from another set."""

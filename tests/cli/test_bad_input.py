@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from .conftest import Cli
+
+GIVEN = ("--set", "model=m", "--set", "data=d")
 
 
 @pytest.mark.parametrize(
@@ -43,9 +46,19 @@ from .conftest import Cli
         (("run", "--name", "a\x1b]0;b", "--", "true"), "control"),
         (("ls", "stat:running"), "state"),
         (("ls", "since:banana"), "banana"),
-        (("finetune", "nosuch"), "nosuch"),
-        (("finetune", "sft", "--set", "learning=1"), "learning"),
-        (("finetune", "sft", "--set", "lr=fast"), "lr"),
+        (("finetune",), "There are: sft."),
+        (("finetune", "--parameters"), "There are: sft."),
+        (("finetune", "nosuch"), "There is no recipe nosuch. There are: sft."),
+        (("finetune", "sft", *GIVEN, "--set", "learning=1"), "learning"),
+        (("finetune", "sft", *GIVEN, "--set", "lr=fast"), "lr"),
+        (
+            ("run", "--gpus", "0", "python3", "slow.py", "--lr", "3"),
+            "No such option: --lr. The command and its options go after `--`: "
+            "traindeck run --gpus 0 -- python3 slow.py --lr 3\n",
+        ),
+        (("run", "python3", "-c", "x y"), "traindeck run -- python3 -c 'x y'"),
+        (("run", "--gpu", "1", "--", "x", "-y"), "No such option: --gpu"),
+        (("run", "--bogus"), "No such option: --bogus"),
         (("rm",), "--older-than"),
         (("metrics", "nobody"), "nobody"),
         (("logs", "nobody", "--grep", "["), "["),
@@ -67,6 +80,19 @@ def test_a_wrong_request_is_refused_in_one_line(cli: Cli, args: tuple[str, ...],
     assert cli.json("ls", "--json") == []
 
 
+def test_every_wrong_setting_of_a_recipe_is_explained_on_a_line_of_its_own(cli: Cli) -> None:
+    done = cli("finetune", "sft", "--set", "lr=fast", "--set", "epoch=2")
+    assert done.returncode == 2
+    lr, epoch, model, data = done.stderr.splitlines()
+    assert lr.startswith("traindeck: lr: expected a number") and "'fast'" in lr
+    assert epoch.startswith("traindeck: The recipe sft has no parameter epoch. Did you mean epochs")
+    assert model.startswith("traindeck: model is not set.") and model.endswith("--set model=….")
+    assert data.startswith("traindeck: data is not set.")
+    many = cli("finetune", "sft", *(f"--set=no{n}=1" for n in range(9)))
+    assert len(many.stderr.splitlines()) == 9
+    assert many.stderr.endswith("Wrong or missing as well: no8, model, data.\n")
+
+
 def test_an_order_or_a_metric_that_is_not_there_is_refused(cli: Cli) -> None:
     assert cli.json("ls", "--json", "nosuch>3", "sort:nosuch") == []
     run = cli.run(sys.executable, "-c", "print('step 1 loss 2.0')")
@@ -81,6 +107,9 @@ def test_an_order_or_a_metric_that_is_not_there_is_refused(cli: Cli) -> None:
 def test_a_tag_that_is_not_there_cannot_be_removed(cli: Cli) -> None:
     run = cli.run("true", options=("--name", "calm", "--tag", "a", "--tag", "a"))
     cli.ok("tag", run, "b=1", "b=1")
+    refused = cli("tag", run, "--", "-baz")
+    assert refused.returncode == 2
+    assert "cannot begin with -. To take one away: traindeck tag RUN --remove baz" in refused.stderr
     assert cli.ok("tag", run).split() == ["a", "b=1"]
     done = cli("tag", run, "c", "--remove", "a", "--remove", "nosuch")
     assert done.returncode == 1
@@ -97,6 +126,30 @@ def test_an_ambiguous_prefix_names_the_candidates(cli: Cli) -> None:
     assert done.returncode == 2
     assert first[:6] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# mine\ntheme: nosuch\n", "settings.yaml, line 2: There is no theme `nosuch`."),
+        ("theme: mine\n", "mine.yaml, line 1: `bse` is not part of a theme. Did you mean `base`?"),
+        ("keys: {runs.stop: q}\n", "settings.yaml, line 1: `q` is already app.quit."),
+    ],
+)
+def test_doctor_names_the_settings_with_which_the_screen_does_not_start(
+    cli: Cli, text: str, said: str
+) -> None:
+    config = cli.home / ".config" / "traindeck"
+    (config / "themes").mkdir(parents=True)
+    (config / "themes" / "mine.yaml").write_text("bse: dark\n")
+    (config / "settings.yaml").write_text(text)
+    refused = cli()
+    assert refused.returncode == 2 and said in refused.stderr
+    told = json.loads(cli("doctor", "--json").stdout)
+    wrong = [check for check in told if check["topic"] == "settings"]
+    assert [check["ok"] for check in wrong] == [False]
+    assert refused.stderr == f"traindeck: {wrong[0]['text']} {wrong[0]['fix']}".strip() + "\n"
+    assert cli.json("ls", "--json") == []  # what shows no screen goes on
 
 
 def test_a_broken_settings_file_stops_every_command_with_its_line(cli: Cli) -> None:

@@ -362,6 +362,40 @@ def test_a_process_that_already_runs_can_be_adopted(cli: Cli, tmp_path: Path) ->
     assert "adopted" in again.stderr
 
 
+def test_a_process_that_writes_to_a_pipe_is_adopted_without_a_log(cli: Cli) -> None:
+    process = subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE)
+    said = "its output goes to a pipe: no log"
+    try:
+        done = cli("adopt", "-q", str(process.pid))
+        run = done.stdout.strip()
+        assert done.returncode == 0 and said in done.stderr
+        shown = cli.ok("show", run)
+        assert said in shown and "next: traindeck metrics" in shown and "logs -f" not in shown
+        logs = cli("logs", run)
+        assert (logs.returncode, logs.stdout, logs.stderr) == (0, "", f"traindeck: {said}.\n")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_removing_an_adopted_run_ends_the_watching_and_not_the_process(cli: Cli) -> None:
+    process = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+    try:
+        run = cli.ok("adopt", "-q", "--name", "mine", str(process.pid)).strip()
+        done = cli("rm", "-y", "mine")
+        assert done.returncode == 0, done.stderr
+        assert "running" in done.stderr and "the process goes on, unwatched" in done.stderr
+        assert process.poll() is None
+        assert cli.json("ls", "--json") == []
+        assert not (cli.home / ".traindeck" / "runs" / run).exists()
+        again = cli.ok("adopt", "-q", str(process.pid)).strip()
+        assert cli.json("show", "--json", again)["state"] == "running"
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_adopting_what_is_not_there_is_refused(cli: Cli) -> None:
     for pid in ("1", "4194000"):
         done = cli("adopt", pid)
@@ -647,3 +681,65 @@ def test_a_run_whose_directory_was_deleted_by_hand_says_so(cli: Cli) -> None:
         assert done.returncode == 1 and "is gone: it was deleted" in done.stderr, command
     cli.ok("rm", "-y", run)
     assert cli.json("ls", "--json") == []
+
+
+def test_a_run_whose_record_is_destroyed_keeps_what_else_is_known_of_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    run = cli.run("sh", "-c", "exit 3", options=("--name", "calm"))
+    cli("wait", run)
+    before = cli.json("show", "--cached", "--json", run)
+    root = cli.home / ".traindeck" / "runs"
+    (root / run / "run.json").write_text('{"spec": ')
+    warning = f"traindeck: {root}/{run}/run.json is no JSON; the run is listed with what else"
+
+    done = cli("reindex")
+    assert done.returncode == 0 and done.stdout == "1 runs\n"
+    assert done.stderr.startswith(warning) and len(done.stderr.splitlines()) == 1
+    after = cli.json("show", "--cached", "--json", run)
+    for field in ("name", "argv", "cwd", "state", "exit_code", "adopted"):
+        assert after[field] == before[field], field
+    refused = cli("retry", run)
+    assert refused.returncode != 0 and "run.json" in refused.stderr
+    assert "adopted" not in refused.stderr
+
+    for path in (cli.home / ".local" / "state" / "traindeck").glob("index.db*"):
+        path.unlink()
+    listed = cli("ls", "--json", "--cached")
+    assert listed.stderr.startswith(warning)
+    (found,) = json.loads(listed.stdout)
+    assert (found["name"], found["argv"], found["adopted"]) == ("calm", [], False)
+    assert "adopted" not in cli.ok("show", run)
+    refused = cli("retry", run)
+    assert refused.returncode == 2
+    assert "How calm was started is not known" in refused.stderr
+    assert "removed 1" in cli.ok("rm", "-y", run)
+    assert not (root / run).exists()
+
+
+def test_of_several_runs_of_one_name_the_newest_is_shown_and_none_is_guessed_to_be_stopped(
+    cli: Cli,
+) -> None:
+    old, new = (cli.run("sleep", "60", options=("--name", "a b")) for _ in range(2))
+    said = "2 runs are called a b; this is the newest that is not over. All of them: "
+    shown = cli("show", "-q", "A b")
+    assert (shown.stdout, shown.stderr) == (
+        f"{new}\n", f"traindeck: {said}traindeck ls -a 'name:a b'\n"
+    )  # fmt: skip
+    assert cli("show", "-q", new).stderr == cli("show", "-q", new[:11]).stderr == ""
+    for command in ("stop", "rm"):
+        refused = cli(command, "-y", "a b")
+        assert refused.returncode == 2 and old in refused.stderr and new in refused.stderr
+    assert len(cli.ok("ls", "-q", "state:running", "name:a b").split()) == 2
+    cli.ok("stop", "-y", "--grace", "1s", old, new)
+    assert "this is the newest. All" in cli("show", "-q", "a b").stderr
+
+
+def test_what_means_a_run_by_its_id_is_no_name_for_another(cli: Cli) -> None:
+    run, other = cli.run("true", options=("--name", "calm")), cli.run("true")
+    for name in (run, run[:8], run[:9].upper()):
+        for command in (("rename", other, name), ("run", "--name", name, "--", "true")):
+            refused = cli(*command)
+            assert refused.returncode == 2 and "cannot be a name: the id of" in refused.stderr
+    assert len(cli.json("ls", "--json")) == 2
+    cli.ok("rename", other, "1st")

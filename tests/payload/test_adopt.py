@@ -86,12 +86,37 @@ def test_a_log_on_another_file_system_is_referred_to(
         path.unlink(missing_ok=True)
 
 
+def test_the_watching_can_end_while_the_process_goes_on(
+    agent: Agent, started: list[subprocess.Popen[bytes]]
+) -> None:
+    job = process(started, "sleep 300")
+    run = adopt(agent, job.pid)
+    assert agent.call("unwatch", run_id=run) == {"state": "over"}
+    record = agent.ended(run)
+    assert (record["cause"], record["exit_code"], record["signal"]) == ("unknown", None, None)
+    assert re.fullmatch(r"not watched from \d\d:\d\d on; the process went on", record["reason"])
+    assert agent.call("unwatch", run_id=run) == {"state": "over"}
+    agent.call("rm", run_id=run, keep=[])
+    assert job.poll() is None
+    adopt(agent, job.pid)
+    assert job.poll() is None
+
+
+def test_what_was_not_adopted_is_not_let_go(agent: Agent) -> None:
+    run = agent.start("sleep", "300")
+    with pytest.raises(Refusal, match="was not adopted"):
+        agent.call("unwatch", run_id=run)
+    with pytest.raises(Refusal, match="was not adopted"):
+        agent.call("unwatch", run_id=agent.mint())
+    assert agent.evidence(run)["alive"]
+
+
 def test_a_process_without_a_file_has_no_log(
     agent: Agent, started: list[subprocess.Popen[bytes]]
 ) -> None:
     run = adopt(agent, process(started, "sleep 300", subprocess.PIPE).pid)
     assert agent.call("log_stat", run_id=run, attempt=0, rank=0)["size"] == 0
-    assert "no file" in until(lambda: agent.happened(run, "adopted"))[0]["log"]
+    assert until(lambda: agent.happened(run, "adopted"))[0]["log"] == "its output goes to a pipe"
 
 
 def test_it_can_be_stopped_with_its_children(

@@ -75,7 +75,19 @@ def test_broken_requests_are_refused_on_every_python(every_agent: Agent, text: b
 
 def test_serve_survives_whatever_a_request_does(agent: Agent) -> None:
     link = Served(agent)
-    for verb in ("start", "poll", "cancel", "find", "ls", "read", "rm", "put", "adopt", "follow"):
+    for verb in (
+        "start",
+        "poll",
+        "cancel",
+        "find",
+        "ls",
+        "read",
+        "rm",
+        "put",
+        "adopt",
+        "unwatch",
+        "follow",
+    ):
         for words in ({}, {"run_id": {}}, {"runs": [[]]}, {"run": 5, "run_id": "0" * 12}):
             with contextlib.suppress(Refusal):
                 link.call(verb, words)

@@ -12,7 +12,7 @@ from traindeck.backends.base import Limits, Plan, RunSpec, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.plan_view import plan_lines
-from traindeck.console.store.records import Progress, RunRecord
+from traindeck.console.store.records import MetricSummary, Progress, RunRecord
 
 EVERYTHING = RunSpec(
     argv=("true",),
@@ -60,6 +60,8 @@ def test_a_label_never_touches_its_text() -> None:
         (a_run(state=State.SUCCEEDED), None, "logs abc"),
         (a_run(state=State.FAILED, argv=("x",)), None, "retry abc"),
         (a_run(state=State.LOST, argv=("x",)), None, "retry abc"),
+        (a_run(state=State.FAILED, argv=("x",), exit_code=127), None, "show abc --script"),
+        (a_run(state=State.FAILED, argv=("x",), exit_code=126), None, "show abc --script"),
         (a_run(state=State.LOST, argv=("x",)), RunSpec(adopted=True), "logs abc"),
         (a_run(state=State.LOST, argv=("x",), adopted=True), None, "logs abc"),
         (a_run(state=State.LOST, argv=()), None, "logs abc"),
@@ -72,6 +74,26 @@ def test_the_next_command_is_one_that_works(
     run: RunRecord, spec: RunSpec | None, command: str
 ) -> None:
     assert card(run, spec=spec).endswith(f"next: traindeck {command}")
+
+
+@pytest.mark.parametrize(
+    ("state", "resume", "command"),
+    [
+        (State.CANCELLED, "auto", "retry abc   goes on from step 1,200"),
+        (State.FAILED, "auto", "retry abc   goes on from step 1,200"),
+        (State.CANCELLED, "never", "logs abc"),
+        (State.FAILED, "never", "retry abc"),
+        (State.SUCCEEDED, "auto", "logs abc"),
+        (State.RUNNING, "auto", "logs -f abc"),
+    ],
+)
+def test_a_fine_tune_with_a_checkpoint_goes_on_from_it(
+    state: State, resume: str, command: str
+) -> None:
+    run = a_run(state=state, argv=("x",), started=NOW - 9, exit_code=1)
+    saved = MetricSummary(key="__checkpoint__", count=3, last=1.0, last_step=1200)
+    run = replace(run, params={"resume": resume}, metrics={"__checkpoint__": saved})
+    assert card(run).endswith(f"next: traindeck {command}")
 
 
 def test_a_lost_run_says_what_is_known_of_its_time() -> None:

@@ -51,3 +51,10 @@ def test_the_less_telling_columns_go_first() -> None:
 
 def test_nothing_measured_is_a_sentence() -> None:
     assert metric_lines(RunRecord(), "Looked there.", width=80) == [(("Looked there.", "muted"),)]
+
+
+def test_bytes_are_written_as_on_the_screen() -> None:
+    key = "system/rss_bytes"
+    found = {key: MetricSummary(key=key, count=2, last=8_872_000.0, min=912.0, max=3.8e9)}
+    (_, line) = metric_lines(RunRecord(metrics=found), "", width=120)
+    assert "8.87 MB" in plain(line) and "912 B" in plain(line) and "3.80 GB" in plain(line)

@@ -128,7 +128,7 @@ def test_two_recipes_that_build_on_each_other_are_refused(write: Write, folder: 
 def test_an_unknown_recipe_is_refused_with_what_there_is(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no recipe stf\. Did you mean sft\?"):
         load("stf", folder)
-    with pytest.raises(UsageError, match="There are sft"):
+    with pytest.raises(UsageError, match="There are: sft"):
         load("xyzzy", folder)
     with pytest.raises(UsageError, match="cannot be read: no such file"):
         load("./nowhere.yaml", folder)

@@ -433,7 +433,8 @@ def test_a_metric_that_no_run_ever_had_is_refused_with_the_nearest(
         ("sort:learning_rate", r"param\.learning_rate"),
         ("state:failed -los!=3", "loss"),
     ):
-        with pytest.raises(FilterError, match=f"no run has a .* Did you mean {near}\\?"):
+        said = "there is no key or metric" if text.startswith("sort:") else "no run has a"
+        with pytest.raises(FilterError, match=f"{said} .* Did you mean {near}\\?"):
             parse(text, known=index)
     with pytest.raises(FilterError, match="no run has a metric or parameter 'zzzzzz'") as refused:
         parse("state:failed zzzzzz>3", known=index)

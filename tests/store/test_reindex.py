@@ -256,8 +256,11 @@ def test_a_run_whose_run_json_cannot_be_read_is_still_a_run(
 ) -> None:
     folder = make_rundir(spec(0), attempts=[attempt(end={"exit_code": 0})])
     (folder / "run.json").write_bytes(content)
-    run = read_run(tmp_path / "root", folder.name, "local", NOW)
+    told: list[str] = []
+    run = read_run(tmp_path / "root", folder.name, "local", NOW, told.append)
     assert (run.id, run.state, run.exit_code) == (folder.name, State.SUCCEEDED, 0)
+    assert (run.name, run.adopted) == (folder.name, False)
+    assert len(told) == 1 and str(folder / "run.json") in told[0]
 
 
 def test_an_exit_record_that_is_cut_or_anothers_is_none(

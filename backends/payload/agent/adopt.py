@@ -7,11 +7,14 @@ or, on another file system, named in `logs/0.ref` with device and inode. Never a
 
 import os
 import stat
+import time
 
 from . import Refused, layout, libc, locking, procs, records, wire
 
 MAX_COMMAND = 1 << 17
 """Bytes of a command line that are recorded."""
+LET_GO = 10.0
+"""Seconds within which a supervisor that is asked to must have ended its watching."""
 
 
 def adopt(request, body):
@@ -33,6 +36,34 @@ def adopt(request, body):
     orders = {"adopt": {"pid": pid, "starttime": found.starttime if found else 0}}
     created, supervisor = yield from start.supervise(run, 0, orders, made)
     return {"run_id": run, "attempt": 0, "created": created, "pid": supervisor}
+
+
+def unwatch(request, body):
+    """The verb: let the supervisor of an adopted process end, and leave the process alone. A
+    generator that waits for it."""
+    from . import cancel, evidence
+
+    run = layout.check_id(request.get("run_id"))
+    facts = evidence.of_run(run, evidence.Look())
+    if not facts["found"] or facts["attempt"] is None or not facts["adopted"]:
+        raise Refused("Run %s was not adopted." % run)
+    attempt = facts["attempt"]
+    if not evidence.is_over(facts):
+        records.make_once(_left_alone(layout.attempt_dir(run, attempt)), {"time": time.time()})
+        cancel.wake(run, attempt)
+    until = time.monotonic() + LET_GO
+    while not evidence.is_over(evidence.of_run(run, evidence.Look())):
+        if time.monotonic() > until:
+            raise Refused("The supervisor of run %s does not answer; its process goes on." % run)
+        yield None, 0.02
+    return {"state": "over"}
+
+
+def _left_alone(directory):
+    """The file that asks for it, in an attempt's directory."""
+    folder = directory + "/control"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    return folder + "/unwatch.json"
 
 
 def check(pid):
@@ -62,6 +93,14 @@ def _describe(record, pid):
         spec["cwd"] = wire.to_text(os.readlink(b"/proc/%d/cwd" % pid))
     except OSError:
         pass  # it is in a folder that is no more, or just ended
+
+
+def _kind(mode):
+    """What an output that is no regular file is, in words."""
+    for test, words in ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket")):
+        if test(mode):
+            return words
+    return "a terminal or a device"
 
 
 def lock_name(pid, starttime):
@@ -97,6 +136,7 @@ class Adoption:
     """
 
     def __init__(self, attempt):
+        self._asked = attempt.directory + "/control/unwatch.json"
         self.pid, self.starttime = attempt.leader
         try:
             self.fd = libc.pidfd_open(self.pid)
@@ -109,17 +149,21 @@ class Adoption:
         """Whether it has ended."""
         return not procs.is_running(self.pid, self.starttime)
 
+    def is_let_go(self):
+        """Whether only the watching is to end."""
+        return os.path.lexists(self._asked)
+
     def _link_log(self, attempt):
         """Give the attempt its log, if there is one. Returns a sentence about it."""
         source = "/proc/%d/fd/1" % self.pid
         try:
             info = os.stat(source)
             if not stat.S_ISREG(info.st_mode):
-                return "its stdout is no file"
+                return "its output goes to %s" % _kind(info.st_mode)
             attempt.log_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
             path = os.readlink(source)
         except OSError as error:
-            return "its stdout cannot be opened: %s" % error.strerror
+            return "its output cannot be opened (%s)" % error.strerror
         log = layout.log_path(attempt.run, attempt.number)
         here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -114,8 +114,11 @@ class Supervisor:
                     hook.status = status
             if self.system is not None:
                 self.system.reaped(usage)
-        if self.adoption is not None and not self.over and self.adoption.is_over():
-            self._leader_ended(now, None)
+        if self.adoption is not None and not self.over:
+            if self.adoption.is_over():
+                self._leader_ended(now, None)
+            elif not self.ending.cause and self.adoption.is_let_go():
+                self._let_go()
 
     def _leader_ended(self, now, status):
         self.over = True
@@ -132,6 +135,15 @@ class Supervisor:
                 now - self.cared_at
             )
         records.append_event(self.attempt.directory, "leader_ended", status=status)
+
+    def _let_go(self):
+        """The adopted process goes on; only this watching is over."""
+        self.over = True
+        self.ended = time.time()
+        self.cause = "unknown"
+        clock = time.strftime("%H:%M", time.localtime(self.ended))
+        self.reason = "not watched from %s on; the process went on" % clock
+        records.append_event(self.attempt.directory, "unwatched")
 
     # -- before the job
 

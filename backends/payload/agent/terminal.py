@@ -1,5 +1,8 @@
 """A terminal for a job that asks for one (`--pty`).
 
+It is a terminal for output. Input stays /dev/null, as for every job: an end of file in a terminal
+holds for one read only and not at all in raw mode, so a program that reads would wait for ever.
+
 The supervisor stands between the terminal and the log then: if it is killed, the job is hung up.
 That is what the option gives up, and why it is one.
 """

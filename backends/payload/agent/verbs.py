@@ -19,6 +19,7 @@ VERBS = {
     "rm": "files",
     "put": "files",
     "adopt": "adopt",
+    "unwatch": "adopt",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 
