@@ -30,7 +30,7 @@ def rename_command(
     from traindeck.console.runs import controlling
     from traindeck.console.runs.workspace import open_workspace
 
-    ws = open_workspace(tell=output.note)
+    ws = open_workspace(tell=output.tell)
     record = ws.record(run)
     if note := controlling.rename(ws, record, name):
         output.note(f"traindeck: {note}")
@@ -57,7 +57,7 @@ def tag_command(
     from traindeck.console.runs.request import parse_tags
     from traindeck.console.runs.workspace import open_workspace
 
-    ws = open_workspace(tell=output.note)
+    ws = open_workspace(tell=output.tell)
     record = ws.record(run)
     wanted = parse_tags(tags or [])
     gone = dict.fromkeys(remove or [])
@@ -90,7 +90,7 @@ def note_command(
     from traindeck.console.runs import controlling
     from traindeck.console.runs.workspace import open_workspace
 
-    ws = open_workspace(tell=output.note)
+    ws = open_workspace(tell=output.tell)
     record = ws.record(run)
     if text is not None:
         controlling.set_note(ws, record, text)

@@ -37,9 +37,14 @@ def note(text: str) -> None:
         pass
 
 
+def tell(text: str) -> None:
+    """One line of diagnostics that says whose it is."""
+    note(f"traindeck: {text}")
+
+
 def error(text: str) -> None:
     """What went wrong, in one line."""
-    note(f"traindeck: {text}")
+    tell(text)
 
 
 def neutral(text: str) -> str:

@@ -171,7 +171,7 @@ def _list(json: bool, quiet: bool) -> int:
     from traindeck.backends.base import encode
     from traindeck.console.runs.workspace import open_workspace
 
-    backends = open_workspace(tell=output.note).settings.backends
+    backends = open_workspace(tell=output.tell).settings.backends
     if json:
         output.emit_json([encode(entry) for entry in backends.values()])
         return 0

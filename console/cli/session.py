@@ -16,11 +16,8 @@ def with_workspace(body: Callable[[Workspace], Awaitable[T]], *, checked: bool =
     """Open a workspace, run `body` in an event loop, close everything, return its result.
     Interrupting it ends the command and touches no run. `checked` as for `open_workspace`."""
 
-    def tell(line: str) -> None:
-        output.note(f"traindeck: {line}")
-
     async def main() -> T:
-        async with open_workspace(tell=tell, checked=checked) as ws:
+        async with open_workspace(tell=output.tell, checked=checked) as ws:
             return await body(ws)
 
     return asyncio.run(main())

@@ -71,7 +71,7 @@ def ls_command(
     """
     from traindeck.console.runs.workspace import open_workspace
 
-    ws = open_workspace(tell=lambda line: output.note(f"traindeck: {line}"))
+    ws = open_workspace(tell=output.tell)
     wanted = None
     if filter:
         from traindeck.console.runs.filters import parse
