@@ -366,7 +366,6 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def open_run(self, run: RunRecord, tab: str) -> None:
         """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`)."""
-        self.start(self.services.looked([run.id]), "")
         screen = self.new_screen("run", run=run, tab=tab)
         if screen is not None:
             self.push_screen(screen)

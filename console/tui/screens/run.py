@@ -319,9 +319,9 @@ class RunScreen(DeckScreen):
         self._remember()
         self.deck.pop_screen()
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         self._remember()
-        super().on_unmount()
+        await super().on_unmount()
 
     def action_stop(self) -> None:
         ask_stop(self, [self.record])

@@ -56,6 +56,9 @@ PATIENCE = 0.3
 LIST_WITHIN = 3.0
 """Seconds in which a list that was asked for is expected."""
 
+LAST_LOOK = 1.0
+"""Seconds that the end of the program waits for what was looked at to be noted."""
+
 ROOMY = 30
 """Rows from which on there is room for blank lines and the line of context."""
 
@@ -83,7 +86,7 @@ class RunsScreen(DeckScreen):
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
         self._asked_at: int | None = None
-        self._opened_key: int | None = None
+        self._visited: tuple[int, str] | None = None  # key and id
         self._filter_shown = ""
         self._slow = False
         self._following = False
@@ -163,15 +166,9 @@ class RunsScreen(DeckScreen):
         )
 
     def _idle(self) -> float:
-        """Seconds since a key was pressed here: keys on another screen hold no rows in place. While
-        a run is looked at that needs somebody, its row waits for the person to come back to it."""
-        if self._in_sight:
-            return self.deck.idle
-        return math.inf if self._opened_key is None else 0.0
-
-    @property
-    def _in_sight(self) -> bool:
-        return self.is_current or self in self.deck._background_screens
+        """Seconds since a key was pressed here: keys on another screen hold no rows in place."""
+        in_sight = self.is_current or self in self.deck._background_screens
+        return self.deck.idle if in_sight else math.inf
 
     def _remember(self) -> None:
         selected = self.selected
@@ -374,9 +371,6 @@ class RunsScreen(DeckScreen):
             wanted = self._asked_at  # a filter that is widened again gives back what it hid
         if anew and not self.has_class("-asking"):
             self._asked_at = None
-        if wanted is None and not anew:
-            wanted = self._next_in_need()
-        self._opened_key = None
         self.table.set_rows(listing.keys, sections, at=wanted, anew=anew)
         if self._saved_run is not None:
             saved, self._saved_run = self._saved_run, None
@@ -384,15 +378,6 @@ class RunsScreen(DeckScreen):
         self._arrange()
         self.empty.update()
         self._update_lines()
-
-    def _next_in_need(self) -> int | None:
-        """Where the cursor goes on to if the run that was opened leaves NEEDS YOU, as after `x`:
-        it was seen. None if the person has moved it, or does something to the run."""
-        key = self._opened_key
-        run = self.model.record(key) if key is not None else None
-        if run is None or key != self.table.key or not self._in_sight or self._needs_you(run):
-            return None
-        return self.table.key_after() or next(iter(self.model.listing.keys), None)
 
     async def go_to_run(self, run: RunRecord, *, widen: bool = False) -> None:
         """Put the cursor on a run. One that is not listed is named, or the list is widened."""
@@ -433,6 +418,7 @@ class RunsScreen(DeckScreen):
             self.table.known(changed)
         if self.table.key in changed:
             self.pane.select(self.table.key, self.selected)
+            self._leave_in_peace()
         self._update_lines()
         if "id" in self._layout:
             shown = self.model.records(self.table.visible_keys(pages=1))
@@ -463,8 +449,27 @@ class RunsScreen(DeckScreen):
 
     @on(VirtualTable.Moved)
     def _moved(self, event: VirtualTable.Moved) -> None:
+        if self._visited is not None and self._visited[0] != self.table.key:
+            self._leave_opened()
         self.pane.select(event.key, self.selected)
         self.footer_bar.update()
+
+    def on_screen_resume(self) -> None:
+        self._leave_in_peace()
+
+    def _leave_in_peace(self) -> None:
+        """Back here, what was opened and needs nobody (any more) is seen at once: no row moves for
+        that, and what becomes of it later is news."""
+        run = self.model.record(self._visited[0]) if self._visited is not None else None
+        if run is not None and self.is_current and not self._needs_you(run):
+            self._leave_opened()
+
+    def _leave_opened(self) -> None:
+        """The person is done with the run that was opened: it is seen now and not before, so that
+        its row, its keys and the cursor wait for them until then."""
+        if self._visited is not None:
+            run_id, self._visited = self._visited[1], None
+            self.spawn(self.deck.services.looked([run_id]))
 
     @on(VirtualTable.Scrolled)
     def _scrolled(self) -> None:
@@ -571,9 +576,9 @@ class RunsScreen(DeckScreen):
         run = self.selected
         if run is not None:
             self._remember()
-            grouped = self.model.view.group == "state"
-            self._opened_key = self.table.key if grouped and self._needs_you(run) else None
             self.deck.open_run(run, tab)
+            if self.table.key is not None:
+                self._visited = (self.table.key, run.id)
 
     def action_demo(self) -> None:
         self.spawn(self._demo(), "launching the demo")
@@ -667,6 +672,8 @@ class RunsScreen(DeckScreen):
         self.spawn(self._seen([run.id for run in runs], self.table.key_after()))
 
     async def _seen(self, run_ids: Sequence[str], then: int | None) -> None:
+        if self._visited is not None and self._visited[1] in run_ids:
+            self._visited = None
         await self.deck.services.looked(run_ids)
         self._wanted = then
         self.table.clear_marks()
@@ -738,13 +745,16 @@ class RunsScreen(DeckScreen):
 
     def acted(self) -> None:
         """Something was done to runs: show it now, and let the marks go."""
-        self._opened_key = None
         self.table.clear_marks()
         self.model.relist()
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         self._remember()
-        super().on_unmount()
+        if self._visited is not None:  # the end of the program leaves it too
+            with suppress(TraindeckError, TimeoutError):
+                async with asyncio.timeout(LAST_LOOK):
+                    await self.deck.services.looked([self._visited[1]])
+        await super().on_unmount()
 
 
 def _can_retry(run: RunRecord) -> bool:
