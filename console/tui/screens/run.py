@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -25,7 +26,7 @@ from traindeck.console.tui.widgets.bars import HeaderBar
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
-from .run_actions import ask_copy, ask_remove, ask_retry, ask_stop
+from .run_actions import ask_copy, ask_remove, ask_retry, ask_stop, say_why_not
 
 if TYPE_CHECKING:
     from .run_files import FilesPane
@@ -323,6 +324,9 @@ class RunScreen(DeckScreen):
         self._remember()
         await super().on_unmount()
 
+    def on_key(self, event: events.Key) -> None:
+        say_why_not(self, event.key, [self.record])
+
     def action_stop(self) -> None:
         ask_stop(self, [self.record])
 
@@ -351,7 +355,7 @@ class RunScreen(DeckScreen):
         from .index import SCREENS
 
         if action == "stop":
-            return self.record.active
+            return self.record.active or None
         if action == "retry":
             return can_retry(self.record)
         if action == "remove":

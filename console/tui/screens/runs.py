@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
@@ -713,6 +713,11 @@ class RunsScreen(DeckScreen):
             self.spawn(later(), f"reading {plural(len(unknown), 'marked run')}")
         else:
             now()
+
+    def on_key(self, event: events.Key) -> None:
+        from .run_actions import say_why_not
+
+        say_why_not(self, event.key, self.chosen_runs())
 
     def action_stop(self) -> None:
         from .run_actions import ask_stop
