@@ -26,7 +26,9 @@ from traindeck.console.present.numbers import plural
 from traindeck.console.present.runs_counts import (
     header_counts,
     list_context,
+    listed_meanwhile,
     nothing_listed,
+    refused_filter,
     sign_counts,
     window_words,
 )
@@ -92,7 +94,7 @@ class RunsScreen(DeckScreen):
         self._following = False
         self.context_bar = Lines(lambda cells, _: [self._context_line(cells)], id="context")
         self.filter_bar = FilterLine(self)
-        self.gap = Lines(id="gap")
+        self.gap = Lines(lambda cells, _: self._refused_lines(cells), id="gap")
         self.heads_bar = Lines(lambda *_: [heads(self._layout)], id="heads")
         self.table = VirtualTable(
             self._row_line, self._head_line, note=self._nothing_listed, id="table"
@@ -222,7 +224,11 @@ class RunsScreen(DeckScreen):
         self.empty.display = empty
         self.filter_bar.display = asking
         self.context_bar.display = (roomy or telling) and not asking and not empty
-        self.gap.display = self.foot_gap.display = roomy and not empty
+        refused = self._refused_lines(self.app.size.width)
+        self.gap.display = bool(roomy or refused) and not empty
+        self.gap.styles.height = max(1, len(refused))
+        self.gap.update()
+        self.foot_gap.display = roomy and not empty
         self.heads_bar.display = self.table.display = not empty
         self.pane.display = rows >= 20 and not empty
         self.pane.styles.height = 4 if rows < 36 else 12 if rows < 50 else 16
@@ -259,7 +265,7 @@ class RunsScreen(DeckScreen):
         model = self.model
         if not model.loaded:
             return ((), (Span("  reading the runs", "muted"),)) if self._slow else ()
-        return nothing_listed(model.view.filter, model.view.window, model.listing.counts.total)
+        return nothing_listed(model.filter, model.view.window, model.listing.counts.total)
 
     def crumbs(self) -> Sequence[str]:
         return ("Runs",)
@@ -282,9 +288,16 @@ class RunsScreen(DeckScreen):
             for place in self.model.places
         ]
 
+    def _refused_lines(self, cells: int) -> Sequence[Line]:
+        """Why what is typed is no filter yet, below the line it is typed in."""
+        refused = self.model.refused if self.has_class("-asking") else None
+        return refused_filter(refused, cells) if refused is not None else ()
+
     def context(self) -> Line:
         if self.has_class("-empty"):
             return (Span("no runs" if self.model.loaded else "", "muted"),)
+        if self.has_class("-asking") and self.model.refused is not None:
+            return listed_meanwhile(self.model.filter)
         line: list[Span] = []
         marked = len(self.table.marked)
         if marked:
@@ -310,7 +323,7 @@ class RunsScreen(DeckScreen):
         clauses = list_context(
             len(model.listing.keys),
             model.listing.counts.total,
-            model.view.filter,
+            model.filter,
             model.view.group,
             (*model.listing.order, *model.view.order),
             frozen=model.frozen,
@@ -428,10 +441,10 @@ class RunsScreen(DeckScreen):
         if not self.table.is_mounted:
             return
         self._follow()
-        if self.has_class("-asking"):
-            return  # half a word is no filter yet; enter says what is wrong with it
         self._arrange()
         self._update_lines()
+        if self.has_class("-asking"):
+            return  # half a word is no filter yet: enter complains
         if error is not None and self.model.loaded:
             self.deck.complain(error)
 
