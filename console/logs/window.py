@@ -313,6 +313,14 @@ class LogView:
             self.target = self.top if mark else None
             await self._scroll(-(self.height // 3 if above is None else above))
 
+    async def to_place(self, top: Anchor, target: Anchor | None) -> None:
+        """Show a place as it was before."""
+        async with self._turn:
+            self.following = False
+            self.top, self.target = top, target
+            if self.pages.size:
+                await self._scroll(0)
+
     async def to_percent(self, percent: float) -> None:
         """Show the place at that share of the log's bytes."""
         if percent >= 100:

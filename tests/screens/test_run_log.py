@@ -216,11 +216,14 @@ async def test_what_follows_enter_in_one_burst_is_for_the_log(make_app: MakeApp)
 async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
+        before = log_rows(app)
         text = await press(app, pilot, pane, "ampersand e v a l enter")
         rows = [line for line in log_rows(app) if line.strip(" ▐│")]
         assert len(rows) == 4 and all("eval at" in line for line in rows)
         assert "& eval" in text
         await press(app, pilot, pane, "escape")
+        assert log_rows(app) == before, "who has not moved is where they were"
+        await press(app, pilot, pane, "ampersand e v a l enter g g escape")
         shown = log_rows(app)
         assert "eval at 10:" in shown[0] and "step    10 " not in shown[0]
         assert "step    20 " in shown[1], "the first hit stays where it was"
