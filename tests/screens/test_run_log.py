@@ -435,6 +435,27 @@ async def test_coming_back_goes_on_at_the_same_place_and_tab(make_app: MakeApp) 
         assert log_rows(app)[0] == first and "wrap on" in screen_text(app)
 
 
+async def test_the_log_of_a_run_that_goes_on_is_followed_by_who_asks_for_it(
+    make_app: MakeApp,
+) -> None:
+    services = world()
+    run = services.runs[RUNNING]
+    assert run is not None
+    services.logs[run.id] = b"".join(training())
+    app = make_app(services)
+    async with opened(app, RUNNING) as (pilot, pane):
+        assert pane.shown.following
+        await press(app, pilot, pane, "g g pagedown")
+        for tab, follows in (("overview", False), ("log", True)):
+            await pilot.press("escape")
+            await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
+            app.open_run(run, tab)
+            await settle(app, pilot, lambda: bool(app.screen.query(LogPane)))
+            pane = app.screen.query_one(LogPane)
+            await settle(app, pilot, lambda pane=pane: pane.settled)
+            assert pane.shown.following is follows
+
+
 async def test_a_try_starts_a_new_run_with_its_variables(make_app: MakeApp) -> None:
     services = world()
     app = make_app(services)

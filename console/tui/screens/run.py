@@ -101,6 +101,7 @@ class RunScreen(DeckScreen):
         self._tabs: dict[str, Any] = {}
         self._file: Any = None
         self._said = ""
+        self._to_follow = tab == "log" and run.active
         self._measured: int | None = None  # the attempt whose metrics are all there
 
     def _tab_lines(self, cells: int, rows: int) -> Sequence[Line]:
@@ -180,7 +181,8 @@ class RunScreen(DeckScreen):
         elif name == "log":
             from .run_log import LogPane
 
-            found = LogPane(services, spot=self._spot())
+            # Who asked for the log of a run that goes on wants its end; tab 3 is where one was.
+            found = LogPane(services, spot=None if self._to_follow else self._spot())
         else:
             found = _pane_of(name)(services)
         self._tabs[name] = found
