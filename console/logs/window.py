@@ -103,7 +103,7 @@ class Window:
         rows: At most as many as the height; fewer at the end of a short log.
         start, end: The bytes they show, of `size`.
         at_end: Whether the last row is the last of the log: what comes after the end goes below.
-        percent: How far down the log the last row is, 0 … 100.
+        percent: How far down the log the first row is, 0 … 99; 100 at its end.
         pending: A filter whose lines are not all known yet: ask again when more is counted.
         identity: Of the log's content; another one means that it was cut or replaced.
     """
@@ -234,7 +234,8 @@ class LogView:
             rows = await self._rows(shown)
             start = shown[0][0].start if shown else 0
             end = shown[-1][0].end if shown else 0
-            percent = 100 if at_end else min(99, end * 100 // size)
+            # Rounded up, so that it is the percentage that `to_percent` was asked for.
+            percent = 100 if at_end else min(99, -(-start * 100 // size))
             return Window(
                 rows=tuple(rows),
                 start=start,
