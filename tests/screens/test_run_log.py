@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -454,6 +454,27 @@ async def test_the_log_of_a_run_that_goes_on_is_followed_by_who_asks_for_it(
             pane = app.screen.query_one(LogPane)
             await settle(app, pilot, lambda pane=pane: pane.settled)
             assert pane.shown.following is follows
+
+
+async def test_what_is_done_is_not_said_to_go_on(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        timers: list[Callable[[], None]] = []
+        set_timer = pane.set_timer
+
+        def late(seconds: float, callback: Callable[[], None]) -> Any:
+            timers.append(callback)
+            return set_timer(60, callback)
+
+        monkeypatch.setattr(pane, "set_timer", late)
+        await press(app, pilot, pane, "ampersand e v a l enter")
+        assert timers
+        for callback in timers:  # they ran out just before, and are heard only now
+            callback()
+        await pilot.pause()
+        assert "searching" not in screen_text(app)
 
 
 async def test_a_try_starts_a_new_run_with_its_variables(make_app: MakeApp) -> None:
