@@ -423,9 +423,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if which is not None and self._notice is which:
             self._forget_notice()
 
-    def hush(self) -> None:
-        """Say no longer what is not urgent."""
-        if not self.said_urgently:
+    def hush(self, *, all: bool = False) -> None:
+        """Say no longer what is not urgent, or nothing."""
+        if all or not self.said_urgently:
             self._forget_notice()
 
     def _forget_notice(self) -> None:

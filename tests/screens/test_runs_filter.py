@@ -129,6 +129,9 @@ async def test_while_what_is_typed_is_no_filter_the_list_says_whose_it_is(
         await pilot.press(*" bad:x", "enter")
         await settle(app, pilot, lambda: "✗ `bad:x` in the filter" in screen_text(app))
         assert said in screen_text(app)
+        await pilot.press("y")
+        await settle(app, pilot, lambda: "`bad:xy` in the filter" in screen_text(app))
+        assert "✗" not in screen_text(app).splitlines()[-1]
         await pilot.press("escape")
         await settle(app, pilot, lambda: "says nothing" not in screen_text(app))
 

@@ -610,6 +610,7 @@ class RunsScreen(DeckScreen):
     # --- filter, order, group, columns
 
     def action_filter(self) -> None:
+        self.deck.hush()
         if not self.has_class("-asking"):
             self._asked_at = self.table.key
         self.add_class("-asking")
@@ -620,6 +621,7 @@ class RunsScreen(DeckScreen):
     @on(Input.Changed, "#filter Input")
     def _filter_typed(self) -> None:
         if self.has_class("-asking"):
+            self.deck.hush(all=True)  # a complaint was about what stood there
             self.model.show(filter=self.filter_bar.text)
 
     async def keep_filter(self) -> None:
