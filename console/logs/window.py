@@ -103,7 +103,7 @@ class Window:
         rows: At most as many as the height; fewer at the end of a short log.
         start, end: The bytes they show, of `size`.
         at_end: Whether the last row is the last of the log: what comes after the end goes below.
-        percent: How far down the log the last row is, 0 … 100.
+        percent: How far down the log the first row is, 0 … 99; 100 at its end.
         pending: A filter whose lines are not all known yet: ask again when more is counted.
         identity: Of the log's content; another one means that it was cut or replaced.
     """
@@ -234,7 +234,8 @@ class LogView:
             rows = await self._rows(shown)
             start = shown[0][0].start if shown else 0
             end = shown[-1][0].end if shown else 0
-            percent = 100 if at_end else min(99, end * 100 // size)
+            # Rounded up, so that it is the percentage that `to_percent` was asked for.
+            percent = 100 if at_end else min(99, -(-start * 100 // size))
             return Window(
                 rows=tuple(rows),
                 start=start,
@@ -312,6 +313,14 @@ class LogView:
                 self.top = Anchor(offset)
             self.target = self.top if mark else None
             await self._scroll(-(self.height // 3 if above is None else above))
+
+    async def to_place(self, top: Anchor, target: Anchor | None) -> None:
+        """Show a place as it was before."""
+        async with self._turn:
+            self.following = False
+            self.top, self.target = top, target
+            if self.pages.size:
+                await self._scroll(0)
 
     async def to_percent(self, percent: float) -> None:
         """Show the place at that share of the log's bytes."""

@@ -41,6 +41,7 @@ class Shown:
         view: Window, cursor and the like, shared by all charts.
         checkpoints: x of checkpoints; alerts: (x, what) pairs; seams: x of resumes.
         tree: In a narrow terminal: whether the tree is shown instead of the charts.
+        held: Newer points do not come into sight though there may be some.
         note: In place of charts while there are none.
     """
 
@@ -54,6 +55,7 @@ class Shown:
     seams: Sequence[float] = ()
     tree: bool = False
     note: str = ""
+    held: bool = False
     started: float | None = None
 
 
@@ -240,11 +242,17 @@ def seen(shown: Shown) -> Line:
     low = start if view.start is None else view.start
     high = end if view.end is None else view.end
     name = {"time": "elapsed", "epoch": "epoch"}.get(view.axis, "step")
-    return (
-        Span(f"{name} ", "muted"),
-        Span(f"{_x(low, view)}–{_x(high, view)}", "text"),
-        Span(f" · {len(drawn)} series", "muted"),
-    )
+    part = (Span(f"{name} ", "muted"), Span(f"{_x(low, view)}–{_x(high, view)}", "text"))
+    if shown.held:
+        key = Span("f", "accent bold")
+        return (
+            Span("held at ", "muted"),
+            *part,
+            Span(" · ", "muted"),
+            key,
+            Span(" follows", "muted"),
+        )
+    return (*part, Span(f" · {len(drawn)} series", "muted"))
 
 
 def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+
+from traindeck.backends.base import TraindeckError
 
 from .ages import window as window_text
 from .cells import Line, Span, clean
@@ -65,6 +68,20 @@ def list_context(
     by = f"grouped by {group}" if group else "not grouped"
     clauses.append((Span(f"{by}, {order_words(order)}", "muted"),))
     return clauses
+
+
+def refused_filter(error: TraindeckError, cells: int) -> list[Line]:
+    """Why what is typed is no filter, and what would be one: two lines at most."""
+    words = str(error).removeprefix("Filter, ")
+    lines = textwrap.wrap(clean(words), max(20, cells - 4), max_lines=2, placeholder=" …")
+    return [(Span(f"  {line}", "muted"),) for line in lines]
+
+
+def listed_meanwhile(filter_text: str) -> Line:
+    """Which runs are listed while what is typed is no filter."""
+    if not filter_text:
+        return (Span("all are listed meanwhile", "muted"),)
+    return (Span("listed meanwhile: ", "muted"), Span(clean(filter_text), "text"))
 
 
 def window_words(seconds: float | None) -> str:

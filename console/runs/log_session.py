@@ -25,7 +25,7 @@ from traindeck.console.logs.severity import LOOK, NOT_FINITE, Severity
 from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
-from traindeck.console.logs.window import LogView, Window
+from traindeck.console.logs.window import Anchor, LogView, Window
 from traindeck.console.runs.log_sources import NearSource
 from traindeck.console.runs.reading import folder_of
 from traindeck.console.runs.workspace import Workspace, ref_of
@@ -147,6 +147,18 @@ class LogShown:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Where one was when a filter was set: the row at the top, the one that was jumped to; the line
+    that one looks at and the rows above it; whether it was the end."""
+
+    top: Anchor
+    target: Anchor | None
+    at: int
+    above: int
+    ended: bool
+
+
 class _Lag:
     """How long work in the background has not reached what there was to do when it was last even
     with it. A log that grows without end is never read to its end, and yet nothing is behind as
@@ -184,7 +196,9 @@ class LogSession:
         self._survey: Survey | None = None
         self._search: Search | None = None
         self._filter: Search | None = None
-        self._unfiltered: int | None = None  # the place before the filter, if it was not the end
+        self._before: _Before | None = None
+        self._moved = False  # since the filter was set
+        self._placed = True  # where all of its lines are known
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._over = False
@@ -211,23 +225,23 @@ class LogSession:
 
     async def scroll(self, rows: int) -> None:
         """Move by rows."""
-        await self._with(lambda view: view.scroll(rows))
+        await self._go(lambda view: view.scroll(rows))
 
     async def to_start(self) -> None:
         """Show the first rows."""
-        await self._with(lambda view: view.to_start())
+        await self._go(lambda view: view.to_start())
 
     async def to_end(self) -> None:
         """Show the last rows."""
-        await self._with(lambda view: view.to_end())
+        await self._go(lambda view: view.to_end())
 
     async def to_percent(self, percent: float) -> None:
         """Show the place at that share of the bytes."""
-        await self._with(lambda view: view.to_percent(percent))
+        await self._go(lambda view: view.to_percent(percent))
 
     async def to_time(self, moment: float) -> bool:
         """Show what was written then. False if no times are known for this log."""
-        return bool(await self._with(lambda view: view.to_time(moment)))
+        return bool(await self._go(lambda view: view.to_time(moment)))
 
     async def to_line(self, line: int) -> bool:
         """Show a line by its number. False if lines are not counted that far (yet)."""
@@ -240,7 +254,7 @@ class LogSession:
             await view.to_offset(offset, mark=True)
             return True
 
-        return bool(await self._with(work))
+        return bool(await self._go(work))
 
     async def to_error(self) -> bool:
         """Show the first error. False if none is known (yet)."""
@@ -257,7 +271,7 @@ class LogSession:
             await view.to_offset(at, mark=True)
             return True
 
-        return bool(await self._with(work))
+        return bool(await self._go(work))
 
     async def find(self, pattern: Pattern | None) -> None:
         """Search for something else from now on, or (None) for nothing.
@@ -278,9 +292,9 @@ class LogSession:
         await self._with(work)
 
     async def keep(self, pattern: Pattern | None) -> None:
-        """Show only lines that match, or (None) all: then the current hit, the line that was jumped
-        to or else the first one on the screen stays where it is; if there is none, it is the place
-        before the filter.
+        """Show only lines that match, those nearest to where one is, or (None) all: then the
+        current hit, the line that was jumped to or else the first one on the screen stays where it
+        is; without a move since the filter, or a line that it shows, it is the very place before.
 
         Raises:
             UsageError: The expression is wrong. What was shown before stays.
@@ -288,27 +302,46 @@ class LogSession:
 
         async def work(view: LogView) -> None:
             fresh = await self._begin(pattern, view)
-            leaves = pattern is None and self._filter is not None and not view.following
-            rows = (await view.window()).rows if leaves else ()
-            if fresh is not None and self._filter is None:
-                self._unfiltered = None if self._at_end else view.top.offset
+            rows = (await view.window()).rows
+            chosen = next((n for n, row in enumerate(rows) if row.target or row.current), 0)
+            if fresh is not None and (self._before is None or self._moved):
+                at = rows[chosen].anchor.offset if rows else view.top.offset
+                ended = self._at_end or view.following
+                self._before = _Before(view.top, view.target, at, chosen, ended)
+                self._moved = False
             old, self._filter = self._filter, fresh
-            view.filter = fresh
+            view.filter, self._placed = fresh, True
             if old is not None:
                 await old.aclose()
             await self._catch_up()
             self._count()
-            if rows:
-                chosen = (n for n, row in enumerate(rows) if row.target or row.current)
-                above = next(chosen, 0)
-                at = rows[above].anchor.offset
-                await view.to_offset(at, above=above, mark=not rows[above].current)
-            elif leaves and self._unfiltered is not None:
-                await view.to_offset(self._unfiltered, above=0, reveal=False)
+            if fresh is not None:
+                await self._to_nearest(view)
+                return
+            before, self._before = self._before, None
+            if before is None:
+                return
+            if view.following or (before.ended and not self._moved):
+                await view.to_end()
+            elif self._moved and rows:
+                jumped = not rows[chosen].current
+                await view.to_offset(rows[chosen].anchor.offset, above=chosen, mark=jumped)
             else:
-                await (view.to_end() if self._at_end else view.scroll(0))
+                await view.to_place(before.top, before.target)
 
         await self._with(work)
+
+    async def _to_nearest(self, view: LogView) -> None:
+        """To the filter's lines around the place that it was set at; again as long as not all of
+        them are known and the person has not moved."""
+        if self._filter is None or self._before is None or self._moved:
+            self._placed = True
+            return
+        self._placed = self._filter.census.covered >= view.pages.size
+        if self._before.ended:
+            await view.to_end()
+        else:
+            await view.to_offset(self._before.at, above=self._before.above, reveal=False)
 
     async def next_hit(self, *, backward: bool = False) -> bool:
         """Go to the next hit. False if there is none on that side.
@@ -317,8 +350,11 @@ class LogSession:
             UsageError: The expression is wrong.
             ScanEnded: The search was stopped meanwhile.
         """
-        hit = await self._with(lambda view: view.jump(backward=backward))
-        return hit is not None
+
+        async def work(view: LogView) -> bool:
+            return await view.jump(backward=backward) is not None
+
+        return bool(await self._go(work))
 
     async def choose(self, **choices: Any) -> None:
         """Set `wrap`, `left` or `following` of the view."""
@@ -326,6 +362,7 @@ class LogSession:
         async def work(view: LogView) -> None:
             for name, value in choices.items():
                 setattr(view, name, value)
+            self._moved = self._moved or bool(choices.get("following"))
             if choices.get("following") or ("wrap" in choices and self._at_end):
                 await view.to_end()
 
@@ -373,6 +410,16 @@ class LogSession:
 
         return await self._do(work())
 
+    async def _go(self, move: Callable[[LogView], Coroutine[Any, Any, T]]) -> T | None:
+        """A move that the person asked for; one that answers False was none."""
+
+        async def work(view: LogView) -> T:
+            answer = await move(view)
+            self._moved = self._moved or answer is not False
+            return answer
+
+        return await self._with(work)
+
     async def _look(self, height: int, width: int, below: int, refresh: bool) -> LogShown:
         view, opened = self._view, False
         try:
@@ -389,8 +436,11 @@ class LogSession:
                 await (view.to_end() if self._at_end else view.scroll(0))
             await self._look_for_the_end(view)
             await self._catch_up()
-            if self._told is not None and self._told.window.pending and self._at_end:
-                await view.to_end()  # more of the filter's lines may be known now
+            # More of the filter's lines may be known now.
+            if not self._placed:
+                await self._to_nearest(view)
+            if self._moved and self._at_end and self._told and self._told.window.pending:
+                await view.to_end()
             window = await view.window()
             self._at_end = window.at_end
             self._count()
@@ -425,6 +475,7 @@ class LogSession:
         assert self._source is not None
         self._survey = Survey(self._source)
         self._search = self._filter = self._ranked = self._finding = self._told = None
+        self._before = None
         self._lag = _Lag()
         self._over = False
         self._not_finite = self._seeking = None
@@ -557,6 +608,7 @@ class LogSession:
             brief=not lasts and not any(behind.values()),
             busy=surveyed < 1
             or window.pending
+            or not self._placed
             or any(_unfinished(one) for one in behind)
             or (self._seeking is not None and not self._seeking.done()),
             following=view.following,

@@ -370,7 +370,6 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def open_run(self, run: RunRecord, tab: str) -> None:
         """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`)."""
-        self.start(self.services.looked([run.id]), "")
         screen = self.new_screen("run", run=run, tab=tab)
         if screen is not None:
             self.push_screen(screen)
@@ -426,6 +425,11 @@ class TraindeckApp(App[None], inherit_bindings=False):
     def take_back(self, which: Notice | None) -> None:
         """Something that was said holds no more: say it no longer, if it still stands there."""
         if which is not None and self._notice is which:
+            self._forget_notice()
+
+    def hush(self, *, all: bool = False) -> None:
+        """Say no longer what is not urgent, or nothing."""
+        if all or not self.said_urgently:
             self._forget_notice()
 
     def _forget_notice(self) -> None:

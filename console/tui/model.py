@@ -55,6 +55,9 @@ class RunsModel:
         on_error: A service failed, or (None) works again.
         visible: The keys a screen shows now, with some to spare.
         idle: Seconds since the last key.
+
+    Attributes:
+        refused: Why no list can be made of the view; the list is that of an earlier one meanwhile.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class RunsModel:
         self._taken = asyncio.Event()
         self._acted_on: set[str] = set()
         self._filter: str | None = None
+        self.refused: UsageError | None = None
 
     # ---------------------------------------------------------------------------------------- data
 
@@ -120,6 +124,11 @@ class RunsModel:
         """Make the list anew at once."""
         self._reorder = self._now = True
         self._wake.set()
+
+    @property
+    def filter(self) -> str:
+        """The filter that the list was made with: the view's, unless that is refused or new."""
+        return self._filter or ""
 
     async def listed(self) -> None:
         """Until the list is the one of the view."""
@@ -203,7 +212,11 @@ class RunsModel:
         if not self.loaded and view.window is None:
             # All runs there ever were take a moment to put in order; those of today do not.
             await self._take(await self._services.listing(replace(view, window=PREVIEW)))
-        listing = await self._services.listing(view)
+        try:
+            listing = await self._services.listing(view)
+        except UsageError as error:
+            self.refused = error if view is self.view else self.refused
+            raise
         if version is not None:
             self._version = await version
         if view is not self.view:
@@ -221,12 +234,13 @@ class RunsModel:
             await self._fetch(list(listing.keys[:60]))
         same = (
             not first
+            and self.refused is None
             and self._filter == self.view.filter
             and listing.keys == self.listing.keys
             and listing.groups == self.listing.groups
         )
         counts_changed = listing.counts != self.listing.counts
-        self.listing, self._filter = listing, self.view.filter
+        self.listing, self._filter, self.refused = listing, self.view.filter, None
         self._taken.set()
         self._taken.clear()
         if not same or counts_changed:

@@ -84,10 +84,6 @@ class FakeRunServices(FakeServices):
         if name in self.broken:
             raise self.broken[name]
 
-    async def run(self, run_id: str) -> RunRecord | None:
-        await self._pause("run", run_id)
-        return next((run for run in self.runs if run and run.id == run_id), None)
-
     async def measure(self, run_id: str) -> None:
         await self._pause("measure", run_id)
 

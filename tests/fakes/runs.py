@@ -196,6 +196,10 @@ class FakeServices:
         await self._pause("detail", key)
         return self.runs[key]
 
+    async def run(self, run_id: str) -> RunRecord | None:
+        await self._pause("run", run_id)
+        return next((run for run in self.runs if run and run.id == run_id), None)
+
     async def key_of(self, run_id: str) -> int | None:
         await self._pause("key_of", run_id)
         return next((k for k, run in enumerate(self.runs) if run and run.id == run_id), None)

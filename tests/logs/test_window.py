@@ -152,6 +152,20 @@ async def test_opening_ten_gigabytes_reads_the_end_and_moving_reads_what_is_near
     await view.aclose()
 
 
+async def test_the_percentage_is_the_one_that_was_asked_for(log: Path) -> None:
+    view = view_of(log, b"".join(b"line %d\n" % n for n in range(777)))
+    await view.open()
+    for percent in range(95):
+        await view.to_percent(percent)
+        assert (await view.window()).percent == percent
+    await view.to_percent(99)
+    window = await view.window()
+    assert window.at_end and window.percent == 100
+    await view.scroll(-1)
+    assert 95 <= (await view.window()).percent < 100
+    await view.aclose()
+
+
 async def test_it_follows_the_end_until_somebody_looks_up(log: Path) -> None:
     view = view_of(log, b"".join(b"line %d\n" % n for n in range(50)))
     view.following = True

@@ -154,6 +154,58 @@ async def test_a_filter_that_nothing_matches_gives_the_place_back(following: boo
     await log.session.aclose()
 
 
+def words(shown: LogShown) -> list[str]:
+    return [row.line.text for row in shown.window.rows]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_filter_shows_its_lines_around_the_place_and_gives_it_back(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    if not known:  # the filter's lines around the place are known only once they are counted
+        monkeypatch.setattr("traindeck.console.logs.window.PROBE", 1)
+    log = Growing(b"".join(LINE % n for n in range(60_000)))
+    await log.look()
+    await log.settled()
+    await log.session.find(Pattern("step 30123 "))
+    assert await log.session.next_hit(backward=True)
+    before = await log.settled()
+    row = next(n for n, row in enumerate(before.window.rows) if row.current)
+    for pattern in (Pattern("99 loss"), Pattern("9999 loss")):  # one after the other
+        await log.session.keep(pattern)
+        shown = await log.settled()
+        assert any(row.line.text == "step 30199 loss 2.5" for row in shown.window.rows) == (
+            pattern.text == "99 loss"
+        )
+        if pattern.text == "99 loss":
+            assert words(shown)[row] == "step 30199 loss 2.5"
+        else:
+            assert words(shown) == [f"step {n}9999 loss 2.5" for n in ("", *range(1, 6))]
+    await log.session.keep(None)
+    after = await log.settled()
+    assert words(after) == words(before) and after.window.rows[row].current
+    await log.session.keep(Pattern("99 loss"))
+    await log.settled()
+    await log.session.scroll(1)
+    first = words(await log.settled())[0]
+    await log.session.keep(None)
+    assert words(await log.settled())[0] == first, "who has moved stays"
+    await log.session.aclose()
+
+
+async def test_a_line_that_was_jumped_to_is_marked_again_when_the_filter_goes() -> None:
+    log = Growing(b"".join(LINE % n for n in range(2_000)))
+    await log.look()
+    await log.settled()
+    assert await log.session.to_line(1_000)
+    before = (await log.settled()).window.rows
+    await log.session.keep(Pattern("9 loss"))
+    await log.settled()
+    await log.session.keep(None)
+    assert (await log.settled()).window.rows == before
+    await log.session.aclose()
+
+
 async def test_reading_is_said_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(log_session.time, "monotonic", lambda: clock[0])

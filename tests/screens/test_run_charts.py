@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -89,6 +90,43 @@ async def test_zoom_goes_to_the_cursor_and_esc_or_zero_shows_the_whole(make_app:
         assert pane._window is None and app.screen.query(ChartsPane)
         await press(app, pilot, pane, "minus")
         assert pane._window is None
+
+
+async def test_what_does_not_follow_the_newest_points_says_so(make_app: MakeApp) -> None:
+    world = run_world()
+    app = make_app(world)
+
+    async def grow(pilot: Any, pane: ChartsPane, until: int) -> None:
+        run = world.runs[0]
+        assert run is not None
+        before = world.points[run.id]["loss"]
+        steps = before.steps + array("q", [until])
+        times, values = before.times + before.times[-1:], before.values + before.values[-1:]
+        world.points[run.id]["loss"] = replace(before, steps=steps, times=times, values=values)
+        loss = replace(run.metrics["loss"], last_step=until, count=len(steps))
+        world.change(0, replace(run, metrics={**run.metrics, "loss": loss}))
+        await settle(app, pilot, lambda: pane._extent()[1] == until)
+
+    async with charts(app) as (pilot, pane):
+        assert "held" not in screen_text(app)
+        text = await press(app, pilot, pane, "f")
+        assert "held at step 1–3,120 · f follows" in text
+        await grow(pilot, pane, 3200)
+        assert "held at step 1–3,120 · f follows" in screen_text(app)
+        text = await press(app, pilot, pane, "f")
+        assert "step 1–3,200" in text and "held" not in text, text
+        text = await press(app, pilot, pane, "plus plus")
+        assert "held at step" in text
+        text = await press(app, pilot, pane, "f")
+        assert "–3,200" in text and "held" not in text, text
+        await grow(pilot, pane, 3300)
+        await settle(app, pilot, lambda: "–3,300" in screen_text(app))
+        text = await press(app, pilot, pane, "less_than_sign")
+        assert "held at step" in text
+        text = await press(app, pilot, pane, "greater_than_sign")
+        assert "held" not in text, "panned back to the newest"
+        await press(app, pilot, pane, "less_than_sign 0")
+        assert "held" not in screen_text(app)
 
 
 async def test_zooming_in_ends_somewhere(make_app: MakeApp) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -216,11 +216,14 @@ async def test_what_follows_enter_in_one_burst_is_for_the_log(make_app: MakeApp)
 async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
+        before = log_rows(app)
         text = await press(app, pilot, pane, "ampersand e v a l enter")
         rows = [line for line in log_rows(app) if line.strip(" ▐│")]
         assert len(rows) == 4 and all("eval at" in line for line in rows)
         assert "& eval" in text
         await press(app, pilot, pane, "escape")
+        assert log_rows(app) == before, "who has not moved is where they were"
+        await press(app, pilot, pane, "ampersand e v a l enter g g escape")
         shown = log_rows(app)
         assert "eval at 10:" in shown[0] and "step    10 " not in shown[0]
         assert "step    20 " in shown[1], "the first hit stays where it was"
@@ -430,6 +433,48 @@ async def test_coming_back_goes_on_at_the_same_place_and_tab(make_app: MakeApp) 
         pane = app.screen.query_one(LogPane)
         await settle(app, pilot, lambda: pane.settled)
         assert log_rows(app)[0] == first and "wrap on" in screen_text(app)
+
+
+async def test_the_log_of_a_run_that_goes_on_is_followed_by_who_asks_for_it(
+    make_app: MakeApp,
+) -> None:
+    services = world()
+    run = services.runs[RUNNING]
+    assert run is not None
+    services.logs[run.id] = b"".join(training())
+    app = make_app(services)
+    async with opened(app, RUNNING) as (pilot, pane):
+        assert pane.shown.following
+        await press(app, pilot, pane, "g g pagedown")
+        for tab, follows in (("overview", False), ("log", True)):
+            await pilot.press("escape")
+            await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
+            app.open_run(run, tab)
+            await settle(app, pilot, lambda: bool(app.screen.query(LogPane)))
+            pane = app.screen.query_one(LogPane)
+            await settle(app, pilot, lambda pane=pane: pane.settled)
+            assert pane.shown.following is follows
+
+
+async def test_what_is_done_is_not_said_to_go_on(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        timers: list[Callable[[], None]] = []
+        set_timer = pane.set_timer
+
+        def late(seconds: float, callback: Callable[[], None]) -> Any:
+            timers.append(callback)
+            return set_timer(60, callback)
+
+        monkeypatch.setattr(pane, "set_timer", late)
+        await press(app, pilot, pane, "ampersand e v a l enter")
+        assert timers
+        for callback in timers:  # they ran out just before, and are heard only now
+            callback()
+        await pilot.pause()
+        assert "searching" not in screen_text(app)
 
 
 async def test_a_try_starts_a_new_run_with_its_variables(make_app: MakeApp) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
 
-from traindeck.backends.base import BackendError
+from traindeck.backends.base import BackendError, State
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.run import RunScreen
 
@@ -176,6 +177,19 @@ async def test_a_stop_goes_on_when_the_screen_is_left(make_app: MakeApp) -> None
         await pilot.press("s", "s", "q")
         await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
         await settle(app, pilot, lambda: "asked to stop: 1 run" in screen_text(app))
+
+
+async def test_stopping_a_run_that_is_over_says_so(make_app: MakeApp) -> None:
+    services = run_world()
+    app = make_app(services)
+    async with opened(app, "overview", "LOG") as pilot:
+        assert isinstance(app.screen, RunScreen)
+        record = app.screen.record
+        key = services.runs.index(record)
+        services.change(key, replace(record, state=State.SUCCEEDED, ended=services.now))
+        await settle(app, pilot, lambda: "s stop" not in screen_text(app))
+        await pilot.press("s")
+        await settle(app, pilot, lambda: f"{record.name} is over already" in screen_text(app))
 
 
 async def test_leaving_while_something_is_kept_leaves_one_screen_only(make_app: MakeApp) -> None:

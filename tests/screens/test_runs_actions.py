@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from screen_harness import MakeApp, cursor, drawn, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import (
@@ -37,6 +39,33 @@ async def test_stopping_asks_and_enter_never_does_it(make_app: MakeApp) -> None:
         assert runs_screen(app).table.marked == set()
 
 
+async def test_the_question_before_a_stop_follows_its_runs_and_goes_with_the_last(
+    make_app: MakeApp,
+) -> None:
+    services = small_services()
+    app = make_app(services)
+
+    def end(name: str) -> None:
+        key, run = next((k, r) for k, r in enumerate(services.runs) if r and r.name == name)
+        services.change(key, replace(run, state=State.SUCCEEDED, ended=services.now))
+
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await go_to(app, pilot, "llama1b-lora-lr3e4")
+        await pilot.press("space", "space", "s")
+        assert "1h04 in" in screen_text(app) and "stop both" in screen_text(app)
+        services.now += 120
+        await settle(app, pilot, lambda: "1h06 in" in screen_text(app))
+        end("llama1b-lora-lr3e4")
+        await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
+        assert "1 more of those marked is over" in screen_text(app)
+        assert "stop both" not in screen_text(app)
+        end("vit-b16-aug-s0")
+        await settle(app, pilot, lambda: not isinstance(app.screen, ChoiceScreen))
+        assert "vit-b16-aug-s0 is over already" in screen_text(app)
+        assert not [call for call in services.calls if call[0] == "stop"]
+
+
 async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
     make_app: MakeApp,
 ) -> None:
@@ -69,6 +98,10 @@ async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:
         assert "s stop" not in screen_text(app)
         await pilot.press("s")
         assert not isinstance(app.screen, ChoiceScreen)
+        assert f"{cursor(app)} is over already" in screen_text(app)
+        await pilot.press("k", "R")
+        await settle(app, pilot, lambda: "Retry 1 run?" in screen_text(app))
+        assert "over already" not in screen_text(app)
 
 
 async def test_retry_remove_and_seen(make_app: MakeApp) -> None:

@@ -122,10 +122,13 @@ async def test_keys_on_another_screen_hold_no_rows_in_place(make_app: MakeApp) -
         assert "brand-new" in screen_text(app)
 
 
-async def test_a_run_that_was_opened_keeps_its_row_until_the_person_is_done_with_it(
+LOOKED = ("looked", ("0k01v8c4m2qe",))
+
+
+async def test_a_run_that_was_opened_keeps_its_row_until_the_cursor_leaves_it(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.8)
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.3)
     services = small_services()
     app = make_app(services)
     async with app.run_test(size=SIZE) as pilot:
@@ -134,35 +137,61 @@ async def test_a_run_that_was_opened_keeps_its_row_until_the_person_is_done_with
         await go_to(app, pilot, "nanogpt-big")
         before, row = names(app), cursor_row(app)
         await pilot.press("enter")
-        await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
-        await pilot.pause(2.0)
-        assert names(app) == before
+        await settle(app, pilot, lambda: app.screen is not home)
+        await pilot.pause(1.0)
         await pilot.press("escape")
         await settle(app, pilot, lambda: app.screen is home)
+        await pilot.pause(2.0)  # the rows could move now
+        assert names(app) == before and LOOKED not in services.calls
         assert (cursor(app), cursor_row(app)) == ("nanogpt-big", row)
+        assert "NEEDS YOU 3" in screen_text(app) and "x seen" in screen_text(app)
         await pilot.press("R")
         assert "Retry 1 run?" in screen_text(app) and "nanogpt-big" in screen_text(app)
         await pilot.press("escape")
-        assert names(app) == before
+        assert names(app) == before and LOOKED not in services.calls
+        await pilot.press("j", "j")
+        chosen = cursor(app)
         await settle(app, pilot, lambda: names(app) != before)
         assert names(app).index("nanogpt-big") > before.index("nanogpt-big") + 5
-        assert cursor(app) == "sweep-07", "what needs somebody next, as after `x`"
+        assert cursor(app) == chosen and services.calls.count(LOOKED) == 1
 
 
-async def test_a_cursor_that_was_moved_stays_when_the_opened_run_leaves(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+async def test_a_run_that_was_opened_is_seen_once_by_x_and_by_the_end_of_the_program(
+    make_app: MakeApp,
 ) -> None:
-    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.3)
     services = small_services()
     app = make_app(services)
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
-        before = names(app)
         await go_to(app, pilot, "nanogpt-big")
-        await pilot.press("enter", "escape", "j", "j")
-        chosen = cursor(app)
-        await settle(app, pilot, lambda: names(app) != before)
-        assert cursor(app) == chosen
+        await pilot.press("enter", "escape", "x")
+        await settle(app, pilot, lambda: cursor(app) == "sweep-07")
+        await pilot.press("enter")
+        await pilot.pause(0.5)
+        assert [call for call in services.calls if call[0] == "looked"] == [LOOKED]
+        app.exit()
+        await settle(app, pilot, lambda: not app.is_running)
+    assert [call for call in services.calls if call[0] == "looked"] == [
+        LOOKED,
+        ("looked", ("0k03v8c4m2qe",)),
+    ]
+
+
+async def test_what_was_opened_and_tried_again_is_news_when_it_fails(make_app: MakeApp) -> None:
+    services = small_services()
+    app = make_app(services)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("enter", "escape", "R", "r")
+        await settle(app, pilot, lambda: LOOKED in services.calls)
+        run = services.runs[0]
+        assert run is not None
+        services.change(0, replace(run, state=State.FAILED, ended=NOW + 1))
+        await settle(app, pilot, lambda: "x seen" in screen_text(app))
+        await pilot.press("j", "k")
+        await pilot.pause(0.3)
+        assert services.calls.count(LOOKED) == 1
 
 
 async def test_a_new_run_appears_by_itself(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from screen_harness import MakeApp, cursor, drawn, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import (
@@ -97,6 +98,42 @@ async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) 
         assert "esc as before" in screen_text(app)
         await pilot.press("escape")
         await settle(app, pilot, lambda: names(app) == before)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_while_what_is_typed_is_no_filter_the_list_says_whose_it_is(
+    make_app: MakeApp, size: tuple[int, int]
+) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=size) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("slash", *"bad:x")
+        said = "`bad:x` in the filter says nothing. For example: tag:sft."
+        await settle(app, pilot, lambda: said in screen_text(app))
+        assert "listed meanwhile: bad " in screen_text(app)
+        assert "No run fits bad" in screen_text(app)
+        assert "No run fits bad:" not in screen_text(app)
+        await pilot.press("ctrl+u", *"vit")
+        await settle(app, pilot, lambda: len(names(app)) == 6)
+        assert "says nothing" not in screen_text(app) and "selected" in screen_text(app)
+        found = names(app)
+        app.post_message(events.Paste(" bad:"))
+        await settle(app, pilot, lambda: "listed meanwhile: vit " in screen_text(app))
+        assert names(app) == found
+        # Back to the very text that the list is of.
+        app.post_message(events.Key("ctrl+u", None))
+        app.post_message(events.Paste("vit"))
+        await settle(app, pilot, lambda: "meanwhile" not in screen_text(app))
+        assert "says nothing" not in screen_text(app)
+        await settle(app, pilot, lambda: names(app) == found)
+        await pilot.press(*" bad:x", "enter")
+        await settle(app, pilot, lambda: "✗ `bad:x` in the filter" in screen_text(app))
+        assert said in screen_text(app)
+        await pilot.press("y")
+        await settle(app, pilot, lambda: "`bad:xy` in the filter" in screen_text(app))
+        assert "✗" not in screen_text(app).splitlines()[-1]
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "says nothing" not in screen_text(app))
 
 
 async def test_a_complaint_goes_with_esc_and_with_what_works_next(make_app: MakeApp) -> None:

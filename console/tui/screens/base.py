@@ -117,7 +117,7 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         task.add_done_callback(self._tasks.remove)
         return task
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         for task in list(self._tasks):
             task.cancel()
 

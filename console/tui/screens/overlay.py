@@ -158,10 +158,17 @@ class ChoiceScreen(Overlay[str | None]):
     ) -> None:
         super().__init__()
         self._body = body
-        self._options = list(options)
-        self._focus = next((n for n, o in enumerate(options) if not o.harmful), 0)
         self.edge = edge
         self._note = note
+        self.offer(*options)
+
+    def on_mount(self) -> None:
+        self.deck.hush()  # what was said before is not about this question
+
+    def offer(self, *options: Choice) -> None:
+        """The answers there are from now on."""
+        self._options = list(options)
+        self._focus = next((n for n, o in enumerate(options) if not o.harmful), 0)
 
     def lines(self, cells: int) -> list[Line]:
         return [*self._body(cells), (), (), *choices(self._options, self._focus, cells)]

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -25,7 +26,7 @@ from traindeck.console.tui.widgets.bars import HeaderBar
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
-from .run_actions import ask_copy, ask_remove, ask_retry, ask_stop
+from .run_actions import ask_copy, ask_remove, ask_retry, ask_stop, say_why_not
 
 if TYPE_CHECKING:
     from .run_files import FilesPane
@@ -100,6 +101,7 @@ class RunScreen(DeckScreen):
         self._tabs: dict[str, Any] = {}
         self._file: Any = None
         self._said = ""
+        self._to_follow = tab == "log" and run.active
         self._measured: int | None = None  # the attempt whose metrics are all there
 
     def _tab_lines(self, cells: int, rows: int) -> Sequence[Line]:
@@ -179,7 +181,8 @@ class RunScreen(DeckScreen):
         elif name == "log":
             from .run_log import LogPane
 
-            found = LogPane(services, spot=self._spot())
+            # Who asked for the log of a run that goes on wants its end; tab 3 is where one was.
+            found = LogPane(services, spot=None if self._to_follow else self._spot())
         else:
             found = _pane_of(name)(services)
         self._tabs[name] = found
@@ -319,9 +322,12 @@ class RunScreen(DeckScreen):
         self._remember()
         self.deck.pop_screen()
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         self._remember()
-        super().on_unmount()
+        await super().on_unmount()
+
+    def on_key(self, event: events.Key) -> None:
+        say_why_not(self, event.key, [self.record])
 
     def action_stop(self) -> None:
         ask_stop(self, [self.record])
@@ -351,7 +357,7 @@ class RunScreen(DeckScreen):
         from .index import SCREENS
 
         if action == "stop":
-            return self.record.active
+            return self.record.active or None
         if action == "retry":
             return can_retry(self.record)
         if action == "remove":

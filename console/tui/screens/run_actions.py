@@ -6,8 +6,10 @@ outcome a line in the footer.
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from traindeck.backends.base import State, TraindeckError
@@ -20,11 +22,14 @@ from traindeck.console.tui.services import Outcome
 from .overlay import ChoiceScreen, ErrorScreen, MenuScreen
 
 if TYPE_CHECKING:
-    import asyncio
-
     from textual.app import App
+    from textual.binding import ActiveBinding
 
     from traindeck.console.tui.app import TraindeckApp
+
+
+FOLLOW = 1.0
+"""Seconds between looks at the runs of a question."""
 
 
 class Acting(Protocol):
@@ -35,6 +40,9 @@ class Acting(Protocol):
 
     @property
     def deck(self) -> TraindeckApp: ...
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]: ...
 
     @property
     def is_mounted(self) -> bool: ...
@@ -61,32 +69,84 @@ def _both(runs: Sequence[RunRecord], one: str) -> str:
 def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
     """Stop runs, after asking. `others`: how many more were chosen, which nothing happens to."""
     deck = screen.deck
-    grace = deck.settings.grace
-    waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
-    now, glyphs = deck.clock(), deck.painter.glyphs
-    keep = "keep waiting" if waiting else "keep running"
-    options = [
-        Choice("esc", keep, ""),
-        Choice("s", _both(runs, "stop"), "stop", harmful=True),
-    ]
-    ids = [run.id for run in runs]
+    question = _StopScreen(runs, others, note=_note(screen, "nothing is stopped yet"))
 
     def answered(result: str | None) -> None:
         if result == "stop":
-            work = deck.services.stop(ids, None)
+            ids = [run.id for run in question.runs]
             deck.start(  # it goes on when the screen is left
-                _do(screen, work, "stop", "asked to stop", len(ids)),
+                _do(screen, deck.services.stop(ids, None), "stop", "asked to stop", len(ids)),
                 f"stopping {plural(len(ids), 'run')}",
             )
 
-    deck.push_screen(
-        ChoiceScreen(
-            lambda cells: stop_lines(runs, grace, now, cells, glyphs, others=others),
-            options,
-            note=_note(screen, "nothing is stopped yet"),
-        ),
-        answered,
-    )
+    deck.push_screen(question, answered)
+
+
+class _StopScreen(ChoiceScreen):
+    """Asks whether to stop runs. They go on meanwhile: what it says follows them, and when the last
+    one is over there is nothing to ask any more."""
+
+    def __init__(self, runs: Sequence[RunRecord], others: int, *, note: Line) -> None:
+        super().__init__(self._said, (), note=note)
+        self.runs = list(runs)
+        self._others = others
+        self._offer()
+
+    def _said(self, cells: int) -> Sequence[Line]:
+        deck = self.deck
+        return stop_lines(
+            self.runs,
+            deck.settings.grace,
+            deck.clock(),
+            cells,
+            deck.painter.glyphs,
+            others=self._others,
+        )
+
+    def _offer(self) -> None:
+        waiting = all(run.state in (State.NEW, State.QUEUED) for run in self.runs)
+        self.offer(
+            Choice("esc", "keep waiting" if waiting else "keep running", ""),
+            Choice("s", _both(self.runs, "stop"), "stop", harmful=True),
+        )
+
+    def on_mount(self) -> None:
+        self._following = self.deck.start(self._follow(), "")
+
+    def on_unmount(self) -> None:
+        self._following.cancel()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW)
+            left = self.runs
+            with suppress(TraindeckError):  # what cannot be asked is as it was
+                found = [await self.deck.services.run(run.id) for run in self.runs]
+                left = [run for run in found if run is not None and run.active]
+            if left:
+                self._others += len(self.runs) - len(left)
+                self.runs = left
+                self._offer()
+                self.changed()
+            elif self.is_current:  # another screen may lie over it
+                self.deck.notice(over_already(self.runs, now=True))
+                self.dismiss(None)
+
+
+def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
+    """Why these are not stopped. `now`: since they were looked at."""
+    if len(runs) > 1:
+        return f"all {len(runs):,} are over already"
+    (run,) = runs
+    word = "stopping" if run.active and not now else "over"
+    return f"{clean(run.name or run.id)} is {word} already"
+
+
+def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
+    """For the key that would stop runs: that there is none left to stop."""
+    bound = screen.active_bindings.get(key)
+    if bound is not None and not bound.enabled and bound.binding.action == "stop" and runs:
+        screen.deck.notice(over_already(runs))
 
 
 def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:

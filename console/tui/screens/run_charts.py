@@ -82,6 +82,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._log = False
         self._cursor: float | None = None
         self._window: tuple[float, float] | None = None
+        self._held = False  # the window does not go along with the newest points
         self._with_marks = True
         self._tree = False
         self._ready = False
@@ -267,12 +268,22 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self.update()
 
     def action_follow(self) -> None:
-        """The newest points, in a window as wide as now."""
-        start, end = self._extent()
-        low, high = self._window or (start, end)
-        self._window = (max(start, end - (high - low)), end)
-        self._cursor = None
+        """The newest points, in a window as wide as now, from now on; or hold what is drawn."""
+        goes_on = self._run is not None and self._run.active
+        self._window = self._window or self._extent()
+        self._held = goes_on and not self._held
+        if not self._held:
+            self._go_along()
+            self._cursor = None
         self.update()
+
+    def _go_along(self) -> None:
+        """Move a window that is not held to the newest points; what shows all goes on doing so."""
+        if self._window is None or self._held:
+            return
+        start, end = self._extent()
+        low, high = self._window
+        self._window = (max(start, end - (high - low)), end) if low > start else None
 
     def action_cursor(self, by: int) -> None:
         low, high = self._window or self._extent()
@@ -292,7 +303,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             middle = (low + high) / 2 if self._cursor is None else self._cursor
             share = (middle - low) / (high - low) if high > low else 0.5
             left = min(max(start, middle - share * wide), end - wide)
-            self._window = (left, left + wide)
+            self._show_from(left, wide)
         self.update()
 
     def action_pan(self, share: float) -> None:
@@ -300,9 +311,14 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         low, high = self._window or (start, end)
         wide = high - low
         left = min(max(start, low + share * wide), end - wide)
-        self._window = (left, left + wide)
+        self._show_from(left, wide)
         self._keep_in_sight()
         self.update()
+
+    def _show_from(self, left: float, wide: float) -> None:
+        """Show this part; one that ends before the newest points is held."""
+        self._window = (left, left + wide)
+        self._held = left + wide < self._extent()[1] - wide * LEAST_WINDOW
 
     def _keep_in_sight(self) -> None:
         """A cursor that nobody sees reads nothing out: it goes along with the window's edge."""
@@ -362,6 +378,10 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             tree=self._tree,
             note=note,
             started=self._run.started if self._run else None,
+            held=self._held
+            and self._window is not None
+            and self._run is not None
+            and self._run.active,
         )
 
     def _seams(self) -> list[float]:
@@ -503,8 +523,9 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         if before is not None and before.kind != self._on.kind:
             self._window = None  # also one that a key has set meanwhile: it was on the old axis
             self._cursor = None if at is None else carried(at, wanted, before, self._on)
-        self._keep_in_sight()
         self._ready = True
+        self._go_along()
+        self._keep_in_sight()
         self.update()
 
     def _colour(self, key: str) -> int:

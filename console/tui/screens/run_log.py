@@ -112,6 +112,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self._doing = ""
         self._acting = False
         self._current: asyncio.Future[object] | None = None
+        self._request: _Request | None = None
         self._stopped = False
         self._refused: Notice | None = None
         """What was said last of a key that could not do what it was asked."""
@@ -238,7 +239,8 @@ class LogPane(Vertical, inherit_bindings=False):
             session = self._session
         if session is None:
             return
-        slow = self.set_timer(SLOW, lambda: self._say(request.doing)) if request.doing else None
+        self._request = request
+        slow = self.set_timer(SLOW, lambda: self._is_slow(request)) if request.doing else None
         try:
             if request.rows:
                 await session.scroll(request.rows)
@@ -260,7 +262,7 @@ class LogPane(Vertical, inherit_bindings=False):
             self.deck.notice("stopped" if stopped else error.what, "muted")
             return
         finally:
-            self._current = None
+            self._current = self._request = None
             if slow is not None:
                 slow.stop()
                 self._say("")
@@ -273,6 +275,11 @@ class LogPane(Vertical, inherit_bindings=False):
     def _refuse(self, words: str, style: str = "warn") -> None:
         """Say why nothing was done; what is done afterwards takes it back."""
         self._refused = self.deck.notice(words, style)
+
+    def _is_slow(self, request: _Request) -> None:
+        """A timer that has run out may be heard only after what it was set for is done."""
+        if self._request is request:
+            self._say(request.doing)
 
     def _say(self, words: str) -> None:
         if words != self._doing:

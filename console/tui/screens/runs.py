@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
@@ -26,7 +26,9 @@ from traindeck.console.present.numbers import plural
 from traindeck.console.present.runs_counts import (
     header_counts,
     list_context,
+    listed_meanwhile,
     nothing_listed,
+    refused_filter,
     sign_counts,
     window_words,
 )
@@ -56,6 +58,9 @@ PATIENCE = 0.3
 LIST_WITHIN = 3.0
 """Seconds in which a list that was asked for is expected."""
 
+LAST_LOOK = 1.0
+"""Seconds that the end of the program waits for what was looked at to be noted."""
+
 ROOMY = 30
 """Rows from which on there is room for blank lines and the line of context."""
 
@@ -83,13 +88,13 @@ class RunsScreen(DeckScreen):
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._wanted: int | None = None
         self._asked_at: int | None = None
-        self._opened_key: int | None = None
+        self._visited: tuple[int, str] | None = None  # key and id
         self._filter_shown = ""
         self._slow = False
         self._following = False
         self.context_bar = Lines(lambda cells, _: [self._context_line(cells)], id="context")
         self.filter_bar = FilterLine(self)
-        self.gap = Lines(id="gap")
+        self.gap = Lines(lambda cells, _: self._refused_lines(cells), id="gap")
         self.heads_bar = Lines(lambda *_: [heads(self._layout)], id="heads")
         self.table = VirtualTable(
             self._row_line, self._head_line, note=self._nothing_listed, id="table"
@@ -163,15 +168,9 @@ class RunsScreen(DeckScreen):
         )
 
     def _idle(self) -> float:
-        """Seconds since a key was pressed here: keys on another screen hold no rows in place. While
-        a run is looked at that needs somebody, its row waits for the person to come back to it."""
-        if self._in_sight:
-            return self.deck.idle
-        return math.inf if self._opened_key is None else 0.0
-
-    @property
-    def _in_sight(self) -> bool:
-        return self.is_current or self in self.deck._background_screens
+        """Seconds since a key was pressed here: keys on another screen hold no rows in place."""
+        in_sight = self.is_current or self in self.deck._background_screens
+        return self.deck.idle if in_sight else math.inf
 
     def _remember(self) -> None:
         selected = self.selected
@@ -225,7 +224,11 @@ class RunsScreen(DeckScreen):
         self.empty.display = empty
         self.filter_bar.display = asking
         self.context_bar.display = (roomy or telling) and not asking and not empty
-        self.gap.display = self.foot_gap.display = roomy and not empty
+        refused = self._refused_lines(self.app.size.width)
+        self.gap.display = bool(roomy or refused) and not empty
+        self.gap.styles.height = max(1, len(refused))
+        self.gap.update()
+        self.foot_gap.display = roomy and not empty
         self.heads_bar.display = self.table.display = not empty
         self.pane.display = rows >= 20 and not empty
         self.pane.styles.height = 4 if rows < 36 else 12 if rows < 50 else 16
@@ -262,7 +265,7 @@ class RunsScreen(DeckScreen):
         model = self.model
         if not model.loaded:
             return ((), (Span("  reading the runs", "muted"),)) if self._slow else ()
-        return nothing_listed(model.view.filter, model.view.window, model.listing.counts.total)
+        return nothing_listed(model.filter, model.view.window, model.listing.counts.total)
 
     def crumbs(self) -> Sequence[str]:
         return ("Runs",)
@@ -285,9 +288,16 @@ class RunsScreen(DeckScreen):
             for place in self.model.places
         ]
 
+    def _refused_lines(self, cells: int) -> Sequence[Line]:
+        """Why what is typed is no filter yet, below the line it is typed in."""
+        refused = self.model.refused if self.has_class("-asking") else None
+        return refused_filter(refused, cells) if refused is not None else ()
+
     def context(self) -> Line:
         if self.has_class("-empty"):
             return (Span("no runs" if self.model.loaded else "", "muted"),)
+        if self.has_class("-asking") and self.model.refused is not None:
+            return listed_meanwhile(self.model.filter)
         line: list[Span] = []
         marked = len(self.table.marked)
         if marked:
@@ -313,7 +323,7 @@ class RunsScreen(DeckScreen):
         clauses = list_context(
             len(model.listing.keys),
             model.listing.counts.total,
-            model.view.filter,
+            model.filter,
             model.view.group,
             (*model.listing.order, *model.view.order),
             frozen=model.frozen,
@@ -374,9 +384,6 @@ class RunsScreen(DeckScreen):
             wanted = self._asked_at  # a filter that is widened again gives back what it hid
         if anew and not self.has_class("-asking"):
             self._asked_at = None
-        if wanted is None and not anew:
-            wanted = self._next_in_need()
-        self._opened_key = None
         self.table.set_rows(listing.keys, sections, at=wanted, anew=anew)
         if self._saved_run is not None:
             saved, self._saved_run = self._saved_run, None
@@ -384,15 +391,6 @@ class RunsScreen(DeckScreen):
         self._arrange()
         self.empty.update()
         self._update_lines()
-
-    def _next_in_need(self) -> int | None:
-        """Where the cursor goes on to if the run that was opened leaves NEEDS YOU, as after `x`:
-        it was seen. None if the person has moved it, or does something to the run."""
-        key = self._opened_key
-        run = self.model.record(key) if key is not None else None
-        if run is None or key != self.table.key or not self._in_sight or self._needs_you(run):
-            return None
-        return self.table.key_after() or next(iter(self.model.listing.keys), None)
 
     async def go_to_run(self, run: RunRecord, *, widen: bool = False) -> None:
         """Put the cursor on a run. One that is not listed is named, or the list is widened."""
@@ -433,6 +431,7 @@ class RunsScreen(DeckScreen):
             self.table.known(changed)
         if self.table.key in changed:
             self.pane.select(self.table.key, self.selected)
+            self._leave_in_peace()
         self._update_lines()
         if "id" in self._layout:
             shown = self.model.records(self.table.visible_keys(pages=1))
@@ -442,10 +441,10 @@ class RunsScreen(DeckScreen):
         if not self.table.is_mounted:
             return
         self._follow()
-        if self.has_class("-asking"):
-            return  # half a word is no filter yet; enter says what is wrong with it
         self._arrange()
         self._update_lines()
+        if self.has_class("-asking"):
+            return  # half a word is no filter yet: enter complains
         if error is not None and self.model.loaded:
             self.deck.complain(error)
 
@@ -463,8 +462,27 @@ class RunsScreen(DeckScreen):
 
     @on(VirtualTable.Moved)
     def _moved(self, event: VirtualTable.Moved) -> None:
+        if self._visited is not None and self._visited[0] != self.table.key:
+            self._leave_opened()
         self.pane.select(event.key, self.selected)
         self.footer_bar.update()
+
+    def on_screen_resume(self) -> None:
+        self._leave_in_peace()
+
+    def _leave_in_peace(self) -> None:
+        """Back here, what was opened and needs nobody (any more) is seen at once: no row moves for
+        that, and what becomes of it later is news."""
+        run = self.model.record(self._visited[0]) if self._visited is not None else None
+        if run is not None and self.is_current and not self._needs_you(run):
+            self._leave_opened()
+
+    def _leave_opened(self) -> None:
+        """The person is done with the run that was opened: it is seen now and not before, so that
+        its row, its keys and the cursor wait for them until then."""
+        if self._visited is not None:
+            run_id, self._visited = self._visited[1], None
+            self.spawn(self.deck.services.looked([run_id]))
 
     @on(VirtualTable.Scrolled)
     def _scrolled(self) -> None:
@@ -571,9 +589,9 @@ class RunsScreen(DeckScreen):
         run = self.selected
         if run is not None:
             self._remember()
-            grouped = self.model.view.group == "state"
-            self._opened_key = self.table.key if grouped and self._needs_you(run) else None
             self.deck.open_run(run, tab)
+            if self.table.key is not None:
+                self._visited = (self.table.key, run.id)
 
     def action_demo(self) -> None:
         self.spawn(self._demo(), "launching the demo")
@@ -592,6 +610,7 @@ class RunsScreen(DeckScreen):
     # --- filter, order, group, columns
 
     def action_filter(self) -> None:
+        self.deck.hush()
         if not self.has_class("-asking"):
             self._asked_at = self.table.key
         self.add_class("-asking")
@@ -602,6 +621,7 @@ class RunsScreen(DeckScreen):
     @on(Input.Changed, "#filter Input")
     def _filter_typed(self) -> None:
         if self.has_class("-asking"):
+            self.deck.hush(all=True)  # a complaint was about what stood there
             self.model.show(filter=self.filter_bar.text)
 
     async def keep_filter(self) -> None:
@@ -667,6 +687,8 @@ class RunsScreen(DeckScreen):
         self.spawn(self._seen([run.id for run in runs], self.table.key_after()))
 
     async def _seen(self, run_ids: Sequence[str], then: int | None) -> None:
+        if self._visited is not None and self._visited[1] in run_ids:
+            self._visited = None
         await self.deck.services.looked(run_ids)
         self._wanted = then
         self.table.clear_marks()
@@ -707,6 +729,11 @@ class RunsScreen(DeckScreen):
         else:
             now()
 
+    def on_key(self, event: events.Key) -> None:
+        from .run_actions import say_why_not
+
+        say_why_not(self, event.key, self.chosen_runs())
+
     def action_stop(self) -> None:
         from .run_actions import ask_stop
 
@@ -738,13 +765,16 @@ class RunsScreen(DeckScreen):
 
     def acted(self) -> None:
         """Something was done to runs: show it now, and let the marks go."""
-        self._opened_key = None
         self.table.clear_marks()
         self.model.relist()
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         self._remember()
-        super().on_unmount()
+        if self._visited is not None:  # the end of the program leaves it too
+            with suppress(TraindeckError, TimeoutError):
+                async with asyncio.timeout(LAST_LOOK):
+                    await self.deck.services.looked([self._visited[1]])
+        await super().on_unmount()
 
 
 def _can_retry(run: RunRecord) -> bool:
