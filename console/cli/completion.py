@@ -54,7 +54,7 @@ def complete_removable(incomplete: str) -> list[tuple[str, str]]:
     names = [run.name.casefold() for run in rows]
     found = []
     for run in rows:
-        if run.active or run.foreign:
+        if not run.removable:
             continue
         plain = _PLAIN.fullmatch(run.name) and names.count(run.name.casefold()) == 1
         if plain and run.name.startswith(incomplete):

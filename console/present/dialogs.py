@@ -91,7 +91,7 @@ def _place(run: RunRecord) -> str:
 
 
 def _how_far(run: RunRecord, now: float, *, ended: bool) -> str:
-    if ended:
+    if ended and not run.active:
         return f"{age(run_age(run, now), coarse=True)} ago"
     if run.state in (State.NEW, State.QUEUED):
         return f"waiting {age(run_age(run, now))}"
@@ -163,6 +163,10 @@ def remove_lines(
     else:
         part = f", {size(artifacts)} of it artifacts" if artifacts else ""
         text = f"Frees {size(freed)}{part}. Logs, metrics and artifacts are gone then, for good."
+    watched = sum(run.active for run in runs)
+    if watched:
+        what = "The process goes" if watched == 1 else f"{watched:,} processes go"
+        text += f" {what} on; only the watching ends."
     if refused:
         text += f" {refused:,} more of those marked cannot be removed and will stay."
     return [

@@ -166,7 +166,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
 
 def refuse_active(run: RunRecord) -> None:
     """Raises UsageError if a run goes on and was not merely adopted."""
-    if run.active and not run.adopted:
+    if run.active and not run.removable:
         raise UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
         )

@@ -115,6 +115,11 @@ class RunRecord:
     def active(self) -> bool:
         return self.state in ACTIVE
 
+    @property
+    def removable(self) -> bool:
+        """Whether it is over and ours; of an adopted process that goes on, the watching can end."""
+        return not self.foreign and (self.adopted or not self.active)
+
 
 DIVERGES = (State.RUNNING, State.SUCCEEDED)
 """States in which a metric that is no number is the news; that a run failed says more."""

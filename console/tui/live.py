@@ -304,7 +304,7 @@ class LiveServices:
                 run = ws.index.get(run_id)
                 if run is None:
                     continue
-                if run.active or run.foreign:
+                if not run.removable:
                     refused[run_id] = "foreign" if run.foreign else f"{run.state}, not over"
                     continue
                 try:

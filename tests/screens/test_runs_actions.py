@@ -9,6 +9,7 @@ from screen_svg import screen_text
 from tests.fakes.runs import (
     FakeServices,
     crowd,
+    make_run,
     small_services,
 )
 
@@ -87,6 +88,18 @@ async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
         await pilot.press("escape", "delete")
         await settle(app, pilot, lambda: f"Remove {over} runs?" in screen_text(app))
         assert f"{len(chosen) - over} more of those marked cannot be removed" in screen_text(app)
+
+
+async def test_of_an_adopted_process_that_goes_on_only_the_watching_is_removed(
+    make_app: MakeApp,
+) -> None:
+    runs = [make_run(1, "tmux", State.RUNNING, adopted=True)]
+    app = make_app(FakeServices(runs))
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("delete")
+        await settle(app, pilot, lambda: "Remove 1 run?" in screen_text(app))
+        assert "The process goes on; only the watching ends." in screen_text(app)
 
 
 async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:

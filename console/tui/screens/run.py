@@ -361,7 +361,7 @@ class RunScreen(DeckScreen):
         if action == "retry":
             return can_retry(self.record)
         if action == "remove":
-            return not self.record.active and not self.record.foreign
+            return self.record.removable
         if action == "launch_again":
             return "launch" in SCREENS
         return True

@@ -786,7 +786,7 @@ def _can_retry(run: RunRecord) -> bool:
 _NEED: dict[str, Callable[[RunRecord], bool]] = {
     "stop": lambda run: run.active and run.state is not State.STOPPING,
     "retry": _can_retry,
-    "remove": lambda run: not run.active and not run.foreign,
+    "remove": lambda run: run.removable,
     "edit": lambda run: not run.foreign,
     "copy": lambda run: True,
 }
