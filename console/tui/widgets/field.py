@@ -13,6 +13,7 @@ class Field(Input):
 
     def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:
         super().__init__(clean(value), placeholder=placeholder, id=id, select_on_focus=False)
+        self.cursor_blink = False  # over a slow link nothing is written that says nothing new
         self._given = self.value
 
     @property
