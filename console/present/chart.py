@@ -34,7 +34,7 @@ from .curves import (
     reduced,
 )
 from .glyphs import BEST, Glyphs, ascii_text
-from .log_scale import LogScale, rows_of
+from .log_scale import LogScale, NoScale, rows_of
 from .numbers import figure
 from .scale import Scale
 
@@ -81,22 +81,29 @@ def chart(
     parts = [reduced(curve, view, start, end, wide * braille.DOTS_X) for curve in drawn]
     lowest, highest = _range(parts, view.log)
     shown = sum(item.raw.shown for item in parts)
-    if not math.isfinite(lowest):
+    nothing = not math.isfinite(lowest)
+    if nothing and not any(item.raw.strange.any() for item in parts):
         head = title_line(title, drawn, view, cells, glyphs, clipped(parts, glyphs))
         low, high = extent(drawn)
         outside = any(curve.x.size for curve in drawn) and (start > high or end < low)
         words = "nothing above 0 here" if view.log else "no values here"
         words = "no values in this part; 0 shows the whole run" if outside else words
-        empty: list[Line] = [
+        blank: list[Line] = [
             (Span(" " * LABEL), Span(clip(words, wide), "faint")),
             *[()] * (height - 1),
         ]
         if axis_row:
-            empty.append(x_axis(start, end, wide, view.axis))
-        return Chart(lines=(head, *empty), notes=notes(drawn, shown, wide, view))
+            blank.append(x_axis(start, end, wide, view.axis))
+        return Chart(lines=(head, *blank), notes=notes(drawn, shown, wide, view))
     aside = outliers(parts, lowest, highest, start, end, glyphs) + clipped(parts, glyphs)
-    scale = LogScale(lowest, highest, height) if view.log else Scale.over(lowest, highest, height)
-    if sum(1 for row in range(height) if scale.label(row)) < 2:
+    scale: Scale | LogScale | NoScale
+    if nothing:
+        scale = NoScale()
+    elif view.log:
+        scale = LogScale(lowest, highest, height)
+    else:
+        scale = Scale.over(lowest, highest, height)
+    if not nothing and sum(1 for row in range(height) if scale.label(row)) < 2:
         # No tick is short enough to tell the values apart.
         aside.append((f"y {figure(lowest, 7)} to {figure(highest, 7)}",))
     grid = braille.canvas(height, wide)

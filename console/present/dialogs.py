@@ -118,6 +118,8 @@ def stop_lines(
     )
     if len(runs) == 1:
         text = text.replace("They have", "It has").replace("they have", "it has")
+    if any(run.adopted for run in runs):
+        text += " To end only the watching of an adopted process, remove the run instead."
     if others:
         text += f" {_others(others)} over or ending already."
     return [

@@ -145,11 +145,13 @@ def plan_pane(state: PlanState, cells: int, rows: int, glyphs: Glyphs = BEST) ->
 def plan_pages(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> list[Line]:
     """The whole plan, for a view of its own."""
     inner = cells - 4
-    lines = [_plan_head(state, inner, glyphs), (), *plan_body(state, inner, every_file=True), ()]
+    # The warnings themselves stand below the fold.
+    head = _plan_head(state, inner, glyphs, warned(state, glyphs))
+    lines = [head, (), *plan_body(state, inner, every_file=True), ()]
     return [(Span("  "), *line) if line else () for line in [*lines, *_tail(state, inner, glyphs)]]
 
 
-def _plan_head(state: PlanState, cells: int, glyphs: Glyphs) -> Line:
+def _plan_head(state: PlanState, cells: int, glyphs: Glyphs, warning: str = "") -> Line:
     left = [Span("PLAN", "strong bold")]
     if state.plan is not None and not state.current and not state.waiting:
         left.append(Span("  as before the last change", "stale"))
@@ -159,9 +161,16 @@ def _plan_head(state: PlanState, cells: int, glyphs: Glyphs) -> Line:
     if state.waiting:
         right = (Span(glyphs.ellipsis, "muted"),)
     elif state.current:
-        right = (Span("up to date ", "muted"), Span(glyphs.done, "good"))
+        good = (Span("up to date ", "muted"), Span(glyphs.done, "good"))
+        right = (Span(warning, "warn"),) if warning else good
     gap = max(1, cells - line_width(left) - line_width(right))
     return (*left, Span(" " * gap), *right)
+
+
+def warned(state: PlanState, glyphs: Glyphs = BEST) -> str:
+    """How many warnings a plan has; "" for none."""
+    count = len(state.plan.warnings) if state.plan is not None else 0
+    return f"{glyphs.warning} {plural(count, 'warning')}" if count else ""
 
 
 def plan_body(state: PlanState, cells: int, *, every_file: bool) -> list[Line]:

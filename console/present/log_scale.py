@@ -78,7 +78,20 @@ class LogScale:
         return self._labels.get(row, "")
 
 
-def rows_of(scale: Scale | LogScale, values: Floats) -> Floats:
+class NoScale:
+    """The scale of a chart in which nothing is a number: no ticks, no place."""
+
+    def pixel(self, value: float) -> int:
+        return 0
+
+    def rows_of(self, values: Floats) -> Floats:
+        return np.full(values.shape, np.nan)
+
+    def label(self, row: int) -> str:
+        return ""
+
+
+def rows_of(scale: Scale | LogScale | NoScale, values: Floats) -> Floats:
     """Rows of dots of many values, as `scale.pixel` gives them one by one."""
     if isinstance(scale, Scale):
         rows = scale.row + (scale.anchor - values) / scale.step * scale.rows_per_step

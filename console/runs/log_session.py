@@ -414,8 +414,11 @@ class LogSession:
         """A move that the person asked for; one that answers False was none."""
 
         async def work(view: LogView) -> T:
+            before = (view.top, view.current)
             answer = await move(view)
-            self._moved = self._moved or answer is not False
+            # A key that found nothing to scroll leaves one where one was.
+            moved = (view.top, view.current) != before or view.target is not None
+            self._moved = self._moved or (answer is not False and moved)
             return answer
 
         return await self._with(work)

@@ -449,3 +449,12 @@ def test_the_first_value_that_is_not_finite_is_an_alert() -> None:
     found = alerts([loss, fine, grad])
     assert [place for place, _ in found] == [0.0, 1.0]
     assert found[1][1] == "loss not finite" and "\x1b" not in found[0][1]
+
+
+def test_a_stretch_without_any_number_shows_where_the_values_are_and_the_cursor() -> None:
+    broken = Curve("loss", STEPS, np.where(STEPS > 100, np.nan, 1.0))
+    made = chart([broken], View(start=120, end=160, cursor=140), 60, 12)
+    rows = [plain(line) for line in made.lines]
+    assert rows[1].count("▲") > 20 and "no values" not in "".join(rows)
+    assert sum("│" in row for row in rows) >= 8
+    assert "not finite" in rows[0]

@@ -105,3 +105,10 @@ def test_an_old_plan_is_never_called_up_to_date() -> None:
 def test_what_a_value_may_be_stands_where_it_is_wrong() -> None:
     entry = Entry(key="set.batch", label="batch", text="0", hint="1 … 4,096", problem="batch: no")
     assert plain(help_lines(entry, 60, 4)[0]).strip() == "✗ no"
+
+
+def test_a_plan_of_many_lines_says_at_its_head_that_there_are_warnings() -> None:
+    state = PlanState(plan=replace(PLAN, warnings=("nothing fits", "it will fail")), current=True)
+    assert plain(plan_pages(state, 60)[0]).endswith("▲ 2 warnings")
+    quiet = replace(state, plan=replace(PLAN, warnings=()))
+    assert "up to date" in plain(plan_pages(quiet, 60)[0])

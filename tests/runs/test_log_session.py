@@ -138,6 +138,25 @@ async def test_a_filter_fills_the_screen_once_its_lines_are_known(
     await log.session.aclose()
 
 
+async def test_a_key_that_scrolls_nothing_under_a_filter_is_no_move() -> None:
+    log = Growing(b"".join(LINE % n for n in range(2_000)))
+    await log.look()
+    await log.session.find(Pattern("step 900 "))
+    await log.session.to_percent(10)
+    await log.session.next_hit()
+    before = (await log.look()).window.rows
+    await log.session.keep(Pattern("99 "))
+    await log.settled()
+    await log.session.keep(Pattern("step 1999"))
+    assert len((await log.settled()).window.rows) == 1
+    await log.session.scroll(1)
+    await log.session.keep(None)
+    assert [row.line.text for row in (await log.settled()).window.rows] == [
+        row.line.text for row in before
+    ]
+    await log.session.aclose()
+
+
 @pytest.mark.parametrize("following", [True, False])
 async def test_a_filter_that_nothing_matches_gives_the_place_back(following: bool) -> None:
     log = Growing(b"".join(LINE % n for n in range(2_000)))

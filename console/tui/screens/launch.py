@@ -39,6 +39,7 @@ from traindeck.console.present.launch_view import (
     obstacle,
     plan_pane,
     problem_labels,
+    warned,
 )
 from traindeck.console.runs.drafting import OPTION, Draft, Drafted, Ground, without_default
 from traindeck.console.tui import keys
@@ -559,9 +560,14 @@ class LaunchScreen(DeckScreen):
         crumb = self.deck.painter.glyphs.crumb
         words = f"{found[0].title} {crumb} {found[1].label}"
         if not self.plan_visible:
-            sign = {True: "plan ✓", False: "plan …"}[self.plan_state.current]
-            why = obstacle(self.plan_state)
-            words = why if why and not self.plan_state.waiting else sign
+            state, glyphs = self.plan_state, self.deck.painter.glyphs
+            warning = warned(state, glyphs) if state.current else ""
+            if (why := obstacle(state)) and not state.waiting:
+                words = why
+            elif warning:
+                return (Span(f"plan {warning}", "warn"),)
+            else:
+                words = f"plan {glyphs.done if state.current else glyphs.ellipsis}"
         return (Span(words, "muted"),)
 
     def footer_keys(self) -> list[tuple[str, str]]:

@@ -143,10 +143,21 @@ def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
 
 
 def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
-    """For the key that would stop runs: that there is none left to stop."""
+    """For a key that would stop or remove runs and is for none of them: why."""
     bound = screen.active_bindings.get(key)
-    if bound is not None and not bound.enabled and bound.binding.action == "stop" and runs:
+    if bound is None or bound.enabled or not runs:
+        return
+    if bound.binding.action == "stop":
         screen.deck.notice(over_already(runs))
+    elif bound.binding.action == "remove":
+        run = runs[0]
+        goes_on = f"{run.state}, not over: stop it first"
+        words = "was not started here" if run.foreign else f"is {goes_on}"
+        screen.deck.notice(
+            f"{clean(run.name or run.id)} {words}"
+            if len(runs) == 1
+            else f"none of these {len(runs):,} is over: stop them first"
+        )
 
 
 def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
