@@ -61,6 +61,9 @@ def ls_command(
 ) -> int:
     """List runs: active ones and those of the last 24 hours. --json and -q list all.
 
+    In a filter, lr>1e-4 and sort:lr go by the parameter lr, else the tag if it is a number, else
+    the metric.
+
     Examples:
 
     traindeck ls state:failed since:2d

@@ -51,7 +51,9 @@ def order_words(order: Sequence[str]) -> str:
     key = order[0] if order else "-latest"
     if key in _ORDERS:
         return _ORDERS[key]
-    name = key.removeprefix("-").removeprefix("metric.").removeprefix("param.")
+    name = key.removeprefix("-")
+    for kind in ("value.", "metric.", "param."):
+        name = name.removeprefix(kind)
     return f"by {clean(name)}, {'highest' if key[0] == '-' else 'lowest'} first"
 
 

@@ -84,7 +84,7 @@ async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """What a run's directory takes, in bytes, by top-level name.
+    """What removing a run's directory frees, in bytes, by top-level name.
 
     Attributes:
         kept: What stays of it when only its artifacts are to be kept: they, and how it ended.
@@ -97,7 +97,7 @@ class Disk:
 
 
 async def disk(ws: Workspace, run: RunRecord) -> Disk:
-    """Measure a run's directory.
+    """Measure what removing a run would free.
 
     Raises:
         BackendError: The backend keeps none, or it cannot be read.
@@ -109,6 +109,11 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
     # FORMAT.md, verb `rm`.
     last = f"attempts/{run.attempt}"
     stay = {"run.json", "removed.json", *(f"{last}/{name}" for name in KEPT_OF_END)}
+    # The log of an adopted process is a second name of its own file, which stays; what the
+    # supervisor holds in reserve for the end of a run is gone when that has come.
+    free_nothing = {f"{last}/logs/0.log"} if run.adopted else set()
+    if run.active:
+        free_nothing.add(f"{last}/reserve")
     kept = 0
 
     async def below(path: str) -> int:
@@ -118,7 +123,7 @@ async def disk(ws: Workspace, run: RunRecord) -> Disk:
             for entry in await backend.list_files(ref, folders.pop()):
                 if entry.is_dir:
                     folders.append(entry.path)
-                else:
+                elif entry.path not in free_nothing:
                     total += entry.size
                     kept += entry.size if entry.path in stay else 0
         return total

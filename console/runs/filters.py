@@ -4,10 +4,11 @@
     backend:gpu1  project:x  is:needs-you  lr>1e-4  loss<1.3  lora  -demo  sort:-loss
 
 Conditions are joined by "and", values of one key by commas mean "or", `-` in front negates, a bare
-word is looked for in names and tags. Quotes keep spaces and signs: name:"my run". Parsing is pure;
-what does not parse is refused with the word, its position and the nearest thing that would. Metrics
-and parameters are what runs have: a name that no run has ever had is refused too, if it is told
-what there is.
+word is looked for in names and tags. What is compared or sorted by is the run's parameter of that
+name, else its tag of that name if that is a number (`lr=3e-4`), else its metric. Quotes keep spaces
+and signs: name:"my run". Parsing is pure; what does not parse is refused with the word, its
+position and the nearest thing that would. Metrics, parameters and tags are what runs have: a name
+that no run has ever had is refused too, if it is told what there is.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
 
 class Known(Protocol):
-    """What metrics and parameters there are: an Index. `kind` is `metric` or `param`."""
+    """What there is by name: an Index. `kind` is `metric`, `param` or `tag`."""
 
     def knows(self, kind: str, name: str) -> bool: ...
 
@@ -106,7 +107,7 @@ def parse(
     Args:
         text: One line, or the words that a shell split; those are taken as they are, spaces too.
         now: Which day a time of day (`since:14:30`) is of.
-        known: Refuse metrics and parameters that are not in it. As long as it has none, any.
+        known: Refuse names that are not in it. As long as it has no metrics or parameters, any.
 
     Raises:
         FilterError: A word cannot be understood; which, where, and what would be.
@@ -211,8 +212,8 @@ def _bare(word: _Word, negated: bool) -> Condition:
 
 def _comparison(word: _Word, negated: bool) -> Condition | None:
     """A word with a comparison in it; None if it has none. What is compared is a field we know, or
-    what the run was given under that name, or what it measured; `param.` and `metric.` say which.
-    `lr=3e-4` may be a tag as well."""
+    what the run has of that name (see `value_of`); `param.` and `metric.` say which. `lr=3e-4` may
+    stand in a name as well."""
     found = word.find(_OPERATOR)
     if found is None:
         return None
@@ -239,24 +240,26 @@ def _comparison(word: _Word, negated: bool) -> Condition | None:
 
 
 def _refuse_unknown(word: _Word, kind: str, name: str, op: str, known: Known | None) -> None:
-    """Refuse a metric or parameter that no run has ever had. `name=value` may be a tag or a part of
-    a name as well, so it is left alone."""
-    kinds = {"metric": ("metric",), "param": ("param",), "value": ("metric", "param")}.get(kind)
+    """Refuse a name that no run has ever had anything of. `name=value` may stand in a name or be
+    text of a tag as well, so it is left alone."""
+    any_kind = ("param", "tag", "metric")
+    kinds = {"metric": ("metric",), "param": ("param",), "value": any_kind}.get(kind)
     if known is None or kinds is None or (kind == "value" and op == "="):
         return
     if any(known.knows(one, name) for one in kinds):
         return
-    there = {one: [n for n in known.names(one) if n[:2] != "__"] for one in ("metric", "param")}
-    if not any(there[one] for one in kinds):
+    there = {one: [n for n in known.names(one) if n[:2] != "__"] for one in any_kind}
+    if not any(there[one] for one in kinds if one != "tag"):
         return
     offered = {field: field for field in (NUMBER_FIELDS if op else SORT_FIELDS)}
-    offered |= {n: f"{one}.{n}" for one in there if one not in kinds for n in there[one]}
+    others = {"metric", "param"}.difference(kinds)
+    offered |= {n: f"{one}.{n}" for one in others for n in there[one]}
     offered |= {n: n for one in kinds for n in there[one]}
     near = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
-    what = {"metric": "metric", "param": "parameter", "value": "metric or parameter"}[kind]
+    what = {"metric": "metric", "param": "parameter"}.get(kind, "parameter, tag or metric")
     fix = f"Did you mean {offered[near[0]]}?" if near else "`traindeck metrics RUN` lists them."
-    if kind == "metric" and not op:  # a word to sort by, which may have been meant for a key
-        raise _error(word, f"there is no key or metric {name!r}", fix)
+    if kind == "value" and not op:  # a word to sort by, which may have been meant for a key
+        raise _error(word, f"there is no key, {what} {name!r}", fix)
     raise _error(word, f"no run has a {what} {name!r}", fix)
 
 
@@ -297,7 +300,7 @@ def _sort_key(word: _Word, text: str) -> str:
             f"{name!r} is nothing to sort by",
             f"Did you mean {near[0]}? For a metric of that name: sort:{down}metric.{name}.",
         )
-    return f"{down}metric.{name}"
+    return f"{down}value.{name}"
 
 
 # ----------------------------------------------------------------------------------------- words

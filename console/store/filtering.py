@@ -7,7 +7,7 @@ the two together. Comparing ignores case; `*` and `?` are wildcards that span th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from traindeck.backends.base import Reach
 from traindeck.console.store.records import RunRecord, group
@@ -33,8 +33,8 @@ class Condition:
         kind: `text` and `tag` compare by values, `word` looks for one inside name and tags,
             `state` and `reach` are sets, `is` a mark; `since` and `before` compare the creation,
             `number`, `metric` (its last value) and `param` compare the field `key` by `op`; `value`
-            compares the parameter, or the metric of a run that has no such parameter, and with `=`
-            is also a `word`: `key=value`.
+            compares what the run has of that name (see `value_of`), and with `=` is also a `word`:
+            `key=value`.
         op: `<`, `<=`, `>`, `>=`, `=`, `!=`.
         number: To compare with; for `since` and `before` a moment, or, with `ago`, seconds ago.
     """
@@ -92,16 +92,25 @@ def _holds(condition: Condition, run: RunRecord, now: float) -> bool:
         case "number":
             return _compares(_number(run, condition.key), condition)
         case "metric":
-            metric = run.metrics.get(condition.key)
-            return _compares(None if metric is None else metric.last, condition)
+            return _compares(_last(run, condition.key), condition)
         case "param":
             return _param(run, condition)
         case "value":
-            if condition.op == "=":
-                return _param(run, condition) or _holds(as_word(condition), run, now)
-            kind = "param" if condition.key in run.params else "metric"
-            return _holds(replace(condition, kind=kind), run, now)
+            if condition.op == "=" and _holds(as_word(condition), run, now):
+                return True
+            if condition.number is None:
+                return _param(run, condition)
+            return _compares(value_of(run, condition.key), condition)
     raise AssertionError(condition.kind)
+
+
+def value_of(run: RunRecord, name: str) -> float | None:
+    """What a bare name means of a run: its parameter if it has one of that name, else its tag if
+    that is a number, else its metric."""
+    if name in run.params:
+        return param_number(run.params[name])
+    tag = param_number(run.tags.get(name))
+    return _last(run, name) if tag is None else tag
 
 
 def as_word(condition: Condition) -> Condition:
@@ -112,6 +121,11 @@ def as_word(condition: Condition) -> Condition:
 
 def _field(run: RunRecord, key: str) -> str:
     return fold(getattr(run, key) or "")
+
+
+def _last(run: RunRecord, key: str) -> float | None:
+    metric = run.metrics.get(key)
+    return None if metric is None else metric.last
 
 
 def _number(run: RunRecord, key: str) -> float | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NEWEST = ("-created",)
 
-_NAMED = {"metric": "series", "param": "params"}
+_NAMED = {"metric": "series", "param": "params", "tag": "tags"}
 
 _Query = tuple[str, str, str, tuple[Any, ...]]
 """Joins, condition, order and values: a query.Query."""
@@ -260,7 +260,7 @@ class Index:
         joins, where, order, args = self._query(filter, sort, now, window)
 
         def work(db: Connection) -> array[int]:
-            self._prepare(db, where)
+            self._prepare(db, joins + where)
             rows = db.execute(
                 f"SELECT r.n FROM runs r {joins} WHERE {where} ORDER BY {order}",
                 args,
@@ -339,7 +339,7 @@ class Index:
         joins, where, order, args = self._query(filter, sort, now)
 
         def work(db: Connection) -> list[bytes]:
-            self._prepare(db, where)
+            self._prepare(db, joins + where)
             # As bytes: the module's own decoding of 11 MB of text takes twice as long.
             rows = db.execute(
                 f"SELECT CAST(y.head || y.metrics AS BLOB) FROM runs r {joins} "
@@ -414,8 +414,8 @@ class Index:
         return self._db.read(lambda db: series.read(db, run_id, key, start))
 
     def knows(self, kind: str, name: str) -> bool:
-        """Whether any run has a metric (`kind` metric) or parameter (param) of this name. What was
-        known once stays known."""
+        """Whether any run has a metric (`kind` metric), parameter (param) or tag of this name. What
+        was known once stays known."""
         if (kind, name) not in self._known:
             asked = f"SELECT 1 FROM {_NAMED[kind]} WHERE key = ? LIMIT 1"
             if self._db.read(lambda db: db.execute(asked, (name,)).fetchone()) is None:
@@ -424,7 +424,7 @@ class Index:
         return True
 
     def names(self, kind: str) -> list[str]:
-        """Names of all metrics, or parameters, that any run has. Reads all of them."""
+        """Names of all metrics, parameters or tags that any run has. Reads all of them."""
         asked = f"SELECT DISTINCT key FROM {_NAMED[kind]} ORDER BY key"
         return self._db.read(lambda db: [str(key) for (key,) in db.execute(asked)])
 
@@ -495,8 +495,12 @@ class Index:
         return compile_query(filter, sort, time.time() if now is None else now, window)
 
     @staticmethod
-    def _prepare(db: Connection, where: str) -> None:
-        if "fold(" in where:
+    def _prepare(db: Connection, sql: str) -> None:
+        if "fold(" in sql:
             from traindeck.console.store.rows import fold
 
             db.create_function("fold", 1, fold, deterministic=True)
+        if "number(" in sql:
+            from traindeck.console.store.rows import param_number
+
+            db.create_function("number", 1, param_number, deterministic=True)

@@ -65,6 +65,13 @@ _ORDER = {
 }
 
 
+# console.store.filtering.value_of. Each `?` is the name.
+_VALUE = """(CASE WHEN EXISTS (SELECT 1 FROM params x WHERE x.run = r.n AND x.key = ?)
+    THEN (SELECT x.number FROM params x WHERE x.run = r.n AND x.key = ?)
+    ELSE coalesce((SELECT number(x.value) FROM tags x WHERE x.run = r.n AND x.key = ?),
+        (SELECT x.last FROM series x WHERE x.run = r.n AND x.key = ?)) END)"""
+
+
 class Query(NamedTuple):
     """The pieces of `SELECT … FROM runs r {joins} WHERE {where} ORDER BY {order}`."""
 
@@ -111,6 +118,21 @@ def compile_query(
                 f"p{place}.key IS NULL, p{place}.number IS NULL, p{place}.number{down}, "
                 f"p{place}.text{down}"
             )
+        elif kind == "value":
+            tables = (("params", "p"), ("tags", "t"), ("series", "s"))
+            joins += [
+                f"LEFT JOIN {table} {x}{place} ON {x}{place}.run = r.n AND {x}{place}.key = ?"
+                for table, x in tables
+            ]
+            joins[-2] += f" AND number(t{place}.value) IS NOT NULL"
+            join_args += [inner] * len(tables)
+            value = (
+                f"(CASE WHEN p{place}.key IS NOT NULL THEN p{place}.number "
+                f"WHEN t{place}.key IS NOT NULL THEN number(t{place}.value) "
+                f"ELSE s{place}.last END)"
+            )
+            text = f"p{place}.text"  # of a parameter that is no number; it comes behind those
+            order.append(f"{value} IS NULL, {value}{down}, {text} IS NULL, {text}{down}")
         else:
             if name not in _ORDER:
                 raise UsageError(
@@ -199,15 +221,15 @@ def _condition(condition: Condition, now: float) -> tuple[str, list[Any]]:
                 [condition.key, *args],
             )
         case "value":
-            sql, args = _condition(replace(condition, kind="param"), now)
+            if condition.number is None:
+                sql, args = _condition(replace(condition, kind="param"), now)
+            else:
+                sql = f"coalesce({_VALUE} {condition.op} ?, 0)"
+                args = [*[condition.key] * _VALUE.count("?"), condition.number]
             if condition.op == "=":
                 other, more = _condition(as_word(condition), now)
                 return f"({sql} OR {other})", [*args, *more]
-            if condition.number is None:
-                return sql, args
-            other, more = _condition(replace(condition, kind="metric"), now)
-            given = "EXISTS (SELECT 1 FROM params x WHERE x.run = r.n AND x.key = ?)"
-            return f"({sql} OR (NOT {given} AND {other}))", [*args, condition.key, *more]
+            return sql, args
     raise AssertionError(condition.kind)
 
 

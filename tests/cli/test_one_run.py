@@ -319,6 +319,32 @@ def test_rm_frees_what_it_said_also_when_artifacts_are_kept(cli: Cli) -> None:
         assert done.stdout == f"removed 1, freed {said}\n"
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_rm_of_an_adopted_run_says_what_it_frees(cli: Cli, tmp_path: Path, goes_on: bool) -> None:
+    log = tmp_path / "its.log"
+    with log.open("wb") as stream:
+        script = "head -c 300000 /dev/zero; exec sleep 600"
+        process = subprocess.Popen(["sh", "-c", script], stdout=stream)
+    try:
+        while log.stat().st_size < 300_000:
+            time.sleep(0.01)
+        run = cli.ok("adopt", "-q", str(process.pid)).strip()
+        if not goes_on:
+            process.kill()
+            process.wait()
+            cli("wait", run)
+        done = cli("rm", "--yes", run)
+        assert done.returncode == 0, done.stderr
+        assert log.stat().st_size == 300_000
+    finally:
+        process.kill()
+        process.wait()
+    said = float(done.stderr.splitlines()[0].split("  ")[4].removesuffix(" kB"))
+    freed = float(done.stdout.removeprefix("removed 1, freed ").removesuffix(" kB\n"))
+    # The supervisor's last words about a run that goes on are a line or two more.
+    assert said == pytest.approx(freed, abs=1.0 if goes_on else 0.0)
+
+
 def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
     run = cli.run("sleep", "60")
     done = cli("rm", "--yes", run)

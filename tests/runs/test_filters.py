@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.runs.filters import KEYS, FilterError, parse
-from traindeck.console.store.filtering import SORT_FIELDS, Condition, Filter, glob_fits
+from traindeck.console.store.filtering import (
+    SORT_FIELDS,
+    Condition,
+    Filter,
+    glob_fits,
+    value_of,
+)
 from traindeck.console.store.ids import mint_id
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import MetricSummary, Progress, RunRecord
@@ -43,12 +49,14 @@ RUNS = [
     RunRecord(
         id="1s2dpxrnbz02", name="nanogpt [bf16] big", state=State.FAILED, created=NOW - 3 * 86400,
         ended=NOW - 2 * 86400, exit_code=1, backend="gpu1", host="GPU1.lab",
-        tags={"demo": "yes"}, params={"lr": "1e-5", "optim": "SGD"}, note="try 40 GB",
+        tags={"demo": "yes", "optim": "5", "seed": "7"}, note="try 40 GB",
+        params={"lr": "1e-5", "optim": "SGD"},
         metrics={"loss": metric("loss", math.nan), "acc": metric("acc", 0.5)},
     ),
     RunRecord(
         id="1s2dpxrnbz03", name="base", state=State.SUCCEEDED, created=NOW - 7200, exit_code=0,
         ended=NOW - 60, looked_at=NOW, recipe="sft", attempt=1,
+        tags={"rate": "5e-4", "acc": "0.7", "loss": "low"},
         metrics={"loss": metric("loss", 2.5), "eval/acc": metric("eval/acc", 0.9)},
     ),
     RunRecord(
@@ -121,6 +129,15 @@ def found(text: str) -> list[str]:
         ("lr>1e-4", "1"),
         ("lr<=1e-5", "2"),
         ("lr=0.0003", "1"),
+        ("rate>1e-4", "3"),
+        ("rate=0.0005", "3"),
+        ("rate!=5e-4", ""),
+        ("-rate>1e-4", "124"),
+        ("optim>1", ""),
+        ("seed>=7", "2"),
+        ("acc>0.6", "3"),
+        ("acc=0.5", "2"),
+        ("loss>2", "3"),
         ("optim=adam*", "1"),
         ("optim!=adamw", "2"),
         ("loss<1.3", "1"),
@@ -159,6 +176,10 @@ def test_the_order_is_part_of_the_filter(index: Index) -> None:
     assert ordered("sort:loss") == "1342", "runs without a value come last"
     assert ordered("sort:-loss") == "3142", "in either direction"
     assert ordered("sort:-param.lr") == "1243"
+    assert ordered("sort:-lr") == "1243"
+    assert ordered("sort:acc") == "2341", "a tag that is a number before a metric"
+    assert ordered("sort:optim") == "1243", "a parameter counts before a tag, text or not"
+    assert ordered("sort:rate") == "3412"
     assert ordered("sort:state,-name") == "1432"
     assert ordered("sort:-gpus sort:id") == "1234"
 
@@ -306,7 +327,9 @@ runs = st.builds(
     archived=st.booleans(),
     foreign=st.booleans(),
     progress=st.builds(Progress, step=st.none() | st.integers(0, 1 << 60)),
-    tags=st.dictionaries(words, words, max_size=3),
+    tags=st.dictionaries(
+        words | keys, words | floats.map(str) | st.sampled_from(["3e-4", "nan", "1_0"]), max_size=4
+    ),
     params=st.dictionaries(
         keys, values | st.lists(values, min_size=1, max_size=3).map(tuple), max_size=3
     ),
@@ -379,6 +402,12 @@ def test_the_index_finds_exactly_what_matches(
     for one in wanted:
         rows = index.rows(index.ids(one, now=NOW), metrics="all")
         assert {run.id for run in rows} == {run.id for run in kept if one.matches(run, NOW)}, one
+    for key in ("loss", "acc", "a b"):
+        meant = [value_of(run, key) for run in kept]
+        numbers = [value for value in meant if value is not None and not math.isnan(value)]
+        rows = index.rows(index.ids(Filter(sort=(f"-value.{key}",)), now=NOW), metrics="all")
+        ordered = [value_of(run, key) for run in rows[: len(numbers)]]
+        assert ordered == sorted(numbers, reverse=True)
     index.delete([run.id for run in made])
 
 
@@ -419,10 +448,12 @@ def test_a_metric_that_no_run_ever_had_is_refused_with_the_nearest(
     for text in ("nosuch>3", "sort:nosuch", "metric.nosuch<1", "-nosuch>3"):
         assert parse(text, known=index), "an empty index accepts anything"
     metrics = {key: MetricSummary(key=key, count=1, last=1.0) for key in ("loss", "grad_norm")}
-    index.put(RunRecord(id=mint_id(), metrics=metrics, params={"learning_rate": 3e-4}))
+    given = {"learning_rate": 3e-4}
+    index.put(RunRecord(id=mint_id(), metrics=metrics, params=given, tags={"warmup": "10"}))
     for text in (
         "loss<2 grad_norm>1 learning_rate>1e-4", "sort:-grad_norm", "metric.loss<2", "step>3",
         "param.learning_rate=3e-4", "sort:param.learning_rate", "sort:created", "sft=1", "lora",
+        "sort:learning_rate", "warmup>3", "sort:-warmup",
     ):  # fmt: skip
         assert parse(text, known=index) == parse(text)
     for text, near in (
@@ -430,12 +461,17 @@ def test_a_metric_that_no_run_ever_had_is_refused_with_the_nearest(
         ("sort:-grad_nrm", "grad_norm"),
         ("metric.los>3", "loss"),
         ("param.learning_rat>3", "learning_rate"),
-        ("sort:learning_rate", r"param\.learning_rate"),
+        ("sort:metric.learning_rate", r"param\.learning_rate"),
+        ("sort:learning_rat", "learning_rate"),
+        ("wramup>3", "warmup"),
         ("state:failed -los!=3", "loss"),
     ):
-        said = "there is no key or metric" if text.startswith("sort:") else "no run has a"
+        key = text.startswith("sort:") and "metric." not in text
+        said = "there is no key, parameter, tag or metric" if key else "no run has a"
         with pytest.raises(FilterError, match=f"{said} .* Did you mean {near}\\?"):
             parse(text, known=index)
-    with pytest.raises(FilterError, match="no run has a metric or parameter 'zzzzzz'") as refused:
+    with pytest.raises(
+        FilterError, match="no run has a parameter, tag or metric 'zzzzzz'"
+    ) as refused:
         parse("state:failed zzzzzz>3", known=index)
     assert (refused.value.start, refused.value.end) == (13, 21)

@@ -141,7 +141,7 @@ async def test_the_list_is_ordered_by_a_metric(services: LiveServices) -> None:
     with pytest.raises(UsageError, match="nothing to sort by"):
         await services.listing(View(order=("loss",), group="", window=None))
     typed = await services.listing(View(filter="sort:loss", window=None))
-    assert typed.order == ("metric.loss",)
+    assert typed.order == ("value.loss",)
     await services.aclose()
 
 
