@@ -144,7 +144,7 @@ def rm_command(
             if keep_artifacts:  # of archived ones, nothing else is left
                 records = [record for record in records if not record.archived]
         for record in records:
-            controlling.refuse_active(record)
+            controlling.refuse_removal(record)
         if not records:
             output.note("traindeck: there is nothing to remove.")
             if json:

@@ -464,7 +464,7 @@ async def _send(
 
 async def _launch_failure(ws: Workspace, record: RunRecord) -> int:
     """A program that cannot be started is known milliseconds after the launch; say it now."""
-    from traindeck.console.runs.refreshing import NOT_STARTED
+    from traindeck.console.store.records import NOT_STARTED
 
     if record.state is not State.FAILED or record.exit_code not in NOT_STARTED:
         return 0

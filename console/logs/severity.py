@@ -56,18 +56,8 @@ _WARNING = re.compile(
 _HINTS = (
     *(b"rror", b"ERR", b"raceback", b"xception", b"nterrupt", b"CRIT", b"FATAL", b"atal"),
     *(b"illed", b"egmentation", b"borted", b"terminate", b"of memory", b"OutOfM", b"oom_kill"),
-    *(
-        b"space left",
-        b"-side assert",
-        b"WARN",
-        b"arning",
-        b"nan",
-        b"NaN",
-        b"NAN",
-        b"inf",
-        b"Inf",
-        b"INF",
-    ),
+    *(b"space left", b"-side assert", b"WARN", b"arning"),
+    *(b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF"),
 )
 
 LITERALS: tuple[tuple[bytes, Severity], ...] = (

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State, Status
 from traindeck.console.metrics.names import CHECKPOINT
-from traindeck.console.runs.refreshing import NOT_STARTED
 from traindeck.console.runs.retrying import can_retry
-from traindeck.console.store.records import MetricSummary, RunRecord
+from traindeck.console.store.records import NOT_STARTED, MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
 from .asked import asked, limits_chosen

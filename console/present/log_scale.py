@@ -1,4 +1,5 @@
-"""A chart's vertical scale in powers of ten, and where many values lie on a scale of either kind.
+"""The vertical scales of a chart that are not linear (`scale`): powers of ten, and none; and where
+many values lie on a scale of any kind.
 
 Needs numpy.
 """

@@ -145,9 +145,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         UsageError: The run is not over, or foreign.
         BackendError: Its directory could not be deleted; then the run stays listed.
     """
-    if run.foreign:
-        raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be removed.")
-    refuse_active(run)
+    refuse_removal(run)
     freed = 0
     if run.active:
         watching = ws.backend(run.backend)
@@ -169,9 +167,11 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     return freed
 
 
-def refuse_active(run: RunRecord) -> None:
-    """Raises UsageError if a run goes on and was not merely adopted."""
-    if run.active and not run.removable:
+def refuse_removal(run: RunRecord) -> None:
+    """Raises UsageError if a run is foreign, or goes on and was not merely adopted."""
+    if run.foreign:
+        raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be removed.")
+    if not run.removable:
         raise UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
         )

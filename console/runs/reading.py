@@ -20,7 +20,7 @@ from traindeck.backends.base import (
 )
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import RunRecord, status_of_run
+from traindeck.console.store.records import RunRecord, is_explained_by_log, status_of_run
 from traindeck.console.store.rundirs import parse_exit
 
 RUN_FILE_LIMIT = 4 << 20
@@ -108,6 +108,16 @@ def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | N
     if found is None or not found.length:
         return _said_last(tail) or (found.reason(WIDTHS[0]) if found else None)
     return found.reason(WIDTHS[0])
+
+
+def evidence_in(tail: bytes, run: RunRecord) -> tuple[str, bool]:
+    """The line of a log's end that says why, and whether any line there looks like an error."""
+    from traindeck.console.logs.findings import failure
+    from traindeck.console.logs.severity import Severity, severity
+
+    found = failure(tail, exit_code=run.exit_code, signal=run.signal, step=run.progress.step)
+    grave = any(severity(line) is Severity.ERROR for line in tail.split(b"\n"))
+    return found.evidence if found is not None else "", grave
 
 
 def _said_last(tail: bytes) -> str | None:
@@ -270,8 +280,8 @@ async def _ended(ws: Workspace, backend: Files, run: RunRecord, number: int) -> 
         "found": True, "attempt": number, "phase": "ended", "exit": {**record, "next": None},
     }  # fmt: skip
     status = status_of(decode_evidence(facts), number, ws.clock())
-    failed = status.state is State.FAILED and status.exit_code != 127
-    return await explain(ws.backend(run.backend), run, status) if failed else status
+    explained = is_explained_by_log(status.state, status.exit_code)
+    return await explain(ws.backend(run.backend), run, status) if explained else status
 
 
 async def folder_of(ws: Workspace, run: RunRecord) -> str:

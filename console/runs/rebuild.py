@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import State
+from traindeck.console.store.records import is_explained_by_log
 from traindeck.console.store.reindex import fill
 from traindeck.console.store.rundirs import list_runs, read_spec
 
@@ -59,7 +59,7 @@ def _explained(run: RunRecord, folder: Path) -> RunRecord:
     from traindeck.console.logs.findings import WINDOW
     from traindeck.console.runs.reading import reason_in
 
-    if run.state is not State.FAILED or run.exit_code == 127:
+    if not is_explained_by_log(run.state, run.exit_code):
         return run
     path = folder / "attempts" / str(run.attempt) / "logs" / "0.log"
     try:

@@ -14,13 +14,12 @@ from traindeck.backends.base import (
     Backend,
     BackendError,
     Reach,
-    State,
     Status,
     UsageError,
 )
 from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import NOT_STARTED, RunRecord, is_explained_by_log
 
 MAX_AGE = 2.0
 """Seconds after which an observation is asked for again."""
@@ -31,9 +30,6 @@ PATIENCE = 2.0
 YOUNG = 1.0
 """Seconds after its start for which a run is not asked what it has measured: a launch must not wait
 for that."""
-
-NOT_STARTED = (126, 127)
-"""Exit codes of a program that is not there, or cannot be executed."""
 
 
 async def refresh(
@@ -108,7 +104,7 @@ async def _ask_now(
         status = statuses[refs[run.id]]
         if briefly and status.state.terminal and status.exit_code not in NOT_STARTED:
             continue
-        if status.state is State.FAILED and status.exit_code != 127:
+        if is_explained_by_log(status.state, status.exit_code):
             from traindeck.console.runs.reading import explain
 
             status = await explain(backend, run, status)

@@ -124,6 +124,17 @@ class RunRecord:
 DIVERGES = (State.RUNNING, State.SUCCEEDED)
 """States in which a metric that is no number is the news; that a run failed says more."""
 
+MISSING = 127
+"""Exit code of a program that is not there: what is said of it needs no log."""
+NOT_STARTED = (126, MISSING)
+"""Exit codes of a program that is not there, or cannot be executed."""
+
+
+def is_explained_by_log(state: State, exit_code: int | None) -> bool:
+    """Whether the log of what ended so may say why."""
+    return state is State.FAILED and exit_code != MISSING
+
+
 EVALS = ("eval/loss", "eval_loss", "val/loss", "val_loss", "valid/loss", "test_loss")
 """Names under which trainers report the loss on held-out data."""
 

@@ -304,8 +304,10 @@ class LiveServices:
                 run = ws.index.get(run_id)
                 if run is None:
                     continue
-                if not run.removable:
-                    refused[run_id] = "foreign" if run.foreign else f"{run.state}, not over"
+                try:
+                    controlling.refuse_removal(run)
+                except TraindeckError as error:
+                    refused[run_id] = error.what
                     continue
                 try:
                     disk = await controlling.disk(ws, run)

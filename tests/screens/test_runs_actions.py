@@ -107,7 +107,7 @@ async def test_a_run_that_goes_on_is_not_removed_and_that_is_said(make_app: Make
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         await pilot.press("delete")
-        await settle(app, pilot, lambda: "long is running, not over" in screen_text(app))
+        await settle(app, pilot, lambda: "long is running, not over." in screen_text(app))
 
 
 async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import State, TraindeckError
+from traindeck.backends.base import State, TraindeckError, UsageError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice, remove_lines, retry_lines, stop_lines
 from traindeck.console.present.numbers import plural
@@ -150,14 +150,13 @@ def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
     if bound.binding.action == "stop":
         screen.deck.notice(over_already(runs))
     elif bound.binding.action == "remove":
-        run = runs[0]
-        goes_on = f"{run.state}, not over: stop it first"
-        words = "was not started here" if run.foreign else f"is {goes_on}"
-        screen.deck.notice(
-            f"{clean(run.name or run.id)} {words}"
-            if len(runs) == 1
-            else f"none of these {len(runs):,} is over: stop them first"
-        )
+        from traindeck.console.runs.controlling import refuse_removal
+
+        try:
+            refuse_removal(runs[0])
+        except UsageError as error:
+            more = "" if len(runs) == 1 else f" Nor can the {len(runs) - 1:,} others be removed."
+            screen.deck.notice(f"{clean(error.what)}{more}")
 
 
 def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:

@@ -55,6 +55,8 @@ class OverviewPane(RunTab):
             self.update()  # ages grow
 
     async def read(self, run: RunRecord) -> None:
+        from traindeck.console.runs.reading import evidence_in
+
         services, facts = self.services, self._facts
         if facts.spec is None:
             facts = replace(facts, spec=await services.spec(run.id))
@@ -65,7 +67,7 @@ class OverviewPane(RunTab):
         share = await services.log_share(run.id)
         log = await services.log_tail(run.id, TAIL)
         bad = run.state in BAD
-        evidence, grave = await asyncio.to_thread(_evidence, log, run) if bad else ("", False)
+        evidence, grave = await asyncio.to_thread(evidence_in, log, run) if bad else ("", False)
         self._facts = replace(facts, log=log, evidence=evidence, grave=grave, share=share)
         self.update()
         await self._draw(run)
@@ -97,13 +99,3 @@ class OverviewPane(RunTab):
             return []
         now, glyphs = self.deck.clock(), self.deck.painter.glyphs
         return overview(self.shown, self._facts, cells, rows, now=now, glyphs=glyphs)
-
-
-def _evidence(log: bytes, run: RunRecord) -> tuple[str, bool]:
-    """The line of the log's end that says why, and whether any line there looks like an error."""
-    from traindeck.console.logs.findings import failure
-    from traindeck.console.logs.severity import Severity, severity
-
-    found = failure(log, exit_code=run.exit_code, signal=run.signal, step=run.progress.step)
-    grave = any(severity(line) is Severity.ERROR for line in log.split(b"\n"))
-    return found.evidence if found is not None else "", grave
