@@ -64,7 +64,9 @@ def test_a_log_that_is_cut_is_seen_to_shrink(agent: Agent) -> None:
     agent.ended(run)
     run = agent.mint()
     log = agent.directory(run) / "logs/0.log"
-    agent.shell(f"seq 1 1000; sleep 0.5; : > {log}; echo after; sleep 0.5", run=run)
+    # Cut once it has been seen long, however late the machine is.
+    seen = f"until [ -s {log.with_suffix('.idx')} ]; do sleep 0.05; done"
+    agent.shell(f"seq 1 1000; {seen}; : > {log}; echo after; sleep 0.5", run=run)
     agent.ended(run)
     sizes = [size for _, size in index(agent, run)]
     assert sizes[0] > 3000 and sizes[-1] == 6
