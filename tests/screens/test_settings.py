@@ -45,17 +45,18 @@ def from_file(make_app: MakeApp, folder: Path) -> tuple[TraindeckApp, Path]:
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
 async def test_the_list(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
-    file = "/home/user1/.config/traindeck/settings.yaml, line "
+    path = Path("/home/user1/.config/traindeck/settings.yaml")
     app = make_app(
         launch_services(),
+        path=path,
         grace=30.0,
         backends={
             "local": BackendSettings(),
             "gpu2": BackendSettings(name="gpu2", options={"root": "/scratch/user1/traindeck"}),
         },
         sources={
-            "grace": Source(kind="file", where=f"{file}4"),
-            "backends.gpu2": Source(kind="file", where=f"{file}7"),
+            "grace": Source(kind="file", where=f"{path}, line 4"),
+            "backends.gpu2": Source(kind="file", where=f"{path}, line 7"),
             "glyphs": Source(kind="environment", where="TRAINDECK_GLYPHS"),
         },
     )

@@ -95,6 +95,8 @@ def test_the_base_is_an_ordinary_model_that_the_trainer_takes_and_the_exam_exami
     found = json.loads(result.read_text())
     assert [model["name"] for model in found["models"]] == ["base", "tuned"]
     assert all(model["total"] == 20 and 0 <= model["right"] <= 20 for model in found["models"])
+    assert [event["value"] for event in exam.events("total_steps")] == [2], "one a model"
+    assert [line["step"] for line in exam.lines if "exact_match" in line] == [2]
     shares = {k: v for line in exam.lines for k, v in line.items() if k.startswith("exact")}
     assert shares.keys() == {"exact_match", "exact_match/base", "exact_match/tuned"}
     assert main_metric(shares) == "exact_match", "in a list the best fine-tune stands for the run"

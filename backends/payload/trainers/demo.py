@@ -336,7 +336,8 @@ def evaluate(data: Path, adapters: dict[str, Path], out: Path) -> None:
     metrics = Metrics()
     results = []
     say(f"{len(exam)} questions about words that are in no training row, greedy, exact match")
-    for name, folder in {"base": None, **adapters}.items():
+    metrics.event(0, "total_steps", value=1 + len(adapters))  # a step is a model examined
+    for step, (name, folder) in enumerate({"base": None, **adapters}.items(), 1):
         model = transformers.AutoModelForCausalLM.from_pretrained(data / "model", dtype="float32")
         if folder is not None:
             import peft
@@ -347,7 +348,7 @@ def evaluate(data: Path, adapters: dict[str, Path], out: Path) -> None:
         low, high = interval(right, len(exam))
         share = f"{right / len(exam):.0%} (95 %: {low:.0%} to {high:.0%})"
         say(f"{name}: {right} of {len(exam)}, {share}")
-        metrics.write(0, **{f"exact_match/{name}": right / len(exam)})
+        metrics.write(step, **{f"exact_match/{name}": right / len(exam)})
         results.append(
             {
                 "name": name,
@@ -359,7 +360,7 @@ def evaluate(data: Path, adapters: dict[str, Path], out: Path) -> None:
             }
         )
     if adapters:  # what stands for the run in a list: the base knows nothing of the task
-        metrics.write(0, exact_match=max(one["right"] for one in results[1:]) / len(exam))
+        metrics.write(step, exact_match=max(one["right"] for one in results[1:]) / len(exam))
     asked, wanted = exam[shown]
     say(f"asked {asked!r}, the answer is {wanted!r}:")
     for result in results:
