@@ -16,6 +16,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from traindeck.backends.base import State
 from traindeck.console.metrics import (
     jsonl,
     lightning_csv,
@@ -108,9 +109,12 @@ def kind_of(name: str) -> str | None:
 
 
 def looked_for(run: RunRecord) -> str:
-    """What "no metrics" means: the places that were looked at."""
+    """What "no metrics" means: the places that were looked at, or will be."""
+    head = "No metrics yet. Looked for" if run.active else "No metrics. Looked for"
+    if run.state in (State.NEW, State.QUEUED):
+        head = "No metrics yet: it has not started. Looked for then"
     return (
-        "No metrics yet. Looked for: step and loss lines in the log (HF Trainer, nanoGPT, "
+        f"{head}: step and loss lines in the log (HF Trainer, nanoGPT, "
         "Lightning, Keras, torchtitan, key=value), $TRAINDECK_METRICS, and TensorBoard events, "
         "trainer_state.json, metrics.csv and metrics.jsonl (log, history, stats, train_log.jsonl) "
         f"below {run.cwd or 'its artifacts'} (files that may be another run's, of the same time "

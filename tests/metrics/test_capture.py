@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from traindeck.backends.base import State
 from traindeck.console.metrics.capture import Source, ingest, kind_of, looked_for
 from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.runs.measuring import AFTERWARDS, files_beside, own_files
@@ -416,6 +417,13 @@ def test_no_metrics_says_where_was_looked(desk: Desk) -> None:
     said = looked_for(desk.run)
     assert "/home/u/p" in said
     assert "TensorBoard" in said
+    heads = {
+        state: looked_for(replace(desk.run, state=state)).split(":")[:2]
+        for state in (State.QUEUED, State.RUNNING, State.FAILED)
+    }
+    assert heads[State.QUEUED] == ["No metrics yet", " it has not started. Looked for then"]
+    assert heads[State.RUNNING][0] == "No metrics yet. Looked for"
+    assert heads[State.FAILED][0] == "No metrics. Looked for"
 
 
 @pytest.mark.parametrize("length", [300_000, 1_500_000, 9_000_000])

@@ -165,11 +165,9 @@ class RunScreen(DeckScreen):
             return found
         services = self.deck.services
         if name == "charts":
-            from traindeck.console.metrics.capture import looked_for
-
             from .run_charts import ChartsPane
 
-            found = ChartsPane(services, looked_for(self.record))
+            found = ChartsPane(services)
             ui = self.deck.ui
             found.restore(
                 {

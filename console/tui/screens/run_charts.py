@@ -54,18 +54,14 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
 
     Args:
         source: Gives the points.
-        looked_for: The sentence that stands for "no metrics".
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.CHARTS)]
     DEFAULT_CSS = "ChartsPane { height: 1fr; }"
 
-    def __init__(
-        self, source: SeriesSource, looked_for: str = "", *, id: str | None = None
-    ) -> None:
+    def __init__(self, source: SeriesSource, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._source = source
-        self._looked_for = looked_for
         self._run: RunRecord | None = None
         self._points: Mapping[str, Any] = {}
         self._curves: dict[str, Curve] = {}
@@ -344,16 +340,18 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         )
 
     def _shown(self) -> Shown:
+        from traindeck.console.metrics.capture import looked_for
         from traindeck.console.metrics.reduce import SMOOTHING
         from traindeck.console.present.charts_view import Shown
         from traindeck.console.present.curves import View
 
         start, end = self._window or (None, None)
         drawn = {key: self._curves[key] for key in self._chosen if key in self._curves}
-        measured = self._run is not None and any(
+        note = ""
+        if self._run is not None and not any(
             not key.startswith((f"{SYSTEM}/", "__")) for key in self._run.metrics
-        )
-        note = "" if measured else self._looked_for
+        ):
+            note = looked_for(self._run)
         marks: list[float] = []
         if self._with_marks and CHECKPOINT in self._points:
             marks = self._places(CHECKPOINT, range(len(self._points[CHECKPOINT].steps)))
