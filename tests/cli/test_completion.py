@@ -1,0 +1,56 @@
+"""What the shell is offered."""
+
+from __future__ import annotations
+
+from .conftest import Cli
+
+
+def completed(cli: Cli, *words: str) -> list[str]:
+    """What the shell is offered for the last of these words."""
+    asked = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    return cli.ok(env={**asked, "_TRAINDECK_COMPLETE": "complete_bash"}).split()
+
+
+def test_the_shell_completes_commands_runs_backends_and_recipes(cli: Cli) -> None:
+    run = cli.run("true", options=("--name", "calm-fox"))
+    evil = cli.run("true", options=("--name", "$(touch pwned)"))
+    assert completed(cli, "traindeck", "st") == ["stop"]
+    assert {"run", "ls", "demo"} <= set(completed(cli, "traindeck", ""))
+    assert completed(cli, "traindeck", "show", "calm") == ["calm-fox"]
+    assert "calm-fox" in completed(cli, "traindeck", "logs", "")
+    assert completed(cli, "traindeck", "logs", run[:10]) != []
+    assert not any("pwned" in word for word in completed(cli, "traindeck", "logs", ""))
+    assert completed(cli, "traindeck", "show", "$") == []
+    assert completed(cli, "traindeck", "show", evil[:11]) != []
+    assert "--on-exit" in completed(cli, "traindeck", "run", "--on")
+    assert completed(cli, "traindeck", "run", "--on", "lo") == ["local"]
+    assert completed(cli, "traindeck", "finetune", "s") == ["sft"]
+
+
+def test_the_shell_completes_what_a_run_and_a_recipe_have(cli: Cli) -> None:
+    program = "for i in range(3): print(f'step {i}: loss {i} lr 0.1')"
+    run = cli.run("python3", "-c", program, options=("--name", "fox", "--tag", "draft"))
+    twins = [cli.run("true", options=("--name", "twin")) for _ in range(2)]
+    on = cli.run("sleep", "60", options=("--name", "on"))
+    cli("wait", run, *twins)
+    cli.ok("metrics", run)
+    assert completed(cli, "traindeck", "metrics", "fox", "l") == ["loss", "lr"]
+    assert completed(cli, "traindeck", "metrics", "fox", "loss", "lr", "los") == ["loss"]
+    assert completed(cli, "traindeck", "metrics", "nosuch", "l") == []
+    assert completed(cli, "traindeck", "tag", "fox", "--remove", "") == ["draft"]
+    removable = completed(cli, "traindeck", "rm", "")
+    assert {"fox", *twins} == set(removable) and "on" not in removable
+    assert completed(cli, "traindeck", "rm", on) == []
+    assert completed(cli, "traindeck", "rm", twins[0][:11]) != []
+    assert set(completed(cli, "traindeck", "finetune", "sft", "--set", "lora_r")) == {"lora_rank="}
+    assert "schedule=" in completed(cli, "traindeck", "finetune", "sft", "--set", "")
+    assert completed(cli, "traindeck", "finetune", "nosuch", "--set", "l") == []
+
+
+def test_help_behind_a_recipe_lists_its_parameters(cli: Cli) -> None:
+    parameters = cli.ok("finetune", "sft", "--parameters")
+    for words in (("sft", "--help"), ("-h", "sft"), ("--set", "lr=1", "sft", "-h")):
+        shown = cli.ok("finetune", *words)
+        assert shown.startswith("Usage: traindeck finetune") and shown.endswith(parameters)
+    assert "traindeck finetune RECIPE --help" in cli.ok("finetune", "--help")
+    assert "no recipe nosuch" in cli.ok("finetune", "nosuch", "--help")

@@ -1,0 +1,158 @@
+"""What `rm` frees, what it refuses, and what is known of a run whose files are gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+
+def test_the_index_can_be_deleted_and_nothing_is_lost(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "exit 4", options=("--name", "kept", "--tag", "a=b"))
+    cli("wait", run)
+    cli.ok("rename", "kept", "renamed")
+    cli.ok("note", "renamed", "a note")
+    before = cli.json("ls", "--json")
+    state = cli.home / ".local" / "state" / "traindeck"
+    for path in state.glob("index.db*"):
+        path.unlink()
+    after = cli.json("ls", "--json")
+    for listing in (before, after):
+        for item in listing:
+            item.pop("observed_at")
+    assert after == before
+    assert after[0]["name"] == "renamed"
+    assert after[0]["note"] == "a note"
+
+
+def test_rm_says_what_it_frees_asks_and_refuses_prefixes(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    assert cli("rm", run).returncode == 2  # no terminal to ask on
+    assert "--yes" in cli("rm", run).stderr
+    assert cli("rm", "--yes", run[:8]).returncode == 2
+    out = cli.ok("rm", "--yes", run)
+    assert "freed" in out
+    assert cli.json("ls", "--json") == []
+    assert not (cli.home / ".traindeck" / "runs" / run).exists()
+
+
+def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "echo weights > $TRAINDECK_RUN_DIR/artifacts/model; exit 3")
+    cli("wait", run)
+    cli.ok("rm", "--yes", "--keep-artifacts", run)
+    before = cli.json("ls", "--all", "--json")
+    assert (before[0]["state"], before[0]["exit_code"]) == ("failed", 3)
+    cli.ok("reindex")
+    after = cli.json("ls", "--all", "--json")
+    keys = ("id", "name", "state", "exit_code", "reason", "started", "ended", "archived")
+    assert [after[0].get(key) for key in keys] == [before[0].get(key) for key in keys]
+    kept = cli.home / ".traindeck" / "runs" / run / "artifacts" / "model"
+    assert kept.read_text() == "weights\n"
+
+
+def test_rm_frees_what_it_said_also_when_artifacts_are_kept(cli: Cli) -> None:
+    script = 'head -c 5000 /dev/zero > "$TRAINDECK_ARTIFACTS/a"; seq 500; exit 1'
+    run = cli.run("sh", "-c", script, options=("--retries", "1"))
+    cli("wait", run)
+    for options in (("--keep-artifacts",), ()):
+        done = cli("rm", "--yes", *options, run)
+        assert done.returncode == 0, done.stderr
+        said = done.stderr.splitlines()[0].split("  ")[-1]
+        assert done.stdout == f"removed 1, freed {said}\n"
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_rm_of_an_adopted_run_says_what_it_frees(cli: Cli, tmp_path: Path, goes_on: bool) -> None:
+    log = tmp_path / "its.log"
+    with log.open("wb") as stream:
+        script = "head -c 300000 /dev/zero; exec sleep 600"
+        process = subprocess.Popen(["sh", "-c", script], stdout=stream)
+    try:
+        while log.stat().st_size < 300_000:
+            time.sleep(0.01)
+        run = cli.ok("adopt", "-q", str(process.pid)).strip()
+        if not goes_on:
+            process.kill()
+            process.wait()
+            cli("wait", run)
+        done = cli("rm", "--yes", run)
+        assert done.returncode == 0, done.stderr
+        assert log.stat().st_size == 300_000
+    finally:
+        process.kill()
+        process.wait()
+    said = float(done.stderr.splitlines()[0].split("  ")[4].removesuffix(" kB"))
+    freed = float(done.stdout.removeprefix("removed 1, freed ").removesuffix(" kB\n"))
+    # The supervisor's last words about a run that goes on are a line or two more.
+    assert said == pytest.approx(freed, abs=1.0 if goes_on else 0.0)
+
+
+def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
+    run = cli.run("sleep", "60")
+    done = cli("rm", "--yes", run)
+    assert done.returncode == 2
+    assert "not over" in done.stderr
+    assert cli.json("ls", "--json")[0]["state"] in ("starting", "running")
+
+
+def test_a_run_whose_directory_was_deleted_by_hand_can_be_taken_off_the_list(cli: Cli) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    shutil.rmtree(cli.home / ".traindeck" / "runs" / run)
+    cli.ok("rm", "-y", run)
+    assert cli.json("ls", "--all", "--json") == []
+
+
+def test_a_run_whose_directory_was_deleted_by_hand_says_so(cli: Cli) -> None:
+    run = cli.run("echo", "hi")
+    cli("wait", run)
+    shutil.rmtree(cli.ok("show", "--path", run).strip())
+    shown = cli("show", run)
+    assert shown.returncode == 0 and "echo hi" in shown.stdout
+    assert "is gone: it was deleted" in shown.stderr
+    for command in ("logs", "retry"):
+        done = cli(command, run)
+        assert done.returncode == 1 and "is gone: it was deleted" in done.stderr, command
+    cli.ok("rm", "-y", run)
+    assert cli.json("ls", "--json") == []
+
+
+def test_a_run_whose_record_is_destroyed_keeps_what_else_is_known_of_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    run = cli.run("sh", "-c", "exit 3", options=("--name", "calm"))
+    cli("wait", run)
+    before = cli.json("show", "--cached", "--json", run)
+    root = cli.home / ".traindeck" / "runs"
+    (root / run / "run.json").write_text('{"spec": ')
+    warning = f"traindeck: {root}/{run}/run.json is no JSON; the run is listed with what else"
+
+    done = cli("reindex")
+    assert done.returncode == 0 and done.stdout == "1 runs\n"
+    assert done.stderr.startswith(warning) and len(done.stderr.splitlines()) == 1
+    after = cli.json("show", "--cached", "--json", run)
+    for field in ("name", "argv", "cwd", "state", "exit_code", "adopted"):
+        assert after[field] == before[field], field
+    refused = cli("retry", run)
+    assert refused.returncode != 0 and "run.json" in refused.stderr
+    assert "adopted" not in refused.stderr
+
+    for path in (cli.home / ".local" / "state" / "traindeck").glob("index.db*"):
+        path.unlink()
+    listed = cli("ls", "--json", "--cached")
+    assert listed.stderr.startswith(warning)
+    (found,) = json.loads(listed.stdout)
+    assert (found["name"], found["argv"], found["adopted"]) == ("calm", [], False)
+    assert "adopted" not in cli.ok("show", run)
+    refused = cli("retry", run)
+    assert refused.returncode == 2
+    assert "How calm was started is not known" in refused.stderr
+    assert "removed 1" in cli.ok("rm", "-y", run)
+    assert not (root / run).exists()
