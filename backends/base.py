@@ -303,12 +303,16 @@ class JobRef:
 
     `native_id` is the scheduler's own name for it, "" where (run id, attempt) is the only one. For
     one job it is the same from `submit` and from `find`: references are dictionary keys.
+
+    `seen` is what the place said of the job when it took it, if it did: as from `poll`, a round
+    trip earlier. It is no part of the name.
     """
 
     backend: str = ""
     run_id: str = ""
     attempt: int = 0
     native_id: str = ""
+    seen: Status | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,7 +446,8 @@ class Backend(Protocol):
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """Send a plan. Idempotent on (run id, attempt): any number of calls, concurrent or after
-        a crash, start the job at most once, and all return equal references. An attempt above 0
+        a crash, start the job at most once, and all return equal references, with what the place
+        saw of the job (`JobRef.seen`) if it says so in the same answer. An attempt above 0
         runs what attempt 0 was sent: its plan is that plan with another `spec.attempt`.
 
         Args:

@@ -215,8 +215,8 @@ class ProcessBackend:
         header, body = request(plan)
         header["secrets"] = {name: secrets[name] for name in spec.secrets}
         agent = await self.host.agent()
-        await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
-        return self._ref(spec.run_id, spec.attempt)
+        answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
+        return self._taken(spec, answer)
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
         """See `Backend.find`."""
@@ -351,12 +351,12 @@ class ProcessBackend:
         agent = await self.host.agent()
         params = {"run_id": spec.run_id, "run": run_file(spec, "", ""), "pid": pid}
         try:
-            await agent.call("adopt", params)
+            answer, _ = await agent.call("adopt", params)
         except Unreachable:
             raise
         except BackendError as error:
             raise UsageError(error.what) from None
-        return self._ref(spec.run_id, 0)
+        return self._taken(spec, answer)
 
     async def unwatch(self, ref: JobRef) -> None:
         """See `Adopt.unwatch`."""
@@ -365,6 +365,12 @@ class ProcessBackend:
 
     def _ref(self, run_id: str, attempt: int) -> JobRef:
         return JobRef(backend=self.name, run_id=run_id, attempt=attempt)
+
+    def _taken(self, spec: RunSpec, answer: Mapping[str, Any]) -> JobRef:
+        """The reference of a job that the agent has just taken, with what it saw of it."""
+        evidence = decode_evidence(answer.get("evidence"))
+        seen = status_of(evidence, spec.attempt, self._clock())
+        return replace(self._ref(spec.run_id, spec.attempt), seen=seen)
 
 
 def run_file(spec: RunSpec, agent: str, plan_digest: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from traindeck.backends.base import (
     encode,
     plan_digest,
 )
-from traindeck.console.runs.refreshing import refresh
+from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
 from traindeck.console.runs.retrying import refusal
 from traindeck.console.runs.settling import note_submitted
@@ -92,7 +92,7 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         # Not before: until the attempt is claimed, the one before it is what there is.
         ws.index.put(describe(spec, made.backend))
     note_submitted(ws, submission, ref, spec.name)
-    return await _seen(ws, spec.run_id, briefly=briefly)
+    return await _seen(ws, ref, briefly=briefly)
 
 
 async def retry(ws: Workspace, run: RunRecord) -> Plan:
@@ -199,15 +199,18 @@ async def adopt(
         raise
     ws.index.put(describe(await read_spec_of(backend, ref), on))
     note_submitted(ws, submission, ref, spec.name)
-    return await _seen(ws, spec.run_id)
+    return await _seen(ws, ref)
 
 
-async def _seen(ws: Workspace, run_id: str, *, briefly: bool = False) -> RunRecord:
+async def _seen(ws: Workspace, ref: JobRef, *, briefly: bool = False) -> RunRecord:
     """The run after a first look: it may be over already, with its reason and its metrics."""
-    run = ws.index.get(run_id)
+    run = ws.index.get(ref.run_id)
     assert run is not None
-    await refresh(ws, [run], max_age=0.0, briefly=briefly)
-    return ws.index.get(run_id) or run
+    if ref.seen is not None:
+        await enter(ws, ws.backend(ref.backend), [run], {run.id: ref.seen}, briefly=briefly)
+    else:
+        await refresh(ws, [run], max_age=0.0, briefly=briefly)
+    return ws.index.get(run.id) or run
 
 
 def _forget(ws: Workspace, submission: Submission) -> None:

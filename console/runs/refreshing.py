@@ -8,7 +8,7 @@ age.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from traindeck.backends.base import (
     Backend,
@@ -99,9 +99,24 @@ async def _ask_now(
     except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
         ws.index.set_reach(name, Reach.DOWN)
         return []
+    return await enter(
+        ws, backend, runs, {run.id: statuses[refs[run.id]] for run in runs}, briefly=briefly
+    )
+
+
+async def enter(
+    ws: Workspace,
+    backend: Backend,
+    runs: Sequence[RunRecord],
+    statuses: Mapping[str, Status],
+    *,
+    briefly: bool = False,
+) -> list[str]:
+    """Enter what a place has said of runs, by their ids, with why they failed and what they have
+    measured. Returns the ids of those that changed. `briefly` as for `refresh`."""
     seen: dict[str, Status] = {}
     for run in runs:
-        status = statuses[refs[run.id]]
+        status = statuses[run.id]
         if briefly and status.state.terminal and status.exit_code not in NOT_STARTED:
             continue
         if is_explained_by_log(status.state, status.exit_code):

@@ -42,6 +42,21 @@ async def test_a_job_is_found_under_the_reference_that_submitting_gave(suite: Su
     assert (ref.backend, ref.run_id, ref.attempt) == (suite.backend.name, ref.run_id, 0)
 
 
+async def test_what_a_place_says_when_it_takes_a_job_is_what_a_poll_says(suite: Suite) -> None:
+    """A place need not say anything; what it says is no part of the reference."""
+    plan = await suite.plan(suite.spec("exit:3"))
+    first = await suite.submit(plan)
+    status = await suite.until(first)
+    again = await suite.another().submit(plan)
+    assert again == first and hash(again) == hash(first)
+    if again.seen is not None:
+        known = {"observed_at": 0.0, "evidence": ()}
+        assert replace(again.seen, **known) == replace(status, **known)
+    if first.seen is not None:
+        assert first.seen.attempt == 0
+        assert not first.seen.state.terminal or first.seen.exit_code == 3
+
+
 async def test_one_id_with_another_plan_is_refused(suite: Suite) -> None:
     spec = suite.spec("out:first")
     ref = await suite.submit(await suite.plan(spec))

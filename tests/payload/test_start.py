@@ -20,8 +20,10 @@ def test_starting_twice_starts_once(agent: Agent) -> None:
     request = agent.request(["sh", "-c", "echo started; sleep 300"])
     first = agent.call("start", **request)
     second = agent.call("start", **request)
+    evidence = first.pop("evidence"), second.pop("evidence")
     assert first == {**second, "created": True}
     assert second["created"] is False
+    assert [(one["phase"], one["alive"]) for one in evidence] == [("running", True)] * 2
     assert agent.said(request["run_id"], b"started") == b"started\n"
 
 

@@ -35,7 +35,7 @@ def adopt(request, body):
             made = start.build(run, record, [], b"")
     orders = {"adopt": {"pid": pid, "starttime": found.starttime if found else 0}}
     created, supervisor = yield from start.supervise(run, 0, orders, made)
-    return {"run_id": run, "attempt": 0, "created": created, "pid": supervisor}
+    return start.answer(run, 0, created, supervisor)
 
 
 def unwatch(request, body):

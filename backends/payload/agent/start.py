@@ -36,7 +36,14 @@ def start(request, body):
         same_plan(run, record)
     created, pid = yield from supervise(run, attempt, orders, made)
     yield from _await_news(run, attempt)
-    return {"run_id": run, "attempt": attempt, "created": created, "pid": pid}
+    return answer(run, attempt, created, pid)
+
+
+def answer(run, attempt, created, pid):
+    """What `start` and `adopt` say: with the run's evidence, which whoever asked would ask for
+    next."""
+    facts = evidence.of_run(run, evidence.Look())
+    return {"run_id": run, "attempt": attempt, "created": created, "pid": pid, "evidence": facts}
 
 
 def _prepare(run, attempt, request, body, record, secrets):

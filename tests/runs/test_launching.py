@@ -1,0 +1,64 @@
+"""What a launch asks of a place, and what it knows afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from traindeck.backends.base import State
+from traindeck.backends.hosts.channel import Channel
+from traindeck.backends.hosts.local import LocalHost
+from traindeck.backends.process import ProcessBackend
+from traindeck.console.runs import controlling, launching
+from traindeck.console.runs.request import LaunchRequest
+from traindeck.console.runs.workspace import Workspace
+from traindeck.console.store.places import Places
+
+
+@pytest.fixture
+async def ws(tmp_path: Path) -> AsyncIterator[Workspace]:
+    places = Places(config=tmp_path, state=tmp_path, index=tmp_path / "index.db")
+    made = Workspace(places=places, environ={"PATH": os.environ["PATH"]})
+    made.use_backend(ProcessBackend("local", LocalHost(str(tmp_path / "root"))))
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The verbs that are sent, in order."""
+    verbs: list[str] = []
+    call = Channel.call
+
+    async def counted(self: Channel, verb: str, *args: Any, **more: Any) -> Any:
+        verbs.append(verb)
+        return await call(self, verb, *args, **more)
+
+    monkeypatch.setattr(Channel, "call", counted)
+    return verbs
+
+
+async def test_a_launch_is_two_round_trips_and_knows_that_the_job_runs(
+    ws: Workspace, asked: list[str]
+) -> None:
+    request = LaunchRequest(argv=("sleep", "300"), cwd="/")
+    run = await launching.launch(ws, await launching.plan(ws, request))
+    assert asked == ["survey", "start"]
+    assert (run.state, run.attempt) == (State.RUNNING, 0)
+    assert run.pid is not None and run.started is not None and run.observed_at > 0
+    assert ws.index.get(run.id) == run
+    await controlling.stop(ws, run, grace=1.0)
+
+
+async def test_a_program_that_is_not_there_is_known_with_the_launch(
+    ws: Workspace, asked: list[str]
+) -> None:
+    request = LaunchRequest(argv=("no-such-program",), cwd="/")
+    run = await launching.launch(ws, await launching.plan(ws, request), briefly=True)
+    assert "poll" not in asked
+    assert (run.state, run.exit_code) == (State.FAILED, 127)
+    assert "no-such-program" in run.reason
