@@ -66,6 +66,7 @@ class Row:
         line: Its text, cut to the width (what stands in the gutter not counted).
         head: Whether a line of the log begins here; else it goes on from the row above.
         updates: States of a progress bar folded into this row; 1 for ordinary text.
+        state: Which of them is shown, from 1, if it is not the last: that with the current hit.
         time: When it was written, where that differs from the row above (by the second) and is
             known.
         rank: The rank that its prefix names.
@@ -80,6 +81,7 @@ class Row:
     line: LogLine
     head: bool = True
     updates: int = 1
+    state: int | None = None
     time: float | None = None
     rank: int | None = None
     severity: Severity = Severity.NONE
@@ -530,11 +532,14 @@ class LogView:
             if line is None:
                 (line,) = await self._lines.load([unit])
                 self._loaded.put(unit, line, len(line.data))
+            hit = self.current
+            if line.updates > 1 and hit is not None and unit[0] <= hit.start < unit[1]:
+                (line,) = await self._lines.load([unit], at=hit.start)
             lines.append(line)
         return lines
 
     def _neutral(self, line: Line) -> LogLine:
-        key = line.start, line.end
+        key = line.start + line.skip, line.end
         shown = self._shown.get(key)
         if shown is None:
             shown = neutral(line.data)
@@ -592,6 +597,7 @@ class LogView:
                     line=clip(text, left, self.width),
                     head=line.head and sub == 0,
                     updates=1 if block.folded else line.updates,
+                    state=line.state,
                     time=moment if changed else None,
                     rank=block.rank,
                     severity=block.severity,

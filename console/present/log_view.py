@@ -376,8 +376,7 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
         return [Span(words, f"faint{ground}")]
     spans: list[Span] = []
     if row.updates > 1:
-        words = f"{glyphs.ellipsis} {row.updates:,} updates, last: "
-        spans.append(Span(words if room > 60 else f"{row.updates:,}× ", f"faint{ground}"))
+        spans.append(Span(_updates(row, glyphs, wide=room > 60), f"faint{ground}"))
     spans += _text(row, quiet, ground)
     note = _fold_note(row, glyphs, ground)
     note_cells = line_width(note)
@@ -389,6 +388,14 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
         gap = room - line_width(spans) - note_cells
         spans += [Span(" " * max(1, gap), f"text{ground}"), *note]
     return spans
+
+
+def _updates(row: Row, glyphs: Glyphs, *, wide: bool) -> str:
+    """What stands before a progress bar: which of its states it shows."""
+    if row.state is not None:
+        place = f"{row.state:,} of {row.updates:,}"
+        return f"{glyphs.ellipsis} update {place}: " if wide else f"{place}: "
+    return f"{glyphs.ellipsis} {row.updates:,} updates, last: " if wide else f"{row.updates:,}× "
 
 
 def _start(spans: Sequence[Span], cells: int) -> list[Span]:

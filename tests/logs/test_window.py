@@ -420,6 +420,29 @@ async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
     await view.aclose()
 
 
+@pytest.mark.parametrize(("wrap", "width"), [(False, 40), (True, 16)])
+async def test_a_hit_in_a_state_of_a_progress_bar_is_shown_while_it_is_the_current_one(
+    log: Path, wrap: bool, width: int
+) -> None:
+    bar = b"".join(b"\rLoading shards %d/300" % n for n in range(300)) + b"\r   \r"
+    view = view_of(log, b"".join(b"line %d\n" % n for n in range(40)) + bar + b"\nend\n")
+    view.wrap, view.width = wrap, width
+    view.search = Search(view.pages.source, Pattern("s 17"))
+    last = texts(await view.open())
+    seen = []
+    while await view.jump() is not None:
+        window = await view.window()
+        row = next(row for row in window.rows if row.current)
+        said = "".join(row.line.text[m.start : m.end] for row in window.rows for m in row.marks)
+        assert said == "s 17" and row.updates == 300
+        seen.append(row.state)
+    assert seen == [18, *range(171, 181)]
+    view.current = None
+    assert texts(await view.window()) == last, "without a hit it is the last state again"
+    await view.search.aclose()
+    await view.aclose()
+
+
 async def test_jumping_goes_through_all_hits_and_stays_at_the_last(log: Path) -> None:
     data = b"".join(b"memory %d\n" % n if n % 100 == 0 else b"line %d\n" % n for n in range(5_000))
     view = view_of(log, data)

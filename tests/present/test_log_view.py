@@ -235,6 +235,10 @@ def test_a_progress_bar_is_one_row_with_its_count() -> None:
     assert "212 updates, last: 100% 16/16" in plain(line)
     (line,) = body(shown(row("100% 16/16", updates=212)), LOG, 62, 1)
     assert "212× 100% 16/16" in plain(line)
+    (line,) = body(shown(row(" 17% 3/16", updates=212, state=37)), LOG, 100, 1)
+    assert "update 37 of 212:  17% 3/16" in plain(line)
+    (line,) = body(shown(row(" 17% 3/16", updates=212, state=37)), LOG, 62, 1)
+    assert "37 of 212:  17% 3/16" in plain(line)
 
 
 def test_a_traceback_tells_own_code_from_libraries_and_what_was_raised() -> None:
