@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from traindeck.backends.base import TraindeckError, UsageError
@@ -73,7 +73,7 @@ class Row:
         fold: The fold that begins here. Where it is closed its `text` stands instead of the line
             (frames of libraries) or beside it (a whole traceback).
         marks: Hits of the search.
-        target: Whether it is the row that was jumped to.
+        target: Whether it is the row that was jumped to or, under a filter, that was chosen.
         more: Whether the line goes on beyond the right edge.
     """
 
@@ -95,6 +95,13 @@ class Row:
     def current(self) -> bool:
         """Whether it shows the current hit."""
         return any(mark.current for mark in self.marks)
+
+
+def chosen(rows: Sequence[Row]) -> int | None:
+    """Which row is where one is: the one that was jumped to, or else that of the current hit."""
+    here = [n for n, row in enumerate(rows) if row.target]
+    here += [n for n, row in enumerate(rows) if row.current]
+    return here[0] if here else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +170,7 @@ class LogView:
         search: Its hits are marked; `current` is the one last jumped to.
         toggled: Folds that are not in the state they have by themselves, by offset.
         target: The place that was jumped to, until one moves on.
+        ending: Whether one went to the end and has not moved since.
     """
 
     def __init__(self, source: ByteSource, *, times: Times | None = None) -> None:
@@ -178,6 +186,7 @@ class LogView:
         self.current: Hit | None = None
         self.toggled: set[int] = set()
         self.target: Anchor | None = None
+        self.ending = False
         self.top = Anchor()
         self._times = times
         self._lines = Lines(self.pages)
@@ -234,6 +243,10 @@ class LogView:
                     break
             at_end = at_end and region.to_end
             rows = await self._rows(shown)
+            if self.filter is not None and rows and chosen(rows) is None:
+                # A filter's lines are a list to choose from.
+                here = len(rows) - 1 if at_end and (self.ending or self.following) else 0
+                rows[here] = replace(rows[here], target=True)
             start = shown[0][0].start if shown else 0
             end = shown[-1][0].end if shown else 0
             # Rounded up, so that it is the percentage that `to_percent` was asked for.
@@ -260,28 +273,66 @@ class LogView:
 
     # -------------------------------------------------------------------------------- moving
 
+    async def fit(self, **choices: Any) -> None:
+        """Set `height`, `width`, `below`, `wrap` or `left`: who sees the end goes on seeing it."""
+        at_end = (await self.window()).at_end
+        async with self._turn:
+            for name, value in choices.items():
+                setattr(self, name, value)
+            if at_end:
+                await self._to_end()
+            elif self.pages.size:
+                await self._scroll(0)
+
     async def scroll(self, rows: int) -> None:
         """Move down (or up, if negative) by rows; never beyond the last screenful. Moving up ends
         following."""
         async with self._turn:
             if rows < 0:
                 self.following = False
-            if rows:
-                self.target = None
             if self.pages.size:
+                before = self.top
                 await self._scroll(rows)
+                if rows and self.top != before:
+                    self._leave()
+
+    async def step(self, rows: int) -> None:
+        """Under a filter: choose the row that many rows on, and scroll only if it is not on the
+        screen. Without one: `scroll`."""
+        shown = (await self.window()).rows
+        at = chosen(shown)
+        if self.filter is None or at is None:
+            return await self.scroll(rows)
+        beyond = min(0, at + rows) or max(0, at + rows - len(shown) + 1)
+        was, target = shown[at].anchor, self.target
+        if beyond:
+            await self.scroll(beyond)
+            shown = (await self.window()).rows
+        if shown:
+            to = 0 if beyond < 0 else len(shown) - 1 if beyond else at + rows
+            if shown[to].anchor == was:
+                self.target = target
+            else:
+                self._leave(shown[to].anchor)
+                self.following = self.following and rows > 0
+        return None
+
+    def _leave(self, target: Anchor | None = None) -> None:
+        """One has moved from where one was."""
+        self.target, self.ending = target, False
 
     async def to_start(self) -> None:
         """Show the first rows."""
         async with self._turn:
             self.following = False
-            self.target = None
+            self._leave()
             self.top = Anchor()
 
     async def to_end(self) -> None:
         """Show the last rows."""
         async with self._turn:
-            self.target = None
+            self._leave()
+            self.ending = True
             await self._to_end()
 
     async def to_offset(
@@ -313,14 +364,15 @@ class LogView:
                 self.top = Anchor(block.start, self._sub_of(block, offset))
             else:
                 self.top = Anchor(offset)
-            self.target = self.top if mark else None
+            self._leave(self.top if mark else None)
             await self._scroll(-(self.height // 3 if above is None else above))
 
     async def to_place(self, top: Anchor, target: Anchor | None) -> None:
         """Show a place as it was before."""
         async with self._turn:
             self.following = False
-            self.top, self.target = top, target
+            self._leave(target)
+            self.top = top
             if self.pages.size:
                 await self._scroll(0)
 
@@ -342,8 +394,9 @@ class LogView:
         return True
 
     async def jump(self, *, backward: bool = False) -> Hit | None:
-        """Go to the next (or previous) hit of the search in a line that is shown, from the current
-        one or from the top of the screen. None, and no move, if there is none on that side.
+        """Go to the next (or previous) hit of the search in a line that is shown, from where one
+        is: the current hit while it is in sight, the row that was jumped to, or else the edge of
+        the screen. None, and no move, if there is none on that side.
 
         Raises:
             UsageError: The expression is wrong.
@@ -352,17 +405,24 @@ class LogView:
         search = self.search
         if search is None:
             return None
-        if self.current is not None:
-            start = (
-                self.current.start if backward else max(self.current.start + 1, self.current.end)
-            )
-        else:
-            start = self.top.offset
+        start = self._from(await self.window(), backward=backward)
         hit = await self._next_shown(search, start, backward=backward)
         if hit is not None:
-            self.current, self.target = hit, None
+            self.current = hit
+            self._leave()
             await self._reveal(hit)
         return hit
+
+    def _from(self, window: Window, *, backward: bool) -> int:
+        """Where the next hit is looked for."""
+        hit, here = self.current, chosen(window.rows)
+        row = window.rows[here] if here is not None else None
+        aimed = row is not None and row.target and not row.current
+        if hit is not None and not aimed and window.start <= hit.start < window.end:
+            return hit.start if backward else max(hit.start + 1, hit.end)
+        if row is not None and not self.ending:
+            return row.anchor.offset
+        return window.end if backward else window.start
 
     async def toggle(self, offset: int) -> Fold | None:
         """Open or close the fold that begins at `offset`, or that holds it. Returns what it was."""

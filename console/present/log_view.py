@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from traindeck.console.logs.findings import Finding
     from traindeck.console.logs.search import Pattern
     from traindeck.console.logs.window import Row
-    from traindeck.console.runs.log_session import LogShown
+    from traindeck.console.runs.log_shown import LogShown
 
 TIME = 9
 """Cells of the gutter's time, a space included."""
@@ -248,6 +248,8 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
         return (Span(f"{glyphs.warning} ", "warn"), Span(clean(shown.broken)))
     if doing:
         return (Span(f"{glyphs.starting} ", "accent"), Span(doing), Span(" · esc stops", "muted"))
+    if shown.aside:
+        return (Span("esc ", "accent"), Span("back to the filter", "muted"))
     if shown.pattern is not None and shown.hit is not None:
         return (Span("hit ", "muted"), Span(f"{shown.hit:,}/{shown.hits:,}", "accent bold"))
     if shown.surveyed < 1 and shown.window.size and not shown.brief:
@@ -288,7 +290,7 @@ def body(
         made = _nothing(subject, shown)
     else:
         made = _rows(shown, cells, glyphs)[:rows]
-        if shown.window.at_end and shown.over and shown.filter is None:
+        if shown.window.at_end and shown.over and not shown.filtered:
             made += after_end(shown, subject, cells, glyphs)[: rows - len(made)]
     made = [*made[:rows], *([()] * (rows - len(made)))]
     edge = _edge(shown, rows, glyphs)
@@ -470,7 +472,7 @@ def _edge(shown: LogShown, rows: int, glyphs: Glyphs) -> list[Span]:
     window, size = shown.window, max(1, shown.window.size)
     low = window.start * rows // size
     high = max(low, (window.end - 1) * rows // size)
-    partly = bool(window.rows) and shown.filter is None and (high - low + 1 < rows)
+    partly = bool(window.rows) and not shown.filtered and (high - low + 1 < rows)
     full = "#" if glyphs.name == "ascii" else "▐"
     thin = ":" if glyphs.name == "ascii" else "│"
     marks: list[Span] = []

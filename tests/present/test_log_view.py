@@ -27,7 +27,7 @@ from traindeck.console.present.log_view import (
     status,
     text_cells,
 )
-from traindeck.console.runs.log_session import LogShown
+from traindeck.console.runs.log_shown import LogShown
 from traindeck.console.store.records import RunRecord
 
 RUN = RunRecord(id="0k01v8c4m2qe", name="big", state=State.FAILED, exit_code=1, argv=("python",))
