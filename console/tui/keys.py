@@ -162,6 +162,8 @@ LOG = (
     Action("log.previous", "N", "hit(True)", "previous", "previous hit", ""),
     Action("log.error", "E", "error", "first error", "first error", LOG_SECTION, 14),
     Action("log.filter", "ampersand", "ask('filter')", "filter", "only lines …", LOG_SECTION, 30),
+    Action("log.peek", "enter", "peek", "in place", "a filtered line in its place",
+           LOG_SECTION, 8),
     Action("log.percent", "percent_sign", "ask('percent')", "percent", "to a percent", LOG_SECTION),
     Action("log.time", "t", "ask('time')", "time", "to a time", LOG_SECTION, 40),
     Action("log.line", "L", "ask('line')", "line", "to a line", LOG_SECTION),

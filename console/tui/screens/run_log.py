@@ -32,7 +32,7 @@ from traindeck.console.present.log_view import (
     status,
     text_cells,
 )
-from traindeck.console.runs.log_session import LogShown, Spot
+from traindeck.console.runs.log_shown import LogShown, Spot
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.ask_line import AskLine, Question
@@ -65,12 +65,14 @@ QUESTIONS = {
 
 @dataclass(slots=True)
 class _Request:
-    """Something a key asked for. `rows` are added up while they wait their turn."""
+    """Something a key asked for. `rows` are added up while they wait their turn; with `step` it is
+    a filter's line that moves, not the screen."""
 
     work: Callable[[LogSession], Awaitable[object]]
     otherwise: str = ""
     doing: str = ""
     rows: int = 0
+    step: bool = False
 
 
 class LogPane(Vertical, inherit_bindings=False):
@@ -107,7 +109,8 @@ class LogPane(Vertical, inherit_bindings=False):
         self._left = 0
         self._wrap = spot is not None and spot.wrap
         self._asking = ""
-        self._sought = False
+        self._asked: set[str] = set()
+        """What was searched or filtered for: `/loss`, enter, `N` may come in one burst."""
         self._g = 0.0
         self._doing = ""
         self._acting = False
@@ -243,7 +246,7 @@ class LogPane(Vertical, inherit_bindings=False):
         slow = self.set_timer(SLOW, lambda: self._is_slow(request)) if request.doing else None
         try:
             if request.rows:
-                await session.scroll(request.rows)
+                await (session.step if request.step else session.scroll)(request.rows)
             self._current = asyncio.ensure_future(request.work(session))
             answer = await self._current
         except asyncio.CancelledError:
@@ -297,12 +300,12 @@ class LogPane(Vertical, inherit_bindings=False):
         self._requests.append(_Request(work, otherwise, doing))
         self._awake.set()
 
-    def _scroll(self, rows: int) -> None:
+    def _scroll(self, rows: int, *, step: bool = False) -> None:
         last = self._requests[-1] if self._requests else None
-        if last is not None and last.rows:
+        if last is not None and last.rows and last.step == step:
             last.rows += rows
             return
-        self._requests.append(_Request(_nothing, rows=rows))
+        self._requests.append(_Request(_nothing, rows=rows, step=step))
         self._awake.set()
 
     async def _look(self, *, refresh: bool = True) -> None:
@@ -399,8 +402,9 @@ class LogPane(Vertical, inherit_bindings=False):
         if action == "follow":
             return not shown.over
         if action == "hit":
-            # Asked for is enough: `/loss`, enter, `N` may come in one burst.
-            return shown.pattern is not None or self._sought or None
+            return shown.pattern is not None or "find" in self._asked or None
+        if action == "peek":
+            return shown.filter is not None or "filter" in self._asked or None
         if action == "error":
             places = (shown.first_error, shown.finding, shown.not_finite)
             return any(place is not None for place in places) or None
@@ -413,7 +417,11 @@ class LogPane(Vertical, inherit_bindings=False):
         return True
 
     def action_rows(self, by: int) -> None:
-        self._scroll(by)
+        self._scroll(by, step=True)
+
+    def wheel(self, rows: int) -> None:
+        """A turn of the mouse's wheel."""
+        self._scroll(rows)
 
     def action_pages(self, by: float) -> None:
         self._scroll(round(by * max(1, self._rows.size.height - 1)))
@@ -458,6 +466,9 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def action_fold(self) -> None:
         self._do(lambda session: session.fold(), otherwise="nothing to fold here")
+
+    def action_peek(self) -> None:
+        self._do(lambda session: session.peek(), otherwise="no line has it")
 
     def action_attempt(self) -> None:
         """The attempt before this one; before the first one the present one."""
@@ -563,14 +574,16 @@ class LogPane(Vertical, inherit_bindings=False):
             # Forward first; from the end of a log what there is lies above.
             return await session.next_hit() or await session.next_hit(backward=True)
 
-        if what == "find":
-            self._sought = pattern is not None
+        self._asked -= {what}
+        if pattern is not None:
+            self._asked.add(what)
         words = f"no {clean(pattern.text)!r} in this log" if pattern else ""
-        self._do(search, otherwise=words, doing="searching")
+        self._do(search, otherwise=words, doing="searching" if pattern else "")
 
     def escape(self) -> bool:
-        """What `esc` does here before it leaves the screen: stop what is going on, show everything
-        again, forget the search. Whether it did anything."""
+        """What `esc` does here before it leaves the screen: stop what is going on, go back to a
+        filter that is set aside, show everything again, forget the search. Whether it did
+        anything."""
         if self._doing or self.shown.counting is not None:
             self._requests.clear()
             if self._current is not None:
@@ -578,11 +591,12 @@ class LogPane(Vertical, inherit_bindings=False):
                 self._current.cancel()
             if self._session is not None:
                 self.deck.start(self._session.stop(), "")
+        elif self.shown.aside:
+            self.action_peek()
         elif self.shown.filter is not None:
-            self._do(lambda session: session.keep(None))
+            self._search("filter", None)
         elif self.shown.pattern is not None:
-            self._sought = False
-            self._do(lambda session: session.find(None))
+            self._search("find", None)
         else:
             return False
         return True
@@ -616,7 +630,7 @@ class LogRows(Lines, can_focus=True, inherit_bindings=False):
         event.stop()
         pane = self.parent
         assert isinstance(pane, LogPane)
-        pane.action_rows(rows)
+        pane.wheel(rows)
 
 
 async def _nothing(session: LogSession) -> None:
