@@ -28,8 +28,8 @@ from .sentences import exit_words, fitted
 if TYPE_CHECKING:
     from traindeck.console.logs.failures import Try
     from traindeck.console.logs.findings import Finding
+    from traindeck.console.logs.rows import Row
     from traindeck.console.logs.search import Pattern
-    from traindeck.console.logs.window import Row
     from traindeck.console.runs.log_shown import LogShown
 
 TIME = 9

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from traindeck.console.logs.rows import Anchor, chosen
 from traindeck.console.logs.search import Search
-from traindeck.console.logs.window import Anchor, LogView, chosen
+from traindeck.console.logs.window import LogView
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from traindeck.backends.base import BackendError, TraindeckError
+from traindeck.console.logs.rows import Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
 from traindeck.console.logs.source import ByteSource
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
-from traindeck.console.logs.window import LogView, Window
+from traindeck.console.logs.window import LogView
 from traindeck.console.runs.log_end import LogEnd
 from traindeck.console.runs.log_filter import LogFilter
 from traindeck.console.runs.log_lag import Lag

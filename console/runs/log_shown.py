@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from traindeck.console.logs.findings import Finding
+from traindeck.console.logs.rows import Window
 from traindeck.console.logs.search import Pattern
 from traindeck.console.logs.severity import Severity
-from traindeck.console.logs.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

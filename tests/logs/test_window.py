@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from traindeck.console.logs.layout import Block, Role, blocks
 from traindeck.console.logs.lines import make_line
 from traindeck.console.logs.neutral import neutral, wrap, wrap_words
+from traindeck.console.logs.rows import Anchor, Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import FileSource
 from traindeck.console.logs.times import Times
 from traindeck.console.logs.units import forward, walk
-from traindeck.console.logs.window import MESSAGE, Anchor, LogView, Window
+from traindeck.console.logs.window import MESSAGE, LogView
 
 EVIDENCE = Path(__file__).parent / "evidence"
 OOM = (EVIDENCE / "oom-two-ranks.log").read_bytes()

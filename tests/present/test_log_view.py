@@ -12,9 +12,9 @@ from traindeck.console.logs.failures import Kind, Try
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.layout import Fold, Role
 from traindeck.console.logs.neutral import LogLine, neutral
+from traindeck.console.logs.rows import Anchor, Mark, Row, Window
 from traindeck.console.logs.search import Pattern
 from traindeck.console.logs.severity import Severity
-from traindeck.console.logs.window import Anchor, Mark, Row, Window
 from traindeck.console.present.cells import Line, Span, line_width, plain
 from traindeck.console.present.glyphs import ASCII, BEST
 from traindeck.console.present.log_view import (
