@@ -32,7 +32,8 @@ class Line:
         start, end: Its bytes in the log, with the newline.
         data: What to show, without the newline: of a progress bar one state, normally its last.
         skip: `data` begins at `start + skip`.
-        updates: States of a progress bar that were folded into this one; 1 for an ordinary line.
+        updates: States of a progress bar that were folded into this one; 1 for an ordinary line,
+            also for one that a bar was wiped out for.
         state: Which of them is shown, from 1, if it is not the last.
         head, tail: Whether it begins (ends) a line, or is cut out of the middle of a long one.
     """
@@ -66,6 +67,13 @@ def _states(content: bytes) -> int:
     return sum(1 for state in content.split(b"\r") if state and not state.isspace())
 
 
+def _wiped(before: bytes) -> bool:
+    """Whether a bar was wiped out for a line to be written, as `tqdm.write` does. What wipes itself
+    out before each of its states is one bar."""
+    blank = [state.isspace() for state in before.split(b"\r")[:-1] if state]
+    return len(blank) > 1 and blank[-1] and sum(blank) == 1
+
+
 def make_line(
     start: int, data: bytes, *, head: bool = True, more: bytes = b"", at: int | None = None
 ) -> Line:
@@ -89,6 +97,8 @@ def make_line(
             skip = content.rfind(b"\r", 0, at - start) + 1
             number = _states(content[:skip]) + 1
             state = number if number < updates else None
+        if state is None and _wiped(content[:skip]):
+            updates = 1
         stop = content.find(b"\r", skip)
         content = content[skip : stop if stop >= 0 else len(content)]
     if not head and not skip:

@@ -230,6 +230,11 @@ class LogView:
                 self.following = self.following and rows > 0
         return None
 
+    async def side(self, cells: int) -> None:
+        """Move to the right (or left, if negative), no further than a line on the screen goes."""
+        if cells < 0 or any(row.more for row in (await self.window()).rows):
+            self.left = max(0, self.left + cells)
+
     def _leave(self, target: Anchor | None = None) -> None:
         """One has moved from where one was."""
         self.target, self.ending = target, False
@@ -370,10 +375,34 @@ class LogView:
             start = kept[0][1] if backward else kept[0][0]
 
     async def _reveal(self, hit: Hit) -> None:
-        """Move only if the hit is not on the screen already."""
-        window = await self.window()
-        if not any(row.current for row in window.rows):
+        """Move only if the hit is not on the screen already, and to the side only if it must be."""
+        if not await self._sees_current():
             await self.to_offset(hit.start)
+            if not await self._sees_current():
+                await self._to_side(hit)
+
+    async def _sees_current(self) -> bool:
+        ends = [
+            (mark.end, self._room(row.updates))
+            for row in (await self.window()).rows
+            for mark in row.marks
+            if mark.current
+        ]
+        return any(end <= room for end, room in ends)
+
+    def _room(self, updates: int) -> int:
+        """Cells for a row's text beside what the screen may say before a progress bar's state."""
+        return self.width - (self.width // 3 if updates > 1 else 0)
+
+    async def _to_side(self, hit: Hit) -> None:
+        async with self._turn:
+            units = await self._lines.forward(await self._lines.start_of(hit.start), 1)
+            (line,) = await self._load(units)
+            shown, at = self._neutral(line), hit.start - line.start - line.skip
+            low = column(shown, place(shown, line.data, max(0, at)))
+            high = column(shown, place(shown, line.data, max(0, at + hit.end - hit.start)))
+            room = self._room(line.updates)
+            self.left = 0 if high <= room else max(0, low - room // 2)
 
     async def _to_end(self) -> None:
         size = self.pages.size
@@ -506,7 +535,7 @@ class LogView:
                 (line,) = await self._lines.load([unit])
                 self._loaded.put(unit, line, len(line.data))
             hit = self.current
-            if line.updates > 1 and hit is not None and unit[0] <= hit.start < unit[1]:
+            if line.skip and hit is not None and unit[0] <= hit.start < unit[1]:
                 (line,) = await self._lines.load([unit], at=hit.start)
             lines.append(line)
         return lines

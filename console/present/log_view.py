@@ -216,13 +216,13 @@ def _size(shown: LogShown, cells: int) -> list[Line]:
     return [size, ()] if cells >= 76 else [()]
 
 
-def choices(shown: LogShown, subject: Subject, left: int = 0) -> list[Line]:
+def choices(shown: LogShown, subject: Subject) -> list[Line]:
     """What was chosen, for the right of the line of tabs, what is worth knowing most first."""
     parts: list[Line] = []
     if subject.run.attempt and not subject.path:
         parts.append((Span("attempt ", "muted"), Span(f"{subject.attempt}", "text")))
-    if left:
-        parts.append((Span("from column ", "muted"), Span(f"{left + 1}", "text")))
+    if shown.left:
+        parts.append((Span("from column ", "muted"), Span(f"{shown.left + 1}", "text")))
     parts.append(_choice("wrap", shown.wrap))
     if shown.over and not subject.path:
         parts.append((Span("ended", "faint"),))
@@ -290,7 +290,7 @@ def body(
         made = _nothing(subject, shown)
     else:
         made = _rows(shown, cells, glyphs)[:rows]
-        if shown.window.at_end and shown.over and not shown.filtered:
+        if shown.window.at_end:
             made += after_end(shown, subject, cells, glyphs)[: rows - len(made)]
     made = [*made[:rows], *([()] * (rows - len(made)))]
     edge = _edge(shown, rows, glyphs)
@@ -496,7 +496,9 @@ def _edge(shown: LogShown, rows: int, glyphs: Glyphs) -> list[Span]:
 
 
 def after_end(shown: LogShown, subject: Subject, cells: int, glyphs: Glyphs = BEST) -> list[Line]:
-    """What stands below the last line once nothing more is written."""
+    """What stands below the last line of all once nothing more is written."""
+    if not shown.over or shown.filtered:
+        return []
     gutter = _gutter(cells, shown.timed)
     margin = " " * (gutter - BAR)
     room = text_cells(cells, timed=shown.timed)

@@ -80,6 +80,10 @@ class LogSession:
         """Under a filter choose the line that many rows on, else move by rows."""
         await self._go(lambda view: view.step(rows))
 
+    async def side(self, cells: int) -> None:
+        """Move to the side."""
+        await self._with(lambda view: view.side(cells))
+
     async def to_start(self) -> None:
         """Show the first rows."""
         await self._go(lambda view: view.to_start())
@@ -176,12 +180,12 @@ class LogSession:
         return bool(await self._go(work))
 
     async def choose(self, **choices: Any) -> None:
-        """Set `wrap`, `left` or `following` of the view."""
+        """Set `wrap` or `following` of the view."""
 
         async def work(view: LogView) -> None:
             following = choices.pop("following", None)
             if choices:
-                await view.fit(**choices)
+                await view.fit(left=0, **choices)
             if following is not None:
                 view.following = following
             if following:
@@ -404,6 +408,7 @@ class LogSession:
             or any(_unfinished(one) for one in behind)
             or self._end.busy,
             following=view.following,
+            left=view.left,
             wrap=view.wrap,
             timed=self._times is not None and await self._times.span() is not None,
             over=self._end.over,

@@ -43,6 +43,7 @@ class LogShown:
         brief: Whether reading and counting have gone on for no longer than a moment, so that how
             far they are is not worth saying.
         busy: Whether more will be known in a moment.
+        left: Cells that one has moved to the right.
         timed: Whether it is known when something was written.
         over: Whether nothing more will be written.
         broken: Why search or filter cannot go on.
@@ -74,6 +75,7 @@ class LogShown:
     brief: bool = False
     busy: bool = False
     following: bool = False
+    left: int = 0
     wrap: bool = False
     timed: bool = False
     over: bool = False

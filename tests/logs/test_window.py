@@ -421,6 +421,56 @@ async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
     await view.aclose()
 
 
+async def test_a_hit_beyond_the_edge_is_moved_into_sight(log: Path) -> None:
+    long = b"a needle " + b"x" * 300 + " 日本 needle".encode() + b"y" * 300 + b" needle\n"
+    view = view_of(log, b"line\n" * 30 + long + b"line\n" * 30, width=40)
+    view.search = Search(view.pages.source, Pattern("needle"))
+    await view.open()
+    await view.to_start()
+    lefts = []
+    while await view.jump() is not None:
+        row = next(row for row in (await view.window()).rows if row.current)
+        mark = next(mark for mark in row.marks if mark.current)
+        assert mark.end - mark.start == 6
+        lefts.append(view.left)
+    assert lefts[0] == 0 < lefts[1] < lefts[2]
+    await view.jump(backward=True)
+    await view.jump(backward=True)
+    assert view.left == 0, "no further to the side than it must be"
+    await view.side(8)
+    assert view.left == 8
+    await view.to_start()
+    await view.side(8)
+    assert view.left == 8, "there is nothing further right"
+    await view.side(-80)
+    assert view.left == 0
+    await view.search.aclose()
+    await view.aclose()
+
+
+async def test_the_next_hit_is_looked_for_from_where_one_is(log: Path) -> None:
+    data = b"".join(b"memory %d\n" % n if n % 100 == 0 else b"line %d\n" % n for n in range(5_000))
+    view = view_of(log, data)
+    view.search = Search(view.pages.source, Pattern("memory"))
+    await view.open()
+    await view.to_start()
+
+    async def hit(backward: bool = False) -> str:
+        found = await view.jump(backward=backward)
+        return data[found.start : found.start + 11].split(b"\n")[0].decode() if found else ""
+
+    assert await hit() == "memory 0" and await hit() == "memory 100"
+    await view.to_end()
+    assert await hit(backward=True) == "memory 4900"
+    await view.to_offset(data.index(b"line 2150\n"), mark=True)
+    assert await hit() == "memory 2200"
+    assert await hit(backward=True) == "memory 2100"
+    await view.to_start()
+    assert await hit() == "memory 0", "not from the hit that is out of sight"
+    await view.search.aclose()
+    await view.aclose()
+
+
 @pytest.mark.parametrize(("wrap", "width"), [(False, 40), (True, 16)])
 async def test_a_hit_in_a_state_of_a_progress_bar_is_shown_while_it_is_the_current_one(
     log: Path, wrap: bool, width: int

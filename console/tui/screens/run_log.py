@@ -106,7 +106,6 @@ class LogPane(Vertical, inherit_bindings=False):
         self._session: LogSession | None = None
         self.shown = LogShown()
         self._opened = False
-        self._left = 0
         self._wrap = spot is not None and spot.wrap
         self._asking = ""
         self._asked: set[str] = set()
@@ -207,7 +206,7 @@ class LogPane(Vertical, inherit_bindings=False):
     def _restart(self) -> None:
         self._forget_session()
         self.shown, self._opened = LogShown(), False
-        self._left, self._wrap = 0, False
+        self._wrap = False
         self._requests.clear()
         self._paint()
         if self._tasks:
@@ -333,13 +332,13 @@ class LogPane(Vertical, inherit_bindings=False):
         def width(shown: LogShown) -> int:
             return text_cells(cells, timed=shown.timed)
 
+        def below(shown: LogShown) -> int:
+            return after_rows(shown, subject, cells)
+
         before = self.shown
-        below = after_rows(before, subject, cells) if before.over else 0
-        shown = await session.look(rows, width(before), below=below, refresh=refresh)
-        fits = below == (after_rows(shown, subject, cells) if shown.over else 0)
-        if not fits or width(shown) != width(before):
-            below = after_rows(shown, subject, cells) if shown.over else 0
-            shown = await session.look(rows, width(shown), below=below, refresh=False)
+        shown = await session.look(rows, width(before), below=below(before), refresh=refresh)
+        if below(shown) != below(before) or width(shown) != width(before):
+            shown = await session.look(rows, width(shown), below=below(shown), refresh=False)
         return shown
 
     async def _open(self, subject: Subject) -> LogSession:
@@ -376,7 +375,7 @@ class LogPane(Vertical, inherit_bindings=False):
     def words(self) -> Sequence[Line]:
         """What was chosen, for the right of the line of tabs."""
         subject = self.subject
-        return choices(self.shown, subject, self._left) if subject and self._opened else ()
+        return choices(self.shown, subject) if subject and self._opened else ()
 
     def context(self) -> Line:
         """The left of the footer."""
@@ -404,7 +403,8 @@ class LogPane(Vertical, inherit_bindings=False):
         if action == "hit":
             return shown.pattern is not None or "find" in self._asked or None
         if action == "peek":
-            return shown.filter is not None or "filter" in self._asked or None
+            asked = "filter" in self._asked and (bool(self._requests) or self._acting)
+            return asked or shown.aside or (shown.filtered and bool(shown.window.rows)) or None
         if action == "error":
             places = (shown.first_error, shown.finding, shown.not_finite)
             return any(place is not None for place in places) or None
@@ -446,12 +446,10 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def action_wrap(self) -> None:
         wanted = self._wrap = not self._wrap
-        self._left = 0
-        self._do(lambda session: session.choose(wrap=wanted, left=0))
+        self._do(lambda session: session.choose(wrap=wanted))
 
     def action_side(self, by: int) -> None:
-        left = self._left = max(0, self._left + by)
-        self._do(lambda session: session.choose(left=left))
+        self._do(lambda session: session.side(by))
 
     def action_error(self) -> None:
         self._do(lambda session: session.to_error(), otherwise="no error so far")
@@ -577,7 +575,8 @@ class LogPane(Vertical, inherit_bindings=False):
         self._asked -= {what}
         if pattern is not None:
             self._asked.add(what)
-        words = f"no {clean(pattern.text)!r} in this log" if pattern else ""
+        where = "the filtered lines" if self.shown.filtered else "this log"
+        words = f"no {clean(pattern.text)!r} in {where}" if pattern else ""
         self._do(search, otherwise=words, doing="searching" if pattern else "")
 
     def escape(self) -> bool:
