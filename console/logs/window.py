@@ -107,6 +107,10 @@ class LogView:
         self._loaded = _Kept[Line]()
         self._shown = _Kept[LogLine]()
         self._slow: Search | None = None
+        self._unmoved: int | None = None
+        """What `left` was before a hit that is far to the side was shown."""
+        self._matched = _Kept[Line]()
+        self._matched_by: Search | None = None
 
     # ------------------------------------------------------------------------------- looking
 
@@ -231,13 +235,19 @@ class LogView:
         return None
 
     async def side(self, cells: int) -> None:
-        """Move to the right (or left, if negative), no further than a line on the screen goes."""
-        if cells < 0 or any(row.more for row in (await self.window()).rows):
-            self.left = max(0, self.left + cells)
+        """Move to the right (or left, if negative), as far as a line on the screen goes."""
+        if cells < 0 or any(row.line.cells > cells for row in (await self.window()).rows):
+            self.left, self._unmoved = max(0, self.left + cells), None
 
     def _leave(self, target: Anchor | None = None) -> None:
         """One has moved from where one was."""
         self.target, self.ending = target, False
+        self._back()
+
+    def _back(self) -> None:
+        """No longer to the side, if that was only to show a hit."""
+        if self._unmoved is not None:
+            self.left, self._unmoved = self._unmoved, None
 
     async def to_start(self) -> None:
         """Show the first rows."""
@@ -310,6 +320,11 @@ class LogView:
             return False
         await self.to_offset(offset, reveal=False, mark=True)
         return True
+
+    def look_for(self, search: Search | None) -> None:
+        """Mark the hits of another search, or of none."""
+        self.search, self.current = search, None
+        self._back()
 
     async def jump(self, *, backward: bool = False) -> Hit | None:
         """Go to the next (or previous) hit of the search in a line that is shown, from where one
@@ -402,7 +417,8 @@ class LogView:
             low = column(shown, place(shown, line.data, max(0, at)))
             high = column(shown, place(shown, line.data, max(0, at + hit.end - hit.start)))
             room = self._room(line.updates)
-            self.left = 0 if high <= room else max(0, low - room // 2)
+            before, self.left = self.left, 0 if high <= room else max(0, low - room // 2)
+            self._unmoved = before
 
     async def _to_end(self) -> None:
         size = self.pages.size
@@ -497,10 +513,30 @@ class LogView:
         if not after and not before:
             # A place after the last match: show what there is above it.
             before = await self._matching(search, start, 1, backward=True)
-        lines = await self._load([*before, *after])
+        lines = [await self._fitting(line, search) for line in await self._load([*before, *after])]
         made = [block for line in lines for block in blocks([line])]
         pending = search.census.covered < size
         return _Region(made, min(len(before), max(0, len(made) - 1)), len(after) <= below, pending)
+
+    async def _fitting(self, line: Line, search: Search) -> Line:
+        """A filtered line as it is to be shown: of a progress bar the last state that is the reason
+        why it is."""
+        hit = self.current
+        shows_hit = hit is not None and line.start <= hit.start < line.end
+        if not line.skip or shows_hit or self._is_slow(search):
+            return line
+        if self._matched_by is not search:
+            self._matched.clear()
+            self._matched_by = search
+        unit = line.start, line.end
+        found = self._matched.get(unit)
+        if found is None:
+            hits = await self._patiently(search, search.within([unit]))
+            if not hits:
+                return line
+            (found,) = await self._lines.load([unit], at=hits[-1].start)
+            self._matched.put(unit, found, len(found.data))
+        return found
 
     async def _matching(
         self, search: Search, offset: int, count: int, *, backward: bool = False

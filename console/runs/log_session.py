@@ -140,7 +140,8 @@ class LogSession:
         async def work(view: LogView) -> None:
             fresh = await self._begin(pattern, view)
             old, self._search = self._search, fresh
-            view.search, view.current, self._ranked = fresh, None, None
+            view.look_for(fresh)
+            self._ranked = None
             if old is not None:
                 await old.aclose()
             await self._know()

@@ -421,6 +421,25 @@ async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
     await view.aclose()
 
 
+async def test_a_filter_shows_the_state_of_a_progress_bar_that_it_keeps(log: Path) -> None:
+    bar = b"".join(b"\r%3d%% of shards" % n for n in range(101))
+    view = view_of(log, b"a\n" + bar + b"\r       \rstep 1 loss 2\nstep 2\n" + bar + b"\n")
+    await view.open()
+    for text, shown in (("17%", [" 17% of shards"] * 2), ("100%", ["100% of shards"] * 2)):
+        view.filter = Search(view.pages.source, Pattern(text))
+        await view.to_start()
+        assert texts(await view.window()) == shown
+        await view.filter.aclose()
+    view.filter = Search(view.pages.source, Pattern("step"))
+    window = await view.window()
+    assert [(row.line.text, row.updates) for row in window.rows] == [
+        ("step 1 loss 2", 1),
+        ("step 2", 1),
+    ]
+    await view.filter.aclose()
+    await view.aclose()
+
+
 async def test_a_hit_beyond_the_edge_is_moved_into_sight(log: Path) -> None:
     long = b"a needle " + b"x" * 300 + " 日本 needle".encode() + b"y" * 300 + b" needle\n"
     view = view_of(log, b"line\n" * 30 + long + b"line\n" * 30, width=40)
@@ -437,6 +456,10 @@ async def test_a_hit_beyond_the_edge_is_moved_into_sight(log: Path) -> None:
     await view.jump(backward=True)
     await view.jump(backward=True)
     assert view.left == 0, "no further to the side than it must be"
+    await view.jump()
+    assert view.left == lefts[1]
+    await view.scroll(1)
+    assert view.left == 0, "who moves on is where they were"
     await view.side(8)
     assert view.left == 8
     await view.to_start()
