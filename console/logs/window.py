@@ -8,62 +8,23 @@ height and never on the log's size. It holds no text beyond bounded caches.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from traindeck.backends.base import TraindeckError, UsageError
-from traindeck.console.logs.layout import Block, Fold, Role, blocks
+from traindeck.console.logs.layout import Block, Fold, Role
 from traindeck.console.logs.lines import Line, Lines
 from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap, wrap_words
+from traindeck.console.logs.patience import Patience
+from traindeck.console.logs.region import Kept, Region, Regions
 from traindeck.console.logs.rows import Anchor, Mark, Row, Window, chosen
-from traindeck.console.logs.search import Hit, Progress, Search
+from traindeck.console.logs.search import Hit, Search
 from traindeck.console.logs.source import ByteSource, Pages
 from traindeck.console.logs.times import Times
 
-V = TypeVar("V")
-
-CONTEXT = 32 << 10
-LINES = 300
-"""Bytes and lines before a place that are looked at, so that a fold that begins there is seen."""
-FURTHEST = 8 << 20
-"""Bytes looked back at most for rows above a place."""
-CACHED = 4 << 20
-"""Characters of lines kept ready."""
-PROBE = 2 << 20
-"""Bytes that are looked through for a filter's lines where nothing is counted yet."""
 MESSAGE = 12
 """Rows that an exception's message takes at most where lines are not wrapped; a longer one is cut
 at the width like any line."""
-PATIENCE = 1.0
-"""Seconds that the screen waits for an expression to be matched against what it shows."""
-
-
-class _Kept(Generic[V]):
-    """Values by the bytes of their line, bounded by the length of what they hold."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[tuple[int, int], tuple[V, int]] = OrderedDict()
-        self._size = 0
-
-    def get(self, key: tuple[int, int]) -> V | None:
-        found = self._values.get(key)
-        if found is None:
-            return None
-        self._values.move_to_end(key)
-        return found[0]
-
-    def put(self, key: tuple[int, int], value: V, size: int) -> None:
-        self._values[key] = value, size + 100
-        self._size += size + 100
-        while self._size > CACHED:
-            _, (_, size) = self._values.popitem(last=False)
-            self._size -= size
-
-    def clear(self) -> None:
-        self._values.clear()
-        self._size = 0
 
 
 class LogView:
@@ -104,13 +65,11 @@ class LogView:
         self._times = times
         self._lines = Lines(self.pages)
         self._turn = asyncio.Lock()
-        self._loaded = _Kept[Line]()
-        self._shown = _Kept[LogLine]()
-        self._slow: Search | None = None
+        self._patience = Patience()
+        self._around = Regions(self._lines, self._patience)
+        self._shown = Kept[LogLine]()
         self._unmoved: int | None = None
         """What `left` was before a hit that is far to the side was shown."""
-        self._matched = _Kept[Line]()
-        self._matched_by: Search | None = None
 
     # ------------------------------------------------------------------------------- looking
 
@@ -128,7 +87,7 @@ class LogView:
             if self._times is not None:
                 await self._times.refresh()
             if not same:
-                self._loaded.clear()
+                self._around.forget()
                 self._shown.clear()
                 self._lines.forget()
                 self.toggled.clear()
@@ -412,7 +371,7 @@ class LogView:
     async def _to_side(self, hit: Hit) -> None:
         async with self._turn:
             units = await self._lines.forward(await self._lines.start_of(hit.start), 1)
-            (line,) = await self._load(units)
+            (line,) = await self._around.load(units, hit)
             shown, at = self._neutral(line), hit.start - line.start - line.skip
             low = column(shown, place(shown, line.data, max(0, at)))
             high = column(shown, place(shown, line.data, max(0, at + hit.end - hit.start)))
@@ -451,130 +410,10 @@ class LogView:
             places += [Anchor(block.start, sub) for sub in range(count)]
         return places, here, region.to_end
 
-    async def _region(self, offset: int, above: int, below: int) -> _Region:
-        """Blocks around a place: at least `above` rows' worth before it and `below` from it on,
-        if the log has them."""
-        if self.filter is not None:
-            return await self._filtered(self.filter, offset, above, below)
-        start = await self._lines.start_of(offset)
-        span, context = CONTEXT, max(LINES, above)
-        while True:
-            begin = await self._lines.start_of(max(0, start - span)) if start > span else 0
-            made = await self._laid_out(begin, start, context, below)
-            at_start = not made.blocks or made.blocks[0].start == 0
-            if at_start or span >= FURTHEST or made.index >= above:
-                return made
-            span *= 4
-            context *= 4
-
-    async def _laid_out(self, begin: int, start: int, keep: int, below: int) -> _Region:
-        """Blocks from at most `keep` lines before `start` on, none from before `begin`."""
-        units: list[tuple[int, int]] = []
-        position, after = begin, 0
-        wanted = below + 8
-        while True:
-            more = await self._lines.forward(position, max(64, wanted))
-            units += more
-            after += sum(1 for unit in more if unit[0] >= start)
-            position = units[-1][1] if units else begin
-            to_end = position >= self.pages.size or not more
-            if not to_end and after < wanted:
-                continue
-            units = await self._trimmed(units, start, keep)
-            made = blocks(await self._load(units), self.toggled)
-            index = next(
-                (n for n, block in enumerate(made) if block.start <= start < block.end),
-                len(made),
-            )
-            # The last block may be the beginning of a fold that goes on.
-            complete = len(made) - index - 1 >= below
-            if to_end or complete or len(units) > 64 * max(64, wanted):
-                return _Region(made, index, to_end)
-            wanted = after + max(64, below)
-
-    async def _trimmed(
-        self, units: list[tuple[int, int]], start: int, keep: int
-    ) -> list[tuple[int, int]]:
-        """Units without most of those before `start`, but not from the middle of a traceback."""
-        here = next((n for n, unit in enumerate(units) if unit[0] >= start), len(units))
-        cut = max(0, here - keep)
-        while cut > 0:
-            (line,) = await self._load(units[cut : cut + 1])
-            if line.data[:1] not in (b" ", b"\t", b"|", b"["):
-                break
-            cut -= 1
-        return units[cut:]
-
-    async def _filtered(self, search: Search, offset: int, above: int, below: int) -> _Region:
-        start = await self._lines.start_of(offset)
-        size = self.pages.size
-        after = await self._matching(search, start, below + 1)
-        before = await self._matching(search, start, above, backward=True)
-        if not after and not before:
-            # A place after the last match: show what there is above it.
-            before = await self._matching(search, start, 1, backward=True)
-        lines = [await self._fitting(line, search) for line in await self._load([*before, *after])]
-        made = [block for line in lines for block in blocks([line])]
-        pending = search.census.covered < size
-        return _Region(made, min(len(before), max(0, len(made) - 1)), len(after) <= below, pending)
-
-    async def _fitting(self, line: Line, search: Search) -> Line:
-        """A filtered line as it is to be shown: of a progress bar the last state that is the reason
-        why it is."""
-        hit = self.current
-        shows_hit = hit is not None and line.start <= hit.start < line.end
-        if not line.skip or shows_hit or self._is_slow(search):
-            return line
-        if self._matched_by is not search:
-            self._matched.clear()
-            self._matched_by = search
-        unit = line.start, line.end
-        found = self._matched.get(unit)
-        if found is None:
-            hits = await self._patiently(search, search.within([unit]))
-            if not hits:
-                return line
-            (found,) = await self._lines.load([unit], at=hits[-1].start)
-            self._matched.put(unit, found, len(found.data))
-        return found
-
-    async def _matching(
-        self, search: Search, offset: int, count: int, *, backward: bool = False
-    ) -> list[tuple[int, int]]:
-        if count <= 0 or self._is_slow(search):
-            return []
-        asked = search.units(offset, self.pages.size, count, backward=backward, probe=PROBE)
-        return await self._patiently(search, asked) or []
-
-    async def _patiently(self, search: Search, asked: Coroutine[Any, Any, V]) -> V | None:
-        """The answer of a search, or None: if it was stopped or the log does not answer for now,
-        and from now on if its expression is wrong or takes so long that the screen would stand
-        still."""
-        try:
-            return await asyncio.wait_for(asked, PATIENCE)
-        except (TimeoutError, UsageError):
-            self._slow = search
-            return None
-        except TraindeckError:
-            return None
-
-    def _is_slow(self, search: Search) -> bool:
-        """Whether a search is not to be waited for. One that has been counted through the whole log
-        is not endless: it was this machine that was busy, and now it is known where to look."""
-        return search is self._slow and search.progress is not Progress.DONE
-
-    async def _load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
-        lines: list[Line] = []
-        for unit in units:
-            line = self._loaded.get(unit)
-            if line is None:
-                (line,) = await self._lines.load([unit])
-                self._loaded.put(unit, line, len(line.data))
-            hit = self.current
-            if line.skip and hit is not None and unit[0] <= hit.start < unit[1]:
-                (line,) = await self._lines.load([unit], at=hit.start)
-            lines.append(line)
-        return lines
+    async def _region(self, offset: int, above: int, below: int) -> Region:
+        return await self._around.region(
+            offset, above, below, toggled=self.toggled, keep=self.filter, hit=self.current
+        )
 
     def _neutral(self, line: Line) -> LogLine:
         key = line.start + line.skip, line.end
@@ -658,14 +497,14 @@ class LogView:
     async def _marks(self, shown: Sequence[tuple[Block, int, LogLine]]) -> list[tuple[Mark, ...]]:
         """The search's hits on each row."""
         search = self.search
-        if search is None or self._is_slow(search):
+        if search is None or self._patience.is_over(search):
             return [()] * len(shown)
         visible = {
             (block.start, block.lines[0].end)
             for block, _, _ in shown
             if not (block.folded and block.role is Role.LIBRARY)
         }
-        hits = await self._patiently(search, search.within(sorted(visible))) or []
+        hits = await self._patience.answer(search, search.within(sorted(visible))) or []
         rows = []
         for block, sub, text in shown:
             line = block.lines[0]
@@ -689,14 +528,3 @@ class LogView:
                         found.append(Mark(low, high, hit == self.current))
             rows.append(tuple(found))
         return rows
-
-
-@dataclass(frozen=True, slots=True)
-class _Region:
-    """Blocks around a place; `index` is the one that holds it. `to_end`: nothing is known to follow
-    them; `pending`: there may be more once the filter has been counted."""
-
-    blocks: list[Block]
-    index: int
-    to_end: bool
-    pending: bool = False

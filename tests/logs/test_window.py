@@ -623,7 +623,7 @@ async def test_a_filter_that_nothing_matches_is_an_empty_screen(log: Path) -> No
 async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0.2)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 0.2)
     view = view_of(log, b"fine\n" + b"a" * 60 + b"!\n")
     view.search = Search(view.pages.source, Pattern("(a+)+b", regex=True))
     window = await view.open()
@@ -633,7 +633,7 @@ async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
             await view.window()
     await view.search.aclose()
     view.search = Search(view.pages.source, Pattern("f[a-z]+e", regex=True))
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 10)
     window = await view.window()
     assert [(m.start, m.end) for m in window.rows[0].marks] == [(0, 4)]
     await view.search.aclose()
@@ -678,12 +678,12 @@ async def test_what_an_exception_says_is_cut_between_words_and_a_hit_in_it_is_ma
 async def test_a_filter_that_took_too_long_is_asked_again_once_it_is_counted(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 0)
     view = view_of(log, b"step 1\nkeep me\n" * 50, height=5)
     view.filter = Search(view.pages.source, Pattern("k[e]ep", regex=True))
     window = await view.open()
     assert not window.rows and window.pending
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 10)
     assert not (await view.window()).rows
     await view.filter.count(view.pages.size)
     await view.to_end()

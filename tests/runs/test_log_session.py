@@ -130,10 +130,10 @@ async def test_a_filter_fills_the_screen_once_its_lines_are_known(
 ) -> None:
     log = Growing(b"".join(LINE % n for n in range(2_000)))
     await log.look()
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 0)
     await log.session.keep(Pattern("step [0-9]*7 ", regex=True))
     assert not (await log.look()).window.rows
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 10)
     shown = await log.settled()
     assert shown.matched == 200 and len(shown.window.rows) == 20
     assert shown.window.rows[-1].line.text == "step 1997 loss 2.5"
@@ -184,7 +184,7 @@ async def test_a_filter_shows_its_lines_around_the_place_and_gives_it_back(
     monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     if not known:  # the filter's lines around the place are known only once they are counted
-        monkeypatch.setattr("traindeck.console.logs.window.PROBE", 1)
+        monkeypatch.setattr("traindeck.console.logs.region.PROBE", 1)
     log = Growing(b"".join(LINE % n for n in range(60_000)))
     await log.look()
     await log.settled()
@@ -220,7 +220,7 @@ async def test_a_filter_that_is_being_counted_leaves_one_at_the_hit_that_one_wen
     async def slow(self: Search, size: int) -> None:
         """A count that has not begun."""
 
-    monkeypatch.setattr("traindeck.console.logs.window.PROBE", 100)
+    monkeypatch.setattr("traindeck.console.logs.region.PROBE", 100)
     monkeypatch.setattr(Search, "count", slow)
     log = Growing(b"".join(LINE % n for n in range(60_000)))
     await log.look()
