@@ -92,6 +92,7 @@ class LogView:
                 self._lines.forget()
                 self.toggled.clear()
                 self.filter = self.search = self.current = self.target = None
+                self._back()
             if self.following or not same:
                 await self._to_end()
             return same
@@ -352,7 +353,7 @@ class LogView:
         """Move only if the hit is not on the screen already, and to the side only if it must be."""
         if not await self._sees_current():
             await self.to_offset(hit.start)
-            if not await self._sees_current():
+            if not self.wrap and not await self._sees_current():
                 await self._to_side(hit)
 
     async def _sees_current(self) -> bool:
