@@ -147,9 +147,9 @@ LOG_SECTION = "THE LOG"
 LOG = (
     Action("log.down", "j,down", "rows(1)", "row", "row", LOG_SECTION, shown="j k ↓ ↑"),
     Action("log.up", "k,up", "rows(-1)", "row", "row", ""),
-    Action("log.page_down", "pagedown", "pages(1)", "page", "page", LOG_SECTION,
-           shown="pgdn pgup"),
-    Action("log.page_up", "pageup", "pages(-1)", "page", "page", ""),
+    Action("log.page_down", "pagedown,space", "pages(1)", "page", "page", LOG_SECTION,
+           shown="space b · pgdn pgup"),
+    Action("log.page_up", "pageup,b", "pages(-1)", "page", "page", ""),
     Action("log.half_down", "ctrl+d", "pages(0.5)", "half page", "half a page", LOG_SECTION,
            shown="ctrl+d ctrl+u"),
     Action("log.half_up", "ctrl+u", "pages(-0.5)", "half page", "half a page", ""),

@@ -145,6 +145,7 @@ async def test_a_search_is_counted_and_walked_through_both_ways(make_app: MakeAp
         assert "no hit before this one" in await press(app, pilot, pane, "N")
         text = await press(app, pilot, pane, "n")
         assert "2 of 4" in text
+        assert "3 of 4" in await press(app, pilot, pane, "slash enter"), "the same again"
         text = await press(app, pilot, pane, "escape")
         assert "/memory" not in text and isinstance(app.screen, RunScreen)
 
@@ -299,6 +300,8 @@ async def test_a_hit_in_a_filtered_log_stays_where_it_is_when_the_filter_goes(
         ("L 2 0 0 enter", "step  1980"),
         ("E", "Traceback (most recent call last)"),
         ("g g pagedown", "step   350"),
+        ("g g space", "step   350"),
+        ("g g space space b", "step   350"),
         ("g g ctrl+d", "step   180"),
         ("g g j j", "line 3–"),
         ("G k", "step  2890"),

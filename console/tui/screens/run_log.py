@@ -55,7 +55,7 @@ SLOW = 0.2
 
 
 QUESTIONS = {
-    "find": Question("/", "what to look for", "search", True),
+    "find": Question("/", "what to look for; nothing: the same again", "search", True),
     "filter": Question("&", "only lines with it; nothing shows all", "filter", True),
     "percent": Question("%", "0 to 100", "go"),
     "time": Question("time", "HH:MM or HH:MM:SS", "go"),
@@ -532,7 +532,10 @@ class LogPane(Vertical, inherit_bindings=False):
         self._chrome()
 
     def _take(self, what: str, text: str) -> None:
-        if what in ("find", "filter"):
+        if what == "find" and not text:
+            if self.shown.pattern is not None:
+                self.action_hit(False)  # the same again
+        elif what in ("find", "filter"):
             from traindeck.console.logs.search import Pattern
 
             found = Pattern(text, self._ask.regex, self._ask.any_case) if text else None
