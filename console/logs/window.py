@@ -397,6 +397,8 @@ class LogView:
             rows = min(rows, len(places) - height - here)
         if places:
             self.top = places[max(0, min(here + rows, len(places) - 1))]
+        else:
+            self.top = Anchor(self.top.offset)
 
     async def _places(self, above: int, below: int) -> tuple[list[Anchor], int, bool]:
         """The rows around the top of the screen, the index of the top among them, and whether the

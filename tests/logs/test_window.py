@@ -620,6 +620,20 @@ async def test_a_filter_that_nothing_matches_is_an_empty_screen(log: Path) -> No
     await view.aclose()
 
 
+async def test_the_first_line_that_a_filter_finds_is_shown_from_its_beginning(log: Path) -> None:
+    view = view_of(log, b"step 1\n" * 30, width=20)
+    view.wrap = True
+    view.filter = Search(view.pages.source, Pattern("foo"))
+    await view.open()
+    assert not (await view.window()).rows
+    with log.open("ab") as file:
+        file.write(b"foo " * 12 + b"\n")
+    await view.refresh()
+    assert [row.anchor.sub for row in (await view.window()).rows] == [0, 1, 2]
+    await view.filter.aclose()
+    await view.aclose()
+
+
 async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
