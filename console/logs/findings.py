@@ -16,7 +16,6 @@ from traindeck.console.logs.diagnosis import diagnose
 from traindeck.console.logs.failures import SECONDARY, Diagnosis, Kind, Try
 from traindeck.console.logs.neutral import neutral
 from traindeck.console.logs.severity import (
-    NOT_FINITE,
     Severity,
     last_state,
     plain,
@@ -41,7 +40,7 @@ class Finding:
     """One failure found in a log.
 
     Attributes:
-        kind: What sort of failure; `severity` says whether it is one at all.
+        kind: What sort of failure.
         offset, length: The bytes of the log that show it, a whole traceback for example.
         evidence_offset: Where the line begins that it rests on; `evidence` is that line, neutral.
         clauses: The reason, cause first; `reason` cuts it to a width between clauses.
@@ -65,7 +64,6 @@ class Finding:
     frames: tuple[Frame, ...] = ()
     rank: int | None = None
     secondary: bool = False
-    severity: Severity = Severity.ERROR
     chain: str = ""
 
     def said(self, width: int) -> tuple[str, ...]:
@@ -127,7 +125,6 @@ _ROOT = re.compile(
     rb"(?:[^\n]{0,400}\n)?\s*traceback\s*:\s*([^\n]{0,300})"
 )
 _IGNORED = re.compile(rb"Exception ignored in|Exception in thread|During handling of")
-_NAN = re.compile(NOT_FINITE.encode())
 _STEP = re.compile(rb"(?i:\b(?:global_)?(?:step|iter(?:ation)?)\b)[ =:#\[|]{0,6}(\d[\d,]{0,11})")
 _TQDM = re.compile(rb"\| (\d{1,9})/(\d{1,9}) \[")
 
@@ -170,8 +167,7 @@ def failure(
     Returns:
         The failure, or None if neither the log nor the end says anything.
     """
-    found = [f for f in scan(tail, base) if f.severity is Severity.ERROR]
-    chosen = _decisive(_last_burst(found, tail, base))
+    chosen = _decisive(_last_burst(scan(tail, base), tail, base))
     before = tail if chosen is None else tail[: max(0, chosen.offset - base)]
     if chosen is None:
         chosen = _from_end(tail, base, exit_code, signal)
@@ -198,33 +194,6 @@ def last_step(before: bytes) -> int | None:
         if best is None or match.end() > best[0]:
             best = (match.end(), int(match.group(1)))
     return best[1] if best is not None else None
-
-
-def first_nonfinite(data: bytes, base: int = 0) -> Finding | None:
-    """The first line in a stretch of a log whose loss is not a number: a warning, not an end."""
-    match = _NAN.search(data)
-    if match is None:
-        return None
-    start = data.rfind(b"\n", 0, match.start()) + 1
-    end = data.find(b"\n", match.end())
-    line = data[start : end if end >= 0 else len(data)]
-    step = last_step(data[: start + len(line)])
-    what = "the loss is not a number" + (f" since step {step:,}" if step is not None else "")
-    return Finding(
-        Kind.NOT_FINITE,
-        base + start,
-        len(line),
-        base + start,
-        _shown(line),
-        (what,),
-        "Training diverged, or a batch gave no finite loss. Steps after this change nothing.",
-        (
-            Try("stop it, and go on from the last checkpoint before", "the steps since"),
-            Try("lower the learning rate, or warm up longer", "slower at first"),
-            Try("look at the batch of that step"),
-        ),
-        severity=Severity.WARNING,
-    )
 
 
 def _shown(line: bytes) -> str:

@@ -30,9 +30,11 @@ class Line:
 
     Attributes:
         start, end: Its bytes in the log, with the newline.
-        data: What to show, without the newline: of a progress bar its last state.
+        data: What to show, without the newline: of a progress bar one state, normally its last.
         skip: `data` begins at `start + skip`.
-        updates: States of a progress bar that were folded into this one; 1 for an ordinary line.
+        updates: States of a progress bar that were folded into this one; 1 for an ordinary line,
+            also for one that a bar was wiped out for.
+        state: Which of them is shown, from 1, if it is not the last.
         head, tail: Whether it begins (ends) a line, or is cut out of the middle of a long one.
     """
 
@@ -41,6 +43,7 @@ class Line:
     data: bytes
     skip: int = 0
     updates: int = 1
+    state: int | None = None
     head: bool = True
     tail: bool = True
 
@@ -50,7 +53,7 @@ def fold(content: bytes) -> tuple[int, int]:
 
     A state that is blank (a bar that wiped itself out) does not count as the last.
     """
-    updates = sum(1 for state in content.split(b"\r") if state and not state.isspace())
+    updates = _states(content)
     end = len(content)
     while end > 0:
         begin = content.rfind(b"\r", 0, end) + 1
@@ -60,7 +63,20 @@ def fold(content: bytes) -> tuple[int, int]:
     return 0, updates
 
 
-def make_line(start: int, data: bytes, *, head: bool = True, more: bytes = b"") -> Line:
+def _states(content: bytes) -> int:
+    return sum(1 for state in content.split(b"\r") if state and not state.isspace())
+
+
+def _wiped(before: bytes) -> bool:
+    """Whether a bar was wiped out for a line to be written, as `tqdm.write` does. What wipes itself
+    out before each of its states is one bar."""
+    blank = [state.isspace() for state in before.split(b"\r")[:-1] if state]
+    return len(blank) > 1 and blank[-1] and sum(blank) == 1
+
+
+def make_line(
+    start: int, data: bytes, *, head: bool = True, more: bytes = b"", at: int | None = None
+) -> Line:
     """A line from the bytes of its unit.
 
     Args:
@@ -68,14 +84,21 @@ def make_line(start: int, data: bytes, *, head: bool = True, more: bytes = b"") 
         data: All its bytes.
         head: Whether a line begins there.
         more: Up to three bytes after a unit that was cut, to complete its last character.
+        at: A byte of the log: the state that holds it is to be shown, not the last one.
     """
     end = start + len(data)
     tail = data.endswith(b"\n")
     content = data[:-1] if tail else data
     content = content.rstrip(b"\r")
-    skip, updates = 0, 1
+    skip, updates, state = 0, 1, None
     if b"\r" in content:
         skip, updates = fold(content)
+        if at is not None:
+            skip = content.rfind(b"\r", 0, at - start) + 1
+            number = _states(content[:skip]) + 1
+            state = number if number < updates else None
+        if state is None and _wiped(content[:skip]):
+            updates = 1
         stop = content.find(b"\r", skip)
         content = content[skip : stop if stop >= 0 else len(content)]
     if not head and not skip:
@@ -85,7 +108,7 @@ def make_line(start: int, data: bytes, *, head: bool = True, more: bytes = b"") 
     if not tail and more:
         wanted = next((n for n in range(len(more)) if more[n] & 0xC0 != 0x80), len(more))
         content += more[:wanted]
-    return Line(start, end, content, skip, updates, head, tail)
+    return Line(start, end, content, skip, updates, state, head, tail)
 
 
 class Lines:
@@ -142,8 +165,9 @@ class Lines:
             end = start
         return units[::-1]
 
-    async def load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
-        """The lines of some units, in their order."""
+    async def load(self, units: Sequence[tuple[int, int]], *, at: int | None = None) -> list[Line]:
+        """The lines of some units, in their order; of a progress bar the state that holds the byte
+        `at`, or the last."""
         lines = []
         for start, end in units:
             data = await self.pages.read(start, end - start)
@@ -152,7 +176,7 @@ class Lines:
                 head = await self.pages.read(start - 1, 1) == b"\n"
             if end % SEGMENT == 0 and not data.endswith(b"\n"):
                 more = await self.pages.read(end, 3)
-            lines.append(make_line(start, data, head=head, more=more))
+            lines.append(make_line(start, data, head=head, more=more, at=at))
         return lines
 
     async def last(self, count: int) -> list[Line]:

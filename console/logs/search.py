@@ -330,7 +330,7 @@ class Search:
                 block = start - start % self.census.block
                 inside = await self._units_of(block)
                 for unit in reversed(inside) if backward else inside:
-                    fits = unit.start < high if backward else unit.start >= low
+                    fits = unit.start < high if backward else unit.start >= offset
                     if fits and len(found) < count and (not found or unit != found[-1]):
                         found.append(unit)
             elif start < end:

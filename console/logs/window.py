@@ -8,140 +8,23 @@ height and never on the log's size. It holds no text beyond bounded caches.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from traindeck.backends.base import TraindeckError, UsageError
-from traindeck.console.logs.layout import Block, Fold, Role, blocks
+from traindeck.console.logs.layout import Block, Fold, Role
 from traindeck.console.logs.lines import Line, Lines
 from traindeck.console.logs.neutral import LogLine, clip, column, neutral, place, wrap, wrap_words
-from traindeck.console.logs.search import Hit, Progress, Search
-from traindeck.console.logs.severity import Severity
+from traindeck.console.logs.patience import Patience
+from traindeck.console.logs.region import Kept, Region, Regions
+from traindeck.console.logs.rows import Anchor, Mark, Row, Window, chosen
+from traindeck.console.logs.search import Hit, Search
 from traindeck.console.logs.source import ByteSource, Pages
 from traindeck.console.logs.times import Times
 
-V = TypeVar("V")
-
-CONTEXT = 32 << 10
-LINES = 300
-"""Bytes and lines before a place that are looked at, so that a fold that begins there is seen."""
-FURTHEST = 8 << 20
-"""Bytes looked back at most for rows above a place."""
-CACHED = 4 << 20
-"""Characters of lines kept ready."""
-PROBE = 2 << 20
-"""Bytes that are looked through for a filter's lines where nothing is counted yet."""
 MESSAGE = 12
 """Rows that an exception's message takes at most where lines are not wrapped; a longer one is cut
 at the width like any line."""
-PATIENCE = 1.0
-"""Seconds that the screen waits for an expression to be matched against what it shows."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Anchor:
-    """A place: the line that begins at `offset`, and which row of it if it is wrapped."""
-
-    offset: int = 0
-    sub: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A hit on a row, in cells from the row's first; `current` is the one that was jumped to."""
-
-    start: int
-    end: int
-    current: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row, ready to be placed.
-
-    Attributes:
-        anchor: The place it shows.
-        line: Its text, cut to the width (what stands in the gutter not counted).
-        head: Whether a line of the log begins here; else it goes on from the row above.
-        updates: States of a progress bar folded into this row; 1 for ordinary text.
-        time: When it was written, where that differs from the row above (by the second) and is
-            known.
-        rank: The rank that its prefix names.
-        fold: The fold that begins here. Where it is closed its `text` stands instead of the line
-            (frames of libraries) or beside it (a whole traceback).
-        marks: Hits of the search.
-        target: Whether it is the row that was jumped to.
-        more: Whether the line goes on beyond the right edge.
-    """
-
-    anchor: Anchor
-    line: LogLine
-    head: bool = True
-    updates: int = 1
-    time: float | None = None
-    rank: int | None = None
-    severity: Severity = Severity.NONE
-    role: Role = Role.TEXT
-    fold: Fold | None = None
-    marks: tuple[Mark, ...] = ()
-    target: bool = False
-    more: bool = False
-
-    @property
-    def current(self) -> bool:
-        """Whether it shows the current hit."""
-        return any(mark.current for mark in self.marks)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """What is on the screen.
-
-    Attributes:
-        rows: At most as many as the height; fewer at the end of a short log.
-        start, end: The bytes they show, of `size`.
-        at_end: Whether the last row is the last of the log: what comes after the end goes below.
-        percent: How far down the log the first row is, 0 … 99; 100 at its end.
-        pending: A filter whose lines are not all known yet: ask again when more is counted.
-        identity: Of the log's content; another one means that it was cut or replaced.
-    """
-
-    rows: tuple[Row, ...] = ()
-    start: int = 0
-    end: int = 0
-    size: int = 0
-    at_end: bool = True
-    percent: int = 100
-    pending: bool = False
-    identity: str = ""
-
-
-class _Kept(Generic[V]):
-    """Values by the bytes of their line, bounded by the length of what they hold."""
-
-    def __init__(self) -> None:
-        self._values: OrderedDict[tuple[int, int], tuple[V, int]] = OrderedDict()
-        self._size = 0
-
-    def get(self, key: tuple[int, int]) -> V | None:
-        found = self._values.get(key)
-        if found is None:
-            return None
-        self._values.move_to_end(key)
-        return found[0]
-
-    def put(self, key: tuple[int, int], value: V, size: int) -> None:
-        self._values[key] = value, size + 100
-        self._size += size + 100
-        while self._size > CACHED:
-            _, (_, size) = self._values.popitem(last=False)
-            self._size -= size
-
-    def clear(self) -> None:
-        self._values.clear()
-        self._size = 0
 
 
 class LogView:
@@ -161,6 +44,7 @@ class LogView:
         search: Its hits are marked; `current` is the one last jumped to.
         toggled: Folds that are not in the state they have by themselves, by offset.
         target: The place that was jumped to, until one moves on.
+        ending: Whether one went to the end and has not moved since.
     """
 
     def __init__(self, source: ByteSource, *, times: Times | None = None) -> None:
@@ -176,13 +60,16 @@ class LogView:
         self.current: Hit | None = None
         self.toggled: set[int] = set()
         self.target: Anchor | None = None
+        self.ending = False
         self.top = Anchor()
         self._times = times
         self._lines = Lines(self.pages)
         self._turn = asyncio.Lock()
-        self._loaded = _Kept[Line]()
-        self._shown = _Kept[LogLine]()
-        self._slow: Search | None = None
+        self._patience = Patience()
+        self._around = Regions(self._lines, self._patience)
+        self._shown = Kept[LogLine]()
+        self._unmoved: int | None = None
+        """What `left` was before a hit that is far to the side was shown."""
 
     # ------------------------------------------------------------------------------- looking
 
@@ -200,11 +87,12 @@ class LogView:
             if self._times is not None:
                 await self._times.refresh()
             if not same:
-                self._loaded.clear()
+                self._around.forget()
                 self._shown.clear()
                 self._lines.forget()
                 self.toggled.clear()
                 self.filter = self.search = self.current = self.target = None
+                self._back()
             if self.following or not same:
                 await self._to_end()
             return same
@@ -232,6 +120,10 @@ class LogView:
                     break
             at_end = at_end and region.to_end
             rows = await self._rows(shown)
+            if self.filter is not None and rows and chosen(rows) is None:
+                # A filter's lines are a list to choose from.
+                here = len(rows) - 1 if at_end and (self.ending or self.following) else 0
+                rows[here] = replace(rows[here], target=True)
             start = shown[0][0].start if shown else 0
             end = shown[-1][0].end if shown else 0
             # Rounded up, so that it is the percentage that `to_percent` was asked for.
@@ -258,28 +150,77 @@ class LogView:
 
     # -------------------------------------------------------------------------------- moving
 
+    async def fit(self, **choices: Any) -> None:
+        """Set `height`, `width`, `below`, `wrap` or `left`: who sees the end goes on seeing it."""
+        at_end = (await self.window()).at_end
+        async with self._turn:
+            for name, value in choices.items():
+                setattr(self, name, value)
+            if at_end:
+                await self._to_end()
+            elif self.pages.size:
+                await self._scroll(0)
+
     async def scroll(self, rows: int) -> None:
         """Move down (or up, if negative) by rows; never beyond the last screenful. Moving up ends
         following."""
         async with self._turn:
             if rows < 0:
                 self.following = False
-            if rows:
-                self.target = None
             if self.pages.size:
+                before = self.top
                 await self._scroll(rows)
+                if rows and self.top != before:
+                    self._leave()
+
+    async def step(self, rows: int) -> None:
+        """Under a filter: choose the row that many rows on, and scroll only if it is not on the
+        screen. Without one: `scroll`."""
+        shown = (await self.window()).rows
+        at = chosen(shown)
+        if self.filter is None or at is None:
+            return await self.scroll(rows)
+        beyond = min(0, at + rows) or max(0, at + rows - len(shown) + 1)
+        was, target = shown[at].anchor, self.target
+        if beyond:
+            await self.scroll(beyond)
+            shown = (await self.window()).rows
+        if shown:
+            to = 0 if beyond < 0 else len(shown) - 1 if beyond else at + rows
+            if shown[to].anchor == was:
+                self.target = target
+            else:
+                self._leave(shown[to].anchor)
+                self.following = self.following and rows > 0
+        return None
+
+    async def side(self, cells: int) -> None:
+        """Move to the right (or left, if negative), as far as a line on the screen goes."""
+        if cells < 0 or any(row.line.cells > cells for row in (await self.window()).rows):
+            self.left, self._unmoved = max(0, self.left + cells), None
+
+    def _leave(self, target: Anchor | None = None) -> None:
+        """One has moved from where one was."""
+        self.target, self.ending = target, False
+        self._back()
+
+    def _back(self) -> None:
+        """No longer to the side, if that was only to show a hit."""
+        if self._unmoved is not None:
+            self.left, self._unmoved = self._unmoved, None
 
     async def to_start(self) -> None:
         """Show the first rows."""
         async with self._turn:
             self.following = False
-            self.target = None
+            self._leave()
             self.top = Anchor()
 
     async def to_end(self) -> None:
         """Show the last rows."""
         async with self._turn:
-            self.target = None
+            self._leave()
+            self.ending = True
             await self._to_end()
 
     async def to_offset(
@@ -311,14 +252,15 @@ class LogView:
                 self.top = Anchor(block.start, self._sub_of(block, offset))
             else:
                 self.top = Anchor(offset)
-            self.target = self.top if mark else None
+            self._leave(self.top if mark else None)
             await self._scroll(-(self.height // 3 if above is None else above))
 
     async def to_place(self, top: Anchor, target: Anchor | None) -> None:
         """Show a place as it was before."""
         async with self._turn:
             self.following = False
-            self.top, self.target = top, target
+            self._leave(target)
+            self.top = top
             if self.pages.size:
                 await self._scroll(0)
 
@@ -339,9 +281,15 @@ class LogView:
         await self.to_offset(offset, reveal=False, mark=True)
         return True
 
+    def look_for(self, search: Search | None) -> None:
+        """Mark the hits of another search, or of none."""
+        self.search, self.current = search, None
+        self._back()
+
     async def jump(self, *, backward: bool = False) -> Hit | None:
-        """Go to the next (or previous) hit of the search in a line that is shown, from the current
-        one or from the top of the screen. None, and no move, if there is none on that side.
+        """Go to the next (or previous) hit of the search in a line that is shown, from where one
+        is: the current hit while it is in sight, the row that was jumped to, or else the edge of
+        the screen. None, and no move, if there is none on that side.
 
         Raises:
             UsageError: The expression is wrong.
@@ -350,17 +298,24 @@ class LogView:
         search = self.search
         if search is None:
             return None
-        if self.current is not None:
-            start = (
-                self.current.start if backward else max(self.current.start + 1, self.current.end)
-            )
-        else:
-            start = self.top.offset
+        start = self._from(await self.window(), backward=backward)
         hit = await self._next_shown(search, start, backward=backward)
         if hit is not None:
-            self.current, self.target = hit, None
+            self.current = hit
+            self._leave()
             await self._reveal(hit)
         return hit
+
+    def _from(self, window: Window, *, backward: bool) -> int:
+        """Where the next hit is looked for."""
+        hit, here = self.current, chosen(window.rows)
+        row = window.rows[here] if here is not None else None
+        aimed = row is not None and row.target and not row.current
+        if hit is not None and not aimed and window.start <= hit.start < window.end:
+            return hit.start if backward else max(hit.start + 1, hit.end)
+        if row is not None and not self.ending:
+            return row.anchor.offset
+        return window.end if backward else window.start
 
     async def toggle(self, offset: int) -> Fold | None:
         """Open or close the fold that begins at `offset`, or that holds it. Returns what it was."""
@@ -395,10 +350,35 @@ class LogView:
             start = kept[0][1] if backward else kept[0][0]
 
     async def _reveal(self, hit: Hit) -> None:
-        """Move only if the hit is not on the screen already."""
-        window = await self.window()
-        if not any(row.current for row in window.rows):
+        """Move only if the hit is not on the screen already, and to the side only if it must be."""
+        if not await self._sees_current():
             await self.to_offset(hit.start)
+            if not self.wrap and not await self._sees_current():
+                await self._to_side(hit)
+
+    async def _sees_current(self) -> bool:
+        ends = [
+            (mark.end, self._room(row.updates))
+            for row in (await self.window()).rows
+            for mark in row.marks
+            if mark.current
+        ]
+        return any(end <= room for end, room in ends)
+
+    def _room(self, updates: int) -> int:
+        """Cells for a row's text beside what the screen may say before a progress bar's state."""
+        return self.width - (self.width // 3 if updates > 1 else 0)
+
+    async def _to_side(self, hit: Hit) -> None:
+        async with self._turn:
+            units = await self._lines.forward(await self._lines.start_of(hit.start), 1)
+            (line,) = await self._around.load(units, hit)
+            shown, at = self._neutral(line), hit.start - line.start - line.skip
+            low = column(shown, place(shown, line.data, max(0, at)))
+            high = column(shown, place(shown, line.data, max(0, at + hit.end - hit.start)))
+            room = self._room(line.updates)
+            before, self.left = self.left, 0 if high <= room else max(0, low - room // 2)
+            self._unmoved = before
 
     async def _to_end(self) -> None:
         size = self.pages.size
@@ -417,6 +397,8 @@ class LogView:
             rows = min(rows, len(places) - height - here)
         if places:
             self.top = places[max(0, min(here + rows, len(places) - 1))]
+        else:
+            self.top = Anchor(self.top.offset)
 
     async def _places(self, above: int, below: int) -> tuple[list[Anchor], int, bool]:
         """The rows around the top of the screen, the index of the top among them, and whether the
@@ -431,110 +413,13 @@ class LogView:
             places += [Anchor(block.start, sub) for sub in range(count)]
         return places, here, region.to_end
 
-    async def _region(self, offset: int, above: int, below: int) -> _Region:
-        """Blocks around a place: at least `above` rows' worth before it and `below` from it on,
-        if the log has them."""
-        if self.filter is not None:
-            return await self._filtered(self.filter, offset, above, below)
-        start = await self._lines.start_of(offset)
-        span, context = CONTEXT, max(LINES, above)
-        while True:
-            begin = await self._lines.start_of(max(0, start - span)) if start > span else 0
-            made = await self._laid_out(begin, start, context, below)
-            at_start = not made.blocks or made.blocks[0].start == 0
-            if at_start or span >= FURTHEST or made.index >= above:
-                return made
-            span *= 4
-            context *= 4
-
-    async def _laid_out(self, begin: int, start: int, keep: int, below: int) -> _Region:
-        """Blocks from at most `keep` lines before `start` on, none from before `begin`."""
-        units: list[tuple[int, int]] = []
-        position, after = begin, 0
-        wanted = below + 8
-        while True:
-            more = await self._lines.forward(position, max(64, wanted))
-            units += more
-            after += sum(1 for unit in more if unit[0] >= start)
-            position = units[-1][1] if units else begin
-            to_end = position >= self.pages.size or not more
-            if not to_end and after < wanted:
-                continue
-            units = await self._trimmed(units, start, keep)
-            made = blocks(await self._load(units), self.toggled)
-            index = next(
-                (n for n, block in enumerate(made) if block.start <= start < block.end),
-                len(made),
-            )
-            # The last block may be the beginning of a fold that goes on.
-            complete = len(made) - index - 1 >= below
-            if to_end or complete or len(units) > 64 * max(64, wanted):
-                return _Region(made, index, to_end)
-            wanted = after + max(64, below)
-
-    async def _trimmed(
-        self, units: list[tuple[int, int]], start: int, keep: int
-    ) -> list[tuple[int, int]]:
-        """Units without most of those before `start`, but not from the middle of a traceback."""
-        here = next((n for n, unit in enumerate(units) if unit[0] >= start), len(units))
-        cut = max(0, here - keep)
-        while cut > 0:
-            (line,) = await self._load(units[cut : cut + 1])
-            if line.data[:1] not in (b" ", b"\t", b"|", b"["):
-                break
-            cut -= 1
-        return units[cut:]
-
-    async def _filtered(self, search: Search, offset: int, above: int, below: int) -> _Region:
-        start = await self._lines.start_of(offset)
-        size = self.pages.size
-        after = await self._matching(search, start, below + 1)
-        before = await self._matching(search, start, above, backward=True)
-        if not after and not before:
-            # A place after the last match: show what there is above it.
-            before = await self._matching(search, start, 1, backward=True)
-        lines = await self._load([*before, *after])
-        made = [block for line in lines for block in blocks([line])]
-        pending = search.census.covered < size
-        return _Region(made, min(len(before), max(0, len(made) - 1)), len(after) <= below, pending)
-
-    async def _matching(
-        self, search: Search, offset: int, count: int, *, backward: bool = False
-    ) -> list[tuple[int, int]]:
-        if count <= 0 or self._is_slow(search):
-            return []
-        asked = search.units(offset, self.pages.size, count, backward=backward, probe=PROBE)
-        return await self._patiently(search, asked) or []
-
-    async def _patiently(self, search: Search, asked: Coroutine[Any, Any, V]) -> V | None:
-        """The answer of a search, or None: if it was stopped or the log does not answer for now,
-        and from now on if its expression is wrong or takes so long that the screen would stand
-        still."""
-        try:
-            return await asyncio.wait_for(asked, PATIENCE)
-        except (TimeoutError, UsageError):
-            self._slow = search
-            return None
-        except TraindeckError:
-            return None
-
-    def _is_slow(self, search: Search) -> bool:
-        """Whether a search is not to be waited for. One that has been counted through the whole log
-        is not endless: it was this machine that was busy, and now it is known where to look."""
-        return search is self._slow and search.progress is not Progress.DONE
-
-    async def _load(self, units: Sequence[tuple[int, int]]) -> list[Line]:
-        lines: list[Line] = []
-        for unit in units:
-            line = self._loaded.get(unit)
-            if line is None:
-                (line,) = await self._lines.load([unit])
-                self._loaded.put(unit, line, len(line.data))
-            lines.append(line)
-        return lines
+    async def _region(self, offset: int, above: int, below: int) -> Region:
+        return await self._around.region(
+            offset, above, below, toggled=self.toggled, keep=self.filter, hit=self.current
+        )
 
     def _neutral(self, line: Line) -> LogLine:
-        key = line.start, line.end
+        key = line.start + line.skip, line.end
         shown = self._shown.get(key)
         if shown is None:
             shown = neutral(line.data)
@@ -592,6 +477,7 @@ class LogView:
                     line=clip(text, left, self.width),
                     head=line.head and sub == 0,
                     updates=1 if block.folded else line.updates,
+                    state=line.state,
                     time=moment if changed else None,
                     rank=block.rank,
                     severity=block.severity,
@@ -614,14 +500,14 @@ class LogView:
     async def _marks(self, shown: Sequence[tuple[Block, int, LogLine]]) -> list[tuple[Mark, ...]]:
         """The search's hits on each row."""
         search = self.search
-        if search is None or self._is_slow(search):
+        if search is None or self._patience.is_over(search):
             return [()] * len(shown)
         visible = {
             (block.start, block.lines[0].end)
             for block, _, _ in shown
             if not (block.folded and block.role is Role.LIBRARY)
         }
-        hits = await self._patiently(search, search.within(sorted(visible))) or []
+        hits = await self._patience.answer(search, search.within(sorted(visible))) or []
         rows = []
         for block, sub, text in shown:
             line = block.lines[0]
@@ -645,14 +531,3 @@ class LogView:
                         found.append(Mark(low, high, hit == self.current))
             rows.append(tuple(found))
         return rows
-
-
-@dataclass(frozen=True, slots=True)
-class _Region:
-    """Blocks around a place; `index` is the one that holds it. `to_end`: nothing is known to follow
-    them; `pending`: there may be more once the filter has been counted."""
-
-    blocks: list[Block]
-    index: int
-    to_end: bool
-    pending: bool = False

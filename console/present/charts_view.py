@@ -43,6 +43,7 @@ class Shown:
         tree: In a narrow terminal: whether the tree is shown instead of the charts.
         held: Newer points do not come into sight though there may be some.
         note: In place of charts while there are none.
+        part: Of what part of a log they are, if not of all of it.
     """
 
     rows: Sequence[Node] = ()
@@ -55,6 +56,7 @@ class Shown:
     seams: Sequence[float] = ()
     tree: bool = False
     note: str = ""
+    part: str = ""
     held: bool = False
     started: float | None = None
 
@@ -252,6 +254,8 @@ def seen(shown: Shown) -> Line:
             key,
             Span(" follows", "muted"),
         )
+    if shown.part:
+        return (*part, Span(" · ", "muted"), Span(shown.part, "warn"))
     return (*part, Span(f" · {len(drawn)} series", "muted"))
 
 

@@ -28,9 +28,9 @@ from .sentences import exit_words, fitted
 if TYPE_CHECKING:
     from traindeck.console.logs.failures import Try
     from traindeck.console.logs.findings import Finding
+    from traindeck.console.logs.rows import Row
     from traindeck.console.logs.search import Pattern
-    from traindeck.console.logs.window import Row
-    from traindeck.console.runs.log_session import LogShown
+    from traindeck.console.runs.log_shown import LogShown
 
 TIME = 9
 """Cells of the gutter's time, a space included."""
@@ -216,13 +216,13 @@ def _size(shown: LogShown, cells: int) -> list[Line]:
     return [size, ()] if cells >= 76 else [()]
 
 
-def choices(shown: LogShown, subject: Subject, left: int = 0) -> list[Line]:
+def choices(shown: LogShown, subject: Subject) -> list[Line]:
     """What was chosen, for the right of the line of tabs, what is worth knowing most first."""
     parts: list[Line] = []
     if subject.run.attempt and not subject.path:
         parts.append((Span("attempt ", "muted"), Span(f"{subject.attempt}", "text")))
-    if left:
-        parts.append((Span("from column ", "muted"), Span(f"{left + 1}", "text")))
+    if shown.left:
+        parts.append((Span("from column ", "muted"), Span(f"{shown.left + 1}", "text")))
     parts.append(_choice("wrap", shown.wrap))
     if shown.over and not subject.path:
         parts.append((Span("ended", "faint"),))
@@ -248,6 +248,8 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
         return (Span(f"{glyphs.warning} ", "warn"), Span(clean(shown.broken)))
     if doing:
         return (Span(f"{glyphs.starting} ", "accent"), Span(doing), Span(" · esc stops", "muted"))
+    if shown.aside:
+        return (Span("esc ", "accent"), Span("back to the filter", "muted"))
     if shown.pattern is not None and shown.hit is not None:
         return (Span("hit ", "muted"), Span(f"{shown.hit:,}/{shown.hits:,}", "accent bold"))
     if shown.surveyed < 1 and shown.window.size and not shown.brief:
@@ -288,7 +290,7 @@ def body(
         made = _nothing(subject, shown)
     else:
         made = _rows(shown, cells, glyphs)[:rows]
-        if shown.window.at_end and shown.over and shown.filter is None:
+        if shown.window.at_end:
             made += after_end(shown, subject, cells, glyphs)[: rows - len(made)]
     made = [*made[:rows], *([()] * (rows - len(made)))]
     edge = _edge(shown, rows, glyphs)
@@ -376,8 +378,7 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
         return [Span(words, f"faint{ground}")]
     spans: list[Span] = []
     if row.updates > 1:
-        words = f"{glyphs.ellipsis} {row.updates:,} updates, last: "
-        spans.append(Span(words if room > 60 else f"{row.updates:,}× ", f"faint{ground}"))
+        spans.append(Span(_updates(row, glyphs, wide=room > 60), f"faint{ground}"))
     spans += _text(row, quiet, ground)
     note = _fold_note(row, glyphs, ground)
     note_cells = line_width(note)
@@ -389,6 +390,14 @@ def _content(row: Row, room: int, quiet: bool, glyphs: Glyphs, ground: str) -> l
         gap = room - line_width(spans) - note_cells
         spans += [Span(" " * max(1, gap), f"text{ground}"), *note]
     return spans
+
+
+def _updates(row: Row, glyphs: Glyphs, *, wide: bool) -> str:
+    """What stands before a progress bar: which of its states it shows."""
+    if row.state is not None:
+        place = f"{row.state:,} of {row.updates:,}"
+        return f"{glyphs.ellipsis} update {place}: " if wide else f"{place}: "
+    return f"{glyphs.ellipsis} {row.updates:,} updates, last: " if wide else f"{row.updates:,}× "
 
 
 def _start(spans: Sequence[Span], cells: int) -> list[Span]:
@@ -463,7 +472,7 @@ def _edge(shown: LogShown, rows: int, glyphs: Glyphs) -> list[Span]:
     window, size = shown.window, max(1, shown.window.size)
     low = window.start * rows // size
     high = max(low, (window.end - 1) * rows // size)
-    partly = bool(window.rows) and shown.filter is None and (high - low + 1 < rows)
+    partly = bool(window.rows) and not shown.filtered and (high - low + 1 < rows)
     full = "#" if glyphs.name == "ascii" else "▐"
     thin = ":" if glyphs.name == "ascii" else "│"
     marks: list[Span] = []
@@ -487,7 +496,9 @@ def _edge(shown: LogShown, rows: int, glyphs: Glyphs) -> list[Span]:
 
 
 def after_end(shown: LogShown, subject: Subject, cells: int, glyphs: Glyphs = BEST) -> list[Line]:
-    """What stands below the last line once nothing more is written."""
+    """What stands below the last line of all once nothing more is written."""
+    if not shown.over or shown.filtered:
+        return []
     gutter = _gutter(cells, shown.timed)
     margin = " " * (gutter - BAR)
     room = text_cells(cells, timed=shown.timed)

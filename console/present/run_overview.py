@@ -32,7 +32,7 @@ from .numbers import figure, parameter, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import choose, explain, fitted, last_sign, unwritten
+from .sentences import choose, explain, fitted, last_sign, part_read, unwritten
 from .states import is_unknown
 from .words import command_line
 
@@ -180,11 +180,11 @@ def _seen(run: RunRecord, now: float) -> str:
 
 
 def _partly(share: float, cells: int) -> str:
-    """A word on figures that rest on a part of the log: the rest of a huge one is read when
-    somebody asks for it."""
-    if share >= 0.99:
+    """A word on figures that rest on a part of the log."""
+    part = part_read(share)
+    if not part:
         return ""
-    words = f"from the first {percent(share)} of the log"
+    words = f"from {part}"
     return choose(cells - 8, f"{words} · `traindeck metrics` reads the rest", words)
 
 

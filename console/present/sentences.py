@@ -16,7 +16,7 @@ from traindeck.console.store.records import RunRecord
 from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
-from .numbers import figure
+from .numbers import figure, percent
 from .states import alert, is_unknown
 
 _NAME = re.compile(r"[\w.]+|CUDA out of memory")
@@ -55,6 +55,12 @@ def choose(cells: int, *versions: str) -> str:
         if width(version) <= cells:
             return version
     return versions[-1]
+
+
+def part_read(share: float) -> str:
+    """Of how much of a huge log figures and curves are made; "" if it is all of it. The rest is
+    read when somebody asks for it."""
+    return "" if share >= 0.99 else f"the first {percent(share)} of the log"
 
 
 def exit_words(run: RunRecord) -> str:

@@ -9,174 +9,30 @@ looking goes on, and `stop` ends it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from traindeck.backends.base import BackendError, Files, SeekableLogs, State, TraindeckError
-from traindeck.console.logs.evidence import what_ended
-from traindeck.console.logs.findings import Finding
+from traindeck.backends.base import BackendError, TraindeckError
+from traindeck.console.logs.rows import Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
-from traindeck.console.logs.severity import LOOK, NOT_FINITE, Severity
-from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
+from traindeck.console.logs.source import ByteSource
 from traindeck.console.logs.survey import Survey
 from traindeck.console.logs.times import Times
-from traindeck.console.logs.window import Anchor, LogView, Window
-from traindeck.console.runs.log_sources import NearSource
-from traindeck.console.runs.reading import folder_of
-from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import RunRecord, broken_metric
+from traindeck.console.logs.window import LogView
+from traindeck.console.runs.log_end import LogEnd
+from traindeck.console.runs.log_filter import LogFilter
+from traindeck.console.runs.log_lag import Lag
+from traindeck.console.runs.log_opening import Opening
+from traindeck.console.runs.log_shown import LogShown, Spot
 
 T = TypeVar("T")
 Bridge = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 """Runs a coroutine on the loop that a session belongs to, and returns what it returns."""
 
-FAILED = frozenset({State.FAILED, State.LOST, State.PREEMPTED})
-"""Ends that the log may give a reason for. A time limit is one by itself."""
-LASTING = 0.4
-"""Seconds after which it is worth saying that something is still being read or counted."""
 MOMENT = 0.05
 """Seconds that a look waits for the background to read what a log has grown by."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
-    """How it stands with whatever writes a log.
-
-    Attributes:
-        over: Nothing more will be written.
-        failed: It ended badly: its log may say why.
-        diverged: What it trains for is no number: its log may say since when.
-    """
-
-    over: bool = True
-    failed: bool = False
-    exit_code: int | None = None
-    signal: int | None = None
-    step: int | None = None
-    diverged: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """What a session needs of a log; each function is called on the session's loop.
-
-    Attributes:
-        source: Makes a reader of the bytes, which the session closes.
-        times: Makes the look-up of times, None if nobody notes them.
-        fate: How it stands with the writer now.
-        from_start: It is read from its beginning, as a file is, and not from its end.
-    """
-
-    source: Callable[[], ByteSource]
-    times: Callable[[], Times | None] = lambda: None
-    fate: Callable[[], Fate] = Fate
-    from_start: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """A place in a log to come back to: an offset, as long as the log is the same."""
-
-    offset: int = 0
-    identity: str = ""
-    wrap: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogShown:
-    """A screenful of a log and what is known of the whole.
-
-    Attributes:
-        spot: Where that is.
-        first, last, lines: Numbers of the first and last line shown, and of all; None while they
-            are being counted.
-        hits: Hits counted so far; `hit` is the current one's number, `counting` how far the count
-            of search or filter is (0 to 1), None when nothing is being counted.
-        stopped: Whether the count was stopped before its end: `hits` are at least so many.
-        matched: Hits of the filter so far.
-        first_error: Offset of the first line that looks like an error, and its number.
-        not_finite: Where there is no error: offset of the first line whose loss is no number, if
-            that is so at the end, and the line's number.
-        map: Gravest severity of each row of the map at the edge; `hit_rows` where hits are.
-        finding: What ended the run, if it failed and its log or end says so.
-        surveyed: How much of the log has been read through, 0 to 1.
-        grown: Whether all of it had been read through before: what is not read yet came since, and
-            what was last known of the whole stands until there is better.
-        brief: Whether reading and counting have gone on for no longer than a moment, so that how
-            far they are is not worth saying.
-        busy: Whether more will be known in a moment.
-        timed: Whether it is known when something was written.
-        over: Whether nothing more will be written.
-        broken: Why search or filter cannot go on.
-        problem: Why nothing can be shown.
-    """
-
-    window: Window = field(default_factory=Window)
-    spot: Spot = field(default_factory=Spot)
-    first: int | None = None
-    last: int | None = None
-    lines: int | None = None
-    pattern: Pattern | None = None
-    hits: int = 0
-    hit: int | None = None
-    counting: float | None = None
-    stopped: bool = False
-    filter: Pattern | None = None
-    matched: int = 0
-    first_error: int | None = None
-    first_error_line: int | None = None
-    not_finite: int | None = None
-    not_finite_line: int | None = None
-    map: tuple[Severity, ...] = ()
-    hit_rows: frozenset[int] = frozenset()
-    finding: Finding | None = None
-    surveyed: float = 1.0
-    grown: bool = False
-    brief: bool = False
-    busy: bool = False
-    following: bool = False
-    wrap: bool = False
-    timed: bool = False
-    over: bool = False
-    broken: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """Where one was when a filter was set: the row at the top, the one that was jumped to; the line
-    that one looks at and the rows above it; whether it was the end."""
-
-    top: Anchor
-    target: Anchor | None
-    at: int
-    above: int
-    ended: bool
-
-
-class _Lag:
-    """How long work in the background has not reached what there was to do when it was last even
-    with it. A log that grows without end is never read to its end, and yet nothing is behind as
-    long as what there was a moment ago is done."""
-
-    def __init__(self) -> None:
-        self._goal = 0
-        self._since = 0.0
-        self.even = False
-        """Whether it was even once."""
-
-    def lasts(self, done: int, size: int) -> bool:
-        """Whether it has been behind for so long that it is worth saying."""
-        now = time.monotonic()
-        if done >= min(self._goal, size):
-            self.even = self.even or self._goal > 0 or done >= size > 0
-            self._goal, self._since = size, now
-        return done < size and now - self._since >= LASTING
 
 
 class LogSession:
@@ -195,20 +51,13 @@ class LogSession:
         self._times: Times | None = None
         self._survey: Survey | None = None
         self._search: Search | None = None
-        self._filter: Search | None = None
-        self._before: _Before | None = None
-        self._moved = False  # since the filter was set
-        self._placed = True  # where all of its lines are known
+        self._filter = LogFilter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._over = False
-        self._finding: Finding | None = None
-        self._not_finite: int | None = None
-        self._seeking: asyncio.Task[None] | None = None
+        self._end = LogEnd(opening.fate, self._spawn)
         self._ranked: tuple[Hit, int] | None = None
-        self._at_end = True
-        self._lag = _Lag()
-        self._lags: WeakKeyDictionary[Search, _Lag] = WeakKeyDictionary()
+        self._lag = Lag()
+        self._lags: WeakKeyDictionary[Search, Lag] = WeakKeyDictionary()
         self._told: LogShown | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -226,6 +75,14 @@ class LogSession:
     async def scroll(self, rows: int) -> None:
         """Move by rows."""
         await self._go(lambda view: view.scroll(rows))
+
+    async def step(self, rows: int) -> None:
+        """Under a filter choose the line that many rows on, else move by rows."""
+        await self._go(lambda view: view.step(rows))
+
+    async def side(self, cells: int) -> None:
+        """Move to the side."""
+        await self._with(lambda view: view.side(cells))
 
     async def to_start(self) -> None:
         """Show the first rows."""
@@ -262,10 +119,10 @@ class LogSession:
         async def work(view: LogView) -> bool:
             assert self._survey is not None
             at = self._survey.first_error
-            if at is None and self._finding is not None:
-                at = self._finding.offset
+            if at is None and self._end.finding is not None:
+                at = self._end.finding.offset
             if at is None:
-                at = self._not_finite
+                at = self._end.not_finite
             if at is None:
                 return False
             await view.to_offset(at, mark=True)
@@ -283,11 +140,11 @@ class LogSession:
         async def work(view: LogView) -> None:
             fresh = await self._begin(pattern, view)
             old, self._search = self._search, fresh
-            view.search, view.current, self._ranked = fresh, None, None
+            view.look_for(fresh)
+            self._ranked = None
             if old is not None:
                 await old.aclose()
-            await self._catch_up()
-            self._count()
+            await self._know()
 
         await self._with(work)
 
@@ -301,47 +158,14 @@ class LogSession:
         """
 
         async def work(view: LogView) -> None:
-            fresh = await self._begin(pattern, view)
-            rows = (await view.window()).rows
-            chosen = next((n for n, row in enumerate(rows) if row.target or row.current), 0)
-            if fresh is not None and (self._before is None or self._moved):
-                at = rows[chosen].anchor.offset if rows else view.top.offset
-                ended = self._at_end or view.following
-                self._before = _Before(view.top, view.target, at, chosen, ended)
-                self._moved = False
-            old, self._filter = self._filter, fresh
-            view.filter, self._placed = fresh, True
-            if old is not None:
-                await old.aclose()
-            await self._catch_up()
-            self._count()
-            if fresh is not None:
-                await self._to_nearest(view)
-                return
-            before, self._before = self._before, None
-            if before is None:
-                return
-            if view.following or (before.ended and not self._moved):
-                await view.to_end()
-            elif self._moved and rows:
-                jumped = not rows[chosen].current
-                await view.to_offset(rows[chosen].anchor.offset, above=chosen, mark=jumped)
-            else:
-                await view.to_place(before.top, before.target)
+            await self._filter.change(view, await self._begin(pattern, view), self._know)
 
         await self._with(work)
 
-    async def _to_nearest(self, view: LogView) -> None:
-        """To the filter's lines around the place that it was set at; again as long as not all of
-        them are known and the person has not moved."""
-        if self._filter is None or self._before is None or self._moved:
-            self._placed = True
-            return
-        self._placed = self._filter.census.covered >= view.pages.size
-        if self._before.ended:
-            await view.to_end()
-        else:
-            await view.to_offset(self._before.at, above=self._before.above, reveal=False)
+    async def peek(self) -> bool:
+        """Set the filter aside and show the chosen line among its neighbours; again: back to its
+        lines as they were. False if there is no filter, or no line of it."""
+        return bool(await self._with(self._filter.peek))
 
     async def next_hit(self, *, backward: bool = False) -> bool:
         """Go to the next hit. False if there is none on that side.
@@ -357,13 +181,16 @@ class LogSession:
         return bool(await self._go(work))
 
     async def choose(self, **choices: Any) -> None:
-        """Set `wrap`, `left` or `following` of the view."""
+        """Set `wrap` or `following` of the view."""
 
         async def work(view: LogView) -> None:
-            for name, value in choices.items():
-                setattr(view, name, value)
-            self._moved = self._moved or bool(choices.get("following"))
-            if choices.get("following") or ("wrap" in choices and self._at_end):
+            following = choices.pop("following", None)
+            if choices:
+                await view.fit(left=0, **choices)
+            if following is not None:
+                view.following = following
+            if following:
+                self._filter.moved()
                 await view.to_end()
 
         await self._with(work)
@@ -388,9 +215,8 @@ class LogSession:
         """End counting and searching that is under way; what was counted stays."""
 
         async def work(view: LogView) -> None:
-            for search in (self._search, self._filter):
-                if search is not None:
-                    search.stop()
+            for search in self._searches():
+                search.stop()
 
         await self._with(work)
 
@@ -414,52 +240,47 @@ class LogSession:
         """A move that the person asked for; one that answers False was none."""
 
         async def work(view: LogView) -> T:
-            before = (view.top, view.current)
+            before = (view.top, view.current, view.target)
             answer = await move(view)
             # A key that found nothing to scroll leaves one where one was.
-            moved = (view.top, view.current) != before or view.target is not None
-            self._moved = self._moved or (answer is not False and moved)
+            if answer is not False and (view.top, view.current, view.target) != before:
+                self._filter.moved()
             return answer
 
         return await self._with(work)
 
     async def _look(self, height: int, width: int, below: int, refresh: bool) -> LogShown:
-        view, opened = self._view, False
+        view, size = self._view, {"height": max(1, height), "width": max(1, width), "below": below}
         try:
             if view is None:
-                view, opened = self._open(), True
-            same = (view.height, view.width, view.below) == (height, width, below)
-            view.height, view.width, view.below = max(1, height), max(1, width), below
-            if opened:
+                view = self._open(size)
                 await view.open()
                 await self._go_back(view)
-            elif refresh and not await view.refresh():
-                await self._begin_anew(view)
-            if not opened and not same:
-                await (view.to_end() if self._at_end else view.scroll(0))
-            await self._look_for_the_end(view)
+            else:
+                if refresh and not await view.refresh():
+                    await self._begin_anew(view)
+                if any(getattr(view, name) != value for name, value in size.items()):
+                    await view.fit(**size)
+            await self._end.look(view)
             await self._catch_up()
-            # More of the filter's lines may be known now.
-            if not self._placed:
-                await self._to_nearest(view)
-            if self._moved and self._at_end and self._told and self._told.window.pending:
-                await view.to_end()
+            told = self._told
+            await self._filter.settle(view, pending=told is not None and told.window.pending)
             window = await view.window()
-            self._at_end = window.at_end
             self._count()
             shown = self._told = await self._shown(view, window)
             return shown
         except TraindeckError as error:
             return LogShown(problem=str(error))
 
-    def _open(self) -> LogView:
+    def _open(self, size: dict[str, int]) -> LogView:
         if self._closed:
             raise BackendError("The log was closed.")
         self._times = self._opening.times()
         self._source = self._opening.source()
-        self._view = LogView(self._source, times=self._times)
+        self._view = view = LogView(self._source, times=self._times)
+        view.height, view.width, view.below = size["height"], size["width"], size["below"]
         self._survey = Survey(self._source)
-        return self._view
+        return view
 
     async def _go_back(self, view: LogView) -> None:
         """To the place that was left, if the log is still the same."""
@@ -474,53 +295,20 @@ class LogSession:
 
     async def _begin_anew(self, view: LogView) -> None:
         """The log was cut or replaced: nothing that was counted holds any more."""
-        survey, searches = self._survey, (self._search, self._filter)
-        assert self._source is not None
+        assert self._source is not None and self._survey is not None
+        survey, search, kept = self._survey, self._search, self._filter.search
         self._survey = Survey(self._source)
-        self._search = self._filter = self._ranked = self._finding = self._told = None
-        self._before = None
-        self._lag = _Lag()
-        self._over = False
-        self._not_finite = self._seeking = None
-        for old in (survey, *searches):
+        self._search = self._ranked = self._told = None
+        self._filter.begin_anew(view, None)
+        self._end = LogEnd(self._opening.fate, self._spawn)
+        self._lag = Lag()
+        for old in (survey, search, kept):
             if old is not None:
                 await old.aclose()
-        if searches[0] is not None:
-            self._search = view.search = Search(self._source, searches[0].pattern)
-        if searches[1] is not None:
-            self._filter = view.filter = Search(self._source, searches[1].pattern)
-
-    async def _look_for_the_end(self, view: LogView) -> None:
-        """When nothing more is written, once: what ended it."""
-        if self._over:
-            return
-        fate = self._opening.fate()
-        if fate.diverged and self._seeking is None:
-            self._seeking = self._spawn(self._find_nan(view))
-        if not fate.over:
-            return
-        if fate.failed:
-            await view.refresh()
-            self._finding = await what_ended(
-                view.pages, exit_code=fate.exit_code, signal=fate.signal, step=fate.step
-            )
-        self._over = True
-        view.following = False
-
-    async def _find_nan(self, view: LogView) -> None:
-        """Where the loss was no number for the first time."""
-        assert self._source is not None
-        pages, search = view.pages, Search(self._source, Pattern(NOT_FINITE, regex=True))
-        try:
-            hit = await search.next(0, pages.size)
-            if hit is not None:
-                near = max(0, hit.start - LOOK)
-                before = await pages.read(near, hit.start - near)
-                self._not_finite = near + before.rfind(b"\n") + 1
-        except TraindeckError:
-            pass  # a convenience
-        finally:
-            await search.aclose()
+        if search is not None:
+            self._search = view.search = Search(self._source, search.pattern)
+        if kept is not None:
+            self._filter.begin_anew(view, Search(self._source, kept.pattern))
 
     async def _begin(self, pattern: Pattern | None, view: LogView) -> Search | None:
         """A search whose expression is one: it is tried on the log's first byte."""
@@ -536,14 +324,21 @@ class LogSession:
             raise
         return fresh
 
+    def _searches(self) -> list[Search]:
+        return [one for one in (self._search, self._filter.search) if one is not None]
+
+    async def _know(self) -> None:
+        """What can be known of a new search at once; the background does the rest."""
+        await self._catch_up()
+        self._count()
+
     async def _catch_up(self) -> None:
         """Know at once what the log has grown by, where that is little."""
         assert self._view is not None and self._survey is not None
         pages, survey = self._view.pages, self._survey
         await survey.catch_up(pages)
-        for search in (self._search, self._filter):
-            if search is not None:
-                await search.catch_up(pages.size)
+        for search in self._searches():
+            await search.catch_up(pages.size)
         if self._lag.even and survey.covered < pages.size and self._survey is survey:
             # Much was written, but not so much that it could not be known to the last line too.
             # The first of two may be the end of what was read before.
@@ -558,9 +353,7 @@ class LogSession:
         size, survey = self._view.pages.size, self._survey
         if survey.covered < size and not survey.running and not survey.error:
             self._reading = self._spawn(survey.read(size))
-        for search in (self._search, self._filter):
-            if search is None:
-                continue
+        for search in self._searches():
             fresh = search.progress is Counting.IDLE
             if fresh or (search.progress is Counting.DONE and search.size < size):
                 self._spawn(search.count(size))
@@ -572,19 +365,19 @@ class LogSession:
         return task
 
     async def _shown(self, view: LogView, window: Window) -> LogShown:
-        survey, search, kept = self._survey, self._search, self._filter
+        survey, search, kept = self._survey, self._search, self._filter.search
         assert survey is not None
         size, pages = max(1, window.size), view.pages
         first, last, lines = await self._numbers(view, window)
         error = survey.first_error
-        nan = self._not_finite if error is None else None
+        nan = self._end.not_finite if error is None else None
         hit_rows: frozenset[int] = frozenset()
         if search is not None:
             hits = search.census.rows(view.height, size)
             hit_rows = frozenset(row for row, count in enumerate(hits) if count)
         surveyed = _share(survey, window.size)
         lasts = self._lag.lasts(window.size if surveyed >= 1 else survey.covered, window.size)
-        behind = {one: self._behind(one, window.size) for one in (search, kept) if one is not None}
+        behind = {one: self._behind(one, window.size) for one in self._searches()}
         counting = [_how_far(one) for one in behind if behind[one] or not self._lags[one].even]
         return LogShown(
             window=window,
@@ -599,25 +392,27 @@ class LogSession:
             stopped=search is not None and search.progress is Counting.STOPPED,
             filter=kept.pattern if kept else None,
             matched=kept.total if kept else 0,
+            aside=self._filter.aside,
             first_error=error,
             first_error_line=None if error is None else await survey.line_number(error, pages),
             not_finite=nan,
             not_finite_line=None if nan is None else await survey.line_number(nan, pages),
             map=tuple(survey.rows(view.height, size)),
             hit_rows=hit_rows,
-            finding=self._finding,
+            finding=self._end.finding,
             surveyed=surveyed,
             grown=self._lag.even,
             brief=not lasts and not any(behind.values()),
             busy=surveyed < 1
             or window.pending
-            or not self._placed
+            or not self._filter.placed
             or any(_unfinished(one) for one in behind)
-            or (self._seeking is not None and not self._seeking.done()),
+            or self._end.busy,
             following=view.following,
+            left=view.left,
             wrap=view.wrap,
             timed=self._times is not None and await self._times.span() is not None,
-            over=self._over,
+            over=self._end.over,
             broken=_wrong(search) or _wrong(kept),
         )
 
@@ -645,7 +440,7 @@ class LogSession:
 
     def _behind(self, search: Search, size: int) -> bool:
         """Whether the count of a search has not caught up for longer than a moment."""
-        lag = self._lags.setdefault(search, _Lag())
+        lag = self._lags.setdefault(search, Lag())
         return lag.lasts(search.census.covered if _unfinished(search) else size, size)
 
     async def _rank(self, search: Search | None, hit: Hit | None) -> int | None:
@@ -661,14 +456,13 @@ class LogSession:
 
     async def _close(self) -> None:
         self._closed = True
-        view, survey, searches = self._view, self._survey, (self._search, self._filter)
-        self._view = self._survey = self._search = self._filter = None
+        view, survey, searches = self._view, self._survey, self._searches()
+        self._view = self._survey = self._search = self._filter.search = None
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for search in searches:
-            if search is not None:
-                await search.aclose()
+            await search.aclose()
         if survey is not None:
             await survey.aclose()
         if view is not None:
@@ -694,63 +488,3 @@ def _share(survey: Survey, size: int) -> float:
 def _wrong(search: Search | None) -> str:
     """Why a count ended before its time."""
     return search.error if search is not None and search.progress is Counting.FAILED else ""
-
-
-# ----------------------------------------------------------------------------------- what is opened
-
-
-async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> Opening:
-    """The log of one rank of an attempt of a run.
-
-    Raises:
-        BackendError: Its backend has no logs that can be read at any place.
-    """
-    backend = ws.backend(run.backend)
-    if not isinstance(backend, SeekableLogs):
-        raise BackendError(f"{run.backend} has no logs that can be read.")
-    ref = replace(ref_of(run), attempt=attempt)
-    path = f"attempts/{attempt}/logs/{rank}"
-    folder = await folder_of(ws, run)
-    local = Path(folder, f"{path}.log") if folder else None
-
-    def times() -> Times | None:
-        if not isinstance(backend, Files):
-            return None
-        return Times(RunFileSource(backend, ref, f"{path}.idx"))
-
-    def fate() -> Fate:
-        fresh = ws.index.get(run.id) or run
-        if fresh.attempt != attempt:
-            return Fate(failed=True)  # an earlier one: it was tried again, so it had failed
-        return Fate(
-            over=not fresh.active,
-            failed=fresh.state in FAILED,
-            exit_code=fresh.exit_code,
-            signal=fresh.signal,
-            step=None if fresh.progress.partial else fresh.progress.step,
-            diverged=broken_metric(fresh) is not None,
-        )
-
-    return Opening(
-        source=lambda: NearSource(BackendSource(backend, ref, rank), local),
-        times=times,
-        fate=fate,
-    )
-
-
-async def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
-    """A file of a run's directory, read as if it were a log.
-
-    Raises:
-        BackendError: Its backend keeps no run directories.
-    """
-    backend = ws.backend(run.backend)
-    if not isinstance(backend, Files):
-        raise BackendError(f"{run.backend} keeps no run directories.")
-
-    def fate() -> Fate:
-        return Fate(over=not (ws.index.get(run.id) or run).active)
-
-    return Opening(
-        source=lambda: RunFileSource(backend, ref_of(run), path), fate=fate, from_start=True
-    )

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from traindeck.backends.base import Health, Plan
     from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
-    from traindeck.console.runs.log_session import LogSession, Spot
+    from traindeck.console.runs.log_session import LogSession
+    from traindeck.console.runs.log_shown import Spot
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.filtering import Filter
     from traindeck.console.store.series import Points
@@ -221,7 +222,8 @@ class LiveServices:
     async def open_log(
         self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
     ) -> LogSession:
-        from traindeck.console.runs.log_session import LogSession, log_of
+        from traindeck.console.runs.log_opening import log_of
+        from traindeck.console.runs.log_session import LogSession
 
         async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
@@ -231,7 +233,8 @@ class LiveServices:
         return await self._await(make)
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
-        from traindeck.console.runs.log_session import LogSession, file_of
+        from traindeck.console.runs.log_opening import file_of
+        from traindeck.console.runs.log_session import LogSession
 
         async def make(ws: Workspace) -> LogSession:
             return LogSession(self._bridge, await file_of(ws, ws.record(run_id), path))

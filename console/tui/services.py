@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from traindeck.backends.base import Health, Plan
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
-    from traindeck.console.runs.log_session import LogSession, Spot
+    from traindeck.console.runs.log_session import LogSession
+    from traindeck.console.runs.log_shown import Spot
 
 # ------------------------------------------------------------------------------------------- data
 

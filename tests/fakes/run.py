@@ -25,7 +25,9 @@ from traindeck.backends.base import (
 )
 from traindeck.console.logs.source import ByteSource, Continuity
 from traindeck.console.logs.times import Times
-from traindeck.console.runs.log_session import FAILED, Fate, LogSession, Opening, Spot
+from traindeck.console.runs.log_opening import FAILED, Fate, Opening
+from traindeck.console.runs.log_session import LogSession
+from traindeck.console.runs.log_shown import Spot
 from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.series import Points
 from traindeck.console.tui.services import Outcome

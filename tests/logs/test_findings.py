@@ -19,12 +19,10 @@ from traindeck.console.logs.failures import ROWS, Kind
 from traindeck.console.logs.findings import (
     Finding,
     failure,
-    first_nonfinite,
     last_step,
     scan,
     sentence,
 )
-from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.widths import width
 
 EVIDENCE = Path(__file__).parent / "evidence"
@@ -183,16 +181,6 @@ def test_what_the_metrics_know_of_the_step_goes_before_what_the_log_says() -> No
 )
 def test_the_last_step_is_read_from_what_stands_before(text: bytes, step: int | None) -> None:
     assert last_step(text) == step
-
-
-def test_the_first_loss_that_is_no_number_is_a_warning() -> None:
-    data = b"step 1 | loss 2.0\nstep 2 | loss nan\nstep 3 | loss nan\n"
-    finding = first_nonfinite(data, 1000)
-    assert finding is not None
-    assert finding.severity is Severity.WARNING and finding.kind is Kind.NOT_FINITE
-    assert finding.evidence_offset == 1000 + data.index(b"step 2")
-    assert finding.reason(75) == "the loss is not a number since step 2"
-    assert first_nonfinite(b"finance banana\n") is None
 
 
 # ------------------------------------------------------------------------ the table, row by row

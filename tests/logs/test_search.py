@@ -220,6 +220,21 @@ async def test_a_filter_walks_its_lines_in_both_directions(log: Path, counted: b
     await source.aclose()
 
 
+async def test_a_filtered_line_whose_hit_lies_in_another_block_is_found_from_its_start(
+    log: Path,
+) -> None:
+    data = b"".join(b"x" * (n * 37 % 700) + b" foo" * (n % 3) + b"\n" for n in range(200))
+    log.write_bytes(data)
+    kept = [unit for unit in units_of(data) if b"foo" in data[unit[0] : unit[1]]]
+    search = Search(FileSource(log), Pattern("foo"))
+    await search.count(len(data))
+    for number, (start, end) in enumerate(kept):
+        assert await search.units(start, len(data), 3) == kept[number : number + 3]
+        before = await search.units(end, len(data), 3, backward=True)
+        assert before == kept[max(0, number - 2) : number + 1]
+    await search.aclose()
+
+
 async def test_a_count_goes_on_when_the_log_has_grown(log: Path) -> None:
     source = FileSource(log)
     search = Search(source, Pattern("needle"))

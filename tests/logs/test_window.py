@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from traindeck.console.logs.layout import Block, Role, blocks
 from traindeck.console.logs.lines import make_line
 from traindeck.console.logs.neutral import neutral, wrap, wrap_words
+from traindeck.console.logs.rows import Anchor, Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.severity import Severity
 from traindeck.console.logs.source import FileSource
 from traindeck.console.logs.times import Times
 from traindeck.console.logs.units import forward, walk
-from traindeck.console.logs.window import MESSAGE, Anchor, LogView, Window
+from traindeck.console.logs.window import MESSAGE, LogView
 
 EVIDENCE = Path(__file__).parent / "evidence"
 OOM = (EVIDENCE / "oom-two-ranks.log").read_bytes()
@@ -420,6 +421,102 @@ async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
     await view.aclose()
 
 
+async def test_a_filter_shows_the_state_of_a_progress_bar_that_it_keeps(log: Path) -> None:
+    bar = b"".join(b"\r%3d%% of shards" % n for n in range(101))
+    view = view_of(log, b"a\n" + bar + b"\r       \rstep 1 loss 2\nstep 2\n" + bar + b"\n")
+    await view.open()
+    for text, shown in (("17%", [" 17% of shards"] * 2), ("100%", ["100% of shards"] * 2)):
+        view.filter = Search(view.pages.source, Pattern(text))
+        await view.to_start()
+        assert texts(await view.window()) == shown
+        await view.filter.aclose()
+    view.filter = Search(view.pages.source, Pattern("step"))
+    window = await view.window()
+    assert [(row.line.text, row.updates) for row in window.rows] == [
+        ("step 1 loss 2", 1),
+        ("step 2", 1),
+    ]
+    await view.filter.aclose()
+    await view.aclose()
+
+
+async def test_a_hit_beyond_the_edge_is_moved_into_sight(log: Path) -> None:
+    long = b"a needle " + b"x" * 300 + " 日本 needle".encode() + b"y" * 300 + b" needle\n"
+    view = view_of(log, b"line\n" * 30 + long + b"line\n" * 30, width=40)
+    view.search = Search(view.pages.source, Pattern("needle"))
+    await view.open()
+    await view.to_start()
+    lefts = []
+    while await view.jump() is not None:
+        row = next(row for row in (await view.window()).rows if row.current)
+        mark = next(mark for mark in row.marks if mark.current)
+        assert mark.end - mark.start == 6
+        lefts.append(view.left)
+    assert lefts[0] == 0 < lefts[1] < lefts[2]
+    await view.jump(backward=True)
+    await view.jump(backward=True)
+    assert view.left == 0, "no further to the side than it must be"
+    await view.jump()
+    assert view.left == lefts[1]
+    await view.scroll(1)
+    assert view.left == 0, "who moves on is where they were"
+    await view.side(8)
+    assert view.left == 8
+    await view.to_start()
+    await view.side(8)
+    assert view.left == 8, "there is nothing further right"
+    await view.side(-80)
+    assert view.left == 0
+    await view.search.aclose()
+    await view.aclose()
+
+
+async def test_the_next_hit_is_looked_for_from_where_one_is(log: Path) -> None:
+    data = b"".join(b"memory %d\n" % n if n % 100 == 0 else b"line %d\n" % n for n in range(5_000))
+    view = view_of(log, data)
+    view.search = Search(view.pages.source, Pattern("memory"))
+    await view.open()
+    await view.to_start()
+
+    async def hit(backward: bool = False) -> str:
+        found = await view.jump(backward=backward)
+        return data[found.start : found.start + 11].split(b"\n")[0].decode() if found else ""
+
+    assert await hit() == "memory 0" and await hit() == "memory 100"
+    await view.to_end()
+    assert await hit(backward=True) == "memory 4900"
+    await view.to_offset(data.index(b"line 2150\n"), mark=True)
+    assert await hit() == "memory 2200"
+    assert await hit(backward=True) == "memory 2100"
+    await view.to_start()
+    assert await hit() == "memory 0", "not from the hit that is out of sight"
+    await view.search.aclose()
+    await view.aclose()
+
+
+@pytest.mark.parametrize(("wrap", "width"), [(False, 40), (True, 16)])
+async def test_a_hit_in_a_state_of_a_progress_bar_is_shown_while_it_is_the_current_one(
+    log: Path, wrap: bool, width: int
+) -> None:
+    bar = b"".join(b"\rLoading shards %d/300" % n for n in range(300)) + b"\r   \r"
+    view = view_of(log, b"".join(b"line %d\n" % n for n in range(40)) + bar + b"\nend\n")
+    view.wrap, view.width = wrap, width
+    view.search = Search(view.pages.source, Pattern("s 17"))
+    last = texts(await view.open())
+    seen = []
+    while await view.jump() is not None:
+        window = await view.window()
+        row = next(row for row in window.rows if row.current)
+        said = "".join(row.line.text[m.start : m.end] for row in window.rows for m in row.marks)
+        assert said == "s 17" and row.updates == 300
+        seen.append(row.state)
+    assert seen == [18, *range(171, 181)]
+    view.current = None
+    assert texts(await view.window()) == last, "without a hit it is the last state again"
+    await view.search.aclose()
+    await view.aclose()
+
+
 async def test_jumping_goes_through_all_hits_and_stays_at_the_last(log: Path) -> None:
     data = b"".join(b"memory %d\n" % n if n % 100 == 0 else b"line %d\n" % n for n in range(5_000))
     view = view_of(log, data)
@@ -523,10 +620,24 @@ async def test_a_filter_that_nothing_matches_is_an_empty_screen(log: Path) -> No
     await view.aclose()
 
 
+async def test_the_first_line_that_a_filter_finds_is_shown_from_its_beginning(log: Path) -> None:
+    view = view_of(log, b"step 1\n" * 30, width=20)
+    view.wrap = True
+    view.filter = Search(view.pages.source, Pattern("foo"))
+    await view.open()
+    assert not (await view.window()).rows
+    with log.open("ab") as file:
+        file.write(b"foo " * 12 + b"\n")
+    await view.refresh()
+    assert [row.anchor.sub for row in (await view.window()).rows] == [0, 1, 2]
+    await view.filter.aclose()
+    await view.aclose()
+
+
 async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0.2)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 0.2)
     view = view_of(log, b"fine\n" + b"a" * 60 + b"!\n")
     view.search = Search(view.pages.source, Pattern("(a+)+b", regex=True))
     window = await view.open()
@@ -536,7 +647,7 @@ async def test_an_expression_that_never_ends_costs_its_marks_and_nothing_more(
             await view.window()
     await view.search.aclose()
     view.search = Search(view.pages.source, Pattern("f[a-z]+e", regex=True))
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 10)
     window = await view.window()
     assert [(m.start, m.end) for m in window.rows[0].marks] == [(0, 4)]
     await view.search.aclose()
@@ -581,12 +692,12 @@ async def test_what_an_exception_says_is_cut_between_words_and_a_hit_in_it_is_ma
 async def test_a_filter_that_took_too_long_is_asked_again_once_it_is_counted(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 0)
     view = view_of(log, b"step 1\nkeep me\n" * 50, height=5)
     view.filter = Search(view.pages.source, Pattern("k[e]ep", regex=True))
     window = await view.open()
     assert not window.rows and window.pending
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 10)
     assert not (await view.window()).rows
     await view.filter.count(view.pages.size)
     await view.to_end()

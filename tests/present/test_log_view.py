@@ -12,9 +12,9 @@ from traindeck.console.logs.failures import Kind, Try
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.layout import Fold, Role
 from traindeck.console.logs.neutral import LogLine, neutral
+from traindeck.console.logs.rows import Anchor, Mark, Row, Window
 from traindeck.console.logs.search import Pattern
 from traindeck.console.logs.severity import Severity
-from traindeck.console.logs.window import Anchor, Mark, Row, Window
 from traindeck.console.present.cells import Line, Span, line_width, plain
 from traindeck.console.present.glyphs import ASCII, BEST
 from traindeck.console.present.log_view import (
@@ -27,7 +27,7 @@ from traindeck.console.present.log_view import (
     status,
     text_cells,
 )
-from traindeck.console.runs.log_session import LogShown
+from traindeck.console.runs.log_shown import LogShown
 from traindeck.console.store.records import RunRecord
 
 RUN = RunRecord(id="0k01v8c4m2qe", name="big", state=State.FAILED, exit_code=1, argv=("python",))
@@ -235,6 +235,10 @@ def test_a_progress_bar_is_one_row_with_its_count() -> None:
     assert "212 updates, last: 100% 16/16" in plain(line)
     (line,) = body(shown(row("100% 16/16", updates=212)), LOG, 62, 1)
     assert "212× 100% 16/16" in plain(line)
+    (line,) = body(shown(row(" 17% 3/16", updates=212, state=37)), LOG, 100, 1)
+    assert "update 37 of 212:  17% 3/16" in plain(line)
+    (line,) = body(shown(row(" 17% 3/16", updates=212, state=37)), LOG, 62, 1)
+    assert "37 of 212:  17% 3/16" in plain(line)
 
 
 def test_a_traceback_tells_own_code_from_libraries_and_what_was_raised() -> None:

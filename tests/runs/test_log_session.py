@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from tests.fakes.run import BytesSource
 
-from traindeck.console.logs.search import Pattern
-from traindeck.console.runs import log_session
-from traindeck.console.runs.log_session import Fate, LogSession, LogShown, Opening
+from traindeck.console.logs.search import Pattern, Search
+from traindeck.console.runs import log_lag, log_session
+from traindeck.console.runs.log_opening import Fate, Opening
+from traindeck.console.runs.log_session import LogSession
+from traindeck.console.runs.log_shown import LogShown
 
 LINE = b"step %d loss 2.5\n"
 STATE = b"\rtraining: %d%%"
@@ -128,10 +130,10 @@ async def test_a_filter_fills_the_screen_once_its_lines_are_known(
 ) -> None:
     log = Growing(b"".join(LINE % n for n in range(2_000)))
     await log.look()
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 0)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 0)
     await log.session.keep(Pattern("step [0-9]*7 ", regex=True))
     assert not (await log.look()).window.rows
-    monkeypatch.setattr("traindeck.console.logs.window.PATIENCE", 10)
+    monkeypatch.setattr("traindeck.console.logs.patience.PATIENCE", 10)
     shown = await log.settled()
     assert shown.matched == 200 and len(shown.window.rows) == 20
     assert shown.window.rows[-1].line.text == "step 1997 loss 2.5"
@@ -182,7 +184,7 @@ async def test_a_filter_shows_its_lines_around_the_place_and_gives_it_back(
     monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     if not known:  # the filter's lines around the place are known only once they are counted
-        monkeypatch.setattr("traindeck.console.logs.window.PROBE", 1)
+        monkeypatch.setattr("traindeck.console.logs.region.PROBE", 1)
     log = Growing(b"".join(LINE % n for n in range(60_000)))
     await log.look()
     await log.settled()
@@ -212,6 +214,31 @@ async def test_a_filter_shows_its_lines_around_the_place_and_gives_it_back(
     await log.session.aclose()
 
 
+async def test_a_filter_that_is_being_counted_leaves_one_at_the_hit_that_one_went_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def slow(self: Search, size: int) -> None:
+        """A count that has not begun."""
+
+    monkeypatch.setattr("traindeck.console.logs.region.PROBE", 100)
+    monkeypatch.setattr(Search, "count", slow)
+    log = Growing(b"".join(LINE % n for n in range(60_000)))
+    await log.look()
+    await log.session.to_start()
+    await log.look()
+    await log.session.keep(Pattern("99 loss"))
+    assert (await log.look()).window.pending
+    await log.session.find(Pattern("step 30199 "))
+    assert await log.session.next_hit()
+    for _ in range(3):
+        assert any(row.current for row in (await log.look()).window.rows)
+    await log.session.to_end()
+    await log.look()
+    monkeypatch.undo()
+    assert words(await log.settled())[-1] == "step 59999 loss 2.5", "who went to the end is there"
+    await log.session.aclose()
+
+
 async def test_a_line_that_was_jumped_to_is_marked_again_when_the_filter_goes() -> None:
     log = Growing(b"".join(LINE % n for n in range(2_000)))
     await log.look()
@@ -227,8 +254,8 @@ async def test_a_line_that_was_jumped_to_is_marked_again_when_the_filter_goes() 
 
 async def test_reading_is_said_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(log_session.time, "monotonic", lambda: clock[0])
-    lag = log_session._Lag()
+    monkeypatch.setattr(log_lag.time, "monotonic", lambda: clock[0])
+    lag = log_lag.Lag()
     assert not lag.lasts(0, 10_000)
     clock[0] += 0.3
     assert not lag.lasts(2_000, 10_000)

@@ -63,6 +63,22 @@ async def test_the_main_metric_and_its_evaluation_are_drawn_at_once(make_app: Ma
         assert "3,132 of 3,132 points" in text
 
 
+async def test_curves_of_a_part_of_a_huge_log_say_so(make_app: MakeApp) -> None:
+    world = run_world()
+    done, silent = world.runs[2], world.runs[1]
+    assert done is not None and silent is not None
+    world.shares = {done.id: 0.4, silent.id: 0.4}
+    app = make_app(world)
+    async with charts(app, "80x24", run=2) as (pilot, _):
+        await settle(app, pilot, lambda: "the first 40 % of the log" in screen_text(app))
+    world.runs[1] = replace(silent, metrics={})
+    app = make_app(world)
+    async with charts(app, run=1) as (pilot, _):
+        await settle(
+            app, pilot, lambda: "No metrics in the first 40 % of the log." in screen_text(app)
+        )
+
+
 async def test_the_cursor_reads_logged_points_and_esc_takes_it_away(make_app: MakeApp) -> None:
     app = make_app(run_world())
     async with charts(app) as (pilot, pane):

@@ -101,6 +101,12 @@ async def press(app: TraindeckApp, pilot: Any, pane: LogPane, keys: str) -> str:
     return screen_text(app)
 
 
+def marked(app: TraindeckApp) -> str:
+    """The one row that is where one is."""
+    (row,) = [row for row in log_rows(app) if row.startswith("▌")]
+    return row
+
+
 def log_rows(app: TraindeckApp) -> list[str]:
     return screen_text(app).splitlines()[3:-1]
 
@@ -139,6 +145,7 @@ async def test_a_search_is_counted_and_walked_through_both_ways(make_app: MakeAp
         assert "no hit before this one" in await press(app, pilot, pane, "N")
         text = await press(app, pilot, pane, "n")
         assert "2 of 4" in text
+        assert "3 of 4" in await press(app, pilot, pane, "slash enter"), "the same again"
         text = await press(app, pilot, pane, "escape")
         assert "/memory" not in text and isinstance(app.screen, RunScreen)
 
@@ -229,6 +236,42 @@ async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> No
         assert "step    20 " in shown[1], "the first hit stays where it was"
 
 
+async def test_enter_shows_a_filtered_line_among_its_neighbours_and_esc_goes_back(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        text = await press(app, pilot, pane, "ampersand e v a l enter")
+        assert "enter in place" in text.splitlines()[-1]
+        assert "eval at 2920" in marked(app), "it was set at the end"
+        await press(app, pilot, pane, "k k")
+        filtered = log_rows(app)
+        assert "eval at 980" in marked(app) and len(filtered) == len(log_rows(app))
+        for back in ("escape", "enter"):
+            text = await press(app, pilot, pane, "enter")
+            shown = log_rows(app)
+            assert "eval at 980" in marked(app) and "eval at 980" in shown[1]
+            assert "step   980 " in shown[0] and "step   990 " in shown[2]
+            assert "& eval" in text and "esc back to the filter" in text.splitlines()[-1]
+            await press(app, pilot, pane, "pagedown")
+            await press(app, pilot, pane, back)
+            assert log_rows(app) == filtered
+        await press(app, pilot, pane, "enter ampersand ctrl+u s t e p enter")
+        assert "step   990 " in marked(app), "another filter's lines are those near this one"
+        await press(app, pilot, pane, "escape")
+        assert "eval at 980" in marked(app)
+        assert "enter in place" not in screen_text(app)
+
+
+async def test_keys_that_come_in_one_burst_choose_a_filtered_line(make_app: MakeApp) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        for key in ("g", "g", "ampersand", "e", "v", "a", "l", "enter", "j", "j", "enter"):
+            app.post_message(events.Key(key, key[:1]))
+        await settle(app, pilot, lambda: "back to the filter" in screen_text(app) and pane.settled)
+        assert "eval at 1950" in marked(app) and "step  1950 " in screen_text(app)
+
+
 async def test_a_hit_in_a_filtered_log_stays_where_it_is_when_the_filter_goes(
     make_app: MakeApp,
 ) -> None:
@@ -257,6 +300,8 @@ async def test_a_hit_in_a_filtered_log_stays_where_it_is_when_the_filter_goes(
         ("L 2 0 0 enter", "step  1980"),
         ("E", "Traceback (most recent call last)"),
         ("g g pagedown", "step   350"),
+        ("g g space", "step   350"),
+        ("g g space space b", "step   350"),
         ("g g ctrl+d", "step   180"),
         ("g g j j", "line 3–"),
         ("G k", "step  2890"),

@@ -18,7 +18,8 @@ import pytest
 from traindeck.backends.base import State, UsageError
 from traindeck.console.logs.search import Pattern
 from traindeck.console.runs import measuring
-from traindeck.console.runs.log_session import LogSession, LogShown, Spot
+from traindeck.console.runs.log_session import LogSession
+from traindeck.console.runs.log_shown import LogShown, Spot
 from traindeck.console.runs.workspace import open_workspace
 from traindeck.console.tui.live import LiveServices
 

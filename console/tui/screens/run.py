@@ -233,7 +233,7 @@ class RunScreen(DeckScreen):
         return kept
 
     def _spot(self) -> Any:
-        from traindeck.console.runs.log_session import Spot
+        from traindeck.console.runs.log_shown import Spot
 
         kept = self._kept().get(self.record.id)
         place = kept.get("log") if isinstance(kept, dict) else None

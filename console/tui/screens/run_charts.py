@@ -48,6 +48,10 @@ class SeriesSource(Protocol):
         """Metric -> its `store.series.Points`; those the run does not have are left out."""
         ...
 
+    async def log_share(self, run_id: str) -> float:
+        """How much of its log has been read for metrics, 0 to 1."""
+        ...
+
 
 class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     """The tab's whole content.
@@ -64,6 +68,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._source = source
         self._run: RunRecord | None = None
         self._points: Mapping[str, Any] = {}
+        self._share = 1.0
         self._curves: dict[str, Curve] = {}
         self._on: Axis | None = None
         self._alerts: list[tuple[float, str]] = []
@@ -344,14 +349,17 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         from traindeck.console.metrics.reduce import SMOOTHING
         from traindeck.console.present.charts_view import Shown
         from traindeck.console.present.curves import View
+        from traindeck.console.present.sentences import part_read
 
         start, end = self._window or (None, None)
         drawn = {key: self._curves[key] for key in self._chosen if key in self._curves}
-        note = ""
+        part, note = part_read(self._share), ""
         if self._run is not None and not any(
             not key.startswith((f"{SYSTEM}/", "__")) for key in self._run.metrics
         ):
             note = looked_for(self._run)
+            if part:
+                note = f"No metrics in {part}. `traindeck metrics` reads the rest."
         marks: list[float] = []
         if self._with_marks and CHECKPOINT in self._points:
             marks = self._places(CHECKPOINT, range(len(self._points[CHECKPOINT].steps)))
@@ -370,6 +378,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 cursor=self._cursor,
                 focus=next(iter(drawn), ""),
             ),
+            part=part,
             checkpoints=marks,
             alerts=self._alerts if self._with_marks else [],
             seams=self._seams(),
@@ -476,6 +485,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             names = [*dict.fromkeys([*self._chosen, CHECKPOINT, *self._guides()])]
             try:
                 self._points = await self._source.series(run.id, names)
+                # Of one that goes on more is read at every look.
+                self._share = 1.0 if run.active else await self._source.log_share(run.id)
             except TraindeckError as error:
                 if error.what != self._said:  # once, not at every look
                     self._said = error.what

@@ -32,7 +32,7 @@ from traindeck.console.present.log_view import (
     status,
     text_cells,
 )
-from traindeck.console.runs.log_session import LogShown, Spot
+from traindeck.console.runs.log_shown import LogShown, Spot
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.ask_line import AskLine, Question
@@ -55,7 +55,7 @@ SLOW = 0.2
 
 
 QUESTIONS = {
-    "find": Question("/", "what to look for", "search", True),
+    "find": Question("/", "what to look for; nothing: the same again", "search", True),
     "filter": Question("&", "only lines with it; nothing shows all", "filter", True),
     "percent": Question("%", "0 to 100", "go"),
     "time": Question("time", "HH:MM or HH:MM:SS", "go"),
@@ -65,12 +65,14 @@ QUESTIONS = {
 
 @dataclass(slots=True)
 class _Request:
-    """Something a key asked for. `rows` are added up while they wait their turn."""
+    """Something a key asked for. `rows` are added up while they wait their turn; with `step` it is
+    a filter's line that moves, not the screen."""
 
     work: Callable[[LogSession], Awaitable[object]]
     otherwise: str = ""
     doing: str = ""
     rows: int = 0
+    step: bool = False
 
 
 class LogPane(Vertical, inherit_bindings=False):
@@ -104,10 +106,10 @@ class LogPane(Vertical, inherit_bindings=False):
         self._session: LogSession | None = None
         self.shown = LogShown()
         self._opened = False
-        self._left = 0
         self._wrap = spot is not None and spot.wrap
         self._asking = ""
-        self._sought = False
+        self._asked: set[str] = set()
+        """What was searched or filtered for: `/loss`, enter, `N` may come in one burst."""
         self._g = 0.0
         self._doing = ""
         self._acting = False
@@ -204,7 +206,7 @@ class LogPane(Vertical, inherit_bindings=False):
     def _restart(self) -> None:
         self._forget_session()
         self.shown, self._opened = LogShown(), False
-        self._left, self._wrap = 0, False
+        self._wrap = False
         self._requests.clear()
         self._paint()
         if self._tasks:
@@ -243,7 +245,7 @@ class LogPane(Vertical, inherit_bindings=False):
         slow = self.set_timer(SLOW, lambda: self._is_slow(request)) if request.doing else None
         try:
             if request.rows:
-                await session.scroll(request.rows)
+                await (session.step if request.step else session.scroll)(request.rows)
             self._current = asyncio.ensure_future(request.work(session))
             answer = await self._current
         except asyncio.CancelledError:
@@ -297,12 +299,12 @@ class LogPane(Vertical, inherit_bindings=False):
         self._requests.append(_Request(work, otherwise, doing))
         self._awake.set()
 
-    def _scroll(self, rows: int) -> None:
+    def _scroll(self, rows: int, *, step: bool = False) -> None:
         last = self._requests[-1] if self._requests else None
-        if last is not None and last.rows:
+        if last is not None and last.rows and last.step == step:
             last.rows += rows
             return
-        self._requests.append(_Request(_nothing, rows=rows))
+        self._requests.append(_Request(_nothing, rows=rows, step=step))
         self._awake.set()
 
     async def _look(self, *, refresh: bool = True) -> None:
@@ -330,13 +332,13 @@ class LogPane(Vertical, inherit_bindings=False):
         def width(shown: LogShown) -> int:
             return text_cells(cells, timed=shown.timed)
 
+        def below(shown: LogShown) -> int:
+            return after_rows(shown, subject, cells)
+
         before = self.shown
-        below = after_rows(before, subject, cells) if before.over else 0
-        shown = await session.look(rows, width(before), below=below, refresh=refresh)
-        fits = below == (after_rows(shown, subject, cells) if shown.over else 0)
-        if not fits or width(shown) != width(before):
-            below = after_rows(shown, subject, cells) if shown.over else 0
-            shown = await session.look(rows, width(shown), below=below, refresh=False)
+        shown = await session.look(rows, width(before), below=below(before), refresh=refresh)
+        if below(shown) != below(before) or width(shown) != width(before):
+            shown = await session.look(rows, width(shown), below=below(shown), refresh=False)
         return shown
 
     async def _open(self, subject: Subject) -> LogSession:
@@ -373,7 +375,7 @@ class LogPane(Vertical, inherit_bindings=False):
     def words(self) -> Sequence[Line]:
         """What was chosen, for the right of the line of tabs."""
         subject = self.subject
-        return choices(self.shown, subject, self._left) if subject and self._opened else ()
+        return choices(self.shown, subject) if subject and self._opened else ()
 
     def context(self) -> Line:
         """The left of the footer."""
@@ -399,8 +401,10 @@ class LogPane(Vertical, inherit_bindings=False):
         if action == "follow":
             return not shown.over
         if action == "hit":
-            # Asked for is enough: `/loss`, enter, `N` may come in one burst.
-            return shown.pattern is not None or self._sought or None
+            return shown.pattern is not None or "find" in self._asked or None
+        if action == "peek":
+            asked = "filter" in self._asked and (bool(self._requests) or self._acting)
+            return asked or shown.aside or (shown.filtered and bool(shown.window.rows)) or None
         if action == "error":
             places = (shown.first_error, shown.finding, shown.not_finite)
             return any(place is not None for place in places) or None
@@ -413,7 +417,11 @@ class LogPane(Vertical, inherit_bindings=False):
         return True
 
     def action_rows(self, by: int) -> None:
-        self._scroll(by)
+        self._scroll(by, step=True)
+
+    def wheel(self, rows: int) -> None:
+        """A turn of the mouse's wheel."""
+        self._scroll(rows)
 
     def action_pages(self, by: float) -> None:
         self._scroll(round(by * max(1, self._rows.size.height - 1)))
@@ -438,12 +446,10 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def action_wrap(self) -> None:
         wanted = self._wrap = not self._wrap
-        self._left = 0
-        self._do(lambda session: session.choose(wrap=wanted, left=0))
+        self._do(lambda session: session.choose(wrap=wanted))
 
     def action_side(self, by: int) -> None:
-        left = self._left = max(0, self._left + by)
-        self._do(lambda session: session.choose(left=left))
+        self._do(lambda session: session.side(by))
 
     def action_error(self) -> None:
         self._do(lambda session: session.to_error(), otherwise="no error so far")
@@ -458,6 +464,9 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def action_fold(self) -> None:
         self._do(lambda session: session.fold(), otherwise="nothing to fold here")
+
+    def action_peek(self) -> None:
+        self._do(lambda session: session.peek(), otherwise="no line has it")
 
     def action_attempt(self) -> None:
         """The attempt before this one; before the first one the present one."""
@@ -523,7 +532,10 @@ class LogPane(Vertical, inherit_bindings=False):
         self._chrome()
 
     def _take(self, what: str, text: str) -> None:
-        if what in ("find", "filter"):
+        if what == "find" and not text:
+            if self.shown.pattern is not None:
+                self.action_hit(False)  # the same again
+        elif what in ("find", "filter"):
             from traindeck.console.logs.search import Pattern
 
             found = Pattern(text, self._ask.regex, self._ask.any_case) if text else None
@@ -563,14 +575,17 @@ class LogPane(Vertical, inherit_bindings=False):
             # Forward first; from the end of a log what there is lies above.
             return await session.next_hit() or await session.next_hit(backward=True)
 
-        if what == "find":
-            self._sought = pattern is not None
-        words = f"no {clean(pattern.text)!r} in this log" if pattern else ""
-        self._do(search, otherwise=words, doing="searching")
+        self._asked -= {what}
+        if pattern is not None:
+            self._asked.add(what)
+        where = "the filtered lines" if self.shown.filtered else "this log"
+        words = f"no {clean(pattern.text)!r} in {where}" if pattern else ""
+        self._do(search, otherwise=words, doing="searching" if pattern else "")
 
     def escape(self) -> bool:
-        """What `esc` does here before it leaves the screen: stop what is going on, show everything
-        again, forget the search. Whether it did anything."""
+        """What `esc` does here before it leaves the screen: stop what is going on, go back to a
+        filter that is set aside, show everything again, forget the search. Whether it did
+        anything."""
         if self._doing or self.shown.counting is not None:
             self._requests.clear()
             if self._current is not None:
@@ -578,11 +593,12 @@ class LogPane(Vertical, inherit_bindings=False):
                 self._current.cancel()
             if self._session is not None:
                 self.deck.start(self._session.stop(), "")
+        elif self.shown.aside:
+            self.action_peek()
         elif self.shown.filter is not None:
-            self._do(lambda session: session.keep(None))
+            self._search("filter", None)
         elif self.shown.pattern is not None:
-            self._sought = False
-            self._do(lambda session: session.find(None))
+            self._search("find", None)
         else:
             return False
         return True
@@ -616,7 +632,7 @@ class LogRows(Lines, can_focus=True, inherit_bindings=False):
         event.stop()
         pane = self.parent
         assert isinstance(pane, LogPane)
-        pane.action_rows(rows)
+        pane.wheel(rows)
 
 
 async def _nothing(session: LogSession) -> None:

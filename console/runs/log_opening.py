@@ -1,0 +1,110 @@
+"""What can be opened as a log: a rank of an attempt of a run, or any file of a run's directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from traindeck.backends.base import BackendError, Files, SeekableLogs, State
+from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
+from traindeck.console.logs.times import Times
+from traindeck.console.runs.log_sources import NearSource
+from traindeck.console.runs.reading import folder_of
+from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.records import RunRecord, broken_metric
+
+FAILED = frozenset({State.FAILED, State.LOST, State.PREEMPTED})
+"""Ends that the log may give a reason for. A time limit is one by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """How it stands with whatever writes a log.
+
+    Attributes:
+        over: Nothing more will be written.
+        failed: It ended badly: its log may say why.
+        diverged: What it trains for is no number: its log may say since when.
+    """
+
+    over: bool = True
+    failed: bool = False
+    exit_code: int | None = None
+    signal: int | None = None
+    step: int | None = None
+    diverged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a session needs of a log; each function is called on the session's loop.
+
+    Attributes:
+        source: Makes a reader of the bytes, which the session closes.
+        times: Makes the look-up of times, None if nobody notes them.
+        fate: How it stands with the writer now.
+        from_start: It is read from its beginning, as a file is, and not from its end.
+    """
+
+    source: Callable[[], ByteSource]
+    times: Callable[[], Times | None] = lambda: None
+    fate: Callable[[], Fate] = Fate
+    from_start: bool = False
+
+
+async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> Opening:
+    """The log of one rank of an attempt of a run.
+
+    Raises:
+        BackendError: Its backend has no logs that can be read at any place.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, SeekableLogs):
+        raise BackendError(f"{run.backend} has no logs that can be read.")
+    ref = replace(ref_of(run), attempt=attempt)
+    path = f"attempts/{attempt}/logs/{rank}"
+    folder = await folder_of(ws, run)
+    local = Path(folder, f"{path}.log") if folder else None
+
+    def times() -> Times | None:
+        if not isinstance(backend, Files):
+            return None
+        return Times(RunFileSource(backend, ref, f"{path}.idx"))
+
+    def fate() -> Fate:
+        fresh = ws.index.get(run.id) or run
+        if fresh.attempt != attempt:
+            return Fate(failed=True)  # an earlier one: it was tried again, so it had failed
+        return Fate(
+            over=not fresh.active,
+            failed=fresh.state in FAILED,
+            exit_code=fresh.exit_code,
+            signal=fresh.signal,
+            step=None if fresh.progress.partial else fresh.progress.step,
+            diverged=broken_metric(fresh) is not None,
+        )
+
+    return Opening(
+        source=lambda: NearSource(BackendSource(backend, ref, rank), local),
+        times=times,
+        fate=fate,
+    )
+
+
+async def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
+    """A file of a run's directory, read as if it were a log.
+
+    Raises:
+        BackendError: Its backend keeps no run directories.
+    """
+    backend = ws.backend(run.backend)
+    if not isinstance(backend, Files):
+        raise BackendError(f"{run.backend} keeps no run directories.")
+
+    def fate() -> Fate:
+        return Fate(over=not (ws.index.get(run.id) or run).active)
+
+    return Opening(
+        source=lambda: RunFileSource(backend, ref_of(run), path), fate=fate, from_start=True
+    )
