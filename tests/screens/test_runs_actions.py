@@ -76,7 +76,7 @@ async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
         await settle(app, pilot, drawn(app))
         screen = runs_screen(app)
         screen.table.mark_all()
-        chosen = screen.chosen_runs()
+        chosen = list(screen.chosen.runs().values())
         running = sum(run.active and run.state is not State.STOPPING for run in chosen)
         over = sum(not run.active and not run.foreign for run in chosen)
         await settle(app, pilot, lambda: f"s stop {running}" in screen_text(app))
@@ -135,6 +135,7 @@ async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
         await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
         # The cursor goes on to what needs a person next.
         await settle(app, pilot, lambda: cursor(app) == "sweep-07")
+        assert "seen: nanogpt-big · now in FINISHED" in screen_text(app)
         await pilot.press("k", "x")
         await settle(app, pilot, lambda: "NEEDS YOU 1" in screen_text(app))
         assert cursor(app) == "sweep-07"

@@ -89,6 +89,36 @@ async def test_a_run_that_changes_its_group_keeps_the_cursor_and_its_row(
         assert cursor_row(app) <= row
 
 
+async def test_a_run_that_ends_out_of_sight_leaves_the_cursor_and_the_list_where_they_are(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.0)
+    services = FakeServices(
+        [make_run(1, "broken", State.FAILED, ended=NOW - 60)]
+        + [make_run(n, f"run-{n}", State.RUNNING, age=n) for n in range(2, 7)]
+        + [make_run(n, f"queued-{n}", State.QUEUED, age=n) for n in range(10, 40)]
+    )
+    app = make_app(services)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("j", "j")
+        before, name, row, key = (
+            names(app),
+            cursor(app),
+            cursor_row(app),
+            runs_screen(app).table.key,
+        )
+        following = before[before.index(name) + 1]
+        assert key is not None and services.runs[key] is not None
+        run = services.runs[key]
+        assert run is not None
+        services.change(key, replace(run, state=State.SUCCEEDED, ended=NOW))
+        await settle(app, pilot, lambda: names(app)[-1] == name)
+        assert (cursor(app), cursor_row(app)) == (following, row)
+        assert "NEEDS YOU 1" in screen_text(app)
+        await settle(app, pilot, lambda: f"✓ {name}: done · now in FINISHED" in screen_text(app))
+
+
 async def test_rows_do_not_move_while_somebody_uses_the_keys(make_app: MakeApp) -> None:
     services = small_services()
     app = make_app(services)
@@ -154,6 +184,8 @@ async def test_a_run_that_was_opened_keeps_its_row_until_the_cursor_leaves_it(
         await settle(app, pilot, lambda: names(app) != before)
         assert names(app).index("nanogpt-big") > before.index("nanogpt-big") + 5
         assert cursor(app) == chosen and services.calls.count(LOOKED) == 1
+        # It went without being told to: that is said, once it has gone.
+        await settle(app, pilot, lambda: "seen: nanogpt-big · now in FINISHED" in screen_text(app))
 
 
 async def test_a_run_that_was_opened_is_seen_once_by_x_and_by_the_end_of_the_program(
@@ -256,6 +288,28 @@ async def test_order_group_and_window(make_app: MakeApp) -> None:
         assert "all time" in screen_text(app)
         await pilot.press("a", "O", "b")
         await settle(app, pilot, lambda: "GPU2 1" in screen_text(app).upper())
+
+
+@pytest.mark.parametrize(
+    ("press", "said"),
+    [
+        (("o", "a"), "by name · 20 of 21 runs"),
+        (("a",), "all time"),
+        (("o", "M"), "by loss, highest first · "),
+        (("slash", *"vit", "enter", "o", "r"), "filter vit · by runtime, highest first"),
+        (("slash", *f"vit {'vit ' * 20}", "enter", "o", "a"), "v… · by name · 6 of 21"),
+    ],
+)
+async def test_what_is_not_as_usual_in_the_list_is_said_at_80_columns(
+    make_app: MakeApp, press: tuple[str, ...], said: str
+) -> None:
+    app = make_app(small_services())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(app, pilot, drawn(app))
+        top = screen_text(app).splitlines()[1]
+        assert "STATE" in top, "no line is spent on what is as usual"
+        await pilot.press(*press)
+        await settle(app, pilot, lambda: said in screen_text(app).splitlines()[1])
 
 
 async def test_a_folded_group_stays_folded_and_opens_with_enter(make_app: MakeApp) -> None:

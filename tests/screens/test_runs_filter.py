@@ -59,7 +59,7 @@ async def test_a_filter_that_is_asked_for_again_is_replaced_by_typing(make_app: 
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         await pilot.press("slash", *"lora", "enter", "slash")
-        assert runs_screen(app).filter_bar.text == "lora"
+        assert runs_screen(app).filtering.line.text == "lora"
         await pilot.press(*"vit", "enter")
         await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
 

@@ -426,10 +426,11 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
         self._tell()
 
-    def clear_marks(self) -> bool:
-        """Take the marks of the list away, not those that wait; whether there were any."""
-        had = bool(self.marked) or self._range_from is not None
-        self.marked.clear()
+    def clear_marks(self, *, waiting: bool = False) -> bool:
+        """Take the marks of the list away, or those that wait; whether there were any."""
+        marks = self.waiting if waiting else self.marked
+        had = bool(marks) or self.in_range
+        marks.clear()
         self._range_from = None
         if had:
             self.refresh()
