@@ -102,11 +102,16 @@ async def test_of_an_adopted_process_that_goes_on_only_the_watching_is_removed(
         assert "The process goes on; only the watching ends." in screen_text(app)
 
 
-async def test_a_run_that_goes_on_is_not_removed_and_that_is_said(make_app: MakeApp) -> None:
+async def test_a_run_that_goes_on_is_neither_removed_nor_retried_and_that_is_said(
+    make_app: MakeApp,
+) -> None:
     app = make_app(FakeServices([make_run(1, "long", State.RUNNING)]))
     async with app.run_test(size=SIZE) as pilot:
         await settle(app, pilot, drawn(app))
         await pilot.press("delete")
+        await settle(app, pilot, lambda: "long is running, not over." in screen_text(app))
+        app.hush(all=True)
+        await pilot.press("R")
         await settle(app, pilot, lambda: "long is running, not over." in screen_text(app))
 
 

@@ -146,20 +146,34 @@ def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
 
 
 def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
-    """For a key that would stop or remove runs and is for none of them: why."""
+    """For a key that would stop, retry or remove runs and is for none of them: why."""
     bound = screen.active_bindings.get(key)
     if bound is None or bound.enabled or not runs:
         return
-    if bound.binding.action == "stop":
+    action = bound.binding.action
+    if action == "stop":
         screen.deck.notice(over_already(runs))
-    elif bound.binding.action == "remove":
-        from traindeck.console.runs.controlling import refuse_removal
-
-        try:
-            refuse_removal(runs[0])
-        except UsageError as error:
-            more = "" if len(runs) == 1 else f" Nor can the {len(runs) - 1:,} others be removed."
+    elif action in ("retry", "remove"):
+        error = _refusal(action, runs[0])
+        more = f" Nor can the {len(runs) - 1:,} others be {_DONE[action]}." if runs[1:] else ""
+        if error is not None:
             screen.deck.notice(f"{clean(error.what)}{more}")
+
+
+_DONE = {"retry": "retried", "remove": "removed"}
+
+
+def _refusal(action: str, run: RunRecord) -> UsageError | None:
+    from traindeck.console.runs.controlling import refuse_removal
+    from traindeck.console.runs.retrying import refusal
+
+    if action == "retry":
+        return refusal(run)
+    try:
+        refuse_removal(run)
+    except UsageError as error:
+        return error
+    return None
 
 
 def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0, hidden: int = 0) -> None:

@@ -10,7 +10,6 @@ cursor goes (runs_going), what is said around the list (runs_says), what is kept
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
@@ -24,7 +23,6 @@ from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line
 from traindeck.console.present.chrome import PlaceMark
 from traindeck.console.present.runs_counts import header_counts, sign_counts
-from traindeck.console.present.runs_footer import gone_words
 from traindeck.console.present.runs_table import group_head
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
@@ -39,7 +37,7 @@ from .index import SCREENS
 from .runs_chosen import ACTIONS, Chosen
 from .runs_filter import Filtering
 from .runs_going import Going
-from .runs_memory import keep, kept_view
+from .runs_memory import keep, restore
 from .runs_pane import RunPane
 from .runs_rows import RowLines
 from .runs_seen import Seen
@@ -70,6 +68,7 @@ class RunsScreen(DeckScreen):
         self.filtering = Filtering(self)
         self.chosen = Chosen(self)
         self.seen = Seen(self)
+        self.going = Going(self)
         self.context_bar = Lines(lambda cells, _: [runs_says.above(self, cells)], id="context")
         self.gap = Lines(lambda cells, _: runs_says.refused(self, cells), id="gap")
         self.heads_bar = Lines(lambda *_: [self.rows.heads()], id="heads")
@@ -88,13 +87,9 @@ class RunsScreen(DeckScreen):
         self.foot_gap = Lines(id="foot_gap")
         self.pane = RunPane(id="pane")
         self._early = False
-        ui, settings = self.deck.ui, self.deck.settings
-        self.rows.columns = ui.strings("runs", "columns") or []
-        self.table.folded = set(ui.strings("runs", "folded") or [])
-        self.going = Going(self, ui.get("runs", "cursor", str, None))
         self.model = RunsModel(
             self.deck.services,
-            kept_view(ui, settings.window),
+            restore(self.deck.ui, self),
             on_listing=self._listed,
             on_rows=self._rows_known,
             on_error=self._failed,
@@ -162,10 +157,9 @@ class RunsScreen(DeckScreen):
         key = self.table.key
         return self.model.record(key) if key is not None else None
 
-    def main_metric(self) -> str | None:
-        """The main metric of most runs in sight."""
-        found = Counter(run.main for run in self._in_sight() if run.main)
-        return found.most_common(1)[0][0] if found else None
+    def in_sight(self, pages: int = 0) -> list[RunRecord]:
+        """The runs on screen, and those of `pages` screens above and below."""
+        return self.model.records(self.table.visible_keys(pages))
 
     def on_resize(self) -> None:
         self.place_parts()
@@ -191,12 +185,9 @@ class RunsScreen(DeckScreen):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        self.rows.lay_out(self.app.size.width, self._in_sight())
+        self.rows.lay_out(self.app.size.width, self.in_sight())
         self.heads_bar.update()
         self.table.repaint()
-
-    def _in_sight(self, pages: int = 0) -> list[RunRecord]:
-        return self.model.records(self.table.visible_keys(pages))
 
     # ----------------------------------------------------------------------------------- view lines
 
@@ -280,24 +271,18 @@ class RunsScreen(DeckScreen):
         sections = [Section(group.key, group.title, group.count) for group in listing.groups]
         anew, widened = self.filtering.listed(listing.keys)
         wanted = self.going.listed()
-        before = self.table.key if wanted is None and not anew else None
+        before = self.table.key
         self.table.set_rows(
             listing.keys, sections, at=widened if wanted is None else wanted, anew=anew
         )
         self.going.resume()
-        if before is not None and self.table.key != before:
-            self._say_gone(before)
+        if before is not None and wanted is None and not anew:
+            self.going.let_go(before)
         self.seen.listed()
         self.chosen.listed()
         self.place_parts()
         self.empty.update()
         self._update_lines()
-
-    def _say_gone(self, key: int) -> None:
-        """The run under the cursor has gone out of sight by itself: what became of it."""
-        run, group = self.model.record(key), self.table.group_of(key)
-        if run is not None and group is not None and self.model.view.group == "state":
-            self.deck.notice(gone_words(run, group.title, self.deck.painter.glyphs))
 
     async def go_to_run(self, run: RunRecord, *, widen: bool = False) -> None:
         """Put the cursor on a run. One that is not listed is named, or the list is widened."""
@@ -306,7 +291,7 @@ class RunsScreen(DeckScreen):
     def _rows_known(self, changed: Sequence[int]) -> None:
         if not self.table.is_mounted:
             return
-        if self.rows.suits(self._in_sight()):
+        if self.rows.suits(self.in_sight()):
             self.table.known(changed)
         else:
             self._lay_out()
@@ -315,7 +300,7 @@ class RunsScreen(DeckScreen):
             self.seen.back()
         self._update_lines()
         if "id" in self.rows.layout:
-            self.spawn(self.rows.learn_short_ids(self._in_sight(pages=1)))
+            self.spawn(self.rows.learn_short_ids(self.in_sight(pages=1)))
 
     def _failed(self, error: TraindeckError | None) -> None:
         if not self.table.is_mounted:
@@ -373,10 +358,9 @@ class RunsScreen(DeckScreen):
             return bool(self.chosen.of(action)) or None
         if action == "demo":
             return self.is_empty and "demo" in self.deck.services.able
-        if action == "filter":
-            return not self.is_empty
         if action in ("move", "page", "half", "first", "last", "prefix_g", "mark", "mark_range",
-                      "mark_all", "order", "group", "columns", "window", "freeze"):  # fmt: skip
+                      "mark_all", "filter", "order", "group", "columns", "window",
+                      "freeze"):  # fmt: skip
             return not self.is_empty
         if action == "fold":
             return bool(self.model.view.group) and len(self.table.keys) > 0
@@ -438,8 +422,8 @@ class RunsScreen(DeckScreen):
         self._update_lines()
 
     def action_window(self) -> None:
-        window = None if self.model.view.window is not None else self.deck.settings.window
-        self.show(window=window if window is not None or self.model.view.window else None)
+        usual = self.deck.settings.window
+        self.show(window=usual if self.model.view.window is None else None)
 
     def show(self, **changes: object) -> None:
         """Show another view, and remember it: `show(filter="tag:sft")`."""

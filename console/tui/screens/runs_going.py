@@ -1,4 +1,5 @@
-"""Where the cursor of Runs goes: to a run that was asked for, or to where it was on another day."""
+"""Where the cursor of Runs goes: to a run that was asked for, to where it was on another day; and
+what is said of a run that it lets go."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from traindeck.console.present.runs_footer import gone_words
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
@@ -23,10 +25,10 @@ class Going:
         saved: The id of the run that the cursor was on when the program ended last.
     """
 
-    def __init__(self, screen: RunsScreen, saved: str | None) -> None:
+    def __init__(self, screen: RunsScreen) -> None:
         self._screen = screen
         self.wanted: int | None = None
-        self.saved = saved
+        self.saved: str | None = None
 
     def listed(self) -> int | None:
         """There is a list: the key that the cursor goes to in it."""
@@ -38,6 +40,15 @@ class Going:
         if self.saved is not None:
             saved, self.saved = self.saved, None
             self._screen.spawn(self._back_to(saved))
+
+    def let_go(self, key: int) -> None:
+        """The cursor was on this key before the list changed by itself. If the run went to where it
+        cannot be seen, and the cursor stayed, what became of it is said."""
+        screen = self._screen
+        run, group = screen.model.record(key), screen.table.group_of(key)
+        gone = screen.table.key != key and screen.model.view.group == "state"
+        if gone and run is not None and group is not None:
+            screen.deck.notice(gone_words(run, group.title, screen.deck.painter.glyphs))
 
     async def to(self, run: RunRecord, *, widen: bool) -> None:
         """To a run. One that is not listed is named, or the list is widened."""

@@ -11,15 +11,20 @@ if TYPE_CHECKING:
     from .runs import RunsScreen
 
 
-def kept_view(ui: UiState, window: float | None) -> View:
-    """The view of another day. `window`: the usual one. A filter is not kept."""
+def restore(ui: UiState, screen: RunsScreen) -> View:
+    """Show the list as on another day, its columns, its folds and the cursor; gives the view, in
+    which there is no filter."""
+    screen.rows.columns = ui.strings("runs", "columns") or []
+    screen.table.folded = set(ui.strings("runs", "folded") or [])
+    screen.going.saved = ui.get("runs", "cursor", str, None)
     # What the menu called newest first was kept as `-created` once.
     order = [kept.replace("created", "latest") for kept in ui.strings("runs", "order") or ()]
     group = ui.get("runs", "group", str, "state")
+    usual = screen.deck.settings.window
     return View(
         order=tuple(order) if order else View().order,
         group=group if group in ("state", "backend", "") else "state",
-        window=None if ui.get("runs", "all", bool, False) else window,
+        window=None if ui.get("runs", "all", bool, False) else usual,
     )
 
 
