@@ -89,6 +89,24 @@ async def test_a_run_that_changes_its_group_keeps_the_cursor_and_its_row(
         assert cursor_row(app) <= row
 
 
+async def test_another_order_is_another_list_and_a_wider_window_is_not(make_app: MakeApp) -> None:
+    app = make_app(FakeServices(crowd(300)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(app, pilot, drawn(app))
+        table = runs_screen(app).table
+        assert len(table.keys) < 300
+        await pilot.press("pagedown", "pagedown")
+        name, row = cursor(app), cursor_row(app)
+        await pilot.press("a")
+        await settle(app, pilot, lambda: len(table.keys) == 300)
+        # The rows are where they were, but for the line that says now that all are listed.
+        assert cursor(app) == name and cursor_row(app) - row in (0, 1)
+        place = table.position
+        await pilot.press("o", "a")
+        await settle(app, pilot, lambda: table.position != place)
+        assert cursor(app) == name and "now in" not in screen_text(app)
+
+
 async def test_a_run_that_ends_out_of_sight_leaves_the_cursor_and_the_list_where_they_are(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

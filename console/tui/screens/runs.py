@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -27,7 +28,7 @@ from traindeck.console.present.runs_table import group_head
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.model import RunsModel
-from traindeck.console.tui.services import Counts
+from traindeck.console.tui.services import Counts, View
 from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
@@ -65,6 +66,7 @@ class RunsScreen(DeckScreen):
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._slow = False
         self._following = False
+        self._shown: View | None = None
         self.filtering = Filtering(self)
         self.chosen = Chosen(self)
         self.seen = Seen(self)
@@ -269,12 +271,13 @@ class RunsScreen(DeckScreen):
         empty = listing.counts.total == 0 and not self.model.view.filter
         self.set_class(empty, "-empty")
         sections = [Section(group.key, group.title, group.count) for group in listing.groups]
-        anew, widened = self.filtering.listed(listing.keys)
-        wanted = self.going.listed()
+        # With another filter, order or grouping it is another list; a wider window only adds to it.
+        shown, self._shown = self._shown, replace(self.model.view, window=None)
+        anew = shown != self._shown
+        widened, wanted = self.filtering.listed(listing.keys), self.going.listed()
         before = self.table.key
-        self.table.set_rows(
-            listing.keys, sections, at=widened if wanted is None else wanted, anew=anew
-        )
+        at = widened if wanted is None else wanted
+        self.table.set_rows(listing.keys, sections, at=at, anew=anew)
         self.going.resume()
         if before is not None and wanted is None and not anew:
             self.going.let_go(before)

@@ -139,13 +139,12 @@ class Filtering:
         self._screen.set_focus(self._screen.table, scroll_visible=False)
         self._screen.show(filter=text)
 
-    def listed(self, keys: Collection[int]) -> tuple[bool, int | None]:
-        """There is a new list: whether it is that of another filter, and the key to put the cursor
-        on, if the filter asks for one."""
+    def listed(self, keys: Collection[int]) -> int | None:
+        """There is a new list: the key to put the cursor on, if it is that of another filter and
+        gives back the row that an earlier one hid."""
         now = self._screen.model.view.filter
-        anew, self._shown = self._shown != now, now
-        # A filter that is widened again gives back what it hid.
-        wanted = self._asked_at if anew and self._asked_at in keys else None
-        if anew and not self.asking:
+        other, self._shown = self._shown != now, now
+        wanted = self._asked_at if other and self._asked_at in keys else None
+        if other and not self.asking:
             self._asked_at = None
-        return anew, wanted
+        return wanted
