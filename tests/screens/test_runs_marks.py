@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from screen_harness import MakeApp, cursor, drawn, go_to, names, runs_screen, settle
+from screen_harness import OnRuns, cursor, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import small_services
 
 from traindeck.console.tui.screens.overlay import ChoiceScreen
 
-SIZE = (120, 40)
-
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_marks_survive_a_filter_and_what_it_hides_is_counted_and_left_alone(
-    make_app: MakeApp, size: tuple[int, int]
+    on_runs: OnRuns, size: tuple[int, int]
 ) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=size) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services, size=size) as (app, pilot):
         await go_to(app, pilot, "llama1b-lora-lr3e4")
         await pilot.press("space", "space")  # that and vit-b16-aug-s0
         await settle(app, pilot, lambda: "2 marked · " in screen_text(app))
@@ -47,11 +43,9 @@ async def test_marks_survive_a_filter_and_what_it_hides_is_counted_and_left_alon
 
 
 async def test_with_all_marks_hidden_a_key_means_the_run_under_the_cursor_and_says_so(
-    make_app: MakeApp,
+    on_runs: OnRuns,
 ) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs() as (app, pilot):
         await go_to(app, pilot, "vit-b16-aug-s0")
         await pilot.press("space", "slash", *"lora", "enter")
         await settle(app, pilot, lambda: "1 marked, 1 hidden" in screen_text(app))
@@ -62,10 +56,8 @@ async def test_with_all_marks_hidden_a_key_means_the_run_under_the_cursor_and_sa
         assert "1 more, marked but not listed, is left alone." in screen_text(app)
 
 
-async def test_esc_and_the_star_touch_only_marks_that_are_listed(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_esc_and_the_star_touch_only_marks_that_are_listed(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         table = runs_screen(app).table
         await go_to(app, pilot, "vit-b16-aug-s0")
         await pilot.press("space", "slash", *"lora", "enter")
@@ -83,11 +75,9 @@ async def test_esc_and_the_star_touch_only_marks_that_are_listed(make_app: MakeA
         assert not table.marked
 
 
-async def test_the_mark_of_a_run_that_is_gone_is_gone(make_app: MakeApp) -> None:
+async def test_the_mark_of_a_run_that_is_gone_is_gone(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         table = runs_screen(app).table
         await go_to(app, pilot, "vit-b16-aug-s0")
         key = table.key
@@ -99,12 +89,8 @@ async def test_the_mark_of_a_run_that_is_gone_is_gone(make_app: MakeApp) -> None
         await settle(app, pilot, lambda: "1 marked, 1 hidden" in screen_text(app))
 
 
-async def test_marks_that_no_filter_hides_can_be_taken_away_all_the_same(
-    make_app: MakeApp,
-) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_marks_that_no_filter_hides_can_be_taken_away_all_the_same(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("a")
         await settle(app, pilot, lambda: "old-baseline" in names(app))
         await go_to(app, pilot, "old-baseline")
