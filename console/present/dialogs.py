@@ -110,7 +110,7 @@ def stop_lines(
     hidden: int = 0,
 ) -> list[Line]:
     """Before runs are stopped. `others` of those marked are over or ending already, `hidden` more
-    are marked and not listed."""
+    are marked where they cannot be seen."""
     waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
     text = (
         "They have not started; nothing is lost."
@@ -143,8 +143,8 @@ def retry_lines(
     others: int = 0,
     hidden: int = 0,
 ) -> list[Line]:
-    """Before runs are tried again. `others` of those marked cannot be, `hidden` more are marked and
-    not listed."""
+    """Before runs are tried again. `others` of those marked cannot be, `hidden` more are marked
+    where they cannot be seen."""
     text = (
         "The same plan and code as before, as a further attempt. Logs and metrics of the earlier "
         "attempts stay."
@@ -172,7 +172,7 @@ def remove_lines(
     *,
     hidden: int = 0,
 ) -> list[Line]:
-    """Before runs are deleted. `hidden`: how many more are marked and not listed."""
+    """Before runs are deleted. `hidden`: how many more are marked where they cannot be seen."""
     if freed is None:
         text = "Their logs, metrics and artifacts are deleted from the disk, for good."
     else:
@@ -201,7 +201,7 @@ def _others(count: int) -> str:
 def _hidden(count: int) -> str:
     if not count:
         return ""
-    return f" {count:,} more, marked but not listed, {'is' if count == 1 else 'are'} left alone."
+    return f" {count:,} more, marked but hidden, {'is' if count == 1 else 'are'} left alone."
 
 
 def error_lines(title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> list[Line]:

@@ -16,7 +16,7 @@ def selection(marked: int, hidden: int, position: int, listed: int, *, marking: 
     """How many runs are marked, and which row of how many the cursor is on.
 
     Args:
-        hidden: How many more are marked and not listed; what is done is not done to them.
+        hidden: How many more are marked and filtered or folded away; nothing is done to them.
         marking: Moving marks.
     """
     clauses: list[Line] = []

@@ -27,7 +27,7 @@ async def test_marks_survive_a_filter_and_what_it_hides_is_counted_and_left_alon
         await pilot.press("s")
         await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
         said = " ".join(screen_text(app).replace("▌", " ").split())
-        assert "1 more, marked but not listed, is left alone." in said
+        assert "1 more, marked but hidden, is left alone." in said
         await pilot.press("s")
         await settle(app, pilot, lambda: "asked to stop: 1 run" in screen_text(app))
         assert [call for call in services.calls if call[0] == "stop"] == [
@@ -53,7 +53,7 @@ async def test_with_all_marks_hidden_a_key_means_the_run_under_the_cursor_and_sa
         await pilot.press("s")
         await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
         assert "Stop 1 run?" in screen_text(app) and here in screen_text(app)
-        assert "1 more, marked but not listed, is left alone." in screen_text(app)
+        assert "1 more, marked but hidden, is left alone." in screen_text(app)
 
 
 async def test_esc_and_the_star_touch_only_marks_that_are_listed(on_runs: OnRuns) -> None:
@@ -98,3 +98,24 @@ async def test_marks_that_no_filter_hides_can_be_taken_away_all_the_same(on_runs
         await settle(app, pilot, lambda: "1 marked, 1 hidden" in screen_text(app))
         await pilot.press("escape")
         await settle(app, pilot, lambda: "marked" not in screen_text(app))
+
+
+async def test_what_is_folded_away_is_not_touched(on_runs: OnRuns) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        table = runs_screen(app).table
+        await pilot.press(
+            "G", "space", "k", "space", "k", "z"
+        )  # two of FINISHED, then it is folded
+        await settle(app, pilot, lambda: "2 marked, 2 hidden" in screen_text(app))
+        await pilot.press("g", "g", "asterisk")
+        await settle(
+            app, pilot, lambda: f"{len(table.marked) + 2} marked, 2 hidden" in screen_text(app)
+        )
+        assert len(table.marked) == 11
+        await pilot.press("delete")
+        await settle(
+            app, pilot, lambda: "2 more, marked but hidden, are left alone." in screen_text(app)
+        )
+        await pilot.press("escape", "escape", "G", "z")
+        await settle(app, pilot, lambda: "2 marked · " in screen_text(app))

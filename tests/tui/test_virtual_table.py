@@ -68,7 +68,8 @@ def holds(table: VirtualTable) -> None:
     if key is not None:
         assert table._row_of(key) == table._cursor
         assert table.keys[table.position - 1] == key
-    assert table.marked <= set(table.keys)
+    assert table.marked <= table._shown_keys() <= set(table.keys)
+    assert not table.marked & table.waiting
     visible = table.visible_keys()
     assert len(visible) <= table.size.height
 

@@ -1,8 +1,8 @@
 """Questions before something is done to runs, and doing it: stop, retry, remove, copy.
 
 Each takes the screen and the runs it is about, how many more were chosen that nothing happens to
-(`others`) and how many more are marked that are not listed (`hidden`); the work is a task in the
-background, its outcome a line in the footer.
+(`others`) and how many more are marked where they cannot be seen (`hidden`); the work is a task in
+the background, its outcome a line in the footer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which runs a key of the Runs screen means: the marked ones, or the one under the cursor.
 
-Only marks that are listed count. What is marked and hidden by the filter or the window waits: it is
-left alone, which is said before anything is done, and is marked again when it is listed again.
+Only marks that can be seen count. What is marked and hidden by the filter, the window or a fold
+waits: it is left alone, which is said before anything is done, and is marked when it is back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Ask = Callable[["RunsScreen", list[RunRecord], int, int], None]
 """Asks about runs: the screen, the runs, how many more are chosen that it is not for, and how many
-more are marked that are not listed."""
+more are marked where they cannot be seen."""
 
 
 def _can_retry(run: RunRecord) -> bool:
@@ -71,7 +71,7 @@ class Chosen:
 
     def ask(self, action: str, ask: Ask) -> None:
         """Ask about those that an action is for. Of many marked ones, those that were never in
-        sight are read first: what is done is done to all that are marked and listed."""
+        sight are read first: what is done is done to all that are marked and not hidden."""
         screen = self._screen
         table, model = screen.table, screen.model
         unknown = [key for key in table.marked if model.record(key) is None]

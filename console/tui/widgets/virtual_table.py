@@ -8,8 +8,9 @@ screen keep their places as far as most of them can, and a list that stands at i
 standing there. The cursor goes with its row as long as that is on screen; when it leaves the
 screen, or its group is folded, the cursor keeps its place in the list and lets the row go.
 
-Marks belong to keys, listed or not. Those of keys that are not listed wait (`waiting`) and touch
-nothing: `marked` is what can be seen or unfolded, and only that is acted on and taken away.
+Marks belong to keys, listed or not. Those of keys that are not listed, or folded away, wait
+(`waiting`) and touch nothing: `marked` is what scrolling can show, and only that is acted on and
+taken away.
 """
 
 from __future__ import annotations
@@ -181,8 +182,16 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
     def _match_marks(self) -> None:
         """Marks go to where they can be seen or wait."""
         if self.marked or self.waiting:
-            marks, listed = self.marked | self.waiting, set(self._keys)
-            self.marked, self.waiting = marks & listed, marks - listed
+            marks, shown = self.marked | self.waiting, self._shown_keys()
+            self.marked, self.waiting = marks & shown, marks - shown
+
+    def _shown_keys(self) -> set[int]:
+        """The keys that are not folded away."""
+        shown: set[int] = set()
+        for section, first in zip(self._sections, self._firsts, strict=True):
+            if not self._is_folded(section):
+                shown.update(self._keys[first : first + section.count])
+        return shown
 
     def _measure(self) -> None:
         self._starts, self._firsts = [], []
@@ -381,6 +390,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         key = self._sections[section].key
         self.folded ^= {key}
         self._measure()
+        self._match_marks()
         row = self._starts[section]
         self._cursor = row if key in self.folded else self._nearest_stop(row)
         self._painted.clear()
@@ -421,8 +431,10 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
                 self.refresh_row(row)
 
     def mark_all(self) -> None:
-        """Mark every key of the list, or none if all are marked."""
-        self.marked = set() if len(self.marked) == len(self._keys) else set(self._keys)
+        """Mark every key that is not folded away, or none if all are marked."""
+        shown = self._shown_keys()
+        self.marked = set() if self.marked == shown else shown
+        self.waiting -= shown
         self.refresh()
         self._tell()
 
