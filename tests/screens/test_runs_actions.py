@@ -108,6 +108,8 @@ async def test_what_cannot_be_done_here_has_no_key(on_runs: OnRuns) -> None:
         await pilot.press("s")
         assert not isinstance(app.screen, ChoiceScreen)
         assert f"{cursor(app)} is over already" in screen_text(app)
+        await pilot.press("x")
+        await settle(app, pilot, lambda: f"{cursor(app)} does not need you" in screen_text(app))
         await pilot.press("k", "R")
         await settle(app, pilot, lambda: "Retry 1 run?" in screen_text(app))
         assert "over already" not in screen_text(app)

@@ -142,3 +142,16 @@ async def test_a_filter_that_fits_nothing_says_how_to_leave(on_runs: OnRuns) -> 
         await pilot.press("slash", *"zzz", "enter")
         await settle(app, pilot, lambda: "No run fits zzz" in screen_text(app))
         assert "esc takes the filter away" in screen_text(app)
+
+
+async def test_a_filter_shows_what_it_finds_in_folded_groups(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        await pilot.press("G", "z")
+        await settle(app, pilot, lambda: "▸ FINISHED" in screen_text(app))
+        await pilot.press("slash", *"distil", "enter")
+        await settle(app, pilot, lambda: cursor(app) == "distil-eval")
+        assert "▸" not in screen_text(app)
+        await pilot.press("z")  # there is nothing to fold for so long
+        assert cursor(app) == "distil-eval"
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "▸ FINISHED" in screen_text(app))

@@ -146,13 +146,17 @@ def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
 
 
 def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
-    """For a key that would stop, retry or remove runs and is for none of them: why."""
+    """For a key that would do something to runs and is for none of them: why."""
     bound = screen.active_bindings.get(key)
     if bound is None or bound.enabled or not runs:
         return
     action = bound.binding.action
     if action == "stop":
         screen.deck.notice(over_already(runs))
+    elif action == "seen":
+        name = clean(runs[0].name or runs[0].id)
+        none = f"none of these {len(runs):,} needs you"
+        screen.deck.notice(none if runs[1:] else f"{name} does not need you")
     elif action in ("retry", "remove"):
         error = _refusal(action, runs[0])
         more = f" Nor can the {len(runs) - 1:,} others be {_DONE[action]}." if runs[1:] else ""

@@ -276,6 +276,7 @@ class RunsScreen(DeckScreen):
         anew = shown != self._shown
         widened, wanted = self.filtering.listed(listing.keys), self.going.listed()
         before = self.table.key
+        self.table.folds = not self.model.view.filter  # what it finds is shown
         at = widened if wanted is None else wanted
         self.table.set_rows(listing.keys, sections, at=at, anew=anew)
         self.going.resume()
@@ -366,7 +367,7 @@ class RunsScreen(DeckScreen):
                       "freeze"):  # fmt: skip
             return not self.is_empty
         if action == "fold":
-            return bool(self.model.view.group) and len(self.table.keys) > 0
+            return bool(self.model.view.group) and self.table.folds and len(self.table.keys) > 0
         return True
 
     def action_move(self, step: int) -> None:

@@ -33,6 +33,9 @@ from traindeck.console.present.cells import Line, Span
 if TYPE_CHECKING:
     from traindeck.console.tui.app import TraindeckApp
 
+Name = int | str | None
+"""What a row is known by: its key, its group's if it is a head; None where there is no row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -43,7 +46,7 @@ class Section:
     count: int
 
 
-def _most_moved(before: Mapping[int | str | None, int], now: Mapping[int | str | None, int]) -> int:
+def _most_moved(before: Mapping[Name, int], now: Mapping[Name, int]) -> int:
     """By how many rows most of what stood on screen has moved; as few as possible."""
     moves = Counter(now[name] - row for name, row in before.items() if name in now)
     return max(moves, key=lambda move: (moves[move], -abs(move)), default=0)
@@ -57,6 +60,12 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
             for cursor and mark, or None while it is not known.
         head: Called for a group's head: (section, is it folded, cells) -> its line.
         note: Called for what is said in place of rows while there are none.
+
+    Attributes:
+        folded: The groups that are.
+        folds: Whether they are just now; if not, all are open, from the next `set_rows` on.
+        marked: The keys that are marked and can be seen.
+        waiting: The other keys that are marked.
     """
 
     DEFAULT_CSS = """
@@ -104,6 +113,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._rows = 0
         self._cursor = 0  # a row
         self.folded: set[str] = set()
+        self.folds = True
         self.marked: set[int] = set()
         self.waiting: set[int] = set()
         self._range_from: int | None = None
@@ -163,21 +173,27 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._match_marks()
         self._painted.clear()
         if anew or at is not None or not height:
-            row = self._row_of(here) if isinstance(here, int) else self._rows_of([here]).get(here)
-            self._cursor = self._nearest_stop(0 if anew else cursor) if row is None else row
+            found = self._row_of(here) if isinstance(here, int) else self._rows_of([here]).get(here)
+            lost = 0 if anew else cursor
+            self._cursor = self._nearest_stop(lost if found is None else found)
             if anew and height:
                 self._scroll(0)
         else:
-            rows = self._rows_of({*stood, here})
-            row = rows.get(here)
-            at_top = top == 0 and row is not None and row < height
-            self._scroll(top if at_top else top + _most_moved(stood, rows))
-            shown = self.scroll_offset.y
-            seen = row is not None and shown <= row < shown + height
-            self._cursor = row if row is not None and seen else self._place_at(cursor - top + shown)
+            self._hold(stood, here, cursor - top)
         self._reveal(self._cursor)
         self.refresh()
         self._tell()
+
+    def _hold(self, stood: Mapping[Name, int], here: Name, place: int) -> None:
+        """Keep what stood on screen where it is, by the rule above. `here`, `place`: what the
+        cursor was on, and its row on screen."""
+        rows = self._rows_of({*stood, here})
+        top, height, row = self.scroll_offset.y, self.size.height, rows.get(here)
+        if top > 0 or row is None or row >= height:
+            self._scroll(top + _most_moved(stood, rows))
+        top = self.scroll_offset.y
+        in_sight = row is not None and top <= row < top + height
+        self._cursor = row if row is not None and in_sight else self._place_at(place + top)
 
     def _match_marks(self) -> None:
         """Marks go to where they can be seen or wait."""
@@ -205,7 +221,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.virtual_size = Size(max(1, self.size.width), row)
 
     def _is_folded(self, section: Section) -> bool:
-        return bool(section.title) and section.key in self.folded
+        return self.folds and bool(section.title) and section.key in self.folded
 
     def _place(self, row: int) -> tuple[int, int]:
         """(section, offset in it) of a row; the offset of a head is -1; (-1, -1) beyond the end."""
@@ -235,14 +251,13 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
             return None
         return self._starts[number] + (1 if section.title else 0) + index - self._firsts[number]
 
-    def _name_at(self, row: int) -> int | str | None:
-        """What names a row: its key, or its group's if it is a head."""
+    def _name_at(self, row: int) -> Name:
         section, offset = self._place(row)
         return self._sections[section].key if section >= 0 and offset < 0 else self._key_at(row)
 
-    def _rows_of(self, names: Collection[int | str | None]) -> dict[int | str | None, int]:
+    def _rows_of(self, names: Collection[Name]) -> dict[Name, int]:
         """The rows of those that can be seen, in one pass."""
-        rows: dict[int | str | None, int] = {
+        rows: dict[Name, int] = {
             section.key: start
             for section, start in zip(self._sections, self._starts, strict=True)
             if section.title and section.key in names
