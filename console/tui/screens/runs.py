@@ -502,12 +502,7 @@ class RunsScreen(DeckScreen):
 
     def action_seen(self) -> None:
         # The cursor goes on to what is next in line, not with the run to the end of the list.
-        self.spawn(self._seen(self.chosen.of("seen"), self.table.key_after()))
-
-    async def _seen(self, runs: dict[int, RunRecord], then: int | None) -> None:
-        await self.seen.say(runs)
-        self.going.wanted = then
-        self.acted()
+        self.spawn(self.seen.say(self.chosen.of("seen"), self.table.key_after()))
 
     def on_key(self, event: events.Key) -> None:
         from .run_actions import say_why_not

@@ -61,12 +61,14 @@ class Seen:
         leaving = {key: run.name or run.id} if run is not None and self.needs_you(run) else {}
         self._screen.spawn(self._look([run_id], leaving))
 
-    async def say(self, runs: Mapping[int, RunRecord]) -> None:
-        """The person says that these are seen, by their keys."""
+    async def say(self, runs: Mapping[int, RunRecord], then: int | None) -> None:
+        """The person says that these are seen, by their keys. `then`: where the cursor goes."""
         if self._opened is not None and self._opened[0] in runs:
             self._opened = None
         names = {key: run.name or run.id for key, run in runs.items()}
         await self._look([run.id for run in runs.values()], names)
+        self._screen.going.wanted = then
+        self._screen.acted()
 
     async def _look(self, run_ids: Sequence[str], leaving: Mapping[int, str]) -> None:
         await self._screen.deck.services.looked(run_ids)
