@@ -236,7 +236,7 @@ async def test_services_that_take_forever_leave_every_key_alive(on_runs: OnRuns)
         ]:
             await pilot.press(key)
             await settle(app, pilot, seen)
-        await pilot.press("g", "g", "j", "j", "j", "s", "s")
+        await pilot.press("g", "g", "j", "j", "j", "z", "s", "s")
         await settle(app, pilot, lambda: "◐ stopping 1 run" in screen_text(app))
 
 
