@@ -85,12 +85,12 @@ def _place(place: PlaceMark, now: float, glyphs: Glyphs) -> Line:
     return (name, Span(glyphs.queued, "stale"), Span(old, "stale"))
 
 
-def context(left: Sequence[Line], right: str, cells: int) -> Line:
+def context(left: Sequence[Line], right: Span, cells: int) -> Line:
     """The line below the header: what is shown, and how."""
-    tail = Span(right, "faint")
-    line = (Span("  "), *fitted(left, cells - 3 - (width(right) + 3 if right else 0)))
-    gap = cells - line_width(line) - width(right) - 1
-    return (*line, Span(" " * gap), tail, Span(" ")) if right and gap > 1 else line
+    room = width(right.text)
+    line = (Span("  "), *fitted(left, cells - 3 - (room + 3 if room else 0)))
+    gap = cells - line_width(line) - room - 1
+    return (*line, Span(" " * gap), right, Span(" ")) if room and gap > 1 else line
 
 
 def footer(

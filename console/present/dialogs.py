@@ -107,8 +107,10 @@ def stop_lines(
     glyphs: Glyphs = BEST,
     *,
     others: int = 0,
+    hidden: int = 0,
 ) -> list[Line]:
-    """Before runs are stopped. `others` of those marked are over or ending already."""
+    """Before runs are stopped. `others` of those marked are over or ending already, `hidden` more
+    are marked where they cannot be seen."""
     waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
     text = (
         "They have not started; nothing is lost."
@@ -122,6 +124,7 @@ def stop_lines(
         text += " To end only the watching of an adopted process, remove the run instead."
     if others:
         text += f" {_others(others)} over or ending already."
+    text += _hidden(hidden)
     return [
         (Span(f"Stop {plural(len(runs), 'run')}?", "warn bold"),),
         (),
@@ -132,15 +135,23 @@ def stop_lines(
 
 
 def retry_lines(
-    runs: Sequence[RunRecord], now: float, cells: int, glyphs: Glyphs = BEST, *, others: int = 0
+    runs: Sequence[RunRecord],
+    now: float,
+    cells: int,
+    glyphs: Glyphs = BEST,
+    *,
+    others: int = 0,
+    hidden: int = 0,
 ) -> list[Line]:
-    """Before runs are tried again. `others` of those marked cannot be."""
+    """Before runs are tried again. `others` of those marked cannot be, `hidden` more are marked
+    where they cannot be seen."""
     text = (
         "The same plan and code as before, as a further attempt. Logs and metrics of the earlier "
         "attempts stay."
     )
     if others:
         text += f" {_others(others)} not over, or not Traindeck's, and left alone."
+    text += _hidden(hidden)
     return [
         (Span(f"Retry {plural(len(runs), 'run')}?", "accent bold"),),
         (),
@@ -158,8 +169,10 @@ def remove_lines(
     now: float,
     cells: int,
     glyphs: Glyphs = BEST,
+    *,
+    hidden: int = 0,
 ) -> list[Line]:
-    """Before runs are deleted."""
+    """Before runs are deleted. `hidden`: how many more are marked where they cannot be seen."""
     if freed is None:
         text = "Their logs, metrics and artifacts are deleted from the disk, for good."
     else:
@@ -171,6 +184,7 @@ def remove_lines(
         text += f" {what} on; only the watching ends."
     if refused:
         text += f" {refused:,} more of those marked cannot be removed and will stay."
+    text += _hidden(hidden)
     return [
         (Span(f"Remove {plural(len(runs), 'run')}?", "failed bold"),),
         (),
@@ -182,6 +196,12 @@ def remove_lines(
 
 def _others(count: int) -> str:
     return f"{count:,} more of those marked {'is' if count == 1 else 'are'}"
+
+
+def _hidden(count: int) -> str:
+    if not count:
+        return ""
+    return f" {count:,} more, marked but hidden, {'is' if count == 1 else 'are'} left alone."
 
 
 def error_lines(title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> list[Line]:

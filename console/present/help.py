@@ -145,6 +145,10 @@ def state_notes(cells: int, glyphs: Glyphs = BEST) -> list[Line]:
             Span("  words that end in dots ask before anything is done", "muted"),
         ),
         (
+            Span("NEEDS YOU", "text"),
+            Span("  until you opened it and moved on, or said it is seen", "muted"),
+        ),
+        (
             Span("Your own keys in ", "muted"),
             Span("settings.yaml", "text"),
             Span(" are shown here as you set them.", "muted"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from traindeck.backends.base import TraindeckError
 
 from .ages import window as window_text
-from .cells import Line, Span, clean
+from .cells import Line, Span, clean, clip
 from .glyphs import BEST, Glyphs
 from .numbers import plural
 
@@ -58,17 +58,29 @@ def order_words(order: Sequence[str]) -> str:
 
 
 def list_context(
-    shown: int, total: int, filter_text: str, group: str, order: Sequence[str], *, frozen: bool
+    shown: int,
+    total: int,
+    filter_text: str,
+    group: str,
+    order: Sequence[str],
+    cells: int,
+    *,
+    frozen: bool,
 ) -> list[Line]:
-    """What the list shows and how, as clauses."""
+    """What the list shows and how, as clauses: what is not as usual first, for it is said nowhere
+    else. A long filter leaves room for the order."""
+    usual = order_words(order) == order_words(())
     clauses: list[Line] = []
     if frozen:
         clauses.append((Span("frozen", "accent bold"),))
     if filter_text:
-        clauses.append((Span("filter ", "muted"), Span(clean(filter_text), "accent")))
+        text = clip(clean(filter_text), max(20, cells - (34 if usual else 58)))
+        clauses.append((Span("filter ", "muted"), Span(text, "accent")))
+    if not usual:
+        clauses.append((Span(order_words(order), "text"),))
     clauses.append((Span(f"{shown:,}", "text"), Span(f" of {plural(total, 'run')}", "muted")))
     by = f"grouped by {group}" if group else "not grouped"
-    clauses.append((Span(f"{by}, {order_words(order)}", "muted"),))
+    clauses.append((Span(f"{by}, {order_words(order)}" if usual else by, "muted"),))
     return clauses
 
 
@@ -86,9 +98,10 @@ def listed_meanwhile(filter_text: str) -> Line:
     return (Span("listed meanwhile: ", "muted"), Span(clean(filter_text), "text"))
 
 
-def window_words(seconds: float | None) -> str:
+def window_words(seconds: float | None, *, usual: bool) -> Span:
     """Which finished runs are listed."""
-    return window_text(seconds) if seconds is None else f"finished: last {window_text(seconds)}"
+    words = window_text(seconds) if seconds is None else f"finished: last {window_text(seconds)}"
+    return Span(words, "faint" if usual else "text")
 
 
 def nothing_listed(filter_text: str, window: float | None, total: int) -> list[Line]:

@@ -18,7 +18,7 @@ from .ages import age, spoken
 from .cells import Line, Span, clean, clip, distinct, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, percent, size
-from .runs_table import tags, where
+from .runs_table import own, tags, where
 from .sentences import exit_words, explain, fitted, last_sign, ran, unwritten
 from .states import is_unknown, mark
 
@@ -174,6 +174,8 @@ def _values(run: RunRecord) -> list[tuple[str, float | int | str | None, str]]:
         rows.append(("done", percent(progress.fraction).rjust(_BEFORE + 2), ""))
     for summary in ordered_metrics(run):
         if summary.key in ("step", "global_step") or summary.key.startswith(("system/", "__")):
+            continue
+        if own(run, summary) is None:
             continue
         value = summary.last
         if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:

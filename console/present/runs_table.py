@@ -435,7 +435,7 @@ def _number(run: RunRecord, summary: MetricSummary | None, column: Column, quiet
     return (Span(text, _ink(quiet, run)),)
 
 
-def _own(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
+def own(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
     """A metric of the attempt that goes on; None as long as it is what one before it left."""
     if summary is None or not run.attempt:
         return summary
@@ -446,15 +446,15 @@ def _own(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
 
 
 def _metric(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    return _number(run, _own(run, run.metrics.get(run.main or "")), column, quiet)
+    return _number(run, own(run, run.metrics.get(run.main or "")), column, quiet)
 
 
 def _eval(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    return _number(run, _own(run, find_metric(run, EVALS)), column, quiet)
+    return _number(run, own(run, find_metric(run, EVALS)), column, quiet)
 
 
 def _rate(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    summary = _own(run, find_metric(run, RATES))
+    summary = own(run, find_metric(run, RATES))
     text = "" if summary is None else count(summary.last)
     return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
 
@@ -487,7 +487,7 @@ def spark(levels: str, cells: int, glyphs: Glyphs) -> str:
 
 
 def _trend(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    summary = _own(run, run.metrics.get(run.main or ""))
+    summary = own(run, run.metrics.get(run.main or ""))
     text = spark(summary.spark if summary else "", column.cells, look.glyphs)
     stale = run.active and run.reach is not Reach.OK
     style = "accent" if look.selected else "faint" if quiet else "stale" if stale else "done"

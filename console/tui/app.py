@@ -344,6 +344,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def _show_frames(self) -> None:
         """There is something to show, or it was waited for long enough: write from now on."""
+        if not self.screen_stack:
+            return  # it is over already
         super()._display(self.screen, self._on_screen.release())
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from traindeck.backends.base import TraindeckError, UsageError
@@ -110,8 +110,19 @@ class RunsModel:
     async def learn(self, keys: Sequence[int]) -> None:
         """Read the records of runs that are not in sight; they are kept as long as the list is."""
         self._kept_for = max(self._kept_for, len(keys) + KEPT)
+        async for found in self._read(keys):
+            self._records.update(found)
+
+    async def gone(self, keys: Collection[int]) -> set[int]:
+        """Those whose runs there are no more."""
+        left = set(keys)
+        async for found in self._read(list(keys)):
+            left -= found.keys()
+        return left
+
+    async def _read(self, keys: Sequence[int]) -> AsyncIterator[Mapping[int, RunRecord]]:
         for start in range(0, len(keys), KEPT):
-            self._records.update(await self._services.rows(keys[start : start + KEPT]))
+            yield await self._services.rows(keys[start : start + KEPT])
 
     # ------------------------------------------------------------------------------------- changes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -63,6 +64,19 @@ def test_a_small_pane_has_the_figures_and_the_last_line_of_the_log() -> None:
     assert "llama1b-lora-lr1e4" in lines[0]
     assert "step 2,990/8,000" in lines[1]
     assert lines[3].strip() == "log step 2 loss 1.0"
+
+
+@pytest.mark.parametrize(("cells", "rows"), [(80, 4), (120, 12)])
+def test_the_pane_of_a_retry_shows_no_values_of_the_attempt_before(cells: int, rows: int) -> None:
+    run = replace(small_world()[4], attempt=1, started=NOW - 60)
+    before = {k: replace(m, last_time=NOW - 900) for k, m in run.metrics.items()}
+    first = {**before, "loss": replace(run.metrics["loss"], last_time=NOW - 1)}
+    shown = [
+        "\n".join(map(plain, detail(replace(run, metrics=metrics), NOW, cells, rows, Pane())))
+        for metrics in (before, first)
+    ]
+    assert "loss" not in shown[0] and "grad_norm" not in shown[0]
+    assert "loss" in shown[1] and "grad_norm" not in shown[1]
 
 
 # ------------------------------------------------------------------------------------- the curve

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from screen_harness import CheckScreen, MakeApp
+from screen_harness import SIZE, CheckScreen, MakeApp, OnRuns, drawn, settle
 from screen_svg import screen_rows, screen_text, to_svg
-from tests.fakes.runs import FakeServices
+from tests.fakes.runs import FakeServices, small_services
 
 from traindeck.console.settings import Settings
 from traindeck.console.tui.app import TraindeckApp
@@ -48,6 +49,23 @@ def make_app() -> MakeApp:
         )
 
     return make
+
+
+@pytest.fixture
+def on_runs(make_app: MakeApp) -> OnRuns:
+    """Opens the Runs screen and waits until it shows everything, over the small world if no other
+    is given: `async with on_runs(services, size=(80, 24)) as (app, pilot)`."""
+
+    @asynccontextmanager
+    async def opened(
+        services: FakeServices | None = None, *, size: tuple[int, int] = SIZE, **settings: Any
+    ) -> AsyncIterator[tuple[TraindeckApp, Any]]:
+        app = make_app(small_services() if services is None else services, **settings)
+        async with app.run_test(size=size) as pilot:
+            await settle(app, pilot, drawn(app))
+            yield app, pilot
+
+    return opened
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from screen_svg import screen_text
@@ -12,7 +13,11 @@ from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.runs import RunsScreen
 
 MakeApp = Callable[..., TraindeckApp]
+OnRuns = Callable[..., AbstractAsyncContextManager[tuple[TraindeckApp, Any]]]
 CheckScreen = Callable[[TraindeckApp, str], None]
+
+SIZE = (120, 40)
+"""Of the terminal, where a test does not say another."""
 
 
 async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> None:

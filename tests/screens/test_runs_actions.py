@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from screen_harness import MakeApp, cursor, drawn, go_to, names, runs_screen, settle
+from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, go_to, names, runs_screen, settle
 from screen_svg import screen_text
-from tests.fakes.runs import (
-    FakeServices,
-    crowd,
-    make_run,
-    small_services,
-)
+from tests.fakes.runs import FakeServices, crowd, make_run, small_services
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.tui.screens.overlay import ChoiceScreen
 from traindeck.console.tui.screens.run_edit import EditScreen
 
-SIZE = (120, 40)
 
-
-async def test_stopping_asks_and_enter_never_does_it(make_app: MakeApp) -> None:
+async def test_stopping_asks_and_enter_never_does_it(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         await pilot.press("j", "j", "j", "space", "space", "s")
         assert isinstance(app.screen, ChoiceScreen)
         assert "Stop 2 runs?" in screen_text(app)
@@ -68,15 +59,13 @@ async def test_the_question_before_a_stop_follows_its_runs_and_goes_with_the_las
 
 
 async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
-    make_app: MakeApp,
+    on_runs: OnRuns,
 ) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         screen = runs_screen(app)
         screen.table.mark_all()
-        chosen = screen.chosen_runs()
+        chosen = list(screen.chosen.runs().values())
         running = sum(run.active and run.state is not State.STOPPING for run in chosen)
         over = sum(not run.active and not run.foreign for run in chosen)
         await settle(app, pilot, lambda: f"s stop {running}" in screen_text(app))
@@ -91,50 +80,50 @@ async def test_what_marked_runs_are_skipped_is_said_before_and_while_asking(
 
 
 async def test_of_an_adopted_process_that_goes_on_only_the_watching_is_removed(
-    make_app: MakeApp,
+    on_runs: OnRuns,
 ) -> None:
     runs = [make_run(1, "tmux", State.RUNNING, adopted=True)]
-    app = make_app(FakeServices(runs))
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(FakeServices(runs)) as (app, pilot):
         await pilot.press("delete")
         await settle(app, pilot, lambda: "Remove 1 run?" in screen_text(app))
         assert "The process goes on; only the watching ends." in screen_text(app)
 
 
-async def test_a_run_that_goes_on_is_not_removed_and_that_is_said(make_app: MakeApp) -> None:
-    app = make_app(FakeServices([make_run(1, "long", State.RUNNING)]))
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_run_that_goes_on_is_neither_removed_nor_retried_and_that_is_said(
+    on_runs: OnRuns,
+) -> None:
+    async with on_runs(FakeServices([make_run(1, "long", State.RUNNING)])) as (app, pilot):
         await pilot.press("delete")
+        await settle(app, pilot, lambda: "long is running, not over." in screen_text(app))
+        app.hush(all=True)
+        await pilot.press("R")
         await settle(app, pilot, lambda: "long is running, not over." in screen_text(app))
 
 
-async def test_what_cannot_be_done_here_has_no_key(make_app: MakeApp) -> None:
+async def test_what_cannot_be_done_here_has_no_key(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         await pilot.press("G")  # a finished run
         assert "s stop" not in screen_text(app)
         await pilot.press("s")
         assert not isinstance(app.screen, ChoiceScreen)
         assert f"{cursor(app)} is over already" in screen_text(app)
+        await pilot.press("x")
+        await settle(app, pilot, lambda: f"{cursor(app)} does not need you" in screen_text(app))
         await pilot.press("k", "R")
         await settle(app, pilot, lambda: "Retry 1 run?" in screen_text(app))
         assert "over already" not in screen_text(app)
 
 
-async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
+async def test_retry_remove_and_seen(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         await go_to(app, pilot, "nanogpt-big")
         await pilot.press("x")
         await settle(app, pilot, lambda: ("looked", ("0k01v8c4m2qe",)) in services.calls)
         # The cursor goes on to what needs a person next.
         await settle(app, pilot, lambda: cursor(app) == "sweep-07")
+        assert "seen: nanogpt-big · now in FINISHED" in screen_text(app)
         await pilot.press("k", "x")
         await settle(app, pilot, lambda: "NEEDS YOU 1" in screen_text(app))
         assert cursor(app) == "sweep-07"
@@ -153,10 +142,8 @@ async def test_retry_remove_and_seen(make_app: MakeApp) -> None:
         assert ("remove", ((services.calls and "0k20v8c4m2qe",), True)) in services.calls
 
 
-async def test_a_dialog_is_laid_out_anew_when_the_window_changes(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=(120, 40)) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_dialog_is_laid_out_anew_when_the_window_changes(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("s")
         await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
         await pilot.resize_terminal(62, 20)
@@ -165,13 +152,9 @@ async def test_a_dialog_is_laid_out_anew_when_the_window_changes(make_app: MakeA
         assert "is lost" in panel and "…" not in panel.split("is lost")[0][-30:]
 
 
-async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(
-    make_app: MakeApp,
-) -> None:
+async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         services.error = Unreachable("gpu2 does not answer.", "Try again when it is back.")
         await pilot.press("s", "s")
         await settle(app, pilot, lambda: "Could not stop 1 run" in screen_text(app))
@@ -182,11 +165,9 @@ async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(
         await settle(app, pilot, lambda: "Could not stop" not in screen_text(app))
 
 
-async def test_editing_keeps_what_was_typed_when_it_is_refused(make_app: MakeApp) -> None:
+async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         await go_to(app, pilot, "nanogpt-big")
         await pilot.press("e")
         assert isinstance(app.screen, EditScreen)
@@ -199,13 +180,9 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(make_app: MakeApp
         assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
 
 
-async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(
-    make_app: MakeApp,
-) -> None:
+async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         await go_to(app, pilot, "nanogpt-big")
         twin = next(run for run in services.runs[1:] if run is not None)
         await pilot.press("e", "ctrl+u", *twin.name, "enter")
@@ -213,19 +190,15 @@ async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(
         assert services.runs[0] is not None and services.runs[0].name == twin.name
 
 
-async def test_copying_goes_to_the_clipboard(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_copying_goes_to_the_clipboard(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("y", "c")
         assert app.clipboard == "python sft_lora.py --config run.yaml --seed 2"
         assert "copied command" in screen_text(app)
 
 
-async def test_marking_a_range_and_everything(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_marking_a_range_and_everything(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("v", "j", "j", "j", "v")
         assert len(runs_screen(app).table.marked) == 4
         assert "4 marked" in screen_text(app)
@@ -235,14 +208,9 @@ async def test_marking_a_range_and_everything(make_app: MakeApp) -> None:
         assert not runs_screen(app).table.marked
 
 
-# -------------------------------------------------------------------------------- getting about
-
-
-async def test_what_is_done_to_all_that_are_marked_is_done_to_all(make_app: MakeApp) -> None:
+async def test_what_is_done_to_all_that_are_marked_is_done_to_all(on_runs: OnRuns) -> None:
     services = FakeServices(crowd(300))
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         screen = runs_screen(app)
         screen.model.show(window=None)
         await settle(app, pilot, lambda: len(screen.table.keys) == 300)

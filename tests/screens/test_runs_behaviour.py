@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import gc
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from screen_harness import MakeApp, cursor, cursor_row, drawn, go_to, names, runs_screen, settle
+from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, names, runs_screen, settle
 from screen_svg import screen_text
-from tests.fakes.runs import (
-    NOW,
-    FakeServices,
-    crowd,
-    make_run,
-    small_services,
-    small_world,
-)
+from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
 
-from traindeck.backends.base import State
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
-from traindeck.console.tui import model as model_module
 from traindeck.console.tui.app import TraindeckApp
-from traindeck.console.tui.screens.runs import RunsScreen
-
-SIZE = (120, 40)
 
 
-async def test_the_cursor_moves_over_heads_and_stops_at_the_ends(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_the_cursor_moves_over_heads_and_stops_at_the_ends(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         order = names(app)
         assert cursor(app) == order[0]
         await pilot.press("k")
@@ -51,10 +36,8 @@ async def test_the_cursor_moves_over_heads_and_stops_at_the_ends(make_app: MakeA
         assert cursor(app) == order[0]
 
 
-async def test_pages_of_a_long_list(make_app: MakeApp) -> None:
-    app = make_app(FakeServices(crowd(3000)), window=None)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_pages_of_a_long_list(on_runs: OnRuns) -> None:
+    async with on_runs(FakeServices(crowd(3000)), window=None) as (app, pilot):
         table = runs_screen(app).table
         await pilot.press("pagedown")
         first = table.position
@@ -67,152 +50,9 @@ async def test_pages_of_a_long_list(make_app: MakeApp) -> None:
         assert f"{runs_screen(app).selected.name}" in screen_text(app)  # type: ignore[union-attr]
 
 
-async def test_a_run_that_changes_its_group_keeps_the_cursor_and_its_row(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.0)
+async def test_a_value_that_changes_is_painted_in_its_place(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        for _ in range(4):
-            await pilot.press("j")
-        name, row = cursor(app), cursor_row(app)
-        key = runs_screen(app).table.key
-        assert key is not None
-        run = services.runs[key]
-        assert run is not None
-        services.change(key, replace(run, state=State.FAILED, ended=NOW, reason="boom"))
-        await settle(app, pilot, lambda: names(app).index(name) < 3)
-        assert cursor(app) == name
-        # It is in the first group now; the list cannot scroll above its top to keep the row.
-        assert cursor_row(app) <= row
-
-
-async def test_rows_do_not_move_while_somebody_uses_the_keys(make_app: MakeApp) -> None:
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        before = names(app)
-        services.add(make_run(50, "brand-new", State.RUNNING, age=1))
-        end = time.monotonic() + 1.6
-        while time.monotonic() < end:
-            await pilot.press("j", "k")
-        assert names(app) == before
-
-
-async def test_keys_on_another_screen_hold_no_rows_in_place(make_app: MakeApp) -> None:
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        home = app.screen
-        assert isinstance(home, RunsScreen)
-        await pilot.press("n")
-        await settle(app, pilot, lambda: app.screen is not home)
-        services.add(make_run(50, "brand-new", State.RUNNING, age=1))
-        listed = len(home.model.listing.keys)
-        end = time.monotonic() + 10
-        while len(home.model.listing.keys) == listed:
-            assert time.monotonic() < end
-            await pilot.press("down", "up")
-        await pilot.press("escape")
-        await settle(app, pilot, lambda: app.screen is home)
-        assert "brand-new" in screen_text(app)
-
-
-LOOKED = ("looked", ("0k01v8c4m2qe",))
-
-
-async def test_a_run_that_was_opened_keeps_its_row_until_the_cursor_leaves_it(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.3)
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        home = runs_screen(app)
-        await go_to(app, pilot, "nanogpt-big")
-        before, row = names(app), cursor_row(app)
-        await pilot.press("enter")
-        await settle(app, pilot, lambda: app.screen is not home)
-        await pilot.pause(1.0)
-        await pilot.press("escape")
-        await settle(app, pilot, lambda: app.screen is home)
-        await pilot.pause(2.0)  # the rows could move now
-        assert names(app) == before and LOOKED not in services.calls
-        assert (cursor(app), cursor_row(app)) == ("nanogpt-big", row)
-        assert "NEEDS YOU 3" in screen_text(app) and "x seen" in screen_text(app)
-        await pilot.press("R")
-        assert "Retry 1 run?" in screen_text(app) and "nanogpt-big" in screen_text(app)
-        await pilot.press("escape")
-        assert names(app) == before and LOOKED not in services.calls
-        await pilot.press("j", "j")
-        chosen = cursor(app)
-        await settle(app, pilot, lambda: names(app) != before)
-        assert names(app).index("nanogpt-big") > before.index("nanogpt-big") + 5
-        assert cursor(app) == chosen and services.calls.count(LOOKED) == 1
-
-
-async def test_a_run_that_was_opened_is_seen_once_by_x_and_by_the_end_of_the_program(
-    make_app: MakeApp,
-) -> None:
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        await go_to(app, pilot, "nanogpt-big")
-        await pilot.press("enter", "escape", "x")
-        await settle(app, pilot, lambda: cursor(app) == "sweep-07")
-        await pilot.press("enter")
-        await pilot.pause(0.5)
-        assert [call for call in services.calls if call[0] == "looked"] == [LOOKED]
-        app.exit()
-        await settle(app, pilot, lambda: not app.is_running)
-    assert [call for call in services.calls if call[0] == "looked"] == [
-        LOOKED,
-        ("looked", ("0k03v8c4m2qe",)),
-    ]
-
-
-async def test_what_was_opened_and_tried_again_is_news_when_it_fails(make_app: MakeApp) -> None:
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        await go_to(app, pilot, "nanogpt-big")
-        await pilot.press("enter", "escape", "R", "r")
-        await settle(app, pilot, lambda: LOOKED in services.calls)
-        run = services.runs[0]
-        assert run is not None
-        services.change(0, replace(run, state=State.FAILED, ended=NOW + 1))
-        await settle(app, pilot, lambda: "x seen" in screen_text(app))
-        await pilot.press("j", "k")
-        await pilot.pause(0.3)
-        assert services.calls.count(LOOKED) == 1
-
-
-async def test_a_new_run_appears_by_itself(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_module, "REORDER_AFTER", 0.05)
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
-        name = cursor(app)
-        services.add(make_run(50, "brand-new", State.RUNNING, age=1))
-        await settle(app, pilot, lambda: "brand-new" in screen_text(app))
-        assert cursor(app) == name
-
-
-async def test_a_value_that_changes_is_painted_in_its_place(make_app: MakeApp) -> None:
-    services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         run = services.runs[3]
         assert run is not None
         row = next(y for y, t in enumerate(screen_text(app).splitlines()) if run.name in t)
@@ -221,11 +61,9 @@ async def test_a_value_that_changes_is_painted_in_its_place(make_app: MakeApp) -
         await settle(app, pilot, lambda: "0.7777" in screen_text(app).splitlines()[row])
 
 
-async def test_freezing_stops_every_change_until_it_is_lifted(make_app: MakeApp) -> None:
+async def test_freezing_stops_every_change_until_it_is_lifted(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         await pilot.press("f")
         run = services.runs[3]
         assert run is not None
@@ -243,10 +81,8 @@ async def test_freezing_stops_every_change_until_it_is_lifted(make_app: MakeApp)
 # -------------------------------------------------------------------------------- what is shown
 
 
-async def test_order_group_and_window(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_order_group_and_window(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("O", "n")
         await settle(app, pilot, lambda: "not grouped" in screen_text(app))
         await pilot.press("o", "a")
@@ -258,10 +94,28 @@ async def test_order_group_and_window(make_app: MakeApp) -> None:
         await settle(app, pilot, lambda: "GPU2 1" in screen_text(app).upper())
 
 
-async def test_a_folded_group_stays_folded_and_opens_with_enter(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+@pytest.mark.parametrize(
+    ("press", "said"),
+    [
+        (("o", "a"), "by name · 20 of 21 runs"),
+        (("a",), "all time"),
+        (("o", "M"), "by loss, highest first · "),
+        (("slash", *"vit", "enter", "o", "r"), "filter vit · by runtime, highest first"),
+        (("slash", *f"vit {'vit ' * 20}", "enter", "o", "a"), "v… · by name · 6 of 21"),
+    ],
+)
+async def test_what_is_not_as_usual_in_the_list_is_said_at_80_columns(
+    on_runs: OnRuns, press: tuple[str, ...], said: str
+) -> None:
+    async with on_runs(size=(80, 24)) as (app, pilot):
+        top = screen_text(app).splitlines()[1]
+        assert "STATE" in top, "no line is spent on what is as usual"
+        await pilot.press(*press)
+        await settle(app, pilot, lambda: said in screen_text(app).splitlines()[1])
+
+
+async def test_a_folded_group_stays_folded_and_opens_with_enter(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("G", "z")
         assert "eval-harness" not in screen_text(app)
         assert runs_screen(app).table.key is None
@@ -270,10 +124,8 @@ async def test_a_folded_group_stays_folded_and_opens_with_enter(make_app: MakeAp
         await settle(app, pilot, lambda: "distil-eval" in screen_text(app))
 
 
-async def test_columns_can_be_chosen_and_reset(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_columns_can_be_chosen_and_reset(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("vertical_line", "space", "enter")
         await settle(app, pilot, lambda: " ID " in screen_text(app))
         await settle(app, pilot, lambda: "0k05v" in screen_text(app))
@@ -281,46 +133,35 @@ async def test_columns_can_be_chosen_and_reset(make_app: MakeApp) -> None:
         await settle(app, pilot, lambda: " ID " not in screen_text(app))
 
 
-# ------------------------------------------------------------------------------ acting on runs
-
-
-async def test_the_order_can_be_that_of_the_metric(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_the_order_can_be_that_of_the_metric(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("o", "M")
         assert runs_screen(app).model.view.order == ("-metric.loss",)
         await settle(app, pilot, lambda: "by loss, highest first" in screen_text(app))
 
 
-async def test_the_palette_goes_to_a_run_that_is_not_listed(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_the_palette_goes_to_a_run_that_is_not_listed(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("colon", *"baseline")
         await settle(app, pilot, lambda: "old-baseline" in screen_text(app))
         await pilot.press("enter")
         await settle(app, pilot, lambda: cursor(app) == "old-baseline")
 
 
-async def test_the_palette_does_what_the_keys_do(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("ctrl+p", *"freeze", "enter")
         await settle(app, pilot, lambda: "frozen" in screen_text(app))
         await pilot.press("colon", *"theme light", "enter")
         await settle(app, pilot, lambda: app.painter.theme.name == "light")
 
 
-async def test_help_lists_exactly_what_is_bound(make_app: MakeApp) -> None:
+async def test_help_lists_exactly_what_is_bound(on_runs: OnRuns) -> None:
     from traindeck.console.tui import keys
     from traindeck.console.tui.screens.base import active_actions
     from traindeck.console.tui.screens.help import help_entries
 
-    app = make_app(small_services(), keys={"runs.freeze": "F"})
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(keys={"runs.freeze": "F"}) as (app, pilot):
         bound = active_actions(app.screen, resting=True)
         listed = {entry.action for entry in help_entries(app.screen)}
         silent = {a.id for a in keys.all_actions().values() if not a.section}
@@ -335,11 +176,9 @@ async def test_help_lists_exactly_what_is_bound(make_app: MakeApp) -> None:
 
 
 async def test_nothing_of_the_screen_below_stands_beside_the_help_at_80_columns(
-    make_app: MakeApp,
+    on_runs: OnRuns,
 ) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(size=(80, 24)) as (app, pilot):
         await pilot.press("question_mark")
         await settle(app, pilot, lambda: "KEYS ON THIS SCREEN" in screen_text(app))
         for line in screen_text(app).splitlines()[:-1]:
@@ -347,22 +186,18 @@ async def test_nothing_of_the_screen_below_stands_beside_the_help_at_80_columns(
 
 
 async def test_what_ends_before_it_has_begun_leaves_no_warning(
-    make_app: MakeApp, recwarn: pytest.WarningsRecorder
+    on_runs: OnRuns, recwarn: pytest.WarningsRecorder
 ) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         app.start(services.refresh(), "").cancel()  # as the program does when it ends
         await pilot.pause()
     gc.collect()
     assert not [str(w.message) for w in recwarn if "never awaited" in str(w.message)]
 
 
-async def test_escape_never_quits_and_q_does(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_escape_never_quits_and_q_does(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("escape", "escape", "question_mark", "escape", "colon", "escape")
         assert app.is_running
         await pilot.press("ctrl+c")
@@ -376,11 +211,9 @@ async def test_escape_never_quits_and_q_does(make_app: MakeApp) -> None:
 # ----------------------------------------------------------------------- never waits, remembers
 
 
-async def test_services_that_take_forever_leave_every_key_alive(make_app: MakeApp) -> None:
+async def test_services_that_take_forever_leave_every_key_alive(on_runs: OnRuns) -> None:
     services = small_services()
-    app = make_app(services)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(services) as (app, pilot):
         services.delay = 3600
         services.changes += 1
         for key, seen in [
@@ -403,7 +236,7 @@ async def test_services_that_take_forever_leave_every_key_alive(make_app: MakeAp
         ]:
             await pilot.press(key)
             await settle(app, pilot, seen)
-        await pilot.press("g", "g", "j", "j", "j", "s", "s")
+        await pilot.press("g", "g", "j", "j", "j", "z", "s", "s")
         await settle(app, pilot, lambda: "◐ stopping 1 run" in screen_text(app))
 
 
@@ -481,10 +314,8 @@ async def test_the_first_run_takes_the_place_of_the_first_screen(make_app: MakeA
         assert "No runs yet." not in screen_text(app)
 
 
-async def test_a_terminal_made_small_and_large_again_shows_the_same(make_app: MakeApp) -> None:
-    app = make_app(FakeServices(small_world()))
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_terminal_made_small_and_large_again_shows_the_same(on_runs: OnRuns) -> None:
+    async with on_runs(FakeServices(small_world())) as (app, pilot):
         await pilot.press("j", "j", "j")
         await settle(app, pilot, drawn(app))
         before = screen_text(app)
@@ -496,10 +327,8 @@ async def test_a_terminal_made_small_and_large_again_shows_the_same(make_app: Ma
         await settle(app, pilot, lambda: screen_text(app) == before)
 
 
-async def test_keys_in_one_burst_choose_what_is_there(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_keys_in_one_burst_choose_what_is_there(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         home = app.screen
         await pilot.press("colon")
         await settle(app, pilot, lambda: app.screen is not home)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from screen_harness import MakeApp, cursor, drawn, names, runs_screen, settle
+from screen_harness import OnRuns, cursor, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import (
     FakeServices,
     crowd,
-    small_services,
 )
 from textual import events
 
-SIZE = (120, 40)
 
-
-async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(
-    make_app: MakeApp,
-) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         everything = names(app)
         await pilot.press("slash", *"lora")
         await settle(app, pilot, lambda: len(names(app)) == 3)
@@ -33,10 +26,8 @@ async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(
         await settle(app, pilot, lambda: names(app) == everything)
 
 
-async def test_a_burst_after_the_slash_is_text_and_no_command(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_burst_after_the_slash_is_text_and_no_command(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         for character in "/noisy":
             app.post_message(events.Key("slash" if character == "/" else character, character))
         await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "noisy")
@@ -54,22 +45,18 @@ async def test_a_burst_after_the_slash_is_text_and_no_command(make_app: MakeApp)
         assert app.screen is runs_screen(app)
 
 
-async def test_a_filter_that_is_asked_for_again_is_replaced_by_typing(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_filter_that_is_asked_for_again_is_replaced_by_typing(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("slash", *"lora", "enter", "slash")
-        assert runs_screen(app).filter_bar.text == "lora"
+        assert runs_screen(app).filtering.line.text == "lora"
         await pilot.press(*"vit", "enter")
         await settle(app, pilot, lambda: "filter vit · " in screen_text(app))
 
 
 async def test_a_filtered_list_stands_at_its_top_and_the_cursor_on_what_was_chosen(
-    make_app: MakeApp,
+    on_runs: OnRuns,
 ) -> None:
-    app = make_app(FakeServices(crowd(300)), window=None)
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(FakeServices(crowd(300)), window=None) as (app, pilot):
         table, everything = runs_screen(app).table, names(app)
         await pilot.press("G")
         rare = next(name for name in everything if name not in everything[-1])
@@ -88,10 +75,8 @@ async def test_a_filtered_list_stands_at_its_top_and_the_cursor_on_what_was_chos
         assert table.position == 300
 
 
-async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_wrong_filter_is_told_and_stays_to_be_mended(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         before = names(app)
         await pilot.press("slash", *"bad:x", "enter")
         await settle(app, pilot, lambda: "says nothing" in screen_text(app))
@@ -102,11 +87,9 @@ async def test_a_wrong_filter_is_told_and_stays_to_be_mended(make_app: MakeApp) 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_while_what_is_typed_is_no_filter_the_list_says_whose_it_is(
-    make_app: MakeApp, size: tuple[int, int]
+    on_runs: OnRuns, size: tuple[int, int]
 ) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=size) as pilot:
-        await settle(app, pilot, drawn(app))
+    async with on_runs(size=size) as (app, pilot):
         await pilot.press("slash", *"bad:x")
         said = "`bad:x` in the filter says nothing. For example: tag:sft."
         await settle(app, pilot, lambda: said in screen_text(app))
@@ -136,10 +119,8 @@ async def test_while_what_is_typed_is_no_filter_the_list_says_whose_it_is(
         await settle(app, pilot, lambda: "says nothing" not in screen_text(app))
 
 
-async def test_a_complaint_goes_with_esc_and_with_what_works_next(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_complaint_goes_with_esc_and_with_what_works_next(on_runs: OnRuns) -> None:
+    async with on_runs(size=(80, 24)) as (app, pilot):
 
         def footer() -> str:
             return screen_text(app).splitlines()[-1].strip()
@@ -156,10 +137,21 @@ async def test_a_complaint_goes_with_esc_and_with_what_works_next(make_app: Make
         assert "✗" not in footer() and "? keys" in footer()
 
 
-async def test_a_filter_that_fits_nothing_says_how_to_leave(make_app: MakeApp) -> None:
-    app = make_app(small_services())
-    async with app.run_test(size=SIZE) as pilot:
-        await settle(app, pilot, drawn(app))
+async def test_a_filter_that_fits_nothing_says_how_to_leave(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
         await pilot.press("slash", *"zzz", "enter")
         await settle(app, pilot, lambda: "No run fits zzz" in screen_text(app))
         assert "esc takes the filter away" in screen_text(app)
+
+
+async def test_a_filter_shows_what_it_finds_in_folded_groups(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        await pilot.press("G", "z")
+        await settle(app, pilot, lambda: "▸ FINISHED" in screen_text(app))
+        await pilot.press("slash", *"distil", "enter")
+        await settle(app, pilot, lambda: cursor(app) == "distil-eval")
+        assert "▸" not in screen_text(app)
+        await pilot.press("z")  # there is nothing to fold for so long
+        assert cursor(app) == "distil-eval"
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "▸ FINISHED" in screen_text(app))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -66,7 +68,8 @@ def holds(table: VirtualTable) -> None:
     if key is not None:
         assert table._row_of(key) == table._cursor
         assert table.keys[table.position - 1] == key
-    assert table.marked <= set(table.keys)
+    assert table.marked <= table._shown_keys() <= set(table.keys)
+    assert not table.marked & table.waiting
     visible = table.visible_keys()
     assert len(visible) <= table.size.height
 
@@ -108,13 +111,84 @@ async def test_the_cursor_is_always_on_a_row(
                 keys, sections = sections_of(value)  # type: ignore[arg-type]
                 table.set_rows(keys, sections)
             elif name == "shuffle":
-                order = list(table.keys)
+                order, place = list(table.keys), table._cursor - table.scroll_offset.y
                 value.shuffle(order)  # type: ignore[attr-defined]
                 table.set_rows(array("q", order), table._sections)
-                if before is not None and table.key is not None:
-                    assert table.key == before
+                if before is not None and table.key != before:
+                    assert before not in table.visible_keys()
+                    assert abs(table._cursor - table.scroll_offset.y - place) <= 1  # but for a head
             holds(table)
             await app.animator.wait_until_complete()
+
+
+@asynccontextmanager
+async def table_of(
+    *groups: str,
+) -> AsyncIterator[tuple[VirtualTable, Callable[..., tuple[str, str]]]]:
+    """A table of ten rows, a letter each, and what shows other groups in it or moves the cursor,
+    and tells what is on screen then (heads are digits) and where the cursor is."""
+    app = Bench(FakeServices(), Settings(glyphs="best"), depth="truecolor", environ={})
+    async with app.run_test(size=(60, 15)) as pilot:
+        table = app.table
+        table.styles.height = 10
+        await pilot.pause()
+
+        def show(*groups: str, down: int = 0) -> tuple[str, str]:
+            if groups:
+                keys = array("q", map(ord, "".join(groups)))
+                named = [Section(str(n), "G", len(keys)) for n, keys in enumerate(groups)]
+                table.set_rows(keys, named)
+            for _ in range(down):
+                table.move(1)
+            top = table.scroll_offset.y
+            names = [table._name_at(row) for row in range(top, min(table._rows, top + 10))]
+            seen = "".join(chr(name) if isinstance(name, int) else str(name) for name in names)
+            return seen, chr(table.key) if table.key is not None else ""
+
+        show(*groups)
+        yield table, show
+
+
+async def test_a_row_that_leaves_its_group_takes_the_cursor_along_on_screen_only() -> None:
+    async with table_of("a", "bcd", "efghijklmnop") as (_, show):
+        assert show(down=2) == ("0a1bcd2efg", "c")
+        # It is among those that need a person now, and in sight.
+        assert show("ac", "bd", "efghijklmnop") == ("0ac1bd2efg", "c")
+    async with table_of("a", "bcd", "efghijklmnop") as (_, show):
+        show(down=2)
+        # It is far down: the place is kept, and all that is seen.
+        assert show("a", "bd", "efghijklmncop") == ("0a1bd2efgh", "d")
+        assert show("a", "b", "defghijklmncop") == ("0a1b2defgh", "d")
+    async with table_of("a", "bcd", "efghijklmnop") as (_, show):
+        show(down=3)
+        # The last of a group leaves the cursor in its group.
+        assert show("a", "bc", "efghijklmnodp") == ("0a1bc2efgh", "c")
+
+
+async def test_the_rows_on_screen_stay_where_they_are_when_others_come_and_go() -> None:
+    async with table_of("a", "bcd", "efghijklmnop") as (_, show):
+        seen = ("ghijklmnop", "p")
+        assert show(down=15) == seen
+        assert show("axyz", "bcd", "efghijklmnop") == seen
+        assert show("axyz", "", "efghijklmnop") == seen
+    async with table_of("a", "bcd", "efghijklmnop") as (_, show):
+        # At its top the list stays there: what needs a person is not scrolled away.
+        assert show(down=2) == ("0a1bcd2efg", "c")
+        assert show("yza", "bcd", "efghijklmnop") == ("0yza1bcd2e", "c")
+        # Only if they would push the cursor's row out of sight, that stays where it is.
+        assert show("uvwxyza", "bcd", "efghijklmnop") == ("xyza1bcd2e", "c")
+
+
+async def test_the_cursor_stays_on_a_folded_group_and_goes_into_none() -> None:
+    async with table_of("a", "bcd", "efg") as (table, show):
+        show(down=6)
+        table.toggle_fold()
+        assert show() == ("0a1bcd2", "")
+        assert show("ax", "bcd", "efg") == ("0ax1bcd2", "")
+        show()
+        table.move(-1)
+        # What ends goes into the folded group; the cursor does not.
+        assert show("ax", "bc", "defg") == ("0ax1bc2", "c")
 
 
 async def test_a_hundred_thousand_keys_are_no_more_work_than_ten() -> None:

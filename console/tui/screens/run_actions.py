@@ -1,7 +1,8 @@
 """Questions before something is done to runs, and doing it: stop, retry, remove, copy.
 
-Each takes the Runs screen and the runs it is about; the work is a task in the background, its
-outcome a line in the footer.
+Each takes the screen and the runs it is about, how many more were chosen that nothing happens to
+(`others`) and how many more are marked where they cannot be seen (`hidden`); the work is a task in
+the background, its outcome a line in the footer.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ def _both(runs: Sequence[RunRecord], one: str) -> str:
     return one if len(runs) == 1 else f"{one} both" if len(runs) == 2 else f"{one} all {len(runs)}"
 
 
-def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
-    """Stop runs, after asking. `others`: how many more were chosen, which nothing happens to."""
+def ask_stop(screen: Acting, runs: Sequence[RunRecord], others: int = 0, hidden: int = 0) -> None:
+    """Stop runs, after asking."""
     deck = screen.deck
-    question = _StopScreen(runs, others, note=_note(screen, "nothing is stopped yet"))
+    question = _StopScreen(runs, others, hidden, note=_note(screen, "nothing is stopped yet"))
 
     def answered(result: str | None) -> None:
         if result == "stop":
@@ -86,10 +87,11 @@ class _StopScreen(ChoiceScreen):
     """Asks whether to stop runs. They go on meanwhile: what it says follows them, and when the last
     one is over there is nothing to ask any more."""
 
-    def __init__(self, runs: Sequence[RunRecord], others: int, *, note: Line) -> None:
+    def __init__(self, runs: Sequence[RunRecord], others: int, hidden: int, *, note: Line) -> None:
         super().__init__(self._said, (), note=note)
         self.runs = list(runs)
         self._others = others
+        self._hidden = hidden
         self._offer()
 
     def _said(self, cells: int) -> Sequence[Line]:
@@ -101,6 +103,7 @@ class _StopScreen(ChoiceScreen):
             cells,
             deck.painter.glyphs,
             others=self._others,
+            hidden=self._hidden,
         )
 
     def _offer(self) -> None:
@@ -143,24 +146,42 @@ def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
 
 
 def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
-    """For a key that would stop or remove runs and is for none of them: why."""
+    """For a key that would do something to runs and is for none of them: why."""
     bound = screen.active_bindings.get(key)
     if bound is None or bound.enabled or not runs:
         return
-    if bound.binding.action == "stop":
+    action = bound.binding.action
+    if action == "stop":
         screen.deck.notice(over_already(runs))
-    elif bound.binding.action == "remove":
-        from traindeck.console.runs.controlling import refuse_removal
-
-        try:
-            refuse_removal(runs[0])
-        except UsageError as error:
-            more = "" if len(runs) == 1 else f" Nor can the {len(runs) - 1:,} others be removed."
+    elif action == "seen":
+        name = clean(runs[0].name or runs[0].id)
+        none = f"none of these {len(runs):,} needs you"
+        screen.deck.notice(none if runs[1:] else f"{name} does not need you")
+    elif action in ("retry", "remove"):
+        error = _refusal(action, runs[0])
+        more = f" Nor can the {len(runs) - 1:,} others be {_DONE[action]}." if runs[1:] else ""
+        if error is not None:
             screen.deck.notice(f"{clean(error.what)}{more}")
 
 
-def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
-    """Try runs again, after asking. `others`: how many more were chosen."""
+_DONE = {"retry": "retried", "remove": "removed"}
+
+
+def _refusal(action: str, run: RunRecord) -> UsageError | None:
+    from traindeck.console.runs.controlling import refuse_removal
+    from traindeck.console.runs.retrying import refusal
+
+    if action == "retry":
+        return refusal(run)
+    try:
+        refuse_removal(run)
+    except UsageError as error:
+        return error
+    return None
+
+
+def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0, hidden: int = 0) -> None:
+    """Try runs again, after asking."""
     deck = screen.deck
     now, glyphs = deck.clock(), deck.painter.glyphs
     options = [
@@ -179,7 +200,7 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> Non
 
     deck.push_screen(
         ChoiceScreen(
-            lambda cells: retry_lines(runs, now, cells, glyphs, others=others),
+            lambda cells: retry_lines(runs, now, cells, glyphs, others=others, hidden=hidden),
             options,
             edge="accent",
         ),
@@ -187,8 +208,8 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> Non
     )
 
 
-def ask_remove(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> None:
-    """Delete runs, after saying what is lost and asking. `others`: how many more were chosen."""
+def ask_remove(screen: Acting, runs: Sequence[RunRecord], others: int = 0, hidden: int = 0) -> None:
+    """Delete runs, after saying what is lost and asking."""
     ids = [run.id for run in runs]
 
     async def look() -> None:
@@ -198,7 +219,8 @@ def ask_remove(screen: Acting, runs: Sequence[RunRecord], others: int = 0) -> No
             why = next(iter(found.refused.values()), "nothing to remove")
             screen.deck.notice(f"not removed: {why}", "warn")
             return
-        _ask_remove(screen, left, found.size, found.artifacts, len(found.refused) + others)
+        refused = len(found.refused) + others
+        _ask_remove(screen, left, found.size, found.artifacts, refused, hidden)
 
     screen.spawn(look(), "looking at what would be removed")
 
@@ -209,6 +231,7 @@ def _ask_remove(
     freed: int | None,
     artifacts: int | None,
     refused: int,
+    hidden: int,
 ) -> None:
     deck = screen.deck
     now, glyphs = deck.clock(), deck.painter.glyphs
@@ -228,7 +251,9 @@ def _ask_remove(
     note = _note(screen, "cannot be undone")
     deck.push_screen(
         ChoiceScreen(
-            lambda cells: remove_lines(runs, freed, artifacts, refused, now, cells, glyphs),
+            lambda cells: remove_lines(
+                runs, freed, artifacts, refused, now, cells, glyphs, hidden=hidden
+            ),
             options,
             edge="failed",
             note=note,

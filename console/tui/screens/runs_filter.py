@@ -1,9 +1,12 @@
-"""The line in which Runs takes a filter: it acts while it is typed."""
+"""The filter of Runs: the line it is typed in, and asking for one. It acts while it is typed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
@@ -12,18 +15,11 @@ from traindeck.console.present.cells import Line, Span
 from traindeck.console.tui.widgets.field import Field
 from traindeck.console.tui.widgets.lines import Lines
 
+if TYPE_CHECKING:
+    from .runs import RunsScreen
 
-class Filtered(Protocol):
-    """What a filter line belongs to."""
-
-    async def keep_filter(self) -> None:
-        """Enter: keep what is typed."""
-
-    def end_filter(self, text: str) -> None:
-        """Leave the line with this filter."""
-
-    def move_while_asking(self, step: int) -> None:
-        """Up and down choose a row without leaving the line."""
+PATIENCE = 0.3
+"""Seconds that keys wait for a filter that was just entered."""
 
 
 class FilterLine(Lines):
@@ -34,7 +30,7 @@ class FilterLine(Lines):
     FilterLine Input { margin: 0 0 0 10; }
     """
 
-    def __init__(self, owner: Filtered) -> None:
+    def __init__(self, owner: Filtering) -> None:
         super().__init__(id="filter", ground="select")
         self._owner = owner
         self._before = ""
@@ -63,11 +59,11 @@ class FilterLine(Lines):
     async def take_typed(self, event: events.Key) -> bool:
         """A key, in order. Called by the application."""
         if event.key == "escape":
-            self._owner.end_filter(self._before)
+            self._owner.end(self._before)
         elif event.key == "enter":
-            await self._owner.keep_filter()
+            await self._owner.keep()
         elif event.key in ("down", "up"):
-            self._owner.move_while_asking(1 if event.key == "down" else -1)
+            self._owner.move(1 if event.key == "down" else -1)
         elif event.is_printable and event.character:
             self._field.enter_text(event.character)
         else:
@@ -77,3 +73,78 @@ class FilterLine(Lines):
     def take_paste(self, text: str) -> None:
         """Text that was pasted: its first line."""
         self._field.enter_text(next(iter(text.splitlines()), ""))
+
+
+class Filtering:
+    """Asking for a filter on the Runs screen, and where the cursor goes meanwhile: back to where it
+    was when the filter is widened again, unless the person has chosen another row.
+
+    Attributes:
+        line: Where it is typed.
+        asking: Whether it is.
+    """
+
+    def __init__(self, screen: RunsScreen) -> None:
+        self._screen = screen
+        self.line = FilterLine(self)
+        self.asking = False
+        self._asked_at: int | None = None
+        self._shown = ""
+
+    def begin(self) -> None:
+        """Ask for a filter."""
+        screen = self._screen
+        screen.deck.hush()
+        if not self.asking:
+            self._asked_at = screen.table.key
+        self.asking = True
+        screen.place_parts()
+        self.line.ask(screen.model.view.filter)
+        screen.footer_bar.update()
+
+    def typed(self) -> None:
+        """Something else stands in the line."""
+        if self.asking:
+            self._screen.deck.hush(all=True)  # a complaint was about what stood there
+            self._screen.model.show(filter=self.line.text)
+
+    def move(self, step: int) -> None:
+        """Up and down choose a row without leaving the line: it counts, not the one they came
+        from."""
+        self._screen.table.move(step)
+        self._asked_at = self._screen.table.key
+
+    async def keep(self) -> None:
+        """Enter: keep what is typed. The keys that follow wait a moment for what it says: they are
+        meant for the list if the filter is good, and mend it if not."""
+        asked = self._screen.spawn(self._take(self.line.text), "looking")
+        await asyncio.wait([asked], timeout=PATIENCE)
+
+    async def _take(self, text: str) -> None:
+        """Keep a filter that says something; one that does not stays to be mended."""
+        screen = self._screen
+        await screen.deck.services.listing(replace(screen.model.view, filter=text))
+        if self.asking:
+            self._asked_at = None  # from here on the cursor is where it is
+            self.end(text)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await screen.model.listed()  # the next key is meant for what is found
+
+    def end(self, text: str) -> None:
+        """Leave the line with this filter."""
+        self.asking = False
+        if text == self._shown:
+            self._asked_at = None  # no other list will come that it could matter for
+        self._screen.set_focus(self._screen.table, scroll_visible=False)
+        self._screen.show(filter=text)
+
+    def listed(self, keys: Collection[int]) -> int | None:
+        """There is a new list: the key to put the cursor on, if it is that of another filter and
+        gives back the row that an earlier one hid."""
+        now = self._screen.model.view.filter
+        other, self._shown = self._shown != now, now
+        wanted = self._asked_at if other and self._asked_at in keys else None
+        if other and not self.asking:
+            self._asked_at = None
+        return wanted

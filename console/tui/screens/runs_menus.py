@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,20 @@ def ask_order(screen: RunsScreen, use: Callable[[str], None]) -> None:
         ("r", "running time, longest first", "-runtime"),
         ("s", "step, furthest first", "-step"),
     ]
-    run = screen.selected
-    main = (run.main if run is not None else None) or screen.main_metric()
+    main = _main_metric(screen)
     if main:
         word, key = clean(main), f"metric.{main}"
         items += [("m", f"{word}, lowest first", key), ("M", f"{word}, highest first", f"-{key}")]
     order = screen.model.view.order
     _ask(screen, MenuScreen("Order by", items, order[0] if order else "-latest"), use)
+
+
+def _main_metric(screen: RunsScreen) -> str | None:
+    """That of the run under the cursor, else of most runs in sight."""
+    if screen.selected is not None and screen.selected.main:
+        return screen.selected.main
+    found = Counter(run.main for run in screen.in_sight() if run.main)
+    return found.most_common(1)[0][0] if found else None
 
 
 def ask_group(screen: RunsScreen, use: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""The rows of Runs as lines: each made once for what it shows."""
+"""The rows of Runs as lines: in which columns, and each line made once for what it shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from traindeck.console.present.cells import Line
-from traindeck.console.present.runs_table import Layout, Look, row
+from traindeck.console.present.runs_table import Layout, Look, heads, layout, metric_head, row
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
@@ -17,12 +17,15 @@ KEPT = 500
 
 
 class RowLines:
-    """Makes the lines of rows.
+    """Makes the lines of rows and of their heads.
 
     Args:
         deck: The application: its glyphs and services.
         learned: Called when lines may say more than they did.
         now: The moment that is shown.
+
+    Attributes:
+        columns: Those that the person has chosen; empty for the usual ones.
     """
 
     def __init__(
@@ -34,27 +37,43 @@ class RowLines:
         self._deck = deck
         self._now = now
         self._learned = learned
+        self.columns: list[str] = []
+        self.layout: Layout = layout(80)
+        self._metric = ""
         self._short: dict[str, str] = {}
         self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
 
-    def line(self, key: int, record: RunRecord, selected: bool, layout: Layout) -> Line:
+    def lay_out(self, cells: int, shown: Sequence[RunRecord]) -> None:
+        """Choose the columns for a width and the runs in sight."""
+        self._metric = metric_head(shown)
+        self.layout = layout(cells, self.columns or None, metric=self._metric)
+
+    def suits(self, shown: Sequence[RunRecord]) -> bool:
+        """Whether the heads are those of the runs in sight."""
+        return metric_head(shown) == self._metric
+
+    def heads(self) -> Line:
+        """The line above the rows."""
+        return heads(self.layout)
+
+    def line(self, key: int, record: RunRecord, selected: bool) -> Line:
         """The line of a run. Ages grow by the second: scrolling makes no line twice."""
         now, glyphs = self._now(), self._deck().painter.glyphs
         short = self._short.get(record.id)
-        made_of = (record, selected, layout, glyphs, int(now), short)
+        made_of = (record, selected, self.layout, glyphs, int(now), short)
         kept = self._lines.get(key)
         if kept is not None and kept[0] == made_of:
             return kept[1]
         look = Look(now=now, glyphs=glyphs, selected=selected, short_ids=self._short)
-        line = row(record, layout, look)
+        line = row(record, self.layout, look)
         if len(self._lines) > KEPT:
             self._lines.clear()
         self._lines[key] = (made_of, line)
         return line
 
     async def learn_short_ids(self, shown: Sequence[RunRecord]) -> None:
-        """Ask for the short ids of these runs, as far as they are not known."""
+        """Ask for the short ids of these runs, as far as they are shown and not known."""
         ids = [run.id for run in shown]
-        if not all(run_id in self._short for run_id in ids):
+        if "id" in self.layout and not all(run_id in self._short for run_id in ids):
             self._short.update(await self._deck().services.short_ids(ids))
             self._learned()

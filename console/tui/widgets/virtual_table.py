@@ -1,15 +1,24 @@
 """A table of any length: it knows the order of its rows and paints the visible ones.
 
 Rows are named by keys (small numbers); what stands in a row comes from a callback. Nothing here
-grows with the number of rows but the vector of keys. The cursor belongs to a key: when the order
-changes it stays on its run, and on its row of the screen. Rows can stand in groups that fold.
+grows with the number of rows but the vector of keys. Rows can stand in groups that fold.
+
+One rule for an order that changes by itself: what is on screen stays where it is. The rows on
+screen keep their places as far as most of them can, and a list that stands at its top goes on
+standing there. The cursor goes with its row as long as that is on screen; when it leaves the
+screen, or its group is folded, the cursor keeps its place in the list and lets the row go.
+
+Marks belong to keys, listed or not. Those of keys that are not listed, or folded away, wait
+(`waiting`) and touch nothing: `marked` is what scrolling can show, and only that is acted on and
+taken away.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +33,9 @@ from traindeck.console.present.cells import Line, Span
 if TYPE_CHECKING:
     from traindeck.console.tui.app import TraindeckApp
 
+Name = int | str | None
+"""What a row is known by: its key, its group's if it is a head; None where there is no row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -34,6 +46,12 @@ class Section:
     count: int
 
 
+def _most_moved(before: Mapping[Name, int], now: Mapping[Name, int]) -> int:
+    """By how many rows most of what stood on screen has moved; as few as possible."""
+    moves = Counter(now[name] - row for name, row in before.items() if name in now)
+    return max(moves, key=lambda move: (moves[move], -abs(move)), default=0)
+
+
 class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows rows by key.
 
@@ -42,6 +60,12 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
             for cursor and mark, or None while it is not known.
         head: Called for a group's head: (section, is it folded, cells) -> its line.
         note: Called for what is said in place of rows while there are none.
+
+    Attributes:
+        folded: The groups that are.
+        folds: Whether they are just now; if not, all are open, from the next `set_rows` on.
+        marked: The keys that are marked and can be seen.
+        waiting: The other keys that are marked.
     """
 
     DEFAULT_CSS = """
@@ -89,7 +113,9 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._rows = 0
         self._cursor = 0  # a row
         self.folded: set[str] = set()
+        self.folds = True
         self.marked: set[int] = set()
+        self.waiting: set[int] = set()
         self._range_from: int | None = None
         self._painted: dict[int, Line | None] = {}
         self._strips: dict[int, tuple[object, Strip]] = {}
@@ -132,32 +158,56 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
 
         Args:
             sections: Their groups; counts add up to the number of keys.
-            at: Key to put the cursor on; by default it stays with the key it is on, and on its row
-                of the screen. If that is gone, it stays where it was.
+            at: Key to put the cursor on.
             anew: It is another list, not the same one a moment later: shown from its top as far as
                 the cursor allows, with the cursor on its first row if its key is not in it.
         """
-        wanted = self.key if at is None else at
-        screen_row = self._cursor - self.scroll_offset.y
+        cursor, top, height = self._cursor, self.scroll_offset.y, self.size.height
+        here = self._name_at(cursor) if at is None else at
+        stood = {self._name_at(row): row for row in range(top, min(self._rows, top + height))}
         self._keys = keys
         self._sections = tuple(section for section in sections if section.count)
         if not self._sections and len(keys):
             self._sections = (Section("", "", len(keys)),)
         self._measure()
-        row = self._row_of(wanted) if wanted is not None else None
-        if row is None:
-            row = self._nearest_stop(0 if anew else min(self._cursor, max(0, self._rows - 1)))
-        self._cursor = row
-        if len(self.marked) > 0:
-            self.marked &= set(keys)
+        self._match_marks()
         self._painted.clear()
-        if anew and self.size.height:
-            self._scroll(0)
-        elif at is None and self.size.height:
-            self._scroll(max(0, min(row - screen_row, self._top_for(row))))
-        self._reveal(row)
+        if anew or at is not None or not height:
+            found = self._row_of(here) if isinstance(here, int) else self._rows_of([here]).get(here)
+            lost = 0 if anew else cursor
+            self._cursor = self._nearest_stop(lost if found is None else found)
+            if anew and height:
+                self._scroll(0)
+        else:
+            self._hold(stood, here, cursor - top)
+        self._reveal(self._cursor)
         self.refresh()
         self._tell()
+
+    def _hold(self, stood: Mapping[Name, int], here: Name, place: int) -> None:
+        """Keep what stood on screen where it is, by the rule above. `here`, `place`: what the
+        cursor was on, and its row on screen."""
+        rows = self._rows_of({*stood, here})
+        top, height, row = self.scroll_offset.y, self.size.height, rows.get(here)
+        if top > 0 or row is None or row >= height:
+            self._scroll(top + _most_moved(stood, rows))
+        top = self.scroll_offset.y
+        in_sight = row is not None and top <= row < top + height
+        self._cursor = row if row is not None and in_sight else self._place_at(place + top)
+
+    def _match_marks(self) -> None:
+        """Marks go to where they can be seen or wait."""
+        if self.marked or self.waiting:
+            marks, shown = self.marked | self.waiting, self._shown_keys()
+            self.marked, self.waiting = marks & shown, marks - shown
+
+    def _shown_keys(self) -> set[int]:
+        """The keys that are not folded away."""
+        shown: set[int] = set()
+        for section, first in zip(self._sections, self._firsts, strict=True):
+            if not self._is_folded(section):
+                shown.update(self._keys[first : first + section.count])
+        return shown
 
     def _measure(self) -> None:
         self._starts, self._firsts = [], []
@@ -171,7 +221,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self.virtual_size = Size(max(1, self.size.width), row)
 
     def _is_folded(self, section: Section) -> bool:
-        return bool(section.title) and section.key in self.folded
+        return self.folds and bool(section.title) and section.key in self.folded
 
     def _place(self, row: int) -> tuple[int, int]:
         """(section, offset in it) of a row; the offset of a head is -1; (-1, -1) beyond the end."""
@@ -190,11 +240,46 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
             index = self._keys.index(key)
         except ValueError:
             return None
-        section = bisect_right(self._firsts, index) - 1
-        if self._is_folded(self._sections[section]):
-            return self._starts[section]
-        head = 1 if self._sections[section].title else 0
-        return self._starts[section] + head + index - self._firsts[section]
+        row = self._row_at(index)
+        return self._starts[bisect_right(self._firsts, index) - 1] if row is None else row
+
+    def _row_at(self, index: int) -> int | None:
+        """The row of the key at an index; None if it is folded."""
+        number = bisect_right(self._firsts, index) - 1
+        section = self._sections[number]
+        if self._is_folded(section):
+            return None
+        return self._starts[number] + (1 if section.title else 0) + index - self._firsts[number]
+
+    def _name_at(self, row: int) -> Name:
+        section, offset = self._place(row)
+        return self._sections[section].key if section >= 0 and offset < 0 else self._key_at(row)
+
+    def _rows_of(self, names: Collection[Name]) -> dict[Name, int]:
+        """The rows of those that can be seen, in one pass."""
+        rows: dict[Name, int] = {
+            section.key: start
+            for section, start in zip(self._sections, self._starts, strict=True)
+            if section.title and section.key in names
+        }
+        left = {name for name in names if isinstance(name, int)}
+        for index, key in enumerate(self._keys):
+            if not left:
+                break
+            if key in left:
+                left.discard(key)
+                row = self._row_at(index)
+                if row is not None:
+                    rows[key] = row
+        return rows
+
+    def group_of(self, key: int) -> Section | None:
+        """The group that a key stands in; None if it is not listed."""
+        try:
+            index = self._keys.index(key)
+        except ValueError:
+            return None
+        return self._sections[bisect_right(self._firsts, index) - 1]
 
     def rows_before(self, key: int) -> int | None:
         """How many rows stand above a key's; None if it is not there."""
@@ -205,7 +290,14 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         section, offset = self._place(row)
         return section >= 0 and (offset >= 0 or self._is_folded(self._sections[section]))
 
+    def _place_at(self, row: int) -> int:
+        """Where the cursor stands if it is to stay on a row whose key has left: from the head of
+        the next group it goes back to its own."""
+        is_next = self._key_at(row) is None and self._key_at(row - 1) is not None
+        return row - 1 if is_next else self._nearest_stop(row)
+
     def _nearest_stop(self, row: int) -> int:
+        row = min(max(0, row), max(0, self._rows - 1))
         for step in range(len(self._sections) + 1):
             if self._is_stop(row + step):
                 return row + step
@@ -248,7 +340,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
     def page(self, pages: float) -> None:
         """Move the cursor by screens."""
         step = int(pages * max(1, self.size.height - 1)) or (1 if pages > 0 else -1)
-        self._go(self._nearest_stop(min(max(0, self._cursor + step), max(0, self._rows - 1))))
+        self._go(self._nearest_stop(self._cursor + step))
 
     def first(self) -> None:
         """To the first row."""
@@ -257,7 +349,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def last(self) -> None:
         """To the last row."""
-        self._go(self._nearest_stop(max(0, self._rows - 1)))
+        self._go(self._nearest_stop(self._rows - 1))
 
     def go_to(self, key: int) -> bool:
         """To a key; whether it is there."""
@@ -313,6 +405,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         key = self._sections[section].key
         self.folded ^= {key}
         self._measure()
+        self._match_marks()
         row = self._starts[section]
         self._cursor = row if key in self.folded else self._nearest_stop(row)
         self._painted.clear()
@@ -353,15 +446,18 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
                 self.refresh_row(row)
 
     def mark_all(self) -> None:
-        """Mark every key, or none if all are marked."""
-        self.marked = set() if len(self.marked) == len(self._keys) else set(self._keys)
+        """Mark every key that is not folded away, or none if all are marked."""
+        shown = self._shown_keys()
+        self.marked = set() if self.marked == shown else shown
+        self.waiting -= shown
         self.refresh()
         self._tell()
 
-    def clear_marks(self) -> bool:
-        """Take all marks away; whether there were any."""
-        had = bool(self.marked) or self._range_from is not None
-        self.marked.clear()
+    def clear_marks(self, *, waiting: bool = False) -> bool:
+        """Take the marks of the list away, or those that wait; whether there were any."""
+        marks = self.waiting if waiting else self.marked
+        had = bool(marks) or self.in_range
+        marks.clear()
         self._range_from = None
         if had:
             self.refresh()
