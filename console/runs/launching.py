@@ -75,7 +75,7 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         spec=encode(spec),
     )
     if spec.attempt == 0:
-        ws.index.put(describe(spec, made.backend))
+        ws.index.put(_new(ws, made))
     try:
         ref = await backend.submit(made, secrets)
     except Unreachable as error:
@@ -90,7 +90,7 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         ref = JobRef(backend=made.backend, run_id=spec.run_id, attempt=spec.attempt)
     if spec.attempt:
         # Not before: until the attempt is claimed, the one before it is what there is.
-        ws.index.put(describe(spec, made.backend))
+        ws.index.put(_new(ws, made))
     note_submitted(ws, submission, ref, spec.name)
     return await _seen(ws, ref, briefly=briefly)
 
@@ -200,6 +200,11 @@ async def adopt(
     ws.index.put(describe(await read_spec_of(backend, ref), on))
     note_submitted(ws, submission, ref, spec.name)
     return await _seen(ws, ref)
+
+
+def _new(ws: Workspace, made: Plan) -> RunRecord:
+    """The run as it is now: new. For as long as its place may take to show it, it is not gone."""
+    return replace(describe(made.spec, made.backend), observed_at=ws.clock())
 
 
 async def _seen(ws: Workspace, ref: JobRef, *, briefly: bool = False) -> RunRecord:

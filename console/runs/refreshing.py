@@ -13,7 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from traindeck.backends.base import (
     Backend,
     BackendError,
+    Rank,
     Reach,
+    State,
     Status,
     UsageError,
 )
@@ -44,7 +46,7 @@ async def refresh(
     """Ask about runs that are not over and were not seen for `max_age` seconds.
 
     Args:
-        runs: Only these; all active ones by default.
+        runs: Only these, lost ones as well; all active ones by default.
         turns: Leave a place out that somebody else is asking right now: the caller comes back.
         briefly: Leave to the next look what is over: its end is entered together with what it
             measured, and reading that takes time. A program that could not be started measured
@@ -55,9 +57,13 @@ async def refresh(
     """
     await settle(ws)
     now = ws.clock()
-    active = ws.index.active() if runs is None else [run for run in runs if run.active]
+    if runs is None:
+        asked = ws.index.active()
+    else:
+        # One that was lost sight of may be seen again, and whoever names it wants to know.
+        asked = [run for run in runs if run.active or run.state is State.LOST]
     due: dict[str, list[RunRecord]] = {}
-    for run in active:
+    for run in asked:
         # A time from the future is a clock that was set back: ask.
         if not 0 <= now - run.observed_at < max_age:
             due.setdefault(run.backend, []).append(run)
@@ -91,6 +97,7 @@ async def _ask(
 async def _ask_now(
     ws: Workspace, name: str, runs: Sequence[RunRecord], patience: float, briefly: bool
 ) -> list[str]:
+    sending = _being_sent(ws, runs)
     try:
         async with asyncio.timeout(patience):
             backend = ws.backend(name)
@@ -99,9 +106,23 @@ async def _ask_now(
     except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
         ws.index.set_reach(name, Reach.DOWN)
         return []
-    return await enter(
-        ws, backend, runs, {run.id: statuses[refs[run.id]] for run in runs}, briefly=briefly
-    )
+    seen = {run.id: statuses[refs[run.id]] for run in runs}
+    there = [run for run in runs if not (run.id in sending and _is_absent(seen[run.id]))]
+    return await enter(ws, backend, there, seen, briefly=briefly)
+
+
+def _being_sent(ws: Workspace, runs: Sequence[RunRecord]) -> frozenset[str]:
+    """Ids of new runs whose submission is not settled: that a place does not know them says
+    nothing, however long the sending takes. To be looked up before the place is asked, for what
+    was sent by then it knows."""
+    if not any(run.state is State.NEW for run in runs):
+        return frozenset()
+    return frozenset(submission.run_id for submission in ws.journal.entries())
+
+
+def _is_absent(status: Status) -> bool:
+    """Whether it says no more than that there is no such run."""
+    return status.state.terminal and status.rank is Rank.NONE
 
 
 async def enter(
@@ -124,7 +145,7 @@ async def enter(
 
             status = await explain(backend, run, status)
         seen[run.id] = status
-    changed = ws.index.update_statuses(seen)
+    changed = ws.index.update_statuses(seen, settle=backend.settle)
     await ingest(ws, backend, [run for run in runs if run.id in seen], seen)
     return changed
 

@@ -98,6 +98,7 @@ def _settle_one(ws: Workspace, submission: Submission, ref: JobRef | None) -> No
             reason=NOT_SENT,
             ended=submission.begun,
         ),
+        settle=0.0,  # the place had its time
     )
     ws.journal.unsent(submission)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +18,17 @@ from traindeck.backends.base import (
     Rank,
     RunSpec,
     State,
+    Status,
     UsageError,
     encode,
     plan_digest,
 )
 from traindeck.console.runs import controlling, launching, settling
+from traindeck.console.runs.refreshing import refresh
+from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.describe import describe
 from traindeck.console.store.index import Index
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.places import Places
@@ -115,6 +120,59 @@ async def test_what_may_be_on_its_way_is_listed(ws: Workspace) -> None:
     await settle(ws)
     run = ws.index.get(RUN)
     assert run is not None and (run.name, run.state) == ("calm-fox", State.NEW)
+
+
+async def test_a_look_while_a_launch_is_under_way_calls_nothing_lost(
+    ws: Workspace, there: fake.Place
+) -> None:
+    """However long the sending takes: a large snapshot, a slow link."""
+    arrives = asyncio.Event()
+
+    class Sending(Slow):
+        async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
+            await arrives.wait()
+            return await super().submit(plan, secrets)
+
+    ws.use_backend(Sending("there", there))
+    request = LaunchRequest(argv=jobs.argv(fake.PYTHON, "hold"), on="there")
+    launch = asyncio.create_task(launching.launch(ws, await launching.plan(ws, request)))
+    while not ws.journal.entries():
+        await asyncio.sleep(0)
+    async with Workspace(places=ws.places, environ={}) as other:
+        other.use_backend(Slow("there", there))
+        for later in (0.0, 5.0, 300.0):
+            other.clock = lambda later=later: time.time() + later
+            await refresh(other, max_age=0.0)
+            (run,) = other.index.active()
+            assert (run.state, run.reason) == (State.NEW, "")
+        arrives.set()
+        assert (await launch).active
+        other.clock = time.time
+        await refresh(other, max_age=0.0)
+        assert [run.state.terminal for run in other.index.active()] == [False]
+
+
+async def test_a_launch_killed_before_it_was_sent_is_new_and_then_not_sent(ws: Workspace) -> None:
+    entry, spec = orphan(ws)
+    ws.index.put(replace(describe(spec, "there"), observed_at=entry.begun))
+    for later, state in ((1.0, State.NEW), (9.0, State.NEW), (11.0, State.FAILED)):
+        ws.clock = lambda later=later: entry.begun + later
+        await refresh(ws, max_age=0.0)
+        run = ws.index.get(RUN)
+        assert run is not None and run.state is state
+    assert "not sent" in run.reason
+
+
+async def test_a_run_that_was_lost_sight_of_is_seen_again_when_it_is_named(ws: Workspace) -> None:
+    request = LaunchRequest(argv=jobs.argv(fake.PYTHON, "hold"), on="there")
+    run = await launching.launch(ws, await launching.plan(ws, request))
+    lost = Status(state=State.LOST, observed_at=time.time(), reason="gone")
+    ws.index.update_status(run.id, lost, settle=0.0)
+    gone = ws.index.get(run.id)
+    assert gone is not None and gone.state is State.LOST
+    await refresh(ws, [gone], max_age=0.0)
+    found = ws.index.get(run.id)
+    assert found is not None and (found.state, found.reason) == (run.state, run.reason)
 
 
 async def test_one_that_was_never_sent_has_failed(ws: Workspace) -> None:
