@@ -133,7 +133,7 @@ class Code:
         branch: Git branch, if any.
         dirty: Whether tracked files differ from `commit`.
         untracked: Paths below `root` that git neither tracks nor ignores (capped, sorted).
-        omitted: Paths left out of a snapshot, with the reason.
+        omitted: Paths left out of a snapshot, or of the diff that was captured, with the reason.
     """
 
     mode: str = "here"

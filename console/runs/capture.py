@@ -1,49 +1,28 @@
 """What code and environment a run starts from, found out at launch.
 
-Reads the user's work tree and never changes it. Git's own rules decide what is ignored; files that
-usually hold secrets are never captured, tracked or not. Everything found is part of the plan, so a
+Reads the user's work tree and never changes it. Git's own rules decide what is ignored; what
+withheld.py names is never captured, tracked or not. Everything found is part of the plan, so a
 person sees it before anything starts.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from traindeck.backends.base import Blob, Code, UsageError
-
-SECRET_FILES = (
-    ".env*",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "*.jks",
-    "*.kdbx",
-    "id_rsa*",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    ".netrc",
-    ".npmrc",
-    ".pypirc",
-    ".git-credentials",
-    "credentials",
-    "credentials.json",
-    "*secret*.json",
-    "*secret*.yaml",
-    "*secret*.yml",
+from traindeck.console.runs.withheld import (
+    BY_CONTENT,
+    BY_NAME,
+    SECRET_FILES,
+    holds_private_key,
+    is_secret_file,
 )
-"""Names (shell patterns, case-insensitive) that never travel."""
-
-_PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
-"""How a private key begins, whatever its file is called."""
 
 SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache"}
@@ -116,12 +95,6 @@ def recorded_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[
     return values, tuple(sorted(set(environ) - set(values)))
 
 
-def is_secret_file(path: str) -> bool:
-    """Whether a file's name says that it holds secrets."""
-    name = path.rsplit("/", 1)[-1].lower()
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_FILES)
-
-
 def _text(text: str) -> Blob:
     data = text.encode("utf-8", "surrogateescape") + b"\n"
     return Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data), data=data)
@@ -162,27 +135,30 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
         notes.append(f"git does not answer in {top}: neither commit nor changes are recorded")
         return Code(mode=mode, root=top)
     commit = branch = None
-    changed = 0
+    changed: list[str] = []
     untracked: list[str] = []
-    for entry in status.decode("utf-8", "surrogateescape").split("\0"):
+    entries = iter(status.decode("utf-8", "surrogateescape").split("\0"))
+    for entry in entries:
         if entry.startswith("# branch.oid ") and not entry.endswith("(initial)"):
             commit = entry[13:]
         elif entry.startswith("# branch.head ") and not entry.endswith("(detached)"):
             branch = entry[14:]
-        elif entry[:2] in ("1 ", "2 ", "u "):
-            changed += 1
+        elif (before := _FIELDS_BEFORE_PATH.get(entry[:2])) is not None:
+            changed.append(entry.split(" ", before)[before])
+            if entry[0] == "2":
+                next(entries, None)  # its former name
         elif entry.startswith("? ") and not is_secret_file(entry[2:]):
             untracked.append(entry[2:])
+    withheld: dict[str, str] = {}
     if changed and commit:
-        exclude = [f":(exclude,glob,icase)**/{pattern}" for pattern in SECRET_FILES]
-        diff = _git(top, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", *exclude)
+        diff, withheld = _diff(top, changed)
         if diff is None or len(diff) > DIFF_CAP:
             notes.append("the uncommitted changes are too large to record")
         elif diff:
             files["code/.traindeck/diff.patch"] = Blob(
                 digest=hashlib.sha256(diff).hexdigest(), size=len(diff), data=diff
             )
-            notes.append(f"{_files(changed)} not committed; the diff is kept")
+            notes.append(f"{_files(len(changed))} not committed; the diff is kept")
     if len(untracked) > UNTRACKED_CAP:
         notes.append(f"{_files(len(untracked))} not tracked; the first {UNTRACKED_CAP} are listed")
     return Code(
@@ -190,9 +166,55 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
         root=top,
         commit=commit,
         branch=branch,
-        dirty=changed > 0,
+        dirty=bool(changed),
         untracked=tuple(sorted(untracked)[:UNTRACKED_CAP]),
+        omitted=withheld,
     )
+
+
+_FIELDS_BEFORE_PATH = {"1 ": 8, "2 ": 9, "u ": 10}
+"""Kind of a changed file in git's status -> fields before its path."""
+
+
+def _diff(top: str, changed: list[str]) -> tuple[bytes | None, dict[str, str]]:
+    """The uncommitted changes, None if git does not give them; and the files left out of them."""
+    withheld = {}
+    for path in changed:
+        if is_secret_file(path):
+            withheld[path] = BY_NAME
+        elif holds_private_key(_content(os.path.join(top, path))):
+            withheld[path] = BY_CONTENT
+    exclude = [f":(exclude,glob,icase)**/{pattern}" for pattern in SECRET_FILES]
+    exclude += [f":(exclude,literal){path}" for path, why in withheld.items() if why == BY_CONTENT]
+    diff = _git(top, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", *exclude)
+    if diff is None:
+        return None, withheld
+    kept = []
+    for part in re.split(rb"^(?=diff --git )", diff, flags=re.MULTILINE):
+        # The file holds a key no more, but what was taken away is in the diff.
+        lines = re.split(rb"^(?:[-+ ]|@@.*)", part, flags=re.MULTILINE)
+        if holds_private_key(b"".join(lines[1:])):
+            withheld[_name_in(part)] = "held a private key before"
+        else:
+            kept.append(part)
+    return b"".join(kept), withheld
+
+
+def _name_in(part: bytes) -> str:
+    """The name of the file that a part of a diff is about, as git writes it."""
+    found = re.search(rb"^--- \"?a/(.+?)\"?$", part, re.MULTILINE)
+    return found[1].decode("utf-8", "surrogateescape") if found else "a file"
+
+
+def _content(path: str) -> bytes:
+    """The first bytes of a regular file, as many as are ever captured of one; none of any other."""
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(FILE_CAP)
+    except OSError:
+        return b""
 
 
 def _files(count: int) -> str:
@@ -209,7 +231,7 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
     for path in listed:
         full = os.path.join(code.root, path)
         if is_secret_file(path):
-            omitted[path] = "may hold secrets"
+            omitted[path] = BY_NAME
             continue
         try:
             info = os.stat(full)
@@ -238,26 +260,18 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
                 )
             try:
                 with open(full, "rb") as file:
-                    if _PRIVATE_KEY.match(file.read(128)):
-                        omitted[path] = "holds a private key"
-                        continue
-                    file.seek(0)
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    data = file.read(FILE_CAP + 1)
             except OSError as error:
                 omitted[path] = error.strerror or "cannot be read"
                 continue
+            if holds_private_key(data):
+                omitted[path] = BY_CONTENT
+                continue
+            digest = hashlib.sha256(data).hexdigest()
             mode = 0o700 if info.st_mode & 0o100 else 0o600
-            files[f"code/{path}"] = Blob(digest=digest, size=info.st_size, mode=mode, path=full)
-    shown = dict(sorted(omitted.items())[:UNTRACKED_CAP])
-    return Code(
-        mode=code.mode,
-        root=code.root,
-        commit=code.commit,
-        branch=code.branch,
-        dirty=code.dirty,
-        untracked=code.untracked,
-        omitted=shown,
-    )
+            files[f"code/{path}"] = Blob(digest=digest, size=len(data), mode=mode, path=full)
+    omitted = {**code.omitted, **omitted}
+    return replace(code, omitted=dict(sorted(omitted.items())[:UNTRACKED_CAP]))
 
 
 def _tracked_files(top: str) -> Iterator[str]:

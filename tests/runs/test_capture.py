@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.base import Plan, RunSpec, UsageError
+from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.runs.capture import FILE_CAP, capture, recorded_environ
+from traindeck.console.runs.withheld import holds_private_key
+
+
+def commit(top: Path) -> None:
+    """Commit `src/train.py` as it was at first, and all else as it is."""
+    train = top / "src" / "train.py"
+    now = train.read_text()
+    train.write_text("print(1)\n")
+    git = ["git", "-C", str(top), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    train.write_text(now)
 
 
 @pytest.fixture
@@ -20,10 +36,8 @@ def tree(home: Path) -> Path:
     (top / "src" / "train.py").write_text("print(1)\n")
     (top / ".gitignore").write_text("*.ckpt\n")
     (top / ".env").write_text("TOKEN=committed-by-mistake\n")
-    git = ["git", "-C", str(top), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run(["git", "init", "-q", "-b", "main", str(top)], check=True)
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit(top)
     (top / "src" / "train.py").write_text("print(2)\n")
     (top / ".env").write_text("TOKEN=changed-secret\n")
     (top / "new.py").write_text("x = 1\n")
@@ -73,6 +87,106 @@ def test_a_private_key_stays_behind_whatever_it_is_called(tree: Path) -> None:
     assert kept == {"mykey", "mykeyOPENSSH", "mykeyRSA"}
     assert "code/about.md" in found.files
     assert not kept & {path.removeprefix("code/") for path in found.files}
+
+
+BODY = f"{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQD'.ljust(64, 'x')}\n" * 3
+PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}-----END PRIVATE KEY-----\n"
+HEADERS = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B\n\n"
+KEYS = {
+    "account.json": json.dumps({"type": "service_account", "private_key": PEM}),
+    "twice.json": json.dumps({"config": json.dumps({"private_key": PEM})}),
+    "values.yaml": "tls:\n  key: |\n" + "".join(f"    {line}\n" for line in PEM.splitlines()),
+    "baked_in.py": "KEY = (\n" + "".join(f"    {line!r}\n" for line in PEM.splitlines(True)) + ")",
+    "one_line.txt": "KEY=" + PEM.replace("\n", ""),
+    "windows.txt": ("# mine\n" + PEM).replace("\n", "\r\n"),
+    "legacy": "# mine\n" + PEM.replace(BODY, HEADERS + BODY),
+    "deploy": "x" * (1 << 20) + "\n" + PEM.replace("PRIVATE", "OPENSSH PRIVATE"),
+    "ssh2": "mine\n---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: rsa\n" + BODY,
+    "pgp": "mine\n-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n" + BODY,
+    "putty.txt": "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: me\n"
+    "Public-Lines: 2\nAAAAC3NzaC1lZDI1NTE5AAAA\nabc=\nPrivate-Lines: 1\nAAAAIF8=\n",
+}
+NO_KEYS = {
+    "scan.py": r"""
+PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END")
+if text.startswith("-----BEGIN PRIVATE KEY-----"): refuse_a_key_that_somebody_has_pasted_here()
+ARMOUR = "-----BEGIN RSA PRIVATE KEY-----\n" + base64.b64encode(der) + "-----END"
+""",
+    "README.md": "Put it here:\n\n    -----BEGIN PRIVATE KEY-----\n    MIIEv...\n"
+    "    -----END PRIVATE KEY-----\n\nA `PuTTY-User-Key-File-3: ` begins a PuTTY key.\n",
+    "heading.rst": "So:\n-----BEGIN PRIVATE KEY-----\n" + "=" * 70 + "\n" + "/" * 70,
+    "cert.txt": PEM.replace("PRIVATE KEY", "CERTIFICATE"),
+    "public.txt": PEM.replace("PRIVATE", "PUBLIC"),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("mode", ["here", "snapshot"])
+def test_a_private_key_is_found_anywhere_in_a_file(tree: Path, mode: str, name: str) -> None:
+    """Of a tracked file that was changed, so that it would be in the diff as in a snapshot."""
+    (tree / name).write_text("placeholder\n")
+    commit(tree)
+    (tree / name).write_text(KEYS[name], newline="")
+    found = capture(str(tree), mode, os.environ)
+    assert found.code.omitted[name] == "holds a private key"
+    assert f"code/{name}" not in found.files
+    diff = found.files["code/.traindeck/diff.patch"].data or b""
+    assert b"+print(2)" in diff and name.encode() not in diff
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_what_only_speaks_of_private_keys_is_captured(tree: Path, name: str) -> None:
+    (tree / name).write_text("placeholder\n")
+    commit(tree)
+    (tree / name).write_text(NO_KEYS[name])
+    found = capture(str(tree), "snapshot", os.environ)
+    assert name not in found.code.omitted and f"code/{name}" in found.files
+    assert name.encode() in (found.files["code/.traindeck/diff.patch"].data or b"")
+
+
+@pytest.mark.parametrize("mode", ["here", "snapshot"])
+def test_a_key_that_was_taken_out_of_a_file_is_not_in_the_diff(tree: Path, mode: str) -> None:
+    for name in ("emptied.py", "removed"):
+        (tree / name).write_text(f"a = 1\nKEY = '''{PEM}'''\nb = 2\n")
+    commit(tree)
+    (tree / "emptied.py").write_text("a = 1\nKEY = os.environ['KEY']\nb = 2\n")
+    (tree / "removed").unlink()
+    found = capture(str(tree), mode, os.environ)
+    diff = found.files["code/.traindeck/diff.patch"].data or b""
+    assert b"+print(2)" in diff and BODY[:60].encode() not in diff
+    assert {"emptied.py", "removed"} <= set(found.code.omitted)
+    assert ("code/emptied.py" in found.files) == (mode == "snapshot")
+
+
+def test_a_key_of_which_another_line_changed_is_not_in_the_diff(tree: Path) -> None:
+    (tree / "rotated").write_text("x\n" + PEM.replace(BODY, BODY * 5))
+    commit(tree)
+    (tree / "rotated").write_text("x\n" + PEM.replace(BODY, BODY * 4 + BODY[:-9] + "\n"))
+    found = capture(str(tree), "here", os.environ)
+    assert BODY[:50].encode() not in (found.files["code/.traindeck/diff.patch"].data or b"")
+
+
+def test_a_renamed_file_is_counted_once_and_looked_into(tree: Path) -> None:
+    (tree / "old name").write_text("a\n" * 50)
+    commit(tree)
+    (tree / "old name").rename(tree / "new name")
+    subprocess.run(["git", "-C", str(tree), "add", "-A", "--", "old name", "new name"], check=True)
+    (tree / "new name").write_text("a\n" * 50 + PEM)
+    found = capture(str(tree), "here", os.environ)
+    assert found.code.omitted["new name"] == "holds a private key"
+    assert b"BEGIN" not in (found.files["code/.traindeck/diff.patch"].data or b"")
+
+
+def test_the_plan_names_what_is_left_out_of_the_diff(tree: Path) -> None:
+    code = capture(str(tree), "here", os.environ).code
+    shown = plan_lines(Plan(spec=RunSpec(argv=("x",), code=code)))
+    assert ("left out", ".env: may hold secrets") in shown
+
+
+@given(st.lists(st.sampled_from([*b"-BEGIN PRIVATE KEY\\n\r\n/+\"' A:x0"]), max_size=2000))
+def test_the_search_for_keys_ends_whatever_a_file_holds(letters: list[int]) -> None:
+    begin = b"-----BEGIN PRIVATE KEY-----"
+    holds_private_key(begin + bytes(letters) + begin * 200 + b"A: " * 2000 + b"/\\\\n" * 2000)
 
 
 def test_links_out_of_the_tree_and_large_files_stay_behind_with_the_reason(tree: Path) -> None:
