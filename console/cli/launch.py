@@ -480,7 +480,7 @@ def _show_plan(made: Plan, json: bool) -> None:
         return
     from traindeck.console.present.plan_view import plan_lines
 
-    for label, text in plan_lines(made, every_file=True):
+    for label, text in plan_lines(made, whole=True):
         output.line(f"{label:<10}{output.neutral(text)}")
     output.note("traindeck: nothing was started.")
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from traindeck.backends.base import Blob, Code, UsageError
+from traindeck.console.runs.captured import PACKAGES, PATCH, UNTRACKED
+from traindeck.console.runs.interpreter import editable_inside, packages, site_packages
 from traindeck.console.runs.withheld import (
     BY_CONTENT,
     BY_NAME,
@@ -44,20 +46,22 @@ _GIT_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """`files` go into the run directory as they are; `notes` are said in the plan."""
+    """`files` go into the run directory as they are; `notes` are said in the plan; `packages` are
+    as many as are installed, None if that cannot be seen."""
 
     code: Code = field(default_factory=Code)
+    packages: int | None = None
     files: Mapping[str, Blob] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
+def capture(cwd: str, mode: str, python: str | None) -> Captured:
     """Look at the code below (or around) `cwd`.
 
     Args:
         cwd: Absolute directory the run starts in.
         mode: `here` records commit, diff and untracked names; `snapshot` copies the files too.
-        environ: For PATH and the virtual environment whose packages are listed.
+        python: The interpreter whose packages are listed.
 
     Raises:
         UsageError: `cwd` cannot be read, or a snapshot would be absurdly large.
@@ -68,11 +72,12 @@ def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
     files: dict[str, Blob] = {}
     top = _git_top(cwd)
     code = _git_code(top, mode, files, notes) if top else Code(mode=mode, root=cwd)
-    packages = _packages(environ)
-    if packages:
-        files["code/.traindeck/packages.txt"] = _text("\n".join(packages))
+    folders = site_packages(python) if python else []
+    installed = packages(folders)
+    if installed:
+        files[PACKAGES] = _text("\n".join(installed))
     if code.untracked:
-        files["code/.traindeck/untracked.txt"] = _text("\n".join(code.untracked))
+        files[UNTRACKED] = _text("\n".join(code.untracked))
     if mode == "snapshot":
         code = _snapshot(code, top is not None, files)
         # The run starts in this directory of the copy, so it must be there, empty or not.
@@ -80,13 +85,18 @@ def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
         inside = "code/" if place == "." else f"code/{place}/"
         if not any(path.startswith(inside) for path in files):
             files[f"{inside}.traindeck-empty"] = _text("")
-        editable = _editable_inside(environ, code.root)
+        editable = editable_inside(folders, code.root)
         if editable:
             notes.append(
                 f"{editable} is installed as editable from {code.root}: "
                 "an import may find the original, not the snapshot"
             )
-    return Captured(code=code, files=files, notes=tuple(notes))
+    return Captured(
+        code=code,
+        packages=len(installed) if folders else None,
+        files=files,
+        notes=tuple(notes),
+    )
 
 
 def recorded_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -155,9 +165,7 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
         if diff is None or len(diff) > DIFF_CAP:
             notes.append("the uncommitted changes are too large to record")
         elif diff:
-            files["code/.traindeck/diff.patch"] = Blob(
-                digest=hashlib.sha256(diff).hexdigest(), size=len(diff), data=diff
-            )
+            files[PATCH] = Blob(digest=hashlib.sha256(diff).hexdigest(), size=len(diff), data=diff)
             notes.append(f"{_files(len(changed))} not committed; the diff is kept")
     if len(untracked) > UNTRACKED_CAP:
         notes.append(f"{_files(len(untracked))} not tracked; the first {UNTRACKED_CAP} are listed")
@@ -295,50 +303,3 @@ def _walk(root: str) -> Iterator[str]:
                     "Choose a smaller --cwd, or use --code here.",
                 )
             yield os.path.relpath(os.path.join(folder, name), root)
-
-
-# ---------------------------------------------------------------------------------------- packages
-
-
-def _site_packages(environ: Mapping[str, str]) -> list[Path]:
-    """The package folders of the environment that `python` on the given PATH belongs to."""
-    import shutil
-
-    prefix = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
-    if not prefix:
-        path = environ.get("PATH", os.defpath)  # the caller's, never this process's own
-        python = shutil.which("python3", path=path) or shutil.which("python", path=path)
-        prefix = str(Path(python).parent.parent) if python else None
-    if not prefix:
-        return []
-    return sorted(Path(prefix).glob("lib/python3*/site-packages"))
-
-
-def _packages(environ: Mapping[str, str]) -> list[str]:
-    """`name==version` of what is installed, read from folder names: importlib.metadata would open
-    every one of some hundred files."""
-    found = set()
-    for folder in _site_packages(environ):
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".dist-info"):
-                        name, _, version = entry.name[: -len(".dist-info")].rpartition("-")
-                        if name:
-                            found.add(f"{name}=={version}")
-        except OSError:
-            continue
-    return sorted(found, key=str.lower)
-
-
-def _editable_inside(environ: Mapping[str, str], root: str) -> str | None:
-    """Name of a distribution that is installed as editable from below `root`."""
-    for folder in _site_packages(environ):
-        for info in folder.glob("*.dist-info/direct_url.json"):
-            try:
-                text = info.read_text()
-            except OSError:
-                continue
-            if '"editable": true' in text and f"file://{root}" in text:
-                return info.parent.name.split("-")[0]
-    return None

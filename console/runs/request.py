@@ -15,6 +15,7 @@ from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
 from traindeck.console.runs.capture import Captured, capture, recorded_environ
+from traindeck.console.runs.interpreter import interpreter
 
 MAX_NAME = 128
 MAX_COUNT = 4096
@@ -132,7 +133,8 @@ def build_spec(
     _check(request)
     cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
     mode = request.code or ("snapshot" if request.after else "here")
-    captured: Captured = capture(cwd, mode, environ)
+    python = interpreter(request.argv, cwd, {**environ, **request.env})
+    captured: Captured = capture(cwd, mode, python)
     values, names = recorded_environ(environ)
     hidden = {*request.secrets, *request.env}
     spec = RunSpec(
@@ -154,7 +156,8 @@ def build_spec(
         on_exit=request.on_exit,
         on_stall=request.on_stall,
         stall_after=request.stall_after,
-        python=_python(environ),
+        python=python,
+        packages=captured.packages,
         files={**captured.files, **request.files},
         recipe=request.recipe,
         tags=dict(request.tags),
@@ -275,10 +278,3 @@ def _check(request: LaunchRequest) -> None:
             raise UsageError(f"{name} is given by both --env and --secret.", "Keep --secret.")
     if bool(request.on_stall) != (request.stall_after is not None):
         raise UsageError("--on-stall takes a duration and a command.", "Write --on-stall 10m:CMD.")
-
-
-def _python(environ: Mapping[str, str]) -> str | None:
-    import shutil
-
-    path = environ.get("PATH")
-    return shutil.which("python3", path=path) or shutil.which("python", path=path)

@@ -119,9 +119,9 @@ def test_the_bytes_sent_are_those_of_the_plan(spec: RunSpec) -> None:
 
 
 @given(specs)
-def test_the_text_shows_command_environment_and_every_file(spec: RunSpec) -> None:
+def test_the_text_shows_command_environment_and_whole(spec: RunSpec) -> None:
     plan = ProcessBackend("local", RecordingHost()).plan(spec, FACTS)  # type: ignore[arg-type]
-    lines = plan_lines(plan, every_file=True)
+    lines = plan_lines(plan, whole=True)
     shown = [text for _, text in lines]
     assert command_line(plan.argv) in shown
     if all(word.isprintable() for word in plan.argv):

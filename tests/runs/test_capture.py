@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def tree(home: Path) -> Path:
 
 
 def test_in_place_records_commit_branch_diff_and_untracked_names(tree: Path) -> None:
-    found = capture(str(tree / "src"), "here", os.environ)
+    found = capture(str(tree / "src"), "here", None)
     assert found.code.root == str(tree)
     assert found.code.branch == "main"
     assert found.code.commit is not None
@@ -61,7 +60,7 @@ def test_in_place_records_commit_branch_diff_and_untracked_names(tree: Path) -> 
 
 
 def test_a_snapshot_copies_what_git_would_and_nothing_ignored(tree: Path) -> None:
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     copied = {p for p in found.files if not p.startswith("code/.traindeck")}
     assert copied == {"code/.gitignore", "code/src/train.py", "code/new.py"}
     assert found.files["code/src/train.py"].read() == b"print(2)\n"
@@ -69,7 +68,7 @@ def test_a_snapshot_copies_what_git_would_and_nothing_ignored(tree: Path) -> Non
 
 @pytest.mark.parametrize("mode", ["here", "snapshot"])
 def test_secret_files_are_never_captured_tracked_or_not(tree: Path, mode: str) -> None:
-    found = capture(str(tree), mode, os.environ)
+    found = capture(str(tree), mode, None)
     everything = b"".join(blob.read() for blob in found.files.values())
     assert b"changed-secret" not in everything
     assert b"committed-by-mistake" not in everything
@@ -82,7 +81,7 @@ def test_a_private_key_stays_behind_whatever_it_is_called(tree: Path) -> None:
     for kind in ("", "OPENSSH ", "RSA "):
         (tree / f"mykey{kind.strip()}").write_text(f"-----BEGIN {kind}PRIVATE KEY-----\nc2VjcmV0\n")
     (tree / "about.md").write_text("It begins with -----BEGIN PRIVATE KEY-----.\n")
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     kept = {path for path, why in found.code.omitted.items() if why == "holds a private key"}
     assert kept == {"mykey", "mykeyOPENSSH", "mykeyRSA"}
     assert "code/about.md" in found.files
@@ -127,7 +126,7 @@ def test_a_private_key_is_found_anywhere_in_a_file(tree: Path, mode: str, name: 
     (tree / name).write_text("placeholder\n")
     commit(tree)
     (tree / name).write_text(KEYS[name], newline="")
-    found = capture(str(tree), mode, os.environ)
+    found = capture(str(tree), mode, None)
     assert found.code.omitted[name] == "holds a private key"
     assert f"code/{name}" not in found.files
     diff = found.files["code/.traindeck/diff.patch"].data or b""
@@ -139,7 +138,7 @@ def test_what_only_speaks_of_private_keys_is_captured(tree: Path, name: str) -> 
     (tree / name).write_text("placeholder\n")
     commit(tree)
     (tree / name).write_text(NO_KEYS[name])
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     assert name not in found.code.omitted and f"code/{name}" in found.files
     assert name.encode() in (found.files["code/.traindeck/diff.patch"].data or b"")
 
@@ -151,7 +150,7 @@ def test_a_key_that_was_taken_out_of_a_file_is_not_in_the_diff(tree: Path, mode:
     commit(tree)
     (tree / "emptied.py").write_text("a = 1\nKEY = os.environ['KEY']\nb = 2\n")
     (tree / "removed").unlink()
-    found = capture(str(tree), mode, os.environ)
+    found = capture(str(tree), mode, None)
     diff = found.files["code/.traindeck/diff.patch"].data or b""
     assert b"+print(2)" in diff and BODY[:60].encode() not in diff
     assert {"emptied.py", "removed"} <= set(found.code.omitted)
@@ -162,7 +161,7 @@ def test_a_key_of_which_another_line_changed_is_not_in_the_diff(tree: Path) -> N
     (tree / "rotated").write_text("x\n" + PEM.replace(BODY, BODY * 5))
     commit(tree)
     (tree / "rotated").write_text("x\n" + PEM.replace(BODY, BODY * 4 + BODY[:-9] + "\n"))
-    found = capture(str(tree), "here", os.environ)
+    found = capture(str(tree), "here", None)
     assert BODY[:50].encode() not in (found.files["code/.traindeck/diff.patch"].data or b"")
 
 
@@ -172,13 +171,13 @@ def test_a_renamed_file_is_counted_once_and_looked_into(tree: Path) -> None:
     (tree / "old name").rename(tree / "new name")
     subprocess.run(["git", "-C", str(tree), "add", "-A", "--", "old name", "new name"], check=True)
     (tree / "new name").write_text("a\n" * 50 + PEM)
-    found = capture(str(tree), "here", os.environ)
+    found = capture(str(tree), "here", None)
     assert found.code.omitted["new name"] == "holds a private key"
     assert b"BEGIN" not in (found.files["code/.traindeck/diff.patch"].data or b"")
 
 
 def test_the_plan_names_what_is_left_out_of_the_diff(tree: Path) -> None:
-    code = capture(str(tree), "here", os.environ).code
+    code = capture(str(tree), "here", None).code
     shown = plan_lines(Plan(spec=RunSpec(argv=("x",), code=code)))
     assert ("left out", ".env: may hold secrets") in shown
 
@@ -193,7 +192,7 @@ def test_links_out_of_the_tree_and_large_files_stay_behind_with_the_reason(tree:
     (tree / "outside").symlink_to("/etc/hostname")
     with (tree / "large.bin").open("wb") as file:
         file.truncate(FILE_CAP + 1)
-    omitted = capture(str(tree), "snapshot", os.environ).code.omitted
+    omitted = capture(str(tree), "snapshot", None).code.omitted
     assert "leads out" in omitted["outside"]
     assert "larger than" in omitted["large.bin"]
 
@@ -201,7 +200,7 @@ def test_links_out_of_the_tree_and_large_files_stay_behind_with_the_reason(tree:
 def test_looking_does_not_change_the_work_tree(tree: Path) -> None:
     index = tree / ".git" / "index"
     before = index.stat().st_mtime_ns
-    capture(str(tree), "here", os.environ)
+    capture(str(tree), "here", None)
     assert index.stat().st_mtime_ns == before
 
 
@@ -209,14 +208,14 @@ def test_outside_of_git_a_snapshot_walks_and_skips_environments(home: Path) -> N
     (home / "w" / ".venv").mkdir(parents=True)
     (home / "w" / ".venv" / "x.py").write_text("")
     (home / "w" / "a.py").write_text("")
-    found = capture(str(home / "w"), "snapshot", {})
+    found = capture(str(home / "w"), "snapshot", None)
     assert set(found.files) == {"code/a.py"}
     assert found.code.commit is None
 
 
 def test_a_cwd_that_cannot_be_read_is_refused(home: Path) -> None:
     with pytest.raises(UsageError, match="--cwd"):
-        capture(str(home / "nowhere"), "here", {})
+        capture(str(home / "nowhere"), "here", None)
 
 
 def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
@@ -234,7 +233,7 @@ def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
 
 def test_a_snapshot_of_an_empty_directory_can_still_be_entered(tree: Path) -> None:
     (tree / "empty").mkdir()
-    found = capture(str(tree / "empty"), "snapshot", {})
+    found = capture(str(tree / "empty"), "snapshot", None)
     assert "code/empty/.traindeck-empty" in found.files
 
 
@@ -242,7 +241,7 @@ def test_a_link_to_what_stays_behind_stays_behind(tree: Path) -> None:
     (tree / "config.txt").symlink_to(".env")
     (tree / "weights.bin").symlink_to("big.ckpt")  # ignored by git
     (tree / "same.py").symlink_to("new.py")
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     assert "code/config.txt" not in found.files and "code/weights.bin" not in found.files
     assert "code/same.py" in found.files
     assert "stays behind" in found.code.omitted["config.txt"]
@@ -255,4 +254,4 @@ def test_a_folder_that_git_only_names_is_said_to_stay_behind(tree: Path) -> None
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run([*git, "-C", str(inner), "commit", "-q", "--allow-empty", "-m", "x"], check=True)
     subprocess.run([*git, "-C", str(tree), "add", "vendor"], check=True, capture_output=True)
-    assert "submodule" in capture(str(tree), "snapshot", os.environ).code.omitted["vendor"]
+    assert "submodule" in capture(str(tree), "snapshot", None).code.omitted["vendor"]
