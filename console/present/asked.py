@@ -38,7 +38,7 @@ def limits_chosen(limits: Limits) -> str:
 def runs_on(spec: RunSpec) -> str:
     """The host it was planned for, and the driver there; "" if that is not known."""
     driver = f"NVIDIA driver {spec.driver}" if spec.driver else ""
-    return " · ".join(part for part in (spec.host, driver) if part)
+    return " · ".join(plain_or_quoted(part) for part in (spec.host, driver) if part)
 
 
 def runs_in(spec: RunSpec) -> str:
