@@ -78,11 +78,23 @@ def test_a_missing_program_is_a_failed_run_with_127_and_one_line(cli: Cli) -> No
     done = cli("run", "--", "no-such-program-here")
     assert done.returncode == 1
     run = done.stdout.split()[0]
-    lines = [line for line in done.stderr.splitlines() if "no-such-program-here" in line]
-    assert lines
-    assert "Traceback" not in done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("traindeck: ") and "no-such-program-here" in line
+    assert line.endswith("The run is recorded as failed.")
     shown = cli.json("show", "--json", run)
     assert (shown["state"], shown["exit_code"]) == ("failed", 127)
+
+
+def test_a_program_that_is_not_executable_is_one_line_too(cli: Cli) -> None:
+    (cli.cwd / "train.py").write_text("print(1)\n")
+    subprocess.run(["git", "init", "-q"], cwd=cli.cwd, check=True)
+    done = cli("run", "--pty", "--", "./train.py")  # with warnings of its own
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "train.py" in done.stderr
+    planned = cli("run", "--dry-run", "--", "./train.py")
+    assert "./train.py is not executable; the run will fail" in planned.stdout
+    warned = cli("run", "--pty", "--", "true")
+    assert "does not survive" in warned.stderr and warned.returncode == 0
 
 
 def test_retry_makes_attempt_1_and_attempt_0_stays_readable(cli: Cli) -> None:
