@@ -43,6 +43,8 @@ RECORDED = re.compile(r"PATH|VIRTUAL_ENV|LD_LIBRARY_PATH|CONDA_\w+|CUDA_\w+|PYTH
 
 _GIT_SECONDS = 20.0
 
+_TOO_LARGE = "List what is not code in .gitignore, choose a smaller --cwd, or use --code here."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
@@ -79,7 +81,7 @@ def capture(cwd: str, mode: str, python: str | None) -> Captured:
     if code.untracked:
         files[UNTRACKED] = _text("\n".join(code.untracked))
     if mode == "snapshot":
-        code = _snapshot(code, top is not None, files)
+        code = _snapshot(code, top is not None, files, notes)
         # The run starts in this directory of the copy, so it must be there, empty or not.
         place = os.path.relpath(cwd, code.root)
         inside = "code/" if place == "." else f"code/{place}/"
@@ -232,10 +234,11 @@ def _files(count: int) -> str:
 # --------------------------------------------------------------------------------------- snapshot
 
 
-def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
+def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str]) -> Code:
     omitted: dict[str, str] = {}
     total = 0
-    listed = dict.fromkeys(_tracked_files(code.root) if tracked else _walk(code.root))
+    found = _tracked_files(code.root) if tracked else _walk(code.root, _ignored(code.root, notes))
+    listed = dict.fromkeys(found)
     for path in listed:
         full = os.path.join(code.root, path)
         if is_secret_file(path):
@@ -263,8 +266,7 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
                 raise UsageError(
                     f"A snapshot of {code.root} would be more than {SNAPSHOT_CAP >> 20} MiB or "
                     f"{SNAPSHOT_FILES:,} files.",
-                    "List what is not code in .gitignore, choose a smaller --cwd, "
-                    "or use --code here.",
+                    _TOO_LARGE,
                 )
             try:
                 with open(full, "rb") as file:
@@ -289,17 +291,44 @@ def _tracked_files(top: str) -> Iterator[str]:
     yield from sorted(set(listed.decode("utf-8", "surrogateescape").split("\0")) - {""})
 
 
-def _walk(root: str) -> Iterator[str]:
+def _ignored(root: str, notes: list[str]) -> frozenset[str]:
+    """Files and folders (with a `/` behind) that a .gitignore at the top of a folder without git
+    names. Git itself reads it, by way of an empty repository elsewhere."""
+    import tempfile  # 5 ms, for this only
+
+    if not os.path.isfile(os.path.join(root, ".gitignore")):
+        return frozenset()
+    skipped = [f"--exclude={folder}/" for folder in (*sorted(SKIPPED_FOLDERS), ".*")]
+    with tempfile.TemporaryDirectory(prefix="traindeck-") as empty:
+        for folder in ("objects", "refs"):
+            os.mkdir(f"{empty}/{folder}")
+        Path(empty, "HEAD").write_text("ref: refs/heads/none\n")
+        where = (f"--git-dir={empty}", f"--work-tree={root}")
+        what = ("--others", "--ignored", "--exclude-standard", "--directory", *skipped)
+        answer = _git(root, *where, "ls-files", "-z", *what)
+    if answer is None:
+        notes.append(f"git is needed to read {root}/.gitignore: nothing that it names is left out")
+        return frozenset()
+    return frozenset(answer.decode("utf-8", "surrogateescape").split("\0"))
+
+
+def _walk(root: str, ignored: frozenset[str]) -> Iterator[str]:
     seen = 0
     for folder, below, names in os.walk(root):
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == "." else f"{inside}/"
         below[:] = sorted(
-            name for name in below if name not in SKIPPED_FOLDERS and not name.startswith(".")
+            name
+            for name in below
+            if name not in SKIPPED_FOLDERS
+            and not name.startswith(".")
+            and f"{prefix}{name}/" not in ignored
         )
         for name in sorted(names):
             seen += 1
             if seen > 10 * SNAPSHOT_FILES:
                 raise UsageError(
-                    f"{root} holds more than {10 * SNAPSHOT_FILES:,} files.",
-                    "Choose a smaller --cwd, or use --code here.",
+                    f"{root} holds more than {10 * SNAPSHOT_FILES:,} files.", _TOO_LARGE
                 )
-            yield os.path.relpath(os.path.join(folder, name), root)
+            if f"{prefix}{name}" not in ignored:
+                yield f"{prefix}{name}"

@@ -213,6 +213,41 @@ def test_outside_of_git_a_snapshot_walks_and_skips_environments(home: Path) -> N
     assert found.code.commit is None
 
 
+def test_outside_of_git_a_gitignore_is_obeyed_as_git_would(home: Path) -> None:
+    top = home / "w"
+    for path in (
+        "data/deep/x",
+        "sub/a.ckpt",
+        "sub/keep.ckpt",
+        "sub/b.py",
+        "a.py",
+        ".venv/lib/c.py",
+    ):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text("")
+    (top / ".gitignore").write_text("data/\n*.ckpt\n!keep.ckpt\n/odd \\*name\n")
+    (top / "odd *name").write_text("")
+    (top / "sub/.gitignore").write_text("b.*\n")
+    before = sorted(top.rglob("*"))
+    found = capture(str(top), "snapshot", None)
+    assert set(found.files) == {
+        *("code/.gitignore", "code/a.py", "code/sub/keep.ckpt", "code/sub/.gitignore"),
+    }
+    assert found.code.commit is None and found.notes == ()
+    assert sorted(top.rglob("*")) == before
+
+
+def test_a_gitignore_that_git_cannot_read_is_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "w").mkdir()
+    (home / "w/.gitignore").write_text("data\n")
+    (home / "w/data").write_text("")
+    monkeypatch.setenv("PATH", str(home))
+    found = capture(str(home / "w"), "snapshot", None)
+    assert "code/data" in found.files and ".gitignore" in found.notes[0]
+
+
 def test_a_cwd_that_cannot_be_read_is_refused(home: Path) -> None:
     with pytest.raises(UsageError, match="--cwd"):
         capture(str(home / "nowhere"), "here", None)
