@@ -18,13 +18,36 @@ def interpreter(argv: tuple[str, ...], cwd: str, environ: Mapping[str, str]) -> 
     the one that the shell finds. None if there is none."""
     path = environ.get("PATH", os.defpath)  # the caller's, never this process's own
     program = _found(argv[0], path, cwd) if argv else None
-    if program is not None:
-        if _PYTHON.fullmatch(os.path.basename(program)):
-            return program
-        named = _found(_named_by(program), path, cwd)
-        if named is not None and _PYTHON.fullmatch(os.path.basename(named)):
-            return named
-    return _found("python3", path, cwd) or _found("python", path, cwd)
+    named = _found(_named_by(program), path, cwd) if program else None
+    usual = (_found(name, path, cwd) for name in ("python3", "python"))
+    python = next((one for one in (program, named) if one and _is_python(one)), None)
+    python = python or next(filter(None, usual), None)
+    return python and _behind(python, cwd, environ)
+
+
+def _is_python(program: str) -> bool:
+    return _PYTHON.fullmatch(os.path.basename(program)) is not None
+
+
+def _behind(python: str, cwd: str, environ: Mapping[str, str]) -> str:
+    """The interpreter that a shim of pyenv's stands for, as pyenv would choose it; itself if it is
+    none, or if that cannot be told."""
+    shims, name = os.path.split(python)
+    versions = Path(shims).parent / "versions"
+    if os.path.basename(shims) != "shims" or not versions.is_dir():
+        return python
+    chosen = environ.get("PYENV_VERSION", "")
+    here = Path(cwd)
+    files = [folder / ".python-version" for folder in (here, *here.parents)]
+    for file in [*files, versions.parent / "version"]:
+        if chosen or not file.is_file():
+            continue
+        try:
+            chosen = " ".join(file.read_text("utf-8", "replace")[:4096].split()[:1])
+        except OSError:
+            return python
+    real = versions / chosen.partition(":")[0] / "bin" / name
+    return str(real) if chosen and os.access(real, os.X_OK) else python
 
 
 def _found(program: str, path: str, cwd: str) -> str | None:

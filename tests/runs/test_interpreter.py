@@ -60,6 +60,27 @@ def test_without_any_there_is_none(home: Path) -> None:
     assert interpreter((), str(home), {"PATH": str(home)}) is None
 
 
+def test_a_shim_of_pyenv_is_seen_through(home: Path) -> None:
+    root = home / ".pyenv"
+    shim = program(root / "shims/python3")
+    for version in ("3.9.7", "3.12.1", "mine"):
+        program(root / f"versions/{version}/bin/python3")
+    (home / "work/below").mkdir(parents=True)
+
+    def chosen(cwd: str, **environ: str) -> str | None:
+        found = interpreter(("python3",), str(home / cwd), {"PATH": f"{root}/shims", **environ})
+        return found and os.path.relpath(found, root)
+
+    assert chosen("work") == "shims/python3"  # the system's, whichever that is
+    (root / "version").write_text("3.9.7\n")
+    assert chosen("work/below") == "versions/3.9.7/bin/python3"
+    (home / "work/.python-version").write_text("3.12.1\n3.9.7\n")
+    assert chosen("work/below") == "versions/3.12.1/bin/python3"
+    assert chosen("work", PYENV_VERSION="mine:3.9.7") == "versions/mine/bin/python3"
+    assert chosen("work", PYENV_VERSION="3.13") == "shims/python3"
+    assert interpreter((shim,), "/", {}) == f"{root}/versions/3.9.7/bin/python3"
+
+
 def test_its_packages_are_those_beside_it(home: Path) -> None:
     folder = home / "v/lib/python3.12/site-packages"
     for name in ("numpy-2.1.0.dist-info", "Old_One-1.0-py3.12.egg-info", "numpy", "x.dist-info"):
