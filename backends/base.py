@@ -188,11 +188,11 @@ class RunSpec:
         on_exit: Command (argv) run by the executing side at the end, `TRAINDECK_*` in its
             environment.
         on_stall: Command run after `stall_after` seconds without a byte of log.
-        python: The interpreter the run executes in, for the record; `python_version` as far as it
-            can be told without starting it ("3.12.1", "3.12" or None), `packages` the number of
-            those that are installed there.
-        host, driver: For the record, by `plan`: the host's name, if it is known beforehand, and
-            the version of the accelerators' driver there, if there is one.
+        python: The interpreter the run executes in, for the record; `packages` is the number of
+            those that are installed there, None if that was not looked at.
+        host, driver, python_version: For the record, put in by `plan` as far as `survey` found
+            them out: the host's name, the version of the accelerators' driver there, and that of
+            `python` as far as it can be told without starting it ("3.12.1" or "3.12").
         files: What travels with the run: path relative to the run directory -> content (a code
             snapshot, the captured diff, a recipe's trainer).
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
