@@ -133,7 +133,7 @@ class Code:
         branch: Git branch, if any.
         dirty: Whether tracked files differ from `commit`.
         untracked: Paths below `root` that git neither tracks nor ignores (capped, sorted).
-        omitted: Paths left out of a snapshot, with the reason.
+        omitted: Paths left out of a snapshot, or of the diff that was captured, with the reason.
     """
 
     mode: str = "here"
@@ -188,7 +188,11 @@ class RunSpec:
         on_exit: Command (argv) run by the executing side at the end, `TRAINDECK_*` in its
             environment.
         on_stall: Command run after `stall_after` seconds without a byte of log.
-        python: The interpreter of the environment the run executes in, for the record.
+        python: The interpreter the run executes in, for the record; `packages` is the number of
+            those that are installed there, None if that was not looked at.
+        host, driver, python_version: For the record, put in by `plan` as far as `survey` found
+            them out: the host's name, the version of the accelerators' driver there, and that of
+            `python` as far as it can be told without starting it ("3.12.1" or "3.12").
         files: What travels with the run: path relative to the run directory -> content (a code
             snapshot, the captured diff, a recipe's trainer).
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
@@ -217,6 +221,10 @@ class RunSpec:
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None
     python: str | None = None
+    python_version: str | None = None
+    packages: int | None = None
+    host: str = ""
+    driver: str | None = None
     files: Mapping[str, Blob] = field(default_factory=dict)
     recipe: Mapping[str, Any] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -234,6 +242,7 @@ class Facts:
         home: Where run directories lie there (absolute).
         host: Host name; `boot_id` tells reboots apart.
         python: Interpreter that runs the agent there, and its version.
+        run_python_version: That of the interpreter which the spec names, as far as it can be told.
         agent: Content version of the agent that will supervise.
         devices: UUIDs of the accelerators that are free, in the order they would be taken.
         devices_total: How many there are; None if it could not be found out (`devices_note`).
@@ -249,6 +258,7 @@ class Facts:
     boot_id: str = ""
     python: str = ""
     python_version: str = ""
+    run_python_version: str | None = None
     agent: str = ""
     devices: tuple[str, ...] = ()
     devices_total: int | None = None

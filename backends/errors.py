@@ -7,6 +7,11 @@ whose many data classes take 20 ms to make.
 from __future__ import annotations
 
 
+def excerpt(text: str, most: int = 60) -> str:
+    """What somebody gave, for an error: a long one by its beginning."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 class TraindeckError(Exception):
     """Base of every error that is meant for a person.
 

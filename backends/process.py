@@ -106,11 +106,14 @@ class ProcessBackend:
     async def survey(self, spec: RunSpec) -> Facts:
         """See `Backend.survey`."""
         agent = await self.host.agent()
+        counts_itself = isinstance(self.host, HostDevices)
         request = {
             "cwd": spec.cwd,
             "program": spec.argv[0] if spec.argv else None,
             "path": spec.env.get("PATH"),
             "python": spec.python,
+            # nvidia-smi takes its time: only where it is the one way to count what is asked for.
+            "devices": bool(spec.resources.gpus) and not counts_itself,
         }
         answer, _ = await agent.call("survey", request)
         uuids: tuple[str, ...] = ()
@@ -121,7 +124,7 @@ class ProcessBackend:
             if isinstance(self.host, HostDevices):
                 counted = await self.host.devices()
                 uuids, total, note = counted.uuids, counted.total, counted.note
-                driver = counted.driver
+                driver = counted.driver or driver
             elif answer.get("devices") is not None:
                 uuids = tuple(str(d["uuid"]) for d in answer["devices"])
                 total = len(uuids)
@@ -132,6 +135,7 @@ class ProcessBackend:
             boot_id=str(answer["boot_id"]),
             python=str(answer["python"]),
             python_version=str(answer["python_version"]),
+            run_python_version=answer.get("python_found_version"),
             agent=str(answer["agent"]),
             devices=uuids,
             devices_total=total,
@@ -188,7 +192,15 @@ class ProcessBackend:
             posixpath.join(run_dir, word) if index in spec.run_dir_words else word
             for index, word in enumerate(spec.argv)
         )
-        spec = replace(spec, env=env, argv=argv, run_dir_words=())
+        spec = replace(
+            spec,
+            env=env,
+            argv=argv,
+            run_dir_words=(),
+            python_version=facts.run_python_version,
+            host=facts.host,
+            driver=facts.driver,
+        )
         plan = Plan(
             backend=self.name,
             spec=spec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from traindeck.backends.errors import UsageError
+from traindeck.backends.errors import UsageError, excerpt
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
@@ -34,17 +34,18 @@ def parse_duration(text: str, option: str) -> float:
         UsageError: Not a duration, zero, over a year, or a bare number (seconds or minutes?).
     """
     seconds = seconds_of(text)
+    shown = excerpt(text)
     if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
         raise UsageError(
-            f"{option} {text}: a bare number could be seconds or minutes.",
-            f"Write {text}s or {text}m.",
+            f"{option} {shown}: a bare number could be seconds or minutes.",
+            f"Write {shown}s or {shown}m.",
         )
     if seconds is None:
         raise UsageError(
-            f"{option} {text}: not a duration.", "Write 90s, 30m, 2h, 1d or [D-]HH:MM:SS."
+            f"{option} {shown}: not a duration.", "Write 90s, 30m, 2h, 1d or [D-]HH:MM:SS."
         )
     if not 0 < seconds <= LONGEST:
-        raise UsageError(f"{option} {text}: must be more than nothing and at most a year.")
+        raise UsageError(f"{option} {shown}: must be more than nothing and at most a year.")
     return seconds
 
 
@@ -56,7 +57,8 @@ def parse_stall(text: str, option: str) -> tuple[float, str]:
     """
     found = _STALL.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"{option} {text}: expected T:CMD, as in 10m:notify-send stalled.")
+        given = f"{option} {excerpt(text)}"
+        raise UsageError(f"{given}: expected T:CMD, as in 10m:notify-send stalled.")
     return parse_duration(found[1], option), found["command"]
 
 

@@ -7,8 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.leftovers import forget_locks
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CI", "SOAK")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def locks_are_left_as_they_were(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """At the end, remove the locks of the runs that the tests have made."""
+    yield
+    forget_locks(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from traindeck.backends.base import State, UsageError
+from traindeck.backends.errors import excerpt
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, one_run
 from traindeck.console.cli.completion import (
@@ -451,25 +452,26 @@ async def _send(
     if dry_run:
         _show_plan(made, json)
         return 0
-    for warning in made.warnings:
-        output.note(f"traindeck: {warning}")
     record = await launching.launch(ws, made, briefly=quiet and not json)
+    failed = _not_started(record)
+    for warning in made.warnings if not failed else ():
+        output.tell(warning)
     _say(ws, record, json, quiet)
     if follow:
         from traindeck.console.cli.logs import follow_run
 
         return await follow_run(ws, record)
-    return await _launch_failure(ws, record)
+    if failed:
+        output.error(f"{record.reason}. The run is recorded as failed.")
+    return 1 if failed else 0
 
 
-async def _launch_failure(ws: Workspace, record: RunRecord) -> int:
-    """A program that cannot be started is known milliseconds after the launch; say it now."""
+def _not_started(record: RunRecord) -> bool:
+    """Whether the program could not be started: that is known milliseconds after the launch, and
+    all that there is to say about it."""
     from traindeck.console.store.records import NOT_STARTED
 
-    if record.state is not State.FAILED or record.exit_code not in NOT_STARTED:
-        return 0
-    output.error(f"{record.reason}. The run is recorded as failed.")
-    return 1
+    return record.state is State.FAILED and record.exit_code in NOT_STARTED
 
 
 def _show_plan(made: Plan, json: bool) -> None:
@@ -480,7 +482,7 @@ def _show_plan(made: Plan, json: bool) -> None:
         return
     from traindeck.console.present.plan_view import plan_lines
 
-    for label, text in plan_lines(made, every_file=True):
+    for label, text in plan_lines(made, whole=True):
         output.line(f"{label:<10}{output.neutral(text)}")
     output.note("traindeck: nothing was started.")
 
@@ -534,5 +536,5 @@ def _stall(text: str | None) -> tuple[float | None, tuple[str, ...]]:
 
 def _code(text: str | None) -> Any:
     if text not in (None, "here", "snapshot"):
-        raise UsageError(f"--code {text}: expected here or snapshot.")
+        raise UsageError(f"--code {excerpt(text or '')}: expected here or snapshot.")
     return text

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from traindeck.backends.base import Limits, RunSpec
 from traindeck.console.durations import write_duration
+from traindeck.console.runs.captured import PACKAGES
 
 from .numbers import plural
-from .words import command_line
+from .words import command_line, plain_or_quoted
 
 Asked = tuple[str, str]
 """A label and its text."""
@@ -34,8 +35,42 @@ def limits_chosen(limits: Limits) -> str:
     return " · ".join(parts)
 
 
+def runs_on(spec: RunSpec) -> str:
+    """The host it was planned for, and the driver there; "" if that is not known."""
+    driver = f"NVIDIA driver {spec.driver}" if spec.driver else ""
+    return " · ".join(plain_or_quoted(part) for part in (spec.host, driver) if part)
+
+
+def runs_in(spec: RunSpec) -> str:
+    """The interpreter with its version; "" if there is none."""
+    if not spec.python:
+        return ""
+    return f"{plain_or_quoted(spec.python)} · {spec.python_version or 'version not known'}"
+
+
+def installed(spec: RunSpec) -> str:
+    """How many packages were found beside the interpreter, and where they are listed; "" if that
+    was not looked at."""
+    if spec.packages is None:
+        return ""
+    return f"{spec.packages}, listed in {PACKAGES}" if spec.packages else "none"
+
+
 def asked(spec: RunSpec) -> Iterator[Asked]:
     """How it runs and what happens at its end, as far as it is not what happens to every run."""
+    if spec.resources.gpus:
+        yield "gpus", f"{spec.resources.gpus}{' a node' if spec.resources.nodes > 1 else ''}"
+    if spec.resources.nodes != 1:
+        yield "nodes", str(spec.resources.nodes)
+    for name, value in spec.options.items():
+        yield "option", plain_or_quoted(f"{name}={value}")
+    for name, value in spec.labels.items():
+        yield "label", plain_or_quoted(f"{name}={value}")
+    if spec.after:
+        yield (
+            "after",
+            f"run {spec.after}, {'whatever its end' if spec.after_any else 'if it succeeds'}",
+        )
     if spec.pty:
         yield "terminal", "a pty for its output; does not survive the death of its supervisor"
     if spec.keep_background:

@@ -10,7 +10,7 @@ from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import NOT_STARTED, MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
-from .asked import asked, limits_chosen
+from .asked import asked, installed, limits_chosen, runs_in, runs_on
 from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
@@ -124,6 +124,11 @@ def _lines(
     if spec is not None and spec.code.root:
         yield _code(spec)
     if spec is not None and not spec.adopted:
+        for label, text in (("host", runs_on(spec)), ("python", runs_in(spec))):
+            if text:
+                yield _row(label, Span(clean(text)))
+        if spec.packages is not None:
+            yield _row("packages", Span(installed(spec)))
         if chosen := limits_chosen(spec.limits):
             yield _row("limits", Span(chosen))
         for label, text in asked(spec):

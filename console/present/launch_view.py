@@ -134,7 +134,7 @@ def plan_pane(state: PlanState, cells: int, rows: int, glyphs: Glyphs = BEST) ->
     inner = cells - 4
     tail = _tail(state, inner, glyphs)
     room = rows - len(tail) - 4
-    body = plan_body(state, inner, every_file=False)
+    body = plan_body(state, inner, whole=False)
     if len(body) > room:
         left = len(body) - room + 1
         body = [*body[: room - 1], (Span(f"{plural(left, 'more line')}: ctrl+o", "faint"),)]
@@ -147,7 +147,7 @@ def plan_pages(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> list[Line
     inner = cells - 4
     # The warnings themselves stand below the fold.
     head = _plan_head(state, inner, glyphs, warned(state, glyphs))
-    lines = [head, (), *plan_body(state, inner, every_file=True), ()]
+    lines = [head, (), *plan_body(state, inner, whole=True), ()]
     return [(Span("  "), *line) if line else () for line in [*lines, *_tail(state, inner, glyphs)]]
 
 
@@ -173,7 +173,7 @@ def warned(state: PlanState, glyphs: Glyphs = BEST) -> str:
     return f"{glyphs.warning} {plural(count, 'warning')}" if count else ""
 
 
-def plan_body(state: PlanState, cells: int, *, every_file: bool) -> list[Line]:
+def plan_body(state: PlanState, cells: int, *, whole: bool) -> list[Line]:
     """The plan's lines in columns: what, and wrapped beside it the text."""
     if state.plan is None:
         words = "The plan appears here as soon as the form is whole: the exact command, files, "
@@ -182,16 +182,16 @@ def plan_body(state: PlanState, cells: int, *, every_file: bool) -> list[Line]:
     quiet = not state.current and not state.waiting
     lines: list[Line] = []
     last = ""
-    for label, text in plan_lines(state.plan, every_file=every_file):
-        if label in ("warning", "digest") and not every_file:
+    for label, text in plan_lines(state.plan, whole=whole):
+        if label in ("warning", "digest") and not whole:
             continue
         style = "warn" if label == "warning" else "muted" if quiet else "text"
-        whole = every_file or label in ("command", "run")
+        wraps = whole or label in ("command", "run")
         parts = wrapped(clean(text), cells - 10)
-        if not whole:
+        if not wraps:
             keep = "end" if label in ("in", "python") else "start"
             parts = [clip(clean(text), cells - 10, keep)]
-        elif not every_file and len(parts) > 5:
+        elif not whole and len(parts) > 5:
             parts = [*parts[:4], clip(" ".join(parts[4:]), cells - 10)]
         for number, part in enumerate(parts or [""]):
             head = label if number == 0 and label != last else ""

@@ -1,63 +1,84 @@
-"""A plan as lines of text: what will run, where, with what, and what to know before it does."""
+"""A plan as lines of text: what will run, where, with what, and what to know before it does. The
+whole of it is everything that is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from traindeck.backends.base import Plan
-from traindeck.console.present.asked import asked, limits_asked
+from traindeck.console.present.asked import asked, installed, limits_asked, runs_in, runs_on
 from traindeck.console.present.numbers import size as bytes_text
 from traindeck.console.present.words import command_line, plain_or_quoted
+from traindeck.console.store.records import iso
 
-FILES_SHOWN = 12
+SHOWN = 12
+"""Lines of a list, where the whole is not asked for."""
 
 Line = tuple[str, str]
 """A label and its text. Labels repeat as "" for continued lines."""
 
 
-def plan_lines(plan: Plan, *, every_file: bool = False) -> list[Line]:
+def plan_lines(plan: Plan, *, whole: bool = False) -> list[Line]:
     """The plan, line by line, for both front ends.
 
     Args:
-        every_file: List all files, not only the first dozen.
+        whole: Lists to their end, and what is sent along that nobody has to decide about.
     """
-    return list(_lines(plan, every_file))
+    return list(_lines(plan, whole))
 
 
-def _lines(plan: Plan, every_file: bool) -> Iterator[Line]:
+def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     spec = plan.spec
     attempt = f" · attempt {spec.attempt}" if spec.attempt else ""
     yield "run", f"{spec.name} · {spec.run_id} · on {plan.backend}{attempt}"
+    if host := runs_on(spec):
+        yield "host", host
     yield "command", command_line(plan.argv)
     yield "in", plain_or_quoted(spec.cwd)
     yield "code", _code(plan)
-    if spec.python:
-        yield "python", spec.python
+    if whole:
+        yield from _listed("untracked", map(plain_or_quoted, spec.code.untracked))
+    if python := runs_in(spec):
+        yield "python", python
+    if packages := installed(spec):
+        yield "packages", packages
     yield "limits", limits_asked(spec.limits)
-    if spec.after:
-        how = "whatever its end" if spec.after_any else "if it succeeds"
-        yield "after", f"run {spec.after}, {how}"
     yield from asked(spec)
-    for index, (name, value) in enumerate(sorted(plan.env.items())):
-        yield "" if index else "env", f"{name}={plain_or_quoted(value)}"
+    if spec.tags:
+        words = (f"{name}={value}" if value else name for name, value in spec.tags.items())
+        yield "tags", command_line(words)
+    yield from _recipe(spec.recipe, whole)
+    yield from _listed(
+        "env", (f"{name}={plain_or_quoted(value)}" for name, value in sorted(plan.env.items()))
+    )
     if spec.env_names:
-        yield "inherits", " ".join(spec.env_names)
+        yield "inherits", " ".join(map(plain_or_quoted, spec.env_names))
     if spec.secrets:
         yield "secrets", " ".join(spec.secrets)
-    yield from _files(plan, every_file)
-    for index, (name, why) in enumerate(plan.bound_late.items()):
-        yield "" if index else "late", f"{name}: {why}"
+    yield from _files(plan, whole)
+    yield from _listed("late", (f"{name}: {why}" for name, why in plan.bound_late.items()))
     for path, why in spec.code.omitted.items():
-        yield "left out", f"{path}: {why}"
+        yield "left out", f"{plain_or_quoted(path)}: {why}"
     for warning in plan.warnings:
         yield "warning", warning
+    if whole:
+        yield from _listed("sends", _leaves(plan.body or {}))
+        if spec.created:
+            yield "made", iso(spec.created) or "at no time of a calendar"
     yield "digest", plan.digest
+
+
+def _listed(label: str, texts: Iterator[str]) -> Iterator[Line]:
+    for index, text in enumerate(texts):
+        yield "" if index else label, text
 
 
 def _code(plan: Plan) -> str:
     code = plan.spec.code
-    parts = ["a snapshot of" if code.mode == "snapshot" else "in place,", code.root or "nothing"]
-    text = " ".join(parts)
+    root = plain_or_quoted(code.root) if code.root else "nothing"
+    text = f"a snapshot of {root}" if code.mode == "snapshot" else f"in place, {root}"
     if code.commit:
         text += f" · git {code.commit[:10]}"
         text += f" on {code.branch}" if code.branch else ""
@@ -67,14 +88,31 @@ def _code(plan: Plan) -> str:
     return text
 
 
-def _files(plan: Plan, every_file: bool) -> Iterator[Line]:
+def _recipe(recipe: Mapping[str, Any] | None, whole: bool) -> Iterator[Line]:
+    if recipe is None:
+        return
+    if whole:
+        yield from _listed("recipe", _leaves(recipe))
+    elif name := recipe.get("recipe"):
+        yield "recipe", plain_or_quoted(str(name))
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """What stands in nested mappings, a line each: `values.lr 0.0003`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            text = value if isinstance(value, str) and value else json.dumps(value)
+            yield f"{plain_or_quoted(above + key)} {plain_or_quoted(text)}"
+
+
+def _files(plan: Plan, whole: bool) -> Iterator[Line]:
     items = list(plan.files.items())
-    shown = items if every_file else items[:FILES_SHOWN]
+    shown = items if whole else items[:SHOWN]
     for index, (path, blob) in enumerate(shown):
-        yield (
-            "" if index else "files",
-            f"{path} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}",
-        )
+        text = f"{path} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
+        yield "" if index else "files", text + (" · executable" if blob.mode & 0o100 else "")
     if len(items) > len(shown):
         rest = sum(blob.size for _, blob in items[len(shown) :])
         yield "", f"and {len(items) - len(shown)} more, {bytes_text(rest)}"

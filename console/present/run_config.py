@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from traindeck.backends.base import RunSpec
 from traindeck.console.durations import write_duration
+from traindeck.console.runs.captured import PACKAGES, PATCH
 from traindeck.console.store.records import RunRecord
 
-from .asked import asked
+from .asked import asked, runs_in, runs_on
 from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
 from .numbers import parameter, plural
@@ -18,8 +19,6 @@ from .words import command_line
 
 LABEL = 24
 PATCH_LINES = 2000
-PATCH = "code/.traindeck/diff.patch"
-PACKAGES = "code/.traindeck/packages.txt"
 
 
 def config_lines(
@@ -84,20 +83,15 @@ def _lines(
     if spec.adopted or not spec.argv:
         yield _item("adopted", "it ran already: its environment and exit code are not known")
     yield _item("in", spec.cwd)
-    if spec.python:
-        yield _item("python", spec.python)
+    for name, text in (("host", runs_on(spec)), ("python", runs_in(spec))):
+        if text:
+            yield _item(name, text)
     limits = spec.limits
     yield _item("time limit", write_duration(limits.time) if limits.time is not None else "none")
     yield _item("grace", write_duration(limits.grace))
     yield _item("retries", str(limits.retries))
-    if spec.resources.gpus:
-        yield _item("gpus", str(spec.resources.gpus))
-    if spec.after:
-        yield _item("after", spec.after + (", whatever its end" if spec.after_any else ""))
     for label, text in asked(spec):
         yield _item(label, text)
-    for name, option in spec.options.items():
-        yield _item(str(name), str(option))
     yield ()
     yield title("ENVIRONMENT", cells, glyphs, note=f"{len(spec.env)} recorded")
     for key, value in sorted(spec.env.items()):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from traindeck.backends.base import UsageError
+from traindeck.backends.errors import excerpt
 
 Value = str | int | float | bool | tuple[str, ...]
 """A parameter's value. Names are a tuple; a word that stands for a number is text."""
@@ -246,8 +247,7 @@ _PARSERS = {
 
 
 def _shown(raw: object) -> str:
-    text = repr(raw) if isinstance(raw, str) else str(raw)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return excerpt(repr(raw) if isinstance(raw, str) else str(raw))
 
 
 def accepts(parameter: Parameter) -> str:

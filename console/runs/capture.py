@@ -1,49 +1,30 @@
 """What code and environment a run starts from, found out at launch.
 
-Reads the user's work tree and never changes it. Git's own rules decide what is ignored; files that
-usually hold secrets are never captured, tracked or not. Everything found is part of the plan, so a
+Reads the user's work tree and never changes it. Git's own rules decide what is ignored; what
+withheld.py names is never captured, tracked or not. Everything found is part of the plan, so a
 person sees it before anything starts.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from traindeck.backends.base import Blob, Code, UsageError
-
-SECRET_FILES = (
-    ".env*",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "*.jks",
-    "*.kdbx",
-    "id_rsa*",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    ".netrc",
-    ".npmrc",
-    ".pypirc",
-    ".git-credentials",
-    "credentials",
-    "credentials.json",
-    "*secret*.json",
-    "*secret*.yaml",
-    "*secret*.yml",
+from traindeck.console.runs.captured import PACKAGES, PATCH, UNTRACKED
+from traindeck.console.runs.interpreter import editable_inside, packages, site_packages
+from traindeck.console.runs.withheld import (
+    BY_CONTENT,
+    BY_NAME,
+    SECRET_FILES,
+    holds_private_key,
+    is_secret_file,
 )
-"""Names (shell patterns, case-insensitive) that never travel."""
-
-_PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
-"""How a private key begins, whatever its file is called."""
 
 SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache"}
@@ -62,23 +43,27 @@ RECORDED = re.compile(r"PATH|VIRTUAL_ENV|LD_LIBRARY_PATH|CONDA_\w+|CUDA_\w+|PYTH
 
 _GIT_SECONDS = 20.0
 
+_TOO_LARGE = "List what is not code in .gitignore, choose a smaller --cwd, or use --code here."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """`files` go into the run directory as they are; `notes` are said in the plan."""
+    """`files` go into the run directory as they are; `notes` are said in the plan; `packages` are
+    as many as are installed, None if that cannot be seen."""
 
     code: Code = field(default_factory=Code)
+    packages: int | None = None
     files: Mapping[str, Blob] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
+def capture(cwd: str, mode: str, python: str | None) -> Captured:
     """Look at the code below (or around) `cwd`.
 
     Args:
         cwd: Absolute directory the run starts in.
         mode: `here` records commit, diff and untracked names; `snapshot` copies the files too.
-        environ: For PATH and the virtual environment whose packages are listed.
+        python: The interpreter whose packages are listed.
 
     Raises:
         UsageError: `cwd` cannot be read, or a snapshot would be absurdly large.
@@ -89,37 +74,37 @@ def capture(cwd: str, mode: str, environ: Mapping[str, str]) -> Captured:
     files: dict[str, Blob] = {}
     top = _git_top(cwd)
     code = _git_code(top, mode, files, notes) if top else Code(mode=mode, root=cwd)
-    packages = _packages(environ)
-    if packages:
-        files["code/.traindeck/packages.txt"] = _text("\n".join(packages))
+    folders = site_packages(python) if python else []
+    installed = packages(folders)
+    if installed:
+        files[PACKAGES] = _text("\n".join(installed))
     if code.untracked:
-        files["code/.traindeck/untracked.txt"] = _text("\n".join(code.untracked))
+        files[UNTRACKED] = _text("\n".join(code.untracked))
     if mode == "snapshot":
-        code = _snapshot(code, top is not None, files)
+        code = _snapshot(code, top is not None, files, notes)
         # The run starts in this directory of the copy, so it must be there, empty or not.
         place = os.path.relpath(cwd, code.root)
         inside = "code/" if place == "." else f"code/{place}/"
         if not any(path.startswith(inside) for path in files):
             files[f"{inside}.traindeck-empty"] = _text("")
-        editable = _editable_inside(environ, code.root)
+        editable = editable_inside(folders, code.root)
         if editable:
             notes.append(
                 f"{editable} is installed as editable from {code.root}: "
                 "an import may find the original, not the snapshot"
             )
-    return Captured(code=code, files=files, notes=tuple(notes))
+    return Captured(
+        code=code,
+        packages=len(installed) if folders else None,
+        files=files,
+        notes=tuple(notes),
+    )
 
 
 def recorded_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Split an environment into (values that are recorded, names of the rest)."""
     values = {k: v for k, v in sorted(environ.items()) if RECORDED.fullmatch(k)}
     return values, tuple(sorted(set(environ) - set(values)))
-
-
-def is_secret_file(path: str) -> bool:
-    """Whether a file's name says that it holds secrets."""
-    name = path.rsplit("/", 1)[-1].lower()
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_FILES)
 
 
 def _text(text: str) -> Blob:
@@ -162,27 +147,28 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
         notes.append(f"git does not answer in {top}: neither commit nor changes are recorded")
         return Code(mode=mode, root=top)
     commit = branch = None
-    changed = 0
+    changed: list[str] = []
     untracked: list[str] = []
-    for entry in status.decode("utf-8", "surrogateescape").split("\0"):
+    entries = iter(status.decode("utf-8", "surrogateescape").split("\0"))
+    for entry in entries:
         if entry.startswith("# branch.oid ") and not entry.endswith("(initial)"):
             commit = entry[13:]
         elif entry.startswith("# branch.head ") and not entry.endswith("(detached)"):
             branch = entry[14:]
-        elif entry[:2] in ("1 ", "2 ", "u "):
-            changed += 1
+        elif (before := _FIELDS_BEFORE_PATH.get(entry[:2])) is not None:
+            changed.append(entry.split(" ", before)[before])
+            if entry[0] == "2":
+                next(entries, None)  # its former name
         elif entry.startswith("? ") and not is_secret_file(entry[2:]):
             untracked.append(entry[2:])
+    withheld: dict[str, str] = {}
     if changed and commit:
-        exclude = [f":(exclude,glob,icase)**/{pattern}" for pattern in SECRET_FILES]
-        diff = _git(top, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", *exclude)
+        diff, withheld = _diff(top, changed)
         if diff is None or len(diff) > DIFF_CAP:
             notes.append("the uncommitted changes are too large to record")
         elif diff:
-            files["code/.traindeck/diff.patch"] = Blob(
-                digest=hashlib.sha256(diff).hexdigest(), size=len(diff), data=diff
-            )
-            notes.append(f"{_files(changed)} not committed; the diff is kept")
+            files[PATCH] = Blob(digest=hashlib.sha256(diff).hexdigest(), size=len(diff), data=diff)
+            notes.append(f"{_files(len(changed))} not committed; the diff is kept")
     if len(untracked) > UNTRACKED_CAP:
         notes.append(f"{_files(len(untracked))} not tracked; the first {UNTRACKED_CAP} are listed")
     return Code(
@@ -190,9 +176,55 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
         root=top,
         commit=commit,
         branch=branch,
-        dirty=changed > 0,
+        dirty=bool(changed),
         untracked=tuple(sorted(untracked)[:UNTRACKED_CAP]),
+        omitted=withheld,
     )
+
+
+_FIELDS_BEFORE_PATH = {"1 ": 8, "2 ": 9, "u ": 10}
+"""Kind of a changed file in git's status -> fields before its path."""
+
+
+def _diff(top: str, changed: list[str]) -> tuple[bytes | None, dict[str, str]]:
+    """The uncommitted changes, None if git does not give them; and the files left out of them."""
+    withheld = {}
+    for path in changed:
+        if is_secret_file(path):
+            withheld[path] = BY_NAME
+        elif holds_private_key(_content(os.path.join(top, path))):
+            withheld[path] = BY_CONTENT
+    exclude = [f":(exclude,glob,icase)**/{pattern}" for pattern in SECRET_FILES]
+    exclude += [f":(exclude,literal){path}" for path, why in withheld.items() if why == BY_CONTENT]
+    diff = _git(top, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", *exclude)
+    if diff is None:
+        return None, withheld
+    kept = []
+    for part in re.split(rb"^(?=diff --git )", diff, flags=re.MULTILINE):
+        # The file holds a key no more, but what was taken away is in the diff.
+        lines = re.split(rb"^(?:[-+ ]|@@.*)", part, flags=re.MULTILINE)
+        if holds_private_key(b"".join(lines[1:])):
+            withheld[_name_in(part)] = "held a private key before"
+        else:
+            kept.append(part)
+    return b"".join(kept), withheld
+
+
+def _name_in(part: bytes) -> str:
+    """The name of the file that a part of a diff is about, as git writes it."""
+    found = re.search(rb"^--- \"?a/(.+?)\"?$", part, re.MULTILINE)
+    return found[1].decode("utf-8", "surrogateescape") if found else "a file"
+
+
+def _content(path: str) -> bytes:
+    """The first bytes of a regular file, as many as are ever captured of one; none of any other."""
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(FILE_CAP)
+    except OSError:
+        return b""
 
 
 def _files(count: int) -> str:
@@ -202,14 +234,15 @@ def _files(count: int) -> str:
 # --------------------------------------------------------------------------------------- snapshot
 
 
-def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
+def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str]) -> Code:
     omitted: dict[str, str] = {}
     total = 0
-    listed = dict.fromkeys(_tracked_files(code.root) if tracked else _walk(code.root))
+    found = _tracked_files(code.root) if tracked else _walk(code.root, _ignored(code.root, notes))
+    listed = dict.fromkeys(found)
     for path in listed:
         full = os.path.join(code.root, path)
         if is_secret_file(path):
-            omitted[path] = "may hold secrets"
+            omitted[path] = BY_NAME
             continue
         try:
             info = os.stat(full)
@@ -233,31 +266,22 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob]) -> Code:
                 raise UsageError(
                     f"A snapshot of {code.root} would be more than {SNAPSHOT_CAP >> 20} MiB or "
                     f"{SNAPSHOT_FILES:,} files.",
-                    "List what is not code in .gitignore, choose a smaller --cwd, "
-                    "or use --code here.",
+                    _TOO_LARGE,
                 )
             try:
                 with open(full, "rb") as file:
-                    if _PRIVATE_KEY.match(file.read(128)):
-                        omitted[path] = "holds a private key"
-                        continue
-                    file.seek(0)
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    data = file.read(FILE_CAP + 1)
             except OSError as error:
                 omitted[path] = error.strerror or "cannot be read"
                 continue
+            if holds_private_key(data):
+                omitted[path] = BY_CONTENT
+                continue
+            digest = hashlib.sha256(data).hexdigest()
             mode = 0o700 if info.st_mode & 0o100 else 0o600
-            files[f"code/{path}"] = Blob(digest=digest, size=info.st_size, mode=mode, path=full)
-    shown = dict(sorted(omitted.items())[:UNTRACKED_CAP])
-    return Code(
-        mode=code.mode,
-        root=code.root,
-        commit=code.commit,
-        branch=code.branch,
-        dirty=code.dirty,
-        untracked=code.untracked,
-        omitted=shown,
-    )
+            files[f"code/{path}"] = Blob(digest=digest, size=len(data), mode=mode, path=full)
+    omitted = {**code.omitted, **omitted}
+    return replace(code, omitted=dict(sorted(omitted.items())[:UNTRACKED_CAP]))
 
 
 def _tracked_files(top: str) -> Iterator[str]:
@@ -267,64 +291,44 @@ def _tracked_files(top: str) -> Iterator[str]:
     yield from sorted(set(listed.decode("utf-8", "surrogateescape").split("\0")) - {""})
 
 
-def _walk(root: str) -> Iterator[str]:
+def _ignored(root: str, notes: list[str]) -> frozenset[str]:
+    """Files and folders (with a `/` behind) that a .gitignore at the top of a folder without git
+    names. Git itself reads it, by way of an empty repository elsewhere."""
+    import tempfile  # 5 ms, for this only
+
+    if not os.path.isfile(os.path.join(root, ".gitignore")):
+        return frozenset()
+    skipped = [f"--exclude={folder}/" for folder in (*sorted(SKIPPED_FOLDERS), ".*")]
+    with tempfile.TemporaryDirectory(prefix="traindeck-") as empty:
+        for folder in ("objects", "refs"):
+            os.mkdir(f"{empty}/{folder}")
+        Path(empty, "HEAD").write_text("ref: refs/heads/none\n")
+        where = (f"--git-dir={empty}", f"--work-tree={root}")
+        what = ("--others", "--ignored", "--exclude-standard", "--directory", *skipped)
+        answer = _git(root, *where, "ls-files", "-z", *what)
+    if answer is None:
+        notes.append(f"git is needed to read {root}/.gitignore: nothing that it names is left out")
+        return frozenset()
+    return frozenset(answer.decode("utf-8", "surrogateescape").split("\0"))
+
+
+def _walk(root: str, ignored: frozenset[str]) -> Iterator[str]:
     seen = 0
     for folder, below, names in os.walk(root):
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == "." else f"{inside}/"
         below[:] = sorted(
-            name for name in below if name not in SKIPPED_FOLDERS and not name.startswith(".")
+            name
+            for name in below
+            if name not in SKIPPED_FOLDERS
+            and not name.startswith(".")
+            and f"{prefix}{name}/" not in ignored
         )
         for name in sorted(names):
             seen += 1
             if seen > 10 * SNAPSHOT_FILES:
                 raise UsageError(
-                    f"{root} holds more than {10 * SNAPSHOT_FILES:,} files.",
-                    "Choose a smaller --cwd, or use --code here.",
+                    f"{root} holds more than {10 * SNAPSHOT_FILES:,} files.", _TOO_LARGE
                 )
-            yield os.path.relpath(os.path.join(folder, name), root)
-
-
-# ---------------------------------------------------------------------------------------- packages
-
-
-def _site_packages(environ: Mapping[str, str]) -> list[Path]:
-    """The package folders of the environment that `python` on the given PATH belongs to."""
-    import shutil
-
-    prefix = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
-    if not prefix:
-        path = environ.get("PATH", os.defpath)  # the caller's, never this process's own
-        python = shutil.which("python3", path=path) or shutil.which("python", path=path)
-        prefix = str(Path(python).parent.parent) if python else None
-    if not prefix:
-        return []
-    return sorted(Path(prefix).glob("lib/python3*/site-packages"))
-
-
-def _packages(environ: Mapping[str, str]) -> list[str]:
-    """`name==version` of what is installed, read from folder names: importlib.metadata would open
-    every one of some hundred files."""
-    found = set()
-    for folder in _site_packages(environ):
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".dist-info"):
-                        name, _, version = entry.name[: -len(".dist-info")].rpartition("-")
-                        if name:
-                            found.add(f"{name}=={version}")
-        except OSError:
-            continue
-    return sorted(found, key=str.lower)
-
-
-def _editable_inside(environ: Mapping[str, str], root: str) -> str | None:
-    """Name of a distribution that is installed as editable from below `root`."""
-    for folder in _site_packages(environ):
-        for info in folder.glob("*.dist-info/direct_url.json"):
-            try:
-                text = info.read_text()
-            except OSError:
-                continue
-            if '"editable": true' in text and f"file://{root}" in text:
-                return info.parent.name.split("-")[0]
-    return None
+            if f"{prefix}{name}" not in ignored:
+                yield f"{prefix}{name}"

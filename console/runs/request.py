@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
+from traindeck.backends.errors import excerpt
 from traindeck.console.runs.capture import Captured, capture, recorded_environ
+from traindeck.console.runs.interpreter import interpreter
 
 MAX_NAME = 128
 MAX_COUNT = 4096
@@ -130,9 +132,11 @@ def build_spec(
         UsageError: What was asked for makes no sense; the option is named.
     """
     _check(request)
+    secret_values(request.secrets, environ)  # before anything is looked at, or noted
     cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
     mode = request.code or ("snapshot" if request.after else "here")
-    captured: Captured = capture(cwd, mode, environ)
+    python = interpreter(request.argv, cwd, {**environ, **request.env})
+    captured: Captured = capture(cwd, mode, python)
     values, names = recorded_environ(environ)
     hidden = {*request.secrets, *request.env}
     spec = RunSpec(
@@ -154,7 +158,8 @@ def build_spec(
         on_exit=request.on_exit,
         on_stall=request.on_stall,
         stall_after=request.stall_after,
-        python=_python(environ),
+        python=python,
+        packages=captured.packages,
         files={**captured.files, **request.files},
         recipe=request.recipe,
         tags=dict(request.tags),
@@ -180,8 +185,8 @@ def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[st
     for name in names:
         if name not in environ:
             raise UsageError(
-                f"--secret {name}: {name} is not set in this shell.",
-                f"Set it, for example with: read -rs {name}; export {name}",
+                f"--secret {excerpt(name)}: {excerpt(name)} is not set in this shell.",
+                f"Set it, for example with: read -rs {excerpt(name)}; export {excerpt(name)}",
             )
         values[name] = environ[name]
     return values
@@ -196,12 +201,13 @@ def parse_pairs(items: Iterable[str], option: str) -> dict[str, str]:
     pairs = {}
     for item in items:
         key, equals, value = item.partition("=")
+        shown = f"{option} {excerpt(item)}"
         if not equals:
-            raise UsageError(f"{option} {item}: expected NAME=VALUE.")
+            raise UsageError(f"{shown}: expected NAME=VALUE.")
         if not _VARIABLE.fullmatch(key):
-            raise UsageError(f"{option} {item}: {key!r} is no name (letters, digits and _).")
+            raise UsageError(f"{shown}: {excerpt(key)!r} is no name (letters, digits and _).")
         if "\0" in value:
-            raise UsageError(f"{option} {key}: the value holds a NUL byte.")
+            raise UsageError(f"{option} {excerpt(key)}: the value holds a NUL byte.")
         pairs[key] = value
     return pairs
 
@@ -218,12 +224,13 @@ def parse_tags(items: Iterable[str]) -> dict[str, str]:
         key, _, value = item.partition("=")
         if key.startswith("-"):
             raise UsageError(
-                f"Tag {item}: a tag's name cannot begin with -.",
-                f"To take one away: traindeck tag RUN --remove {key.lstrip('-') or 'K'}",
+                f"Tag {excerpt(item)}: a tag's name cannot begin with -.",
+                f"To take one away: traindeck tag RUN --remove {excerpt(key.lstrip('-')) or 'K'}",
             )
         if not _TAG.fullmatch(key):
             raise UsageError(
-                f"Tag {item}: a tag's name has 1 to 64 characters, without spaces or commas."
+                f"Tag {excerpt(item)}: "
+                "a tag's name has 1 to 64 characters, without spaces or commas."
             )
         tags[key] = value[:4096]
     return tags
@@ -268,17 +275,9 @@ def _check(request: LaunchRequest) -> None:
             raise UsageError(f"{option} {value}: must be from {low} to {high:,}.")
     for name in request.secrets:
         if not _VARIABLE.fullmatch(name):
-            raise UsageError(
-                f"--secret {name.partition('=')[0]}: give the name of a variable, not a value."
-            )
+            shown = excerpt(name.partition("=")[0])
+            raise UsageError(f"--secret {shown}: give the name of a variable, not a value.")
         if name in request.env:
             raise UsageError(f"{name} is given by both --env and --secret.", "Keep --secret.")
     if bool(request.on_stall) != (request.stall_after is not None):
         raise UsageError("--on-stall takes a duration and a command.", "Write --on-stall 10m:CMD.")
-
-
-def _python(environ: Mapping[str, str]) -> str | None:
-    import shutil
-
-    path = environ.get("PATH")
-    return shutil.which("python3", path=path) or shutil.which("python", path=path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from traindeck.backends.base import RunSpec
+from traindeck.console.runs.captured import PACKAGES, PATCH
 from traindeck.console.store.records import iso
 
 
@@ -20,10 +21,10 @@ def script(spec: RunSpec, run_dir: str) -> str:
         state = "with uncommitted changes" if code.dirty else "clean"
         lines.append(f"# Code: git {code.commit} in {_comment(code.root)}, {state}")
         if code.dirty:
-            patch = shlex.quote(f"{run_dir}/code/.traindeck/diff.patch")
+            patch = shlex.quote(f"{run_dir}/{PATCH}")
             lines.append(f"#   git -C {shlex.quote(code.root)} checkout {code.commit}")
             lines.append(f"#   git -C {shlex.quote(code.root)} apply {patch}")
-    lines += [f"# Packages: {_comment(run_dir)}/code/.traindeck/packages.txt", "set -eu"]
+    lines += [f"# Packages: {_comment(run_dir)}/{PACKAGES}", "set -eu"]
     if spec.limits.time is not None:
         lines.append(f"# It had a time limit of {spec.limits.time:g} s")
     lines += [f': "${{{name}:?set {name} first}}"' for name in spec.secrets]

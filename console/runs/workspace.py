@@ -88,11 +88,11 @@ class Workspace:
         if name not in self._backends:
             configured = self.settings.backends.get(name)
             if configured is None:
-                from traindeck.backends.errors import UsageError
+                from traindeck.backends.errors import UsageError, excerpt
 
                 known = ", ".join(sorted(self.settings.backends))
                 raise UsageError(
-                    f"There is no backend {name!r}.",
+                    f"There is no backend {excerpt(name)!r}.",
                     f"There are: {known}. `traindeck backends` lists them.",
                 )
             from traindeck.backends.registry import create

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from traindeck.backends.base import ACTIVE
+from traindeck.backends.errors import excerpt
 from traindeck.console.store.database import Connection
 from traindeck.console.store.errors import AmbiguousRun, NoSuchRun
 from traindeck.console.store.ids import SHORTEST, shared_length
@@ -58,7 +59,7 @@ def resolve(db: Connection, text: str, *, strict: bool) -> str:
         )
     if found:
         return found[0][0]
-    raise NoSuchRun(f"There is no run {text!r}.", _nearest(db, wanted))
+    raise NoSuchRun(f"There is no run {excerpt(text)!r}.", _nearest(db, wanted))
 
 
 def begins_id(db: Connection, text: str) -> tuple[str, str] | None:

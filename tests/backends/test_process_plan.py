@@ -119,9 +119,9 @@ def test_the_bytes_sent_are_those_of_the_plan(spec: RunSpec) -> None:
 
 
 @given(specs)
-def test_the_text_shows_command_environment_and_every_file(spec: RunSpec) -> None:
+def test_the_text_shows_command_environment_and_whole(spec: RunSpec) -> None:
     plan = ProcessBackend("local", RecordingHost()).plan(spec, FACTS)  # type: ignore[arg-type]
-    lines = plan_lines(plan, every_file=True)
+    lines = plan_lines(plan, whole=True)
     shown = [text for _, text in lines]
     assert command_line(plan.argv) in shown
     if all(word.isprintable() for word in plan.argv):
@@ -228,3 +228,44 @@ def test_paths_of_the_run_directory_are_made_absolute_in_the_plan() -> None:
     spec = RunSpec(run_id=RUN_ID, argv=("python", "plan/sft.py"), run_dir_words=(1,), cwd="/")
     plan = ProcessBackend("local", RecordingHost()).plan(spec, FACTS)  # type: ignore[arg-type]
     assert plan.argv == ("python", f"/home/u/.traindeck/runs/{RUN_ID}/plan/sft.py")
+
+
+class SurveyedHost(RecordingHost):
+    """A host that says what it is, and counts its own devices."""
+
+    async def call(
+        self, verb: str, params: Mapping[str, Any] | None = None, *args: Any, **more: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        if verb != "survey":
+            return await super().call(verb, params, *args, **more)
+        self.sent.append((verb, dict(params or {}), b""))
+        facts = {"root": "/r", "host": "box", "boot_id": "b", "agent": "0" * 16, "cwd_ok": True}
+        agent = {"python": "/agent/python", "python_version": "3.13.9", "program": "/bin/x"}
+        found = {"python_found_version": "3.9.7", "driver": "550.54.15"}
+        return {**facts, **agent, **found}, b""
+
+    async def devices(self) -> DeviceCount:
+        return DeviceCount(uuids=("GPU-a",), total=1, driver="560.35.03")
+
+
+@pytest.mark.parametrize(("gpus", "driver"), [(0, "550.54.15"), (1, "560.35.03")])
+def test_run_json_and_plan_record_where_and_in_what_it_runs(gpus: int, driver: str) -> None:
+    host = SurveyedHost()
+    backend = ProcessBackend("local", host)  # type: ignore[arg-type]
+    spec = RunSpec(run_id=RUN_ID, argv=("x",), cwd="/", python="/v/python", packages=3)
+    spec = replace(spec, resources=Resources(gpus=gpus))
+    plan = backend.plan(spec, asyncio.run(backend.survey(spec)))
+    assert host.sent[-1][1]["devices"] is False  # it counts by itself
+    asyncio.run(backend.submit(plan, {}))
+    _, header, body = host.sent[-1]
+    for told in (header["run"]["spec"], json.loads(body)["spec"]):
+        assert (told["host"], told["driver"]) == ("box", driver)
+        assert (told["python"], told["python_version"], told["packages"]) == (
+            "/v/python",
+            "3.9.7",
+            3,
+        )
+    lines = dict(plan_lines(plan))
+    assert lines["host"] == f"box · NVIDIA driver {driver}"
+    assert lines["python"] == "/v/python · 3.9.7"
+    assert "3.13.9" not in str(lines)

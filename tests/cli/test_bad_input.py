@@ -80,6 +80,35 @@ def test_a_wrong_request_is_refused_in_one_line(cli: Cli, args: tuple[str, ...],
     assert cli.json("ls", "--json") == []
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(("--tag", text) for text in ("x" * 5000, "-" + "x" * 5000, "a b=" + "c" * 5000)),
+        *(("--env", text) for text in ("X" * 5000, "a b=" + "c" * 5000)),
+        *((option, "9" * 5000) for option in ("--time", "--grace", "--on-stall", "--code")),
+        *((option, "x" * 5000) for option in ("--on", "--after", "--secret", "--time")),
+    ],
+    ids=lambda args: f"{args[0]} {args[1][:6]}",
+)
+def test_what_was_given_is_not_repeated_at_length(cli: Cli, args: tuple[str, str]) -> None:
+    done = cli("run", *args, "--", "true")
+    assert done.returncode == 2
+    assert 20 < len(done.stderr) < 400 and len(done.stderr.splitlines()) == 1
+
+
+def test_a_refusal_is_not_preceded_by_a_notice_about_the_code(cli: Cli) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (cli.cwd / "a.py").write_text("1\n")
+    for words in (["init", "-q"], ["add", "a.py"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], cwd=cli.cwd, check=True)
+    (cli.cwd / "a.py").write_text("2\n")
+    assert "not committed" in cli("run", "-q", "--", "true").stderr
+    for options in ((), ("--dry-run",)):
+        done = cli("run", *options, "--secret", "NOPE", "--", "true")
+        assert done.returncode == 2 and done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1 and "NOPE" in done.stderr
+
+
 def test_every_wrong_setting_of_a_recipe_is_explained_on_a_line_of_its_own(cli: Cli) -> None:
     done = cli("finetune", "sft", "--set", "lr=fast", "--set", "epoch=2")
     assert done.returncode == 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -78,11 +80,51 @@ def test_a_missing_program_is_a_failed_run_with_127_and_one_line(cli: Cli) -> No
     done = cli("run", "--", "no-such-program-here")
     assert done.returncode == 1
     run = done.stdout.split()[0]
-    lines = [line for line in done.stderr.splitlines() if "no-such-program-here" in line]
-    assert lines
-    assert "Traceback" not in done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("traindeck: ") and "no-such-program-here" in line
+    assert line.endswith("The run is recorded as failed.")
     shown = cli.json("show", "--json", run)
     assert (shown["state"], shown["exit_code"]) == ("failed", 127)
+
+
+def test_plan_and_run_say_where_and_in_what_it_runs(cli: Cli) -> None:
+    """The same in words, as data, in the run's own files and in `show` afterwards."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    command = (sys.executable, "-c", "")
+    said = {line[:10].strip(): line[10:] for line in plan_text(cli, *command)}
+    assert said["host"].split(" · ")[0] == os.uname().nodename
+    assert said["python"] == f"{sys.executable} · {version}"
+    assert re.fullmatch(r"\d\d+, listed in code/\.traindeck/packages\.txt", said["packages"])
+    assert said["tags"] == "sft lr=3"
+    planned = cli.json("run", "--dry-run", "--json", "--", *command)["spec"]
+    run = cli.run(*command)
+    folder = Path(cli.ok("show", "--path", run).strip())
+    recorded = json.loads((folder / "run.json").read_text())["spec"]
+    kept = json.loads((folder / "plan/plan.json").read_text())["spec"]
+    for name in ("host", "driver", "python", "python_version", "packages"):
+        assert planned[name] == recorded[name] == kept[name]
+    assert recorded["python_version"] == version
+    packages = (folder / "code/.traindeck/packages.txt").read_text().splitlines()
+    assert len(packages) == recorded["packages"]
+    shown = cli.ok("show", run)
+    assert said["python"] in shown and said["packages"] in shown and said["host"] in shown
+
+
+def plan_text(cli: Cli, *command: str) -> list[str]:
+    options = ("--dry-run", "--tag", "sft", "--tag", "lr=3")
+    return cli.ok("run", *options, "--", *command).splitlines()
+
+
+def test_a_program_that_is_not_executable_is_one_line_too(cli: Cli) -> None:
+    (cli.cwd / "train.py").write_text("print(1)\n")
+    subprocess.run(["git", "init", "-q"], cwd=cli.cwd, check=True)
+    done = cli("run", "--pty", "--", "./train.py")  # with warnings of its own
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "train.py" in done.stderr
+    planned = cli("run", "--dry-run", "--", "./train.py")
+    assert "./train.py is not executable; the run will fail" in planned.stdout
+    warned = cli("run", "--pty", "--", "true")
+    assert "does not survive" in warned.stderr and warned.returncode == 0
 
 
 def test_retry_makes_attempt_1_and_attempt_0_stays_readable(cli: Cli) -> None:

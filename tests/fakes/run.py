@@ -292,7 +292,8 @@ def run_world() -> FakeRunServices:
             run_id=run.id, name=run.name, argv=run.argv, cwd=run.cwd,
             env={"PATH": "/usr/local/bin:" * 12 + "/usr/bin", "PYTHONUNBUFFERED": "1"},
             env_names=("HOME", "LANG", "USER"), secrets=("WANDB_API_KEY",),
-            python="/home/user1/venv/bin/python",
+            python="/home/user1/venv/bin/python", python_version="3.12.4", packages=3,
+            host="box", driver="560.35.03",
             code=Code(root=run.cwd, commit="0123456789abcdef0123456789abcdef01234567",
                       branch="main", dirty=True, untracked=("notes.txt",)),
         )  # fmt: skip

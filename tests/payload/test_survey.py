@@ -157,3 +157,65 @@ def test_a_program_that_is_there_but_cannot_be_executed_says_why(
         answer = agent.call("survey", cwd=str(tmp_path), program=program, path="/usr/bin:/bin")
         assert answer["program_note"] == note
         assert (answer["program"] is None) == (program != "sh")
+
+
+def version_of(agent: Agent, python: Path) -> str | None:
+    answer = agent.call("survey", cwd="/", program="sh", python=str(python), path="/usr/bin:/bin")
+    assert answer["python_found"] == str(python)
+    version: str | None = answer["python_found_version"]
+    return version
+
+
+def environment(folder: Path, config: str, real: Path) -> Path:
+    """The interpreter of a virtual environment of a Python that need not work."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "pyvenv.cfg").write_text(config)
+    if not real.exists():
+        real.write_text("#!/bin/sh\nexit 1\n")
+        real.chmod(0o755)
+    (folder / "bin/python").symlink_to(real)
+    return folder / "bin/python"
+
+
+def test_the_version_of_an_interpreter_is_told_without_starting_it(
+    agent: Agent, tmp_path: Path
+) -> None:
+    ours = ".".join(map(str, sys.version_info[:3]))
+    made = environment(tmp_path / "ours", "version = 3.1.4\n", Path(sys.executable).resolve())
+    assert version_of(agent, made) == ours
+    other = tmp_path / "python3.9"
+    assert version_of(agent, environment(tmp_path / "a", "version = 3.9.7\n", other)) == "3.9.7"
+    uv = "home = /x\nversion_info = 3.9.8.final.0\n"
+    assert version_of(agent, environment(tmp_path / "b", uv, other)) == "3.9.8"
+    # It was made with another one than it links to now.
+    assert version_of(agent, environment(tmp_path / "c", "version = 3.8.1\n", other)) == "3.9"
+    assert version_of(agent, environment(tmp_path / "d", "version = x\n", other)) == "3.9"
+    assert version_of(agent, other) == "3.9"
+
+
+def test_a_version_that_cannot_be_told_is_not_known(agent: Agent, tmp_path: Path) -> None:
+    shim = tmp_path / "python3"
+    shim.write_text("#!/bin/sh\n")
+    shim.chmod(0o755)
+    assert version_of(agent, shim) is None
+    (tmp_path / "v/bin").mkdir(parents=True)
+    (tmp_path / "v/bin/python").symlink_to(shim)
+    os.mkfifo(tmp_path / "v/pyvenv.cfg")
+    assert version_of(agent, tmp_path / "v/bin/python") is None
+    answer = agent.call("survey", cwd="/", program="sh", python="/no/python", path="/bin")
+    assert (answer["python_found"], answer["python_found_version"]) == (None, None)
+
+
+def test_nvidia_smi_is_not_asked_where_nobody_wants_to_count(agent: Agent, tmp_path: Path) -> None:
+    path = smi(tmp_path / "bin", f"touch {tmp_path}/asked; echo 'GPU-1a, X, 550.54.15'")
+    answer = agent.call("survey", cwd="/", program="sh", path=path, devices=False)
+    assert not (tmp_path / "asked").exists()
+    assert (answer["devices"], answer["devices_note"]) == (None, "")
+
+
+def test_the_driver_is_the_one_that_the_kernel_has_loaded(tmp_path: Path) -> None:
+    from traindeck.backends.payload.agent import survey
+
+    (tmp_path / "version").write_text("560.35.03\n")
+    assert survey.loaded_driver(str(tmp_path / "version")) == "560.35.03"
+    assert survey.loaded_driver(str(tmp_path / "none")) is None

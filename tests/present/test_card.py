@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.fakes.runs import NOW, make_run
 
-from traindeck.backends.base import Limits, Plan, RunSpec, State
+from traindeck.backends.base import Limits, Plan, Resources, RunSpec, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.plan_view import plan_lines
@@ -22,8 +22,17 @@ EVERYTHING = RunSpec(
     on_exit=("tell", "a b"),
     on_stall=("wake",),
     stall_after=5400.0,
+    resources=Resources(gpus=2, nodes=3),
+    after="0kzzv8c4m2qe",
+    host="box",
+    driver="560.35.03",
+    python="/v/bin/python",
+    python_version="3.12.1",
+    packages=118,
 )
 SAID = ("time 5m", "grace 30s", "2 retries", "pty", "leaves behind", "tell 'a b'", "1h30m: wake")
+SAID += ("2 a node", "3", "run 0kzzv8c4m2qe, if it succeeds", "box · NVIDIA driver 560.35.03")
+SAID += ("/v/bin/python · 3.12.1", "118, listed in code/.traindeck/packages.txt")
 
 
 def a_run(**more: Any) -> RunRecord:
@@ -47,6 +56,8 @@ def test_what_nobody_asked_for_takes_no_line_of_the_card() -> None:
     shown = card(a_run(state=State.SUCCEEDED), spec=RunSpec(argv=("true",)))
     for label in ("limits", "terminal", "processes", "on exit", "on stall"):
         assert label not in shown
+    for label in ("gpus", "nodes", "after", "host", "python", "packages"):
+        assert f"\n{label} " not in shown
 
 
 def test_a_label_never_touches_its_text() -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.base import Plan, RunSpec, UsageError
+from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.runs.capture import FILE_CAP, capture, recorded_environ
+from traindeck.console.runs.withheld import holds_private_key
+
+
+def commit(top: Path) -> None:
+    """Commit `src/train.py` as it was at first, and all else as it is."""
+    train = top / "src" / "train.py"
+    now = train.read_text()
+    train.write_text("print(1)\n")
+    git = ["git", "-C", str(top), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    train.write_text(now)
 
 
 @pytest.fixture
@@ -20,10 +35,8 @@ def tree(home: Path) -> Path:
     (top / "src" / "train.py").write_text("print(1)\n")
     (top / ".gitignore").write_text("*.ckpt\n")
     (top / ".env").write_text("TOKEN=committed-by-mistake\n")
-    git = ["git", "-C", str(top), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run(["git", "init", "-q", "-b", "main", str(top)], check=True)
-    subprocess.run([*git, "add", "-A"], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit(top)
     (top / "src" / "train.py").write_text("print(2)\n")
     (top / ".env").write_text("TOKEN=changed-secret\n")
     (top / "new.py").write_text("x = 1\n")
@@ -33,7 +46,7 @@ def tree(home: Path) -> Path:
 
 
 def test_in_place_records_commit_branch_diff_and_untracked_names(tree: Path) -> None:
-    found = capture(str(tree / "src"), "here", os.environ)
+    found = capture(str(tree / "src"), "here", None)
     assert found.code.root == str(tree)
     assert found.code.branch == "main"
     assert found.code.commit is not None
@@ -47,7 +60,7 @@ def test_in_place_records_commit_branch_diff_and_untracked_names(tree: Path) -> 
 
 
 def test_a_snapshot_copies_what_git_would_and_nothing_ignored(tree: Path) -> None:
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     copied = {p for p in found.files if not p.startswith("code/.traindeck")}
     assert copied == {"code/.gitignore", "code/src/train.py", "code/new.py"}
     assert found.files["code/src/train.py"].read() == b"print(2)\n"
@@ -55,7 +68,7 @@ def test_a_snapshot_copies_what_git_would_and_nothing_ignored(tree: Path) -> Non
 
 @pytest.mark.parametrize("mode", ["here", "snapshot"])
 def test_secret_files_are_never_captured_tracked_or_not(tree: Path, mode: str) -> None:
-    found = capture(str(tree), mode, os.environ)
+    found = capture(str(tree), mode, None)
     everything = b"".join(blob.read() for blob in found.files.values())
     assert b"changed-secret" not in everything
     assert b"committed-by-mistake" not in everything
@@ -68,18 +81,118 @@ def test_a_private_key_stays_behind_whatever_it_is_called(tree: Path) -> None:
     for kind in ("", "OPENSSH ", "RSA "):
         (tree / f"mykey{kind.strip()}").write_text(f"-----BEGIN {kind}PRIVATE KEY-----\nc2VjcmV0\n")
     (tree / "about.md").write_text("It begins with -----BEGIN PRIVATE KEY-----.\n")
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     kept = {path for path, why in found.code.omitted.items() if why == "holds a private key"}
     assert kept == {"mykey", "mykeyOPENSSH", "mykeyRSA"}
     assert "code/about.md" in found.files
     assert not kept & {path.removeprefix("code/") for path in found.files}
 
 
+BODY = f"{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQD'.ljust(64, 'x')}\n" * 3
+PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}-----END PRIVATE KEY-----\n"
+HEADERS = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B\n\n"
+KEYS = {
+    "account.json": json.dumps({"type": "service_account", "private_key": PEM}),
+    "twice.json": json.dumps({"config": json.dumps({"private_key": PEM})}),
+    "values.yaml": "tls:\n  key: |\n" + "".join(f"    {line}\n" for line in PEM.splitlines()),
+    "baked_in.py": "KEY = (\n" + "".join(f"    {line!r}\n" for line in PEM.splitlines(True)) + ")",
+    "one_line.txt": "KEY=" + PEM.replace("\n", ""),
+    "windows.txt": ("# mine\n" + PEM).replace("\n", "\r\n"),
+    "legacy": "# mine\n" + PEM.replace(BODY, HEADERS + BODY),
+    "deploy": "x" * (1 << 20) + "\n" + PEM.replace("PRIVATE", "OPENSSH PRIVATE"),
+    "ssh2": "mine\n---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: rsa\n" + BODY,
+    "pgp": "mine\n-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\n\n" + BODY,
+    "putty.txt": "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: me\n"
+    "Public-Lines: 2\nAAAAC3NzaC1lZDI1NTE5AAAA\nabc=\nPrivate-Lines: 1\nAAAAIF8=\n",
+}
+NO_KEYS = {
+    "scan.py": r"""
+PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END")
+if text.startswith("-----BEGIN PRIVATE KEY-----"): refuse_a_key_that_somebody_has_pasted_here()
+ARMOUR = "-----BEGIN RSA PRIVATE KEY-----\n" + base64.b64encode(der) + "-----END"
+""",
+    "README.md": "Put it here:\n\n    -----BEGIN PRIVATE KEY-----\n    MIIEv...\n"
+    "    -----END PRIVATE KEY-----\n\nA `PuTTY-User-Key-File-3: ` begins a PuTTY key.\n",
+    "heading.rst": "So:\n-----BEGIN PRIVATE KEY-----\n" + "=" * 70 + "\n" + "/" * 70,
+    "cert.txt": PEM.replace("PRIVATE KEY", "CERTIFICATE"),
+    "public.txt": PEM.replace("PRIVATE", "PUBLIC"),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("mode", ["here", "snapshot"])
+def test_a_private_key_is_found_anywhere_in_a_file(tree: Path, mode: str, name: str) -> None:
+    """Of a tracked file that was changed, so that it would be in the diff as in a snapshot."""
+    (tree / name).write_text("placeholder\n")
+    commit(tree)
+    (tree / name).write_text(KEYS[name], newline="")
+    found = capture(str(tree), mode, None)
+    assert found.code.omitted[name] == "holds a private key"
+    assert f"code/{name}" not in found.files
+    diff = found.files["code/.traindeck/diff.patch"].data or b""
+    assert b"+print(2)" in diff and name.encode() not in diff
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_what_only_speaks_of_private_keys_is_captured(tree: Path, name: str) -> None:
+    (tree / name).write_text("placeholder\n")
+    commit(tree)
+    (tree / name).write_text(NO_KEYS[name])
+    found = capture(str(tree), "snapshot", None)
+    assert name not in found.code.omitted and f"code/{name}" in found.files
+    assert name.encode() in (found.files["code/.traindeck/diff.patch"].data or b"")
+
+
+@pytest.mark.parametrize("mode", ["here", "snapshot"])
+def test_a_key_that_was_taken_out_of_a_file_is_not_in_the_diff(tree: Path, mode: str) -> None:
+    for name in ("emptied.py", "removed"):
+        (tree / name).write_text(f"a = 1\nKEY = '''{PEM}'''\nb = 2\n")
+    commit(tree)
+    (tree / "emptied.py").write_text("a = 1\nKEY = os.environ['KEY']\nb = 2\n")
+    (tree / "removed").unlink()
+    found = capture(str(tree), mode, None)
+    diff = found.files["code/.traindeck/diff.patch"].data or b""
+    assert b"+print(2)" in diff and BODY[:60].encode() not in diff
+    assert {"emptied.py", "removed"} <= set(found.code.omitted)
+    assert ("code/emptied.py" in found.files) == (mode == "snapshot")
+
+
+def test_a_key_of_which_another_line_changed_is_not_in_the_diff(tree: Path) -> None:
+    (tree / "rotated").write_text("x\n" + PEM.replace(BODY, BODY * 5))
+    commit(tree)
+    (tree / "rotated").write_text("x\n" + PEM.replace(BODY, BODY * 4 + BODY[:-9] + "\n"))
+    found = capture(str(tree), "here", None)
+    assert BODY[:50].encode() not in (found.files["code/.traindeck/diff.patch"].data or b"")
+
+
+def test_a_renamed_file_is_counted_once_and_looked_into(tree: Path) -> None:
+    (tree / "old name").write_text("a\n" * 50)
+    commit(tree)
+    (tree / "old name").rename(tree / "new name")
+    subprocess.run(["git", "-C", str(tree), "add", "-A", "--", "old name", "new name"], check=True)
+    (tree / "new name").write_text("a\n" * 50 + PEM)
+    found = capture(str(tree), "here", None)
+    assert found.code.omitted["new name"] == "holds a private key"
+    assert b"BEGIN" not in (found.files["code/.traindeck/diff.patch"].data or b"")
+
+
+def test_the_plan_names_what_is_left_out_of_the_diff(tree: Path) -> None:
+    code = capture(str(tree), "here", None).code
+    shown = plan_lines(Plan(spec=RunSpec(argv=("x",), code=code)))
+    assert ("left out", ".env: may hold secrets") in shown
+
+
+@given(st.lists(st.sampled_from([*b"-BEGIN PRIVATE KEY\\n\r\n/+\"' A:x0"]), max_size=2000))
+def test_the_search_for_keys_ends_whatever_a_file_holds(letters: list[int]) -> None:
+    begin = b"-----BEGIN PRIVATE KEY-----"
+    holds_private_key(begin + bytes(letters) + begin * 200 + b"A: " * 2000 + b"/\\\\n" * 2000)
+
+
 def test_links_out_of_the_tree_and_large_files_stay_behind_with_the_reason(tree: Path) -> None:
     (tree / "outside").symlink_to("/etc/hostname")
     with (tree / "large.bin").open("wb") as file:
         file.truncate(FILE_CAP + 1)
-    omitted = capture(str(tree), "snapshot", os.environ).code.omitted
+    omitted = capture(str(tree), "snapshot", None).code.omitted
     assert "leads out" in omitted["outside"]
     assert "larger than" in omitted["large.bin"]
 
@@ -87,7 +200,7 @@ def test_links_out_of_the_tree_and_large_files_stay_behind_with_the_reason(tree:
 def test_looking_does_not_change_the_work_tree(tree: Path) -> None:
     index = tree / ".git" / "index"
     before = index.stat().st_mtime_ns
-    capture(str(tree), "here", os.environ)
+    capture(str(tree), "here", None)
     assert index.stat().st_mtime_ns == before
 
 
@@ -95,14 +208,49 @@ def test_outside_of_git_a_snapshot_walks_and_skips_environments(home: Path) -> N
     (home / "w" / ".venv").mkdir(parents=True)
     (home / "w" / ".venv" / "x.py").write_text("")
     (home / "w" / "a.py").write_text("")
-    found = capture(str(home / "w"), "snapshot", {})
+    found = capture(str(home / "w"), "snapshot", None)
     assert set(found.files) == {"code/a.py"}
     assert found.code.commit is None
 
 
+def test_outside_of_git_a_gitignore_is_obeyed_as_git_would(home: Path) -> None:
+    top = home / "w"
+    for path in (
+        "data/deep/x",
+        "sub/a.ckpt",
+        "sub/keep.ckpt",
+        "sub/b.py",
+        "a.py",
+        ".venv/lib/c.py",
+    ):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text("")
+    (top / ".gitignore").write_text("data/\n*.ckpt\n!keep.ckpt\n/odd \\*name\n")
+    (top / "odd *name").write_text("")
+    (top / "sub/.gitignore").write_text("b.*\n")
+    before = sorted(top.rglob("*"))
+    found = capture(str(top), "snapshot", None)
+    assert set(found.files) == {
+        *("code/.gitignore", "code/a.py", "code/sub/keep.ckpt", "code/sub/.gitignore"),
+    }
+    assert found.code.commit is None and found.notes == ()
+    assert sorted(top.rglob("*")) == before
+
+
+def test_a_gitignore_that_git_cannot_read_is_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "w").mkdir()
+    (home / "w/.gitignore").write_text("data\n")
+    (home / "w/data").write_text("")
+    monkeypatch.setenv("PATH", str(home))
+    found = capture(str(home / "w"), "snapshot", None)
+    assert "code/data" in found.files and ".gitignore" in found.notes[0]
+
+
 def test_a_cwd_that_cannot_be_read_is_refused(home: Path) -> None:
     with pytest.raises(UsageError, match="--cwd"):
-        capture(str(home / "nowhere"), "here", {})
+        capture(str(home / "nowhere"), "here", None)
 
 
 def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
@@ -120,7 +268,7 @@ def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
 
 def test_a_snapshot_of_an_empty_directory_can_still_be_entered(tree: Path) -> None:
     (tree / "empty").mkdir()
-    found = capture(str(tree / "empty"), "snapshot", {})
+    found = capture(str(tree / "empty"), "snapshot", None)
     assert "code/empty/.traindeck-empty" in found.files
 
 
@@ -128,7 +276,7 @@ def test_a_link_to_what_stays_behind_stays_behind(tree: Path) -> None:
     (tree / "config.txt").symlink_to(".env")
     (tree / "weights.bin").symlink_to("big.ckpt")  # ignored by git
     (tree / "same.py").symlink_to("new.py")
-    found = capture(str(tree), "snapshot", os.environ)
+    found = capture(str(tree), "snapshot", None)
     assert "code/config.txt" not in found.files and "code/weights.bin" not in found.files
     assert "code/same.py" in found.files
     assert "stays behind" in found.code.omitted["config.txt"]
@@ -141,4 +289,4 @@ def test_a_folder_that_git_only_names_is_said_to_stay_behind(tree: Path) -> None
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run([*git, "-C", str(inner), "commit", "-q", "--allow-empty", "-m", "x"], check=True)
     subprocess.run([*git, "-C", str(tree), "add", "vendor"], check=True, capture_output=True)
-    assert "submodule" in capture(str(tree), "snapshot", os.environ).code.omitted["vendor"]
+    assert "submodule" in capture(str(tree), "snapshot", None).code.omitted["vendor"]

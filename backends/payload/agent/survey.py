@@ -5,7 +5,7 @@ import pwd
 import sys
 import time
 
-from . import Refused, layout, procs, wire
+from . import Refused, layout, procs, records, wire
 
 NETWORK = (b"nfs", b"nfs4", b"lustre", b"gpfs", b"beegfs", b"ceph", b"cifs", b"smb3", b"fuse.sshfs")
 SMI_WITHIN = 20.0
@@ -118,13 +118,46 @@ def survey(request, body):
         asked = wire.field(request, name, str)
         found = job.resolve(wire.to_bytes(asked, name), path, cwd) if asked else None
         answer[key] = None if found is None else wire.to_text(found)
+    python = answer["python_found"]
+    answer["python_found_version"] = python and _python_version(wire.to_bytes(python))
     asked = wire.field(request, "program", str)
     answer["program_note"] = ""
     if asked and answer["program"] is None:
         answer["program_note"] = _why_not(wire.to_bytes(asked, "program"), cwd)
-    devices, note, driver = yield from _devices(path)
-    answer.update(devices=devices, devices_note=note, driver=driver)
+    devices, note, driver = None, "", None
+    if wire.field(request, "devices", bool, True):
+        devices, note, driver = yield from _devices(path)
+    answer.update(devices=devices, devices_note=note, driver=driver or loaded_driver())
     return answer
+
+
+def loaded_driver(path="/sys/module/nvidia/version"):
+    """The version of the NVIDIA driver that the kernel has loaded, or None. Costs nothing, where
+    asking the driver itself may take seconds."""
+    return wire.to_text((procs.read_proc(path) or b"").strip()[:64]) or None
+
+
+def _python_version(python):
+    """The version of an interpreter as far as it can be told without starting it, or None: it is
+    ours, its virtual environment says so, or its name does."""
+    real = os.path.realpath(python)
+    if real == os.path.realpath(os.fsencode(sys.executable)):
+        return "%d.%d.%d" % sys.version_info[:3]
+    name = os.path.basename(real)
+    series = name[6:] if name[:6] == b"python" and b"." in name else b""
+    config = os.path.join(os.path.dirname(os.path.dirname(python)), b"pyvenv.cfg")
+    try:
+        said = records.read_bytes(config) or b""
+    except OSError:
+        said = b""
+    for line in said.splitlines():
+        key, _, value = line.partition(b"=")
+        numbers = value.strip().split(b".")[:3]
+        if key.strip() in (b"version", b"version_info") and all(n.isdigit() for n in numbers):
+            # An environment says what it was made with; what it links to may be newer.
+            if not series or b".".join(numbers[:2]) == series:
+                return wire.to_text(b".".join(numbers))
+    return wire.to_text(series) if series.replace(b".", b"").isdigit() else None
 
 
 def _why_not(program, cwd):

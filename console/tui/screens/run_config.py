@@ -13,13 +13,8 @@ from textual.containers import Vertical
 from traindeck.backends.base import RunSpec, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.numbers import plural
-from traindeck.console.present.run_config import (
-    PACKAGES,
-    PATCH,
-    config_lines,
-    found_in,
-    marked,
-)
+from traindeck.console.present.run_config import config_lines, found_in, marked
+from traindeck.console.runs.captured import PACKAGES, PATCH
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.services import Services
