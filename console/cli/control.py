@@ -136,6 +136,7 @@ def rm_command(
         raise UsageError("Name the runs to remove, or give --older-than.")
 
     async def body(ws: Workspace) -> int:
+        controlling.check_notes(ws)
         await refresh(ws)
         if age is None:
             records = _records(ws, runs or [], strict=True)

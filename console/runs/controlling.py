@@ -10,7 +10,7 @@ from traindeck.backends.base import Adopt, BackendError, Files, TraindeckError, 
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
-from traindeck.console.store.annotations import Annotation, append
+from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
 from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord
 from traindeck.console.store.rows import fold
@@ -146,6 +146,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         BackendError: Its directory could not be deleted; then the run stays listed.
     """
     refuse_removal(run)
+    check_notes(ws)
     freed = 0
     if run.active:
         watching = ws.backend(run.backend)
@@ -222,6 +223,16 @@ def look(ws: Workspace, run: RunRecord) -> None:
     """A person opened the run: what it did until now needs them no more."""
     now = ws.clock()
     annotate(ws, [Annotation(run_id=run.id, time=now, looked_at=now)])
+
+
+def check_notes(ws: Workspace) -> None:
+    """Look whether anything can be noted about runs, before something is done that has to be. On a
+    full disk it can: the line may still fit, or what is done makes room.
+
+    Raises:
+        StoreError: The annotations cannot be written.
+    """
+    refuse_unwritable(ws.places.annotations)
 
 
 def annotate(ws: Workspace, lines: Sequence[Annotation]) -> None:

@@ -32,12 +32,15 @@ class Workspace:
         environ: The caller's environment, which local runs inherit.
         clock: Now, in seconds since the epoch.
         tell: Takes one line of diagnostics.
+        stores: What is to be done has to be noted (a launch): an index that cannot be written is
+            refused. For anything else a copy of it in memory does.
     """
 
     places: Places
     environ: Mapping[str, str]
     clock: Callable[[], float] = time.time
     tell: Callable[[str], None] = lambda line: None
+    stores: bool = False
     _index: Index | None = None
     _settings: Settings | None = None
     _backends: dict[str, Backend] = field(default_factory=dict)
@@ -46,7 +49,9 @@ class Workspace:
     def index(self) -> Index:
         """The index, opened (and rebuilt, if it has to be) at the first use."""
         if self._index is None:
-            self._index = Index.open(self.places.index, rebuild=self._fill, tell=self.tell)
+            self._index = Index.open(
+                self.places.index, rebuild=self._fill, tell=self.tell, copy=not self.stores
+            )
             self._index.catch_up(self.places.annotations)
         return self._index
 
@@ -171,11 +176,13 @@ def open_workspace(
     *,
     tell: Callable[[str], None] = lambda line: None,
     checked: bool = True,
+    stores: bool = False,
 ) -> Workspace:
     """The workspace of this user. Of what it holds only the settings are read, if there are any.
 
     Args:
         checked: Refuse settings that are wrong. `doctor` does not: it says what is wrong with them.
+        stores: See `Workspace`.
 
     Raises:
         UsageError: The settings are wrong: half a configuration is worse than none.
@@ -184,7 +191,7 @@ def open_workspace(
     places = find_places(env)
     if places.note:
         tell(places.note)
-    ws = Workspace(places=places, environ=env, tell=tell)
+    ws = Workspace(places=places, environ=env, tell=tell, stores=stores)
     if checked and places.settings.exists():
         _ = ws.settings
     return ws

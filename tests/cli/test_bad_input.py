@@ -180,16 +180,6 @@ def test_a_broken_recipe_names_file_and_line(cli: Cli) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_state_folder_that_cannot_be_written_is_said(cli: Cli) -> None:
-    state = cli.home / ".local"
-    state.mkdir()
-    state.chmod(0o500)
-    done = cli("run", "--", "true")
-    assert done.returncode == 1
-    assert str(state) in done.stderr
-
-
 def test_a_state_folder_that_is_a_file_is_said(cli: Cli) -> None:
     (cli.home / ".local").write_text("")
     done = cli("run", "--", "true")
