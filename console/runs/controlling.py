@@ -37,12 +37,17 @@ async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> 
     return True
 
 
-def refuse_twins(ws: Workspace, texts: Sequence[str]) -> None:
-    """Of several active runs of one name, none is guessed to be the one to stop.
+async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:
+    """The runs that are to end, each once, in the order given. A name means the run of it that is
+    not over, by what its place says now.
 
     Raises:
-        UsageError: A text is the name of more than one.
+        UsageError: No run is meant, or a name is that of several which are not over: none of them
+            is guessed.
     """
+    asked = {ws.index.resolve(text) for text in texts}
+    names = {fold(text) for text in texts}
+    await refresh(ws, [r for r in ws.index.active() if r.id in asked or fold(r.name) in names])
     active = ws.index.active()
     for text in texts:
         twins = [run.id for run in active if fold(run.name) == fold(text)]
@@ -50,6 +55,7 @@ def refuse_twins(ws: Workspace, texts: Sequence[str]) -> None:
             raise UsageError(
                 f"Several active runs are called {text}: {', '.join(twins)}.", "Give an id."
             )
+    return list({run.id: run for run in (ws.record(text, active=True) for text in texts)}.values())
 
 
 async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:

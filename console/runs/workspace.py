@@ -113,14 +113,15 @@ class Workspace:
         """Take a backend that was made elsewhere (a test's, a plug-in's)."""
         self._backends[backend.name] = backend
 
-    def record(self, text: str, *, strict: bool = False) -> RunRecord:
+    def record(self, text: str, *, strict: bool = False, active: bool = False) -> RunRecord:
         """The run that `text` means: an id, a unique prefix of one, or a name. Of several runs of
-        one name it is the newest, and `tell` gets a line about the others.
+        one name it is the newest (`active`: that is not over, as far as is known), and `tell` gets
+        a line about the others.
 
         Raises:
             UsageError: None, or several.
         """
-        run = self.index.get(self.index.resolve(text, strict=strict))
+        run = self.index.get(self.index.resolve(text, strict=strict, active=active))
         if run is None:
             from traindeck.backends.errors import UsageError
 
@@ -129,7 +130,7 @@ class Workspace:
             import shlex
 
             word = shlex.quote(f"name:{run.name}")
-            which = "the newest" + (" that is not over" if run.active else "")
+            which = "the newest" + (" that is not over" if active and run.active else "")
             self.tell(
                 f"{several} runs are called {run.name}; this is {which}. "
                 f"All of them: traindeck ls -a {word}"

@@ -187,17 +187,17 @@ class Index:
 
         return self._db.read(work)
 
-    def resolve(self, text: str, *, strict: bool = False) -> str:
-        """The full id that `text` means: an exact id, an exact name (of several the newest
-        that is not over, else the newest; `strict` refuses), or a unique
-        prefix of at least 4 characters. `strict` refuses prefixes (for `rm`).
+    def resolve(self, text: str, *, strict: bool = False, active: bool = False) -> str:
+        """The full id that `text` means: an exact id, an exact name (of several the newest, whether
+        it is over or not; `active`: of those that are not over, if any; `strict` refuses), or a
+        unique prefix of at least 4 characters. `strict` refuses prefixes (for `rm`).
 
         Raises:
             NoSuchRun, AmbiguousRun: With the candidates in words.
         """
         from traindeck.console.store import naming
 
-        return self._db.read(lambda db: naming.resolve(db, text, strict=strict))
+        return self._db.read(lambda db: naming.resolve(db, text, strict=strict, active=active))
 
     def called(self, name: str) -> int:
         """How many runs have this name, in any spelling of upper and lower case."""
