@@ -344,7 +344,7 @@ class Database:
         except OSError as error:
             from traindeck.console.store.errors import os_error
 
-            raise os_error("open", path, error) from None
+            raise os_error("write the index", self.path, error) from None
         try:
             began = time.monotonic()
             told = False

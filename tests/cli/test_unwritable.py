@@ -155,3 +155,32 @@ def test_a_first_start_without_a_place_for_state_shows_what_runs(place: Place) -
     listed = {run["id"] for run in place.json("ls", "--json", told=True)}
     assert listed == {over, running}
     refused(place, "run", "--", "true", said=str(place.state))
+
+
+BEGIN = """
+import json, sys
+from pathlib import Path
+from traindeck.console.store.journal import Journal
+given = {"run_id": "0" * 12, "attempt": 0, "backend": "local", "plan_digest": "", "spec": {}}
+Journal(Path(sys.argv[1])).begin(**given)
+(entry,) = Path(sys.argv[1]).glob("*.json")
+entry.write_text(json.dumps({**json.loads(entry.read_text()), "begun": 1.7e9}))
+"""
+"""Leaves a submission behind that was never sent, long ago."""
+
+
+def test_a_submission_that_cannot_be_settled_here_is_said_and_stops_nobody(place: Place) -> None:
+    over, running = launched(place)
+    journal = shlex.quote(str(place.state / "traindeck/journal"))
+    place.done(f"{shlex.quote(sys.executable)} -c {shlex.quote(BEGIN)} {journal}")
+    place.read_only(True)
+    done = place("ls", "-q")
+    assert (done.returncode, set(done.stdout.split())) == (0, {over, running})
+    copied, left = done.stderr.splitlines()
+    assert "not kept there" in copied
+    assert "Run 000000000000 cannot be settled yet: Cannot open" in left
+    assert "cancelled" in place("stop", running).stdout
+    place.read_only(False)
+    settled = place("show", "--json", "0" * 12)
+    assert place("ls").returncode == 0 and settled.stderr
+    assert place.json("show", "--json", "0" * 12, told=False)["state"] == "failed"
