@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.fakes.runs import NOW, make_run, troubled_world
+from tests.fakes.runs import NOW, make_run
 
-from traindeck.backends.base import Limits, Plan, Reach, RunSpec, State
+from traindeck.backends.base import Limits, Plan, RunSpec, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.plan_view import plan_lines
@@ -103,11 +103,3 @@ def test_a_lost_run_says_what_is_known_of_its_time() -> None:
     silent = a_run(state=State.LOST, started=NOW - 3600, ended=None)
     silent = replace(silent, observed_at=NOW - 60, progress=Progress())
     assert "started 13:13 · found lost 14:12" in card(silent) and "ran" not in card(silent)
-
-
-def test_the_card_says_what_is_wrong_with_a_run_that_goes_on_beside_its_figures() -> None:
-    for run in troubled_world()[1:]:
-        shown = card(run)
-        assert run.reason in shown
-        assert ("▲" in shown) == (run.reach is Reach.OK)
-        assert run.progress.step is None or "progress" in shown

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from tests.fakes.runs import NOW, make_run, small_world, troubled_world
+from tests.fakes.runs import NOW, make_run, small_world
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.present.cells import line_width, plain
@@ -125,25 +125,6 @@ def test_a_sentence_loses_its_last_clause_whole() -> None:
     assert shown(run, 80).rstrip().endswith("CUDA out of memory at step 412")
     narrow = make_run(1, "x", State.FAILED, reason="a " * 60 + "· second")
     assert shown(narrow, 80).rstrip().endswith("…")
-
-
-def test_a_running_row_warns_of_what_is_wrong_and_still_says_how_far_it_is() -> None:
-    runs = [replace(run, tags={}) for run in troubled_world()]
-    both, killed, stopped, deleted, unread, bare, silent = runs
-    assert "▲ its supervisor was killed; it runs on" in shown(killed, 170)
-    assert shown(killed, 170).rstrip().endswith("exit code will not be known · 39 %")
-    assert shown(killed, 120).rstrip().endswith("▲ its supervisor was killed · 39 %")
-    assert shown(killed, 80).rstrip().endswith("▲ its supervisor was killed")
-    assert "▲ its supervisor is stopped (signal STOP)" in shown(stopped)
-    assert "▲ its run directory was deleted" in shown(deleted)
-    assert "▲ input/output error" in shown(unread) and "▲" in shown(bare)
-    assert "▲ loss is not a number" in shown(both, 80)
-    assert "7 values · ▲ its supervisor was killed " in shown(both, 200)
-    line = row(killed, layout(140), LOOK)
-    assert [s.text for s in line if s.style == "warn"] == ["▲ its supervisor was killed"]
-    assert "heartbeat" not in shown(silent) and "93 %" in shown(silent), (
-        "its figures are old, no more"
-    )
 
 
 def test_the_cause_is_coloured_and_nothing_else_of_the_sentence() -> None:
