@@ -334,7 +334,8 @@ class Status:
         rank: What a terminal state rests on; NONE while it is not terminal.
         exit_code: The leader's exit code; None if it was killed or never ran.
         signal: Number of the signal that ended the leader.
-        reason: One sentence: why it waits, failed, or was lost.
+        reason: One sentence: why it waits, failed, or was lost. Of a job that runs, what is wrong
+            with it though it runs: screens show it as a warning.
         started, ended: Of the job itself, on the place's clock.
         host: Where it executes.
         evidence: What the state rests on, strongest first, for `show`.

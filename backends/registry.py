@@ -39,13 +39,6 @@ class Kind:
     distribution: str = ""
 
 
-def kinds() -> list[Kind]:
-    """All kinds, this tree's first, by name. Scans what is installed; imports nothing of it. Of two
-    distributions that offer the same kind the first by name counts, and none replaces ours."""
-    ours = [Kind(name=name, target=target) for name, target in sorted(IN_TREE.items())]
-    return [*ours, *sorted(_installed().values(), key=lambda kind: kind.name)]
-
-
 def load(kind: str) -> Factory:
     """The factory of a kind.
 
@@ -64,18 +57,6 @@ def load(kind: str) -> Factory:
         f"There is no kind of backend called {kind!r}.",
         f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}.",
     )
-
-
-def load_all() -> tuple[dict[str, Factory], list[str]]:
-    """The factories of all kinds that can be imported, and one line for each that cannot."""
-    factories: dict[str, Factory] = {}
-    warnings: list[str] = []
-    for kind in kinds():
-        try:
-            factories[kind.name] = _import(kind)
-        except BackendError as error:
-            warnings.append(str(error))
-    return factories, warnings
 
 
 def create(name: str, kind: str, options: Mapping[str, Any] | None = None) -> Backend:

@@ -18,7 +18,7 @@ from pathlib import Path
 from traindeck.backends import files
 from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Unreachable
 from traindeck.backends.hosts.channel import Channel
-from traindeck.backends.payload.build import agent_source, agent_version
+from traindeck.backends.payload.build import agent_name, agent_source
 
 
 class LocalHost:
@@ -99,7 +99,7 @@ class LocalHost:
 
     def install(self) -> Path:
         """Put the agent in place, content-addressed: a version that is there stays as it is."""
-        path = self.root / "bin" / f"agent-{agent_version()}.py"
+        path = self.root / "bin" / agent_name()
         source = agent_source()
         try:
             if path.stat().st_size == len(source):

@@ -42,15 +42,11 @@ def stop_command(
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.durations import parse_duration
     from traindeck.console.runs import controlling
-    from traindeck.console.runs.refreshing import refresh
 
     seconds = parse_duration(grace, "--grace") if grace else None
 
     async def body(ws: Workspace) -> int:
-        records = _records(ws, runs)
-        await refresh(ws, records)
-        controlling.refuse_twins(ws, runs)
-        records = [ws.record(record.id) for record in records]
+        records = await controlling.to_stop(ws, runs)
         active = [record for record in records if record.active]
         if len(active) > 1 or any(record.foreign for record in active):
             names = ", ".join(record.name for record in active)
@@ -136,6 +132,7 @@ def rm_command(
         raise UsageError("Name the runs to remove, or give --older-than.")
 
     async def body(ws: Workspace) -> int:
+        controlling.check_notes(ws)
         await refresh(ws)
         if age is None:
             records = _records(ws, runs or [], strict=True)

@@ -61,7 +61,7 @@ def demo_command(
             output.print_lines(report_lines(report, table, width=width, glyphs=signs), ws)
         return 1 if report.problems or report.exam is None else 0
 
-    return with_workspace(body)
+    return with_workspace(body, stores=True)
 
 
 async def _watch(ws: Workspace, made: Demo) -> None:

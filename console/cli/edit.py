@@ -31,6 +31,7 @@ def rename_command(
     from traindeck.console.runs.workspace import open_workspace
 
     ws = open_workspace(tell=output.tell)
+    controlling.check_notes(ws)
     record = ws.record(run)
     if note := controlling.rename(ws, record, name):
         output.note(f"traindeck: {note}")
@@ -58,6 +59,8 @@ def tag_command(
     from traindeck.console.runs.workspace import open_workspace
 
     ws = open_workspace(tell=output.tell)
+    if tags or remove:
+        controlling.check_notes(ws)
     record = ws.record(run)
     wanted = parse_tags(tags or [])
     gone = dict.fromkeys(remove or [])
@@ -91,6 +94,8 @@ def note_command(
     from traindeck.console.runs.workspace import open_workspace
 
     ws = open_workspace(tell=output.tell)
+    if text is not None:
+        controlling.check_notes(ws)
     record = ws.record(run)
     if text is not None:
         controlling.set_note(ws, record, text)

@@ -356,7 +356,7 @@ def retry_command(
         made = await launching.retry(ws, ws.record(record.id))
         return await _send(ws, made, dry_run, follow, json, quiet)
 
-    return with_workspace(body)
+    return with_workspace(body, stores=not dry_run)
 
 
 @app.command("adopt")
@@ -392,7 +392,7 @@ def adopt_command(
             output.note(f"traindeck: {no_log}. Its end and what it takes are still seen.")
         return 0
 
-    return with_workspace(body)
+    return with_workspace(body, stores=True)
 
 
 # ------------------------------------------------------------------------------------------ inside
@@ -432,7 +432,7 @@ def _start(
         made = await launching.plan(ws, wanted)
         return await _send(ws, made, dry_run, follow, json, quiet)
 
-    return with_workspace(body)
+    return with_workspace(body, stores=not dry_run)
 
 
 def _refuse_mixture(follow: bool, json: bool) -> None:

@@ -164,7 +164,7 @@ def reindex_command(json: Json = False, quiet: Quiet = False) -> int:
             output.line(f"{count:,} runs")
         return 0
 
-    return with_workspace(body)
+    return with_workspace(body, stores=True)
 
 
 def _list(json: bool, quiet: bool) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from traindeck.backends.base import TraindeckError
 from traindeck.console.logs.census import Census, block_for
 from traindeck.console.logs.scanner import Scanner
-from traindeck.console.logs.severity import LOOK, Severity, severity
+from traindeck.console.logs.severity import LOOK, Severity
 from traindeck.console.logs.source import ByteSource, Pages
 from traindeck.console.logs.worker import Worker
 
@@ -168,35 +168,6 @@ class Survey:
             if at < 0:
                 return None
         return start + at + 1
-
-    async def next_mark(
-        self, offset: int, grave: Severity, pages: Pages, *, backward: bool = False
-    ) -> int | None:
-        """Where the next line of that severity begins, at `offset` or later (`backward`: before
-        it), as far as the log is covered."""
-        census = self.errors if grave is Severity.ERROR else self.warnings
-        while True:
-            block = census.previous_block(offset) if backward else census.next_block(offset)
-            if block is None:
-                return None
-            found = await self._marks_in(block, census.block, grave, pages)
-            inside = [at for at in found if (at < offset if backward else at >= offset)]
-            if inside:
-                return inside[-1] if backward else inside[0]
-            offset = block if backward else block + census.block
-
-    async def _marks_in(self, start: int, size: int, grave: Severity, pages: Pages) -> list[int]:
-        """The lines of that severity that begin in a block."""
-        data = await pages.read(start, size + LOOK)
-        at = data.find(b"\n") + 1 if start else 0
-        found = []
-        while at < min(size, len(data)):
-            end = data.find(b"\n", at)
-            end = len(data) if end < 0 else end
-            if severity(data[at:end]) is grave:
-                found.append(start + at)
-            at = end + 1
-        return found
 
     def rows(self, height: int, size: int) -> list[Severity]:
         """The gravest severity in each of `height` stretches of the log: the map at the edge."""

@@ -18,7 +18,7 @@ from .metric_tree import shown_value
 from .numbers import figure, parameter, percent, size
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
-from .sentences import exit_words, explain, fitted, ran
+from .sentences import exit_words, explain, fitted, ran, remark
 from .states import mark
 from .words import command_line
 
@@ -87,7 +87,7 @@ def _lines(
         Span("  " + " · ".join(clean(f) for f in facts if f), "muted"),
     )
     yield ()
-    why = explain(run, now, glyphs)
+    why = explain(run, now, glyphs) or remark(run)
     if why:
         yield _row("why", *fitted(why, room - LABEL))
     before = attempt_lines(run, attempts[:-1], now, room - LABEL, glyphs)

@@ -32,7 +32,7 @@ from .numbers import figure, parameter, percent
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import choose, explain, fitted, last_sign, part_read, unwritten
+from .sentences import choose, explain, fitted, last_sign, part_read, remark, unwritten
 from .states import is_unknown
 from .words import command_line
 
@@ -128,7 +128,7 @@ def title(words: str, cells: int, glyphs: Glyphs, *, note: str = "", style: str 
 
 def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -> list[Line]:
     """Why it is as it is, for a run whose figures do not say it."""
-    why = explain(run, now, glyphs)
+    why = explain(run, now, glyphs) or remark(run)
     if not why:
         return []
     bad = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)

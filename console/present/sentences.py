@@ -17,13 +17,14 @@ from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
 from .numbers import figure, percent
-from .states import alert, is_unknown
+from .states import alert, is_unknown, trouble
 
 _NAME = re.compile(r"[\w.]+|CUDA out of memory")
 Clause = tuple[Span, ...]
 
 _SEPARATOR = Span(" · ", "muted")
-# Where the cause ends and its circumstances begin: only the cause is coloured.
+# Where the cause ends and its circumstances begin, or what it means: only the cause is coloured.
+_MEANS = re.compile(r"(?=; )|(?= \()")
 _CAUSE_END = re.compile(r"(?= at step )|(?= since )|(?= after )|(?=: )|(?= \()|(?=, (?!SIG))")
 
 
@@ -32,10 +33,11 @@ def fitted(clauses: Sequence[Clause], cells: int) -> Line:
     line: list[Span] = []
     used = 0
     for clause in clauses:
-        needed = line_width(clause) + (3 if line else 0)
-        while not line and needed > cells and len(clause) > 1:
+        before = 3 if line else 0
+        needed = line_width(clause) + before
+        while used + needed > cells and len(clause) > 1:
             clause = clause[:-1]  # the cause without its circumstances
-            needed = line_width(clause)
+            needed = line_width(clause) + before
         if used + needed > cells:
             break
         if line:
@@ -104,10 +106,11 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
     if is_unknown(run):
         return _unknown(run, now)
+    wrong = _troubled(run, glyphs)
     if (broken := alert(run)) is not None:
-        return _broken(run, broken, glyphs)
+        return [*_broken(run, broken, glyphs), *wrong]
     if run.state is State.RUNNING:
-        return None
+        return [*wrong, *_so_far(run)] if wrong else None
     if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
         return _waiting(run, now)
     if run.state in (State.FAILED, State.LOST):
@@ -117,6 +120,14 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     if run.state is State.CANCELLED and run.reason:
         return [(Span(clean(run.reason), "muted"),)]
     return None
+
+
+def remark(run: RunRecord) -> list[Clause] | None:
+    """What its place says of a run that runs and is no warning: for where there is room beside its
+    figures."""
+    if run.state is not State.RUNNING or not run.reason or trouble(run):
+        return None
+    return [(Span(part, "muted"),) for part in _parts(run.reason)]
 
 
 def _unknown(run: RunRecord, now: float) -> list[Clause]:
@@ -142,6 +153,24 @@ def _broken(run: RunRecord, word: str, glyphs: Glyphs) -> list[Clause]:
     values = "value" if summary.nonfinite == 1 else "values"
     clauses.append((Span(f"{figure(summary.nonfinite)} {values}", "text"),))
     return clauses
+
+
+def _troubled(run: RunRecord, glyphs: Glyphs) -> list[Clause]:
+    """What is wrong with a run that goes on, and what that means for it."""
+    clauses: list[Clause] = []
+    for part in _parts(trouble(run)):
+        cause, *rest = _MEANS.split(part, maxsplit=1)
+        sign = "" if clauses else f"{glyphs.warning} "
+        clauses.append((Span(f"{sign}{cause}", "warn"), *(Span(text, "text") for text in rest)))
+    return clauses
+
+
+def _so_far(run: RunRecord) -> list[Clause]:
+    """How far it is, in place of the figures that a sentence hides."""
+    made = run.progress
+    if made.fraction is not None:
+        return [(Span(percent(made.fraction), "text"),)]
+    return [] if made.step is None else [(Span(f"step {figure(made.step)}", "text"),)]
 
 
 def _waiting(run: RunRecord, now: float) -> list[Clause]:

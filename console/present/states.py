@@ -64,6 +64,13 @@ def alert(run: RunRecord) -> str | None:
     return None if summary is None else metric_word(summary.key or run.main or "metric")
 
 
+def trouble(run: RunRecord) -> str:
+    """What is wrong with a run though it runs (its supervisor was killed, its directory deleted):
+    of one that is well its place has nothing to say. "" where it was merely not heard of: its
+    figures are shown as old then."""
+    return run.reason if run.state is State.RUNNING and run.reach is Reach.OK else ""
+
+
 def metric_word(key: str) -> str:
     """The word for a metric in a sentence or a column head: the last part of its name."""
     word = key.replace("train/", "").replace("train_", "").strip("/_ ")

@@ -10,7 +10,7 @@ from traindeck.backends.base import Adopt, BackendError, Files, TraindeckError, 
 from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
-from traindeck.console.store.annotations import Annotation, append
+from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
 from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord
 from traindeck.console.store.rows import fold
@@ -37,12 +37,17 @@ async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> 
     return True
 
 
-def refuse_twins(ws: Workspace, texts: Sequence[str]) -> None:
-    """Of several active runs of one name, none is guessed to be the one to stop.
+async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:
+    """The runs that are to end, each once, in the order given. A name means the run of it that is
+    not over, by what its place says now.
 
     Raises:
-        UsageError: A text is the name of more than one.
+        UsageError: No run is meant, or a name is that of several which are not over: none of them
+            is guessed.
     """
+    asked = {ws.index.resolve(text) for text in texts}
+    names = {fold(text) for text in texts}
+    await refresh(ws, [r for r in ws.index.active() if r.id in asked or fold(r.name) in names])
     active = ws.index.active()
     for text in texts:
         twins = [run.id for run in active if fold(run.name) == fold(text)]
@@ -50,6 +55,7 @@ def refuse_twins(ws: Workspace, texts: Sequence[str]) -> None:
             raise UsageError(
                 f"Several active runs are called {text}: {', '.join(twins)}.", "Give an id."
             )
+    return list({run.id: run for run in (ws.record(text, active=True) for text in texts)}.values())
 
 
 async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
@@ -146,6 +152,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         BackendError: Its directory could not be deleted; then the run stays listed.
     """
     refuse_removal(run)
+    check_notes(ws)
     freed = 0
     if run.active:
         watching = ws.backend(run.backend)
@@ -222,6 +229,16 @@ def look(ws: Workspace, run: RunRecord) -> None:
     """A person opened the run: what it did until now needs them no more."""
     now = ws.clock()
     annotate(ws, [Annotation(run_id=run.id, time=now, looked_at=now)])
+
+
+def check_notes(ws: Workspace) -> None:
+    """Look whether anything can be noted about runs, before something is done that has to be. On a
+    full disk it can: the line may still fit, or what is done makes room.
+
+    Raises:
+        StoreError: The annotations cannot be written.
+    """
+    refuse_unwritable(ws.places.annotations)
 
 
 def annotate(ws: Workspace, lines: Sequence[Annotation]) -> None:

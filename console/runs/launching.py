@@ -26,6 +26,7 @@ from traindeck.console.runs.retrying import refusal
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, refuse_id
 from traindeck.console.store.describe import describe
+from traindeck.console.store.errors import StoreError
 from traindeck.console.store.ids import mint_id, mint_name
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import RunRecord
@@ -75,7 +76,11 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         spec=encode(spec),
     )
     if spec.attempt == 0:
-        ws.index.put(_new(ws, made))
+        try:
+            ws.index.put(_new(ws, made))
+        except StoreError:
+            ws.journal.remove(submission)  # nothing was sent
+            raise
     try:
         ref = await backend.submit(made, secrets)
     except Unreachable as error:

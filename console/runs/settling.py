@@ -23,6 +23,7 @@ from traindeck.backends.base import (
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.describe import describe
+from traindeck.console.store.errors import StoreError
 from traindeck.console.store.journal import NOT_SENT, Submission
 
 PATIENCE = 2.0
@@ -51,9 +52,12 @@ async def settle(ws: Workspace) -> None:
             if ws.index.get(orphan.run_id) is None:
                 ws.index.put(describe(_spec(orphan), orphan.backend or "local"))
             continue
-        claimed = ws.journal.claim(orphan)
-        if claimed is not None:
-            _settle_one(ws, claimed, ref)
+        try:
+            claimed = ws.journal.claim(orphan)
+            if claimed is not None:
+                _settle_one(ws, claimed, ref)
+        except StoreError as error:  # a full disk; whoever only looks need not fail for it
+            ws.tell(f"Run {orphan.run_id} cannot be settled yet: {error.what}")
 
 
 def note_submitted(ws: Workspace, submission: Submission, ref: JobRef, name: str) -> None:

@@ -32,12 +32,15 @@ class Workspace:
         environ: The caller's environment, which local runs inherit.
         clock: Now, in seconds since the epoch.
         tell: Takes one line of diagnostics.
+        stores: What is to be done has to be noted (a launch): an index that cannot be written is
+            refused. For anything else a copy of it in memory does.
     """
 
     places: Places
     environ: Mapping[str, str]
     clock: Callable[[], float] = time.time
     tell: Callable[[str], None] = lambda line: None
+    stores: bool = False
     _index: Index | None = None
     _settings: Settings | None = None
     _backends: dict[str, Backend] = field(default_factory=dict)
@@ -46,7 +49,9 @@ class Workspace:
     def index(self) -> Index:
         """The index, opened (and rebuilt, if it has to be) at the first use."""
         if self._index is None:
-            self._index = Index.open(self.places.index, rebuild=self._fill, tell=self.tell)
+            self._index = Index.open(
+                self.places.index, rebuild=self._fill, tell=self.tell, copy=not self.stores
+            )
             self._index.catch_up(self.places.annotations)
         return self._index
 
@@ -108,14 +113,15 @@ class Workspace:
         """Take a backend that was made elsewhere (a test's, a plug-in's)."""
         self._backends[backend.name] = backend
 
-    def record(self, text: str, *, strict: bool = False) -> RunRecord:
+    def record(self, text: str, *, strict: bool = False, active: bool = False) -> RunRecord:
         """The run that `text` means: an id, a unique prefix of one, or a name. Of several runs of
-        one name it is the newest, and `tell` gets a line about the others.
+        one name it is the newest (`active`: that is not over, as far as is known), and `tell` gets
+        a line about the others.
 
         Raises:
             UsageError: None, or several.
         """
-        run = self.index.get(self.index.resolve(text, strict=strict))
+        run = self.index.get(self.index.resolve(text, strict=strict, active=active))
         if run is None:
             from traindeck.backends.errors import UsageError
 
@@ -124,7 +130,7 @@ class Workspace:
             import shlex
 
             word = shlex.quote(f"name:{run.name}")
-            which = "the newest" + (" that is not over" if run.active else "")
+            which = "the newest" + (" that is not over" if active and run.active else "")
             self.tell(
                 f"{several} runs are called {run.name}; this is {which}. "
                 f"All of them: traindeck ls -a {word}"
@@ -171,11 +177,13 @@ def open_workspace(
     *,
     tell: Callable[[str], None] = lambda line: None,
     checked: bool = True,
+    stores: bool = False,
 ) -> Workspace:
     """The workspace of this user. Of what it holds only the settings are read, if there are any.
 
     Args:
         checked: Refuse settings that are wrong. `doctor` does not: it says what is wrong with them.
+        stores: See `Workspace`.
 
     Raises:
         UsageError: The settings are wrong: half a configuration is worse than none.
@@ -184,7 +192,7 @@ def open_workspace(
     places = find_places(env)
     if places.note:
         tell(places.note)
-    ws = Workspace(places=places, environ=env, tell=tell)
+    ws = Workspace(places=places, environ=env, tell=tell, stores=stores)
     if checked and places.settings.exists():
         _ = ws.settings
     return ws

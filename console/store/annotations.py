@@ -7,6 +7,7 @@ crash or a full disk is skipped by every reader; nothing here ever refuses to st
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -52,30 +53,51 @@ class Annotation:
 
 
 def append(path: Path, annotations: Sequence[Annotation]) -> None:
-    """Add lines at the end and wait until they are on the disk.
+    """Add lines at the end and wait until they are on the disk: all of them, or none.
 
     Raises:
-        StoreError: The file cannot be written.
+        StoreError: The file cannot be written; it is as it was.
     """
     if not annotations:
         return
     data = b"".join(_line(annotation) for annotation in annotations)
-    make_folder(path.parent)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = _open(path)
         try:
-            # The lock is for file servers, where O_APPEND alone does not keep writers apart.
+            # Nobody else appends, so what is taken back is ours; nobody reads it before either.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data  # somebody's line was torn: ours must not be glued to it
-            while data:
-                data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
         finally:
             os.close(descriptor)
     except OSError as error:
         raise os_error("write", path, error) from None
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Look whether lines could be added, before something is done that has to be noted.
+
+    Raises:
+        StoreError: The file cannot be opened for writing. A full disk is not noticed.
+    """
+    try:
+        os.close(_open(path))
+    except OSError as error:
+        raise os_error("write", path, error) from None
+
+
+def _open(path: Path) -> int:
+    make_folder(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[Annotation], int]:
@@ -86,6 +108,7 @@ def read(path: Path, offset: int = 0) -> tuple[list[Annotation], int]:
     """
     try:
         with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # nothing that an appender may yet take back
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:

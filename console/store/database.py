@@ -4,25 +4,30 @@ Any number of processes share the file, so it may be replaced under an open conn
 that finds damage moves the file aside and puts a rebuilt one in its place. Every transaction
 therefore begins with a look at the path's inode. Whoever opens holds a shared lock on `….lock`,
 whoever replaces an exclusive one, so that nobody joins an old file with a new write-ahead log.
+
+Where the file cannot be written (a full disk, a folder mounted read-only) a process may go on with
+a copy of its own in memory. What it writes there is lost, and may be: the file is an index.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from traindeck.console.store import schema
 from traindeck.console.store.places import make_folder
 
 if TYPE_CHECKING:
     from traindeck.backends.errors import TraindeckError
+    from traindeck.console.store.errors import Unwritable
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
@@ -32,6 +37,9 @@ INODE = (1 << 63) - 1
 
 REBUILD_WAIT = 300.0
 """Seconds to wait for another process that rebuilds the index."""
+
+RETURN = 5.0
+"""Seconds after which a process with a copy looks whether the file can be written again."""
 
 # Primary result codes (sqlite.org/rescode.html). OVERFLOWS: text or blob of an impossible length.
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL = 5, 6, 8, 10, 11, 13
@@ -53,9 +61,11 @@ class Database:
 
     Args:
         path: The file. It is created, and filled by `build`, if it is not there.
-        build: Fills a new, empty database file before anybody else sees it.
+        build: Fills a new, empty database before anybody else sees it.
         tell: Takes one line about what was healed or is waited for.
         wait: Seconds to wait for another process's transaction.
+        copy: If the file cannot be written, go on with a copy in memory, and say so.
+        memory: Instead of the file, which is left alone: a database in memory.
 
     Raises:
         StoreError: See `Index.open`.
@@ -65,9 +75,11 @@ class Database:
         self,
         path: Path,
         *,
-        build: Callable[[Path], None] | None,
+        build: Callable[[Database], None] | None,
         tell: Callable[[str], None],
         wait: float,
+        copy: bool = False,
+        memory: Connection | None = None,
     ) -> None:
         self.path = path
         self.generation = 0
@@ -75,8 +87,12 @@ class Database:
         self._build = build
         self._tell = tell
         self._wait = wait
+        self._may_copy = copy
+        self._copied = memory is not None
+        self._told = False
+        self._return_at = math.inf
         self._guard = threading.RLock()
-        self._connection: Connection | None = None
+        self._connection = memory
         self._inode = (0, 0)
         self._closed = False
         self._attempt(lambda db: None)
@@ -110,27 +126,41 @@ class Database:
         with self._guard:
             if self._closed:
                 raise RuntimeError("the index is closed")
-            for again in (True, False):
-                try:
-                    db = self._ready()
-                    if not begin:
-                        return work(db)
-                    return _transaction(db, begin, work)
-                except (Damaged, sqlite3.Error, UnicodeDecodeError) as error:
-                    if again and self._is_damage(error):
-                        self._heal(str(error))
-                        continue
-                    raise self._in_words(error) from error
-                except Newer as error:
-                    raise self._in_words(error) from None
-            raise AssertionError("unreachable")
+            try:
+                return self._healing(work, begin)
+            except Exception as error:
+                if not self._may_copy or self._copied or not _is_unwritable(error):
+                    raise
+                self._leave(error)
+            return self._healing(work, begin)
+
+    def _healing(self, work: Callable[[Connection], T], begin: str) -> T:
+        for again in (True, False):
+            try:
+                db = self._ready()
+                if not begin:
+                    return work(db)
+                return _transaction(db, begin, work)
+            except (Damaged, sqlite3.Error, UnicodeDecodeError) as error:
+                if again and self._is_damage(error):
+                    self._heal(str(error))
+                    continue
+                raise self._in_words(error) from error
+            except Newer as error:
+                raise self._in_words(error) from None
+        raise AssertionError("unreachable")
 
     def _ready(self) -> Connection:
+        if self._copied and time.monotonic() >= self._return_at:
+            self._come_back()
         if self._connection is not None:
-            if _identity(self.path) == self._inode:
+            if self._copied or _identity(self.path) == self._inode:
                 return self._connection
             self._disconnect()
-        self._open()
+        if self._copied:
+            self._take_copy(_identity(self.path) == (0, 0))
+        else:
+            self._open()
         assert self._connection is not None
         return self._connection
 
@@ -149,6 +179,7 @@ class Database:
 
     def _connect(self) -> None:
         self._disconnect()
+        self._copied = False
         self._inode = _identity(self.path)
         self._connection = db = _connect(self.path, self._wait)
         self.generation += 1
@@ -160,6 +191,52 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+    # -------------------------------------------------------------------------------------- copy
+
+    def _leave(self, why: Unwritable) -> None:
+        """Go on with a copy in memory: the file cannot be written."""
+        self._disconnect()
+        self._copied = True
+        self._return_at = time.monotonic() + RETURN
+        if not self._told:
+            self._told = True
+            self._tell(f"{why.what} What runs say now is shown and not kept there.")
+
+    def _take_copy(self, anew: bool) -> None:
+        """Have all of the file in memory, or, `anew`, what it would be rebuilt to."""
+        from traindeck.console.store.errors import os_error
+
+        db = _empty() if anew else _copy_of(self.path, self._wait)
+        try:
+            if anew or _check_version(db) < schema.version():
+                _transaction(db, "BEGIN IMMEDIATE", _upgrade)
+            if anew and self._build is not None:
+                # An object of its own: whatever threads a rebuild has, none waits for our guard.
+                self._build(
+                    Database(self.path, build=None, tell=self._tell, wait=self._wait, memory=db)
+                )
+        except BaseException as error:
+            db.close()
+            if isinstance(error, OSError):
+                raise os_error("build an index for", self.path.parent, error) from None
+            raise
+        self._connection = db
+        self.generation += 1
+
+    def _come_back(self) -> None:
+        """Return to the file if it can be written again."""
+        copy, self._connection = self._connection, None
+        self._copied, generation = False, self.generation
+        try:
+            _transaction(self._ready(), "BEGIN IMMEDIATE", _touch)
+        except Exception:
+            self._disconnect()
+            self._connection, self._copied, self.generation = copy, True, generation
+            self._return_at = time.monotonic() + RETURN
+        else:
+            if copy is not None:
+                copy.close()
 
     # ----------------------------------------------------------------------------------- healing
 
@@ -185,6 +262,10 @@ class Database:
 
     def _heal(self, why: str) -> None:
         """Replace the file this connection has open, unless somebody did already."""
+        if self._copied:
+            self._disconnect()
+            self._take_copy(anew=True)
+            return
         with self._exclusive():
             if _identity(self.path) == self._inode:
                 self._put_in_place(why)
@@ -207,7 +288,11 @@ class Database:
                 db.execute("PRAGMA journal_mode = WAL").fetchall()
                 _transaction(db, "BEGIN IMMEDIATE", _upgrade)
             if self._build is not None:
-                self._build(fresh)
+                filled = Database(fresh, build=None, tell=self._tell, wait=self._wait)
+                try:
+                    self._build(filled)
+                finally:
+                    filled.close()
             # The last connection leaves one file behind: its log is written back and removed.
             with contextlib.closing(_connect(fresh, self._wait)) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -259,7 +344,7 @@ class Database:
         except OSError as error:
             from traindeck.console.store.errors import os_error
 
-            raise os_error("open", path, error) from None
+            raise os_error("write the index", self.path, error) from None
         try:
             began = time.monotonic()
             told = False
@@ -287,7 +372,7 @@ class Database:
     # ------------------------------------------------------------------------------------- words
 
     def _in_words(self, error: Exception) -> TraindeckError:
-        from traindeck.console.store.errors import StoreError
+        from traindeck.console.store.errors import StoreError, Unwritable
 
         path = self.path
         if isinstance(error, Newer):
@@ -302,12 +387,12 @@ class Database:
                 "Try again; if it stays so, look for a Traindeck that hangs.",
             )
         if code == _FULL or (code in (_IOERR, _CANTOPEN) and _is_full(path)):
-            return StoreError(
+            return Unwritable(
                 f"The disk that holds the index {path} is full.",
                 "Free some space there, or point TRAINDECK_STATE_DIR elsewhere.",
             )
         if code in (_READONLY, _CANTOPEN):
-            return StoreError(
+            return Unwritable(
                 f"The index {path} cannot be written ({error}).",
                 "Check who owns it and its folder, or point TRAINDECK_STATE_DIR elsewhere.",
             )
@@ -317,7 +402,7 @@ class Database:
         )
 
 
-def _connect(path: Path, wait: float) -> Connection:
+def _connect(path: Path | str, wait: float) -> Connection:
     db = sqlite3.connect(
         path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=256
     )
@@ -331,6 +416,49 @@ def _connect(path: Path, wait: float) -> Connection:
         db.close()
         raise
     return db
+
+
+def _copy_of(path: Path, wait: float) -> Connection:
+    """All that a file holds, in memory, read in the first way that works.
+
+    The write-ahead log is read through a file of shared memory, which a full disk cannot hold and a
+    folder mounted read-only does not get; alone with the database SQLite can do without it. Where
+    not even a lock can be taken nobody writes either, and the file is taken as it lies there.
+    """
+    ways = (("mode=ro", "NORMAL"), ("mode=rw", "EXCLUSIVE"), ("immutable=1", "NORMAL"))
+    for way, locking in ways:
+        copy = _empty()
+        try:
+            uri = f"{path.absolute().as_uri()}?{way}"
+            with contextlib.closing(
+                sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)
+            ) as db:
+                db.execute(f"PRAGMA locking_mode = {locking}")
+                db.execute("SELECT count(*) FROM sqlite_master").fetchall()
+                db.backup(copy, progress=_not_busy)  # by itself it would wait for ever
+            return copy
+        except sqlite3.Error as error:
+            copy.close()
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if way == ways[-1][0] or code not in _OUTSIDE:
+                raise
+        except BaseException:
+            copy.close()
+            raise
+    raise AssertionError("unreachable")
+
+
+def _not_busy(status: int, remaining: int, total: int) -> None:
+    if status in (_BUSY, _LOCKED):
+        raise sqlite3.OperationalError("database is locked")
+
+
+def _empty() -> Connection:
+    return _connect(":memory:", 0)
+
+
+def _touch(db: Connection) -> None:
+    db.execute("UPDATE meta SET value = value + 1 WHERE key = 'clock'")
 
 
 def _transaction(db: Connection, begin: str, work: Callable[[Connection], T]) -> T:
@@ -398,6 +526,12 @@ def _identity(path: Path) -> tuple[int, int]:
 
         raise os_error("look at the index", path, error) from None
     return (found.st_dev, found.st_ino) if found.st_size else (0, 0)
+
+
+def _is_unwritable(error: Exception) -> TypeGuard[Unwritable]:
+    from traindeck.console.store.errors import Unwritable
+
+    return isinstance(error, Unwritable)
 
 
 def _beside(path: Path, ending: str) -> Path:

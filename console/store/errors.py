@@ -15,6 +15,10 @@ class StoreError(TraindeckError):
     """The state folder, the index, the journal or the annotations cannot be used."""
 
 
+class Unwritable(StoreError):
+    """It can be read at best: the disk is full, or the folder is not ours to write to."""
+
+
 class NoSuchRun(UsageError):
     """No run has this id, name or prefix."""
 
@@ -39,6 +43,6 @@ _FIXES = {
 def os_error(doing: str, path: str | os.PathLike[str], error: OSError) -> StoreError:
     """An operating system's refusal as a sentence: `Cannot DOING PATH: reason.`"""
     reason = (error.strerror or str(error)).lower()
-    return StoreError(
-        f"Cannot {doing} {os.fspath(path)}: {reason}.", _FIXES.get(error.errno or 0, "")
-    )
+    fix = _FIXES.get(error.errno or 0, "")
+    kind = Unwritable if fix else StoreError
+    return kind(f"Cannot {doing} {os.fspath(path)}: {reason}.", fix)

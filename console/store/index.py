@@ -48,6 +48,7 @@ class Index:
         rebuild: Callable[[Index], None] | None = None,
         tell: Callable[[str], None] = lambda line: None,
         wait: float = 10.0,
+        copy: bool = False,
     ) -> Index:
         """Open or create the file.
 
@@ -56,20 +57,17 @@ class Index:
                 wait for it and see the new index only when it is complete.
             tell: Takes one line about what was healed.
             wait: Seconds to wait for another process's transaction.
+            copy: If it cannot be written, go on with a copy in memory: `tell` gets one line.
 
         Raises:
             StoreError: Written by a newer Traindeck; cannot be written; the disk is full.
         """
 
-        def build(fresh: Path) -> None:
+        def build(fresh: Database) -> None:
             if rebuild is not None:
-                index = cls.open(fresh, tell=tell, wait=wait)
-                try:
-                    rebuild(index)
-                finally:
-                    index.close()
+                rebuild(cls(fresh))
 
-        return cls(Database(path, build=build, tell=tell, wait=wait))
+        return cls(Database(path, build=build, tell=tell, wait=wait, copy=copy))
 
     @property
     def path(self) -> Path:
@@ -189,17 +187,17 @@ class Index:
 
         return self._db.read(work)
 
-    def resolve(self, text: str, *, strict: bool = False) -> str:
-        """The full id that `text` means: an exact id, an exact name (of several the newest
-        that is not over, else the newest; `strict` refuses), or a unique
-        prefix of at least 4 characters. `strict` refuses prefixes (for `rm`).
+    def resolve(self, text: str, *, strict: bool = False, active: bool = False) -> str:
+        """The full id that `text` means: an exact id, an exact name (of several the newest, whether
+        it is over or not; `active`: of those that are not over, if any; `strict` refuses), or a
+        unique prefix of at least 4 characters. `strict` refuses prefixes (for `rm`).
 
         Raises:
             NoSuchRun, AmbiguousRun: With the candidates in words.
         """
         from traindeck.console.store import naming
 
-        return self._db.read(lambda db: naming.resolve(db, text, strict=strict))
+        return self._db.read(lambda db: naming.resolve(db, text, strict=strict, active=active))
 
     def called(self, name: str) -> int:
         """How many runs have this name, in any spelling of upper and lower case."""
@@ -309,16 +307,6 @@ class Index:
         from traindeck.console.store import reading
 
         return self._db.read(lambda db: reading.changes(db, since))
-
-    def json_lines(
-        self,
-        filter: Filter | None = None,
-        *,
-        sort: Sequence[str] = NEWEST,
-        now: float | None = None,
-    ) -> Iterator[str]:
-        """The JSON object of each run that matches, ready to print (ASCII)."""
-        return (line.decode("ascii") for line in self._json(filter, sort, now))
 
     def json_array(
         self,

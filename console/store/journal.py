@@ -240,7 +240,7 @@ class Journal:
             return Submission(run_id=named[1], attempt=int(named[2]), begun=changed)
 
     def _sweep(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # what cannot be removed stays
             for name in os.listdir(self.folder):
                 path = self.folder / name
                 if _TEMPORARY.fullmatch(name) and time.time() - path.stat().st_mtime > ABANDONED:

@@ -16,15 +16,16 @@ _LISTED = 5
 _ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
 
 
-def resolve(db: Connection, text: str, *, strict: bool) -> str:
+def resolve(db: Connection, text: str, *, strict: bool, active: bool) -> str:
     """See `Index.resolve`."""
     wanted = clean(text)
     for exact in (wanted, wanted.lower()):
         row = db.execute("SELECT id FROM runs WHERE id = ?", (exact,)).fetchone()
         if row is not None:
             return str(row[0])
+    first = f"state IN ({_ACTIVE}) DESC," if active else ""
     named = db.execute(
-        f"SELECT id FROM runs WHERE folded = ? ORDER BY name = ? DESC, state IN ({_ACTIVE}) DESC, "
+        f"SELECT id FROM runs WHERE folded = ? ORDER BY name = ? DESC, {first} "
         "created DESC, n DESC LIMIT ?",
         (fold(wanted), wanted, _LISTED),
     ).fetchall()

@@ -209,16 +209,6 @@ def test_a_broken_recipe_names_file_and_line(cli: Cli) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_state_folder_that_cannot_be_written_is_said(cli: Cli) -> None:
-    state = cli.home / ".local"
-    state.mkdir()
-    state.chmod(0o500)
-    done = cli("run", "--", "true")
-    assert done.returncode == 1
-    assert str(state) in done.stderr
-
-
 def test_a_state_folder_that_is_a_file_is_said(cli: Cli) -> None:
     (cli.home / ".local").write_text("")
     done = cli("run", "--", "true")
@@ -319,3 +309,29 @@ def test_a_place_for_runs_that_takes_none_is_named(cli: Cli) -> None:
     assert f"No run can be put into {root}/runs: File exists." in done.stderr
     assert "Error" not in done.stderr and len(done.stderr.splitlines()) == 1
     (root / "runs").unlink()
+
+
+def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli) -> None:
+    site = cli.home / "site"
+    info = site / "their_pkg-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-pkg\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[traindeck.backends]\nquantum = broken:make\n")
+    (site / "broken.py").write_text("import a_package_that_is_not_there")
+    config = cli.home / ".config/traindeck"
+    config.mkdir(parents=True)
+    (config / "settings.yaml").write_text("backends: {lab: {kind: quantum}}\n")
+    cli.environ["PYTHONPATH"] = str(site)
+    said = "The backend kind `quantum` of their-pkg cannot be imported: ModuleNotFoundError"
+    run = cli.run("true")
+    assert cli("wait", run).stderr == ""
+    assert cli.ok("ls", "-q").split() == [run]
+    for args in (("run", "--on", "lab", "--", "true"), ("backends", "add", "q", "--kind=quantum")):
+        done = cli(*args)
+        assert (done.returncode, done.stdout) == (1, ""), (args, done.stderr)
+        assert said in done.stderr and len(done.stderr.splitlines()) == 1
+    checked = cli("backends", "check").stdout.splitlines()
+    assert len([line for line in checked if line.startswith("!! ")]) == 1
+    assert any(line.startswith("!!  lab: ") and said in line for line in checked)
+    assert "runs lie in" in cli("doctor").stdout
+    assert cli.ok("ls", "-q", "-a").split() == [run]

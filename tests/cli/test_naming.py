@@ -78,7 +78,7 @@ def test_of_several_runs_of_one_name_the_newest_is_shown_and_none_is_guessed_to_
     cli: Cli,
 ) -> None:
     old, new = (cli.run("sleep", "60", options=("--name", "a b")) for _ in range(2))
-    said = "2 runs are called a b; this is the newest that is not over. All of them: "
+    said = "2 runs are called a b; this is the newest. All of them: "
     shown = cli("show", "-q", "A b")
     assert (shown.stdout, shown.stderr) == (
         f"{new}\n", f"traindeck: {said}traindeck ls -a 'name:a b'\n"
@@ -90,6 +90,23 @@ def test_of_several_runs_of_one_name_the_newest_is_shown_and_none_is_guessed_to_
     assert len(cli.ok("ls", "-q", "state:running", "name:a b").split()) == 2
     cli.ok("stop", "-y", "--grace", "1s", old, new)
     assert "this is the newest. All" in cli("show", "-q", "a b").stderr
+
+
+def test_which_run_of_a_name_is_meant_does_not_hang_on_when_it_was_last_looked_at(cli: Cli) -> None:
+    job, go = (sys.executable, "-c", "import time; time.sleep(60)"), cli.cwd / "go"
+    old = cli.run(*job, options=("--name", "twin"))
+    wait = f"while [ ! -e {go} ]; do sleep 0.05; done"
+    new = cli.run("sh", "-c", wait, options=("--name", "twin"))
+    go.touch()  # the newest ends, and nobody has seen it yet
+    for _ in range(2):
+        assert cli.ok("show", "-q", "twin").split() == [new]
+    assert cli.json("wait", "--json", "twin")[0]["id"] == new
+    for _ in range(2):
+        assert cli.json("show", "--json", "twin")["state"] == "succeeded"
+    stopped = cli("stop", "--json", "--grace", "1s", "twin")
+    assert [run["id"] for run in json.loads(stopped.stdout)] == [old]
+    assert "this is the newest that is not over" in stopped.stderr
+    assert cli.ok("stop", "-q", "twin") == ""
 
 
 def test_what_means_a_run_by_its_id_is_no_name_for_another(cli: Cli) -> None:

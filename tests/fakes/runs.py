@@ -431,6 +431,23 @@ def small_world(now: float = NOW) -> list[RunRecord]:
     ]  # fmt: skip
 
 
+def troubled_world(now: float = NOW) -> list[RunRecord]:
+    """Runs that go on although something is wrong with them, and one merely not heard of."""
+    wrong = [
+        "its supervisor was killed; it runs on, exit code will not be known",
+        "its supervisor is stopped (signal STOP)",
+        "its run directory was deleted; it runs on, log and exit code are lost",
+        "input/output error",
+    ]
+    runs = [
+        replace(run, reason=reason)
+        for run, reason in zip(small_world(now)[3:7], wrong, strict=True)
+    ]
+    broken = replace(small_world(now)[1], reason=wrong[0])
+    silent = replace(small_world(now)[7], reason="no heartbeat from gpu2 for 40 s")
+    return [broken, *runs, make_run(30, "bare", State.RUNNING, reason=wrong[1]), silent]
+
+
 LOG = (
     b"".join(
         b"step %d loss %.3f grad_norm 0.84 lr 8.7e-05\n" % (2900 + 10 * n, 1.42 - 0.003 * n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from traindeck.backends.process import ProcessBackend
 from traindeck.console.runs import controlling, launching
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
+from traindeck.console.store.errors import StoreError
 from traindeck.console.store.places import Places
 
 
 @pytest.fixture
-async def ws(tmp_path: Path) -> AsyncIterator[Workspace]:
+async def ws(tmp_path: Path, home: Path) -> AsyncIterator[Workspace]:
     places = Places(config=tmp_path, state=tmp_path, index=tmp_path / "index.db")
     made = Workspace(places=places, environ={"PATH": os.environ["PATH"]})
     made.use_backend(ProcessBackend("local", LocalHost(str(tmp_path / "root"))))
@@ -62,3 +64,20 @@ async def test_a_program_that_is_not_there_is_known_with_the_launch(
     assert "poll" not in asked
     assert (run.state, run.exit_code) == (State.FAILED, 127)
     assert "no-such-program" in run.reason
+
+
+async def test_what_the_index_cannot_take_is_not_sent_and_leaves_nothing(
+    ws: Workspace, asked: list[str]
+) -> None:
+    made = await launching.plan(ws, LaunchRequest(argv=("true",), cwd="/"))
+    db = ws.index._db._connection
+    assert db is not None
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    ws.index._db._may_copy = False  # as for a command that launches
+    made = replace(made, spec=replace(made.spec, name="x" * 100_000))
+    with pytest.raises(StoreError, match="is full"):
+        await launching.launch(ws, made)
+    assert asked == ["survey"]
+    assert ws.journal.entries() == []
+    assert ws.index.get(made.spec.run_id) is None

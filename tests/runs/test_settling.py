@@ -51,7 +51,7 @@ async def there(tmp_path: Path) -> AsyncIterator[fake.Place]:
 
 
 @pytest.fixture
-async def ws(tmp_path: Path, there: fake.Place) -> AsyncIterator[Workspace]:
+async def ws(tmp_path: Path, home: Path, there: fake.Place) -> AsyncIterator[Workspace]:
     made = Workspace(
         places=Places(config=tmp_path, state=tmp_path, index=tmp_path / "index.db"), environ={}
     )

@@ -28,7 +28,7 @@ class Counted(fake.FakeBackend):
 
 
 @pytest.fixture
-async def waiting(tmp_path: Path) -> AsyncIterator[list[Workspace]]:
+async def waiting(tmp_path: Path, home: Path) -> AsyncIterator[list[Workspace]]:
     """Workspaces of one index, as ten processes would have them."""
     place = fake.Place()
     places = Places(config=tmp_path, state=tmp_path, index=tmp_path / "index.db")

@@ -130,6 +130,21 @@ async def test_overview(make_app: MakeApp, check_screen: CheckScreen, name: str,
         check_screen(app, f"run-overview-{name}-{size}")
 
 
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_an_overview_says_what_is_wrong_with_a_run_that_goes_on(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    world = run_world()
+    assert world.runs[0] is not None
+    wrong = "its supervisor was killed; it runs on, exit code will not be known"
+    world.change(0, replace(world.runs[0], reason=wrong))
+    async with opened(app := make_app(world), "overview", "supervisor was killed", size=size) as p:
+        if size == "120x40":
+            await settle(app, p, lambda: "┈" in screen_text(app))
+        assert "progress" in screen_text(app)
+        check_screen(app, f"run-overview-troubled-{size}")
+
+
 @pytest.mark.parametrize("theme", ["light", "ansi16"])
 async def test_overview_in_themes(make_app: MakeApp, check_screen: CheckScreen, theme: str) -> None:
     depth = "16" if theme == "ansi16" else "truecolor"

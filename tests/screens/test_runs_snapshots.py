@@ -19,6 +19,7 @@ from tests.fakes.runs import (
     make_run,
     small_services,
     small_world,
+    troubled_world,
 )
 
 from traindeck.backends.base import Reach, State, Unreachable
@@ -73,6 +74,15 @@ async def test_one_row(make_app: MakeApp, check_screen: CheckScreen, size: str) 
     run = small_world()[4]
     app = make_app(FakeServices([run], logs={run.id: LOG}))
     await show(app, size, "", check_screen, "runs-one")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_what_goes_on_though_something_is_wrong_with_it(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    runs = troubled_world()
+    app = make_app(FakeServices(runs, logs={run.id: LOG for run in runs}))
+    await show(app, size, "j", check_screen, "runs-troubled")
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])

@@ -61,6 +61,12 @@ def make_run() -> Callable[..., RunRecord]:
     return make
 
 
+def listed(index: Index) -> list[dict[str, Any]]:
+    """What `ls --json` prints."""
+    found: list[dict[str, Any]] = json.loads(b"".join(index.json_array()))
+    return found
+
+
 class Process:
     """A Python process that runs a piece of code with JSON arguments in `args`."""
 

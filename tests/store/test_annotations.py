@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +163,33 @@ def test_a_job_that_no_run_stands_for_is_known(index: Index, tmp_path: Path) -> 
     index.catch_up(tmp_path / "a.jsonl")
     (job,) = index.jobs_without_run()
     assert (job.run_id, job.backend, job.native_id, job.attempt) == ("r1", "gpu1", "77", 1)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("at", ["write", "fsync"])
+def test_what_cannot_be_stored_is_taken_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    path = tmp_path / "annotations.jsonl"
+    append(path, [Annotation(run_id="r", note="before")])
+    before = path.read_bytes()
+    real_write = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if at == "write" and b"second" in data and b"first" not in data:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(descriptor, data[:40] if at == "write" else data)
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", write)
+    if at == "fsync":
+        monkeypatch.setattr(os, "fsync", fsync)
+    lines = [Annotation(run_id="r", note="first"), Annotation(run_id="r", note="second")]
+    with pytest.raises(StoreError):
+        append(path, lines)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    append(path, [Annotation(run_id="r", note="after")])
+    assert [line.note for line in read(path)[0]] == ["before", "after"]

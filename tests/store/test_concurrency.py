@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -16,6 +15,8 @@ from traindeck.backends.base import Rank, State
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import RunRecord
 from traindeck.console.store.series import SourceMark
+
+from .conftest import listed
 
 Make = Callable[..., RunRecord]
 Start = Callable[..., Any]
@@ -68,7 +69,7 @@ for turn in range(args["turns"]):
     index.put(run)
     index.update_status(run.id, Status(state=State.RUNNING, observed_at=1.0))
     assert index.get(run.id).state is State.RUNNING
-    assert any(run.id in line for line in index.json_lines())
+    assert run.id.encode() in b"".join(index.json_array())
     index.rows(index.ids()[:50])
     if turn % 3 == 0:
         index.delete([run.id])
@@ -169,7 +170,7 @@ def test_a_screen_and_ten_commands_use_the_index_at_once(
         assert command.result() == "done"
     assert looks > 3
     assert len(index.ids()) == 200 + 10 * 8
-    assert all(json.loads(line)["id"] for line in index.json_lines())
+    assert all(run["id"] for run in listed(index))
 
 
 @pytest.mark.fault
@@ -195,7 +196,7 @@ def test_commands_that_are_killed_leave_a_sound_index(
     orphans = "SELECT count(*) FROM texts WHERE n NOT IN (SELECT n FROM runs)"
     assert index._db.read(lambda db: db.execute(orphans).fetchone()) == (0,)
     numbers = index.ids()
-    assert len(index.rows(numbers)) == len(numbers) == len(list(index.json_lines()))
+    assert len(index.rows(numbers)) == len(numbers) == len(listed(index))
 
 
 def test_two_readers_at_the_same_place_enter_it_once(index: Index, make_run: Make) -> None:

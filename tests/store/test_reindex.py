@@ -31,6 +31,8 @@ from traindeck.console.store.rundirs import (
 )
 from traindeck.console.store.series import Batch, SourceMark
 
+from .conftest import listed
+
 NOW = 1_800_000_000.0
 MakeDir = Callable[..., Path]
 
@@ -95,7 +97,7 @@ def observed(root: Path, made: RunSpec, index: Index) -> None:
 
 def listing(index: Index) -> list[Any]:
     """`ls --json`, but for when each run was looked at last: that is now, for all of them."""
-    shown = [json.loads(line) for line in index.json_lines()]
+    shown = listed(index)
     return [{key: value for key, value in run.items() if key != "observed_at"} for run in shown]
 
 

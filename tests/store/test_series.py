@@ -17,6 +17,8 @@ from traindeck.console.store.records import MetricSummary, Progress, RunRecord
 from traindeck.console.store.series import SOURCES, Batch, SourceMark
 from traindeck.console.store.spark import CELLS, CHUNK, levels
 
+from .conftest import listed
+
 Make = Callable[..., RunRecord]
 PATH = "attempts/0/metrics.jsonl"
 
@@ -285,14 +287,12 @@ def test_since_when_a_series_is_broken_is_known_over_chunks_and_batches(feed: Fe
 
 
 def test_the_lists_json_holds_the_newest_summary(index: Index, feed: Feed) -> None:
-    import json
-
     feed(batch([1, 2]), progress=Progress(step=2, total=10, fraction=0.2, eta=8.0), main="loss")
-    shown = json.loads(next(index.json_lines()))
+    shown = listed(index)[0]
     assert shown["metrics"]["loss"]["last"] == 2.0
     assert (shown["main"], shown["progress"]["step"]) == ("loss", 2)
     feed(batch([3], [math.nan]))
-    shown = json.loads(next(index.json_lines()))
+    shown = listed(index)[0]
     assert (shown["metrics"]["loss"]["last"], shown["metrics"]["loss"]["nonfinite"]) == ("NaN", 1)
     (row,) = index.rows(index.ids())
     assert row.progress.total == 10, "what was not given anew stays"
