@@ -23,6 +23,8 @@ _NAME = re.compile(r"[:\s]*\d{1,3}%\|.*$", re.S)
 _EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
 _DIGITS = re.compile(r"\d+")
 _KERAS = re.compile(r"(?:^|\s)(\d{1,9})/(\d{1,9}) \S{0,60} ?.{0,60}? - (.*)")
+_OF_ALL = re.compile(r"epoch\b[\s:=#\[]{1,4}\Z", re.I)
+"""`Epoch 3/10 - loss: 0.5` counts epochs, not the batches of one."""
 _KERAS_NAME = re.compile(r"[A-Za-z_]\w{0,60}")
 _ENDED = 4
 """Where in what is kept of `fit` stands whether its epoch is over."""
@@ -133,7 +135,7 @@ def read_keras(text: str, offset: int, reading: Reading) -> bool:
     kind is a test's.
     """
     found = _KERAS.search(text) if " - " in text else None
-    if found is None:
+    if found is None or _OF_ALL.search(text, 0, found.start(1)):
         return False
     n, per_epoch = int(found[1]), int(found[2])
     fit = reading.carry.get("keras")

@@ -23,9 +23,9 @@ EVALUATES = re.compile(
 """A word that says that what follows was measured of evaluation data."""
 
 MARK = re.compile(
-    r"(?<![\w./-])(global[_ ]step|step|iteration|iter|it|epoch|ep)s?\b[\s:=#\[|]{0,12}"
-    r"(\d[\d,]{0,14})"
-    r"(?:\s{0,4}(?:/|of)\s{0,12}(\d[\d,]{0,14}))?(?![\d.]*[\w%])",
+    r"(?<![\w./-])(global[_ ]step|step|iteration|iter|it|batch|epoch|ep)s?\b[\s:=#\[|]{0,12}"
+    r"(\d(?:[\d,]{0,13}\d)?)"
+    r"(?:\s{0,4}(?:/|of)\s{0,12}(\d(?:[\d,]{0,13}\d)?))?(?![\d.]*[\w%])",
     re.I,
 )
 OF_EPOCH = re.compile(
@@ -47,6 +47,7 @@ _PAIR = re.compile(
 )
 UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s")
+_AFTER_WORD = re.compile(r"[A-Za-z] \Z")
 _SHARE = re.compile(r"acc(?:uracy)?", re.I)
 _OF = re.compile(r"/(\d{1,12})\b")
 _BESIDE_STEP = re.compile(
@@ -88,6 +89,8 @@ def matches_of(text: str) -> Iterator[Pair]:
     """All that looks like a name beside a number."""
     for found in _PAIR.finditer(text):
         key = found["key"].rstrip(".-/@")
+        if " " in key and "=" in found["tie"] and _AFTER_WORD.search(text, 0, found.start()):
+            key = key.partition(" ")[2]  # `RUN two loss=0.1`: text, then `name=value`
         tied = bool(found["tie"].strip())
         value = number(found["value"])
         shared = False
@@ -180,7 +183,9 @@ def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
             return passed * per_epoch + n, total, without(text, found)
     marks = list(MARK.finditer(text))
     epochs = [mark for mark in marks if mark[1].lower() in ("epoch", "ep")]
-    steps = [mark for mark in marks if mark[1].lower() not in ("epoch", "ep")]
+    # `batch 32` alone may be its size.
+    others = ("epoch", "ep") if epochs else ("epoch", "ep", "batch")
+    steps = [mark for mark in marks if mark[1].lower() not in others]
     step = integer(steps[0][2]) if steps else None
     if step is not None:
         rest = without(text, steps[0])
@@ -209,22 +214,39 @@ def _unrolled(
     """A step named beside an epoch. It counts within the epoch if it falls when the epoch rises,
     or if it is further than its epoch can be; until that is known the total is not."""
     epoch, epochs = integer(epoch_mark[2]) or 0, integer(epoch_mark[3])
-    last_epoch, base, last, last_per, within = carry.get("unroll", (epoch, 0, -1, None, None))
+    last_epoch, base, last, last_per, within, *more = carry.get(
+        "unroll", (epoch, 0, -1, None, None, step, None, True)
+    )
+    first, usual, regular = more or (1, None, False)  # not kept by a version before
     if epoch > last_epoch:
         if step <= last:
             within = True
-            base += last_per or last
+            base += last_per or _length(first, last, usual, regular)
         elif within is None:
             within = False
+        first, regular = step, True
     elif epoch < last_epoch:  # begun anew
-        base = 0
+        base, first = 0, step
+    elif step > last >= 0:
+        usual = usual or step - last
+        regular = step - last == usual
     if within is None and per and epochs and epochs > 1:
         passed = epoch + (1 if carry.get("from0") or epoch == 0 else 0)
         if step * epochs > per * passed * 1.0001:
             within = True
-    carry["unroll"] = [epoch, base, step, per, within]
+    carry["unroll"] = [epoch, base, step, per, within, first, usual, regular]
     if per is None or within is None:
         return base + step, None
     if within:
         return base + step, per * epochs if epochs else None
     return step, per
+
+
+def _length(first: int, last: int, usual: int | None, regular: bool) -> int:
+    """Steps of an epoch of which the first and the last that were printed are known, and how many
+    usually lie between two; `regular` if that held at its end, so that one more would come next."""
+    if usual is None:
+        return last or 1
+    if regular:
+        return last + usual - first
+    return last + 1 - min(first, 1)  # its last step is printed as well

@@ -107,7 +107,7 @@ def template_of(text: str) -> Template | None:
     marks = list(MARK.finditer(text))
     if OF_EPOCH.search(text) or EVALUATES.search(text) or may_be_bar(text) or not marks:
         return None
-    if any(mark[1].lower() in ("epoch", "ep") for mark in marks):
+    if any(mark[1].lower() in ("epoch", "ep", "batch") for mark in marks):
         return None
     mark = marks[0]
     total = integer(mark[3])

@@ -60,6 +60,13 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "wandb", "code"})
 """Folders that hold no metrics of a trainer; nor do those whose names begin with a dot."""
 
 
+def fault(run: RunRecord, error: Exception) -> str:
+    """What is said of a fault of ours in reading what a job wrote: that must not keep anybody from
+    seeing how the other runs are, nor from stopping this one."""
+    what = f"{type(error).__name__}: {error}"
+    return f"What {run.name} measures cannot be read, which is a bug in Traindeck: {what}"
+
+
 async def measure(
     ws: Workspace,
     backend: Backend,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.store.records import is_explained_by_log
 from traindeck.console.store.reindex import fill
 from traindeck.console.store.rundirs import list_runs, read_spec
@@ -23,7 +24,18 @@ def fill_index(
 ) -> None:
     """Fill an empty index from what lies on this machine. Backends elsewhere are asked later."""
     roots = settings.local_roots()
-    fill(index, places, roots, adjust=_explained, measure=_measured, tell=tell)
+
+    def measured(index: Index, run: RunRecord, folder: Path) -> None:
+        from traindeck.console.runs.measuring import fault, measure_folder  # only if there is a run
+
+        try:
+            measure_folder(index, run, folder)
+        except TraindeckError:
+            raise
+        except Exception as error:
+            tell(fault(run, error))
+
+    fill(index, places, roots, adjust=_explained, measure=measured, tell=tell)
 
 
 def rebuild_index(ws: Workspace) -> int:
@@ -43,12 +55,6 @@ def _only_in(index: Index, settings: Settings) -> Iterator[RunRecord]:
             except ValueError:
                 if (run := index.get(run_id)) is not None:
                     yield run
-
-
-def _measured(index: Index, run: RunRecord, folder: Path) -> None:
-    from traindeck.console.runs.measuring import measure_folder  # only if there is a run
-
-    measure_folder(index, run, folder)
 
 
 def _explained(run: RunRecord, folder: Path) -> RunRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,57 @@ def test_steps_that_begin_anew_each_epoch_are_one_axis(
     reading = read(text)
     assert reading.series["loss"].steps == steps
     assert reading.total == total
+
+
+@pytest.mark.parametrize(
+    ("printed", "places"),
+    [
+        (range(0, 100, 10), range(0, 300, 10)),
+        (range(4), range(12)),
+        (range(1, 5), range(1, 13)),
+        (range(1, 100, 10), range(1, 300, 10)),
+        (range(10, 101, 10), range(10, 301, 10)),
+        ((0, 50, 100, 117), (0, 50, 100, 117, 118, 168, 218, 235, 236, 286, 336, 353)),
+        ((5,), (5, 10, 15)),
+        ((0,), (0, 1, 2)),
+    ],
+)
+@pytest.mark.parametrize("word", ["step", "batch", "iter"])
+def test_no_point_is_lost_where_an_epoch_begins(
+    printed: Sequence[int], places: Sequence[int], word: str
+) -> None:
+    text = "".join(
+        f"epoch {epoch} {word} {step} loss {10 - epoch}.{step:03d}\n"
+        for epoch in range(3)
+        for step in printed
+    )
+    series = read(text).series["loss"]
+    assert list(series.steps) == list(places)
+    assert len(set(series.values)) == len(places)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step {}, loss {:.4f}",
+        "step: {}, loss: {:.4f}",
+        "iter {}, loss {:.4f}",
+        "step={}, loss={:.4f}",
+        "step {}/500, loss {:.4f}",
+        "Epoch {}/500 - loss: {:.4f} - acc: 0.5",
+        "Epoch {}/500 - train loss: {:.4f} - val loss: 0.5 - acc: 97%",
+        "RUN two loss={1:.4f} step={0}",
+    ],
+)
+def test_every_one_of_many_such_lines_is_a_point(line: str) -> None:
+    reading = read("".join(line.format(i, 1 / i) + "\n" for i in range(1, 401)))
+    assert list(reading.series["loss"].steps) == list(range(1, 401))
+    assert not {"test/acc", "test/loss", "two loss"} & {*reading.series}
+
+
+def test_two_losses_with_names_stay_two() -> None:
+    reading = read("step 1 policy loss=0.1 value loss=0.2 train loss=3\n")
+    assert {"policy loss", "value loss", "loss"} <= {*reading.series}
 
 
 def test_an_evaluation_is_not_mixed_into_the_training() -> None:

@@ -31,7 +31,8 @@ words = st.sampled_from(
 )
 heads = st.sampled_from(
     ["step {}", "iter {}:", "[{}/100]", "step {}/500", "global_step={}", "it {} |",
-     "epoch {} step {}", "Epoch 1 step {}", "eval step {}/50", "{}"]
+     "epoch {} step {}", "Epoch 1 step {}", "eval step {}/50", "{}", "step {},", "iter: {},",
+     "step={}, ", "step {}/500,", "epoch {}/9 -", "batch {}", "epoch 3 batch {},"]
 )  # fmt: skip
 pairs = st.builds(lambda name, tie, number: (f"{name}{tie}", number), names, ties, numbers)
 shapes = st.tuples(heads, st.lists(st.one_of(pairs, words.map(lambda w: (w, ""))), max_size=6))

@@ -12,6 +12,7 @@ import pytest
 from tests.conformance import fake, jobs
 
 from traindeck.backends.base import (
+    Backend,
     BackendError,
     JobRef,
     Plan,
@@ -32,6 +33,7 @@ from traindeck.console.store.describe import describe
 from traindeck.console.store.index import Index
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.places import Places
+from traindeck.console.store.records import RunRecord
 from traindeck.console.store.reindex import fill
 
 RUN = "0123456789ab"
@@ -161,6 +163,25 @@ async def test_a_launch_killed_before_it_was_sent_is_new_and_then_not_sent(ws: W
         run = ws.index.get(RUN)
         assert run is not None and run.state is state
     assert "not sent" in run.reason
+
+
+async def test_a_fault_in_reading_what_one_run_measures_is_no_other_run_s(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def faulty(ws: Workspace, backend: Backend, run: RunRecord, status: Status) -> None:
+        if run.name == "bad":
+            raise ValueError("invalid literal for int()")
+
+    monkeypatch.setattr("traindeck.console.runs.measuring.measure", faulty)
+    monkeypatch.setattr("traindeck.console.runs.refreshing.YOUNG", -1.0)
+    told: list[str] = []
+    ws.tell = told.append
+    for name in ("bad", "good"):
+        request = LaunchRequest(argv=jobs.argv(fake.PYTHON, "exit:0"), on="there", name=name)
+        await launching.launch(ws, await launching.plan(ws, request))
+    ended = await controlling.wait(ws, [run.id for run in ws.index.rows(ws.index.ids())])
+    assert [run.state for run in ended] == [State.SUCCEEDED] * 2
+    assert told and all("What bad measures" in line and "ValueError" in line for line in told)
 
 
 async def test_a_run_that_was_lost_sight_of_is_seen_again_when_it_is_named(ws: Workspace) -> None:
