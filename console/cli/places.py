@@ -152,10 +152,12 @@ def reindex_command(json: Json = False, quiet: Quiet = False) -> int:
     --json: {"runs": how many it lists}. -q prints their ids.
     """
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.reading_on import read_all
     from traindeck.console.runs.rebuild import rebuild_index
 
     async def body(ws: Workspace) -> int:
         count = rebuild_index(ws)
+        await read_all(ws, ws.tell)
         if json:
             output.emit_json({"runs": count})
         elif quiet:

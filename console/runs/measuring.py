@@ -37,9 +37,12 @@ class Measured(Files, SeekableLogs, Protocol):
     """A backend whose runs' metrics can be read."""
 
 
-BUDGET, LAST_BUDGET = 0.5, 2.0
-"""Seconds that one look spends on one source: while a run is on, since the next look goes on, and
-when its end is seen. What is left of a huge log then is read by `complete`."""
+BUDGET = 0.5
+"""Seconds that a look spends at most on one source while a run is on, for the next look goes on.
+When its end is seen it is the workspace's patience. What is left is read on by a process."""
+
+FILL_BUDGET = 0.2
+"""The same when the index is filled anew."""
 
 TOLD = 64 << 20
 """Bytes from which on reading what is left is worth a word."""
@@ -104,7 +107,7 @@ async def measure(
             left = source.size - ws.index.source(run.id, source.path).offset
             if left > most:
                 continue
-            budget = math.inf if whole else LAST_BUDGET if over else BUDGET
+            budget = math.inf if whole else ws.patience if over else min(ws.patience, BUDGET)
             if whole and tell is not None and left > TOLD:
                 tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
             try:
@@ -120,9 +123,8 @@ async def complete(
     *,
     most: float = math.inf,
 ) -> None:
-    """Read what is left of a run that is over: a log of many gigabytes is not read in the look that
-    sees its end, but when somebody asks for its metrics. Cheap when all was read."""
-    if not run.active and run.started is not None and not run.foreign:
+    """Read what looks have left of what a run has measured. Cheap when all was read."""
+    if run.started is not None and not run.foreign:
         status = status_of_run(run)
         backend = ws.backend(run.backend)
         await measure(ws, backend, run, status, whole=True, most=most, tell=tell)
@@ -508,7 +510,7 @@ def _claimed(folder: Path, attempt: int) -> float | None:
 async def _whole(
     index: Index, run: RunRecord, source: Source, path: Path, attempt: int, times: Times | None
 ) -> None:
-    until = time.monotonic() + LAST_BUDGET
+    until = time.monotonic() + FILL_BUDGET
     more = True
     while more and time.monotonic() < until:
         fresh = index.get(run.id)

@@ -68,11 +68,13 @@ async def refresh(
         # A time from the future is a clock that was set back: ask.
         if not 0 <= now - run.observed_at < max_age:
             due.setdefault(run.backend, []).append(run)
-    if not due:
-        return []
     changed = await asyncio.gather(
         *(_ask(ws, name, members, patience, turns, briefly) for name, members in due.items())
     )
+    if ws.index.unread():
+        from traindeck.console.runs.reading_on import read_on
+
+        read_on(ws)
     return [run_id for ids in changed for run_id in ids]
 
 

@@ -34,6 +34,8 @@ class Workspace:
         tell: Takes one line of diagnostics.
         stores: What is to be done has to be noted (a launch): an index that cannot be written is
             refused. For anything else a copy of it in memory does.
+        patience: Seconds that a look may spend on reading what a run has measured to its end. What
+            is left then is read on by a process (`reading_on`), which `left` was started for.
     """
 
     places: Places
@@ -41,6 +43,8 @@ class Workspace:
     clock: Callable[[], float] = time.time
     tell: Callable[[str], None] = lambda line: None
     stores: bool = False
+    patience: float = 2.0
+    left: frozenset[tuple[str, str, int]] = frozenset()
     _index: Index | None = None
     _settings: Settings | None = None
     _backends: dict[str, Backend] = field(default_factory=dict)
@@ -138,9 +142,10 @@ class Workspace:
         return run
 
     def has_questions(self) -> bool:
-        """Whether anything is to be asked of a place: a run that is not over, or a submission that
-        is. A command that only reads need not start an event loop if not."""
-        if self.index.has_active():
+        """Whether anything is to be asked of a place or read on: a run that is not over, one that
+        was not measured to its end, or a submission. A command that only reads need not start an
+        event loop if not."""
+        if self.index.has_active() or self.index.unread():
             return True
         try:
             return any(self.places.journal.iterdir())

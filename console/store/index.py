@@ -367,6 +367,19 @@ class Index:
 
         return self._db.read(lambda db: ingesting.mark(db, run_id, path))
 
+    def unread(self) -> frozenset[tuple[str, str, int]]:
+        """What has been read up to now of files of which a look has left something that is to be
+        read on unasked: (run, path, bytes)."""
+        from traindeck.console.store import schema
+
+        asked = (
+            "SELECT (SELECT id FROM runs WHERE n = run), path, offset FROM sources "
+            f"""WHERE {schema.LEFT} AND size - offset <= ? AND carry NOT LIKE '%"ended":true%'"""
+        )
+        return self._db.read(
+            lambda db: frozenset(map(tuple, db.execute(asked, (schema.MOST_LEFT,))))
+        )
+
     def ingest(
         self,
         run_id: str,

@@ -15,6 +15,14 @@ reading 10,000 of them twice the time."""
 ACTIVE = "'new', 'queued', 'starting', 'running', 'stopping'"
 """States of runs that are not over, in SQL (a test compares them with base.ACTIVE)."""
 
+LEFT = "size - offset > 65536"
+"""Of a source that a look has left something of: more than the line that is being written. As in
+the index `sources_left`, which only serves a query that says the same."""
+
+MOST_LEFT = 256 << 20
+"""Bytes left of a source up to which it is read on unasked: a minute's work. The rest of a larger
+one is read by `traindeck metrics`."""
+
 STEPS: tuple[str, ...] = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -155,6 +163,7 @@ STEPS: tuple[str, ...] = (
     # What is not known of series that were broken before; known when they are next written.
     "ALTER TABLE series ADD COLUMN broken_step INTEGER;",
     "ALTER TABLE runs ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;",
+    f"CREATE INDEX sources_left ON sources (run) WHERE {LEFT};",
 )
 
 

@@ -56,9 +56,9 @@ T = TypeVar("T")
 CURVE_POINTS = 2000
 """Points of a curve handed to a screen: more than any terminal has columns, times two."""
 
-MEASURED = 256 << 20
-"""Bytes that are left of a log up to which they are read for metrics in the background: half a
-minute's work. What is left of a larger one is read by `traindeck metrics`."""
+PATIENCE = 0.1
+"""Seconds that a look may read what a run has measured, for the log that is open is read by the
+same thread. The rest is read on by a process."""
 
 LEAVING = 1.0
 """Seconds that the services get to end in."""
@@ -210,9 +210,9 @@ class LiveServices:
         return await self._do(look)
 
     async def measure(self, run_id: str) -> None:
-        from traindeck.console.runs.measuring import complete
+        from traindeck.console.runs.reading_on import read_run
 
-        await self._await(lambda ws: complete(ws, ws.record(run_id), most=MEASURED))
+        await self._await(lambda ws: read_run(ws, run_id))
 
     async def log_share(self, run_id: str) -> float:
         from traindeck.console.runs.measuring import share_read
@@ -494,6 +494,7 @@ class LiveServices:
     def _workspace(self) -> Workspace:
         if self._ws is None:
             self._ws = self._make()
+            self._ws.patience = PATIENCE
         return self._ws
 
     async def _bridge(self, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -17,7 +17,7 @@ import pytest
 
 from traindeck.backends.base import State, UsageError
 from traindeck.console.logs.search import Pattern
-from traindeck.console.runs import measuring
+from traindeck.console.runs import reading_on
 from traindeck.console.runs.log_session import LogSession
 from traindeck.console.runs.log_shown import LogShown, Spot
 from traindeck.console.runs.workspace import open_workspace
@@ -237,7 +237,8 @@ def _children() -> Any:
 async def test_what_a_look_left_of_a_huge_log_is_measured_when_its_run_is_opened(
     services: LiveServices, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "LAST_BUDGET", 0.0)
+    monkeypatch.setattr(reading_on, "read_on", lambda ws: None)
+    await services._do(lambda ws: setattr(ws, "patience", 0.0))
     steps = 60_000
     (home / "talks.py").write_text(
         f"for n in range({steps}):\n"
