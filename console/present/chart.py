@@ -88,6 +88,8 @@ def chart(
         outside = any(curve.x.size for curve in drawn) and (start > high or end < low)
         words = "nothing above 0 here" if view.log else "no values here"
         words = "no values in this part; 0 shows the whole run" if outside else words
+        if drawn and not any(curve.x.size for curve in drawn):
+            words = f"no {view.axis} was logged with these values; x changes the axis"
         blank: list[Line] = [
             (Span(" " * LABEL), Span(clip(words, wide), "faint")),
             *[()] * (height - 1),

@@ -298,6 +298,13 @@ def test_a_window_without_points_says_how_to_get_out() -> None:
     assert "no values in this part; 0 shows the whole run" in text
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_values_without_a_place_on_the_axis_say_so(log: bool) -> None:
+    without = Curve("loss", np.empty(0), np.empty(0))
+    text = "\n".join(rows_of(a_chart(without, axis="time", log=log)))
+    assert "no time was logged with these values; x changes the axis" in text
+
+
 @pytest.mark.parametrize(
     ("axis", "start", "end", "words"),
     [
