@@ -84,10 +84,10 @@ def _tab(
         if shown.tree:
             return _side(run, shown, cells, rows, glyphs)
         at = _read_out_rows(shown, cells, glyphs)
-        return _charts(shown, cells, rows, gap, bands, glyphs, foot=at)
+        return _charts(run, shown, cells, rows, gap, bands, glyphs, foot=at)
     tree = tree_cells(shown.rows, cells)
     left = _side(run, shown, tree, rows, glyphs)
-    right = _charts(shown, cells - tree - 2, rows, gap, bands, glyphs)
+    right = _charts(run, shown, cells - tree - 2, rows, gap, bands, glyphs)
     return [
         (*fit_line(a, tree), Span("  "), *b)
         for a, b in zip(_filled(left, rows), _filled(right, rows), strict=True)
@@ -276,6 +276,7 @@ def groups(drawn: Mapping[str, Curve]) -> list[tuple[str, list[Curve]]]:
 
 
 def _charts(
+    run: RunRecord,
     shown: Shown,
     cells: int,
     rows: int,
@@ -328,6 +329,9 @@ def _charts(
     if foot:
         return [*lines, *foot]
     clauses = [(Span(clause, "faint"),) for clause in notes[0]]
+    read = [run.metrics[curve.key].source for curve in parts[0][1] if curve.key in run.metrics]
+    if any(read):
+        clauses.insert(1, (Span(f"read from {clean(', '.join(sorted({*read} - {''})))}", "faint"),))
     if hidden:
         clauses.insert(0, (Span(f"{hidden} more drawn: no room here", "warn"),))
     lines.append((Span(" " * 8), *fitted(clauses, cells - 8)))

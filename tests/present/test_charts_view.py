@@ -67,6 +67,21 @@ def test_the_charts_stay_in_their_room_whatever_a_metric_is_called(
     assert harmless(lines)
 
 
+def test_what_the_first_chart_was_read_from_stands_below_it() -> None:
+    import numpy as np
+
+    from traindeck.console.present.curves import Curve, View
+
+    sources = {"loss": "trainer_state", "eval/loss": "stdout", "grad_norm": "csv"}
+    metrics = {key: replace(summary(key), source=name) for key, name in sources.items()}
+    run = replace(RUN, metrics=metrics)
+    x = np.arange(9.0)
+    drawn = {key: Curve(key, x, x, n) for n, key in enumerate(sources)}
+    shown = Shown(rows=nodes(run), drawn=drawn, view=View())
+    said = text(charts_lines(run, shown, 120, 36))
+    assert "read from stdout, trainer_state" in said and "csv" not in said
+
+
 @pytest.mark.parametrize("cells", [38, 80])
 def test_values_in_the_tree_stand_on_their_decimal_points(cells: int) -> None:
     values = {
