@@ -17,7 +17,7 @@ from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.index import Index
 from traindeck.console.store.journal import NOT_SENT, UNSENT, Journal
 from traindeck.console.store.places import Places
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, status_of_run
 from traindeck.console.store.rundirs import list_runs, read_run
 
 _AT_ONCE = 1000
@@ -78,7 +78,14 @@ def fill(
             index.put_many(several)
             several.clear()
     index.put_many(several)
-    known = [run for run in _known(index, places) if index.get(run.id) is None]
+    known = []
+    for run in _known(index, places):
+        there = index.get(run.id)
+        if there is None:
+            known.append(run)
+        elif there.state is State.NEW and run.state is State.FAILED:
+            # Its directory was made and nothing began in it; that nobody will is known.
+            index.update_status(run.id, status_of_run(run), settle=0.0)
     index.put_many(known)
     if measure is not None:
         for run_id, folder in found.items():

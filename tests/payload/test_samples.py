@@ -8,9 +8,12 @@ import os
 import struct
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tests.payload.harness import Agent, until
+
+from traindeck.backends.payload.agent import sampler
 
 
 def index(agent: Agent, run: str) -> list[tuple[float, int]]:
@@ -50,6 +53,25 @@ while time.time() < end:
     record = agent.ended(run)
     samples = index(agent, run)
     assert 2 <= len(samples) <= (record["ended"] - record["started"]) * 10 + 3
+
+
+@pytest.mark.parametrize(("from_start", "sizes"), [(True, [6, 12]), (False, [12])])
+def test_what_was_written_before_the_first_look_is_dated_unless_it_was_adopted(
+    tmp_path: Path, from_start: bool, sizes: list[int]
+) -> None:
+    log = tmp_path / "0.log"
+    log.write_text("early\n")
+    fd = os.open(log, os.O_RDONLY)
+    watch = sampler.LogWatch(fd, str(tmp_path / "0.idx"), 0.0, from_start)
+    watch.look(0.0)
+    with log.open("a") as file:
+        file.write("later\n")
+    watch.look(1.0)
+    watch.look(2.0)
+    watch.close()
+    os.close(fd)
+    records = struct.iter_unpack("<dQ", (tmp_path / "0.idx").read_bytes())
+    assert [size for _, size in records] == sizes
 
 
 def test_a_log_that_is_silent_gets_no_samples(agent: Agent) -> None:

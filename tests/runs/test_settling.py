@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -104,12 +105,18 @@ async def test_what_is_not_found_for_long_was_not_sent(ws: Workspace) -> None:
     assert (kept.phase, kept.orphaned) == ("unsent", False)
     before = ws.index.get(RUN)
     assert before is not None and ws.index.resolve(RUN)
-    again = Index.open(ws.places.index.with_name("again.db"), rebuild=lambda index: None)
-    fill(again, ws.places, {})
-    after = again.get(RUN)
-    assert after is not None
-    assert (after.state, after.reason, after.ended) == (before.state, before.reason, before.ended)
-    again.close()
+    for begun in (False, True):  # also with a directory in which nothing was started
+        if begun:
+            folder = ws.places.state / "root" / "runs" / RUN
+            (folder / "attempts").mkdir(parents=True)
+            (folder / "run.json").write_text(json.dumps({"format": 1, "id": RUN, "spec": {}}))
+        again = Index.open(ws.places.index.with_name(f"{begun}.db"), rebuild=lambda index: None)
+        filled = fill(again, ws.places, {"there": ws.places.state / "root"})
+        assert filled.with_directory == begun
+        after = again.get(RUN)
+        assert after is not None and after.state is before.state
+        assert (after.reason, after.ended) == (before.reason, before.ended)
+        again.close()
     with pytest.raises(UsageError, match="never sent"):
         await launching.retry(ws, before)
     assert await controlling.remove(ws, before) == 0

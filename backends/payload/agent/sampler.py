@@ -45,10 +45,12 @@ class LogWatch:
     BUSY = 0.1
     BUSY_FOR = 2.0
 
-    def __init__(self, log_fd, index_path, now):
+    def __init__(self, log_fd, index_path, now, from_start=True):
         self._log = log_fd
         self._index = _append(index_path)
-        self.size = os.fstat(log_fd).st_size
+        # What the job has written before the first look is growth too; what an adopted one had
+        # written before anybody watched was written nobody knows when.
+        self.size = 0 if from_start else os.fstat(log_fd).st_size
         self._last = 0.0
         self.grew_at = now
         self.due = now

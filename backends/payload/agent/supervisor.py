@@ -214,7 +214,8 @@ class Supervisor:
         directory = self.attempt.directory
         try:
             if self.attempt.log_fd is not None:
-                self.log = sampler.LogWatch(self.attempt.log_fd, directory + "/logs/0.idx", now)
+                path = directory + "/logs/0.idx"
+                self.log = sampler.LogWatch(self.attempt.log_fd, path, now, not self.adoption)
             path = directory + "/system.jsonl"
             self.system = sampler.SystemWatch(self.tree, path, now, not self.adoption)
         except OSError as error:
