@@ -15,7 +15,7 @@ from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
 from traindeck.backends.errors import excerpt
-from traindeck.console.runs.capture import Captured, capture, recorded_environ
+from traindeck.console.runs.capture import Captured, capture, code_files, recorded_environ
 from traindeck.console.runs.interpreter import interpreter
 
 MAX_NAME = 128
@@ -167,6 +167,11 @@ def build_spec(
         created=now,
     )
     notes = list(captured.notes)
+    if mode == "here" and request.recipe is None and (count := code_files(captured.code.untracked)):
+        what, them = ("1 untracked file of code is", "it")
+        if count > 1:
+            what, them = f"{count:,} untracked files of code are", "them"
+        notes.append(f"{what} listed, not kept (--code snapshot keeps {them})")
     if request.after and request.code is None:
         notes.append(
             "it waits, so it will run in a copy of the code: what is not code (data, outputs of "

@@ -109,6 +109,18 @@ def test_a_refusal_is_not_preceded_by_a_notice_about_the_code(cli: Cli) -> None:
         assert len(done.stderr.splitlines()) == 1 and "NOPE" in done.stderr
 
 
+def test_untracked_code_is_said_not_to_be_kept_and_a_snapshot_keeps_it(cli: Cli) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=cli.cwd, check=True)
+    (cli.cwd / "weights.bin").write_text("x")
+    assert "untracked" not in cli("run", "-q", "--", "true").stderr  # what runs write is no code
+    (cli.cwd / "train.py").write_text("1\n")
+    one = cli("run", "-q", "--", "true").stderr
+    assert "1 untracked file of code is listed, not kept (--code snapshot keeps it)" in one
+    (cli.cwd / "sft.yaml").write_text("a: 1\n")
+    assert "2 untracked files of code are listed" in cli("run", "-q", "--", "true").stderr
+    assert "untracked" not in cli("run", "-q", "--code", "snapshot", "--", "true").stderr
+
+
 def test_every_wrong_setting_of_a_recipe_is_explained_on_a_line_of_its_own(cli: Cli) -> None:
     done = cli("finetune", "sft", "--set", "lr=fast", "--set", "epoch=2")
     assert done.returncode == 2
