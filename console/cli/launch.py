@@ -340,7 +340,8 @@ def retry_command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Start a finished run again, as its next attempt: same command, same code snapshot.
+    """Start a finished run again, as its next attempt: the same command, with the snapshot of its
+    code if it has one, else with its code in place, as it is now.
 
     Example: traindeck retry calm-fox
     """

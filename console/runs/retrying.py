@@ -14,6 +14,12 @@ def can_retry(run: RunRecord) -> bool:
     return refusal(run) is None
 
 
+def same_code(run: RunRecord) -> bool:
+    """Whether what it executes lies in its directory (a snapshot, a recipe's trainer), so that a
+    further attempt executes the same; else its code is in place, and is as it is then."""
+    return run.recipe is not None or f"/runs/{run.id}/code" in run.cwd
+
+
 def refusal(run: RunRecord) -> UsageError | None:
     """Why a run cannot be tried again, and what can be done instead; None if it can."""
     if run.foreign:

@@ -175,6 +175,15 @@ def test_a_secret_is_found_nowhere_afterwards(cli: Cli) -> None:
     assert found == []
 
 
+def test_the_plan_of_a_retry_says_that_code_in_place_is_as_it_is_now(cli: Cli) -> None:
+    here = cli.ok("run", "-q", "--", "true").strip()
+    copied = cli.ok("run", "-q", "--code", "snapshot", "--", "true").strip()
+    cli("wait", here, copied)
+    assert "in place, as it is now" in cli.ok("retry", "--dry-run", here)
+    assert "as it is now" not in cli.ok("retry", "--dry-run", copied)
+    assert "as it is now" not in cli.ok("run", "--dry-run", "--", "true")
+
+
 def test_retry_without_the_secret_is_refused_by_name(cli: Cli) -> None:
     run = cli("run", "-q", "--secret", "MY_TOKEN", "--", "false", env={"MY_TOKEN": "x"}).stdout
     cli("wait", run.strip())
