@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
+from traindeck.console.cli.command import Command
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LOG_TAIL = 16 << 10
 Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was last seen.")]
 
 
-class FilterCommand(TyperCommand):
+class FilterCommand(Command):
     """A command whose words may begin with a dash: `ls -demo` leaves out what `demo` finds."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
