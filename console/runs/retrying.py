@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from traindeck.backends.errors import UsageError
+from traindeck.backends.base import State, UsageError
 from traindeck.console.store.journal import NOT_SENT
 from traindeck.console.store.records import RunRecord
 
@@ -24,6 +24,10 @@ def refusal(run: RunRecord) -> UsageError | None:
     """Why a run cannot be tried again, and what can be done instead; None if it can."""
     if run.foreign:
         return UsageError(f"{run.id} was not started by Traindeck, so it cannot be retried.")
+    if run.state is State.STOPPING:
+        return UsageError(
+            f"{run.name} is ending, not over.", f"Wait for its end: traindeck wait {run.id}"
+        )
     if run.active:
         return UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
