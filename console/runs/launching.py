@@ -7,7 +7,7 @@ is on the disk before anything is sent, and goes away only when the annotations 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -38,8 +38,11 @@ ENDING = 5.0
 """Seconds that a retry waits for the end of a run that is ending."""
 
 
-async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
+async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = ()) -> Plan:
     """Everything that a launch would send, with its warnings. Starts nothing.
+
+    Args:
+        notes: What is worth a warning in how the request was typed.
 
     Raises:
         UsageError: The request makes no sense, or the place can never do it.
@@ -50,7 +53,8 @@ async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
-    spec, notes = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    spec, found = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
     facts = await backend.survey(spec)

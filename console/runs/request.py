@@ -24,6 +24,9 @@ MAX_RETRIES = 100
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG = re.compile(r"[^\s=,]{1,64}")
+_QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+_SIGN = re.compile(r"&&|\|\||[|<>;&*`]|\$(?:\w+|[({])")
+_HOME = re.compile(r"(?<!\S)~(?=[/\s]|$)")
 
 
 def split_words(text: str, option: str = "") -> tuple[str, ...]:
@@ -43,15 +46,28 @@ def split_words(text: str, option: str = "") -> tuple[str, ...]:
 
 
 def command_words(text: str, option: str = "") -> tuple[str, ...]:
-    """The words of a command.
+    """The words of a command. `~` and what begins with `~/` mean the home, as in a shell.
 
     Raises:
         UsageError: There is none, or a quote is not closed.
     """
+    home = shlex.quote(os.path.expanduser("~"))
+    for place in reversed([found.start() for found in _HOME.finditer(_unquoted(text))]):
+        text = f"{text[:place]}{home}{text[place + 1 :]}"
     words = split_words(text, option)
-    if not words:
+    if not words or not words[0]:
         raise UsageError(f"{option}: there is no command." if option else "There is no command.")
     return words
+
+
+def shell_signs(text: str) -> tuple[str, ...]:
+    """What a shell would act on in a command's text, each once: nobody does where none runs."""
+    return tuple(dict.fromkeys(found[0] for found in _SIGN.finditer(_unquoted(text))))
+
+
+def _unquoted(text: str) -> str:
+    """The text with dots for what is quoted."""
+    return _QUOTED.sub(lambda found: "." * len(found[0]), text)
 
 
 def asked_for(spec: RunSpec) -> RunSpec:
