@@ -155,6 +155,12 @@ STEPS: tuple[str, ...] = (
     # What is not known of series that were broken before; known when they are next written.
     "ALTER TABLE series ADD COLUMN broken_step INTEGER;",
     "ALTER TABLE runs ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;",
+    # The same in the ready JSON.
+    """
+    UPDATE ready SET head = replace(head, '}, "main": ',
+        CASE WHEN (SELECT partial FROM runs WHERE runs.n = ready.n)
+        THEN ', "partial": true}, "main": ' ELSE ', "partial": false}, "main": ' END);
+    """,
 )
 
 
