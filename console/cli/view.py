@@ -12,7 +12,7 @@ from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.command import Command
-from traindeck.console.cli.completion import complete_run
+from traindeck.console.cli.completion import complete_filter, complete_run
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Status
@@ -51,7 +51,10 @@ class FilterCommand(Command):
 @app.command("ls", cls=FilterCommand)
 def ls_command(
     filter: Annotated[
-        list[str] | None, typer.Argument(metavar="FILTER", help="As in the screen's `/`.")
+        list[str] | None,
+        typer.Argument(
+            metavar="FILTER", help="As in the screen's `/`.", autocompletion=complete_filter
+        ),
     ] = None,
     all: Annotated[bool, typer.Option("--all", "-a", help="Not only the last 24 hours.")] = False,
     cached: Cached = False,
