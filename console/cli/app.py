@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output, streams
+from traindeck.console.cli.command import Command
 
 COMMANDS: dict[str, str] = {
     "run": "launch",
@@ -69,6 +70,11 @@ class Commands(TyperGroup):
 def _commands(shared: typer.Typer, name: str) -> dict[str, Any]:
     """A module's command of this name. The others that share the module are not made: each takes
     milliseconds."""
+    groups = (group.typer_instance for group in shared.registered_groups)
+    for one in (shared, *filter(None, groups)):
+        for command in one.registered_commands:
+            if command.cls in (None, TyperCommand):
+                command.cls = Command
     asked = [command for command in shared.registered_commands if command.name == name]
     if not asked:  # a group
         return dict(typer.main.get_group(shared).commands)

@@ -5,9 +5,10 @@ A shell puts a word in as it is: what it would act on is not offered."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,6 +19,26 @@ if TYPE_CHECKING:
 
 LIMIT = 50
 _PLAIN = re.compile(r"[\w.@%+=:,/][\w.@%+=:,/-]*")
+
+
+class _Fitting(str):
+    """A word that fits though it does not begin with what was typed, letter by letter. Others the
+    parser drops."""
+
+    def startswith(self, *_: Any) -> bool:
+        return True
+
+
+def _word(name: str) -> str | None:
+    """A run's name as a shell takes it, None if it would do more with it. Of the shells bash alone
+    wants spaces escaped; between quotes that would be wrong."""
+    if _PLAIN.fullmatch(name):
+        return name
+    bash = os.environ.get("_TRAINDECK_COMPLETE") == "complete_bash"
+    quoted = set("'\"") & set(os.environ.get("COMP_WORDS", ""))
+    if bash and not quoted and _PLAIN.fullmatch(name.replace(" ", "_")):
+        return _Fitting(name.replace(" ", "\\ "))
+    return None
 
 
 def complete_run(incomplete: str) -> list[tuple[str, str]]:
@@ -32,10 +53,11 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
         return []
     found = []
     for run in rows:
+        name = _word(run.name)
         # One whose name cannot be offered is offered by its id.
-        if run.name.startswith(incomplete) and _PLAIN.fullmatch(run.name):
-            found.append((run.name, f"{run.state} {short[run.id]}"))
-        elif run.id.startswith(incomplete) if incomplete else not _PLAIN.fullmatch(run.name):
+        if name is not None and run.name.startswith(incomplete):
+            found.append((name, f"{run.state} {short[run.id]}"))
+        elif run.id.startswith(incomplete) if incomplete else name is None:
             word = short[run.id] if len(short[run.id]) >= len(incomplete) else run.id
             found.append((word, f"{run.state} {run.name}"))
     return found[:LIMIT]
@@ -56,12 +78,27 @@ def complete_removable(incomplete: str) -> list[tuple[str, str]]:
     for run in rows:
         if not run.removable:
             continue
-        plain = _PLAIN.fullmatch(run.name) and names.count(run.name.casefold()) == 1
-        if plain and run.name.startswith(incomplete):
-            found.append((run.name, f"{run.state} {run.id}"))
-        elif run.id.startswith(incomplete) and (incomplete or not plain):
+        name = _word(run.name) if names.count(run.name.casefold()) == 1 else None
+        if name is not None and run.name.startswith(incomplete):
+            found.append((name, f"{run.state} {run.id}"))
+        elif run.id.startswith(incomplete) and (incomplete or name is None):
             found.append((run.id, f"{run.state} {run.name}"))
     return found[:LIMIT]
+
+
+def complete_filter(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys of the filter language, and values for one."""
+    from traindeck.console.runs.filters import completions
+
+    words = [*(ctx.params.get("filter") or ctx.args), incomplete]
+    # bash cuts at a colon: before, the colon and what stands behind it are words of their own, and
+    # the last is to be completed.
+    cut = ""
+    if words[-1] == ":" and len(words) > 1:
+        cut, incomplete = f"{words[-2]}:", ""
+    elif words[-2:-1] == [":"] and len(words) > 2:
+        cut = f"{words[-3]}:"
+    return [_Fitting(word.removeprefix(cut)) for word in completions(cut + incomplete)]
 
 
 def complete_metric(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from traindeck.backends.base import State, UsageError
 from traindeck.backends.errors import excerpt
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, one_run
+from traindeck.console.cli.command import Command
 from traindeck.console.cli.completion import (
     complete_backend,
     complete_recipe,
@@ -91,7 +91,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and star
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until it is over.")]
 
 
-class RunCommand(TyperCommand):
+class RunCommand(Command):
     """Says where a command's options go, if one was taken for an option of ours."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -195,7 +195,7 @@ def run_command(
 _RECIPE = "traindeck.recipe"
 
 
-class FinetuneCommand(TyperCommand):
+class FinetuneCommand(Command):
     """`--help` behind a recipe's name goes on with the recipe's own parameters."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -340,7 +340,8 @@ def retry_command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Start a finished run again, as its next attempt: same command, same code snapshot.
+    """Start a finished run again, as its next attempt: the same command, with the snapshot of its
+    code if it has one, else with its code in place, as it is now.
 
     Example: traindeck retry calm-fox
     """

@@ -7,12 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
-from traindeck.console.cli.completion import complete_run
+from traindeck.console.cli.command import Command
+from traindeck.console.cli.completion import complete_filter, complete_run
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Status
@@ -29,7 +29,7 @@ LOG_TAIL = 16 << 10
 Cached = Annotated[bool, typer.Option("--cached", help="Ask nobody: what was last seen.")]
 
 
-class FilterCommand(TyperCommand):
+class FilterCommand(Command):
     """A command whose words may begin with a dash: `ls -demo` leaves out what `demo` finds."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -51,7 +51,10 @@ class FilterCommand(TyperCommand):
 @app.command("ls", cls=FilterCommand)
 def ls_command(
     filter: Annotated[
-        list[str] | None, typer.Argument(metavar="FILTER", help="As in the screen's `/`.")
+        list[str] | None,
+        typer.Argument(
+            metavar="FILTER", help="As in the screen's `/`.", autocompletion=complete_filter
+        ),
     ] = None,
     all: Annotated[bool, typer.Option("--all", "-a", help="Not only the last 24 hours.")] = False,
     cached: Cached = False,
@@ -126,7 +129,8 @@ def show_command(
     """Show one run.
 
     --json: one object, of which `ls --json` prints an array; `attempts` has how each one ended and
-    is null if that cannot be read. Times are ISO 8601 UTC, what is not known is null.
+    is null if that cannot be read; `progress` is `partial` while its log has not been read to the
+    end. Times are ISO 8601 UTC, what is not known is null.
 
     Examples:
 

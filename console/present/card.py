@@ -15,7 +15,7 @@ from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
 from .metric_tree import shown_value
-from .numbers import figure, parameter, percent, size
+from .numbers import figure, parameter, share_of, size, step_of
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted, ran, remark
@@ -96,11 +96,11 @@ def _lines(
     yield _row("time", Span(_times(run, now)))
     progress = run.progress
     if progress.step is not None:
-        text = f"step {figure(progress.step)}"
+        text = f"step {step_of(run)}"
         if progress.total:
             text += f" of {figure(progress.total)}"
         if progress.fraction is not None:
-            text += f"  {percent(progress.fraction)}"
+            text += f"  {share_of(run)}"
         left = (
             f"   {age(progress.eta)} left, ends ≈ {clock(now + progress.eta, now)}"
             if (progress.eta is not None and run.active)

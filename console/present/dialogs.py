@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import State
+from traindeck.console.runs.retrying import same_code
 from traindeck.console.store.records import RunRecord
 
 from .ages import age, spoken
@@ -146,8 +147,8 @@ def retry_lines(
     """Before runs are tried again. `others` of those marked cannot be, `hidden` more are marked
     where they cannot be seen."""
     text = (
-        "The same plan and code as before, as a further attempt. Logs and metrics of the earlier "
-        "attempts stay."
+        f"The same plan as before, as a further attempt, {_code_again(runs)}. "
+        "Logs and metrics of the earlier attempts stay."
     )
     if others:
         text += f" {_others(others)} not over, or not Traindeck's, and left alone."
@@ -159,6 +160,24 @@ def retry_lines(
         (),
         *wrapped(text, cells),
     ]
+
+
+def _code_again(runs: Sequence[RunRecord]) -> str:
+    """Which code further attempts will run."""
+    same = sum(map(same_code, runs))
+    now = len(runs) - same
+    if same and now:
+        return (
+            f"{same:,} with the same copy of {_its(same)} code, "
+            f"{now:,} with {_its(now)} code in place, as it is now"
+        )
+    if same:
+        return f"with the same copy of {_its(same)} code"
+    return f"with {_its(now)} code in place, as it is now"
+
+
+def _its(count: int) -> str:
+    return "its" if count == 1 else "their"
 
 
 def remove_lines(

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
-from traindeck.console.store.records import Param, values_of
+from traindeck.console.store.records import Param, RunRecord, values_of
 
 UNKNOWN = "–"
 MINUS = "−"
@@ -38,6 +39,20 @@ def figure(value: float | int | None, digits: int = 4) -> str:
         return _scientific(value, digits)
     text = f"{value:,.{max(0, digits - 1 - exponent)}f}"
     return text.replace("-", MINUS)
+
+
+def step_of(run: RunRecord, words: Callable[[int], str] = figure) -> str:
+    """The step a run has come to, `≥` before it if it may have come further."""
+    if run.progress.step is None:
+        return UNKNOWN
+    return f"{'≥ ' if run.read_in_part else ''}{words(run.progress.step)}"
+
+
+def share_of(run: RunRecord) -> str:
+    """The share of its steps that a run has done, `≥` before it if it may be more."""
+    if run.progress.fraction is None:
+        return UNKNOWN
+    return f"{'≥ ' if run.read_in_part else ''}{percent(run.progress.fraction)}"
 
 
 def machine_minus(text: str) -> str:

@@ -78,14 +78,17 @@ def _listed(label: str, texts: Iterator[str]) -> Iterator[Line]:
 def _code(plan: Plan) -> str:
     code = plan.spec.code
     root = plain_or_quoted(code.root) if code.root else "nothing"
-    text = f"a snapshot of {root}" if code.mode == "snapshot" else f"in place, {root}"
+    # What was captured was so at the first launch; code in place is as it is when it is executed.
+    later = plan.spec.attempt > 0 and code.mode != "snapshot"
+    place = f"in place, as it is now, {root}" if later else f"in place, {root}"
+    parts = [f"a snapshot of {root}" if code.mode == "snapshot" else place]
     if code.commit:
-        text += f" · git {code.commit[:10]}"
-        text += f" on {code.branch}" if code.branch else ""
-        text += " + uncommitted changes" if code.dirty else ""
+        branch = f" on {code.branch}" if code.branch else ""
+        changes = " + uncommitted changes" if code.dirty else ""
+        parts.append(f"{'at first ' if later else ''}git {code.commit[:10]}{branch}{changes}")
     if code.untracked:
-        text += f" · {len(code.untracked)} untracked"
-    return text
+        parts.append(f"{len(code.untracked)} untracked")
+    return " · ".join(parts)
 
 
 def _recipe(recipe: Mapping[str, Any] | None, whole: bool) -> Iterator[Line]:

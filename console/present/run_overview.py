@@ -28,7 +28,7 @@ from .cells import (
     width,
 )
 from .glyphs import BEST, Glyphs
-from .numbers import figure, parameter, percent
+from .numbers import figure, parameter, share_of, step_of
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
@@ -220,9 +220,9 @@ def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs
         bar = meter(
             progress.fraction, max(6, min(20, cells - label - 30)), style, glyphs, stale=stale
         )
-        line += [*bar, Span(f" {percent(progress.fraction):>5}", "strong"), Span("   ")]
+        line += [*bar, Span(f" {share_of(run):>5}", "strong"), Span("   ")]
     if progress.step is not None:
-        line.append(Span(f"{figure(progress.step)}", "text"))
+        line.append(Span(step_of(run), "text"))
         if progress.total:
             line.append(Span(f" / {figure(progress.total)}", "muted"))
     lines: list[Line] = [tuple(line)]

@@ -17,7 +17,7 @@ from traindeck.console.store.records import MetricSummary, RunRecord
 from .ages import age, spoken
 from .cells import Line, Span, clean, clip, distinct, fit_line, line_width, pad, width
 from .glyphs import BEST, Glyphs
-from .numbers import aligned, figure, percent, size
+from .numbers import aligned, figure, share_of, size, step_of
 from .runs_table import own, tags, where
 from .sentences import exit_words, explain, fitted, last_sign, ran, unwritten
 from .states import is_unknown, mark
@@ -169,9 +169,11 @@ def _values(run: RunRecord) -> list[tuple[str, float | int | str | None, str]]:
     progress = run.progress
     if progress.step is not None:
         total = f" / {figure(progress.total)}" if progress.total else ""
-        rows.append(("step", progress.step, total))
+        rows.append(
+            ("step", step_of(run).rjust(_BEFORE) if run.read_in_part else progress.step, total)
+        )
     elif progress.fraction is not None:
-        rows.append(("done", percent(progress.fraction).rjust(_BEFORE + 2), ""))
+        rows.append(("done", share_of(run).rjust(_BEFORE + 2), ""))
     for summary in ordered_metrics(run):
         if summary.key in ("step", "global_step") or summary.key.startswith(("system/", "__")):
             continue

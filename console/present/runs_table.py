@@ -16,7 +16,7 @@ from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunReco
 from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
-from .numbers import aligned, count, figure, percent
+from .numbers import aligned, count, share_of, step_of
 from .sentences import choose, explain, fitted
 from .states import is_quiet, is_unknown, mark, metric_word
 
@@ -407,19 +407,20 @@ def _done(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
     if progress.fraction is None:
         if progress.step is None:
             return (Span(" " * column.cells),)
-        exact = figure(progress.step)
+        exact = step_of(run)
         # A number is never cut.
-        text = choose(column.cells, f"step {exact}", exact, count(progress.step))
+        text = choose(column.cells, f"step {exact}", exact, step_of(run, count))
         return (Span(fit(text, column.cells), ink),)
     over = not run.active
+    share = share_of(run).rjust(5)
     bar = meter(
         progress.fraction,
-        column.cells - 6,
+        column.cells - 1 - width(share),
         "faint" if over else "running",
         look.glyphs,
         stale=stale,
     )
-    return (*bar, Span(" "), Span(percent(progress.fraction).rjust(5), ink))
+    return (*bar, Span(" "), Span(share, ink))
 
 
 def _left(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +37,12 @@ SNAPSHOT_CAP = 200 << 20
 SNAPSHOT_FILES = 20_000
 DIFF_CAP = 5 << 20
 UNTRACKED_CAP = 500
+
+CODE = (
+    ".py", ".pyx", ".ipynb", ".sh", ".bash", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp",
+    ".yaml", ".yml", ".toml", ".cfg", ".ini", ".jinja",
+)  # fmt: skip
+"""Ends of the names of files that say what a run does."""
 
 RECORDED = re.compile(r"PATH|VIRTUAL_ENV|LD_LIBRARY_PATH|CONDA_\w+|CUDA_\w+|PYTHON\w*")
 """Variables whose values are recorded. Of all others only the names are."""
@@ -99,6 +105,12 @@ def capture(cwd: str, mode: str, python: str | None) -> Captured:
         files=files,
         notes=tuple(notes),
     )
+
+
+def code_files(paths: Iterable[str]) -> int:
+    """How many of these are code, by their names: what runs write is not tracked either, and
+    nobody has to be told of that."""
+    return sum(path.endswith(CODE) for path in paths)
 
 
 def recorded_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

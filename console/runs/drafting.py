@@ -24,6 +24,7 @@ from traindeck.console.runs.request import (
     parse_pairs,
     parse_tags,
     secret_values,
+    shell_signs,
     split_words,
     tags_text,
 )
@@ -253,10 +254,18 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _command(text: str) -> tuple[str, ...]:
-    words = split_words(text)
-    if not words or not words[0]:
+    if not text:
         raise UsageError("There is no command yet.")
-    return words
+    return command_words(text)
+
+
+def _no_shell(draft: Draft) -> tuple[str, ...]:
+    """What to know of a command that looks as if a shell were to run it."""
+    signs = () if draft.recipe else shell_signs(draft.text("command"))
+    if not signs:
+        return ()
+    are = "is passed as it stands" if len(signs) == 1 else "are passed as they stand"
+    return (f"no shell runs this: {' '.join(signs)} {are}; for a shell write bash -c '…'",)
 
 
 def _folder(text: str) -> str | None:
@@ -342,7 +351,7 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
                 )
             else:
                 request = LaunchRequest(**options)
-            plan = await launching.plan(ws, request)
+            plan = await launching.plan(ws, request, notes=_no_shell(draft))
             return Drafted(plan=plan, form=form, recipe=recipe, notes=notes)
         except Unreachable:
             raise

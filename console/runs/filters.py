@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -40,6 +40,11 @@ KEYS = ("state", "tag", *TEXT_FIELDS, "reach", "is", "since", "before", "sort")
 """What can stand before a colon."""
 
 STATES = (*State, "done", UNKNOWN)
+
+VALUES: Mapping[str, Sequence[str]] = {
+    "state": STATES, "reach": tuple(Reach), "is": MARKS, "sort": SORT_FIELDS,
+}  # fmt: skip
+"""What can stand behind the colon, where that can be listed."""
 
 LONGEST = 4000
 MOST = 100
@@ -301,6 +306,18 @@ def _sort_key(word: _Word, text: str) -> str:
             f"Did you mean {near[0]}? For a metric of that name: sort:{down}metric.{name}.",
         )
     return f"{down}value.{name}"
+
+
+def completions(text: str) -> list[str]:
+    """Words that begin like this one: keys with their colon, and what can stand behind it. A key
+    that alone is meant comes with its values."""
+    key, colon, typed = text.partition(":")
+    keys = [known for known in KEYS if (known == key if colon else known.startswith(key))]
+    if not colon and (len(keys) != 1 or keys[0] not in VALUES):
+        return [f"{known}:" for known in keys]
+    head = f"{keys[0] if keys else key}:{typed[: typed.rfind(',') + 1]}"
+    last = typed[typed.rfind(",") + 1 :]
+    return [f"{head}{v}" for known in keys for v in VALUES.get(known, ()) if v.startswith(last)]
 
 
 # ----------------------------------------------------------------------------------------- words

@@ -6,7 +6,9 @@ is on the disk before anything is sent, and goes away only when the annotations 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from traindeck.backends.base import (
@@ -15,6 +17,7 @@ from traindeck.backends.base import (
     JobRef,
     Plan,
     RunSpec,
+    State,
     Unreachable,
     UsageError,
     encode,
@@ -31,9 +34,15 @@ from traindeck.console.store.ids import mint_id, mint_name
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import RunRecord
 
+ENDING = 5.0
+"""Seconds that a retry waits for the end of a run that is ending."""
 
-async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
+
+async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = ()) -> Plan:
     """Everything that a launch would send, with its warnings. Starts nothing.
+
+    Args:
+        notes: What is worth a warning in how the request was typed.
 
     Raises:
         UsageError: The request makes no sense, or the place can never do it.
@@ -44,7 +53,8 @@ async def plan(ws: Workspace, request: LaunchRequest) -> Plan:
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
-    spec, notes = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    spec, found = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
     facts = await backend.survey(spec)
@@ -109,6 +119,8 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     """
     from traindeck.console.runs.reading import read_spec
 
+    if run.active:
+        run = await _at_its_end(ws, run)
     if (refused := refusal(run)) is not None:
         raise refused
     spec = await read_spec(ws.backend(run.backend), run)
@@ -117,6 +129,19 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     spec = replace(spec, attempt=run.attempt + 1)
     made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
     return replace(made, digest=plan_digest(made))
+
+
+async def _at_its_end(ws: Workspace, run: RunRecord) -> RunRecord:
+    """The run as it is now; one that is ending, when it has, if that does not take long."""
+    from traindeck.console.runs.controlling import watch
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDING):
+            async for seen in watch(ws, run.id):
+                run = seen
+                if run.state is not State.STOPPING:
+                    break
+    return run
 
 
 async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:

@@ -15,7 +15,7 @@ from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
 from traindeck.backends.errors import excerpt
-from traindeck.console.runs.capture import Captured, capture, recorded_environ
+from traindeck.console.runs.capture import Captured, capture, code_files, recorded_environ
 from traindeck.console.runs.interpreter import interpreter
 
 MAX_NAME = 128
@@ -24,6 +24,9 @@ MAX_RETRIES = 100
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG = re.compile(r"[^\s=,]{1,64}")
+_QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+_SIGN = re.compile(r"&&|\|\||[|<>;&*`]|\$(?:\w+|[({])")
+_HOME = re.compile(r"(?<!\S)~(?=[/\s]|$)")
 
 
 def split_words(text: str, option: str = "") -> tuple[str, ...]:
@@ -43,15 +46,28 @@ def split_words(text: str, option: str = "") -> tuple[str, ...]:
 
 
 def command_words(text: str, option: str = "") -> tuple[str, ...]:
-    """The words of a command.
+    """The words of a command. `~` and what begins with `~/` mean the home, as in a shell.
 
     Raises:
         UsageError: There is none, or a quote is not closed.
     """
+    home = shlex.quote(os.path.expanduser("~"))
+    for place in reversed([found.start() for found in _HOME.finditer(_unquoted(text))]):
+        text = f"{text[:place]}{home}{text[place + 1 :]}"
     words = split_words(text, option)
-    if not words:
+    if not words or not words[0]:
         raise UsageError(f"{option}: there is no command." if option else "There is no command.")
     return words
+
+
+def shell_signs(text: str) -> tuple[str, ...]:
+    """What a shell would act on in a command's text, each once: nobody does where none runs."""
+    return tuple(dict.fromkeys(found[0] for found in _SIGN.finditer(_unquoted(text))))
+
+
+def _unquoted(text: str) -> str:
+    """The text with dots for what is quoted."""
+    return _QUOTED.sub(lambda found: "." * len(found[0]), text)
 
 
 def asked_for(spec: RunSpec) -> RunSpec:
@@ -167,6 +183,11 @@ def build_spec(
         created=now,
     )
     notes = list(captured.notes)
+    if mode == "here" and request.recipe is None and (count := code_files(captured.code.untracked)):
+        what, them = ("1 untracked file of code is", "it")
+        if count > 1:
+            what, them = f"{count:,} untracked files of code are", "them"
+        notes.append(f"{what} listed, not kept (--code snapshot keeps {them})")
     if request.after and request.code is None:
         notes.append(
             "it waits, so it will run in a copy of the code: what is not code (data, outputs of "

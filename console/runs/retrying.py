@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from traindeck.backends.errors import UsageError
+from traindeck.backends.base import State, UsageError
 from traindeck.console.store.journal import NOT_SENT
 from traindeck.console.store.records import RunRecord
 
@@ -14,10 +14,20 @@ def can_retry(run: RunRecord) -> bool:
     return refusal(run) is None
 
 
+def same_code(run: RunRecord) -> bool:
+    """Whether what it executes lies in its directory (a snapshot, a recipe's trainer), so that a
+    further attempt executes the same; else its code is in place, and is as it is then."""
+    return run.recipe is not None or f"/runs/{run.id}/code" in run.cwd
+
+
 def refusal(run: RunRecord) -> UsageError | None:
     """Why a run cannot be tried again, and what can be done instead; None if it can."""
     if run.foreign:
         return UsageError(f"{run.id} was not started by Traindeck, so it cannot be retried.")
+    if run.state is State.STOPPING:
+        return UsageError(
+            f"{run.name} is ending, not over.", f"Wait for its end: traindeck wait {run.id}"
+        )
     if run.active:
         return UsageError(
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"

@@ -116,6 +116,11 @@ class RunRecord:
         return self.state in ACTIVE
 
     @property
+    def read_in_part(self) -> bool:
+        """Whether it is over and came at least as far as its progress says, maybe further."""
+        return self.progress.partial and not self.active
+
+    @property
     def removable(self) -> bool:
         """Whether it is over and ours; of an adopted process that goes on, the watching can end."""
         return not self.foreign and (self.adopted or not self.active)
@@ -281,6 +286,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
             "total": run.progress.total,
             "fraction": run.progress.fraction,
             "eta_s": run.progress.eta,
+            "partial": run.progress.partial,
         },
         "main": run.main,
         "metrics": metrics_json(run.metrics),

@@ -164,6 +164,12 @@ STEPS: tuple[str, ...] = (
     "ALTER TABLE series ADD COLUMN broken_step INTEGER;",
     "ALTER TABLE runs ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;",
     f"CREATE INDEX sources_left ON sources (run) WHERE {LEFT};",
+    # The same in the ready JSON.
+    """
+    UPDATE ready SET head = replace(head, '}, "main": ',
+        CASE WHEN (SELECT partial FROM runs WHERE runs.n = ready.n)
+        THEN ', "partial": true}, "main": ' ELSE ', "partial": false}, "main": ' END);
+    """,
 )
 
 

@@ -626,7 +626,8 @@ def check_terminal(environ: Mapping[str, str], *streams: TextIO | None) -> None:
     if any(stream is None or not stream.isatty() for stream in streams):
         problem = "There is no terminal here to show screens on."
     elif term.lower() in ("", "dumb", "unknown"):
-        problem = f"This terminal cannot show screens (TERM={term or 'is not set'})."
+        why = f"TERM={term}" if term else "TERM is not set"
+        problem = f"This terminal cannot show screens ({why})."
     else:
         return
     raise UsageError(problem, "Use `traindeck ls`, `show` and `logs` instead.")

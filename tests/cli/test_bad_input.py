@@ -58,6 +58,12 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         ),
         (("run", "python3", "-c", "x y"), "traindeck run -- python3 -c 'x y'"),
         (("run", "--gpu", "1", "--", "x", "-y"), "No such option: --gpu"),
+        (("run", "--after", "a", "--after", "b", "--", "true"), "--after is given more than once"),
+        (("run", "--name", "a", "--name=a", "--", "true"), "--name is given more than once"),
+        (("finetune", "sft", "--on", "a", "--on", "b"), "--on is given more than once"),
+        (("stop", "--grace", "1s", "--grace", "2s", "x"), "--grace is given more than once"),
+        (("logs", "-n", "1", "--lines=2", "x"), "--lines is given more than once"),
+        (("backends", "add", "x", "--kind", "a", "--kind", "b"), "--kind is given more than once"),
         (("run", "--bogus"), "No such option: --bogus"),
         (("rm",), "--older-than"),
         (("metrics", "nobody"), "nobody"),
@@ -107,6 +113,18 @@ def test_a_refusal_is_not_preceded_by_a_notice_about_the_code(cli: Cli) -> None:
         done = cli("run", *options, "--secret", "NOPE", "--", "true")
         assert done.returncode == 2 and done.stdout == ""
         assert len(done.stderr.splitlines()) == 1 and "NOPE" in done.stderr
+
+
+def test_untracked_code_is_said_not_to_be_kept_and_a_snapshot_keeps_it(cli: Cli) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=cli.cwd, check=True)
+    (cli.cwd / "weights.bin").write_text("x")
+    assert "untracked" not in cli("run", "-q", "--", "true").stderr  # what runs write is no code
+    (cli.cwd / "train.py").write_text("1\n")
+    one = cli("run", "-q", "--", "true").stderr
+    assert "1 untracked file of code is listed, not kept (--code snapshot keeps it)" in one
+    (cli.cwd / "sft.yaml").write_text("a: 1\n")
+    assert "2 untracked files of code are listed" in cli("run", "-q", "--", "true").stderr
+    assert "untracked" not in cli("run", "-q", "--code", "snapshot", "--", "true").stderr
 
 
 def test_every_wrong_setting_of_a_recipe_is_explained_on_a_line_of_its_own(cli: Cli) -> None:

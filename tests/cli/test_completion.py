@@ -47,6 +47,30 @@ def test_the_shell_completes_what_a_run_and_a_recipe_have(cli: Cli) -> None:
     assert completed(cli, "traindeck", "finetune", "nosuch", "--set", "l") == []
 
 
+def test_bash_completes_a_name_with_a_space(cli: Cli) -> None:
+    run = cli.run("true", options=("--name", "space run"))
+    cli("wait", run)
+    for begun in ("sp", "space\\ ", "space\\ r"):
+        asked = {"COMP_WORDS": f"traindeck\nshow\n{begun}", "COMP_CWORD": "2"}
+        offered = cli.ok(env={**asked, "_TRAINDECK_COMPLETE": "complete_bash"})
+        assert offered.strip() == "space\\ run"
+    assert completed(cli, "traindeck", "rm", "sp") == ["space\\", "run"]
+    assert completed(cli, "traindeck", "show", '"sp') == []
+
+
+def test_the_shell_completes_filters(cli: Cli) -> None:
+    assert {"state:", "tag:", "sort:"} <= set(completed(cli, "traindeck", "ls", ""))
+    assert completed(cli, "traindeck", "ls", "ho") == ["host:"]
+    assert "state:running" in completed(cli, "traindeck", "ls", "sta")
+    assert completed(cli, "traindeck", "ls", "-a", "tag:x", "state:f") == ["state:failed"]
+    assert completed(cli, "traindeck", "ls", "state:lost,f") == ["state:lost,failed"]
+    assert completed(cli, "traindeck", "ls", "is:ne") == ["is:needs-you"]
+    assert completed(cli, "traindeck", "ls", "nosuch:f") == []
+    # as bash cuts it
+    assert "failed" in completed(cli, "traindeck", "ls", "state", ":")
+    assert completed(cli, "traindeck", "ls", "x", "state", ":", "f") == ["failed"]
+
+
 def test_help_behind_a_recipe_lists_its_parameters(cli: Cli) -> None:
     parameters = cli.ok("finetune", "sft", "--parameters")
     for words in (("sft", "--help"), ("-h", "sft"), ("--set", "lr=1", "sft", "-h")):

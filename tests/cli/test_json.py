@@ -55,7 +55,13 @@ def test_show_and_ls_print_the_promised_fields(cli: Cli) -> None:
     assert holds(golden("run.json"), kind(shown)) == []
     (tried,) = shown.pop("attempts")  # what only the run directory knows, a list does not say
     assert holds(golden("attempt.json"), kind(tried)) == []
-    assert shown["progress"] == {"step": 5, "total": 5, "fraction": 1.0, "eta_s": None}
+    assert shown["progress"] == {
+        "step": 5,
+        "total": 5,
+        "fraction": 1.0,
+        "eta_s": None,
+        "partial": False,
+    }
     assert shown["metrics"]["loss"]["last"] == 0.2
     assert shown["metrics"]["loss"]["source"] == "stdout"
     assert shown.pop("log_read_bytes") == shown["log_bytes"] > 0

@@ -175,6 +175,25 @@ def test_a_secret_is_found_nowhere_afterwards(cli: Cli) -> None:
     assert found == []
 
 
+def test_a_retry_waits_for_a_run_that_is_ending(cli: Cli) -> None:
+    lingers = "(trap '' TERM; exec sleep 60) & exit 3"
+    run = cli.run("sh", "-c", lingers, options=("--grace", "3s"))
+    while cli.json("show", "--json", run)["state"] not in ("stopping", "failed"):
+        time.sleep(0.05)
+    cli.ok("retry", "-q", run)
+    assert cli.json("show", "--json", run)["attempt"] == 1
+    assert cli("wait", run).returncode == 3
+
+
+def test_the_plan_of_a_retry_says_that_code_in_place_is_as_it_is_now(cli: Cli) -> None:
+    here = cli.ok("run", "-q", "--", "true").strip()
+    copied = cli.ok("run", "-q", "--code", "snapshot", "--", "true").strip()
+    cli("wait", here, copied)
+    assert "in place, as it is now" in cli.ok("retry", "--dry-run", here)
+    assert "as it is now" not in cli.ok("retry", "--dry-run", copied)
+    assert "as it is now" not in cli.ok("run", "--dry-run", "--", "true")
+
+
 def test_retry_without_the_secret_is_refused_by_name(cli: Cli) -> None:
     run = cli("run", "-q", "--secret", "MY_TOKEN", "--", "false", env={"MY_TOKEN": "x"}).stdout
     cli("wait", run.strip())

@@ -241,6 +241,19 @@ def test_a_step_is_never_cut(step: int, cells: int) -> None:
     assert "…" not in line
 
 
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.RUNNING])
+@pytest.mark.parametrize("cells", [60, 80, 120])
+def test_a_run_whose_log_was_read_in_part_came_at_least_so_far(state: State, cells: int) -> None:
+    run = replace(BARE, state=state, argv=())
+    over = state is State.SUCCEEDED
+    far = Progress(step=103_712, partial=True)
+    assert ("≥ 10" in shown(replace(run, progress=far), cells)) is over
+    assert "≥" not in shown(replace(run, progress=replace(far, partial=False)), cells)
+    share = replace(far, total=200_000, fraction=0.51)
+    line = shown(replace(run, progress=share), cells)
+    assert ("≥ 51 %" in line) is over and "51 %" in line
+
+
 def test_a_failed_run_is_not_said_to_have_come_to_a_step_that_may_not_be_its_last() -> None:
     failed = replace(BARE, state=State.FAILED, exit_code=1, reason="boom")
     assert "boom at step 359" in shown(replace(failed, progress=Progress(step=359)))

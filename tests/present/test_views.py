@@ -210,6 +210,25 @@ def test_a_question_names_every_victim_it_has_room_for(cells: int, count: int) -
         assert all(line_width(line) == cells + 6 for line in boxed)
 
 
+@pytest.mark.parametrize(
+    ("copies", "in_place", "says"),
+    [
+        (0, 1, "with its code in place, as it is now."),
+        (0, 2, "with their code in place, as it is now."),
+        (1, 0, "with the same copy of its code."),
+        (1, 2, "1 with the same copy of its code, 2 with their code in place, as it is now."),
+    ],
+)
+def test_before_a_retry_it_is_said_which_code_will_run(
+    copies: int, in_place: int, says: str
+) -> None:
+    run = small_world()[0]
+    copied = replace(run, recipe=None, cwd=f"/home/me/.traindeck/runs/{run.id}/code/src")
+    runs = [copied] * copies + [replace(run, recipe=None)] * in_place
+    text = " ".join(plain(line) for line in dialogs.retry_lines(runs, NOW, 200))
+    assert says in text
+
+
 def test_the_harmful_choice_is_not_the_one_that_has_the_focus() -> None:
     options = [dialogs.Choice("esc", "keep", ""), dialogs.Choice("s", "stop", "stop", harmful=True)]
     line = dialogs.choices(options, 0, 60)[0]

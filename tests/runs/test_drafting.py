@@ -6,6 +6,7 @@ import pytest
 
 from traindeck.backends.base import Limits, Resources, RunSpec, UsageError
 from traindeck.console.runs.drafting import Draft, draft_of, read_fields, without_default
+from traindeck.console.runs.request import shell_signs
 
 
 def test_a_whole_form_is_what_the_command_line_would_give() -> None:
@@ -37,6 +38,35 @@ def test_a_whole_form_is_what_the_command_line_would_give() -> None:
 def test_what_is_wrong_is_said_at_its_field(key: str, text: str) -> None:
     _, problems = read_fields(Draft(fields={"command": "true", key: text}))
     assert list(problems) == [key]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("~/bin/train ~ ~/'my data'", ("/h m/bin/train", "/h m", "/h m/my data")),
+        ("python '~/x' \"~\" \\~/x a~/x --data=~/x ~you/x",
+         ("python", "~/x", "~", "~/x", "a~/x", "--data=~/x", "~you/x")),
+    ],
+)  # fmt: skip
+def test_the_home_is_meant_where_a_shell_would_put_it_in(
+    monkeypatch: pytest.MonkeyPatch, text: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HOME", "/h m")
+    found, problems = read_fields(Draft(fields={"command": text}))
+    assert found["argv"] == words and not problems
+
+
+@pytest.mark.parametrize(
+    ("text", "signs"),
+    [
+        ("python t.py | tee log", "|"),
+        ("a > b < c && d || e ; f & g *.py `h` $HOME ${X} $(y)", "> < && || ; & * ` $HOME ${ $("),
+        ("python '|' \"> $HOME\" \\* 'a'\\;\"b && c\" --lr=3e-4 x$", ""),
+        ("bash -c 'a | b > $C'", ""),
+    ],
+)
+def test_what_a_shell_would_act_on_is_known_by_its_quoting(text: str, signs: str) -> None:
+    assert " ".join(shell_signs(text)) == signs
 
 
 def test_launching_again_asks_for_what_the_run_was_made_from() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from traindeck.backends.base import State
+from traindeck.backends.base import State, plan_digest
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.process import ProcessBackend
 from traindeck.console.runs import controlling, launching
+from traindeck.console.runs.drafting import Draft, check
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.errors import StoreError
@@ -81,3 +82,14 @@ async def test_what_the_index_cannot_take_is_not_sent_and_leaves_nothing(
     assert asked == ["survey"]
     assert ws.journal.entries() == []
     assert ws.index.get(made.spec.run_id) is None
+
+
+async def test_a_command_that_looks_for_a_shell_is_warned_of(ws: Workspace) -> None:
+    draft = Draft(fields={"command": "true ~ | tee log"})
+    plan = (await check(ws, draft)).plan
+    assert plan is not None and plan.argv == ("true", str(Path.home()), "|", "tee", "log")
+    (warning,) = (text for text in plan.warnings if "no shell" in text)
+    assert warning == "no shell runs this: | is passed as it stands; for a shell write bash -c '…'"
+    assert plan.digest == plan_digest(plan)
+    quoted = (await check(ws, Draft(fields={"command": "true '|' x"}))).plan
+    assert quoted is not None and not any("no shell" in text for text in quoted.warnings)

@@ -100,6 +100,14 @@ async def test_a_run_that_goes_on_is_neither_removed_nor_retried_and_that_is_sai
         await settle(app, pilot, lambda: "long is running, not over." in screen_text(app))
 
 
+async def test_a_run_that_is_ending_is_not_to_be_stopped_before_it_is_retried(
+    on_runs: OnRuns,
+) -> None:
+    async with on_runs(FakeServices([make_run(1, "late", State.STOPPING)])) as (app, pilot):
+        await pilot.press("R")
+        await settle(app, pilot, lambda: "late is ending, not over." in screen_text(app))
+
+
 async def test_what_cannot_be_done_here_has_no_key(on_runs: OnRuns) -> None:
     services = small_services()
     async with on_runs(services) as (app, pilot):

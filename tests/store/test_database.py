@@ -296,6 +296,7 @@ def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Ma
     old.close()
     with sqlite3.connect(path) as db:  # as version 2 wrote it
         db.execute("""UPDATE ready SET metrics = replace(metrics, '"NaN"', 'null')""")
+        db.execute("""UPDATE ready SET head = replace(head, ', "partial": false}', '}')""")
         db.execute("ALTER TABLE runs DROP COLUMN adopted")
         db.execute("ALTER TABLE series DROP COLUMN broken_step")
         db.execute("ALTER TABLE runs DROP COLUMN partial")
@@ -306,6 +307,7 @@ def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Ma
     index = Index.open(path)
     told = {run["metrics"].get("loss", {}).get("last") for run in listed(index)}
     assert told == {"NaN", None}
+    assert all(run["progress"]["partial"] is False for run in listed(index))
     index.close()
 
 

@@ -281,11 +281,16 @@ def test_wrong_settings_are_told_before_anything_is_drawn(
     assert b"\x1b[?1049h" not in bytes(deck.raw)
 
 
-@pytest.mark.parametrize("term", ["dumb", "unknown"])
-def test_a_terminal_without_a_cursor_is_refused_in_words(start_deck: StartDeck, term: str) -> None:
+@pytest.mark.parametrize(
+    ("term", "why"),
+    [("dumb", "TERM=dumb"), ("unknown", "TERM=unknown"), ("", "TERM is not set")],
+)
+def test_a_terminal_without_a_cursor_is_refused_in_words(
+    start_deck: StartDeck, term: str, why: str
+) -> None:
     deck = start_deck(TERM=term)
     assert deck.ended() == 1
-    assert f"cannot show screens (TERM={term}). Use `traindeck ls`" in deck.text
+    assert f"cannot show screens ({why}). Use `traindeck ls`" in deck.text
     assert b"\x1b" not in bytes(deck.raw)
 
 
