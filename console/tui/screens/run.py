@@ -150,6 +150,10 @@ class RunScreen(DeckScreen):
         # The tabs are numbered above; from the first one the way on is named.
         return [item for item in shown if self.tab == "overview" or item not in _WAY_ON]
 
+    def label_of(self, action: keys.Action) -> str:
+        label_of = getattr(self._now(), "label_of", super().label_of)
+        return str(label_of(action))
+
     def acted(self) -> None:
         self.spawn(self._look())
 
