@@ -371,7 +371,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
                 screen.leave()
 
     def open_run(self, run: RunRecord, tab: str) -> None:
-        """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`)."""
+        """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`); "" is
+        the one where one was."""
         screen = self.new_screen("run", run=run, tab=tab)
         if screen is not None:
             self.push_screen(screen)

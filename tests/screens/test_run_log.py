@@ -490,7 +490,7 @@ async def test_coming_back_goes_on_at_the_same_place_and_tab(make_app: MakeApp) 
         await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
         run = services.runs[FAILED]
         assert run is not None
-        app.open_run(run, "overview")  # as enter does
+        app.open_run(run, "")  # as enter does
         await settle(app, pilot, lambda: bool(app.screen.query(LogPane)))
         pane = app.screen.query_one(LogPane)
         await settle(app, pilot, lambda: pane.settled)

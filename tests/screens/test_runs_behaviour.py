@@ -156,6 +156,42 @@ async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:
         await settle(app, pilot, lambda: app.painter.theme.name == "light")
 
 
+@pytest.mark.parametrize(
+    ("keys", "tab"),
+    [
+        ("colon c h a r t enter", "charts"),
+        ("colon f i l e s enter", "files"),
+        ("colon c o n f i g enter", "config"),
+        ("colon l o g enter", "log"),
+        ("2 escape colon o v e r v i e w enter", "overview"),
+        ("2 colon f i l e s enter", "files"),
+        ("2", "charts"),
+        ("7", "config"),
+    ],
+)
+async def test_a_tab_of_the_selected_run_is_one_key_or_word_away(
+    on_runs: OnRuns, keys: str, tab: str
+) -> None:
+    from traindeck.console.tui.screens.run import RunScreen
+
+    async with on_runs() as (app, pilot):
+        name = cursor(app)
+        for key in keys.split():
+            await pilot.press(key)
+            await pilot.pause()
+        await settle(
+            app, pilot, lambda: isinstance(app.screen, RunScreen) and app.screen.tab == tab
+        )
+        assert name in screen_text(app).splitlines()[0]
+
+
+async def test_the_palette_says_whose_tab_it_is(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        name = cursor(app)
+        await pilot.press("colon", *"chart")
+        await settle(app, pilot, lambda: f"charts of {name}" in screen_text(app))
+
+
 async def test_help_lists_exactly_what_is_bound(on_runs: OnRuns) -> None:
     from traindeck.console.tui import keys
     from traindeck.console.tui.screens.base import active_actions
