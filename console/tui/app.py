@@ -30,12 +30,13 @@ from traindeck.console.present.glyphs import BEST, SETS, Glyphs
 from traindeck.console.present.theme import GROUNDS, Theme, of_settings
 
 from . import keys
-from .leaving import leave_when_told
+from .leaving import leave_when_told, leaves_nothing
 from .on_screen import OnScreen
 from .paint import Painter
 from .state import UiState
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
     from textual.screen import Screen
 
     from traindeck.console.settings import Settings
@@ -312,6 +313,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         opaque screen too, and paints all of the top one whenever something changes down there."""
         opaque = self.screen.styles.background.a == 1
         return [] if opaque else super()._background_screens
+
+    def get_driver_class(self) -> type[Driver]:
+        return leaves_nothing(super().get_driver_class())
 
     def on_mount(self) -> None:
         asks = self.settings.glyphs == "auto" and self.painter.glyphs is BEST

@@ -96,6 +96,14 @@ def test_it_leaves_the_terminal_as_it_was(start_deck: StartDeck) -> None:
     assert b"Traceback" not in written
 
 
+def test_its_screen_is_empty_when_it_is_given_back(start_deck: StartDeck) -> None:
+    deck = ready(start_deck())
+    deck.press("q")
+    assert deck.ended() == 0
+    last = bytes(deck.raw).rpartition(b"\x1b[2J")[2].partition(b"\x1b[?1049l")
+    assert last[1] and not re.sub(rb"\x1b\[[?<>=0-9;]*[a-zA-Z]", b"", last[0]), last[0]
+
+
 def test_after_a_stop_and_fg_the_screen_is_there_again(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     os.kill(deck.pid, signal.SIGTSTP)
