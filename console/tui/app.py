@@ -23,7 +23,7 @@ from textual.binding import BindingType
 
 from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.present.ansi import color_depth
-from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from textual.driver import Driver
     from textual.screen import Screen
 
+    from traindeck.console.runs.told import Told
     from traindeck.console.settings import Settings
     from traindeck.console.store.places import Places
     from traindeck.console.store.records import RunRecord
@@ -51,6 +52,8 @@ NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 COMPLAINT_SECONDS = 12.0
+BESIDE = 14
+"""Cells of the footer that an urgent notice leaves to its sign and the last key, at most."""
 _FOLDERS = re.compile(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])")
 _PROBE = "●━⣿"
 
@@ -99,6 +102,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         environ: Tells what the terminal can show.
         depth: Colours of the terminal, if it is known (`truecolor`, `256`, `16`, `none`).
         clock: Seconds since the epoch. Tests fix it.
+        told: What the services have to tell, said in the footer as it comes.
 
     Raises:
         UsageError: The user's keys or theme are wrong.
@@ -129,6 +133,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         environ: Mapping[str, str] | None = None,
         depth: str | None = None,
         clock: Callable[[], float] = time.time,
+        told: Told | None = None,
     ) -> None:
         env = os.environ if environ is None else environ
         self.services = services
@@ -148,6 +153,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.console = _console(self.console, self.depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
         self._notice: Notice | None = None
+        self._told = told
         self._jobs: dict[asyncio.Task[Any], str] = {}
         self._last_key = 0.0
         self._interrupted = 0.0
@@ -476,6 +482,17 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if self._notice is not None and self._notice.until <= time.monotonic():
             self._notice = None
             self._update_footer()
+        self._say_told()
+
+    def _say_told(self) -> None:
+        """Say the next thing that was told, once nothing else is being said."""
+        line = self._told.take() if self._told is not None and self._notice is None else None
+        if line is None or self._told is None:
+            return
+        sign = Span(f"{self.painter.glyphs.warning} ", "warn")
+        self.notice((sign, Span(clean(line), "text")), seconds=COMPLAINT_SECONDS, urgent=True)
+        if width(line) > self.size.width - BESIDE:
+            self._told.leave(line)
 
     def _update_footer(self) -> None:
         from .widgets.bars import FooterBar

@@ -12,6 +12,7 @@ from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
 
+from traindeck.console.runs.told import Told
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
 from traindeck.console.tui.app import TraindeckApp
@@ -183,6 +184,18 @@ async def test_a_tab_of_the_selected_run_is_one_key_or_word_away(
             app, pilot, lambda: isinstance(app.screen, RunScreen) and app.screen.tab == tab
         )
         assert name in screen_text(app).splitlines()[0]
+
+
+async def test_what_is_told_while_the_screen_is_open_is_said_there_once(on_runs: OnRuns) -> None:
+    told = Told()
+    async with on_runs(told=told) as (app, pilot):
+        for line in ("waiting for another Traindeck", "waiting for another Traindeck", "x" * 200):
+            told.tell(line)
+        await settle(app, pilot, lambda: "waiting for another" in screen_text(app).splitlines()[-1])
+        assert told.rest() == ["x" * 200], "one at a time"
+        app.hush(all=True)
+        await settle(app, pilot, lambda: "xxxx" in screen_text(app).splitlines()[-1])
+        assert told.rest() == ["x" * 200], "what had no room is said at the end too"
 
 
 async def test_the_palette_says_whose_tab_it_is(on_runs: OnRuns) -> None:
