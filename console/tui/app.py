@@ -659,11 +659,26 @@ def choose_glyphs(wanted: str, environ: Mapping[str, str]) -> Glyphs:
     itself is asked later."""
     if wanted in SETS:
         return SETS[wanted]
-    locale = next((environ[n] for n in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(n)), "")
-    if "utf-8" not in locale.lower().replace("utf8", "utf-8"):
-        # Most C locales of today are UTF-8 terminals all the same; ssh rarely passes LANG on.
-        return BEST if not locale or locale in ("C", "POSIX") else SETS["ascii"]
-    return SETS["ascii"] if environ.get("TERM") in ("linux", "vt100", "vt220") else BEST
+    names = ["LC_ALL", "LC_CTYPE", "LANG"]
+    if environ is os.environ and sys.flags.utf8_mode and environ.get("LC_CTYPE") in _COERCED:
+        names.remove("LC_CTYPE")
+    locale = next((environ[name] for name in names if environ.get(name)), "")
+    within = any(environ.get(name) for name in ("TMUX", "STY"))
+    if "utf-8" in locale.lower().replace("utf8", "utf-8"):
+        able = environ.get("TERM") not in ("linux", "vt100", "vt220")
+    elif within or locale not in ("", "C", "POSIX"):
+        # A multiplexer answers for itself how wide a sign is, and where the locale names no UTF-8
+        # shows `_` in its place.
+        able = False
+    else:
+        # ssh and containers rarely pass LANG on, and the terminal is asked. Who says C means it,
+        # unless the terminal is one of those that give their name: they all show UTF-8.
+        able = not locale or bool(environ.get("TERM_PROGRAM"))
+    return BEST if able else SETS["ascii"]
+
+
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+"""What Python itself puts into LC_CTYPE, with its UTF-8 mode, where the locale is C (PEP 538)."""
 
 
 _SYSTEMS = {"truecolor": "truecolor", "256": "256", "16": "standard", "none": "standard"}

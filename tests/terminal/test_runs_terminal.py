@@ -196,10 +196,36 @@ def test_a_terminal_that_draws_signs_two_cells_wide_gets_others(start_deck: Star
     deck.wait(lambda t: "* running" in t.text and t.text.isascii())
 
 
-def test_an_ascii_locale_gets_ascii(start_deck: StartDeck) -> None:
-    deck = ready(start_deck(LC_ALL="en_US.ISO-8859-1"))
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"LC_ALL": "en_US.ISO-8859-1"},
+        {"LC_ALL": "C"},
+        {"LANG": "C"},
+        {"LC_ALL": "C", "TMUX": "/tmp/tmux,1,0", "TERM_PROGRAM": "tmux"},
+        {"LANG": "", "TMUX": "/tmp/tmux,1,0", "TERM_PROGRAM": "tmux"},
+    ],
+)
+def test_an_ascii_locale_gets_ascii(start_deck: StartDeck, says: dict[str, str]) -> None:
+    deck = ready(start_deck(**says))
     assert deck.text.isascii()
     assert bytes(deck.raw).isascii()
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"LC_ALL": "C.UTF-8"},
+        {"LANG": ""},
+        {"LC_ALL": "C", "TERM_PROGRAM": "WezTerm"},
+        {"LANG": "de_DE.utf8", "TMUX": "/tmp/tmux,1,0", "TERM_PROGRAM": "tmux"},
+    ],
+)
+def test_one_of_utf8_and_one_that_says_nothing_get_all_signs(
+    start_deck: StartDeck, says: dict[str, str]
+) -> None:
+    deck = ready(start_deck(**says))
+    assert "● running" in deck.text
 
 
 @pytest.mark.parametrize(("cells", "rows"), [(10, 3), (20, 5), (59, 24), (1, 1)])
