@@ -26,18 +26,19 @@ def run_screen() -> int:
     """Open the screen and return the exit code."""
     from traindeck.backends.errors import TraindeckError
     from traindeck.console.cli import output
+    from traindeck.console.runs.told import Told
     from traindeck.console.runs.workspace import open_workspace
 
-    notes: list[str] = []
+    told = Told()
     try:
-        ws = open_workspace(tell=notes.append)
+        ws = open_workspace(tell=told.tell)
         settings = ws.settings  # a broken file stops every command, this one too
         from traindeck.console.tui.live import LiveServices
 
         services = LiveServices(lambda: ws)  # opens the index while Textual is imported
         from traindeck.console.tui.app import TraindeckApp
 
-        app = TraindeckApp(services, settings=settings, places=ws.places)
+        app = TraindeckApp(services, settings=settings, places=ws.places, told=told)
         try:
             app.run()
         finally:
@@ -49,5 +50,5 @@ def run_screen() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        for line in notes:
-            output.note(f"traindeck: {line}")
+        for line in told.rest():
+            output.tell(line)

@@ -21,20 +21,22 @@ _TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 
 
 
 def x_axis(start: float, end: float, wide: int, axis: str) -> Line:
-    """Ticks at 1-2-5 steps, as many as fit with room between, and what x is at the right end."""
+    """Ticks at 1-2-5 steps, as many as fit with room between, and what x is at the right end; an
+    end between two steps is the one before it, and not named again where it has a tick."""
     name = {"time": "elapsed", "epoch": "epoch"}.get(axis, "step")
     step, ticks = _x_ticks(start, end, wide, axis)
     line = [" "] * (wide + ENDS)
-    free, before = 0, ""
-    last = f"{_until(end, step) if axis == 'time' else _tick(end, axis, step)} {name}"
+    free, before, named = 0, "", math.nan
+    whole = math.floor(end + 1e-6) if axis == "step" else end
+    last = f"{_until(end, step) if axis == 'time' else _tick(whole, axis, step)} {name}"
     limit = wide + ENDS - width(last)
     for value, text in ticks:
         at = round((value - start) / (end - start) * (wide - 1)) - len(text) // 2
         at = max(0, at)
         if at >= free and at + len(text) + 1 < limit and text != before:
             line[at : at + len(text)] = text
-            free, before = at + len(text) + 2, text
-    line[limit:] = last
+            free, before, named = at + len(text) + 2, text, value
+    line[limit:] = name.rjust(len(last)) if named == whole else last
     return (Span(" " * LABEL), Span("".join(line), "muted"))
 
 

@@ -125,8 +125,8 @@ class LogFilter:
             await view.to_offset(self._before.at, above=above, reveal=False, mark=True)
 
     async def peek(self, view: LogView) -> bool:
-        """Show all lines around the chosen one, which stays where it is; again: only its own, as
-        before. False if there is no filter, or no line of it."""
+        """Show the chosen line among its neighbours, those before it too; again: only the filter's
+        own, as before. False if there is no filter, or no line of it."""
         if self._aside is not None:
             aside, self._aside = self._aside, None
             view.filter = self.search
@@ -140,5 +140,5 @@ class LogFilter:
         anchor, self.placed = rows[here].anchor, True
         self._aside = _Aside(view.top, anchor, view.following)
         view.filter = None
-        await view.to_offset(anchor.offset, above=here, mark=True)
+        await view.to_offset(anchor.offset, mark=True)
         return True

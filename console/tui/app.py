@@ -23,21 +23,23 @@ from textual.binding import BindingType
 
 from traindeck.backends.base import TraindeckError, UsageError
 from traindeck.console.present.ansi import color_depth
-from traindeck.console.present.cells import Line, Span, clean
+from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
 from traindeck.console.present.theme import GROUNDS, Theme, of_settings
 
 from . import keys
-from .leaving import leave_when_told
+from .leaving import leave_when_told, leaves_nothing
 from .on_screen import OnScreen
 from .paint import Painter
 from .state import UiState
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
     from textual.screen import Screen
 
+    from traindeck.console.runs.told import Told
     from traindeck.console.settings import Settings
     from traindeck.console.store.places import Places
     from traindeck.console.store.records import RunRecord
@@ -50,6 +52,8 @@ NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 COMPLAINT_SECONDS = 12.0
+BESIDE = 14
+"""Cells of the footer that an urgent notice leaves to its sign and the last key, at most."""
 _FOLDERS = re.compile(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])")
 _PROBE = "●━⣿"
 
@@ -98,6 +102,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         environ: Tells what the terminal can show.
         depth: Colours of the terminal, if it is known (`truecolor`, `256`, `16`, `none`).
         clock: Seconds since the epoch. Tests fix it.
+        told: What the services have to tell, said in the footer as it comes.
 
     Raises:
         UsageError: The user's keys or theme are wrong.
@@ -128,6 +133,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         environ: Mapping[str, str] | None = None,
         depth: str | None = None,
         clock: Callable[[], float] = time.time,
+        told: Told | None = None,
     ) -> None:
         env = os.environ if environ is None else environ
         self.services = services
@@ -147,6 +153,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.console = _console(self.console, self.depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
         self._notice: Notice | None = None
+        self._told = told
         self._jobs: dict[asyncio.Task[Any], str] = {}
         self._last_key = 0.0
         self._interrupted = 0.0
@@ -313,6 +320,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         opaque = self.screen.styles.background.a == 1
         return [] if opaque else super()._background_screens
 
+    def get_driver_class(self) -> type[Driver]:
+        return leaves_nothing(super().get_driver_class())
+
     def on_mount(self) -> None:
         asks = self.settings.glyphs == "auto" and self.painter.glyphs is BEST
         if asks and self._driver is not None and not self.is_headless:
@@ -371,7 +381,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
                 screen.leave()
 
     def open_run(self, run: RunRecord, tab: str) -> None:
-        """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`)."""
+        """Show one run, at one of its tabs (`overview`, `charts`, `log`, `files`, `config`); "" is
+        the one where one was."""
         screen = self.new_screen("run", run=run, tab=tab)
         if screen is not None:
             self.push_screen(screen)
@@ -471,6 +482,17 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if self._notice is not None and self._notice.until <= time.monotonic():
             self._notice = None
             self._update_footer()
+        self._say_told()
+
+    def _say_told(self) -> None:
+        """Say the next thing that was told, once nothing else is being said."""
+        line = self._told.take() if self._told is not None and self._notice is None else None
+        if line is None or self._told is None:
+            return
+        sign = Span(f"{self.painter.glyphs.warning} ", "warn")
+        self.notice((sign, Span(clean(line), "text")), seconds=COMPLAINT_SECONDS, urgent=True)
+        if width(line) > self.size.width - BESIDE:
+            self._told.leave(line)
 
     def _update_footer(self) -> None:
         from .widgets.bars import FooterBar
@@ -638,11 +660,26 @@ def choose_glyphs(wanted: str, environ: Mapping[str, str]) -> Glyphs:
     itself is asked later."""
     if wanted in SETS:
         return SETS[wanted]
-    locale = next((environ[n] for n in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(n)), "")
-    if "utf-8" not in locale.lower().replace("utf8", "utf-8"):
-        # Most C locales of today are UTF-8 terminals all the same; ssh rarely passes LANG on.
-        return BEST if not locale or locale in ("C", "POSIX") else SETS["ascii"]
-    return SETS["ascii"] if environ.get("TERM") in ("linux", "vt100", "vt220") else BEST
+    names = ["LC_ALL", "LC_CTYPE", "LANG"]
+    if environ is os.environ and sys.flags.utf8_mode and environ.get("LC_CTYPE") in _COERCED:
+        names.remove("LC_CTYPE")
+    locale = next((environ[name] for name in names if environ.get(name)), "")
+    within = any(environ.get(name) for name in ("TMUX", "STY"))
+    if "utf-8" in locale.lower().replace("utf8", "utf-8"):
+        able = environ.get("TERM") not in ("linux", "vt100", "vt220")
+    elif within or locale not in ("", "C", "POSIX"):
+        # A multiplexer answers for itself how wide a sign is, and where the locale names no UTF-8
+        # shows `_` in its place.
+        able = False
+    else:
+        # ssh and containers rarely pass LANG on, and the terminal is asked. Who says C means it,
+        # unless the terminal is one of those that give their name: they all show UTF-8.
+        able = not locale or bool(environ.get("TERM_PROGRAM"))
+    return BEST if able else SETS["ascii"]
+
+
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+"""What Python itself puts into LC_CTYPE, with its UTF-8 mode, where the locale is C (PEP 538)."""
 
 
 _SYSTEMS = {"truecolor": "truecolor", "256": "256", "16": "standard", "none": "standard"}

@@ -73,7 +73,11 @@ MOVES = (
 
 RUNS = (
     Action("runs.open", "enter", "open", "open", "open", THIS, 10),
-    Action("runs.log", "l", "open_tab('log')", "log", "log, following", THIS, 20),
+    Action("runs.overview", "1", "open_tab('overview')", "overview", "overview", ""),
+    Action("runs.charts", "2", "open_tab('charts')", "charts", "charts", THIS),
+    Action("runs.log", "l,3", "open_tab('log')", "log", "log, following", THIS, 20, shown="l"),
+    Action("runs.files", "6", "open_tab('files')", "files", "files", ""),
+    Action("runs.config", "7", "open_tab('config')", "config", "config", ""),
     Action("runs.stop", "s", "stop", "stop", "stop…", THIS, 40),
     Action("runs.retry", "R", "retry", "retry", "retry…", THIS, 45),
     Action("runs.again", "N", "launch_again", "again", "launch with changes", THIS),

@@ -1,4 +1,4 @@
-"""Leaving when not a key says so but a signal, or a terminal that is gone.
+"""Leaving: when not a key says so but a signal, or a terminal that is gone; and what is left.
 
 Textual ends with neither: a signal kills it with the terminal left as it was for the screens, and
 without a terminal it reads the end of its input for ever, on a whole core.
@@ -12,7 +12,10 @@ import select
 import signal
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
 
 PATIENCE = 3.0
 """Seconds until the process ends though the screens did not."""
@@ -44,3 +47,16 @@ def _watch(leave: Any) -> None:
     while not poller.poll():
         pass
     leave(signal.SIGHUP)
+
+
+def leaves_nothing(driver: type[Driver]) -> type[Driver]:
+    """The same driver, which empties its screen before it gives it back. tmux keeps the cells that
+    were right of a window's edge when it was made narrower, and on the way back to the shell wraps
+    them into lines above the prompt."""
+
+    class Emptied(driver):  # type: ignore[misc, valid-type]
+        def stop_application_mode(self) -> None:
+            self.write("\x1b[2J")
+            super().stop_application_mode()
+
+    return Emptied

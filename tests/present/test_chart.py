@@ -350,6 +350,18 @@ def test_the_axis_has_as_many_ticks_as_there_is_room_for(
         assert len(ticks) + 2 >= (cells - LABEL - 2) / 25, line
 
 
+@pytest.mark.parametrize(
+    ("at", "words"), [(3, ["3", "step"]), (4, ["4", "step"]), (1000, ["1,000", "step"])]
+)
+def test_a_single_point_stands_above_its_own_step_and_no_other_is_named(
+    at: int, words: list[str]
+) -> None:
+    x = np.array([float(at)])
+    line = rows_of(a_chart(Curve("x", x, x)))[-1]
+    assert line.split() == words
+    assert abs(line.index(words[0]) - (LABEL + 35)) < 4, "below the point"
+
+
 def test_what_was_reduced_is_said() -> None:
     y = np.random.default_rng(1).normal(size=12_480)
     made = a_chart(Curve("loss", np.arange(12_480.0), y), smoothing=0.9)

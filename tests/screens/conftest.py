@@ -39,13 +39,14 @@ def make_app() -> MakeApp:
     """Makes an application over services, with a fixed clock and no files."""
 
     def make(services: FakeServices, **settings: Any) -> TraindeckApp:
-        depth = settings.pop("depth", "truecolor")
+        depth, told = settings.pop("depth", "truecolor"), settings.pop("told", None)
         return TraindeckApp(
             services,
             Settings(**{"glyphs": "best", **settings}),
             environ={"TERM": "xterm-256color", "LANG": "C.UTF-8"},
             depth=depth,
             clock=lambda: services.now,
+            told=told,
         )
 
     return make

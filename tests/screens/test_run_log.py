@@ -169,6 +169,20 @@ async def test_what_was_refused_is_not_said_once_something_was_done(
         assert words not in text and then in text.splitlines()[-1]
 
 
+async def test_a_search_that_turns_back_says_so_and_one_that_does_not_says_nothing(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(world())
+    async with opened(app) as (pilot, pane):
+        words = "none below: the nearest above"
+        text = await press(app, pilot, pane, "L 2 0 0 enter slash e v a l space a t space 9 enter")
+        assert words in text.splitlines()[-1] and "eval at 980" in marked(app)
+        text = await press(app, pilot, pane, "n")
+        assert "no hit after this one" in text.splitlines()[-1], "nor does it begin anew"
+        text = await press(app, pilot, pane, "g g slash e v a l enter")
+        assert words not in text and "1 of 4" in text
+
+
 async def test_letters_are_letters_while_something_is_typed(make_app: MakeApp) -> None:
     app = make_app(world())
     async with opened(app) as (pilot, pane):
@@ -250,9 +264,12 @@ async def test_enter_shows_a_filtered_line_among_its_neighbours_and_esc_goes_bac
         for back in ("escape", "enter"):
             text = await press(app, pilot, pane, "enter")
             shown = log_rows(app)
-            assert "eval at 980" in marked(app) and "eval at 980" in shown[1]
-            assert "step   980 " in shown[0] and "step   990 " in shown[2]
-            assert "& eval" in text and "esc back to the filter" in text.splitlines()[-1]
+            at = len(shown) // 3
+            assert "eval at 980" in marked(app) and "eval at 980" in shown[at]
+            assert "step   980 " in shown[at - 1] and "step   990 " in shown[at + 1]
+            foot = text.splitlines()[-1]
+            assert "& eval" in text and "esc back to the filter" in foot
+            assert "enter filter again" in foot and "in place" not in foot
             await press(app, pilot, pane, "pagedown")
             await press(app, pilot, pane, back)
             assert log_rows(app) == filtered
@@ -473,7 +490,7 @@ async def test_coming_back_goes_on_at_the_same_place_and_tab(make_app: MakeApp) 
         await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
         run = services.runs[FAILED]
         assert run is not None
-        app.open_run(run, "overview")  # as enter does
+        app.open_run(run, "")  # as enter does
         await settle(app, pilot, lambda: bool(app.screen.query(LogPane)))
         pane = app.screen.query_one(LogPane)
         await settle(app, pilot, lambda: pane.settled)

@@ -12,6 +12,7 @@ from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
 
+from traindeck.console.runs.told import Told
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
 from traindeck.console.tui.app import TraindeckApp
@@ -154,6 +155,54 @@ async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:
         await settle(app, pilot, lambda: "frozen" in screen_text(app))
         await pilot.press("colon", *"theme light", "enter")
         await settle(app, pilot, lambda: app.painter.theme.name == "light")
+
+
+@pytest.mark.parametrize(
+    ("keys", "tab"),
+    [
+        ("colon c h a r t enter", "charts"),
+        ("colon f i l e s enter", "files"),
+        ("colon c o n f i g enter", "config"),
+        ("colon l o g enter", "log"),
+        ("2 escape colon o v e r v i e w enter", "overview"),
+        ("2 colon f i l e s enter", "files"),
+        ("2", "charts"),
+        ("7", "config"),
+    ],
+)
+async def test_a_tab_of_the_selected_run_is_one_key_or_word_away(
+    on_runs: OnRuns, keys: str, tab: str
+) -> None:
+    from traindeck.console.tui.screens.run import RunScreen
+
+    async with on_runs() as (app, pilot):
+        name = cursor(app)
+        for key in keys.split():
+            await pilot.press(key)
+            await pilot.pause()
+        await settle(
+            app, pilot, lambda: isinstance(app.screen, RunScreen) and app.screen.tab == tab
+        )
+        assert name in screen_text(app).splitlines()[0]
+
+
+async def test_what_is_told_while_the_screen_is_open_is_said_there_once(on_runs: OnRuns) -> None:
+    told = Told()
+    async with on_runs(told=told) as (app, pilot):
+        for line in ("waiting for another Traindeck", "waiting for another Traindeck", "x" * 200):
+            told.tell(line)
+        await settle(app, pilot, lambda: "waiting for another" in screen_text(app).splitlines()[-1])
+        assert told.rest() == ["x" * 200], "one at a time"
+        app.hush(all=True)
+        await settle(app, pilot, lambda: "xxxx" in screen_text(app).splitlines()[-1])
+        assert told.rest() == ["x" * 200], "what had no room is said at the end too"
+
+
+async def test_the_palette_says_whose_tab_it_is(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        name = cursor(app)
+        await pilot.press("colon", *"chart")
+        await settle(app, pilot, lambda: f"charts of {name}" in screen_text(app))
 
 
 async def test_help_lists_exactly_what_is_bound(on_runs: OnRuns) -> None:

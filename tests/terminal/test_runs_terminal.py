@@ -96,6 +96,14 @@ def test_it_leaves_the_terminal_as_it_was(start_deck: StartDeck) -> None:
     assert b"Traceback" not in written
 
 
+def test_its_screen_is_empty_when_it_is_given_back(start_deck: StartDeck) -> None:
+    deck = ready(start_deck())
+    deck.press("q")
+    assert deck.ended() == 0
+    last = bytes(deck.raw).rpartition(b"\x1b[2J")[2].partition(b"\x1b[?1049l")
+    assert last[1] and not re.sub(rb"\x1b\[[?<>=0-9;]*[a-zA-Z]", b"", last[0]), last[0]
+
+
 def test_after_a_stop_and_fg_the_screen_is_there_again(start_deck: StartDeck) -> None:
     deck = ready(start_deck())
     os.kill(deck.pid, signal.SIGTSTP)
@@ -188,10 +196,36 @@ def test_a_terminal_that_draws_signs_two_cells_wide_gets_others(start_deck: Star
     deck.wait(lambda t: "* running" in t.text and t.text.isascii())
 
 
-def test_an_ascii_locale_gets_ascii(start_deck: StartDeck) -> None:
-    deck = ready(start_deck(LC_ALL="en_US.ISO-8859-1"))
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"LC_ALL": "en_US.ISO-8859-1"},
+        {"LC_ALL": "C"},
+        {"LANG": "C"},
+        {"LC_ALL": "C", "TMUX": "/tmp/tmux,1,0", "TERM_PROGRAM": "tmux"},
+        {"LANG": "", "TMUX": "/tmp/tmux,1,0", "TERM_PROGRAM": "tmux"},
+    ],
+)
+def test_an_ascii_locale_gets_ascii(start_deck: StartDeck, says: dict[str, str]) -> None:
+    deck = ready(start_deck(**says))
     assert deck.text.isascii()
     assert bytes(deck.raw).isascii()
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"LC_ALL": "C.UTF-8"},
+        {"LANG": ""},
+        {"LC_ALL": "C", "TERM_PROGRAM": "WezTerm"},
+        {"LANG": "de_DE.utf8", "TMUX": "/tmp/tmux,1,0", "TERM_PROGRAM": "tmux"},
+    ],
+)
+def test_one_of_utf8_and_one_that_says_nothing_get_all_signs(
+    start_deck: StartDeck, says: dict[str, str]
+) -> None:
+    deck = ready(start_deck(**says))
+    assert "● running" in deck.text
 
 
 @pytest.mark.parametrize(("cells", "rows"), [(10, 3), (20, 5), (59, 24), (1, 1)])

@@ -16,6 +16,7 @@ from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.bars import FooterBar, HeaderBar
 
 if TYPE_CHECKING:
+    from traindeck.console.store.records import RunRecord
     from traindeck.console.tui.app import TraindeckApp
 
 
@@ -87,6 +88,10 @@ class DeckScreen(Screen[None], inherit_bindings=False):
     def places(self) -> Sequence[PlaceMark]:
         """The backends, for the header."""
         return ()
+
+    def run_in_hand(self) -> RunRecord | None:
+        """The one run that is looked at."""
+        return None
 
     def context(self) -> Line:
         """The left of the footer while there is nothing else to say."""

@@ -20,7 +20,7 @@ from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.services import View
 
-from .base import active_actions
+from .base import DeckScreen, active_actions
 from .overlay import Overlay, around
 
 RUNS_SHOWN = 30
@@ -77,18 +77,23 @@ class PaletteScreen(Overlay[None]):
         return open_screen
 
     def _actions(self) -> list[Entry]:
-        known = keys.all_actions()
+        known, below = keys.all_actions(), self._below
+        run = below.run_in_hand() if isinstance(below, DeckScreen) else None
         entries = []
         for name, bound in active_actions(self._below).items():
             action = known.get(name)
-            if action is None or not action.section or name.startswith("list."):
+            if action is None or name.startswith("list.") or name in ("app.palette", "app.back"):
                 continue
-            if name in ("app.palette", "app.back"):
+            tab = run is not None and "tab(" in action.action
+            if not action.section and not tab:
                 continue
+            words = f"{action.label} of {clean(run.name or run.id)}" if run and tab else action.help
             shown = keys.shown_keys(action, bound)
             if self.deck.painter.glyphs.name == "ascii":
                 shown = keys.in_words(shown)
-            entries.append(Entry("action", action.help, shown, self._doer(action.action)))
+            entries.append(
+                Entry("tab" if tab else "action", words, shown, self._doer(action.action))
+            )
         return entries
 
     def _doer(self, action: str) -> Callable[[], object]:

@@ -81,7 +81,7 @@ class RunScreen(DeckScreen):
 
     Args:
         run: As the list knows it.
-        tab: Which tab is in sight first.
+        tab: Which tab is in sight first; "" is the one that was, when one looked last.
     """
 
     scope = "run"
@@ -92,12 +92,13 @@ class RunScreen(DeckScreen):
     RunScreen #body { height: 1fr; }
     """
 
-    def __init__(self, run: RunRecord, tab: str = "overview") -> None:
+    def __init__(self, run: RunRecord, tab: str = "") -> None:
         super().__init__()
         self.header_bar = RunHeader()
         self._tab_line = Lines(self._tab_lines, id="tabs")
         self.record = run
         self.tab = tab if tab in TABS else "overview"
+        self._returns = not tab
         self._tabs: dict[str, Any] = {}
         self._file: Any = None
         self._said = ""
@@ -114,7 +115,7 @@ class RunScreen(DeckScreen):
 
     async def on_mount(self) -> None:
         kept = self._kept().get(self.record.id)
-        if self.tab == "overview" and isinstance(kept, dict) and kept.get("tab") in TABS:
+        if self._returns and isinstance(kept, dict) and kept.get("tab") in TABS:
             self.tab = kept["tab"]
         await self._show(self.tab)
         self.spawn(self._follow())
@@ -130,6 +131,9 @@ class RunScreen(DeckScreen):
 
     def counts(self) -> Sequence[Line]:
         return state_words(self.record, self.deck.clock(), self.deck.painter.glyphs)
+
+    def run_in_hand(self) -> RunRecord:
+        return self.record
 
     def chosen(self) -> Sequence[Line]:
         """What was chosen in the tab in sight."""
@@ -149,6 +153,10 @@ class RunScreen(DeckScreen):
         shown = (asking() if asking is not None else []) or super().footer_keys()
         # The tabs are numbered above; from the first one the way on is named.
         return [item for item in shown if self.tab == "overview" or item not in _WAY_ON]
+
+    def label_of(self, action: keys.Action) -> str:
+        label_of = getattr(self._now(), "label_of", super().label_of)
+        return str(label_of(action))
 
     def acted(self) -> None:
         self.spawn(self._look())

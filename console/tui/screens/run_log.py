@@ -50,6 +50,9 @@ ACTIVE, QUIET, OVER = 0.2, 0.5, 2.0
 """Seconds between looks: while there is something new each time, while something may come, and when
 nothing more will."""
 
+UPWARDS = "none below: the nearest above"
+"""What is said where a search has turned back."""
+
 SLOW = 0.2
 """Seconds after which it is said what a key has begun."""
 
@@ -268,8 +271,9 @@ class LogPane(Vertical, inherit_bindings=False):
             if slow is not None:
                 slow.stop()
                 self._say("")
-        if answer is False and request.otherwise:
-            self._refuse(request.otherwise, "muted")
+        words = request.otherwise if answer is False else answer
+        if isinstance(words, str) and words:
+            self._refuse(words, "muted")
         elif request.work is not _nothing:
             self.deck.take_back(self._refused)
         await self._look(refresh=False)
@@ -295,7 +299,8 @@ class LogPane(Vertical, inherit_bindings=False):
         otherwise: str = "",
         doing: str = "",
     ) -> None:
-        """Ask the session for something; say `otherwise` if it answers False."""
+        """Ask the session for something; say what it answers in words, and `otherwise` if it
+        answers False."""
         self._requests.append(_Request(work, otherwise, doing))
         self._awake.set()
 
@@ -519,6 +524,11 @@ class LogPane(Vertical, inherit_bindings=False):
         self._ask.ask(QUESTIONS[what], kept.text if kept is not None else "")
         self._chrome()
 
+    def label_of(self, action: keys.Action) -> str:
+        """The word for an action in the footer, here and now."""
+        aside = action.id == "log.peek" and self.shown.aside
+        return "filter again" if aside else action.label
+
     def asking_keys(self) -> list[tuple[str, str]]:
         """The footer's keys while something is typed."""
         return self._ask.keys()
@@ -565,15 +575,17 @@ class LogPane(Vertical, inherit_bindings=False):
                 self._do(lambda session: session.to_time(moment), otherwise=words)
 
     def _search(self, what: str, pattern: Pattern | None) -> None:
-        async def search(session: LogSession) -> bool:
+        async def search(session: LogSession) -> bool | str:
             if what == "filter":
                 await session.keep(pattern)
                 return True
             await session.find(pattern)
             if pattern is None:
                 return True
-            # Forward first; from the end of a log what there is lies above.
-            return await session.next_hit() or await session.next_hit(backward=True)
+            if await session.next_hit():
+                return True
+            # From the end of a log what there is lies above. Like `n` it does not begin anew.
+            return await session.next_hit(backward=True) and UPWARDS
 
         self._asked -= {what}
         if pattern is not None:

@@ -223,6 +223,9 @@ class RunsScreen(DeckScreen):
             for place in self.model.places
         ]
 
+    def run_in_hand(self) -> RunRecord | None:
+        return self.selected
+
     def context(self) -> Line:
         return runs_says.below(self)
 
@@ -440,7 +443,7 @@ class RunsScreen(DeckScreen):
         if self.table.key is None:
             self.table.toggle_fold()
             return
-        self.action_open_tab("overview")
+        self.action_open_tab("")
 
     def action_open_tab(self, tab: str) -> None:
         run = self.selected
