@@ -35,7 +35,7 @@ def fitted(clauses: Sequence[Clause], cells: int) -> Line:
     for clause in clauses:
         before = 3 if line else 0
         needed = line_width(clause) + before
-        while used + needed > cells and len(clause) > 1:
+        while used + needed > cells and len(clause) > 1 and (not line or clause[0].style == "warn"):
             clause = clause[:-1]  # the cause without its circumstances
             needed = line_width(clause) + before
         if used + needed > cells:
