@@ -508,7 +508,7 @@ async def test_the_log_of_a_run_that_goes_on_is_followed_by_who_asks_for_it(
     async with opened(app, RUNNING) as (pilot, pane):
         assert pane.shown.following
         await press(app, pilot, pane, "g g pagedown")
-        for tab, follows in (("overview", False), ("log", True)):
+        for tab, follows in (("", False), ("log", True)):  # as enter and `l` do
             await pilot.press("escape")
             await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
             app.open_run(run, tab)
