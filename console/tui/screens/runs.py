@@ -146,7 +146,7 @@ class RunsScreen(DeckScreen):
     @property
     def has_content(self) -> bool:
         """Whether there is something to show: the first frame waits for it."""
-        return self.model.loaded and self.table.is_mounted
+        return self.model.loaded and self._shown is not None
 
     @property
     def is_empty(self) -> bool:
