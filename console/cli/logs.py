@@ -75,7 +75,7 @@ def logs_command(
             return None
         from traindeck.console.logs.raw import Grep
 
-        return Grep(grep)
+        return Grep(grep, tell=output.tell)
 
     wanted()  # refuses what is no expression
 

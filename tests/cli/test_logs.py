@@ -181,3 +181,14 @@ def test_logs_print_the_last_lines_and_those_that_match(cli: Cli) -> None:
     assert cli.ok("logs", "-n", "2", run) == "line 4\nline 5\n"
     assert cli.ok("logs", "--grep", "[13]$", run) == "line 1\nline 3\n"
     assert cli.ok("logs", "--since", "1h", run).count("\n") == 5
+
+
+def test_of_a_line_too_long_to_hold_it_is_said_that_it_is_printed_in_part(cli: Cli) -> None:
+    program = "print('a' * (17 << 20), end='needle\\n'); print('end')"
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    done = cli("logs", "--grep", "aneedle$", run)
+    assert done.stdout.endswith("aneedle\n") and done.stdout.count("\n") == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "a line is longer than 16 MiB" in done.stderr
+    assert cli("logs", "--grep", "end", run).stdout == "end\n"
