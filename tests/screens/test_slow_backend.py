@@ -109,8 +109,8 @@ async def test_no_key_waits_for_a_backend_that_takes_five_seconds(slow: Opened) 
     name = cursor(app)
     await press(slow, "enter", lambda t: name in t.splitlines()[0])
     for key, word in (
-        ("2", "METRICS 1"), ("3", "opening the log"), ("6", "reading"), ("7", "/ search"),
-        ("1", "50 / 100"), ("l", "opening the log"), ("?", "KEYS ON THIS SCREEN"),
+        ("2", "METRICS 1"), ("3", "f follow"), ("6", "reading"), ("7", "/ search"),
+        ("1", "50 / 100"), ("l", "f follow"), ("?", "KEYS ON THIS SCREEN"),
     ):  # fmt: skip
         await press(slow, key, lambda t, word=word: word in t)  # type: ignore[misc]
     await press(slow, "escape", lambda t: "KEYS ON THIS SCREEN" not in t)
