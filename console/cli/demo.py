@@ -66,17 +66,12 @@ def demo_command(
 
 async def _watch(ws: Workspace, made: Demo) -> None:
     """Show progress: on a terminal one block of lines painted over, else a line a change."""
-    from traindeck.console.present.ansi import color_depth, encode
+    from traindeck.console.present.ansi import encode
     from traindeck.console.present.cells import clip_line
     from traindeck.console.present.demo_view import progress_line
-    from traindeck.console.present.theme import for_depth, load
     from traindeck.console.runs import demo as service
 
-    depth = color_depth(ws.environ, sys.stderr)
-    theme = None
-    if depth != "none":
-        user = ws.places.themes
-        theme = for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
+    theme = output.theme(ws, sys.stderr)
     cells = _columns()
     signs = output.glyphs(ws, sys.stderr)
     painted = 0

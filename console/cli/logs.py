@@ -16,6 +16,7 @@ from traindeck.console.cli.completion import complete_run
 if TYPE_CHECKING:
     from traindeck.backends.base import Backend, JobRef
     from traindeck.console.logs.raw import Grep
+    from traindeck.console.present.theme import Theme
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
@@ -47,7 +48,8 @@ def logs_command(
         int | None, typer.Option("--attempt", metavar="N", help="Of this attempt; the last one.")
     ] = None,
 ) -> int:
-    """Print a run's log. To a pipe byte for byte; to a terminal without what could harm it.
+    """Print a run's log. To a pipe byte for byte; to a terminal with its colours, but without what
+    could harm it.
 
     Ctrl-C stops printing, never the run.
 
@@ -73,7 +75,7 @@ def logs_command(
             return None
         from traindeck.console.logs.raw import Grep
 
-        return Grep(grep)
+        return Grep(grep, tell=output.tell)
 
     wanted()  # refuses what is no expression
 
@@ -99,14 +101,15 @@ def logs_command(
         if asked and not (follow and record.active):
             await _refuse_unknown_rank(backend, ref, asked, record.name)
         moment = None if seconds is None else ws.clock() - seconds
+        colors = output.theme(ws, sys.stdout)
         for one in ranks:
             if len(ranks) > 1:
                 output.note(f"traindeck: rank {one} of {record.name}")
             offset = await _begin(backend, ref, one, lines, moment)
             if follow and attempt is None:
-                await _follow(ws, record, one, offset, _Sink(wanted()))
+                await _follow(ws, record, one, offset, _Sink(colors, wanted()))
             else:
-                await _print(backend, ref, one, offset, follow, _Sink(wanted()))
+                await _print(backend, ref, one, offset, follow, _Sink(colors, wanted()))
         return 0
 
     return with_workspace(body)
@@ -116,7 +119,7 @@ async def follow_run(ws: Workspace, record: RunRecord) -> int:
     """Print a run's log until the run is over. Returns the run's own exit code."""
     from traindeck.console.runs.outcome import exit_status
 
-    sink = _Sink()
+    sink = _Sink(output.theme(ws, sys.stdout))
     record = await _follow(ws, record, 0, 0, sink)
     why = f": {record.reason}" if record.reason else ""
     sink.note(f"traindeck: {record.name} {record.state}{why}")
@@ -214,7 +217,8 @@ async def _print(
 class _Sink:
     """Takes chunks of a log and the word whether this was the last, and prints what is wanted."""
 
-    def __init__(self, grep: Grep | None = None) -> None:
+    def __init__(self, colors: Theme | None, grep: Grep | None = None) -> None:
+        self._colors = colors
         self._grep = grep
         self._tty = sys.stdout.isatty()
         self._rest = b""
@@ -232,7 +236,9 @@ class _Sink:
             if last or (not cut and len(data) > LONGEST_LINE):
                 cut = len(data)
             data, self._rest = data[:cut], data[cut:]
-            data = b"".join(_harmless(line) for line in data.splitlines(keepends=True))
+            data = b"".join(
+                _harmless(line, self._colors) for line in data.splitlines(keepends=True)
+            )
         if data:
             self._within = not data.endswith(b"\n")
         self._out.write(data)
@@ -246,9 +252,20 @@ class _Sink:
         output.note(text)
 
 
-def _harmless(line: bytes) -> bytes:
-    """A line as a terminal may have it: progress bars and breaks kept, escapes taken out."""
+def _harmless(line: bytes, colors: Theme | None) -> bytes:
+    """A line as a terminal may have it: progress bars and breaks kept, of escapes only colours and
+    weights, in the theme's own as on the screen, over before its end."""
     from traindeck.console.logs.neutral import neutral
 
     body = line.rstrip(b"\r\n")
-    return neutral(body).text.encode() + line[len(body) :]
+    shown = neutral(body)
+    text = shown.text
+    if colors is not None and shown.spans:
+        from traindeck.console.present.ansi import encode_all
+        from traindeck.console.present.cells import Span
+        from traindeck.console.present.log_colors import styled
+
+        # What asks for no colour stays in the terminal's own, as all that is around it.
+        pieces = [(piece, styled(look).removeprefix("text")) for piece, look in shown.pieces()]
+        text = encode_all([Span(*piece) for piece in pieces], colors)
+    return text.encode() + line[len(body) :]

@@ -15,6 +15,7 @@ from traindeck.backends.errors import UsageError
 if TYPE_CHECKING:
     from traindeck.console.present.cells import Line
     from traindeck.console.present.glyphs import Glyphs
+    from traindeck.console.present.theme import Theme
     from traindeck.console.runs.workspace import Workspace
 
 
@@ -68,21 +69,28 @@ def glyphs(ws: Workspace, stream: TextIO) -> Glyphs:
     return for_encoding(wanted, stream.encoding)
 
 
+def theme(ws: Workspace, stream: TextIO) -> Theme | None:
+    """The user's theme as far as a stream can show it; None if it has no colours."""
+    from traindeck.console.present.ansi import color_depth
+
+    depth = color_depth(ws.environ, stream)
+    if depth == "none":
+        return None
+    from traindeck.console.present.theme import for_depth, load
+
+    user = ws.places.themes
+    return for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
+
+
 def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
     """Lines of spans, in the user's theme on a terminal that has colours, else as plain text."""
-    from traindeck.console.present.ansi import color_depth, encode
+    from traindeck.console.present.ansi import encode
     from traindeck.console.present.numbers import machine_minus
 
-    depth = color_depth(ws.environ, sys.stdout)
-    theme = None
-    if depth != "none":
-        from traindeck.console.present.theme import for_depth, load
-
-        user = ws.places.themes
-        theme = for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
+    colors = theme(ws, sys.stdout)
     piped = not sys.stdout.isatty()
     for spans in lines:
-        text = encode(spans, theme)
+        text = encode(spans, colors)
         line(machine_minus(text) if piped else text)
 
 

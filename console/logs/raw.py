@@ -8,7 +8,7 @@ length.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from traindeck.backends.base import UsageError
 from traindeck.console.logs.source import ByteSource
@@ -16,7 +16,9 @@ from traindeck.console.logs.times import Times
 
 CHUNK = 1 << 20
 LONGEST = 16 << 20
-"""Bytes of a line that are matched and passed on as one; a longer one is taken in pieces."""
+"""Bytes of a line that are matched as one; a longer one is matched in pieces."""
+OVERLAP = 64 << 10
+"""Bytes that such a piece shares with the one before: the longest match that no cut hides."""
 
 
 async def tail_offset(source: ByteSource, lines: int, end: int | None = None) -> int:
@@ -76,11 +78,22 @@ async def read(source: ByteSource, start: int, end: int) -> AsyncIterator[bytes]
 class Grep:
     """Keeps the lines that match an expression, over any division of the log into chunks.
 
-    Matches text decoded as UTF-8, as `grep` does in such a locale; no byte is changed.
+    Matches text decoded as UTF-8, as `grep` does in such a locale; no byte is changed. Of a line
+    that is longer than `LONGEST` no more than that is held: what did not match is let go, and from
+    the piece that does the line is passed on to its end. There `$` also stands for a cut.
     """
 
-    def __init__(self, expression: str, *, ignore_case: bool = False) -> None:
+    def __init__(
+        self,
+        expression: str,
+        *,
+        ignore_case: bool = False,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
         """
+        Args:
+            tell: Takes a sentence, once, if the beginning of a line is let go.
+
         Raises:
             UsageError: The expression is wrong.
         """
@@ -91,28 +104,53 @@ class Grep:
                 f"{expression!r} is not a regular expression: {error}.",
                 "Put a backslash before characters that stand for themselves.",
             ) from None
+        self._tell: Callable[[str], None] | None = tell
         self._rest = b""
+        self._begun = False  # whether what is before the rest, of the same line, was let go
+        self._passing = False  # whether the line that the next chunk goes on with has matched
 
     def feed(self, data: bytes) -> bytes:
         """The matching lines that are complete with this chunk."""
+        passed = b""
+        if self._passing:
+            end = data.find(b"\n") + 1
+            self._passing = not end
+            passed, data = (data[:end], data[end:]) if end else (data, b"")
         data = self._rest + data
         cut = data.rfind(b"\n") + 1
-        if not cut and len(data) >= LONGEST:
-            cut = len(data)
-        self._rest = data[cut:]
-        return b"".join(self._matching(data[:cut]))
+        found, self._rest = b"".join(self._matching(data[:cut])), data[cut:]
+        if len(self._rest) >= LONGEST:
+            found += self._take()
+        return passed + found
 
     def close(self) -> bytes:
         """The unfinished last line, if it matches."""
         rest, self._rest = self._rest, b""
-        return b"".join(self._matching(rest))
+        found = b"".join(self._matching(rest))
+        self._begun = self._passing = False
+        return found
+
+    def _take(self) -> bytes:
+        """Take what there is of a line that is too long to be held."""
+        piece = b"".join(self._matching(self._rest))
+        self._passing, self._begun = bool(piece), not piece
+        self._rest = b"" if piece else self._rest[-OVERLAP:]
+        if self._begun and self._tell:
+            self._tell(
+                f"a line is longer than {LONGEST >> 20} MiB: such lines are matched in pieces, and"
+                " printed from the piece on that matches."
+            )
+            self._tell = None
+        return piece
 
     def _matching(self, data: bytes) -> Iterator[bytes]:
         search = self._pattern.search
         for line in data.splitlines(keepends=True) if b"\r" not in data else _lines(data):
             text = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
-            if search(text):
+            # Not at 0 where the line did not begin: `^` does not stand for a cut.
+            if search(text, int(self._begun)):
                 yield line
+            self._begun = False
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -61,8 +61,13 @@ def _color(color: str | None, extended: int, normal: int, bright: int) -> list[s
 def encode(line: Iterable[Span], theme: Theme | None) -> str:
     """A line with its escape sequences, reset at the end; plain text if `theme` is None. The
     terminal's own background is kept."""
+    return encode_all(line, theme).rstrip()
+
+
+def encode_all(line: Iterable[Span], theme: Theme | None) -> str:
+    """`encode` with the blanks at the line's end, for what paints over itself."""
     if theme is None:
-        return "".join(span.text for span in line).rstrip()
+        return "".join(span.text for span in line)
     out: list[str] = []
     for span in line:
         paint = theme.paint(span.style)
@@ -72,7 +77,7 @@ def encode(line: Iterable[Span], theme: Theme | None) -> str:
             )
         codes = sgr(paint) if span.text.strip() or paint.ground or paint.reverse else ""
         out.append(f"\x1b[{codes}m{span.text}\x1b[0m" if codes else span.text)
-    return "".join(out).rstrip()
+    return "".join(out)
 
 
 def terminal_width(stream: TextIO, environ: Mapping[str, str] | None = None) -> int:

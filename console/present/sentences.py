@@ -19,7 +19,9 @@ from .glyphs import Glyphs
 from .numbers import figure, percent
 from .states import alert, is_unknown, trouble
 
-_NAME = re.compile(r"[\w.]+|CUDA out of memory")
+# What says something without its message: an exception's name, `torch.cuda.OutOfMemoryError`; not a
+# file's, `rows.parquet`.
+_NAME = re.compile(r"(?:\w+\.)*_*[A-Z]\w*[a-z]\w*|CUDA out of memory")
 Clause = tuple[Span, ...]
 
 _SEPARATOR = Span(" · ", "muted")

@@ -5,14 +5,39 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
 from .conftest import Cli
+
+SGR = re.compile(rb"\x1b\[[0-9;]*m")
+
+
+def on_terminal(cli: Cli, *args: str, env: dict[str, str] | None = None) -> bytes:
+    """What a command that succeeds writes to a terminal."""
+    ours, theirs = pty.openpty()
+    mode = termios.tcgetattr(theirs)
+    mode[1] &= ~termios.ONLCR
+    termios.tcsetattr(theirs, termios.TCSANOW, mode)
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", *args]
+    environ = {**cli.environ, **(env or {})}
+    with subprocess.Popen(
+        argv, cwd=cli.cwd, env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
+    ) as command:
+        assert command.wait(timeout=30) == 0
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody is at its other end
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    return shown
 
 
 def test_follow_prints_the_log_and_returns_the_runs_code(cli: Cli) -> None:
@@ -24,20 +49,46 @@ def test_follow_prints_the_log_and_returns_the_runs_code(cli: Cli) -> None:
 
 @pytest.mark.parametrize("log", ["no newline", "one\\ntwo\\n", "5 %%\\r10 %%\\r"])
 def test_on_a_terminal_our_words_begin_below_the_log(cli: Cli, log: str) -> None:
-    ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "traindeck.console.cli.main", "run", "--follow", "--name", "n"]
-    with subprocess.Popen(
-        [*argv, "--", "printf", log], cwd=cli.cwd, stdout=theirs, stderr=theirs
-    ) as follower:
-        assert follower.wait(timeout=30) == 0
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # how a terminal says that nobody is at its other end
-        while data := os.read(ours, 4096):
-            shown += data
-    os.close(ours)
-    assert shown.endswith(b"\r\ntraindeck: n succeeded\r\n")
-    assert b"\n\r\n" not in shown
+    shown = on_terminal(cli, "run", "--follow", "--name", "n", "--", "printf", log)
+    assert shown.endswith(b"\ntraindeck: n succeeded\n")
+    assert b"\n\n" not in shown
+
+
+COLORED = (
+    b"\x1b[1;31mloss\x1b[0m 0.5 \x1b[38;2;0;200;0mgood\n"  # its end is missing
+    b"plain\x1b[2J \x1b]52;c;aGk=\x07\x1b]0;title\x07\x1b[5;5Hend  \n"
+    b"\x1b[32m9 %\x1b[0m   \r\x1b[1m10 %\x1b[m\n"
+)
+PLAIN = b"loss 0.5 good\nplain end  \n9 %   \r10 %\n"
+
+
+def test_a_terminal_gets_the_colours_of_a_log_and_nothing_else_it_would_act_on(cli: Cli) -> None:
+    (cli.cwd / "log").write_bytes(COLORED)
+    environ = {"COLORTERM": "truecolor"}
+    shown = on_terminal(cli, "run", "--follow", "--name", "n", "--", "cat", "log", env=environ)
+    logged = on_terminal(cli, "logs", "n", env=environ)
+    assert logged in shown
+    assert SGR.sub(b"", logged) == PLAIN
+    lines = logged.splitlines(keepends=True)
+    assert re.search(
+        rb"\x1b\[1;38;2;[\d;]+mloss\x1b\[0m 0.5 \x1b\[38;2;[\d;]+mgood\x1b\[0m\n", lines[0]
+    )
+    assert lines[1] == b"plain end  \n"
+    assert re.fullmatch(rb"\x1b\[38;2;[\d;]+m9 %\x1b\[0m   \r", lines[2])
+    assert lines[3] == b"\x1b[1m10 %\x1b[0m\n"
+    few = on_terminal(cli, "logs", "n", env={"TERM": "xterm"})
+    assert SGR.sub(b"", few) == PLAIN
+    assert len(SGR.findall(few)) == 8 and b"38;" not in few
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colours_gets_none_of_a_log(cli: Cli, environ: dict[str, str]) -> None:
+    (cli.cwd / "log").write_bytes(COLORED)
+    run = cli.run("cat", "log")
+    cli("wait", run)
+    assert on_terminal(cli, "logs", run, env=environ) == PLAIN
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "logs", run]
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == COLORED
 
 
 def test_interrupting_the_follower_does_not_touch_the_run(cli: Cli) -> None:
@@ -130,3 +181,14 @@ def test_logs_print_the_last_lines_and_those_that_match(cli: Cli) -> None:
     assert cli.ok("logs", "-n", "2", run) == "line 4\nline 5\n"
     assert cli.ok("logs", "--grep", "[13]$", run) == "line 1\nline 3\n"
     assert cli.ok("logs", "--since", "1h", run).count("\n") == 5
+
+
+def test_of_a_line_too_long_to_hold_it_is_said_that_it_is_printed_in_part(cli: Cli) -> None:
+    program = "print('a' * (17 << 20), end='needle\\n'); print('end')"
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    done = cli("logs", "--grep", "aneedle$", run)
+    assert done.stdout.endswith("aneedle\n") and done.stdout.count("\n") == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "a line is longer than 16 MiB" in done.stderr
+    assert cli("logs", "--grep", "end", run).stdout == "end\n"

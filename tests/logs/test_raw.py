@@ -84,9 +84,44 @@ def test_a_wrong_expression_says_what_is_wrong() -> None:
         raw.Grep("(")
 
 
-def test_a_line_without_end_is_passed_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [7, 64, 300, 5000])
+def test_a_line_too_long_to_hold_is_matched_over_its_cuts_and_goes_on_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     monkeypatch.setattr(raw, "LONGEST", 1000)
-    grep = raw.Grep("x")
+    monkeypatch.setattr(raw, "OVERLAP", 50)
+    for place in (0, 500, 985, 1300, 1945, 4990):
+        line = b"." * place + b"a needle here" + b"." * (6000 - place) + b"\n"
+        log = b"needle 1\nno\n" + line + b"no\n" + b"-" * 3000 + b"\nneedle 2\n" + line[:-1]
+        told: list[str] = []
+        grep = raw.Grep("needle", tell=told.append)
+        got = b"".join(grep.feed(log[n : n + step]) for n in range(0, len(log), step))
+        got += grep.close()
+        first, *lines = got.split(b"\n")
+        assert first == b"needle 1"
+        assert lines[1] == b"needle 2"
+        for shown in (lines[0], lines[2]):
+            assert line[:-1].endswith(shown) and b"a needle here" in shown
+        assert len(lines) == 3
+        assert len(grep._rest) == 0 and (len(told) == 1 or step > 1000)
+
+
+def test_the_beginning_of_a_line_is_not_where_it_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "LONGEST", 1000)
+    monkeypatch.setattr(raw, "OVERLAP", 50)
+    for expression, found in (("^x", False), ("x", True), ("^-x*", True), ("xy$", True)):
+        grep = raw.Grep(expression)
+        got = b"".join(grep.feed(data) for data in (b"-", *[b"x" * 300] * 10, b"y\n"))
+        assert bool(got) == found, expression
+        assert grep.feed(b"x\n") == (b"x\n" if expression in ("^x", "x") else b"")
+
+
+def test_a_line_that_matches_before_it_is_too_long_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(raw, "LONGEST", 1000)
+    told: list[str] = []
+    grep = raw.Grep("x", tell=told.append)
     got = [grep.feed(b"x" * 300) for _ in range(10)]
     assert b"".join(got) + grep.close() == b"x" * 3000
-    assert len(grep._rest) == 0 and any(got)
+    assert len(grep._rest) == 0 and any(got) and not told

@@ -127,6 +127,17 @@ def test_a_sentence_loses_its_last_clause_whole() -> None:
     assert shown(narrow, 80).rstrip().endswith("…")
 
 
+def test_a_file_that_is_wrong_says_what_is_wrong_with_it_as_far_as_there_is_room() -> None:
+    reason = "bad.parquet: row 3: field prompt: expected text, found null"
+    run = make_run(1, "x", State.FAILED, reason=reason, exit_code=2)
+    assert f"{reason} · exit 2" in shown(run, 160)
+    assert "bad.parquet: row 3: field prompt" in shown(run, 100)
+    assert shown(run, 100).rstrip().endswith("…")
+    for name in ("ValueError", "torch.cuda.OutOfMemoryError", "grpc._InactiveRpcError"):
+        run = make_run(1, "x", State.FAILED, reason=f"{name}: {'a ' * 99}", exit_code=1)
+        assert shown(run, 100).rstrip().endswith(f"{name} · exit 1")
+
+
 def test_the_cause_is_coloured_and_nothing_else_of_the_sentence() -> None:
     line = row(small_world()[0], layout(120), LOOK)
     red = [span.text for span in line if span.style == "failed"]

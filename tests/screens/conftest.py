@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from screen_harness import SIZE, CheckScreen, MakeApp, OnRuns, drawn, settle
+from screen_harness import BLOCKED, SIZE, CheckScreen, LoopProbe, MakeApp, OnRuns, drawn, settle
 from screen_svg import screen_rows, screen_text, to_svg
 from tests.fakes.runs import FakeServices, small_services
 
@@ -32,6 +32,15 @@ def _fixed_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+async def loop_probe() -> AsyncIterator[LoopProbe]:
+    """Watches the loop in every test here, which fails if a key would have had to wait."""
+    probe = LoopProbe()
+    yield probe
+    longest = probe.end()
+    assert longest < BLOCKED, f"the loop answered nothing for {longest:.2f} s"
 
 
 @pytest.fixture

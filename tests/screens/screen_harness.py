@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +19,37 @@ CheckScreen = Callable[[TraindeckApp, str], None]
 
 SIZE = (120, 40)
 """Of the terminal, where a test does not say another."""
+
+
+BLOCKED = 1.0
+"""Seconds that no test may keep the loop that answers keys from doing so. It is some ten times what
+a slow machine needs, and less than anything that waits for a place, a file lock or a process."""
+
+
+class LoopProbe:
+    """Measures for how long the running loop turned to nothing else."""
+
+    def __init__(self, every: float = 0.02) -> None:
+        self.longest = 0.0
+        self._every = every
+        self._last = time.monotonic()
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            self._look()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self._last - self._every)
+        self._last = now
+
+    def end(self) -> float:
+        """Stop. Returns the longest gap in seconds."""
+        self._look()
+        self._task.cancel()
+        return self.longest
 
 
 async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> None:
