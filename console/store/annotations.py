@@ -108,7 +108,8 @@ def read(path: Path, offset: int = 0) -> tuple[list[Annotation], int]:
     """
     try:
         with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # nothing that an appender may yet take back
+            with contextlib.suppress(OSError):  # a file server without locks
+                fcntl.flock(file, fcntl.LOCK_SH)  # nothing that an appender may yet take back
             file.seek(offset)
             data = file.read()
     except FileNotFoundError:
