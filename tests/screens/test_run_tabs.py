@@ -42,6 +42,25 @@ def footer(app: TraindeckApp) -> str:
 # --------------------------------------------------------------------------------------- behaviour
 
 
+@pytest.mark.parametrize(
+    ("tab", "until"),
+    [("overview", "LOG"), ("charts", "METRICS"), ("log", "step 3120"), ("files", "run.json")],
+)
+async def test_what_comes_for_a_tab_that_was_left_is_dropped(
+    make_app: MakeApp, tab: str, until: str
+) -> None:
+    app = make_app(run_world())
+    async with opened(app, tab, until) as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        pane = screen._now()
+        assert pane is not None
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: not pane.is_attached)
+        say: Any = getattr(pane, "_chrome", None) or pane.chrome  # type: ignore[attr-defined]
+        say()  # as it does when something was read for it
+
+
 async def test_each_tab_has_its_number_and_the_footer_its_keys(make_app: MakeApp) -> None:
     app = make_app(run_world())
     async with opened(app, "overview", "LOG") as pilot:

@@ -24,6 +24,8 @@ from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.lines import Lines
 
+from .run_tab import update_chrome
+
 if TYPE_CHECKING:
     from traindeck.console.metrics.axis import Axis
     from traindeck.console.present.charts_view import Shown
@@ -206,10 +208,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._chrome()
 
     def _chrome(self) -> None:
-        """The lines around it say how it is looked at, and which keys do something now."""
-        update = getattr(self.screen, "update_chrome", None) if self.is_mounted else None
-        if update is not None and self.display:
-            update()
+        update_chrome(self)
 
     def action_system(self) -> None:
         assert self._run is not None

@@ -38,7 +38,7 @@ from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.ask_line import AskLine, Question
 from traindeck.console.tui.widgets.lines import Lines
 
-from .run_tab import SECOND_G
+from .run_tab import SECOND_G, update_chrome
 
 if TYPE_CHECKING:
     from traindeck.console.logs.search import Pattern
@@ -359,9 +359,7 @@ class LogPane(Vertical, inherit_bindings=False):
             self._chrome()
 
     def _chrome(self) -> None:
-        update = getattr(self.screen, "update_chrome", None)
-        if self.display and update is not None:
-            update()
+        update_chrome(self)
 
     # -------------------------------------------------------------------------------------- content
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from textual.widget import Widget
+
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.store.records import RunRecord
@@ -14,6 +16,15 @@ from traindeck.console.tui.widgets.lines import Lines
 
 SECOND_G = 1.0
 """Seconds within which the second `g` must follow the first."""
+
+
+def update_chrome(tab: Widget) -> None:
+    """The lines around a tab say how it is looked at, and which keys do something now. Nothing for
+    one that is not shown, or whose screen has gone while something was read for it."""
+    if tab.is_mounted and tab.is_attached and tab.display:
+        update = getattr(tab.screen, "update_chrome", None)
+        if update is not None:
+            update()
 
 
 class RunTab(Lines, can_focus=True, inherit_bindings=False):
@@ -89,9 +100,7 @@ class RunTab(Lines, can_focus=True, inherit_bindings=False):
 
     def chrome(self) -> None:
         """Other keys do something now than before: the footer is to say so."""
-        update = getattr(self.screen, "update_chrome", None) if self.is_mounted else None
-        if self.display and update is not None:
-            update()
+        update_chrome(self)
 
     def note(self) -> list[Line]:
         """What is said while there is nothing to show."""
