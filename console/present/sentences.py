@@ -63,7 +63,7 @@ def choose(cells: int, *versions: str) -> str:
 
 def part_read(share: float) -> str:
     """Of how much of a huge log figures and curves are made; "" if it is all of it. The rest is
-    read when somebody asks for it."""
+    being read, or waits for `traindeck metrics`."""
     return "" if share >= 0.99 else f"the first {percent(share)} of the log"
 
 

@@ -1,7 +1,7 @@
 """Reading what runs have measured into the index, from wherever they execute.
 
 Called whenever a run was looked at: cheap when nothing grew (sizes are known from the look itself
-and one listing), bounded when much did, complete once the run is over.
+and one listing), bounded when much did. What a look leaves, `reading_on` reads to the end.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ async def complete(
 
 def log_read(index: Index, run: RunRecord) -> int | None:
     """Bytes of a run's log that have been read for metrics; None if there is none, or nothing was
-    executed that could have written one. What is left of the huge log of a run that is over is read
-    when somebody asks for it."""
+    executed that could have written one. What is left is read on by a process, of a huge log when
+    somebody asks for it."""
     if run.log_bytes is None or run.started is None:
         return None
     path = f"attempts/{run.attempt}/logs/0.log"

@@ -294,7 +294,7 @@ class RunScreen(DeckScreen):
         self.spawn(self._measure(), "reading what it measured")
 
     async def _measure(self) -> None:
-        """What the looks of the list have left of a log of many gigabytes."""
+        """What the looks of the list have left: a process reads it, which is waited for."""
         await self.deck.services.measure(self.record.id)
         await self._look()
 
