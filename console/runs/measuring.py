@@ -14,12 +14,20 @@ import re
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from traindeck.backends.base import Backend, BackendError, Files, JobRef, SeekableLogs, Status
+from traindeck.backends.base import (
+    Backend,
+    BackendError,
+    Files,
+    JobRef,
+    SeekableLogs,
+    Status,
+    TraindeckError,
+)
 from traindeck.backends.files import open_regular
 from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
 from traindeck.console.runs.workspace import ref_of
@@ -63,11 +71,17 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "wandb", "code"})
 """Folders that hold no metrics of a trainer; nor do those whose names begin with a dot."""
 
 
-def fault(run: RunRecord, error: Exception) -> str:
-    """What is said of a fault of ours in reading what a job wrote: that must not keep anybody from
-    seeing how the other runs are, nor from stopping this one."""
-    what = f"{type(error).__name__}: {error}"
-    return f"What {run.name} measures cannot be read, which is a bug in Traindeck: {what}"
+@contextmanager
+def telling_faults(run: RunRecord, tell: Callable[[str], None]) -> Iterator[None]:
+    """A fault of ours in reading what a job wrote is told, and ends there: it must not keep anybody
+    from seeing how the other runs are, nor from stopping this one."""
+    try:
+        yield
+    except TraindeckError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        tell(f"What {run.name} measures cannot be read, which is a bug in Traindeck: {what}")
 
 
 async def measure(

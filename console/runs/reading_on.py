@@ -77,7 +77,7 @@ async def read_run(ws: Workspace, run_id: str) -> None:
 
 async def read_all(ws: Workspace, tell: Callable[[str], None] | None = None) -> None:
     """Read what is left, until nothing is or what is left cannot be read."""
-    from traindeck.console.runs.measuring import complete, fault
+    from traindeck.console.runs.measuring import complete, telling_faults
 
     before: frozenset[tuple[str, str, int]] = frozenset()
     while (left := ws.index.unread()) and left != before:
@@ -86,11 +86,10 @@ async def read_all(ws: Workspace, tell: Callable[[str], None] | None = None) -> 
         found = ws.index.rows([number for number in numbers if number is not None])
         for run in sorted(found, key=lambda run: run.created, reverse=True):
             try:
-                await complete(ws, run, tell, most=MOST_LEFT)
+                with telling_faults(run, ws.tell):
+                    await complete(ws, run, tell, most=MOST_LEFT)
             except TraindeckError as error:
                 ws.tell(error.what)
-            except Exception as error:
-                ws.tell(fault(run, error))
 
 
 @contextmanager

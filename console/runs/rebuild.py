@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindeck.backends.errors import TraindeckError
 from traindeck.console.store.records import is_explained_by_log
 from traindeck.console.store.reindex import fill
 from traindeck.console.store.rundirs import list_runs, read_spec
@@ -26,14 +25,13 @@ def fill_index(
     roots = settings.local_roots()
 
     def measured(index: Index, run: RunRecord, folder: Path) -> None:
-        from traindeck.console.runs.measuring import fault, measure_folder  # only if there is a run
+        from traindeck.console.runs.measuring import (  # only if there is a run
+            measure_folder,
+            telling_faults,
+        )
 
-        try:
+        with telling_faults(run, tell):
             measure_folder(index, run, folder)
-        except TraindeckError:
-            raise
-        except Exception as error:
-            tell(fault(run, error))
 
     fill(index, places, roots, adjust=_explained, measure=measured, tell=tell)
 

@@ -17,7 +17,6 @@ from traindeck.backends.base import (
     Reach,
     State,
     Status,
-    TraindeckError,
     UsageError,
 )
 from traindeck.console.runs.settling import settle
@@ -163,11 +162,7 @@ async def ingest(
         young = status.started is None or now - status.started < YOUNG
         went_on = status.attempt > run.attempt  # what its last attempt wrote is read now or never
         if status.state.terminal or went_on or not young:
-            from traindeck.console.runs.measuring import fault, measure
+            from traindeck.console.runs.measuring import measure, telling_faults
 
-            try:
+            with telling_faults(run, ws.tell):
                 await measure(ws, backend, run, status)
-            except TraindeckError:
-                raise
-            except Exception as error:
-                ws.tell(fault(run, error))
