@@ -104,6 +104,27 @@ time.sleep(300)
     assert members(run) == []
 
 
+def test_nobody_is_asked_twice(agent: Agent) -> None:
+    """A second TERM is what many trainers take for "do not save, go"."""
+    program = """
+import os, signal, sys, time
+who = "worker" if os.fork() == 0 else "leader"
+def save(*_):
+    print(who, "asked", flush=True)
+    time.sleep(2.5 if who == "leader" else 1.5)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("up", flush=True)
+time.sleep(300)
+"""
+    run = agent.script(program)
+    until(lambda: agent.log(run).count(b"up") == 2)
+    cancel(agent, run, grace=4)
+    agent.ended(run)
+    assert sorted(agent.log(run).splitlines()) == [b"leader asked", b"up", b"up", b"worker asked"]
+    assert agent.happened(run, "kill_sent") == []
+
+
 def test_a_shell_that_waits_for_its_child_is_helped_at_half_time(agent: Agent) -> None:
     run = agent.shell("trap 'echo trapped' TERM; sleep 300; echo after")
     until(lambda: len(members(run)) == 2)

@@ -38,6 +38,7 @@ class Tree:
         self.excluded = {}
         self.unsure = 0
         self._known = {}
+        self._asked = {}
         self._uid = os.getuid()
 
     def exclude(self, pid, starttime):
@@ -139,16 +140,22 @@ class Tree:
         return None
 
     def signal(self, number, pid=None):
-        """Signal the members found by a fresh look (or `pid` alone, if it is one). Returns how
-        many were signalled."""
+        """Signal the members found by a fresh look (or `pid` alone, if it is one). Each gets TERM
+        once: many a trainer takes a second one for an order to give up saving. Returns how many
+        were signalled."""
         sent = []
 
         def found(member, starttime):
-            if pid is None or member == pid:
-                sent.append(procs.send_signal(member, starttime, number))
-                if number == procs.SIGTERM:
-                    # One that is stopped would not see it.
-                    procs.send_signal(member, starttime, procs.SIGCONT)
+            if pid is not None and member != pid:
+                return
+            if number == procs.SIGTERM:
+                if self._asked.get(member) == starttime:
+                    return
+                self._asked[member] = starttime
+            sent.append(procs.send_signal(member, starttime, number))
+            if number == procs.SIGTERM:
+                # One that is stopped would not see it.
+                procs.send_signal(member, starttime, procs.SIGCONT)
 
         self.scan(fresh=True, found=found)
         return sum(sent)
