@@ -32,7 +32,8 @@ from traindeck.console.store.records import Progress, RunRecord
 from traindeck.console.store.series import Batch, SourceMark
 
 CHUNK = 1 << 16
-"""Bytes read and parsed in one go: 10 to 35 ms of work, for others wait on the same thread."""
+"""Bytes read and parsed in one go: 10 to 35 ms of work, for others wait on the same thread. No less
+than what counts as left (`schema.LEFT`)."""
 
 WIDER = (LONGEST + 1, 17 * LONGEST)
 """Bytes read where not one record ends in a chunk: a longer line is skipped from here on, and a
@@ -139,7 +140,8 @@ async def ingest(
     Args:
         final: The source is complete: its last record counts though no newline follows.
         times: For a log: when its bytes were written.
-        most: Bytes at the most.
+        most: Bytes at the most; twice that where the source then ends, for of a small rest nobody
+            would see that it was left.
 
     Returns:
         Whether there is more to read, or may be: look at the mark again.
@@ -172,6 +174,8 @@ async def ingest(
                 carry=_packed(carry),
             )
             return not index.ingest(run.id, before, after, ()) or offset < source.size
+    if final and most < source.size - offset <= 2 * most:
+        most = source.size - offset
     data = await read(offset, source.size if kind.whole else most)
     last = final and offset + len(data) >= source.size
     if not data and not last:

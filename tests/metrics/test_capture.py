@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from traindeck.backends.base import State
-from traindeck.console.metrics.capture import Source, ingest, kind_of, looked_for
+from traindeck.console.metrics.capture import CHUNK, Source, ingest, kind_of, looked_for
 from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.runs.measuring import AFTERWARDS, files_beside, own_files
 from traindeck.console.store.index import Index
@@ -304,6 +304,27 @@ def test_several_readers_of_one_file_enter_each_point_once(desk: Desk, tmp_path:
         list(pool.map(reader, range(4)))
     assert [step for step, _ in desk.pairs("loss")] == list(range(1, 3000))
     assert desk.run.metrics["loss"].count == 2999
+
+
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK - 40])
+def test_what_is_left_of_a_run_that_is_over_can_be_seen(desk: Desk, size: int) -> None:
+    """Whoever reads may stop after each piece: then the rest is listed, for somebody to read on."""
+    log = (b"step 1: loss 2.0\n" * (size // 17 + 1))[-size:]
+    source = Source(path="attempts/0/logs/0.log", kind="stdout", size=size, identity=1)
+
+    async def read(offset: int, length: int) -> bytes:
+        return log[offset : offset + length]
+
+    async def work() -> list[tuple[bool, bool]]:
+        seen, more = [], True
+        while more:
+            more = await ingest(desk.index, desk.run, source, read, attempt=0, now=NOW, final=True)
+            left = desk.index.source(RUN, source.path).offset < size
+            seen.append((left, bool(desk.index.unread())))
+        return seen
+
+    seen = asyncio.run(work())
+    assert all(left == listed for left, listed in seen) and seen[-1] == (False, False)
 
 
 @pytest.mark.parametrize("kind", ["metrics", "system", "jsonl", "csv", "tensorboard", "stdout"])
