@@ -118,7 +118,7 @@ class Scale:
             grain = step / finer
             for row in range(per_step if finer == 1 else 1):
                 anchor = math.ceil((high - (row + 0.4) * unit) / grain - 1e-9) * grain
-                while anchor - (rows - 1 - row + 0.4) * unit <= low:
+                while anchor - (rows - 1 - row + 0.4) * unit <= low + 1e-9 * unit:
                     made = cls(anchor, row, step, per_step, lowest, grain)
                     if made.ticks(rows) > 1:
                         return made
