@@ -197,7 +197,8 @@ class RunSpec:
             snapshot, the captured diff, a recipe's trainer).
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
-        options: The backend's own options, checked against its `options_schema`.
+        options: The backend's own options, checked against its `options_schema`. Only what was
+            given: a backend puts in its defaults by itself.
     """
 
     run_id: str = ""
@@ -395,9 +396,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One of a backend's own options, for forms, CLI help and validation."""
+    """One of a backend's own options, for the launch form and for validation: `plan` is only given
+    values of this type, and among `choices` if there are any."""
 
     type: str = "str"
+    """`str`, `int`, `float` or `bool`."""
     help: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
@@ -437,6 +440,7 @@ class Backend(Protocol):
     settle: float
     """Seconds for which "not found" by `find` means "not yet" (0 if it is always final)."""
     options_schema: Mapping[str, Option]
+    """By name, which is made of letters, digits and `_`."""
 
     async def probe(self) -> Health:
         """Whether the place answers, and what a person should know. Never raises."""
