@@ -653,7 +653,7 @@ class FakeBackend:
                 return self.place.kept[ref.run_id]
             raise self._unknown(ref)
         files = {
-            "run.json": json.dumps(encode(run.plan.spec)).encode(),
+            "run.json": json.dumps({"spec": encode(run.plan.spec)}).encode(),
             "plan/plan.json": json.dumps(encode(run.plan)).encode(),
             **run.files,
         }
