@@ -538,7 +538,8 @@ class SeekableLogs(Protocol):
     async def find_in_log(
         self, ref: JobRef, rank: int, needle: bytes, *, offset: int, backward: bool = False
     ) -> int | None:
-        """Offset of the next (or, `backward`, previous) occurrence of `needle`, None if none."""
+        """Offset of the next occurrence of `needle`, which begins at `offset` or later, or
+        (`backward`) of the previous, which begins before it. None if none."""
         ...
 
 
