@@ -1,9 +1,9 @@
 """What a backend is: the protocols and the plain data that pass through them.
 
 This module is all that a third-party backend imports. It holds no behaviour beyond encoding, does
-no I/O, and imports nothing of Traindeck but its errors. Times are seconds since the epoch (UTC,
-float), durations are seconds, sizes are bytes, unless a name says otherwise. `None` means "not
-known" or "does not apply", never 0.
+no I/O but `Blob.read`, and imports nothing of Traindeck but its errors. Times are seconds since the
+epoch (UTC, float), durations are seconds, sizes are bytes, unless a name says otherwise. `None`
+means "not known" or "does not apply", never 0.
 
 Data classes are frozen, keyword-only and have a default for every field. `decode` ignores fields it
 does not know, so that a record written by a newer version can be read by an older one.
@@ -73,7 +73,7 @@ class Rank(IntEnum):
     """What a terminal state rests on. Within an attempt only a stronger one replaces it."""
 
     NONE = 0
-    """A conclusion of the console's own (never sent). Anything the place says overrules it."""
+    """Absence, or a conclusion of the console's own. Anything the place says overrules it."""
     LOST = 1
     """It is gone, and nothing recorded how it ended. A later sign of life overrules it."""
     NATIVE = 2
@@ -83,8 +83,8 @@ class Rank(IntEnum):
 
 
 class Capability(Flag):
-    """What a backend can do beyond the required methods, so that screens can grey out with a
-    reason. Each of the optional protocols below has its flag."""
+    """What a backend can do beyond the required methods. A flag of one of the optional protocols
+    below says what `isinstance` says, which is what the console asks; the others are for later."""
 
     NONE = 0
     SEEKABLE_LOGS = auto()
@@ -96,7 +96,7 @@ class Capability(Flag):
     ARRAYS = auto()
     ADOPT = auto()
     DURABLE_RECORD = auto()
-    """The run directory outlives the job. Without it the console mirrors eagerly."""
+    """The run directory outlives the job."""
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -104,7 +104,7 @@ class Capability(Flag):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one node of a job needs. `None` leaves it to the backend."""
+    """How many GPUs a node, and how many nodes."""
 
     gpus: int = 0
     nodes: int = 1
@@ -197,7 +197,8 @@ class RunSpec:
             snapshot, the captured diff, a recipe's trainer).
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
-        options: The backend's own options, checked against its `options_schema`.
+        options: The backend's own options, checked against its `options_schema`. Only what was
+            given: a backend puts in its defaults by itself.
     """
 
     run_id: str = ""
@@ -332,7 +333,8 @@ class Status:
     Attributes:
         observed_at: When the place said so, by the console's clock.
         rank: What a terminal state rests on; NONE while it is not terminal.
-        exit_code: The leader's exit code; None if it was killed or never ran.
+        exit_code: The leader's exit code; None if it was killed or never ran. A program that cannot
+            be started is 127 if it is missing, else 126.
         signal: Number of the signal that ended the leader.
         reason: One sentence: why it waits, failed, or was lost. Of a job that runs, what is wrong
             with it though it runs: screens show it as a warning.
@@ -395,9 +397,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One of a backend's own options, for forms, CLI help and validation."""
+    """One of a backend's own options, for the launch form and for validation: `plan` is only given
+    values of this type, and among `choices` if there are any."""
 
     type: str = "str"
+    """`str`, `int`, `float` or `bool`."""
     help: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
@@ -425,7 +429,11 @@ class Backend(Protocol):
     CPU in another process. Unless stated otherwise they raise `Unreachable` when the place does
     not answer and `BackendError` when it refuses.
 
-    tests/conformance holds all of this against any backend; its README.md gives the command.
+    A job finds `TRAINDECK_RUN=<run id>/<attempt>` in its environment and nothing on its stdin; what
+    it writes to stdout and stderr is one log, rank 0, in order. It is over when nothing of it is
+    left, also of what has gone to another session (`RunSpec.keep_background` apart).
+
+    tests/conformance holds any backend against this; its README.md gives the command.
     """
 
     protocol: int
@@ -437,6 +445,7 @@ class Backend(Protocol):
     settle: float
     """Seconds for which "not found" by `find` means "not yet" (0 if it is always final)."""
     options_schema: Mapping[str, Option]
+    """By name, which is made of letters, digits and `_`."""
 
     async def probe(self) -> Health:
         """Whether the place answers, and what a person should know. Never raises."""
@@ -451,7 +460,9 @@ class Backend(Protocol):
         """What would be sent. Pure: same arguments, same plan; no I/O, no clock, no randomness.
 
         Raises:
-            UsageError: The place cannot do what the spec asks for, ever.
+            UsageError: The place cannot do what the spec asks for, ever: an option that it has not,
+                no `argv`, more GPUs than there are. A program that is missing is only a warning,
+                which names it.
         """
         ...
 
@@ -459,7 +470,7 @@ class Backend(Protocol):
         """Send a plan. Idempotent on (run id, attempt): any number of calls, concurrent or after
         a crash, start the job at most once, and all return equal references, with what the place
         saw of the job (`JobRef.seen`) if it says so in the same answer. An attempt above 0
-        runs what attempt 0 was sent: its plan is that plan with another `spec.attempt`.
+        runs what attempt 0 was sent: its plan has that spec with another `attempt`, and no files.
 
         Args:
             plan: As made by `plan`, unchanged.
@@ -467,8 +478,9 @@ class Backend(Protocol):
 
         Raises:
             UsageError: A secret has no value (named).
-            BackendError: The plan's digest is not `plan_digest(plan)`; the run id is there with
-                another plan; the attempt is neither there nor the next, or the one before it is
+            BackendError: The plan's digest is not `plan_digest(plan)`, or a file has not its digest
+                (named) any more; the run id is none, or is there with another plan; `after` names
+                no run there; the attempt is neither there nor the next, or the one before it is
                 not over.
         """
         ...
@@ -494,7 +506,7 @@ class Backend(Protocol):
         Raises:
             UsageError: The cursor is not one of this backend's.
             BackendError: There is no such run or attempt. So for every other method that takes a
-                reference, `poll` apart.
+                reference, `poll` and `remove` apart.
         """
         ...
 
@@ -526,13 +538,15 @@ class SeekableLogs(Protocol):
     async def find_in_log(
         self, ref: JobRef, rank: int, needle: bytes, *, offset: int, backward: bool = False
     ) -> int | None:
-        """Offset of the next (or, `backward`, previous) occurrence of `needle`, None if none."""
+        """Offset of the next occurrence of `needle`, which begins at `offset` or later, or
+        (`backward`) of the previous, which begins before it. None if none."""
         ...
 
 
 @runtime_checkable
 class Files(Protocol):
-    """The run directory, read only. Paths are relative to it and may not leave it."""
+    """The run directory: the plan's files, `attempts/N/logs/RANK.log` and `run.json`, whose `spec`
+    is the `RunSpec` (a retry reads it). Paths are relative to it and may not leave it."""
 
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]: ...
 
@@ -628,7 +642,8 @@ class Host(Protocol):
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
     ) -> Done:
-        """Run an argv to its end. Never a shell. Raises nothing but `Unreachable`."""
+        """Run an argv to its end. Never a shell. A program that cannot be started is exit code 127.
+        Raises nothing but `Unreachable`."""
         ...
 
     async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:

@@ -38,7 +38,7 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = True) ->
     """
     # A name nobody else has, opened exclusively: neither another writer's nor a link is followed.
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(path.parent)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "wb") as file:
@@ -50,3 +50,15 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = True) ->
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it that are missing. (`mkdir(parents=True)` makes those above
+    as the umask says.)"""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_private(folder.parent)
+        _make_private(folder)

@@ -39,7 +39,6 @@ WIDER = (LONGEST + 1, 17 * LONGEST)
 """Bytes read where not one record ends in a chunk: a longer line is skipped from here on, and a
 record of TensorBoard's (an image, a graph) holds 16 MiB at the most."""
 
-LINES = ("metrics", "system", "jsonl", "csv", "stdout")
 SKIPPED = 4 << 20
 """Bytes that are looked through at once for the end of a line that is skipped."""
 
@@ -74,18 +73,23 @@ class _Kind:
     """What the store calls values from it (`series.SOURCES`)."""
     word: int
     """Whose word on the run's progress counts, if several name a step: the higher one's."""
+    read: Callable[[bytes, Carry], Reading]
+    lines: bool = True
+    """A line is a record, and one that is too long to hold metrics is skipped."""
     whole: bool = False
     """It is written anew each time, so it is read as a whole."""
 
 
 KINDS = {
-    "metrics": _Kind("hook", 3),
-    "system": _Kind("system", 0),
-    "jsonl": _Kind("jsonl", 1),
-    "trainer_state": _Kind("trainer_state", 1, whole=True),
-    "csv": _Kind("csv", 1),
-    "tensorboard": _Kind("tensorboard", 1),
-    "stdout": _Kind("stdout", 2),
+    "metrics": _Kind("hook", 3, jsonl.read_metrics),
+    "system": _Kind("system", 0, jsonl.read_system),
+    "jsonl": _Kind("jsonl", 1, jsonl.read_metrics),
+    "trainer_state": _Kind(
+        "trainer_state", 1, trainer_state.read_trainer_state, lines=False, whole=True
+    ),
+    "csv": _Kind("csv", 1, lightning_csv.read_csv),
+    "tensorboard": _Kind("tensorboard", 1, tfevents.read_events, lines=False),
+    "stdout": _Kind("stdout", 2, stdout.read_stdout),
 }
 
 WHOLE_LIMIT = 64 << 20
@@ -205,7 +209,7 @@ async def ingest(
     state = dict(reading.carry)
     if last:
         state["ended"] = True
-    elif source.kind in LINES and len(data) > LONGEST and not (b"\n" in data or b"\r" in data):
+    elif kind.lines and len(data) > LONGEST and not (b"\n" in data or b"\r" in data):
         state["long"] = True
     await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
@@ -256,16 +260,8 @@ def _batch(key: str, columns: Columns, source: str, attempt: int) -> Batch:
 def _read(
     source: Source, data: bytes, carry: Carry, final: bool, run: RunRecord, attempt: int
 ) -> Reading:
-    if source.kind in ("metrics", "jsonl"):
-        return jsonl.read_metrics(data, carry)
-    if source.kind == "system":
-        return jsonl.read_system(data, carry)
-    if source.kind == "tensorboard":
-        return tfevents.read_events(data, carry)
-    if source.kind == "trainer_state":
-        return trainer_state.read_trainer_state(data, carry)
-    if source.kind == "csv":
-        return lightning_csv.read_csv(data, carry)
+    if source.kind != "stdout":
+        return KINDS[source.kind].read(data, carry)
     return stdout.read_stdout(
         data,
         carry,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.backends.base import Reach
 from traindeck.console.runs.drafting import FIELDS, OPTION, Draft, Drafted, Ground
+from traindeck.console.runs.options import choices_of, option_text
 
 if TYPE_CHECKING:
     from traindeck.console.recipes.schema import Parameter
@@ -219,7 +220,8 @@ def _short(parameter: Parameter) -> str:
 def _options(draft: Draft, ground: Ground) -> Iterator[Entry]:
     for name, option in ground.options.get(draft.on, {}).items():
         key = f"{OPTION}{name}"
-        default = "" if option.default is None else str(option.default)
+        default = option_text(option.default)
+        choices = choices_of(option)
         text = draft.fields.get(key, default)
         yield Entry(
             key=key,
@@ -227,9 +229,9 @@ def _options(draft: Draft, ground: Ground) -> Iterator[Entry]:
             text=text,
             meaning=option.help,
             takes=option.type,
-            hint="" if option.choices else option.type,
+            hint="" if choices else option.type,
             default=default,
-            choices=option.choices,
+            choices=choices,
             changed=key in draft.fields,
         )
 

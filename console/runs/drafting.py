@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import Option, Plan, RunSpec, UsageError
 from traindeck.console.durations import parse_duration, parse_stall, write_duration
+from traindeck.console.runs.options import option_text, read_option
 from traindeck.console.runs.request import (
     MAX_COUNT,
     MAX_RETRIES,
@@ -325,6 +326,11 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
             secret_values(options["secrets"], ws.environ)
         except UsageError as error:
             problems["secrets"] = f"{error.what} {error.fix}"
+    for name, text in options["options"].items():
+        try:
+            read_option(ws.backend(draft.on), name, text)
+        except UsageError as error:
+            problems[f"{OPTION}{name}"] = f"{error.what} {error.fix}".strip()
     waits_for = draft.text("after").strip()
     if waits_for:
         try:
@@ -414,7 +420,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         "after_end": "is over" if spec.after_any else "succeeded",
         "on_exit": shlex.join(spec.on_exit),
         "on_stall": _stall_text(spec),
-        **{f"{OPTION}{key}": str(value) for key, value in spec.options.items()},
+        **{f"{OPTION}{key}": option_text(value) for key, value in spec.options.items()},
     }
     recipe = ""
     if spec.recipe is not None:

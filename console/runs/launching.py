@@ -23,6 +23,7 @@ from traindeck.backends.base import (
     encode,
     plan_digest,
 )
+from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
 from traindeck.console.runs.retrying import refusal
@@ -49,6 +50,7 @@ async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = 
         Unreachable: The place does not answer.
     """
     backend = ws.backend(request.on)
+    request = replace(request, options=read_options(backend, request.options))
     refuse_id(ws, request.name)
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)

@@ -34,7 +34,6 @@ class Action:
         section: Under which head it stands in the help; "" leaves it out.
         rank: Place in the footer, most used first; 0 is not shown there.
         shown: How the key is written if not as itself (`g g`).
-        ask: The footer's label has an ellipsis.
     """
 
     id: str

@@ -11,12 +11,13 @@ from traindeck.backends import files
 
 
 def test_content_and_modes_and_folders(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "root" / "new" / "file"
     files.replace(path, b"one")
     files.replace(path, b"two", sync=False)
     assert path.read_bytes() == b"two"
     assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+    for folder in (path.parent, path.parent.parent):
+        assert folder.stat().st_mode & 0o777 == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 

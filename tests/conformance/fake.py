@@ -591,7 +591,8 @@ class FakeBackend:
     ) -> int | None:
         await self._visit()
         log = self._attempt(ref).logs.get(rank, bytearray())
-        at = log.rfind(needle, 0, offset) if backward else log.find(needle, offset)
+        end = offset + len(needle) - 1
+        at = log.rfind(needle, 0, end) if backward else log.find(needle, offset)
         return None if at < 0 else at
 
     # ------------------------------------------------------------------------------- Files
@@ -653,7 +654,7 @@ class FakeBackend:
                 return self.place.kept[ref.run_id]
             raise self._unknown(ref)
         files = {
-            "run.json": json.dumps(encode(run.plan.spec)).encode(),
+            "run.json": json.dumps({"spec": encode(run.plan.spec)}).encode(),
             "plan/plan.json": json.dumps(encode(run.plan)).encode(),
             **run.files,
         }

@@ -40,12 +40,13 @@ async def test_what_was_sent_lies_in_the_run_directory(suite: Suite) -> None:
     data = os.urandom(100_000)
     blob = Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data), data=data)
     spec = suite.spec("out:x", files={"plan/deep/data.bin": blob})
-    ref = await suite.submit(await suite.plan(spec))
+    plan = await suite.plan(spec)
+    ref = await suite.submit(plan)
     await suite.until(ref)
     found = {path: content async for path, content in walk(files, ref)}
     assert found["plan/deep/data.bin"] == data
     assert found["attempts/0/logs/0.log"] == b"x\n"
-    assert "run.json" in found
+    assert json.loads(found["run.json"])["spec"] == encode(plan.spec)
     assert await files.read_file(ref, "plan/deep/data.bin", 10, 20) == data[10:30]
     assert await files.read_file(ref, "plan/deep/data.bin", len(data) + 5, 20) == b""
 

@@ -162,11 +162,13 @@ async def test_searching_a_log_finds_what_is_there_and_nothing_else(
         pytest.skip("no SeekableLogs")
     ref = await finished_once(suite)
     needle = NOISE[start : start + length]
-    forward, backward = NOISE.find(needle, offset), NOISE.rfind(needle, 0, offset)
-    found = await backend.find_in_log(ref, 0, needle, offset=offset)
-    assert found == (None if forward < 0 else forward)
-    found = await backend.find_in_log(ref, 0, needle, offset=offset, backward=True)
-    assert found == (None if backward < 0 else backward)
+    for at in (offset, start, min(start + 1, SIZE)):  # at a place of it, and within
+        forward = NOISE.find(needle, at)
+        backward = NOISE.rfind(needle, 0, at + length - 1)
+        found = await backend.find_in_log(ref, 0, needle, offset=at)
+        assert found == (None if forward < 0 else forward)
+        found = await backend.find_in_log(ref, 0, needle, offset=at, backward=True)
+        assert found == (None if backward < 0 else backward)
     assert await backend.find_in_log(ref, 0, b"\x00not in it\x00", offset=0) is None
 
 

@@ -15,6 +15,7 @@ from tests.conformance.conftest import Suite
 
 from traindeck.backends.base import (
     PROTOCOL,
+    Adopt,
     Backend,
     BackendError,
     Capability,
@@ -61,6 +62,7 @@ async def test_it_is_a_backend_of_this_protocol(suite: Suite) -> None:
     for capability, protocol in (
         (Capability.SEEKABLE_LOGS, SeekableLogs),
         (Capability.FILES, Files),
+        (Capability.ADOPT, Adopt),
     ):
         assert (capability in backend.capabilities) == isinstance(backend, protocol), capability
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from traindeck.backends.base import State
-from traindeck.console.metrics.capture import CHUNK, Source, ingest, kind_of, looked_for
+from traindeck.console.metrics.capture import CHUNK, KINDS, Source, ingest, kind_of, looked_for
 from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.runs.measuring import AFTERWARDS, files_beside, own_files
 from traindeck.console.store.index import Index
@@ -327,7 +327,7 @@ def test_what_is_left_of_a_run_that_is_over_can_be_seen(desk: Desk, size: int) -
     assert all(left == listed for left, listed in seen) and seen[-1] == (False, False)
 
 
-@pytest.mark.parametrize("kind", ["metrics", "system", "jsonl", "csv", "tensorboard", "stdout"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_hostile_files_are_entered_without_harm(desk: Desk, kind: str) -> None:
     rng = random.Random(11)
     pieces = [rng.randbytes(40), b"step 1 loss nan\n", b'{"step": 1, "loss": 1e999}\n', b"\n" * 9]

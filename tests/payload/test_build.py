@@ -46,15 +46,25 @@ def test_the_built_file_is_python_3_6_as_a_whole() -> None:
     ast.parse(build.agent_source(), feature_version=(3, 6))
 
 
-def test_it_imports_nothing_but_the_standard_library() -> None:
+def imported(folder: Path) -> set[str]:
+    """The packages that a folder's modules import."""
     names = set()
-    for path in build.SOURCES.glob("*.py"):
+    for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names.add(node.module.split(".")[0])
-    assert names - {"traindeck_agent"} <= set(sys.stdlib_module_names)
+    return names
+
+
+def test_it_imports_nothing_but_the_standard_library() -> None:
+    assert imported(build.SOURCES) - {"traindeck_agent"} <= set(sys.stdlib_module_names)
+
+
+def test_trainers_import_nothing_of_traindeck() -> None:
+    names = imported(build.SOURCES.parent / "trainers")
+    assert "json" in names and "traindeck" not in names
 
 
 HEAVY = {

@@ -1,4 +1,4 @@
-"""The agent reads and writes what FORMAT.md says, by files that both sides' tests read."""
+"""The agent writes, and the console reads, what FORMAT.md says."""
 
 from __future__ import annotations
 

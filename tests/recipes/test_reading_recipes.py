@@ -26,7 +26,7 @@ def test_a_recipe_can_build_on_another(write: Write, folder: Path) -> None:
     assert resolved.recipe == "smaller" and resolved.trainer == "sft"
     assert resolved.values["batch"] == 1
     assert resolved.settings["lr"].source == "small.yaml, line 5"
-    assert list_recipes(folder) == ["sft", "small", "smaller"]
+    assert list_recipes(folder) == sorted([*list_recipes(), "small", "smaller"])
 
 
 def test_a_users_sft_builds_on_ours(write: Write, folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_two_recipes_that_build_on_each_other_are_refused(write: Write, folder: 
 def test_an_unknown_recipe_is_refused_with_what_there_is(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no recipe stf\. Did you mean sft\?"):
         load("stf", folder)
-    with pytest.raises(UsageError, match="There are: sft"):
+    with pytest.raises(UsageError, match=f"There are: {', '.join(list_recipes())}"):
         load("xyzzy", folder)
     with pytest.raises(UsageError, match="cannot be read: no such file"):
         load("./nowhere.yaml", folder)

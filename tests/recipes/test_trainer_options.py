@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from traindeck.console.recipes.reading import list_recipes, load
 from traindeck.console.recipes.resolving import resolve, trainers
 from traindeck.console.recipes.schema import Kind, Parameter, Recipe
 
 
 @pytest.fixture
-def sft_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The trainer, imported as Python would run it. It imports nothing heavy by itself."""
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a trainer as Python would run it. It imports nothing heavy by itself."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(trainers()))
-    import sft
-
-    yield sft
+    yield importlib.import_module
     for name in set(sys.modules) - before:
-        if name == "sft" or name.startswith("traindeck_"):
+        if (trainers() / f"{name}.py").exists():
             del sys.modules[name]
+
+
+@pytest.fixture
+def sft_module(trainer: Callable[[str], Any]) -> Any:
+    return trainer("sft")
 
 
 def hint_of(parameter: Parameter) -> Any:
@@ -43,11 +48,14 @@ def hint_of(parameter: Parameter) -> Any:
     return kind
 
 
-def test_the_options_are_the_parameters(sft: Recipe, sft_module: Any) -> None:
-    hints = typing.get_type_hints(sft_module.Options)
-    assert list(hints) == [parameter.key for parameter in sft]
-    defaults = {f.name: f.default for f in fields(sft_module.Options)}
-    for parameter in sft:
+@pytest.mark.parametrize("name", list_recipes())
+def test_the_options_are_the_parameters(name: str, trainer: Callable[[str], Any]) -> None:
+    recipe = load(name)
+    options = trainer(recipe.trainer).Options
+    hints = typing.get_type_hints(options)
+    assert list(hints) == [parameter.key for parameter in recipe]
+    defaults = {f.name: f.default for f in fields(options)}
+    for parameter in recipe:
         key, hint = parameter.key, hints[parameter.key]
         wanted = hint_of(parameter)
         assert set(typing.get_args(hint) or [hint]) == set(typing.get_args(wanted) or [wanted]), key

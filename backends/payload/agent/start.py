@@ -97,7 +97,7 @@ def _orders(request):
     return {
         "environ": environ,
         "secrets": secrets,
-        "umask": wire.field(request, "umask", int, UMASK if UMASK is not None else umask),
+        "umask": UMASK if UMASK is not None else umask,
     }
 
 
