@@ -7,6 +7,7 @@ from dataclasses import replace
 from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import FakeServices, crowd, make_run, small_services
+from textual import events
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.tui.screens.overlay import ChoiceScreen
@@ -186,6 +187,22 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) 
         run = services.runs[0]
         assert run is not None
         assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
+
+
+async def test_what_follows_the_key_that_opens_a_form_in_one_burst_is_text_for_its_fields(
+    on_runs: OnRuns,
+) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        await go_to(app, pilot, "nanogpt-big")
+        for key in ("e", *"_2", "tab", *"ok", "down", *"why", "backspace"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        app.post_message(events.Paste("o?\nmore"))
+        app.post_message(events.Key("enter", "\r"))
+        await settle(app, pilot, lambda: not isinstance(app.screen, EditScreen))
+        run = services.runs[0]
+        assert run is not None
+        assert (run.name, run.tags, run.note) == ("nanogpt-big_2", {"ok": ""}, "who?")
 
 
 async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(on_runs: OnRuns) -> None:

@@ -205,7 +205,12 @@ class RunScreen(DeckScreen):
         self.tab = name
         pane = self._file if self._file is not None and name == "files" else self._made(name)
         if not pane.is_mounted:
+            if pane.is_attached:
+                return  # on its way: shown when it is there
             await self.query_one("#body").mount(pane)
+            if pane is not self._now():  # another key came meanwhile
+                pane.display = False
+                return
         pane.display = True
         pane.show_run(self.record)
         pane.focus()
