@@ -388,9 +388,9 @@ class LaunchScreen(DeckScreen):
     # -------------------------------------------------------------------------------------- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        chosen = self.caret is None
         if action == "change":
-            return chosen
+            entry = self.entry  # a choice of one is none
+            return self.caret is None and entry is not None and len(entry.choices) > 1
         if action == "preset":
             return bool(self._presets())
         if action == "save":
