@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import FakeServices, crowd, make_run, small_services
@@ -203,6 +204,29 @@ async def test_what_follows_the_key_that_opens_a_form_in_one_burst_is_text_for_i
         run = services.runs[0]
         assert run is not None
         assert (run.name, run.tags, run.note) == ("nanogpt-big_2", {"ok": ""}, "who?")
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 40)])
+async def test_the_fields_of_a_run_stand_beside_their_labels_whatever_the_size(
+    on_runs: OnRuns, size: tuple[int, int]
+) -> None:
+    services = small_services()
+    async with on_runs(services, size=size) as (app, pilot):
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("e", "tab", *"'tag", "tab", *"remark")
+
+        def lined_up() -> bool:
+            rows = [row.partition("▌")[2].split() for row in screen_text(app).splitlines()]
+            wanted = (["name", "nanogpt-big"], ["tags", "'tag"], ["note", "remark"])
+            return all(any(row[:2] == pair for row in rows) for pair in wanted)
+
+        await settle(app, pilot, lined_up)
+        for wide, high in ((100, 40), (60, 15), (72, 20), size):
+            await pilot.resize_terminal(wide, high)
+            await settle(app, pilot, lined_up)
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: "a quote is not closed" in screen_text(app))
+        await settle(app, pilot, lined_up)
 
 
 async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(on_runs: OnRuns) -> None:

@@ -33,7 +33,8 @@ class EditScreen(Overlay[bool]):
 
     BINDINGS: ClassVar[list[BindingType]] = []
     DEFAULT_CSS = """
-    EditScreen Vertical { layer: fields; width: auto; height: auto; background: transparent; }
+    EditScreen Vertical { layer: fields; position: absolute; }
+    EditScreen Vertical { width: auto; height: auto; background: transparent; }
     EditScreen { layers: base fields; }
     EditScreen Input { width: 58; }
     """
@@ -59,21 +60,15 @@ class EditScreen(Overlay[bool]):
         early, self._early = self._early or [], None
         for event in early:
             self._take(event)
-        self.call_after_refresh(self._place)
+        self.screen_layout_refresh_signal.subscribe(self, self._place, immediate=True)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._place)
-
-    def _place(self) -> None:
+    def _place(self, _: object) -> None:
+        """Put the fields beside their labels, wherever the panel has come to stand."""
         panel = self.query_one(Panel).region
-        fields = self.query_one(Vertical)
         cells = max(10, panel.width - 6 - 8)
         for entry in self.query(Input):
             entry.styles.width = cells
-        fields.styles.offset = (
-            panel.x + 3 + 8 - fields.region.x + int(fields.styles.offset.x.value),
-            panel.y + 3 - fields.region.y + int(fields.styles.offset.y.value),
-        )
+        self.query_one(Vertical).styles.offset = (panel.x + 3 + 8, panel.y + 3)
 
     def lines(self, cells: int) -> list[Line]:
         rows: list[Line] = [
