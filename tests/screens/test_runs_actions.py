@@ -175,6 +175,24 @@ async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(on_runs
         await settle(app, pilot, lambda: "Could not stop" not in screen_text(app))
 
 
+@pytest.mark.parametrize("size", [(60, 15), (80, 24)])
+async def test_what_is_said_of_many_runs_is_never_cut(
+    on_runs: OnRuns, size: tuple[int, int]
+) -> None:
+    async with on_runs(size=size) as (app, pilot):
+        for key, says, way in (
+            ("delete", "cannot be removed and will stay.", "d delete"),
+            ("R", "and left alone.", "r retry"),
+            ("s", "or ending already.", "s stop"),
+        ):
+            await pilot.press("asterisk", key)
+            await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+            rows = [row.partition("▌")[2].strip() for row in screen_text(app).splitlines()[:-1]]
+            panel = " ".join(row.split("    ")[0] for row in rows)  # beside it is what it lies over
+            assert says in panel and any(way in row for row in rows)
+            await pilot.press("escape", "escape")
+
+
 async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) -> None:
     services = small_services()
     async with on_runs(services) as (app, pilot):

@@ -533,7 +533,7 @@ class LaunchScreen(DeckScreen):
             (Span("Nothing was started. What was changed here is lost.", "muted"),),
         ]
         options = [Choice("esc", "stay", ""), Choice("l", "leave", "leave", harmful=True)]
-        self.app.push_screen(ChoiceScreen(lambda cells: body, options), answered)
+        self.app.push_screen(ChoiceScreen(lambda cells, rows: body, options), answered)
 
     def action_leave(self) -> None:
         """`q` where nothing is typed."""
