@@ -188,7 +188,9 @@ class RunScreen(DeckScreen):
             from .run_log import LogPane
 
             # Who asked for the log of a run that goes on wants its end; tab 3 is where one was.
-            found = LogPane(services, spot=None if self._to_follow else self._spot())
+            spot = None if self._to_follow else self._spot()
+            wrap = self.deck.ui.get("log", "wrap", bool, False)
+            found = LogPane(services, spot=spot, wrap=wrap)
         else:
             found = _pane_of(name)(services)
         self._tabs[name] = found
@@ -261,6 +263,8 @@ class RunScreen(DeckScreen):
         kept = {run: value for run, value in self._kept().items() if run != self.record.id}
         log = self._tabs.get("log")
         spot = log.spot() if log is not None else self._spot()
+        if log is not None:
+            self.deck.ui.put("log", wrap=log.wraps)
         here: dict[str, Any] = {"tab": self.tab}
         if spot is not None:
             here["log"] = [spot.offset, spot.identity, spot.wrap]
