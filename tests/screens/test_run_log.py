@@ -431,7 +431,7 @@ async def test_a_growing_log_is_followed_until_one_goes_up(make_app: MakeApp) ->
         assert "and another" in log_rows(app)[-1] and "follow on" in screen_text(app)
 
 
-@pytest.mark.parametrize("keys", ["", "slash l o s s enter", "k"])
+@pytest.mark.parametrize("keys", ["", "slash l o s s enter f", "k"])
 async def test_nothing_flickers_while_a_log_grows(make_app: MakeApp, keys: str) -> None:
     services = world()
     app = make_app(services)
