@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -98,6 +99,24 @@ async def test_tabs_in_one_burst_leave_the_last_one_with_its_keys(
             assert shown == [screen._now()]
             assert screen.focused is not None
             assert shown[0] in screen.focused.ancestors_with_self
+
+
+async def test_an_overview_says_nothing_of_a_log_that_it_has_not_read(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, come = run_world(), asyncio.Event()
+    read = services.log_tail
+
+    async def log_tail(run_id: str, size: int) -> bytes:
+        await come.wait()
+        return await read(run_id, size)
+
+    monkeypatch.setattr(services, "log_tail", log_tail)
+    app = make_app(services)
+    async with opened(app, "overview", "LOG") as pilot:
+        assert "nothing written" not in screen_text(app)
+        come.set()
+        await settle(app, pilot, lambda: "step 3120" in screen_text(app))
 
 
 async def test_the_help_lists_the_keys_of_the_tab_in_sight(make_app: MakeApp) -> None:
