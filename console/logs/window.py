@@ -302,6 +302,7 @@ class LogView:
         hit = await self._next_shown(search, start, backward=backward)
         if hit is not None:
             self.current = hit
+            self.following = False  # also where it is in sight: it would not be for long
             self._leave()
             await self._reveal(hit)
         return hit

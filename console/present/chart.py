@@ -19,7 +19,7 @@ import numpy as np
 from . import braille
 from .cells import Line, Span, char_width, clean, clip, pad
 from .chart_axis import ENDS, LABEL, x_axis
-from .chart_words import clipped, notes, outliers, title_line
+from .chart_words import clipped, hidden, notes, outliers, title_line
 from .curves import (
     COLOURS,
     LETTERS,
@@ -82,8 +82,9 @@ def chart(
     lowest, highest = _range(parts, view.log)
     shown = sum(item.raw.shown for item in parts)
     nothing = not math.isfinite(lowest)
+    aside = hidden(drawn, view) + clipped(parts, glyphs)
     if nothing and not any(item.raw.strange.any() for item in parts):
-        head = title_line(title, drawn, view, cells, glyphs, clipped(parts, glyphs))
+        head = title_line(title, drawn, view, cells, glyphs, aside)
         low, high = extent(drawn)
         outside = any(curve.x.size for curve in drawn) and (start > high or end < low)
         words = "nothing above 0 here" if view.log else "no values here"
@@ -96,8 +97,8 @@ def chart(
         ]
         if axis_row:
             blank.append(x_axis(start, end, wide, view.axis))
-        return Chart(lines=(head, *blank), notes=notes(drawn, shown, wide, view))
-    aside = outliers(parts, lowest, highest, start, end, glyphs) + clipped(parts, glyphs)
+        return Chart(lines=(head, *blank), notes=notes(drawn, shown, wide))
+    aside = outliers(parts, lowest, highest, start, end, glyphs) + aside
     scale: Scale | LogScale | NoScale
     if nothing:
         scale = NoScale()
@@ -115,7 +116,7 @@ def chart(
     lines += _plot(grid, scale, drawn, parts, view, start, end, marks, glyphs)
     if axis_row:
         lines.append(x_axis(start, end, wide, view.axis))
-    return Chart(lines=tuple(lines), notes=notes(drawn, shown, wide, view))
+    return Chart(lines=tuple(lines), notes=notes(drawn, shown, wide))
 
 
 def text_chart(

@@ -107,14 +107,17 @@ def clipped(reduced: Sequence[Reduced], glyphs: Glyphs) -> list[Forms]:
     return [(whole, whole, f"{glyphs.warning} {strange:,}")]
 
 
-def notes(drawn: Sequence[Curve], shown: int, wide: int, view: View) -> tuple[str, ...]:
+def hidden(drawn: Sequence[Curve], view: View) -> list[Forms]:
+    """How many points a logarithmic axis has no place for."""
+    many = sum(int(np.sum(curve.y <= 0)) for curve in drawn) if view.log else 0
+    whole = f"{many:,} not above 0 left out"
+    return [(whole, f"{many:,} not above 0")] if many else []
+
+
+def notes(drawn: Sequence[Curve], shown: int, wide: int) -> tuple[str, ...]:
     """What was reduced, in clauses, the most important first."""
     total = sum(curve.x.size for curve in drawn)
     parts = [f"{shown:,} of {total:,} points"]
-    if view.log:
-        hidden = sum(int(np.sum(curve.y <= 0)) for curve in drawn)
-        if hidden:
-            parts.append(f"{hidden:,} not above 0 left out")
     parts += [f"min–max in {wide * braille.DOTS_X} half-cells", "nothing interpolated"]
     return tuple(parts)
 

@@ -22,6 +22,7 @@ from .runs_table import run_age, where
 from .states import mark
 
 MAX_VICTIMS = 8
+ROOMY = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,16 @@ def choices(options: Sequence[Choice], focus: int, cells: int) -> list[Line]:
 
 
 def victims(
-    runs: Sequence[RunRecord], now: float, cells: int, glyphs: Glyphs = BEST, *, ended: bool = False
+    runs: Sequence[RunRecord],
+    now: float,
+    cells: int,
+    glyphs: Glyphs = BEST,
+    *,
+    ended: bool = False,
+    most: int = MAX_VICTIMS,
 ) -> list[Line]:
-    """Every run that will be hit, by name and place; the rest of many as a number."""
-    shown = runs if len(runs) <= MAX_VICTIMS else runs[: MAX_VICTIMS - 1]
+    """Every run that will be hit, by name and place; the rest of more than `most` as a number."""
+    shown = runs if len(runs) <= most else runs[: most - 1]
     names = min(max((width(clean(run.name)) for run in shown), default=0), max(12, cells // 3))
     lines: list[Line] = []
     for run in shown:
@@ -84,6 +91,11 @@ def victims(
         rest = len(runs) - len(shown)
         lines.append((Span(f"  and {rest:,} more", "muted"),))
     return lines
+
+
+def _room(rows: int, said: Sequence[Line]) -> int:
+    """How many victims there is room for beside what is said, which is never cut."""
+    return max(2, min(MAX_VICTIMS, rows - len(said) - 3))
 
 
 def _place(run: RunRecord) -> str:
@@ -109,6 +121,7 @@ def stop_lines(
     *,
     others: int = 0,
     hidden: int = 0,
+    rows: int = ROOMY,
 ) -> list[Line]:
     """Before runs are stopped. `others` of those marked are over or ending already, `hidden` more
     are marked where they cannot be seen."""
@@ -126,12 +139,14 @@ def stop_lines(
     if others:
         text += f" {_others(others)} over or ending already."
     text += _hidden(hidden)
+    said = wrapped(text, cells)
+    most = _room(rows, said)
     return [
         (Span(f"Stop {plural(len(runs), 'run')}?", "warn bold"),),
         (),
-        *victims(runs, now, cells, glyphs),
+        *victims(runs, now, cells, glyphs, most=most),
         (),
-        *wrapped(text, cells),
+        *said,
     ]
 
 
@@ -143,6 +158,7 @@ def retry_lines(
     *,
     others: int = 0,
     hidden: int = 0,
+    rows: int = ROOMY,
 ) -> list[Line]:
     """Before runs are tried again. `others` of those marked cannot be, `hidden` more are marked
     where they cannot be seen."""
@@ -153,12 +169,14 @@ def retry_lines(
     if others:
         text += f" {_others(others)} not over, or not Traindeck's, and left alone."
     text += _hidden(hidden)
+    said = wrapped(text, cells)
+    most = _room(rows, said)
     return [
         (Span(f"Retry {plural(len(runs), 'run')}?", "accent bold"),),
         (),
-        *victims(runs, now, cells, glyphs, ended=True),
+        *victims(runs, now, cells, glyphs, ended=True, most=most),
         (),
-        *wrapped(text, cells),
+        *said,
     ]
 
 
@@ -190,6 +208,7 @@ def remove_lines(
     glyphs: Glyphs = BEST,
     *,
     hidden: int = 0,
+    rows: int = ROOMY,
 ) -> list[Line]:
     """Before runs are deleted. `hidden`: how many more are marked where they cannot be seen."""
     if freed is None:
@@ -204,12 +223,14 @@ def remove_lines(
     if refused:
         text += f" {refused:,} more of those marked cannot be removed and will stay."
     text += _hidden(hidden)
+    said = wrapped(text, cells)
+    most = _room(rows, said)
     return [
         (Span(f"Remove {plural(len(runs), 'run')}?", "failed bold"),),
         (),
-        *victims(runs, now, cells, glyphs, ended=True),
+        *victims(runs, now, cells, glyphs, ended=True, most=most),
         (),
-        *wrapped(text, cells),
+        *said,
     ]
 
 

@@ -134,7 +134,7 @@ def help_lines(entry: Entry, cells: int, rows: int, glyphs: Glyphs = BEST) -> li
     )
     lines += [(Span("  "), Span(part, "muted")) for part in more]
     clauses = []
-    if entry.choices:
+    if len(entry.choices) > 1:
         clauses.append("space changes: " + " · ".join(entry.choices))
     elif entry.takes:
         clauses.append(entry.takes)

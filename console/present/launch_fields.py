@@ -190,7 +190,7 @@ def _parameters(draft: Draft, drafted: Drafted | None) -> Iterator[tuple[str, En
                     takes=accepts(parameter),
                     default=base,
                     source=source,
-                    problem=field.problem,
+                    problem=field.problem or drafted.problems.get(key, ""),
                     choices=tuple(choices),
                     suggest=tuple(text_of(value) for value in parameter.suggest),
                     changed=key in draft.values,

@@ -71,19 +71,26 @@ def aligned(value: float | int | None, before: int, after: int, digits: int = 4)
     """A figure in `before + 1 + after` cells with its decimal point at cell `before`.
 
     A number that would stick out loses digits before it loses its place; one that cannot keep its
-    point there at all is put to the right edge. `–` stands where the units are.
+    point there at all is put to the right edge, and one that has an exponent keeps its digits: a
+    single one of them would be half of what it says. It is never cut: one too long for its cells
+    gets an exponent. `–` stands where the units are.
     """
     cells = before + 1 + after
     fitting = ""
     for wanted in range(digits, 0, -1):
         text = figure(value, wanted)
-        point = text.find(".")
-        left = before - (len(text) if point < 0 or "e" in text else point)
+        point, exponent = text.find("."), "e" in text
+        left = before - (len(text) if point < 0 or exponent else point)
         if left >= 0 and left + len(text) <= cells:
             return (" " * left + text).ljust(cells)
         if len(text) <= cells:
             fitting = fitting or text
-    return (fitting or text[:cells]).rjust(cells)
+            if exponent:
+                break
+    if not fitting and value is not None:
+        short = (_scientific(value, wanted) for wanted in range(digits, 0, -1))
+        fitting = next((text for text in short if len(text) <= cells), "…")
+    return fitting.rjust(cells)
 
 
 def size(count: float | int | None) -> str:

@@ -159,12 +159,17 @@ def _item(label: str, text: str) -> Line:
 
 
 def _pair(label: str, value: Span, room: int, cells: int) -> list[Line]:
-    """A value beside its name; one that is too long goes on below itself, whole."""
+    """A value beside its name; one that is too long goes on below itself, whole, and between two
+    words if it has any."""
     wide = max(10, cells - room - 5)
     made: list[Line] = []
     text = value.text
     while text or not made:
-        part = take(text, wide) if width(text) > wide else text
+        part = text
+        if width(text) > wide:
+            part = take(text, wide)
+            space = part.rfind(" ", wide // 2) if text[len(part)] != " " else -1
+            part = part[: space + 1] if space > 0 else part
         text = text[len(part) :]
         shown = "" if made else label
         lead = Span(f"   {fit(shown, room, keep='both')} ", "muted")

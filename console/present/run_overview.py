@@ -54,7 +54,7 @@ class Facts:
 
     Attributes:
         curve, legend: The main curve, made for `curve_size`.
-        log: The end of the log.
+        log: The end of the log; None until it was read.
         evidence: The line of the log that the reason rests on.
         share: How much of the log has been read for metrics, 0 to 1.
         grave: Whether the log's end has a line that looks like an error.
@@ -64,7 +64,7 @@ class Facts:
     folder: str = ""
     curve: Sequence[Line] = ()
     legend: Line = ()
-    log: bytes = b""
+    log: bytes | None = b""
     evidence: str = ""
     grave: bool = False
     share: float = 1.0
@@ -350,12 +350,14 @@ def _attempts(
     return [head, *((Span(" "), *row) for row in rows)]
 
 
-def _log(run: RunRecord, log: bytes, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:
+def _log(run: RunRecord, log: bytes | None, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:
     """The end of the log in so many rows, a title included."""
     from traindeck.console.logs.neutral import neutral
 
     if rows < 2:
         return []
+    if log is None:
+        return [title("LOG", cells, glyphs)]
     written = [line for line in log.split(b"\n") if line.strip()]
     note = "" if written else unwritten(run)
     lines: list[Line] = [title("LOG", cells, glyphs, note=note)]

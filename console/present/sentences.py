@@ -192,6 +192,8 @@ def ended(run: RunRecord, style: str) -> list[Clause]:
     """Why a run ended badly, cause first; the cause in `style`."""
     numbers = exit_words(run)
     parts = _parts(run.reason) or [numbers or "ended without a reason"]
+    if run.state is State.LOST:  # the words are ours: what happened, then what that means
+        parts = [words for part in parts for words in part.split("; ")]
     cause = _CAUSE_END.split(parts[0], maxsplit=1)
     if len(cause) > 1 and cause[1].startswith(": ") and not _NAME.fullmatch(cause[0]):
         cause = parts[:1]  # `model ./base: no such folder`: what is wrong comes last

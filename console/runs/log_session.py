@@ -286,7 +286,7 @@ class LogSession:
         """To the place that was left, if the log is still the same."""
         spot, fate = self._spot, self._opening.fate()
         view.wrap = spot is not None and spot.wrap
-        if spot is not None and spot.identity == view.pages.identity:
+        if spot is not None and spot.identity and spot.identity == view.pages.identity:
             await view.to_offset(spot.offset, above=0, reveal=False)
         elif self._opening.from_start:
             await view.to_start()

@@ -398,6 +398,19 @@ async def test_times_stand_only_where_they_change(log: Path, tmp_path: Path) -> 
     await view.aclose()
 
 
+async def test_a_hit_that_was_gone_to_stays_in_sight_while_the_log_grows(log: Path) -> None:
+    view = view_of(log, b"".join(b"line %d\n" % n for n in range(50)))
+    view.following = True
+    view.search = Search(view.pages.source, Pattern("line 48"))
+    await view.open()
+    assert await view.jump() is not None
+    with log.open("ab") as file:
+        file.write(b"more\n" * 100)
+    await view.refresh()
+    assert "line 48" in texts(await view.window())
+    await view.aclose()
+
+
 async def test_hits_are_marked_where_they_are_shown(log: Path) -> None:
     data = "wide 日本 memory and \x1b[31mmemory\x1b[0m\tmemory\nnone\nmemory\n".encode()
     view = view_of(log, data, width=60)

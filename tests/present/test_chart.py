@@ -158,7 +158,7 @@ def test_a_logarithmic_axis_has_ticks_within_a_decade_too() -> None:
 def test_what_is_not_above_zero_is_left_out_of_a_logarithmic_axis_and_counted() -> None:
     curve = Curve("x", STEPS, np.where(STEPS > 190, -1.0, STEPS))
     made = a_chart(curve, log=True)
-    assert "10 not above 0 left out" in made.notes
+    assert "10 not above 0 left out" in rows_of(made)[0]
     assert "not finite" not in rows_of(made)[0]
     assert "nothing above 0 here" in "\n".join(
         rows_of(a_chart(Curve("x", STEPS, -STEPS), log=True))

@@ -44,6 +44,22 @@ def test_the_tree_has_training_first_the_system_last_and_no_marks() -> None:
     assert [n.label for n in nodes(run, {"train"})][:2] == ["train", "eval"]
 
 
+@pytest.mark.parametrize("size", [(78, 22), (118, 36)])
+def test_every_chart_says_what_a_logarithmic_axis_has_no_place_for(size: tuple[int, int]) -> None:
+    import numpy as np
+
+    from traindeck.console.present.curves import Curve, View
+
+    x = np.arange(300.0)
+    drawn = {
+        "loss": Curve("loss", x, 1 / (x + 1), 0),
+        "system/cpu_pct": Curve("system/cpu_pct", x, x % 3, 1),
+    }
+    shown = Shown(rows=nodes(RUN), drawn=drawn, view=View(smoothing=0.9, log=True))
+    heads = [row for row in text(charts_lines(RUN, shown, *size)).splitlines() if "log y" in row]
+    assert ["100 not above 0" in head for head in heads] == [False, True]
+
+
 @pytest.mark.parametrize("cells", [60, 80, 99, 100, 120, 200])
 @pytest.mark.parametrize("rows", [8, 20, 36])
 @pytest.mark.parametrize("tree", [False, True])

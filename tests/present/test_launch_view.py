@@ -19,6 +19,8 @@ from traindeck.console.present.launch_view import (
     plan_pages,
     plan_pane,
 )
+from traindeck.console.recipes.describing import form
+from traindeck.console.recipes.reading import load
 from traindeck.console.runs.drafting import Draft, Drafted, Ground
 
 GROUND = Ground(recipes=("sft",), cwd="/work")
@@ -62,6 +64,15 @@ def test_a_command_is_not_asked_what_only_recipes_have_and_the_other_way_round()
     keys = {entry.key for entry in flat(sections(Draft(recipe="sft"), GROUND, None))}
     assert "command" not in keys
     assert "python" in keys
+
+
+def test_what_is_found_wrong_with_a_recipes_value_stands_at_its_field() -> None:
+    recipe = load("sft")
+    draft = Draft(recipe="sft", values={"model": "./none", "data": "rows.jsonl"})
+    wrong = {"model": "model ./none: no such file or folder."}
+    drafted = Drafted(problems=wrong, recipe=recipe, form=form(recipe, draft.values))
+    marked = {e.label: e.problem for e in flat(sections(draft, GROUND, drafted)) if e.problem}
+    assert marked == {"base model": wrong["model"]}
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,31 @@ def test_points_stand_under_points() -> None:
     assert small == ["  0.0729", "  0.0012", "  0.100 "]
 
 
+@given(
+    st.floats(-1e300, 1e300).filter(lambda v: abs(v) > 1e-99 or v == 0),
+    st.integers(1, 5),
+    st.integers(4, 6),
+)
+def test_an_aligned_figure_is_never_cut(value: float, before: int, after: int) -> None:
+    text = aligned(value, before, after).strip()
+    if text == "…":  # no room for a single digit and the exponent
+        assert before + after < 7
+        return
+    shown = float(text.replace("−", "-").replace(",", ""))
+    assert math.isclose(shown, value, rel_tol=0.5, abs_tol=0)
+
+
+def test_a_number_too_long_for_its_cells_is_not_another_number() -> None:
+    narrow = [aligned(v, 1, 4) for v in (123456.0, -12345.6, 99999.9, 1234.56)]
+    assert narrow == ["1.23e5", "−1.2e4", "   1e5", " 1,235"]
+    assert [aligned(v, 3, 4) for v in (1.5e9, 1.05e6, 8.7e-5)] == [
+        "   1.5e9",
+        "  1.05e6",
+        "  8.7e−5",
+    ]
+    assert aligned(-1e-300, 1, 2) == "   …"
+
+
 def test_sizes_counts_and_shares() -> None:
     assert [size(v) for v in (None, 0, 912, 1240, 71_300_000_000, 999_999)] == [
         "–",

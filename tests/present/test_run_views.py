@@ -232,6 +232,13 @@ def test_a_value_that_is_too_long_goes_on_below_itself_whole(cells: int) -> None
     assert "/usr/bin:" * 40 in joined
 
 
+@pytest.mark.parametrize("cells", [60, 80, 120])
+def test_names_that_go_on_below_are_whole_and_can_be_searched_for(cells: int) -> None:
+    names = tuple(f"A_VARIABLE_{n:03}" for n in range(60))
+    lines = config_lines(RUN, replace(SPEC, env_names=names), {}, cells)
+    assert all(len(found_in(lines, name)) == 1 for name in names)
+
+
 def test_without_its_directory_a_run_says_so() -> None:
     assert "cannot be read now" in text(config_lines(RUN, None, {}, 80))
 

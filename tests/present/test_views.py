@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from tests.fakes.runs import LOG, NOW, fall, metric, small_world
+from tests.fakes.runs import LOG, NOW, fall, make_run, metric, small_world
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.present import ansi, chrome, dialogs, fuzzy, help, runs_counts, runs_curve
@@ -19,7 +19,7 @@ from traindeck.console.present.first_start import first_start
 from traindeck.console.present.glyphs import SETS
 from traindeck.console.present.runs_detail import Pane, curve_size, detail
 from traindeck.console.present.scale import Scale
-from traindeck.console.present.sentences import choose, fitted
+from traindeck.console.present.sentences import choose, explain, fitted
 from traindeck.console.present.theme import load
 
 SIZES = st.tuples(st.integers(10, 220), st.integers(0, 30))
@@ -191,6 +191,16 @@ def test_sentences_are_chosen_by_width() -> None:
     assert plain(fitted(clauses, 16)) == "cause at step 4"
     assert plain(fitted(clauses, 9)) == "cause"
     assert plain(fitted(clauses, 3)) == "ca…"
+
+
+def test_a_lost_run_says_what_happened_then_what_that_means() -> None:
+    reason = "its supervisor was killed; how it ended is not known"
+    run = make_run(1, "gone", State.LOST, step=50, reason=reason)
+    clauses = explain(run, NOW, SETS["best"])
+    assert clauses is not None
+    cause = "its supervisor was killed at step 50"
+    assert plain(fitted(clauses, 80)) == f"{cause} · how it ended is not known"
+    assert plain(fitted(clauses, 45)) == cause
 
 
 # ----------------------------------------------------------------------------------- the dialogs

@@ -241,3 +241,21 @@ async def test_a_plan_that_is_overtaken_by_a_key_is_never_shown_as_up_to_date(
         assert screen.plan_state.plan is not None
         assert screen.plan_state.plan.argv == ("truex",)
         assert isinstance(launch_screen(app), LaunchScreen)
+
+
+async def test_where_there_is_nothing_to_choose_no_key_is_offered_for_it(
+    make_app: MakeApp,
+) -> None:
+    for places, offered in ((2, True), (1, False)):
+        services = launch_services()
+        services._places = services._places[:places]
+        app = make_app(services)
+        async with app.run_test(size=WIDE) as pilot:
+            screen = await open_form(app, pilot)
+            screen.go_to("on")
+            await pilot.pause()
+            text = screen_text(app)
+            assert (text.count("space change") == 2, text.count("space change") == 0) == (
+                offered,
+                not offered,
+            )

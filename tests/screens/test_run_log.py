@@ -431,7 +431,7 @@ async def test_a_growing_log_is_followed_until_one_goes_up(make_app: MakeApp) ->
         assert "and another" in log_rows(app)[-1] and "follow on" in screen_text(app)
 
 
-@pytest.mark.parametrize("keys", ["", "slash l o s s enter", "k"])
+@pytest.mark.parametrize("keys", ["", "slash l o s s enter f", "k"])
 async def test_nothing_flickers_while_a_log_grows(make_app: MakeApp, keys: str) -> None:
     services = world()
     app = make_app(services)
@@ -495,6 +495,26 @@ async def test_coming_back_goes_on_at_the_same_place_and_tab(make_app: MakeApp) 
         pane = app.screen.query_one(LogPane)
         await settle(app, pilot, lambda: pane.settled)
         assert log_rows(app)[0] == first and "wrap on" in screen_text(app)
+
+
+async def test_who_wraps_lines_wraps_those_of_the_next_log_too(make_app: MakeApp) -> None:
+    services = world()
+    app = make_app(services)
+    async with opened(app) as (pilot, pane):
+        assert "wrap off" in await press(app, pilot, pane, "G")
+        assert "wrap on" in await press(app, pilot, pane, "w")
+        for number, tab in ((FAILED, ""), (RUNNING, "log")):
+            await pilot.press("escape")
+            await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
+            run = services.runs[number]
+            assert run is not None
+            app.open_run(run, tab)
+            await settle(app, pilot, lambda: bool(app.screen.query(LogPane)))
+            pane = app.screen.query_one(LogPane)
+            await settle(app, pilot, lambda pane=pane: pane.settled)
+            assert "wrap on" in screen_text(app)
+            assert pane.shown.window.at_end
+            assert pane.shown.following is run.active
 
 
 async def test_the_log_of_a_run_that_goes_on_is_followed_by_who_asks_for_it(

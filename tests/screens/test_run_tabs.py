@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
+from textual import events
 
 from traindeck.backends.base import BackendError, State
 from traindeck.console.tui.app import TraindeckApp
@@ -78,6 +80,43 @@ async def test_each_tab_has_its_number_and_the_footer_its_keys(make_app: MakeApp
             await settle(app, pilot, lambda k=keys: k in footer(app))  # type: ignore[misc]
             if key != "2":
                 assert "zoom" not in footer(app), "no other tab's keys"
+
+
+@pytest.mark.parametrize("burst", ["123", "13267"])
+async def test_tabs_in_one_burst_leave_the_last_one_with_its_keys(
+    make_app: MakeApp, burst: str
+) -> None:
+    app = make_app(run_world())
+    async with opened(app, "overview", "LOG") as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        for _ in range(2):  # the second time every tab is there already
+            for key in burst:
+                app.post_message(events.Key(key, key))
+            await pilot.pause(0.4)
+            await settle(app, pilot, lambda: "/ search" in footer(app))
+            shown = [child for child in screen.query_one("#body").children if child.display]
+            assert shown == [screen._now()]
+            assert screen.focused is not None
+            assert shown[0] in screen.focused.ancestors_with_self
+
+
+async def test_an_overview_says_nothing_of_a_log_that_it_has_not_read(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, come = run_world(), asyncio.Event()
+    read = services.log_tail
+
+    async def log_tail(run_id: str, size: int) -> bytes:
+        await come.wait()
+        return await read(run_id, size)
+
+    monkeypatch.setattr(services, "log_tail", log_tail)
+    app = make_app(services)
+    async with opened(app, "overview", "LOG") as pilot:
+        assert "nothing written" not in screen_text(app)
+        come.set()
+        await settle(app, pilot, lambda: "step 3120" in screen_text(app))
 
 
 async def test_the_help_lists_the_keys_of_the_tab_in_sight(make_app: MakeApp) -> None:

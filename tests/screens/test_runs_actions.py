@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import FakeServices, crowd, make_run, small_services
+from textual import events
 
 from traindeck.backends.base import State, Unreachable
 from traindeck.console.tui.screens.overlay import ChoiceScreen
@@ -173,6 +175,24 @@ async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(on_runs
         await settle(app, pilot, lambda: "Could not stop" not in screen_text(app))
 
 
+@pytest.mark.parametrize("size", [(60, 15), (80, 24)])
+async def test_what_is_said_of_many_runs_is_never_cut(
+    on_runs: OnRuns, size: tuple[int, int]
+) -> None:
+    async with on_runs(size=size) as (app, pilot):
+        for key, says, way in (
+            ("delete", "cannot be removed and will stay.", "d delete"),
+            ("R", "and left alone.", "r retry"),
+            ("s", "or ending already.", "s stop"),
+        ):
+            await pilot.press("asterisk", key)
+            await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+            rows = [row.partition("▌")[2].strip() for row in screen_text(app).splitlines()[:-1]]
+            panel = " ".join(row.split("    ")[0] for row in rows)  # beside it is what it lies over
+            assert says in panel and any(way in row for row in rows)
+            await pilot.press("escape", "escape")
+
+
 async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) -> None:
     services = small_services()
     async with on_runs(services) as (app, pilot):
@@ -186,6 +206,45 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) 
         run = services.runs[0]
         assert run is not None
         assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
+
+
+async def test_what_follows_the_key_that_opens_a_form_in_one_burst_is_text_for_its_fields(
+    on_runs: OnRuns,
+) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        await go_to(app, pilot, "nanogpt-big")
+        for key in ("e", *"_2", "tab", *"ok", "down", *"why", "backspace"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        app.post_message(events.Paste("o?\nmore"))
+        app.post_message(events.Key("enter", "\r"))
+        await settle(app, pilot, lambda: not isinstance(app.screen, EditScreen))
+        run = services.runs[0]
+        assert run is not None
+        assert (run.name, run.tags, run.note) == ("nanogpt-big_2", {"ok": ""}, "who?")
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 40)])
+async def test_the_fields_of_a_run_stand_beside_their_labels_whatever_the_size(
+    on_runs: OnRuns, size: tuple[int, int]
+) -> None:
+    services = small_services()
+    async with on_runs(services, size=size) as (app, pilot):
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("e", "tab", *"'tag", "tab", *"remark")
+
+        def lined_up() -> bool:
+            rows = [row.partition("▌")[2].split() for row in screen_text(app).splitlines()]
+            wanted = (["name", "nanogpt-big"], ["tags", "'tag"], ["note", "remark"])
+            return all(any(row[:2] == pair for row in rows) for pair in wanted)
+
+        await settle(app, pilot, lined_up)
+        for wide, high in ((100, 40), (60, 15), (72, 20), size):
+            await pilot.resize_terminal(wide, high)
+            await settle(app, pilot, lined_up)
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: "a quote is not closed" in screen_text(app))
+        await settle(app, pilot, lined_up)
 
 
 async def test_a_name_that_another_run_has_is_given_with_a_word_about_it(on_runs: OnRuns) -> None:

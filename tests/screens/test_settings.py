@@ -10,6 +10,7 @@ from launch_harness import SIZES
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.launch import launch_services
+from textual import events
 
 from traindeck.console.settings import BackendSettings, Settings, Source, load
 from traindeck.console.tui import keys
@@ -100,6 +101,18 @@ async def test_what_was_set_is_said_whole_at_80_columns(
         words = "theme is written, but TRAINDECK_THEME goes before it here"
         await settle(app, pilot, lambda: words in screen_text(app).splitlines()[-1])
         assert path.read_text() != FILE
+
+
+async def test_what_follows_the_palette_in_one_burst_is_for_where_it_leads(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        await settle(app, pilot, lambda: "selected 1/" in screen_text(app))
+        for key in ("colon", *"sett", "enter", "j", "j", "j", "enter", "ctrl+u", *"5s", "enter"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await settle(app, pilot, lambda: "refresh: 5s" in path.read_text())
+        assert "theme: dark" in path.read_text()
 
 
 async def test_a_wrong_value_is_refused_in_words_and_writes_nothing(

@@ -388,9 +388,9 @@ class LaunchScreen(DeckScreen):
     # -------------------------------------------------------------------------------------- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        chosen = self.caret is None
         if action == "change":
-            return chosen
+            entry = self.entry  # a choice of one is none
+            return self.caret is None and entry is not None and len(entry.choices) > 1
         if action == "preset":
             return bool(self._presets())
         if action == "save":
@@ -533,7 +533,7 @@ class LaunchScreen(DeckScreen):
             (Span("Nothing was started. What was changed here is lost.", "muted"),),
         ]
         options = [Choice("esc", "stay", ""), Choice("l", "leave", "leave", harmful=True)]
-        self.app.push_screen(ChoiceScreen(lambda cells: body, options), answered)
+        self.app.push_screen(ChoiceScreen(lambda cells, rows: body, options), answered)
 
     def action_leave(self) -> None:
         """`q` where nothing is typed."""

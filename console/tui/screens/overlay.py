@@ -146,11 +146,12 @@ class _Dimmed(BackgroundScreen):
 
 class ChoiceScreen(Overlay[str | None]):
     """A question with a few answers, each on its own key. Returns the result of the one taken, or
-    None: `esc` is always there and always safe. `body` is laid out for the width there is."""
+    None: `esc` is always there and always safe. `body` is laid out for the cells and rows that
+    there are."""
 
     def __init__(
         self,
-        body: Callable[[int], Sequence[Line]],
+        body: Callable[[int, int], Sequence[Line]],
         options: Sequence[Choice],
         *,
         edge: str = "warn",
@@ -171,7 +172,8 @@ class ChoiceScreen(Overlay[str | None]):
         self._focus = next((n for n, o in enumerate(options) if not o.harmful), 0)
 
     def lines(self, cells: int) -> list[Line]:
-        return [*self._body(cells), (), (), *choices(self._options, self._focus, cells)]
+        below = [(), (), *choices(self._options, self._focus, cells)]
+        return [*self._body(cells, self.inner_rows - len(below)), *below]
 
     def context(self) -> Line:
         return self._note
@@ -207,7 +209,7 @@ class ErrorScreen(ChoiceScreen):
     def __init__(self, title: str, note: str, facts: Sequence[tuple[str, str]]) -> None:
         options = [Choice("esc", "back", ""), Choice("y", "copy", "copy")]
         super().__init__(
-            lambda cells: error_lines(title, note, facts, cells), options, edge="failed"
+            lambda cells, rows: error_lines(title, note, facts, cells), options, edge="failed"
         )
         self._text = "\n".join([f"{title}: {note}", *(f"{name}: {text}" for name, text in facts)])
 

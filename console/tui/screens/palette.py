@@ -218,7 +218,7 @@ class PaletteScreen(Overlay[None]):
             shown = self._shown()
             self.dismiss(None)
             if shown:
-                self.deck.call_later(shown[self._within(shown)].do)
+                shown[self._within(shown)].do()  # at once: the next key may be for where it leads
             return
         if event.key in ("down", "tab", "ctrl+n"):
             self._at = self._within(self._shown()) + 1

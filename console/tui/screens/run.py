@@ -188,7 +188,9 @@ class RunScreen(DeckScreen):
             from .run_log import LogPane
 
             # Who asked for the log of a run that goes on wants its end; tab 3 is where one was.
-            found = LogPane(services, spot=None if self._to_follow else self._spot())
+            spot = None if self._to_follow else self._spot()
+            wrap = self.deck.ui.get("log", "wrap", bool, False)
+            found = LogPane(services, spot=spot, wrap=wrap)
         else:
             found = _pane_of(name)(services)
         self._tabs[name] = found
@@ -205,7 +207,12 @@ class RunScreen(DeckScreen):
         self.tab = name
         pane = self._file if self._file is not None and name == "files" else self._made(name)
         if not pane.is_mounted:
+            if pane.is_attached:
+                return  # on its way: shown when it is there
             await self.query_one("#body").mount(pane)
+            if pane is not self._now():  # another key came meanwhile
+                pane.display = False
+                return
         pane.display = True
         pane.show_run(self.record)
         pane.focus()
@@ -256,6 +263,8 @@ class RunScreen(DeckScreen):
         kept = {run: value for run, value in self._kept().items() if run != self.record.id}
         log = self._tabs.get("log")
         spot = log.spot() if log is not None else self._spot()
+        if log is not None:
+            self.deck.ui.put("log", wrap=log.wraps)
         here: dict[str, Any] = {"tab": self.tab}
         if spot is not None:
             here["log"] = [spot.offset, spot.identity, spot.wrap]

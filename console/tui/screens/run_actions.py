@@ -94,7 +94,7 @@ class _StopScreen(ChoiceScreen):
         self._hidden = hidden
         self._offer()
 
-    def _said(self, cells: int) -> Sequence[Line]:
+    def _said(self, cells: int, rows: int) -> Sequence[Line]:
         deck = self.deck
         return stop_lines(
             self.runs,
@@ -104,6 +104,7 @@ class _StopScreen(ChoiceScreen):
             deck.painter.glyphs,
             others=self._others,
             hidden=self._hidden,
+            rows=rows,
         )
 
     def _offer(self) -> None:
@@ -200,7 +201,9 @@ def ask_retry(screen: Acting, runs: Sequence[RunRecord], others: int = 0, hidden
 
     deck.push_screen(
         ChoiceScreen(
-            lambda cells: retry_lines(runs, now, cells, glyphs, others=others, hidden=hidden),
+            lambda cells, rows: retry_lines(
+                runs, now, cells, glyphs, others=others, hidden=hidden, rows=rows
+            ),
             options,
             edge="accent",
         ),
@@ -251,8 +254,8 @@ def _ask_remove(
     note = _note(screen, "cannot be undone")
     deck.push_screen(
         ChoiceScreen(
-            lambda cells: remove_lines(
-                runs, freed, artifacts, refused, now, cells, glyphs, hidden=hidden
+            lambda cells, rows: remove_lines(
+                runs, freed, artifacts, refused, now, cells, glyphs, hidden=hidden, rows=rows
             ),
             options,
             edge="failed",

@@ -97,6 +97,11 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
 
     # ------------------------------------------------------------------------------- from outside
 
+    def focus(self, scroll_visible: bool = True) -> ChartsPane:
+        """At once: put off, it would come after that of a tab that was asked for meanwhile."""
+        self.screen.set_focus(self, scroll_visible)
+        return self
+
     def show_run(self, run: RunRecord) -> None:
         """Show this run; call again whenever its record is new."""
         another = self._run is None or self._run.id != run.id

@@ -190,7 +190,7 @@ class ConfigPane(Vertical, inherit_bindings=False):
         self.screen.set_focus(self._lines)
         if text is not None:
             found = self._lines.find(text.strip())
-            if text.strip() and not found:
+            if text.strip() and not found and self._lines.loaded:
                 app = self._lines.deck
                 app.notice(f"{plural(0, 'line')} with {clean(text)!r}", "muted")
         self._lines.chrome()

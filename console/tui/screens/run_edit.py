@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from textual import events, on
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
@@ -25,11 +25,16 @@ FIELDS = ("name", "tags", "note")
 
 
 class EditScreen(Overlay[bool]):
-    """The form. Returns whether something was changed; a refused change keeps what was typed."""
+    """The form. Returns whether something was changed; a refused change keeps what was typed.
+
+    The application hands it its keys in order: in one burst, what follows `tab` belongs to the next
+    field, and what comes before there are fields to the first.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = []
     DEFAULT_CSS = """
-    EditScreen Vertical { layer: fields; width: auto; height: auto; background: transparent; }
+    EditScreen Vertical { layer: fields; position: absolute; }
+    EditScreen Vertical { width: auto; height: auto; background: transparent; }
     EditScreen { layers: base fields; }
     EditScreen Input { width: 58; }
     """
@@ -39,6 +44,7 @@ class EditScreen(Overlay[bool]):
         self._run = run
         self._problem = ""
         self._saving = False
+        self._early: list[events.Key] | None = []
 
     def compose(self) -> ComposeResult:
         yield Panel()
@@ -50,22 +56,19 @@ class EditScreen(Overlay[bool]):
         yield FooterBar()
 
     def on_mount(self) -> None:
-        self.query_one("#name", Input).focus()
-        self.call_after_refresh(self._place)
+        self.set_focus(self.query_one("#name", Field))
+        early, self._early = self._early or [], None
+        for event in early:
+            self._take(event)
+        self.screen_layout_refresh_signal.subscribe(self, self._place, immediate=True)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._place)
-
-    def _place(self) -> None:
+    def _place(self, _: object) -> None:
+        """Put the fields beside their labels, wherever the panel has come to stand."""
         panel = self.query_one(Panel).region
-        fields = self.query_one(Vertical)
         cells = max(10, panel.width - 6 - 8)
         for entry in self.query(Input):
             entry.styles.width = cells
-        fields.styles.offset = (
-            panel.x + 3 + 8 - fields.region.x + int(fields.styles.offset.x.value),
-            panel.y + 3 - fields.region.y + int(fields.styles.offset.y.value),
-        )
+        self.query_one(Vertical).styles.offset = (panel.x + 3 + 8, panel.y + 3)
 
     def lines(self, cells: int) -> list[Line]:
         rows: list[Line] = [
@@ -83,21 +86,41 @@ class EditScreen(Overlay[bool]):
     def footer_keys(self) -> list[tuple[str, str]]:
         return [("enter", "keep"), ("tab", "next"), ("esc", "leave as it was")]
 
-    def on_key(self, event: events.Key) -> None:
+    def take_key(self, event: events.Key) -> None:
+        if self._early is None:
+            super().take_key(event)
+        else:
+            self._early.append(event)
+
+    async def take_typed(self, event: events.Key) -> bool:
+        """A key, in order. Called by the application."""
+        return self._take(event)
+
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted: its first line."""
+        self._field.enter_text(next(iter(text.splitlines()), ""))
+
+    @property
+    def _field(self) -> Field:
+        """The one that is typed in."""
+        return self.focused if isinstance(self.focused, Field) else self.query_one("#name", Field)
+
+    def _take(self, event: events.Key) -> bool:
         if event.key == "escape":
-            event.stop()
             self.dismiss(False)
         elif event.key in ("tab", "down"):
-            event.stop()
-            event.prevent_default()
             self.focus_next("Input")
         elif event.key in ("shift+tab", "up"):
-            event.stop()
-            event.prevent_default()
             self.focus_previous("Input")
+        elif event.key == "enter":
+            self._submit()
+        elif event.is_printable and event.character:
+            self._field.enter_text(event.character)
+        else:
+            return False
+        return True
 
-    @on(Input.Submitted)
-    def _submitted(self) -> None:
+    def _submit(self) -> None:
         if self._saving:
             return
         self._saving = True

@@ -84,6 +84,7 @@ class LogPane(Vertical, inherit_bindings=False):
     Args:
         path: A file of the run's directory; "" is the run's log.
         spot: Where to begin instead of at the end.
+        wrap: Whether long lines go on below, where no spot says it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.LOG)]
@@ -98,6 +99,7 @@ class LogPane(Vertical, inherit_bindings=False):
         *,
         path: str = "",
         spot: Spot | None = None,
+        wrap: bool = False,
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
@@ -109,7 +111,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self._session: LogSession | None = None
         self.shown = LogShown()
         self._opened = False
-        self._wrap = spot is not None and spot.wrap
+        self._wrap = wrap if spot is None else spot.wrap
         self._asking = ""
         self._asked: set[str] = set()
         """What was searched or filtered for: `/loss`, enter, `N` may come in one burst."""
@@ -195,6 +197,11 @@ class LogPane(Vertical, inherit_bindings=False):
         at_end = self.shown.window.at_end or self.shown.following
         return None if at_end or not self._opened else self.shown.spot
 
+    @property
+    def wraps(self) -> bool:
+        """Whether long lines go on below."""
+        return self._wrap
+
     async def on_unmount(self) -> None:
         self.stop()
         session, self._session = self._session, None
@@ -209,7 +216,6 @@ class LogPane(Vertical, inherit_bindings=False):
     def _restart(self) -> None:
         self._forget_session()
         self.shown, self._opened = LogShown(), False
-        self._wrap = False
         self._requests.clear()
         self._paint()
         if self._tasks:
@@ -350,6 +356,8 @@ class LogPane(Vertical, inherit_bindings=False):
         if self._path:
             return await self._services.open_file(subject.run.id, self._path)
         spot, self._spot = self._spot, None
+        if spot is None and self._wrap:
+            spot = Spot(wrap=True)  # no place, only how it is shown
         return await self._services.open_log(subject.run.id, subject.attempt, spot=spot)
 
     def _paint(self) -> None:

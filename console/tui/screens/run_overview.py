@@ -27,7 +27,7 @@ class OverviewPane(RunTab):
 
     def __init__(self, services: Services, *, id: str | None = None) -> None:
         super().__init__(services, id=id)
-        self._facts = Facts()
+        self._facts = Facts(log=None)
         self._timer: Timer | None = None
 
     def start(self) -> None:

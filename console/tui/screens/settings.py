@@ -99,9 +99,11 @@ class SettingsScreen(DeckScreen):
     @property
     def entry(self) -> Entry | None:
         """The focused line."""
+        if not self.form:
+            self._shape()  # a key may come before there is anything to see
         return next((entry for entry in flat(self.form) if entry.key == self.focus_key), None)
 
-    def _look_again(self) -> None:
+    def _shape(self) -> None:
         actions = {
             name: (keys.settings_text(action.keys), action.help)
             for name, action in keys.all_actions().items()
@@ -109,10 +111,15 @@ class SettingsScreen(DeckScreen):
         }
         names = self.deck.theme_names()
         self.form = settings_form(self.deck.settings, names, actions, self._problems)
+
+    def _look_again(self) -> None:
+        self._shape()
         self._pane.update()
         self.update_chrome()
 
     def action_row(self, step: int) -> None:
+        if not self.form:
+            self._shape()
         order = [entry.key for entry in flat(self.form)]
         at = order.index(self.focus_key) if self.focus_key in order else 0
         self.focus_key = order[max(0, min(len(order) - 1, at + step))]
