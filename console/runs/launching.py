@@ -85,9 +85,11 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         plan_digest=made.digest,
         spec=encode(spec),
     )
+    # Dated before it is sent, so that what its place says meanwhile is the newer word.
+    new = _new(ws, made)
     if spec.attempt == 0:
         try:
-            ws.index.put(_new(ws, made))
+            ws.index.put(new)
         except StoreError:
             ws.journal.remove(submission)  # nothing was sent
             raise
@@ -105,7 +107,7 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         ref = JobRef(backend=made.backend, run_id=spec.run_id, attempt=spec.attempt)
     if spec.attempt:
         # Not before: until the attempt is claimed, the one before it is what there is.
-        ws.index.put(_new(ws, made))
+        ws.index.put(new)
     note_submitted(ws, submission, ref, spec.name)
     return await _seen(ws, ref, briefly=briefly)
 
