@@ -116,6 +116,10 @@ class Index:
 
     # ------------------------------------------------------------------------------- runs: write
 
+    def keep_in_memory_if_full(self) -> None:
+        """From now on, if the file cannot be written, go on with a copy in memory."""
+        self._db.may_copy()
+
     def put(self, run: RunRecord) -> None:
         """See `put_many`."""
         self.put_many([run])
