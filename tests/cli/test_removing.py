@@ -102,6 +102,14 @@ def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
     assert cli.json("ls", "--json")[0]["state"] in ("starting", "running")
 
 
+def test_rm_refuses_none_for_what_it_was_a_moment_ago(cli: Cli) -> None:
+    run = cli.run("sleep", "0.3")
+    record = cli.home / ".traindeck" / "runs" / run / "attempts" / "0" / "exit.slot"
+    while not record.read_bytes().strip(b"\0"):  # nobody is asked, so the index knows no end
+        time.sleep(0.02)
+    cli.ok("rm", "--yes", run)
+
+
 def test_a_run_whose_directory_was_deleted_by_hand_can_be_taken_off_the_list(cli: Cli) -> None:
     run = cli.run("true")
     cli("wait", run)
