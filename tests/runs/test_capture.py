@@ -214,6 +214,15 @@ def test_outside_of_git_a_snapshot_walks_and_skips_environments(home: Path) -> N
     assert found.code.omitted == {}
 
 
+def test_a_script_that_can_be_executed_can_be_in_the_snapshot(home: Path) -> None:
+    for name, mode in (("go.sh", 0o755), ("a.py", 0o644)):
+        (home / name).write_text("")
+        (home / name).chmod(mode)
+    found = capture(str(home), "snapshot", None)
+    assert found.files["code/go.sh"].mode == 0o700
+    assert found.files["code/a.py"].mode == 0o600
+
+
 def test_outside_of_git_folders_that_a_snapshot_skips_are_named(home: Path) -> None:
     for path in (
         ".hydra/c.yaml",
