@@ -226,6 +226,8 @@ def test_attempts_deleted_by_hand_hide_nothing_that_runs(agent: Agent, waiting: 
     until(lambda: agent.evidence(waiting)["alive"] is False)
     assert members(waiting) == []
     assert state(agent.evidence(waiting)) is State.LOST
+    with pytest.raises(Refusal, match=r"attempts of run .* were deleted"):
+        agent.call("start", run_id=waiting, attempt=1, files=[], secrets={})
     agent.call("rm", run_id=waiting)
     assert not whole.exists()
 
