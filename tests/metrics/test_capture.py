@@ -346,6 +346,19 @@ def test_files_of_another_time_are_not_a_runs(tmp_path: Path) -> None:
     assert len(files_beside([tmp_path], NOW - 100, NOW + 5000 - AFTERWARDS)) == 2
 
 
+def test_folders_of_data_do_not_hide_what_a_trainer_writes(tmp_path: Path) -> None:
+    events = "runs/exp/deep/events.out.tfevents.1.host"
+    for path in (*(f"data/{part}/{n}.jpg" for part in "ab" for n in range(2500)), events):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    for folder in ("data/a", "data/b", "data"):
+        os.utime(tmp_path / folder, (NOW - 9000, NOW - 9000))
+    (tmp_path / "samples").mkdir()  # and one that the run itself fills
+    for n in range(2500):
+        (tmp_path / "samples" / f"{n}.png").touch()
+    assert [s.path for s in files_beside([tmp_path], 0.0, None)] == [str(tmp_path / events)]
+
+
 def test_hidden_folders_links_and_endless_trees_are_not_searched(tmp_path: Path) -> None:
     for name in (".traindeck", "venv", "out"):
         (tmp_path / name).mkdir()
