@@ -272,6 +272,7 @@ def files_beside(folders: Sequence[Path], started: float, ended: float | None) -
                     size=info.st_size,
                     identity=info.st_ino & INODE,
                     checkpoints=((int(checkpoint[1]), info.st_mtime),) if checkpoint else (),
+                    written=info.st_mtime,
                 )
             )
     return sorted(found, key=lambda source: source.path)
@@ -298,7 +299,8 @@ def own_files(
     foreign = {
         source.path
         for source in fresh
-        if _claim(run, source.path) <= max(_claim(other, source.path) for other in others)
+        if _claim(run, source.path)
+        <= max((_claim(o, source.path) for o in others if _may_have_written(o, source)), default=-1)
     }
     return [source for source in found if source.path not in foreign]
 
@@ -324,6 +326,12 @@ def _others(
         for other in index.rows(numbers[:MOST_OTHERS], metrics="none")
         if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd)
     ]
+
+
+def _may_have_written(other: RunRecord, source: Source) -> bool:
+    """Not what was written before it started: it may have waited, in the same folder, for the very
+    run whose file this is. When an earlier attempt started is not known here."""
+    return other.attempt > 0 or other.started is None or other.started <= source.written
 
 
 def _touch(a: str, b: str) -> bool:

@@ -415,6 +415,18 @@ def test_runs_in_other_folders_or_at_other_times_do_not_matter(
     assert own_files(desk.index, desk.run, files, desk.started, None, NOW) == files
 
 
+def test_a_run_that_waited_for_another_claims_nothing_that_was_written_before_it_started(
+    desk: Desk, neighbour: RunRecord
+) -> None:
+    started = neighbour.started or 0.0
+    before = replace(beside("/home/u/p/runs/tfevents"), written=started - 1)
+    after = replace(before, written=started + 1)
+    assert own_files(desk.index, desk.run, [before], desk.started, None, NOW) == [before]
+    assert own_files(desk.index, desk.run, [after], desk.started, None, NOW) == []
+    desk.index.put(replace(neighbour, id="c123456789ab", name="c", attempt=1))
+    assert own_files(desk.index, desk.run, [before], desk.started, None, NOW) == []
+
+
 def test_who_works_nearest_to_a_file_has_it(desk: Desk, neighbour: RunRecord) -> None:
     """A shell that was adopted in a folder above takes nothing away."""
     wide = replace(neighbour, cwd="/home/u", params={})
