@@ -140,6 +140,9 @@ def rm_command(
             records = _ended_before(ws, ws.clock() - age)
             if keep_artifacts:  # of archived ones, nothing else is left
                 records = [record for record in records if not record.archived]
+        # None is refused for what it was some seconds ago.
+        await refresh(ws, [record for record in records if record.active], max_age=0.0)
+        records = [ws.record(record.id) for record in records]
         for record in records:
             controlling.refuse_removal(record)
         if not records:

@@ -191,9 +191,9 @@ async def _probe(ws: Workspace, name: str) -> Health:
 
     try:
         backend = ws.backend(name)
-    except UsageError:
-        raise
     except TraindeckError as error:
+        if name not in ws.settings.backends:
+            raise  # a name that was typed
         return Health(reach=Reach.DOWN, checks=((False, str(error)),))
     return await backend.probe()
 

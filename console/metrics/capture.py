@@ -58,6 +58,7 @@ class Source:
         kind: A key of KINDS.
         size, identity: Of the file now; a new identity or a smaller size means read anew.
         checkpoints: (step, seconds since the epoch) of checkpoints that the file stands for.
+        written: When that was last, in seconds since the epoch; infinite if it is not known.
     """
 
     path: str = ""
@@ -65,6 +66,7 @@ class Source:
     size: int = 0
     identity: int = 0
     checkpoints: tuple[tuple[int, float], ...] = ()
+    written: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-CHECKPOINT = "__checkpoint__"
-"""A series of marks, not of values: the steps at which checkpoints were written."""
+from traindeck.console.store.records import CHECKPOINT as CHECKPOINT
 
 MEAN_LOSS = "train/mean_loss"
 

@@ -170,7 +170,11 @@ def _dictionary(text: str) -> dict[str, float] | None:
     if not isinstance(raw, dict):
         return None
     values = {}
-    for key, value in raw.items():
+    items = list(raw.items())
+    if any(key in raw for key in _STEPS):  # else a configuration may have been printed
+        nested = [(key, value) for key, value in items if isinstance(value, dict)]
+        items += [(f"{key}/{inner}", v) for key, value in nested for inner, v in value.items()]
+    for key, value in items:
         found = real(value)
         if found is not None and isinstance(key, str) and len(key) <= 120:
             values[key] = found

@@ -249,7 +249,11 @@ def _files(count: int) -> str:
 def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str]) -> Code:
     omitted: dict[str, str] = {}
     total = 0
-    found = _tracked_files(code.root) if tracked else _walk(code.root, _ignored(code.root, notes))
+    found = (
+        _tracked_files(code.root)
+        if tracked
+        else _walk(code.root, _ignored(code.root, notes), omitted)
+    )
     listed = dict.fromkeys(found)
     for path in listed:
         full = os.path.join(code.root, path)
@@ -324,18 +328,20 @@ def _ignored(root: str, notes: list[str]) -> frozenset[str]:
     return frozenset(answer.decode("utf-8", "surrogateescape").split("\0"))
 
 
-def _walk(root: str, ignored: frozenset[str]) -> Iterator[str]:
+def _walk(root: str, ignored: frozenset[str], omitted: dict[str, str]) -> Iterator[str]:
+    """The files of a folder without git. Folders that are skipped are named in `omitted`, but for
+    those that hold no more than caches: a program might read its settings there."""
     seen = 0
     for folder, below, names in os.walk(root):
         inside = os.path.relpath(folder, root)
         prefix = "" if inside == "." else f"{inside}/"
-        below[:] = sorted(
-            name
-            for name in below
-            if name not in SKIPPED_FOLDERS
-            and not name.startswith(".")
-            and f"{prefix}{name}/" not in ignored
-        )
+        below[:] = sorted(name for name in below if f"{prefix}{name}/" not in ignored)
+        for name in below:
+            if name not in SKIPPED_FOLDERS and name.startswith("."):
+                omitted[f"{prefix}{name}/"] = "a hidden folder, outside of git"
+            elif name in SKIPPED_FOLDERS and not name.startswith((".", "_")):
+                omitted[f"{prefix}{name}/"] = "is called as what holds no code"
+        below[:] = [n for n in below if n not in SKIPPED_FOLDERS and not n.startswith(".")]
         for name in sorted(names):
             seen += 1
             if seen > 10 * SNAPSHOT_FILES:

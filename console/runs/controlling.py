@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import Adopt, BackendError, Files, TraindeckError, UsageError
-from traindeck.console.runs.refreshing import refresh
+from traindeck.console.runs.refreshing import MAX_AGE, refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
@@ -47,7 +47,9 @@ async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:
     """
     asked = {ws.index.resolve(text) for text in texts}
     names = {fold(text) for text in texts}
-    await refresh(ws, [r for r in ws.index.active() if r.id in asked or fold(r.name) in names])
+    meant = [r for r in ws.index.active() if r.id in asked or fold(r.name) in names]
+    # Of two of one name, one may be over since it was seen last.
+    await refresh(ws, meant, max_age=0.0 if len(meant) > len(texts) else MAX_AGE)
     active = ws.index.active()
     for text in texts:
         twins = [run.id for run in active if fold(run.name) == fold(text)]

@@ -29,6 +29,7 @@ from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec,
 from traindeck.console.runs.retrying import refusal
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, refuse_id
+from traindeck.console.store.annotations import refuse_unwritable
 from traindeck.console.store.describe import describe
 from traindeck.console.store.errors import StoreError
 from traindeck.console.store.ids import mint_id, mint_name
@@ -78,6 +79,7 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         Unreachable: It may or may not have arrived. The next command finds out.
     """
     secrets = secret_values(made.spec.secrets, ws.environ)
+    refuse_unwritable(ws.places.annotations)
     backend = ws.backend(made.backend)
     spec = made.spec
     submission = ws.journal.begin(
@@ -87,9 +89,11 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
         plan_digest=made.digest,
         spec=encode(spec),
     )
+    # Dated before it is sent, so that what its place says meanwhile is the newer word.
+    new = _new(ws, made)
     if spec.attempt == 0:
         try:
-            ws.index.put(_new(ws, made))
+            ws.index.put(new)
         except StoreError:
             ws.journal.remove(submission)  # nothing was sent
             raise
@@ -105,10 +109,8 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
             _forget(ws, submission)
             raise
         ref = JobRef(backend=made.backend, run_id=spec.run_id, attempt=spec.attempt)
-    if spec.attempt:
-        # Not before: until the attempt is claimed, the one before it is what there is.
-        ws.index.put(_new(ws, made))
-    note_submitted(ws, submission, ref, spec.name)
+    # Not before: until the attempt is claimed, the one before it is what there is.
+    _note(ws, submission, ref, new)
     return await _seen(ws, ref, briefly=briefly)
 
 
@@ -209,6 +211,7 @@ async def adopt(
     if pid <= 1:
         raise UsageError(f"{pid} is no process that can be adopted.")
     refuse_id(ws, name)
+    refuse_unwritable(ws.places.annotations)
     spec = RunSpec(
         run_id=mint_id(),
         name=name or mint_name(ws.index.has_name),
@@ -229,14 +232,26 @@ async def adopt(
     except (UsageError, BackendError):
         ws.journal.remove(submission)
         raise
-    ws.index.put(describe(await read_spec_of(backend, ref), on))
-    note_submitted(ws, submission, ref, spec.name)
+    _note(ws, submission, ref, describe(await read_spec_of(backend, ref), on))
     return await _seen(ws, ref)
 
 
 def _new(ws: Workspace, made: Plan) -> RunRecord:
     """The run as it is now: new. For as long as its place may take to show it, it is not gone."""
     return replace(describe(made.spec, made.backend), observed_at=ws.clock())
+
+
+def _note(ws: Workspace, submission: Submission, ref: JobRef, run: RunRecord) -> None:
+    """Note what was started. Where that cannot be noted it is told, not refused: it runs, and what
+    looks like a launch that failed is started twice. The journal entry stays for the next command.
+    """
+    ws.index.keep_in_memory_if_full()
+    try:
+        if ref.attempt or run.adopted:
+            ws.index.put(run)
+        note_submitted(ws, submission, ref, run.name)
+    except StoreError as error:
+        ws.tell(f"Run {ref.run_id} was started; a later command notes it. {error.what}")
 
 
 async def _seen(ws: Workspace, ref: JobRef, *, briefly: bool = False) -> RunRecord:

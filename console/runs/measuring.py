@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -55,9 +56,10 @@ FILL_BUDGET = 0.2
 TOLD = 64 << 20
 """Bytes from which on reading what is left is worth a word."""
 
-MOST_FILES = 2000
+MOST_FILES = 10_000
+MOST_IN_FOLDER = 2000
 DEEPEST = 5
-"""Bounds of the search for files that a trainer writes."""
+"""Bounds of the search for files that a trainer writes. None is used up by one folder of data."""
 
 AFTERWARDS = 5.0
 """Seconds after a run's end in which a file may still be its own (a slow disk, a child's last)."""
@@ -270,6 +272,7 @@ def files_beside(folders: Sequence[Path], started: float, ended: float | None) -
                     size=info.st_size,
                     identity=info.st_ino & INODE,
                     checkpoints=((int(checkpoint[1]), info.st_mtime),) if checkpoint else (),
+                    written=info.st_mtime,
                 )
             )
     return sorted(found, key=lambda source: source.path)
@@ -296,7 +299,8 @@ def own_files(
     foreign = {
         source.path
         for source in fresh
-        if _claim(run, source.path) <= max(_claim(other, source.path) for other in others)
+        if _claim(run, source.path)
+        <= max((_claim(o, source.path) for o in others if _may_have_written(o, source)), default=-1)
     }
     return [source for source in found if source.path not in foreign]
 
@@ -322,6 +326,12 @@ def _others(
         for other in index.rows(numbers[:MOST_OTHERS], metrics="none")
         if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd)
     ]
+
+
+def _may_have_written(other: RunRecord, source: Source) -> bool:
+    """Not what was written before it started: it may have waited, in the same folder, for the very
+    run whose file this is. When an earlier attempt started is not known here."""
+    return other.attempt > 0 or other.started is None or other.started <= source.written
 
 
 def _touch(a: str, b: str) -> bool:
@@ -356,25 +366,33 @@ def _newest_states(sources: list[Source]) -> list[Source]:
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The files below a folder, level by level, in what was changed last first: that is where a
+    trainer writes, while folders of data are large and old."""
     left = MOST_FILES
     level = [str(folder)]
     for _ in range(DEEPEST):
-        below: list[str] = []
+        below: list[tuple[float, str]] = []
         for path in level:
             try:
                 with os.scandir(path) as entries:
-                    for entry in entries:
+                    for entry in islice(entries, MOST_IN_FOLDER):
                         left -= 1
                         if left < 0:
                             return
-                        if entry.is_dir(follow_symlinks=False):
-                            if entry.name not in _SKIPPED and not entry.name.startswith("."):
-                                below.append(entry.path)
-                        else:
+                        if not entry.is_dir(follow_symlinks=False):
                             yield entry
+                        elif entry.name not in _SKIPPED and not entry.name.startswith("."):
+                            below.append((-_changed(entry), entry.path))
             except OSError:
                 continue
-        level = below
+        level = [path for _, path in sorted(below)]
+
+
+def _changed(folder: os.DirEntry[str]) -> float:
+    try:
+        return folder.stat(follow_symlinks=False).st_mtime
+    except OSError:  # gone since it was listed
+        return 0.0
 
 
 async def _follow(

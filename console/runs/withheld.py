@@ -12,6 +12,7 @@ import re
 
 SECRET_FILES = (
     ".env*",
+    "*.env",
     "*.pem",
     "*.key",
     "*.ppk",

@@ -194,6 +194,10 @@ class Database:
 
     # -------------------------------------------------------------------------------------- copy
 
+    def may_copy(self) -> None:
+        """From now on a copy in memory does, as with `copy`."""
+        self._may_copy = True
+
     def _leave(self, why: Unwritable) -> None:
         """Go on with a copy in memory: the file cannot be written."""
         self._disconnect()

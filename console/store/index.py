@@ -116,6 +116,10 @@ class Index:
 
     # ------------------------------------------------------------------------------- runs: write
 
+    def keep_in_memory_if_full(self) -> None:
+        """From now on, if the file cannot be written, go on with a copy in memory."""
+        self._db.may_copy()
+
     def put(self, run: RunRecord) -> None:
         """See `put_many`."""
         self.put_many([run])
@@ -190,7 +194,8 @@ class Index:
     def resolve(self, text: str, *, strict: bool = False, active: bool = False) -> str:
         """The full id that `text` means: an exact id, an exact name (of several the newest, whether
         it is over or not; `active`: of those that are not over, if any; `strict` refuses), or a
-        unique prefix of at least 4 characters. `strict` refuses prefixes (for `rm`).
+        unique prefix of at least 4 characters. `strict` (for `rm`) refuses prefixes, and a name
+        that is spelt with other capitals.
 
         Raises:
             NoSuchRun, AmbiguousRun: With the candidates in words.

@@ -25,18 +25,24 @@ def resolve(db: Connection, text: str, *, strict: bool, active: bool) -> str:
             return str(row[0])
     first = f"state IN ({_ACTIVE}) DESC," if active else ""
     named = db.execute(
-        f"SELECT id FROM runs WHERE folded = ? ORDER BY name = ? DESC, {first} "
+        f"SELECT id, name FROM runs WHERE folded = ? ORDER BY name = ? DESC, {first} "
         "created DESC, n DESC LIMIT ?",
         (fold(wanted), wanted, _LISTED),
     ).fetchall()
     if strict and len(named) > 1:
         raise AmbiguousRun(
-            f"Several runs are called {text!r}: {', '.join(run_id for (run_id,) in named)}.",
+            f"Several runs are called {text!r}: {', '.join(run_id for run_id, _ in named)}.",
             "Give a full id.",
-            tuple(run_id for (run_id,) in named),
+            tuple(run_id for run_id, _ in named),
         )
     if named:
-        return str(named[0][0])
+        run_id, name = named[0]
+        if strict and name != wanted:
+            raise NoSuchRun(
+                f"There is no run {excerpt(text)!r}: here names count as they are written.",
+                f"Did you mean {name}?",
+            )
+        return str(run_id)
     prefix = wanted.lower()
     found = _beginning(db, prefix) if prefix else []
     if strict and found:

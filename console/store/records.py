@@ -14,6 +14,9 @@ from typing import Any
 
 from traindeck.backends.base import ACTIVE, Rank, Reach, State, Status
 
+CHECKPOINT = "__checkpoint__"
+"""A series of marks, not of values: the steps at which checkpoints were written."""
+
 Scalar = str | int | float | bool | None
 Param = Scalar | tuple[Scalar, ...]
 """A parameter of a run; several values where its flag was repeated."""
@@ -307,7 +310,7 @@ def attempt_json(status: Status) -> dict[str, Any]:
 
 
 def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
-    """The last field of `run_json`."""
+    """The last field of `run_json`: what a run has measured, so not its marks."""
     return {
         key: {
             "last": json_value(m.last),
@@ -321,6 +324,7 @@ def metrics_json(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:
             "source": m.source,
         }
         for key, m in metrics.items()
+        if key != CHECKPOINT
     }
 
 

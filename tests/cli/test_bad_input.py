@@ -338,7 +338,7 @@ def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli
     (site / "broken.py").write_text("import a_package_that_is_not_there")
     config = cli.home / ".config/traindeck"
     config.mkdir(parents=True)
-    (config / "settings.yaml").write_text("backends: {lab: {kind: quantum}}\n")
+    (config / "settings.yaml").write_text("backends: {lab: {kind: quantum}, old: {kind: nope}}\n")
     cli.environ["PYTHONPATH"] = str(site)
     said = "The backend kind `quantum` of their-pkg cannot be imported: ModuleNotFoundError"
     run = cli.run("true")
@@ -349,7 +349,9 @@ def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli
         assert (done.returncode, done.stdout) == (1, ""), (args, done.stderr)
         assert said in done.stderr and len(done.stderr.splitlines()) == 1
     checked = cli("backends", "check").stdout.splitlines()
-    assert len([line for line in checked if line.startswith("!! ")]) == 1
+    assert len([line for line in checked if line.startswith("!! ")]) == 2
     assert any(line.startswith("!!  lab: ") and said in line for line in checked)
+    assert any(line.startswith("!!  old: There is no kind") for line in checked)
+    assert cli("backends", "check", "nowhere").returncode == 2
     assert "runs lie in" in cli("doctor").stdout
     assert cli.ok("ls", "-q", "-a").split() == [run]

@@ -158,6 +158,7 @@ def test_a_value_that_is_no_number_is_told_from_one_that_is_absent(cli: Cli) -> 
     program = (
         "import json, os\n"
         "out = open(os.environ['TRAINDECK_METRICS'], 'a')\n"
+        "print(json.dumps({'__event__': 'checkpoint', 'step': 1}), file=out)\n"
         "rows = [(1, 2.0), (2, float('inf')), (3, float('-inf')), (4, float('nan'))]\n"
         "for step, loss in rows:\n"
         "    print(json.dumps({'step': step, 'loss': loss, 'up': float('inf')}), file=out)\n"
@@ -173,4 +174,5 @@ def test_a_value_that_is_no_number_is_told_from_one_that_is_absent(cli: Cli) -> 
     shown = strict("show", "--json", run)["metrics"]
     assert (shown["loss"]["last"], shown["up"]["last"]) == ("NaN", "Infinity")
     assert shown["up"]["min"] is None
+    assert not [name for name in shown if name.startswith("__")], "marks are no metrics"
     assert strict("ls", "--json")[0]["metrics"] == shown

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,19 @@ def test_following_a_log_goes_through_the_attempts(cli: Cli) -> None:
     assert (follower.returncode, printed) == (0, "try\ngood\n")
     assert "attempt 1" in notes
     assert cli.ok("logs", "-f", "--attempt", "0", run) == "try\n"
+
+
+def test_a_log_that_is_deleted_while_it_is_followed_ends_in_words(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "echo started; sleep 60")
+    argv = [sys.executable, "-m", "traindeck.console.cli.main", "logs", "-f", run]
+    pipe = subprocess.PIPE
+    follower = subprocess.Popen(argv, cwd=cli.cwd, stdout=pipe, stderr=pipe, text=True)
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "started\n"
+    folder = cli.ok("show", "--path", run).strip()
+    shutil.rmtree(folder)
+    _, errors = follower.communicate(timeout=30)
+    assert (follower.returncode, errors) == (1, f"traindeck: {folder} is gone: it was deleted.\n")
 
 
 def test_a_rank_that_there_is_not_is_named(cli: Cli) -> None:

@@ -138,6 +138,13 @@ def test_retry_makes_attempt_1_and_attempt_0_stays_readable(cli: Cli) -> None:
     assert cli.ok("logs", "--attempt", "0", run).strip() == "1"
 
 
+def test_a_retry_that_was_started_is_said_to_run_as_a_launch_is(cli: Cli) -> None:
+    run = cli.run("sh", "-c", f"[ -e {cli.cwd}/once ] && sleep 60; touch {cli.cwd}/once; exit 1")
+    cli("wait", run)
+    assert json.loads(cli.ok("retry", "--json", run))["state"] == "running"
+    assert cli.json("ls", "--json", "--cached")[0]["state"] == "running"
+
+
 def test_a_run_waits_for_another_and_is_cancelled_if_that_failed(cli: Cli) -> None:
     first = cli.run("sh", "-c", "sleep 0.5; exit 1")
     second = cli.run("echo", "never", options=("--after", first))

@@ -102,6 +102,25 @@ def test_rm_refuses_a_run_that_is_not_over(cli: Cli) -> None:
     assert cli.json("ls", "--json")[0]["state"] in ("starting", "running")
 
 
+def ended_unseen(cli: Cli, *options: str) -> str:
+    """A run that is over, which the index does not know: nobody was asked since."""
+    run = cli.run("sleep", "0.3", options=options)
+    record = cli.home / ".traindeck" / "runs" / run / "attempts" / "0" / "exit.slot"
+    while not record.read_bytes().strip(b"\0"):
+        time.sleep(0.02)
+    return run
+
+
+def test_rm_refuses_none_for_what_it_was_a_moment_ago(cli: Cli) -> None:
+    cli.ok("rm", "--yes", ended_unseen(cli))
+
+
+def test_a_run_that_ended_a_moment_ago_is_no_second_of_its_name_to_stop(cli: Cli) -> None:
+    runs = cli.run("sleep", "60", options=("--name", "twin"))
+    ended_unseen(cli, "--name", "twin")
+    assert cli.ok("stop", "-q", "twin").split() == [runs]
+
+
 def test_a_run_whose_directory_was_deleted_by_hand_can_be_taken_off_the_list(cli: Cli) -> None:
     run = cli.run("true")
     cli("wait", run)

@@ -367,6 +367,19 @@ def test_files_of_another_time_are_not_a_runs(tmp_path: Path) -> None:
     assert len(files_beside([tmp_path], NOW - 100, NOW + 5000 - AFTERWARDS)) == 2
 
 
+def test_folders_of_data_do_not_hide_what_a_trainer_writes(tmp_path: Path) -> None:
+    events = "runs/exp/deep/events.out.tfevents.1.host"
+    for path in (*(f"data/{part}/{n}.jpg" for part in "ab" for n in range(2500)), events):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    for folder in ("data/a", "data/b", "data"):
+        os.utime(tmp_path / folder, (NOW - 9000, NOW - 9000))
+    (tmp_path / "samples").mkdir()  # and one that the run itself fills
+    for n in range(2500):
+        (tmp_path / "samples" / f"{n}.png").touch()
+    assert [s.path for s in files_beside([tmp_path], 0.0, None)] == [str(tmp_path / events)]
+
+
 def test_hidden_folders_links_and_endless_trees_are_not_searched(tmp_path: Path) -> None:
     for name in (".traindeck", "venv", "out"):
         (tmp_path / name).mkdir()
@@ -421,6 +434,18 @@ def test_runs_in_other_folders_or_at_other_times_do_not_matter(
     files = [beside("/home/u/p/runs/tfevents")]
     desk.index.put(replace(neighbour, cwd="/home/u/other"))
     assert own_files(desk.index, desk.run, files, desk.started, None, NOW) == files
+
+
+def test_a_run_that_waited_for_another_claims_nothing_that_was_written_before_it_started(
+    desk: Desk, neighbour: RunRecord
+) -> None:
+    started = neighbour.started or 0.0
+    before = replace(beside("/home/u/p/runs/tfevents"), written=started - 1)
+    after = replace(before, written=started + 1)
+    assert own_files(desk.index, desk.run, [before], desk.started, None, NOW) == [before]
+    assert own_files(desk.index, desk.run, [after], desk.started, None, NOW) == []
+    desk.index.put(replace(neighbour, id="c123456789ab", name="c", attempt=1))
+    assert own_files(desk.index, desk.run, [before], desk.started, None, NOW) == []
 
 
 def test_who_works_nearest_to_a_file_has_it(desk: Desk, neighbour: RunRecord) -> None:

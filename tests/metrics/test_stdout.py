@@ -300,6 +300,8 @@ def test_a_total_that_is_announced_is_known(text: str) -> None:
         ("{'loss': nan, 'learning_rate': 1e-05, 'step': 4}", "lr", [(4, 1e-5)]),
         ("{'loss': tensor(0.25), 'step': 4}", "loss", [(4, 0.25)]),
         ('{"level": "info", "pid": 33, "step": 5, "loss": 0.3, "ok": true}', "loss", [(5, 0.3)]),
+        ('{"step": 5, "train": {"loss": 0.3}, "eval": {"acc": 0.5}}', "eval/acc", [(5, 0.5)]),
+        ('{"step": 5, "train": {"loss": 0.3}, "eval": {"acc": 0.5}}', "loss", [(5, 0.3)]),
         ("INFO:train: {'loss': 0.3, 'step': 8}", "loss", [(8, 0.3)]),
         ("loss = 0.5 at step 3", "loss", [(3, 0.5)]),
         ("Training: 43it [00:10, 4.2it/s, loss=0.51]", "loss", [(43, 0.51)]),
@@ -329,6 +331,11 @@ def test_a_total_that_is_announced_is_known(text: str) -> None:
 )
 def test_formats_are_read(text: str, key: str, expected: list[tuple[int, float]]) -> None:
     assert points(read(text + "\n"), key) == expected
+
+
+def test_a_configuration_with_parts_is_no_measurement() -> None:
+    reading = read(b'{"optim": {"lr": 0.1, "loss": 3}, "epochs": 3}\n')
+    assert not reading.series and not reading.counted
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,26 @@ def test_a_directory_deleted_by_hand_hides_nothing_that_runs(agent: Agent, waiti
     assert agent.call("cancel", run_id=waiting, attempt=0)["state"] == "unknown"
 
 
+def test_attempts_deleted_by_hand_hide_nothing_that_runs(agent: Agent, waiting: str) -> None:
+    leader = agent.leader(waiting)
+    whole = agent.directory(waiting, None)
+    (whole / "attempts").rename(agent.root / "deleted")
+    seen = agent.evidence(waiting)
+    assert (seen["found"], seen["alive"]) == (False, True)
+    assert state(seen) is State.RUNNING
+    with pytest.raises(Refusal, match="is not over, though its directory is gone"):
+        agent.call("rm", run_id=waiting)
+    assert agent.call("cancel", run_id=waiting, attempt=0)["state"] == "requested"
+    until(lambda: stat_of(leader) is None)
+    until(lambda: agent.evidence(waiting)["alive"] is False)
+    assert members(waiting) == []
+    assert state(agent.evidence(waiting)) is State.LOST
+    with pytest.raises(Refusal, match=r"attempts of run .* were deleted"):
+        agent.call("start", run_id=waiting, attempt=1, files=[], secrets={})
+    agent.call("rm", run_id=waiting)
+    assert not whole.exists()
+
+
 def test_a_disk_that_is_not_mounted_has_lost_no_run(agent: Agent, waiting: str) -> None:
     (agent.root / "runs").rename(agent.root / "away")
     with pytest.raises(Refusal, match="mounted"):

@@ -97,6 +97,14 @@ def test_a_run_goes_on_when_the_other_has_succeeded(agent: Agent) -> None:
     assert agent.evidence(first)["exit"]["ended"] <= agent.evidence(second)["exit"]["started"]
 
 
+def test_the_time_that_a_run_waits_counts_for_neither_its_limit_nor_a_stall(agent: Agent) -> None:
+    first = agent.shell("sleep 2.5")
+    second = agent.shell("echo ran", after=first, limits={"time": 1.0}, stall_after=0.5)
+    assert agent.ended(second)["cause"] == "self"
+    assert agent.log(second) == b"ran\n"
+    assert agent.happened(second, "stall") == []
+
+
 @pytest.mark.parametrize("script", ["exit 4", "kill -KILL $$"])
 def test_after_any_goes_on_whatever_the_end_was(agent: Agent, script: str) -> None:
     first = agent.shell(script)

@@ -211,6 +211,32 @@ def test_outside_of_git_a_snapshot_walks_and_skips_environments(home: Path) -> N
     found = capture(str(home / "w"), "snapshot", None)
     assert set(found.files) == {"code/a.py"}
     assert found.code.commit is None
+    assert found.code.omitted == {}
+
+
+def test_a_script_that_can_be_executed_can_be_in_the_snapshot(home: Path) -> None:
+    for name, mode in (("go.sh", 0o755), ("a.py", 0o644)):
+        (home / name).write_text("")
+        (home / name).chmod(mode)
+    found = capture(str(home), "snapshot", None)
+    assert found.files["code/go.sh"].mode == 0o700
+    assert found.files["code/a.py"].mode == 0o600
+
+
+def test_outside_of_git_folders_that_a_snapshot_skips_are_named(home: Path) -> None:
+    for path in (
+        ".hydra/c.yaml",
+        "sub/.conf/x",
+        "venv/x.py",
+        "sub/__pycache__/x.pyc",
+        "a.py",
+        "dev.env",
+    ):
+        (home / "w" / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / "w" / path).write_text("")
+    found = capture(str(home / "w"), "snapshot", None)
+    assert set(found.files) == {"code/a.py"}
+    assert set(found.code.omitted) == {".hydra/", "sub/.conf/", "venv/", "dev.env"}
 
 
 def test_outside_of_git_a_gitignore_is_obeyed_as_git_would(home: Path) -> None:

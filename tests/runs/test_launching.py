@@ -14,7 +14,7 @@ from traindeck.backends.base import State, plan_digest
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.process import ProcessBackend
-from traindeck.console.runs import controlling, launching
+from traindeck.console.runs import controlling, launching, settling
 from traindeck.console.runs.drafting import Draft, check
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
@@ -82,6 +82,34 @@ async def test_what_the_index_cannot_take_is_not_sent_and_leaves_nothing(
     assert asked == ["survey"]
     assert ws.journal.entries() == []
     assert ws.index.get(made.spec.run_id) is None
+
+
+async def test_what_could_not_be_noted_is_not_sent(ws: Workspace, asked: list[str]) -> None:
+    made = await launching.plan(ws, LaunchRequest(argv=("true",), cwd="/"))
+    ws.places.annotations.symlink_to("/nowhere/annotations.jsonl")
+    with pytest.raises(StoreError, match="Cannot write"):
+        await launching.launch(ws, made)
+    assert asked == ["survey"]
+    assert ws.journal.entries() == []
+
+
+async def test_what_was_started_is_no_failure_though_a_full_disk_takes_no_note_of_it(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise StoreError("Cannot write annotations.jsonl: no space left on device.")
+
+    told: list[str] = []
+    ws.tell = told.append
+    made = await launching.plan(ws, LaunchRequest(argv=("sleep", "300"), cwd="/"))
+    with monkeypatch.context() as disk:
+        disk.setattr(settling, "append", full)
+        run = await launching.launch(ws, made)
+    assert run.state is State.RUNNING
+    assert len(told) == 1 and f"{run.id} was started" in told[0] and "no space left" in told[0]
+    (left,) = ws.journal.entries()
+    assert left.run_id == run.id, "a later command settles it"
+    await controlling.stop(ws, run, grace=1.0)
 
 
 async def test_a_command_that_looks_for_a_shell_is_warned_of(ws: Workspace) -> None:

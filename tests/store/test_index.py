@@ -295,6 +295,15 @@ def test_strictly_meant_a_prefix_is_not_enough(index: Index, make_run: Make) -> 
         index.resolve("1s2dpx", strict=True)
 
 
+def test_strictly_meant_a_name_in_other_capitals_is_not_enough(
+    index: Index, make_run: Make
+) -> None:
+    index.put(make_run(name="Baseline"))
+    assert index.resolve("baseline") == index.resolve("Baseline", strict=True)
+    with pytest.raises(NoSuchRun, match="Did you mean Baseline"):
+        index.resolve("baseline", strict=True)
+
+
 def test_an_unknown_run_is_refused_with_the_nearest_name(index: Index, make_run: Make) -> None:
     with pytest.raises(NoSuchRun, match="There are no runs yet"):
         index.resolve("calm-fix")

@@ -13,7 +13,7 @@ def cancel(request, body):
     attempt = layout.check_attempt(request.get("attempt", 0))
     grace = wire.field(request, "grace", float)
     words = {"time": time.time(), "grace": grace, "by": wire.field(request, "by", str, "")[:200]}
-    if not os.path.isdir(layout.run_dir(run)):
+    if not os.path.isdir(layout.run_dir(run)) or layout.is_gutted(run):
         return {"state": _end_deleted(run)}
     claimed = layout.attempts(run)
     following = claimed[-1] + 1 if claimed else 0

@@ -144,10 +144,7 @@ def of_run(run, look):
         try:
             info = os.lstat(layout.run_dir(run))
         except FileNotFoundError:
-            facts["found"] = False
-            facts["same_host"] = True
-            facts["alive"] = bool(look.attempts_of(run))
-            return facts
+            return _deleted(facts, run, look)
         numbers = layout.attempts(run)
         if numbers:
             facts = of_attempt(run, numbers[-1], look)
@@ -157,6 +154,8 @@ def of_run(run, look):
                 if numbers[-1:] == before[-1:] or not numbers:
                     break
                 facts = of_attempt(run, numbers[-1], look)
+        elif layout.is_gutted(run):
+            facts = _deleted(facts, run, look)
         else:
             facts["age"] = look.age(info.st_mtime)
             _read_cancel(facts, run, 0)
@@ -167,6 +166,13 @@ def of_run(run, look):
     except Exception as error:
         # A fault of ours as well: what a job wrote there must not hide all the other runs.
         facts["error"] = words_for(error)
+    return facts
+
+
+def _deleted(facts, run, look):
+    facts["found"] = False
+    facts["same_host"] = True
+    facts["alive"] = bool(look.attempts_of(run))
     return facts
 
 

@@ -115,7 +115,7 @@ def rm(request, body):
         if lock is None:
             raise Refused("Run %s is just being started." % run)
         try:
-            if facts["found"]:
+            if os.path.lexists(layout.run_dir(run)):
                 yield from _remove_run(run, base, keep, removal)
             _forget_locks(run)
         finally:

@@ -95,6 +95,20 @@ def is_removed(run):
     return os.path.lexists(run_dir(run) + "/removed.json")
 
 
+def is_gutted(run):
+    """Whether a run's directory is there without the `attempts` that it is made with: somebody
+    deleted them, or began to delete all of it."""
+    if not os.path.lexists(run_dir(run) + "/run.json"):
+        return False
+    try:
+        os.lstat(run_dir(run) + "/attempts")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # what cannot be seen may be there
+    return False
+
+
 def attempts(run):
     """The numbers of the claimed attempts of a run, ascending. Raises OSError if they cannot be
     read; a directory that is not there has none."""

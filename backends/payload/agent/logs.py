@@ -21,7 +21,7 @@ def target(request):
     attempt = layout.check_attempt(request.get("attempt", 0))
     rank = layout.check_attempt(request.get("rank", 0), "rank")
     if not os.path.lexists(layout.run_dir(run)):
-        raise Refused("%s is gone: it was deleted." % layout.run_dir(run))
+        raise _gone(run)
     if not layout.is_claimed(run, attempt):
         raise Refused("There is no attempt %d of run %s." % (attempt, run))
     return run, attempt, rank
@@ -36,7 +36,15 @@ def is_over(run, attempt):
     """Whether nothing will be written to the attempt's log any more."""
     if exit_slot.read(layout.attempt_dir(run, attempt), run, attempt) is not None:
         return True
-    return evidence.is_over(evidence.of_attempt(run, attempt, evidence.Look()))
+    try:
+        facts = evidence.of_attempt(run, attempt, evidence.Look())
+    except FileNotFoundError:  # deleted while it was read
+        raise _gone(run) from None
+    return evidence.is_over(facts)
+
+
+def _gone(run):
+    return Refused("%s is gone: it was deleted." % layout.run_dir(run))
 
 
 def log_stat(request, body):
