@@ -69,7 +69,7 @@ def stop_command(
 def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
     """Wait until runs are over. Returns the first exit code that is not 0.
 
-    128+n for signal n, 124 for a timeout, 130 if it was cancelled, 1 if it was lost.
+    128+n for signal n, 124 if its time limit was over, 130 if it was cancelled, 1 if it was lost.
 
     --json: an array of the runs, as `show --json` prints them.
 

@@ -64,8 +64,10 @@ def ls_command(
 ) -> int:
     """List runs: active ones and those of the last 24 hours. --json and -q list all.
 
-    In a filter, lr>1e-4 and sort:lr go by the parameter lr, else the tag if it is a number, else
-    the metric.
+    A filter is words of names and tags, and KEY:VALUE of state, is, tag, name, id, backend, host,
+    project, recipe, note, reach, since, before, sort. A state is called as in --json, or done; is:
+    takes active, over, needs-you, archived, foreign. lr>1e-4 and sort:lr go by the parameter lr,
+    else the tag if it is a number, else the metric.
 
     Examples:
 

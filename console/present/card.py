@@ -225,7 +225,7 @@ def _log(log: bytes) -> Iterator[Line]:
 def _next(
     run: RunRecord, spec: RunSpec | None, short_id: str, now: float, *, has_log: bool
 ) -> Line:
-    seen = f"{age(now - run.observed_at)} old · " if run.active and run.observed_at else ""
+    seen = f"seen {age(now - run.observed_at)} ago · " if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
     if not has_log:
         command = f"traindeck metrics {short_id}"

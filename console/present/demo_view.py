@@ -62,7 +62,8 @@ def report_lines(
     """
     lines: list[Line] = [(), *table]
     if report.curves:
-        lines += [(), *_curve(report.curves, min(width, CHART[0]), glyphs)]
+        title = (Span("LOSS ", "muted bold"), Span("by step", "muted"))
+        lines += [(), title, *_curve(report.curves, min(width, CHART[0]), glyphs)]
     if report.exam is not None:
         lines += [(), *_exam(report.exam)]
     for problem in report.problems:

@@ -152,7 +152,7 @@ def _broken(run: RunRecord, word: str, glyphs: Glyphs) -> list[Clause]:
         clauses[0] = (*cause, Span(f" since step {figure(summary.broken_step)}", "text"))
     elif summary.last_step is not None:
         clauses[0] = (*cause, Span(f" at step {figure(summary.last_step)}", "text"))
-    values = "value" if summary.nonfinite == 1 else "values"
+    values = "such value" if summary.nonfinite == 1 else "such values"
     clauses.append((Span(f"{figure(summary.nonfinite)} {values}", "text"),))
     return clauses
 

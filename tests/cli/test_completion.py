@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from traindeck.console.runs.filters import KEYS
+from traindeck.console.store.filtering import MARKS
+
 from .conftest import Cli
 
 
@@ -78,3 +81,9 @@ def test_help_behind_a_recipe_lists_its_parameters(cli: Cli) -> None:
         assert shown.startswith("Usage: traindeck finetune") and shown.endswith(parameters)
     assert "traindeck finetune RECIPE --help" in cli.ok("finetune", "--help")
     assert "no recipe nosuch" in cli.ok("finetune", "nosuch", "--help")
+
+
+def test_help_of_ls_names_all_that_a_filter_takes(cli: Cli) -> None:
+    said = cli.ok("ls", "--help").replace("\n", " ")
+    for word in (*KEYS, *MARKS):
+        assert f" {word}," in said or f" {word}." in said, word

@@ -208,7 +208,10 @@ def test_silence_is_told_once(agent: Agent) -> None:
         stall_after=0.8,
         on_stall=["sh", "-c", "echo stalled $TRAINDECK_STATE"],
     )
-    agent.ended(run)
+    until(lambda: agent.evidence(run)["reason"] == "stalled: no output for 0.8 s")
+    until(lambda: agent.log(run) == b"a\nb\n")
+    until(lambda: agent.evidence(run)["reason"] == "")
+    assert agent.ended(run)["reason"] == ""
     assert (agent.directory(run) / "logs/on_stall.log").read_text() == "stalled running\n"
     assert len(agent.happened(run, "stall")) == 2
 

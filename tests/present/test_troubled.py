@@ -30,7 +30,7 @@ def test_a_running_row_warns_of_what_is_wrong_and_still_says_how_far_it_is() -> 
     assert "▲ its run directory was deleted" in shown(deleted)
     assert "▲ input/output error" in shown(unread) and "▲" in shown(bare)
     assert "▲ loss is not a number" in shown(both, 80)
-    assert "7 values · ▲ its supervisor was killed " in shown(both, 200)
+    assert "7 such values · ▲ its supervisor was killed " in shown(both, 200)
     line = row(killed, layout(140), LOOK)
     assert [s.text for s in line if s.style == "warn"] == ["▲ its supervisor was killed"]
     assert "heartbeat" not in shown(silent) and "93 %" in shown(silent), (

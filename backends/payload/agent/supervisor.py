@@ -386,11 +386,17 @@ class Supervisor:
     def _stall(self, now):
         if self.orders.stall_after is None or self.over:
             return
+        limit = self.orders.stall_after
         quiet = now - self.log.grew_at
-        if quiet < self.orders.stall_after:
+        if quiet < limit:
+            if self.stalled and self.attempt.phase == "running":
+                self.attempt.try_publish(reason="")
             self.stalled = False
         elif not self.stalled:
             self.stalled = True
+            if self.attempt.phase == "running":
+                span = "%g s" % limit if limit < 120 else "%.4g min" % (limit / 60)
+                self.attempt.try_publish(reason="stalled: no output for %s" % span)
             records.append_event(self.attempt.directory, "stall", quiet=round(quiet, 1))
             if not self.stall_told:
                 self.stall_told = True
