@@ -331,7 +331,9 @@ class Status:
     """What is known of an attempt.
 
     Attributes:
-        observed_at: When the place said so, by the console's clock.
+        observed_at: By the console's clock. A sign of life is dated when the place was asked, its
+            absence (rank below NATIVE) when the place had answered: an answer that was long on its
+            way must not pass for a later sign of life.
         rank: What a terminal state rests on; NONE while it is not terminal.
         exit_code: The leader's exit code; None if it was killed or never ran. A program that cannot
             be started is 127 if it is missing, else 126.

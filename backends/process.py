@@ -227,8 +227,9 @@ class ProcessBackend:
         header, body = request(plan)
         header["secrets"] = {name: secrets[name] for name in spec.secrets}
         agent = await self.host.agent()
+        asked = self._clock()
         answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
-        return self._taken(spec, answer)
+        return self._taken(spec, answer, asked)
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
         """See `Backend.find`."""
@@ -246,12 +247,16 @@ class ProcessBackend:
         if not refs:
             return {}
         agent = await self.host.agent()
+        asked = self._clock()
         answer, _ = await agent.call("poll", {"runs": sorted({ref.run_id for ref in refs})})
-        now = self._clock()
+        answered = self._clock()
         runs = answer.get("runs")
         seen = runs if isinstance(runs, dict) else {}
         evidence = {ref.run_id: decode_evidence(seen.get(ref.run_id)) for ref in refs}
-        return {ref: status_of(evidence[ref.run_id], ref.attempt, now) for ref in refs}
+        return {
+            ref: status_of(evidence[ref.run_id], ref.attempt, asked, answered=answered)
+            for ref in refs
+        }
 
     @asynccontextmanager
     async def logs(
@@ -361,6 +366,7 @@ class ProcessBackend:
     async def adopt(self, spec: RunSpec, pid: int) -> JobRef:
         """See `Adopt.adopt`."""
         agent = await self.host.agent()
+        asked = self._clock()
         params = {"run_id": spec.run_id, "run": run_file(spec, "", ""), "pid": pid}
         try:
             answer, _ = await agent.call("adopt", params)
@@ -368,7 +374,7 @@ class ProcessBackend:
             raise
         except BackendError as error:
             raise UsageError(error.what) from None
-        return self._taken(spec, answer)
+        return self._taken(spec, answer, asked)
 
     async def unwatch(self, ref: JobRef) -> None:
         """See `Adopt.unwatch`."""
@@ -378,10 +384,10 @@ class ProcessBackend:
     def _ref(self, run_id: str, attempt: int) -> JobRef:
         return JobRef(backend=self.name, run_id=run_id, attempt=attempt)
 
-    def _taken(self, spec: RunSpec, answer: Mapping[str, Any]) -> JobRef:
+    def _taken(self, spec: RunSpec, answer: Mapping[str, Any], asked: float) -> JobRef:
         """The reference of a job that the agent has just taken, with what it saw of it."""
         evidence = decode_evidence(answer.get("evidence"))
-        seen = status_of(evidence, spec.attempt, self._clock())
+        seen = status_of(evidence, spec.attempt, asked, answered=self._clock())
         return replace(self._ref(spec.run_id, spec.attempt), seen=seen)
 
 

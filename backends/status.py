@@ -183,8 +183,9 @@ class _Verdict:
 def status_of(
     evidence: Evidence,
     attempt: int,
-    now: float,
+    asked: float,
     *,
+    answered: float | None = None,
     native: Native | None = None,
     cache: float = 0.0,
 ) -> Status:
@@ -193,7 +194,8 @@ def status_of(
     Args:
         evidence: What the run directory shows.
         attempt: The attempt that was asked about; a higher one that is there is reported instead.
-        now: When the place was asked, by the console's clock.
+        asked: When the place was asked, by the console's clock.
+        answered: When its answer was there, if that was not at once.
         native: The scheduler's word, where there is a scheduler.
         cache: Seconds for which the asker may not see an exit record that was written: 0 on the
             machine itself, `ATTRIBUTE_CACHE` on a shared file system. The scheduler's end of a job
@@ -202,9 +204,10 @@ def status_of(
     verdict = _judge(evidence, attempt, native, cache)
     record = evidence.exit
     claimed = evidence.attempt
+    absent = verdict.state.terminal and verdict.rank < Rank.NATIVE
     return Status(
         state=verdict.state,
-        observed_at=now,
+        observed_at=answered if absent and answered is not None else asked,
         reach=verdict.reach,
         attempt=attempt if claimed is None or claimed < attempt else claimed,
         rank=verdict.rank,

@@ -260,7 +260,8 @@ async def _seen(ws: Workspace, ref: JobRef, *, briefly: bool = False) -> RunReco
     assert run is not None
     if ref.seen is not None:
         await enter(ws, ws.backend(ref.backend), [run], {run.id: ref.seen}, briefly=briefly)
-    else:
+        run = ws.index.get(ref.run_id) or run
+    if ref.seen is None or run.state is State.NEW:  # or others have looked meanwhile
         await refresh(ws, [run], max_age=0.0, briefly=briefly)
     return ws.index.get(run.id) or run
 
