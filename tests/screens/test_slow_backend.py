@@ -4,6 +4,8 @@ takes five seconds, each key is on screen before any of them can have answered."
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from screen_harness import SIZE, LoopProbe, cursor, runs_screen, settle
+from screen_harness import BLOCKED, SIZE, LoopProbe, cursor, runs_screen, settle
 from screen_svg import screen_text
 from tests.conformance.fake import FakeBackend, Place
 from tests.fakes.runs import make_run
@@ -120,8 +122,23 @@ async def test_no_key_waits_for_a_backend_that_takes_five_seconds(slow: Opened) 
 
 
 async def test_the_probe_of_every_test_here_measures_how_long_the_loop_was_blocked() -> None:
+    def works() -> None:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            sum(range(1000))
+
+    for blocks in (lambda: time.sleep(0.3), works):
+        probe = LoopProbe()
+        await asyncio.sleep(0.1)
+        blocks()
+        await asyncio.sleep(0.1)
+        assert 0.2 < probe.end() < BLOCKED
+
+
+async def test_a_process_that_was_stopped_is_not_a_loop_that_was_blocked() -> None:
     probe = LoopProbe()
     await asyncio.sleep(0.1)
-    time.sleep(0.3)
-    await asyncio.sleep(0.1)
-    assert probe.end() > 0.25
+    me = os.getpid()
+    with subprocess.Popen(["sh", "-c", f"kill -STOP {me}; sleep 1.5; kill -CONT {me}"]):
+        await asyncio.sleep(0.3)
+    assert probe.end() < 0.5
