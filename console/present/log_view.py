@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
 from traindeck.console.runs.retrying import can_retry
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import LOG_REMOVED, RunRecord
 
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, take, width
 from .glyphs import BEST, Glyphs
@@ -313,6 +313,8 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
         words = "the file is empty"
     elif run.state in (State.NEW, State.QUEUED):
         words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)
+    elif run.archived:
+        words = LOG_REMOVED
     elif run.active and subject.current:
         words = "nothing written yet"
     else:

@@ -11,7 +11,7 @@ import signal as signals
 from collections.abc import Sequence
 
 from traindeck.backends.base import State
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import LOG_REMOVED, RunRecord
 
 from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
@@ -85,6 +85,8 @@ def exit_words(run: RunRecord) -> str:
 
 def unwritten(run: RunRecord) -> str:
     """What is said in place of a log that has nothing in it."""
+    if run.archived:
+        return LOG_REMOVED
     return "nothing written yet" if run.active else "wrote nothing"
 
 
