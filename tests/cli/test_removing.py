@@ -73,6 +73,7 @@ def test_what_was_known_of_a_run_stays_known_when_only_its_artifacts_are_kept(cl
         assert (known["archived"], known["log_bytes"]) == (True, None)
         shown = cli.ok("show", run)
         assert "archived: its files were removed, all but artifacts 2 B" in shown
+        assert "no such model · exit 3 · 3 attempts" in shown
         assert "lost" not in shown and "its log was removed" in shown
         assert "retry" not in shown
         logs = cli("logs", run)

@@ -95,6 +95,13 @@ def test_the_next_command_is_one_that_works(
     assert card(run, spec=spec).endswith(f"next: traindeck {command}")
 
 
+@pytest.mark.parametrize("state", [State.FAILED, State.TIMEOUT])
+def test_a_run_that_was_tried_more_than_once_says_how_often(state: State) -> None:
+    run = a_run(state=state, reason="exit code 3", exit_code=3, attempt=2)
+    assert "exit code 3 · 3 attempts\n" in card(run)
+    assert "attempts" not in card(replace(run, attempt=0))
+
+
 @pytest.mark.parametrize(
     ("state", "command"), [(State.FAILED, "rm"), (State.SUCCEEDED, "rm"), (State.RUNNING, "stop")]
 )
