@@ -284,7 +284,9 @@ def body(
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The log itself, exactly `rows` lines of exactly `cells`."""
-    if shown.problem:
+    if subject.run.archived and not subject.path:  # its folder is gone, and that is no problem
+        made = _nothing(subject, shown)
+    elif shown.problem:
         made = _problem(shown.problem, cells, glyphs)
     elif not shown.window.rows:
         made = _nothing(subject, shown)
@@ -305,6 +307,8 @@ def _problem(words: str, cells: int, glyphs: Glyphs) -> list[Line]:
 
 def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
     run = subject.run
+    if run.archived and not subject.path:
+        return [(), (Span(f"   {LOG_REMOVED}", "muted"),)]
     if shown.filter is not None:
         some = shown.window.pending or shown.matched
         words = "looking for lines with it" if some else "no line has it"
@@ -313,8 +317,6 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
         words = "the file is empty"
     elif run.state in (State.NEW, State.QUEUED):
         words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)
-    elif run.archived:
-        words = LOG_REMOVED
     elif run.active and subject.current:
         words = "nothing written yet"
     else:

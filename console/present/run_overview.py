@@ -299,7 +299,7 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
         add("note", Span(clip(clean(run.note), room)))
     add("id", Span(run.id, "text"), *_place(run))
     if facts.folder:
-        note = "   archived: all but its artifacts was removed" if run.archived else ""
+        note = "   archived: its files were removed, all but artifacts" if run.archived else ""
         add("folder", Span(clip(clean(facts.folder), room - len(note), "end"), "muted"), Span(note))
     return lines
 

@@ -133,7 +133,7 @@ class RunRecord:
 DIVERGES = (State.RUNNING, State.SUCCEEDED)
 """States in which a metric that is no number is the news; that a run failed says more."""
 
-LOG_REMOVED = "its log was removed: of an archived run only what it made is kept"
+LOG_REMOVED = "its log was removed: only what it made is kept"
 """What is said in place of an archived run's log."""
 
 MISSING = 127
