@@ -15,6 +15,7 @@ from traindeck.backends.base import (
     SeekableLogs,
     State,
     Status,
+    Unreachable,
     UsageError,
     decode,
 )
@@ -325,9 +326,11 @@ async def _ended(ws: Workspace, backend: Files, run: RunRecord, number: int) -> 
 
 
 async def _small(backend: Files, run: RunRecord, path: str) -> bytes:
-    """A small file of a run; b"" if it is not there."""
+    """A small file of a run; b"" if it is not there. Raises Unreachable: that says nothing."""
     try:
         return await backend.read_file(ref_of(run), path, 0, FILE_LIMIT)
+    except Unreachable:
+        raise
     except BackendError:
         return b""
 
