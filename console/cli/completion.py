@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,11 +43,41 @@ def _word(name: str) -> str | None:
 
 def complete_run(incomplete: str) -> list[tuple[str, str]]:
     """Ids and names of the newest runs that begin with what was typed."""
+    return _runs(incomplete, lambda run: True)
+
+
+def complete_active(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that are not over: to stop, to wait for."""
+    return _runs(incomplete, lambda run: run.active)
+
+
+def complete_retryable(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that `retry` takes."""
+    from traindeck.console.runs.retrying import can_retry
+
+    return _runs(incomplete, can_retry)
+
+
+def complete_after(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that another one can wait for: not over, or over well."""
+    return _runs(incomplete, lambda run: _leads(run) and (run.active or run.state == "succeeded"))
+
+
+def complete_after_any(incomplete: str) -> list[tuple[str, str]]:
+    """Runs whose end another one can wait for, whatever it is."""
+    return _runs(incomplete, _leads)
+
+
+def _leads(run: RunRecord) -> bool:
+    return not run.foreign and not run.archived
+
+
+def _runs(incomplete: str, fits: Callable[[RunRecord], bool]) -> list[tuple[str, str]]:
     from traindeck.console.runs.workspace import open_workspace
 
     try:
         index = open_workspace().index
-        rows = index.rows(index.ids()[:500], metrics="none")
+        rows = [run for run in index.rows(index.ids()[:500], metrics="none") if fits(run)]
         short = index.short_ids([run.id for run in rows])
     except TraindeckError:
         return []

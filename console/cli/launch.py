@@ -12,9 +12,11 @@ from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, one_run
 from traindeck.console.cli.command import Command
 from traindeck.console.cli.completion import (
+    complete_after,
+    complete_after_any,
     complete_backend,
     complete_recipe,
-    complete_run,
+    complete_retryable,
     complete_setting,
 )
 
@@ -50,7 +52,7 @@ After = Annotated[
         "--after",
         metavar="RUN",
         help="Wait until RUN succeeded, then run in a copy of the code.",
-        autocompletion=complete_run,
+        autocompletion=complete_after,
     ),
 ]
 AfterAny = Annotated[
@@ -59,7 +61,7 @@ AfterAny = Annotated[
         "--after-any",
         metavar="RUN",
         help="Wait until RUN is over, whatever its end.",
-        autocompletion=complete_run,
+        autocompletion=complete_after_any,
     ),
 ]
 Time = Annotated[
@@ -333,7 +335,10 @@ def _print_parameters(recipe: Recipe, json: bool, quiet: bool) -> None:
 @app.command("retry")
 def retry_command(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run that is over.", autocompletion=complete_run)
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run that is over.", autocompletion=complete_retryable
+        ),
     ],
     dry_run: DryRun = False,
     follow: Follow = False,

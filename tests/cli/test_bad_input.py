@@ -71,6 +71,8 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         (("adopt", "1"), "1"),
         (("backends", "add", "x y"), "x y"),
         (("backends", "add", "x", "--kind", "quantum"), "quantum"),
+        (("backends", "add", "x"), "runs of backend local lie in"),
+        (("backends", "add", "x", "--option", "root=~/.traindeck/../.traindeck/"), "backend local"),
         (("backends", "add", "x", "--option", "colour=red"), "colour"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
