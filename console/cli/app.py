@@ -21,7 +21,7 @@ from traindeck.console.cli.command import Command
 
 COMMANDS: dict[str, str] = {
     "run": "launch",
-    "finetune": "launch",
+    "finetune": "finetune",
     "retry": "launch",
     "adopt": "launch",
     "ls": "view",
