@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "rename": "edit",
     "tag": "edit",
     "note": "edit",
+    "seen": "edit",
     "backends": "places",
     "doctor": "places",
     "reindex": "places",

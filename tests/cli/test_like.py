@@ -226,6 +226,17 @@ def test_what_the_run_waited_for_is_over(world: World) -> None:
     assert (spec.after, spec.after_any, spec.code.mode) == (first, True, "snapshot")
 
 
+def test_what_another_started_is_no_model(world: World) -> None:
+    run = world.started("run", "--on=hpc", "--", "true")
+    index = world.open().index
+    record = index.get(run)
+    assert record is not None
+    index.put(replace(record, foreign=True))
+    assert app.run(("run", "--dry-run", "--like", run)) == 2
+    said = world.capsys.readouterr().err
+    assert said.endswith("was not started by Traindeck, so how is not known.\n")
+
+
 # --------------------------------------------------------------------------- the screen beside it
 
 
