@@ -144,16 +144,17 @@ def complete_tag(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_setting(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Parameters of the recipe that stands before, and values for one."""
+    """Parameters of the recipe that stands before, or of the run's after --like; values for one."""
     from traindeck.console.recipes.describing import completions
     from traindeck.console.runs.finetuning import read_recipe
     from traindeck.console.runs.workspace import open_workspace
 
-    name = _before(ctx, "recipe")
-    if name is None:
-        return []
+    name, like = _before(ctx, "recipe"), ctx.params.get("like")
     try:
-        found = completions(read_recipe(open_workspace(), name), incomplete)
+        ws = open_workspace()
+        if name is None and like:
+            name = ws.record(like).recipe
+        found = completions(read_recipe(ws, name), incomplete) if name else []
     except TraindeckError:
         return []
     return [(text, meaning) for text, meaning in found if _PLAIN.fullmatch(text)][:LIMIT]

@@ -13,7 +13,7 @@ from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
 from traindeck.console.store.journal import NOT_SENT, Submission
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, needs_you
 from traindeck.console.store.rows import fold
 
 FIRST_WAIT = 0.1
@@ -236,6 +236,15 @@ def look(ws: Workspace, run: RunRecord) -> None:
     """A person opened the run: what it did until now needs them no more."""
     now = ws.clock()
     annotate(ws, [Annotation(run_id=run.id, time=now, looked_at=now)])
+
+
+def see(ws: Workspace, runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """A person says that these are seen. Returns those that needed them, as they were: one that is
+    not known to need anybody may have failed meanwhile, and nobody has seen that."""
+    found = [run for run in runs if needs_you(run, ws.clock())]
+    for run in found:
+        look(ws, run)
+    return found
 
 
 def check_notes(ws: Workspace) -> None:

@@ -357,3 +357,11 @@ def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli
     assert cli("backends", "check", "nowhere").returncode == 2
     assert "runs lie in" in cli("doctor").stdout
     assert cli.ok("ls", "-q", "-a").split() == [run]
+
+
+def test_what_a_fine_tune_waits_for_may_still_make_its_data(cli: Cli) -> None:
+    first = cli.run("sleep", "60")
+    given = ("--python=/bin/true", "--set=model=./later", "--set=data=./later.jsonl", "--dry-run")
+    cli.ok("finetune", "sft", "--after", first, *given)
+    done = cli("finetune", "sft", *given)
+    assert done.returncode == 2 and "./later: no such file or folder." in done.stderr

@@ -48,6 +48,13 @@ def test_the_shell_completes_what_a_run_and_a_recipe_have(cli: Cli) -> None:
     assert set(completed(cli, "traindeck", "finetune", "sft", "--set", "lora_r")) == {"lora_rank="}
     assert "schedule=" in completed(cli, "traindeck", "finetune", "sft", "--set", "")
     assert completed(cli, "traindeck", "finetune", "nosuch", "--set", "l") == []
+    for command in ("run", "finetune"):
+        assert completed(cli, "traindeck", command, "--like", "fo") == ["fox"]
+    assert completed(cli, "traindeck", "finetune", "--like", "fox", "--set", "l") == []
+    tune = ("finetune", "sft", "-q", "--name", "tune", "--python", "/bin/true")
+    cli.ok(*tune, "--set=model=.", "--set=data=.")
+    like = ("traindeck", "finetune", "--like", "tune", "--set", "lora_r")
+    assert set(completed(cli, *like)) == {"lora_rank="}
 
 
 def test_the_shell_is_offered_the_runs_that_a_command_takes(cli: Cli) -> None:
