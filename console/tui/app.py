@@ -558,9 +558,11 @@ class TraindeckApp(App[None], inherit_bindings=False):
             if await self._take_key(event):
                 return
         elif isinstance(event, events.Paste) and not event.is_forwarded:
-            line = self._line_typed_in()
-            if line is not None:
-                line.take_paste(event.text)
+            # In order, too: a key after it must find it there.
+            line = self._line_typed_in() or self.screen
+            take = getattr(line, "take_paste", None)
+            if take is not None:
+                take(event.text)
                 return
         await super().on_event(event)
 

@@ -20,7 +20,7 @@ from textual.containers import Horizontal
 from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice
-from traindeck.console.present.form import TALL, Caret, help_lines, window
+from traindeck.console.present.form import TALL, Caret, help_lines, window_over
 from traindeck.console.present.launch_fields import (
     COMMAND,
     PLACE,
@@ -43,10 +43,10 @@ from traindeck.console.present.launch_view import (
 )
 from traindeck.console.runs.drafting import OPTION, Draft, Drafted, Ground, without_default
 from traindeck.console.tui import keys
+from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
-from .launch_typing import put, typed
 from .overlay import ChoiceScreen, MenuScreen
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class FormPane(Lines):
         )  # fmt: skip
         room = rows - below - (2 if airy else 1)
         lead: list[Line] = [()] if airy else []
-        self._top = window(len(lines), at, room, self._top)
+        self._top = window_over(len(lines), at, room, self._top)
         shown = [*lead, *lines[self._top : self._top + room]]
         shown += [()] * (len(lead) + room - len(shown))
         more = len(lines) - self._top - room
@@ -362,11 +362,11 @@ class LaunchScreen(DeckScreen):
         self._type(entry, after)
         return True
 
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted. Called in the order of typing."""
         entry = self.entry
         if self.caret is not None and entry is not None:
-            self._type(entry, put(self.caret, event.text))
+            self._type(entry, put(self.caret, text))
 
     def _type(self, entry: Entry, after: Caret) -> None:
         before, self.caret = self.caret, after
@@ -378,9 +378,18 @@ class LaunchScreen(DeckScreen):
         """A click on a line of the form focuses the field there."""
         cells, rows = self._form_pane.size
         airy = rows >= TALL - 2
+
+        def lines_of(key: str, caret: Caret | None = None) -> range:
+            return launch_form(self.form, key, caret, self.launch_places, cells, airy=airy)[1]
+
+        line -= 1 if airy else 0
+        own = lines_of(self.focus_key, self.caret)
+        if line >= own.stop:
+            line -= len(own) - len(lines_of(self.focus_key))  # a long text has pushed it down
+        elif line in own:
+            return
         for entry in flat(self.form):
-            _, at = launch_form(self.form, entry.key, None, self.launch_places, cells, airy=airy)
-            if at == line - (1 if airy else 0):
+            if line in lines_of(entry.key):
                 self._focus(entry.key)
                 self._paint()
                 return

@@ -110,10 +110,8 @@ class AskLine(Lines):
         elif event.key == "ctrl+t" and patterns:
             self.any_case = not self.any_case
             self._arrange()
-        elif event.is_printable and event.character:
-            self.field.enter_text(event.character)
         else:
-            return False
+            return self.field.take(event)
         return True
 
     def take_paste(self, text: str) -> None:
