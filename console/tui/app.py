@@ -588,6 +588,10 @@ class TraindeckApp(App[None], inherit_bindings=False):
             return False
         return await self._do_bound(event.key)
 
+    async def take_late(self, event: events.Key) -> None:
+        """Do a key that its screen has held back."""
+        await self._take_key(event)
+
     async def _do_bound(self, key: str) -> bool:
         return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
 
