@@ -11,6 +11,7 @@ from test_settings import from_file, open_settings
 from tests.fakes.launch import launch_services
 from textual import events
 
+from traindeck.console.tui.screens.help import HelpScreen
 from traindeck.console.tui.screens.palette import PaletteScreen
 from traindeck.console.tui.screens.run_edit import EditScreen
 from traindeck.console.tui.widgets.field import Field
@@ -62,6 +63,40 @@ async def test_in_the_palette(on_runs: OnRuns) -> None:
         app.post_message(events.Paste("!"))
         await settle(app, pilot, lambda: "X!│neY WtZwo" in screen_text(app).replace("▏", "│"))
         assert isinstance(app.screen, PaletteScreen)
+
+
+async def test_f1_opens_the_help_where_a_question_mark_is_text(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, _ = from_file(make_app, tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+
+        async def f1_helps(below: object) -> None:
+            await settle(app, pilot, lambda: "f1 keys" in screen_text(app).splitlines()[-1])
+            await pilot.press("?", "f1")
+            assert isinstance(app.screen, HelpScreen)
+            assert "KEYS ON THIS SCREEN" in screen_text(app)
+            await pilot.press("f1")
+            assert app.screen is below
+
+        await settle(app, pilot, lambda: "selected 1/" in screen_text(app))
+        await pilot.press("f1")
+        assert isinstance(app.screen, HelpScreen)
+        await pilot.press("f1", "slash")
+        await f1_helps(runs_screen(app))
+        assert runs_screen(app).filtering.line.text == "?"
+        await pilot.press("escape")
+        form = await open_form(app, pilot)
+        await f1_helps(form)
+        assert form.draft.text("command") == "?"
+        form.go_to("start")
+        await settle(app, pilot, lambda: "? keys" in screen_text(app).splitlines()[-1])
+        settings = await open_settings(app, pilot)
+        settings.focus_key = "refresh"
+        await pilot.press("enter")
+        await f1_helps(settings)
+        assert settings.caret is not None
+        assert settings.caret.text == "?"
 
 
 async def test_what_is_pasted_stands_before_the_key_that_follows(make_app: MakeApp) -> None:

@@ -109,6 +109,11 @@ class DeckScreen(Screen[None], inherit_bindings=False):
             shown = [(rank, keys.in_words(key), label) for rank, key, label in shown]
         return [(key, label) for _, key, label in sorted(shown)]
 
+    def help_while_typing(self) -> list[tuple[str, str]]:
+        """For the footer of a line being typed: the key of the help that is no text."""
+        bound = map(keys.key_text, active_actions(self).get("app.help", ()))
+        return [(key, "keys") for key in bound if len(key) > 1][:1]
+
     def label_of(self, action: keys.Action) -> str:
         """The word for an action in the footer; a screen may be more exact."""
         return action.label

@@ -48,7 +48,8 @@ class HelpScreen(Overlay[None]):
         return [("/", "search keys"), ("j k", "scroll"), ("esc", "close")]
 
     def take_key(self, event: events.Key) -> None:
-        if event.key in ("escape", "ctrl+c") or (self._query is None and event.key in ("q", "?")):
+        closes = ("q", "question_mark", "f1")  # what opened it closes it
+        if event.key in ("escape", "ctrl+c") or (self._query is None and event.key in closes):
             if self._query:
                 self._query = None
             else:
@@ -59,9 +60,6 @@ class HelpScreen(Overlay[None]):
         elif event.key in ("up", "pageup") or (self._query is None and event.key == "k"):
             self._top -= 1 if event.key != "pageup" else 10
         elif self._query is None:
-            if event.key == "question_mark":
-                self.dismiss(None)
-                return
             if event.key == "slash":
                 self._query = ""
         elif event.key == "backspace":

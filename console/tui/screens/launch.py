@@ -22,6 +22,7 @@ from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice
 from traindeck.console.present.form import TALL, Caret, help_lines, window_over
+from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import (
     COMMAND,
     PLACE,
@@ -631,6 +632,10 @@ class LaunchScreen(DeckScreen):
 
     # ---------------------------------------------------------------------------------- the chrome
 
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: the keys of a field."""
+        return typing_notes(self.deck.painter.glyphs)
+
     def crumbs(self) -> Sequence[str]:
         what = self.draft.recipe or "command"
         return ("Launch", f"{what} like {self.like.name}" if self.like is not None else what)
@@ -665,6 +670,7 @@ class LaunchScreen(DeckScreen):
         if self.caret is not None:
             # What types something here does nothing else.
             shown = [(key, label) for key, label in shown if len(key) > 1 and key != "space"]
+            shown += self.help_while_typing()
         if not self.plan_visible:
             # There is room for few: the plan is one key away, the rest stands in the help.
             shown = [(key, label) for key, label in shown if label not in ("preset", "save")]

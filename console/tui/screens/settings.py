@@ -20,6 +20,7 @@ from traindeck.backends.base import Health, Reach, TraindeckError, UsageError
 from traindeck.console import settings as settings_module
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.form import TALL, Caret, help_lines, window_over
+from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import Entry, Section, flat
 from traindeck.console.present.settings_view import (
     BACKEND,
@@ -256,6 +257,10 @@ class SettingsScreen(DeckScreen):
         """The theme is another one."""
         self._look_again()
 
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: the keys of a field."""
+        return typing_notes(self.deck.painter.glyphs)
+
     def counts(self) -> Sequence[Line]:
         changed = sum(entry.changed for section in self.form for entry in section.entries)
         return [(Span("changed ", "muted"), Span(str(changed), "accent"))]
@@ -272,7 +277,7 @@ class SettingsScreen(DeckScreen):
 
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.caret is not None:
-            return [("enter", "keep"), ("esc", "as it was")]
+            return [("enter", "keep"), *self.help_while_typing(), ("esc", "as it was")]
         return super().footer_keys()
 
 
