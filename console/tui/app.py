@@ -559,7 +559,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
                 return
         elif isinstance(event, events.Paste) and not event.is_forwarded:
             # In order, too: a key after it must find it there.
-            line = self._line_typed_in() or self.screen
+            line = self.line_typed_in() or self.screen
             take = getattr(line, "take_paste", None)
             if take is not None:
                 take(event.text)
@@ -579,7 +579,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if take is not None and focused is None:
             # What a screen does not take for itself (False) may be bound.
             return take(event) is not False or await self._do_bound(event.key)
-        line = self._line_typed_in()
+        line = self.line_typed_in()
         if line is not None:
             if not await line.take_typed(event):
                 await self._do_bound(event.key)
@@ -595,7 +595,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
     async def _do_bound(self, key: str) -> bool:
         return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
 
-    def _line_typed_in(self) -> TakesTyping | None:
+    def line_typed_in(self) -> TakesTyping | None:
         """The line that has the focus in it and takes keys in order, if there is one."""
         focused = self.screen.focused
         within = focused.ancestors if focused is not None else ()

@@ -292,6 +292,11 @@ def key_text(key: str) -> str:
     return "+".join([*modifiers, _SHOWN.get(last, last)])
 
 
+def types(key: str) -> bool:
+    """Whether a key is a character, where something can be typed."""
+    return key == "space" or (len(key_text(key)) == 1 and key_text(key).isascii())
+
+
 def in_words(text: str) -> str:
     """Keys for a terminal that has no arrows: `left right`, not signs that are other keys."""
     for sign, word in (("←", "left"), ("→", "right"), ("↑", "up"), ("↓", "down")):

@@ -11,7 +11,7 @@ from test_settings import from_file, open_settings
 from tests.fakes.launch import launch_services
 from textual import events
 
-from traindeck.console.tui.screens.help import HelpScreen
+from traindeck.console.tui.screens.help import HelpScreen, help_entries
 from traindeck.console.tui.screens.palette import PaletteScreen
 from traindeck.console.tui.screens.run_edit import EditScreen
 from traindeck.console.tui.widgets.field import Field
@@ -88,6 +88,9 @@ async def test_f1_opens_the_help_where_a_question_mark_is_text(
         await pilot.press("escape")
         form = await open_form(app, pilot)
         await f1_helps(form)
+        usable = {entry.action: entry.usable for entry in help_entries(form)}
+        assert (usable["app.quit"], usable["launch.plan"]) == (False, True)
+        assert "ctrl+p" in [entry.keys for entry in help_entries(form)]  # and no colon: it is text
         assert form.draft.text("command") == "?"
         form.go_to("start")
         await settle(app, pilot, lambda: "? keys" in screen_text(app).splitlines()[-1])

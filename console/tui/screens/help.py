@@ -12,7 +12,7 @@ from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.help import HelpEntry, help_lines
 from traindeck.console.tui import keys
 
-from .base import active_actions
+from .base import DeckScreen, active_actions
 from .overlay import Overlay
 
 
@@ -78,13 +78,14 @@ def help_entries(screen: Screen[Any]) -> list[HelpEntry]:
     entries = []
     deck = getattr(screen, "deck", None)
     ascii_only = deck is not None and deck.painter.glyphs.name == "ascii"
+    keys_now = screen.keys_now if isinstance(screen, DeckScreen) else list
     order = [action for scope in ("runs", *keys.SCOPES) for action in keys.SCOPES.get(scope, ())]
     for action in dict.fromkeys(order):
         if action.id in bound and action.section:
-            shown = keys.shown_keys(action, bound[action.id])
+            here = keys_now(bound[action.id])
+            shown = keys.shown_keys(action, here or bound[action.id])
             if ascii_only:
                 shown = keys.in_words(shown)
-            entries.append(
-                HelpEntry(action.section, shown, action.help, action.id, action.id in usable)
-            )
+            able = bool(here) and action.id in usable
+            entries.append(HelpEntry(action.section, shown, action.help, action.id, able))
     return entries

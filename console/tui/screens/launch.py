@@ -376,6 +376,10 @@ class LaunchScreen(DeckScreen):
 
     # --------------------------------------------------------------------------------------- typing
 
+    @property
+    def typing(self) -> bool:
+        return self.caret is not None
+
     def take_key(self, event: events.Key) -> bool:
         """Keys that edit the focused line; the others are bound. Called in the order of typing."""
         if self._early is not None and event is not self._late:
@@ -667,10 +671,6 @@ class LaunchScreen(DeckScreen):
 
     def footer_keys(self) -> list[tuple[str, str]]:
         shown = super().footer_keys()
-        if self.caret is not None:
-            # What types something here does nothing else.
-            shown = [(key, label) for key, label in shown if len(key) > 1 and key != "space"]
-            shown += self.help_while_typing()
         if not self.plan_visible:
             # There is room for few: the plan is one key away, the rest stands in the help.
             shown = [(key, label) for key, label in shown if label not in ("preset", "save")]

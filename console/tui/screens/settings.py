@@ -141,6 +141,10 @@ class SettingsScreen(DeckScreen):
 
     # -------------------------------------------------------------------------------------- typing
 
+    @property
+    def typing(self) -> bool:
+        return self.caret is not None
+
     def take_key(self, event: events.Key) -> bool:
         """Keys of the value being typed; otherwise all are bound."""
         entry = self.entry
