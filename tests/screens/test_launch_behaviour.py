@@ -382,3 +382,19 @@ async def test_where_there_is_nothing_to_choose_no_key_is_offered_for_it(
                 offered,
                 not offered,
             )
+
+
+async def test_a_click_below_a_long_command_finds_the_field_that_stands_there(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        app.post_message(events.Paste("python train.py " + "--flag value " * 12))
+        await at_rest(app, pilot)
+        for label, key in (("folder", "cwd"), ("GPUs", "gpus"), ("command", "command")):
+            rows = screen_text(app).splitlines()
+            await pilot.click(
+                offset=(25, next(y for y, row in enumerate(rows) if label in row[:20]))
+            )
+            assert screen.focus_key == key

@@ -12,7 +12,9 @@ from textual.screen import Screen
 
 from traindeck.console.present.cells import Line
 from traindeck.console.present.chrome import PlaceMark
+from traindeck.console.present.form import Caret
 from traindeck.console.tui import keys
+from traindeck.console.tui.typed import typed
 from traindeck.console.tui.widgets.bars import FooterBar, HeaderBar
 
 if TYPE_CHECKING:
@@ -120,8 +122,11 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         return self.deck.line_typed_in() is not None
 
     def keys_now(self, bound: Sequence[str]) -> list[str]:
-        """Of these keys those that do what they are bound to: what types something does not."""
-        return [key for key in bound if not self.typing or not keys.types(key)]
+        """Of these keys those that do what they are bound to: where something is typed, what types
+        or edits does that instead."""
+        if not self.typing:
+            return list(bound)
+        return [key for key in bound if not keys.types(key) and typed(Caret(), key, None) is None]
 
     def label_of(self, action: keys.Action) -> str:
         """The word for an action in the footer; a screen may be more exact."""
