@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from traindeck.backends.errors import UsageError, excerpt
 
@@ -14,14 +15,18 @@ LONGEST = 366 * 86400.0
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds of `90s`, `30m`, `1h30m`, `1d`, `500ms` or `[D-]HH:MM:SS`; None if it is none."""
+    """Seconds of `90s`, `30m`, `1h30m` (units descending), `1d`, `500ms` or `[D-]HH:MM:SS`; None if
+    it is none."""
     value = text.strip().lower()
     if clock := _CLOCK.fullmatch(value):
         days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
         return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
-    if value and _PARTS.sub("", value) == "":
-        return float(sum(float(n) * _UNITS[unit] for n, unit in _PARTS.findall(value)))
-    return None
+    if not value or _PARTS.sub("", value) != "":
+        return None
+    parts = [(float(number), _UNITS[unit]) for number, unit in _PARTS.findall(value)]
+    if any(unit <= after for (_, unit), (_, after) in pairwise(parts)):
+        return None  # `2s1s` is a slip, not a sum
+    return float(sum(number * unit for number, unit in parts))
 
 
 def parse_duration(text: str, option: str) -> float:
@@ -42,7 +47,7 @@ def parse_duration(text: str, option: str) -> float:
         )
     if seconds is None:
         raise UsageError(
-            f"{option} {shown}: not a duration.", "Write 90s, 30m, 2h, 1d or [D-]HH:MM:SS."
+            f"{option} {shown}: not a duration.", "Write 90s, 1h30m, 2h, 1d or [D-]HH:MM:SS."
         )
     if not 0 < seconds <= LONGEST:
         raise UsageError(f"{option} {shown}: must be more than nothing and at most a year.")

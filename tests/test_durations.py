@@ -36,6 +36,12 @@ def test_what_is_no_duration_is_refused_and_named(text: str) -> None:
         parse_duration(text, "--time")
 
 
+@pytest.mark.parametrize("text", ["2s1s", "1h2h", "30m1h", "1h30m5m", "5s500s", "1ms1s"])
+def test_units_go_down_and_each_comes_once(text: str) -> None:
+    with pytest.raises(UsageError, match=f"--time {text}: not a duration"):
+        parse_duration(text, "--time")
+
+
 def test_a_bare_number_is_refused_with_both_readings() -> None:
     with pytest.raises(UsageError, match="30s or 30m"):
         parse_duration("30", "--time")

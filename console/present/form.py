@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from .cells import Line, Span, clean, clip, fit, fit_line, pad, take, width
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width, pad, take, width
 from .glyphs import BEST, Glyphs
 from .launch_fields import VALUE, Entry, Section
 
@@ -16,10 +17,15 @@ TALL = 30
 
 @dataclass(frozen=True, slots=True)
 class Caret:
-    """Where one types: the text of the focused field as it stands, and the place in it."""
+    """Where one types: the text of the focused field as it stands, and the place in it.
+
+    Attributes:
+        mark: Where a selection begins that ends at `at`: typing replaces it. None for none.
+    """
 
     text: str = ""
     at: int = 0
+    mark: int | None = None
 
 
 def form_lines(
@@ -30,8 +36,8 @@ def form_lines(
     *,
     airy: bool,
     glyphs: Glyphs,
-) -> tuple[list[Line], int]:
-    """All lines of a form, and which of them is the focused entry's first.
+) -> tuple[list[Line], range]:
+    """All lines of a form, and which of them are the focused entry's.
 
     Args:
         focus: Key of the focused entry.
@@ -39,16 +45,17 @@ def form_lines(
         airy: Leave a row between sections.
     """
     lines: list[Line] = []
-    at = 0
+    at = range(1)
     for section in form:
         if lines and airy:
             lines.append(())
         here = any(entry.key == focus for entry in section.entries)
         lines.append(_title(section, here, cells, glyphs))
         for entry in section.entries:
+            own = rows(entry, entry.key == focus)
             if entry.key == focus:
-                at = len(lines)
-            lines += rows(entry, entry.key == focus)
+                at = range(len(lines), len(lines) + len(own))
+            lines += own
     return lines, at
 
 
@@ -75,12 +82,9 @@ def row_head(entry: Entry, focused: bool, label: int, glyphs: Glyphs) -> list[Sp
     ]
 
 
-def box_spans(
-    entry: Entry, focused: bool, caret: Caret | None, box: int, glyphs: Glyphs
-) -> list[Span]:
-    """The field: what is typed, or the value and whether there is a choice to unfold."""
-    if caret is not None:
-        return _typing_spans(caret, entry, box)
+def box_spans(entry: Entry, focused: bool, box: int, glyphs: Glyphs) -> list[Span]:
+    """The field while nothing is typed in it: the value, and whether there is a choice to
+    unfold."""
     ink = "strong" if entry.changed or focused else "muted" if entry.idle else "text"
     ground = f" @{'bg' if focused else 'raised'}"
     fold = f" {glyphs.unfolded}" if entry.choices else ""
@@ -89,26 +93,75 @@ def box_spans(
     return [Span(f" {text}", f"{ink}{ground}"), Span(rest, f"muted{ground}")]
 
 
-def _typing_spans(caret: Caret, entry: Entry, box: int) -> list[Span]:
-    """The text with its block cursor, the part of it that fits around the cursor."""
+def typing_rows(
+    head: Sequence[Span], caret: Caret, entry: Entry, box: int, widest: int, most: int,
+    glyphs: Glyphs,
+) -> list[list[Span]]:  # fmt: skip
+    """The row of a field being typed in. A text that does not fit its box takes the widest there
+    can be, and then more rows below the label: of those, at most so many around the cursor."""
+    if width(clean(caret.text)) > box - 3:
+        box = widest
+    rows, start = [], 0
+    for part in folded(caret.text, box - 3):
+        rows.append((start, start + len(part)))
+        start += len(part)
+    at = next((n for n, (_, end) in enumerate(rows) if caret.at < end), len(rows) - 1)
+    top = max(0, min(at - most // 2, len(rows) - most))
+    shown = rows[top : top + most]
+    below = [Span(glyphs.cursor, "accent @select"), Span(" " * (line_width(head) - 1), "@select")]
+    found = []
+    for number, (start, end) in enumerate(shown):
+        spans = _typing_spans(caret, start, end, last=end == rows[-1][1])
+        if not caret.text and entry.default:
+            spans.append(Span(clip(clean(entry.default), box - 3, "end"), "faint @bg"))
+        before = top > 0 and number == 0
+        after = top + most < len(rows) and number == most - 1
+        first = Span(glyphs.ellipsis, "faint @bg") if before else Span(" ", "strong @bg")
+        line = [first, *fit_line(spans, box - 1 - after, "strong @bg")]
+        if after:
+            line.append(Span(glyphs.ellipsis, "faint @bg"))
+        found.append([*(below if number else head), *line])
+    return found
+
+
+def _typing_spans(caret: Caret, start: int, end: int, *, last: bool) -> list[Span]:
+    """A part of the text being typed, with what is selected and the block cursor, if they are
+    there."""
     text, at = caret.text, caret.at
-    before, under, after = text[:at], text[at : at + 1] or " ", text[at + 1 :]
-    before, under, after = clean(before), clean(under) or " ", clean(after)
-    room = box - 2
-    used = width(under)
-    left = before
-    while width(left) > room - used:
-        left = left[max(1, width(left) - (room - used)) :]
-    right = take(after, room - used - width(left))
-    spans = [
-        Span(" ", "strong @bg"),
-        Span(left, "strong @bg"),
-        Span(under, "on_accent @accent"),
-        Span(right, "strong @bg"),
-    ]
-    if not text and entry.default:
-        spans.append(Span(clip(clean(entry.default), room - used, "end"), "faint @bg"))
-    return list(fit_line(spans, box, "strong @bg"))
+    low, high = sorted((at, at if caret.mark is None else caret.mark))
+    cuts = sorted({start, end, *(n for n in (low, high, at, at + 1) if start < n < end)})
+    spans = []
+    for first, stop in pairwise(cuts):
+        style = "on_match @match" if low <= first < high else "strong @bg"
+        part = clean(text[first:stop])
+        if first == at:
+            part, style = part or " ", "on_accent @accent"
+        spans.append(Span(part, style))
+    if last and at >= end:
+        spans.append(Span(" ", "on_accent @accent"))
+    return spans
+
+
+def folded(text: str, cells: int) -> list[str]:
+    """A text over lines of so many cells with nothing left out: a line ends with a space if there
+    is one in its second half, else within a word."""
+    cells, lines = max(4, cells), []
+    while width(text) > cells:
+        part = take(text, cells) or text[0]
+        space = part.rfind(" ") + 1
+        part = part[:space] if space > len(part) // 2 else part
+        lines.append(part)
+        text = text[len(part) :]
+    return [*lines, text]
+
+
+OPEN, OPEN_LOW = 6, 4
+"""Rows that a long text being typed takes at most, in a tall form and in a low one."""
+
+
+def window_over(count: int, at: range, rows: int, top: int) -> int:
+    """`window` for an entry of several lines: all in sight, if there is room."""
+    return window(count, at[0], rows, window(count, at[-1], rows, top))
 
 
 def window(count: int, at: int, rows: int, top: int) -> int:

@@ -157,6 +157,20 @@ def state_notes(cells: int, glyphs: Glyphs = BEST) -> list[Line]:
     return lines
 
 
+def typing_notes(glyphs: Glyphs = BEST) -> list[Line]:
+    """What keys do in every line that is typed in."""
+    left, right = ("ctrl+left", "ctrl+right") if glyphs.name == "ascii" else ("ctrl+←", "ctrl+→")
+    rows = [
+        ("ctrl+a ctrl+e", "to the start · the end"),
+        ("alt+b alt+f", f"a word back · on; also {left} {right}"),
+        ("ctrl+u ctrl+k ctrl+w", "cut what is before · behind · the word before"),
+    ]
+    lines: list[Line] = [(Span("WHILE TYPING", "muted"),), ()]
+    for keys, words in rows:
+        lines.append((Span(keys.ljust(23), "accent bold"), Span(words, "text")))
+    return lines
+
+
 def _note(sign: str, word: str, style: str, words: str) -> Line:
     return (
         Span(f"{sign} ", style),

@@ -6,12 +6,21 @@ The plan's lines are those of `--dry-run`, made by the same function from the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from traindeck.backends.base import Plan, Reach
 
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
-from .form import Caret, box_spans, form_lines, row_head, wrapped
+from .form import (
+    OPEN,
+    OPEN_LOW,
+    Caret,
+    box_spans,
+    form_lines,
+    row_head,
+    typing_rows,
+    wrapped,
+)
 from .glyphs import BEST, Glyphs
 from .launch_fields import PLACE, VALUE, Entry, Place, Section, flat
 from .numbers import plural
@@ -32,8 +41,8 @@ def launch_form(
     *,
     airy: bool,
     glyphs: Glyphs = BEST,
-) -> tuple[list[Line], int]:
-    """All lines of the form, and which of them is the focused field.
+) -> tuple[list[Line], range]:
+    """All lines of the form, and which of them are the focused field's.
 
     Args:
         focus: Key of the focused field.
@@ -44,7 +53,14 @@ def launch_form(
     def rows(entry: Entry, focused: bool) -> Sequence[Line]:
         if entry.key == PLACE:
             return _places(entry, places, focused, cells, glyphs)
-        return [_row(entry, focused, caret if focused else None, cells, glyphs)]
+        if not focused or caret is None:
+            return [_row(entry, focused, cells, glyphs)]
+        head = row_head(entry, focused, LABEL, glyphs)
+        box, widest = field_cells(entry, cells), field_cells(replace(entry, wide=True), cells)
+        most = OPEN if airy else OPEN_LOW
+        first, *more = typing_rows(head, caret, entry, box, widest, most, glyphs)
+        first += _hint(entry, focused, cells - line_width(first), glyphs)
+        return [fit_line(spans, cells, "text @select") for spans in (first, *more)]
 
     return form_lines(form, focus, rows, cells, airy=airy, glyphs=glyphs)
 
@@ -52,21 +68,28 @@ def launch_form(
 def field_cells(entry: Entry, cells: int) -> int:
     """Cells of a field's box in a form of this width."""
     start = LABEL_AT + LABEL + 1
-    if entry.wide:
+    if entry.wide and not entry.idle:  # beside an idle one stands that it is
         return cells - start - 1
     return max(14, min(28, (cells - start) * 2 // 5))
 
 
-def _row(entry: Entry, focused: bool, caret: Caret | None, cells: int, glyphs: Glyphs) -> Line:
+def _row(entry: Entry, focused: bool, cells: int, glyphs: Glyphs) -> Line:
     ground = " @select" if focused else ""
     spans = row_head(entry, focused, LABEL, glyphs)
-    spans += box_spans(entry, focused, caret, field_cells(entry, cells), glyphs)
-    if not entry.wide:
-        wrong = f"{glyphs.failed} " if entry.problem else ""
-        room = cells - line_width(spans) - 3 - width(wrong)
-        hint = _whole_words(clean(entry.hint), room) or ("needed" if entry.problem else "")
-        spans.append(Span(f"  {wrong}{hint}", f"{'failed' if wrong else 'faint'}{ground}"))
+    spans += box_spans(entry, focused, field_cells(entry, cells), glyphs)
+    spans += _hint(entry, focused, cells - line_width(spans), glyphs)
     return fit_line(spans, cells, f"text{ground}")
+
+
+def _hint(entry: Entry, focused: bool, room: int, glyphs: Glyphs) -> list[Span]:
+    """What stands beside a field that leaves room for it."""
+    if room < 4:
+        return []
+    wrong = f"{glyphs.failed} " if entry.problem else ""
+    hint = _whole_words(clean(entry.hint), room - 3 - width(wrong))
+    hint = hint or ("needed" if entry.problem else "")
+    ground = " @select" if focused else ""
+    return [Span(f"  {wrong}{hint}", f"{'failed' if wrong else 'faint'}{ground}")]
 
 
 def _whole_words(hint: str, cells: int) -> str:

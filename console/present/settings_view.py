@@ -10,7 +10,7 @@ from traindeck.backends.base import Health, Reach
 from traindeck.console.settings import SETTINGS, Settings, Source
 
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
-from .form import Caret, box_spans, form_lines, row_head
+from .form import OPEN_LOW, Caret, box_spans, form_lines, row_head, typing_rows
 from .glyphs import BEST, Glyphs
 from .launch_fields import Entry, Section
 
@@ -109,15 +109,20 @@ def settings_lines(
     *,
     airy: bool,
     glyphs: Glyphs = BEST,
-) -> tuple[list[Line], int]:
-    """All lines, and which of them is the focused one.
+) -> tuple[list[Line], range]:
+    """All lines, and which of them are the focused one's.
 
     Args:
         health: Backend -> its answer, None while it is being asked.
     """
 
     def rows(entry: Entry, focused: bool) -> Sequence[Line]:
-        row = _row(entry, focused, caret if focused else None, cells, glyphs)
+        if focused and caret is not None:
+            head, widest = row_head(entry, focused, LABEL, glyphs), cells - LABEL - 5
+            first, *more = typing_rows(head, caret, entry, BOX, widest, OPEN_LOW, glyphs)
+            first.append(_words(entry, focused, cells - line_width(first)))
+            return [fit_line(spans, cells, "text @select") for spans in (first, *more)]
+        row = _row(entry, focused, cells, glyphs)
         name = entry.key.removeprefix(BACKEND)
         if entry.key.startswith(BACKEND) and name in health:
             return [row, *_health(health[name], cells, glyphs)]
@@ -126,7 +131,7 @@ def settings_lines(
     return form_lines(form, focus, rows, cells, airy=airy, glyphs=glyphs)
 
 
-def _row(entry: Entry, focused: bool, caret: Caret | None, cells: int, glyphs: Glyphs) -> Line:
+def _row(entry: Entry, focused: bool, cells: int, glyphs: Glyphs) -> Line:
     ground = " @select" if focused else ""
     spans = row_head(entry, focused, LABEL, glyphs)
     if entry.idle:
@@ -135,12 +140,16 @@ def _row(entry: Entry, focused: bool, caret: Caret | None, cells: int, glyphs: G
         room = cells - line_width(spans) - width(entry.hint) - 4
         spans.append(Span(f" {fit(text, max(BOX - 1, min(width(text), room)))}", f"{ink}{ground}"))
     else:
-        spans += box_spans(entry, focused, caret, BOX, glyphs)
-    room = cells - line_width(spans) - 3
-    words = entry.problem or entry.hint
-    style = "failed" if entry.problem else "faint"
-    spans.append(Span(f"  {clip(clean(words), room)}", f"{style}{ground}"))
+        spans += box_spans(entry, focused, BOX, glyphs)
+    spans.append(_words(entry, focused, cells - line_width(spans)))
     return fit_line(spans, cells, f"text{ground}")
+
+
+def _words(entry: Entry, focused: bool, room: int) -> Span:
+    """What stands beside the value: what is wrong with it, or where it comes from."""
+    words = clip(clean(entry.problem or entry.hint), room - 3) if room > 3 else ""
+    style = "failed" if entry.problem else "faint"
+    return Span(f"  {words}", f"{style}{' @select' if focused else ''}")
 
 
 def _health(health: Health | None, cells: int, glyphs: Glyphs) -> list[Line]:

@@ -558,9 +558,11 @@ class TraindeckApp(App[None], inherit_bindings=False):
             if await self._take_key(event):
                 return
         elif isinstance(event, events.Paste) and not event.is_forwarded:
-            line = self._line_typed_in()
-            if line is not None:
-                line.take_paste(event.text)
+            # In order, too: a key after it must find it there.
+            line = self.line_typed_in() or self.screen
+            take = getattr(line, "take_paste", None)
+            if take is not None:
+                take(event.text)
                 return
         await super().on_event(event)
 
@@ -577,7 +579,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         if take is not None and focused is None:
             # What a screen does not take for itself (False) may be bound.
             return take(event) is not False or await self._do_bound(event.key)
-        line = self._line_typed_in()
+        line = self.line_typed_in()
         if line is not None:
             if not await line.take_typed(event):
                 await self._do_bound(event.key)
@@ -586,10 +588,14 @@ class TraindeckApp(App[None], inherit_bindings=False):
             return False
         return await self._do_bound(event.key)
 
+    async def take_late(self, event: events.Key) -> None:
+        """Do a key that its screen has held back."""
+        await self._take_key(event)
+
     async def _do_bound(self, key: str) -> bool:
         return await self._check_bindings(key, priority=True) or await self._check_bindings(key)
 
-    def _line_typed_in(self) -> TakesTyping | None:
+    def line_typed_in(self) -> TakesTyping | None:
         """The line that has the focus in it and takes keys in order, if there is one."""
         focused = self.screen.focused
         within = focused.ancestors if focused is not None else ()

@@ -2,7 +2,8 @@
 
 Bindings, footer, help and palette are all made from these tables, so they cannot disagree. A person
 may give an action other keys in settings.yaml (`keys: {runs.stop: x}`). Lower case looks, capitals
-act wider or cost more; nothing needs alt, F-keys, ctrl+enter or what a multiplexer takes.
+act wider or cost more; nothing needs alt, F-keys, ctrl+enter or what a multiplexer takes. The one
+F-key stands beside `?`, for where that is text.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Action:
 
 APP = (
     Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run, action", GO, 80),
-    Action("app.help", "question_mark", "keys", "keys", "these keys", "", 90),
+    Action("app.help", "question_mark,f1", "keys", "keys", "these keys", "", 90),
     Action("app.back", "escape", "back", "back", "back, never quits", GO),
     Action("app.quit", "q", "leave", "quit", "back, or quit", GO),
     Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit now", GO,
@@ -289,6 +290,11 @@ def key_text(key: str) -> str:
     """How a key is written for people: `?`, `ctrl+d`, `esc`."""
     *modifiers, last = key.split("+")
     return "+".join([*modifiers, _SHOWN.get(last, last)])
+
+
+def types(key: str) -> bool:
+    """Whether a key is a character, where something can be typed."""
+    return key == "space" or (len(key_text(key)) == 1 and key_text(key).isascii())
 
 
 def in_words(text: str) -> str:

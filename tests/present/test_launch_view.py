@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import Blob, Plan, RunSpec
-from traindeck.console.present.cells import line_width, plain
-from traindeck.console.present.form import Caret, help_lines, window
+from traindeck.console.present.cells import line_width, plain, width
+from traindeck.console.present.form import OPEN, Caret, folded, help_lines, window
 from traindeck.console.present.launch_fields import Entry, Place, flat, sections
 from traindeck.console.present.launch_view import (
     PlanState,
@@ -45,6 +45,60 @@ def test_every_line_fits_whatever_is_typed(text: str, at: int, cells: int) -> No
     assert all(line_width(line) <= cells for line in lines)
     for entry in flat(form):
         assert all(line_width(line) <= cells for line in help_lines(entry, cells, 6))
+
+
+@given(st.text(max_size=200), st.integers(4, 60))
+def test_a_text_over_several_lines_is_still_all_of_it(text: str, cells: int) -> None:
+    lines = folded(text, cells)
+    assert "".join(lines) == text
+    assert all(width(line) <= cells or len(line) == 1 for line in lines)
+
+
+COMMAND = "torchrun --nproc-per-node 8 train.py --config configs/big.yaml --lr 3e-4 --seed 1 --wd 0"
+
+
+@pytest.mark.parametrize(("cells", "airy"), [(57, True), (80, False)])
+def test_a_long_command_being_typed_is_all_in_sight(cells: int, airy: bool) -> None:
+    rows = sections(Draft(fields={"command": COMMAND}), GROUND, None)
+    caret = Caret(COMMAND, COMMAND.index("3e-4"))
+    lines, at = launch_form(rows, "command", caret, PLACES, cells, airy=airy)
+    box = "".join(plain(lines[n])[20:].rstrip() + " " for n in at)
+    assert box.strip() == COMMAND
+    under = [span.text for n in at for span in lines[n] if span.style == "on_accent @accent"]
+    assert under == ["3"]
+    closed, own = launch_form(rows, "name", Caret(), PLACES, cells, airy=airy)
+    assert (len(own), len(closed)) == (1, len(lines) - len(at) + 1)
+
+
+@pytest.mark.parametrize("at", [0, 3000, 6000])
+def test_of_a_command_longer_than_the_form_the_rows_around_the_cursor_show(at: int) -> None:
+    text = "x" * 6000
+    rows = sections(Draft(fields={"command": text}), GROUND, None)
+    lines, own = launch_form(rows, "command", Caret(text, at), PLACES, 57, airy=True)
+    assert len(own) == OPEN
+    shown = [plain(lines[n]) for n in own]
+    assert any(span.style == "on_accent @accent" for n in own for span in lines[n])
+    assert (shown[0][19] == "…", shown[-1].rstrip()[-1] == "…") == (at > 0, at < 6000)
+
+
+def test_a_short_field_takes_the_room_of_its_hint_before_another_row() -> None:
+    text = "a-name-that-is-longer-than-its-box"
+    rows = sections(Draft(fields={"name": text}), GROUND, None)
+    lines, own = launch_form(rows, "name", Caret(text, 3), PLACES, 80, airy=False)
+    assert len(own) == 1
+    assert text in plain(lines[own[0]])
+
+
+def test_every_parameter_without_effect_says_so() -> None:
+    recipe = load("sft")
+    draft = Draft(recipe="sft", values={"method": "full"})
+    found = sections(draft, GROUND, Drafted(recipe=recipe, form=form(recipe, draft.values)))
+    idle = [entry for entry in flat(found) if entry.idle and entry.key.startswith("set.")]
+    assert {entry.key for entry in idle} >= {"set.lora_targets", "set.lora_rank"}
+    for cells in (57, 80):
+        for entry in idle:
+            lines, own = launch_form(found, entry.key, None, PLACES, cells, airy=True)
+            assert "no effect now" in plain(lines[own[0]]), entry.key
 
 
 @pytest.mark.parametrize("count", [3, 20, 60])

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from screen_svg import screen_text
+from textual import events
 
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.runs import RunsScreen
@@ -80,6 +81,13 @@ async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> No
             raise AssertionError("it never came to that:\n" + screen_text(app))
         await pilot.pause(0.02)
     await pilot.pause()
+
+
+def burst(app: TraindeckApp, *keys: str) -> None:
+    """Keys that come all at once, as over a slow link or from a fast hand: names as Textual has
+    them, or characters."""
+    for key in keys:
+        app.post_message(events.Key(key, key if len(key) == 1 else None))
 
 
 async def still(app: TraindeckApp, pilot: Any) -> None:

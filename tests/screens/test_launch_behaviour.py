@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
-from screen_harness import MakeApp, runs_screen, settle
+from screen_harness import MakeApp, burst, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.launch import FakeLaunchServices, launch_services
 from textual import events
 
 from traindeck.backends.base import BackendError, Option
+from traindeck.console.runs.drafting import Draft, Drafted
 from traindeck.console.tui.screens.launch import LaunchScreen
 from traindeck.console.tui.screens.launch_plan import PlanScreen
 from traindeck.console.tui.screens.overlay import ChoiceScreen
@@ -213,6 +215,127 @@ async def test_keys_answer_while_the_place_is_slow(make_app: MakeApp) -> None:
         assert not services.launched
 
 
+class Gated(FakeLaunchServices):
+    """Makes no plan before the gate opens."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def check(self, draft: Draft) -> Drafted:
+        drafted = await super().check(draft)
+        await self.gate.wait()
+        return drafted
+
+
+def gated() -> Gated:
+    usual = launch_services()
+    services = Gated(usual.runs)
+    services.specs = usual.specs
+    return services
+
+
+async def test_a_launch_waits_for_its_plan_and_sends_what_was_typed_before_it(
+    make_app: MakeApp,
+) -> None:
+    services = gated()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        services.gate.clear()
+        burst(app, *"true", "ctrl+g", *"x", "tab", "ctrl+g", *"y")
+        await settle(app, pilot, lambda: screen.draft.text("name") == "y")
+        assert not services.launched
+        services.gate.set()
+        await settle(app, pilot, lambda: bool(services.launched))
+        await settle(app, pilot, lambda: "launched calm-fox on local" in screen_text(app))
+        assert [plan.argv for plan in services.launched] == [("true",)]
+        assert services.launched[0].spec.name == "calm-fox"
+
+
+async def test_a_launch_in_the_burst_that_mends_a_field_is_not_refused_for_what_stood_there(
+    make_app: MakeApp,
+) -> None:
+    services = gated()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "true")
+        screen.go_to("time")
+        await fill(pilot, "banana")
+        await at_rest(app, pilot)
+        burst(app, "ctrl+u", *"2h", "ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+        assert services.launched[0].spec.limits.time == 7200
+
+
+async def test_a_launch_that_waited_for_a_plan_there_is_not_says_why(make_app: MakeApp) -> None:
+    services = gated()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "true")
+        screen.go_to("time")
+        burst(app, *"soon", "ctrl+g")
+        await settle(app, pilot, lambda: "not launched: fix 1 field" in screen_text(app))
+        burst(app, "ctrl+u", *"1h", "ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+
+
+async def test_escape_takes_back_a_launch_that_waits_and_says_so(make_app: MakeApp) -> None:
+    services = gated()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        services.gate.clear()
+        burst(app, *"true", "ctrl+g", "escape")
+        await settle(app, pilot, lambda: "not launched: esc took it back" in screen_text(app))
+        services.gate.set()
+        await at_rest(app, pilot)
+        assert app.screen is screen
+        assert not services.launched
+        burst(app, "ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+
+
+async def test_what_is_typed_before_a_form_is_filled_from_its_run_waits_for_that(
+    make_app: MakeApp,
+) -> None:
+    services = gated()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        app.open_launch(services.runs[0])
+        burst(app, "backspace", "5")
+        app.post_message(events.Paste(" --seed 1"))
+        burst(app, *"2", "tab", *"second", "ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+        sent = services.launched[0]
+        assert sent.argv[-4:] == ("--lr", "3e-5", "--seed", "12")
+        assert sent.spec.name == "second"
+
+
+async def test_a_plan_with_no_room_opens_at_once_and_is_launched_once_it_stands_there(
+    make_app: MakeApp,
+) -> None:
+    services = gated()
+    app = make_app(services)
+    async with app.run_test(size=NARROW) as pilot:
+        await pilot.pause()
+        services.gate.clear()
+        burst(app, "n", *"true", "ctrl+g", "ctrl+g")
+        words = "not launched: the plan is being made"
+        await settle(app, pilot, lambda: words in screen_text(app))
+        assert isinstance(app.screen, PlanScreen)
+        services.gate.set()
+        await at_rest(app, pilot)
+        assert not services.launched
+        assert launch_screen(app).plan_state.current
+        burst(app, "ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+
+
 async def test_a_plan_that_is_overtaken_by_a_key_is_never_shown_as_up_to_date(
     make_app: MakeApp,
 ) -> None:
@@ -259,3 +382,19 @@ async def test_where_there_is_nothing_to_choose_no_key_is_offered_for_it(
                 offered,
                 not offered,
             )
+
+
+async def test_a_click_below_a_long_command_finds_the_field_that_stands_there(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        app.post_message(events.Paste("python train.py " + "--flag value " * 12))
+        await at_rest(app, pilot)
+        for label, key in (("folder", "cwd"), ("GPUs", "gpus"), ("command", "command")):
+            rows = screen_text(app).splitlines()
+            await pilot.click(
+                offset=(25, next(y for y, row in enumerate(rows) if label in row[:20]))
+            )
+            assert screen.focus_key == key

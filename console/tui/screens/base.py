@@ -12,7 +12,9 @@ from textual.screen import Screen
 
 from traindeck.console.present.cells import Line
 from traindeck.console.present.chrome import PlaceMark
+from traindeck.console.present.form import Caret
 from traindeck.console.tui import keys
+from traindeck.console.tui.typed import typed
 from traindeck.console.tui.widgets.bars import FooterBar, HeaderBar
 
 if TYPE_CHECKING:
@@ -103,11 +105,28 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         shown = []
         for name, bound in active_actions(self).items():
             action = known.get(name)
-            if action is not None and action.rank:
-                shown.append((action.rank, keys.key_text(bound[0]), self.label_of(action)))
+            if action is not None and action.rank and (here := self.keys_now(bound)):
+                shown.append((action.rank, keys.key_text(here[0]), self.label_of(action)))
         if self.deck.painter.glyphs.name == "ascii":
             shown = [(rank, keys.in_words(key), label) for rank, key, label in shown]
         return [(key, label) for _, key, label in sorted(shown)]
+
+    def help_while_typing(self) -> list[tuple[str, str]]:
+        """For the footer of a line being typed: the key of the help that is no text."""
+        bound = self.keys_now(active_actions(self).get("app.help", ()))
+        return [(keys.key_text(key), "keys") for key in bound[:1]]
+
+    @property
+    def typing(self) -> bool:
+        """Whether a key that is a character is text."""
+        return self.deck.line_typed_in() is not None
+
+    def keys_now(self, bound: Sequence[str]) -> list[str]:
+        """Of these keys those that do what they are bound to: where something is typed, what types
+        or edits does that instead."""
+        if not self.typing:
+            return list(bound)
+        return [key for key in bound if not keys.types(key) and typed(Caret(), key, None) is None]
 
     def label_of(self, action: keys.Action) -> str:
         """The word for an action in the footer; a screen may be more exact."""

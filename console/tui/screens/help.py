@@ -12,7 +12,7 @@ from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.help import HelpEntry, help_lines
 from traindeck.console.tui import keys
 
-from .base import active_actions
+from .base import DeckScreen, active_actions
 from .overlay import Overlay
 
 
@@ -48,7 +48,8 @@ class HelpScreen(Overlay[None]):
         return [("/", "search keys"), ("j k", "scroll"), ("esc", "close")]
 
     def take_key(self, event: events.Key) -> None:
-        if event.key in ("escape", "ctrl+c") or (self._query is None and event.key in ("q", "?")):
+        closes = ("q", "question_mark", "f1")  # what opened it closes it
+        if event.key in ("escape", "ctrl+c") or (self._query is None and event.key in closes):
             if self._query:
                 self._query = None
             else:
@@ -59,9 +60,6 @@ class HelpScreen(Overlay[None]):
         elif event.key in ("up", "pageup") or (self._query is None and event.key == "k"):
             self._top -= 1 if event.key != "pageup" else 10
         elif self._query is None:
-            if event.key == "question_mark":
-                self.dismiss(None)
-                return
             if event.key == "slash":
                 self._query = ""
         elif event.key == "backspace":
@@ -80,13 +78,14 @@ def help_entries(screen: Screen[Any]) -> list[HelpEntry]:
     entries = []
     deck = getattr(screen, "deck", None)
     ascii_only = deck is not None and deck.painter.glyphs.name == "ascii"
+    keys_now = screen.keys_now if isinstance(screen, DeckScreen) else list
     order = [action for scope in ("runs", *keys.SCOPES) for action in keys.SCOPES.get(scope, ())]
     for action in dict.fromkeys(order):
         if action.id in bound and action.section:
-            shown = keys.shown_keys(action, bound[action.id])
+            here = keys_now(bound[action.id])
+            shown = keys.shown_keys(action, here or bound[action.id])
             if ascii_only:
                 shown = keys.in_words(shown)
-            entries.append(
-                HelpEntry(action.section, shown, action.help, action.id, action.id in usable)
-            )
+            able = bool(here) and action.id in usable
+            entries.append(HelpEntry(action.section, shown, action.help, action.id, able))
     return entries

@@ -1,8 +1,9 @@
 """Launch: a form of four questions on the left, the plan of what it says on the right.
 
 Every key changes the draft; a moment after the last one the draft is checked elsewhere, and the
-answer painted when it comes. What is launched is the very plan that was on screen, and nothing is
-launched that was not. Whatever goes wrong, what was typed stays.
+answer painted when it comes. What is launched is the very plan that stands on screen; asked for
+before there is one, it is launched as soon as it does, and no later form with it. Whatever goes
+wrong, what was typed stays.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from textual.containers import Horizontal
 from traindeck.backends.base import State, TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice
-from traindeck.console.present.form import TALL, Caret, help_lines, window
+from traindeck.console.present.form import TALL, Caret, help_lines, window_over
+from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import (
     COMMAND,
     PLACE,
@@ -43,10 +45,10 @@ from traindeck.console.present.launch_view import (
 )
 from traindeck.console.runs.drafting import OPTION, Draft, Drafted, Ground, without_default
 from traindeck.console.tui import keys
+from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
-from .launch_typing import put, typed
 from .overlay import ChoiceScreen, MenuScreen
 
 if TYPE_CHECKING:
@@ -67,6 +69,11 @@ ROOMY = 36
 """Rows of a form from which on its help may be long."""
 LONG = 12
 """Rows of a help that is long."""
+
+
+def _blank(draft: Draft) -> bool:
+    """Whether it does not say yet what is to run. That is no mistake."""
+    return not draft.recipe and not draft.text("command").strip()
 
 
 class FormPane(Lines):
@@ -92,7 +99,7 @@ class FormPane(Lines):
         )  # fmt: skip
         room = rows - below - (2 if airy else 1)
         lead: list[Line] = [()] if airy else []
-        self._top = window(len(lines), at, room, self._top)
+        self._top = window_over(len(lines), at, room, self._top)
         shown = [*lead, *lines[self._top : self._top + room]]
         shown += [()] * (len(lead) + room - len(shown))
         more = len(lines) - self._top - room
@@ -147,6 +154,10 @@ class LaunchScreen(DeckScreen):
         self._changed = asyncio.Event()
         self._seen = ""
         self._sending = False
+        self._asked: tuple[Draft, asyncio.Task[Drafted]] | None = None
+        self._awaited: Draft | None = None
+        self._early: list[events.Key | str] | None = None if like is None else []
+        self._late: events.Key | None = None
         self._refused = ""
         self._form_pane, self._plan_pane = FormPane(), PlanPane()
         self._shape()
@@ -165,15 +176,14 @@ class LaunchScreen(DeckScreen):
         self._arrange()
 
     def _arrange(self) -> None:
-        cells = self.app.size.width
-        wide = cells >= WIDE
+        cells, wide = self.app.size.width, self.plan_visible
         self._plan_pane.display = wide
         self._form_pane.styles.width = int(cells * FORM_SHARE) if wide else cells
 
     @property
     def plan_visible(self) -> bool:
         """Whether the plan stands beside the form."""
-        return bool(self._plan_pane.display)
+        return self.app.size.width >= WIDE
 
     # ----------------------------------------------------------------------------------- beginning
 
@@ -182,15 +192,16 @@ class LaunchScreen(DeckScreen):
         try:
             self.ground = await services.ground()
             if self.like is not None:
-                self.draft = await services.like(self.like.id)
+                self.draft = self._begun = await services.like(self.like.id)
         except TraindeckError as error:
             self._refused = str(error)
+            self._early = None  # they were meant for what is not there
             self.deck.complain(error)
-        self._begun = self.draft
         self.ready = True
         self._look_again()
         if self.like is not None:
             self._focus("command" if not self.draft.recipe else "name")
+            await self._take_early()
         places = await self._known_places()
         self.launch_places = [
             Place(name=name, kind=kind, reach=places[name].reach, note=places[name].note)
@@ -219,13 +230,22 @@ class LaunchScreen(DeckScreen):
                 await asyncio.sleep(SETTLE)
             draft = self.draft
             try:
-                drafted = await self.deck.services.check(draft)
+                drafted = await self._check(draft)
             except TraindeckError as error:
                 if draft == self.draft:
                     self._answered_badly(str(error))
                 continue
             if draft == self.draft or drafted.form is not None:
                 self._answered(draft, drafted)
+
+    async def _check(self, draft: Draft) -> Drafted:
+        """What a draft comes to. Who asks while that is being found out gets the same answer: one
+        form has one plan, with one made name."""
+        if self._asked is None or self._asked[0] != draft or self._asked[1].done():
+            task = asyncio.create_task(self.deck.services.check(draft))
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._asked = (draft, task)
+        return await asyncio.shield(self._asked[1])
 
     def _answered(self, draft: Draft, drafted: Drafted) -> None:
         if draft.recipe != self.draft.recipe:
@@ -236,11 +256,15 @@ class LaunchScreen(DeckScreen):
             # It keeps this name while the rest changes; that alone is no other draft.
             self.draft = replace(self.draft, made_name=drafted.plan.spec.name)
         self._shape()
-        blank = not draft.recipe and not draft.text("command").strip()
+        self.plan_state = self._state_of(draft, drafted, current=current)
+        self._paint()
+
+    def _state_of(self, draft: Draft, drafted: Drafted, *, current: bool) -> PlanState:
+        blank = _blank(draft)
         problems = dict(drafted.problems)
         if blank:
             problems.pop("command", None)
-        self.plan_state = PlanState(
+        return PlanState(
             plan=drafted.plan or self.plan_state.plan,
             current=current and drafted.plan is not None,
             waiting=not current,
@@ -249,7 +273,6 @@ class LaunchScreen(DeckScreen):
             refused=self._refused,
             blank=blank and not problems,
         )
-        self._paint()
 
     def _answered_badly(self, why: str) -> None:
         self.drafted = None if self.drafted is None else replace(self.drafted, plan=None)
@@ -271,7 +294,7 @@ class LaunchScreen(DeckScreen):
 
     def _shape(self) -> None:
         drafted = self.drafted
-        if drafted is not None and not self.draft.recipe and not self.draft.text("command").strip():
+        if drafted is not None and _blank(self.draft):
             wrong = {key: text for key, text in drafted.problems.items() if key != "command"}
             drafted = replace(drafted, problems=wrong)
         self.form = sections(self.draft, self.ground, drafted)
@@ -314,7 +337,9 @@ class LaunchScreen(DeckScreen):
             return
         self.draft = draft
         self._refused = ""
-        self.plan_state = replace(self.plan_state, waiting=True, current=False, refused="")
+        self.plan_state = replace(
+            self.plan_state, waiting=True, current=False, refused="", blank=_blank(draft)
+        )
         self._shape()
         self._changed.set()
         self._paint()
@@ -351,8 +376,19 @@ class LaunchScreen(DeckScreen):
 
     # --------------------------------------------------------------------------------------- typing
 
+    @property
+    def typing(self) -> bool:
+        return self.caret is not None
+
     def take_key(self, event: events.Key) -> bool:
         """Keys that edit the focused line; the others are bound. Called in the order of typing."""
+        if self._early is not None and event is not self._late:
+            if event.key not in ("escape", "ctrl+c"):
+                self._early.append(event)
+                return True
+            if self._early:
+                self.deck.notice("nothing was launched: the form was not filled yet", "warn")
+            return False
         entry = self.entry
         if self.caret is None or entry is None:
             return False
@@ -362,11 +398,28 @@ class LaunchScreen(DeckScreen):
         self._type(entry, after)
         return True
 
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
+    async def _take_early(self) -> None:
+        """Do what was typed before the form was filled from its run, now that it is."""
+        while self._early:
+            first = self._early.pop(0)
+            if isinstance(first, str):
+                self._paste(first)
+            else:
+                self._late = first
+                await self.deck.take_late(first)
+        self._early = None
+
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted. Called in the order of typing."""
+        if self._early is None:
+            self._paste(text)
+        else:
+            self._early.append(text)
+
+    def _paste(self, text: str) -> None:
         entry = self.entry
         if self.caret is not None and entry is not None:
-            self._type(entry, put(self.caret, event.text))
+            self._type(entry, put(self.caret, text))
 
     def _type(self, entry: Entry, after: Caret) -> None:
         before, self.caret = self.caret, after
@@ -378,9 +431,18 @@ class LaunchScreen(DeckScreen):
         """A click on a line of the form focuses the field there."""
         cells, rows = self._form_pane.size
         airy = rows >= TALL - 2
+
+        def lines_of(key: str, caret: Caret | None = None) -> range:
+            return launch_form(self.form, key, caret, self.launch_places, cells, airy=airy)[1]
+
+        line -= 1 if airy else 0
+        own = lines_of(self.focus_key, self.caret)
+        if line >= own.stop:
+            line -= len(own) - len(lines_of(self.focus_key))  # a long text has pushed it down
+        elif line in own:
+            return
         for entry in flat(self.form):
-            _, at = launch_form(self.form, entry.key, None, self.launch_places, cells, airy=airy)
-            if at == line - (1 if airy else 0):
+            if line in lines_of(entry.key):
                 self._focus(entry.key)
                 self._paint()
                 return
@@ -472,9 +534,17 @@ class LaunchScreen(DeckScreen):
     def action_launch(self) -> None:
         state = self.plan_state
         why = obstacle(state)
-        if self._sending:
+        if self._sending or self._awaited is not None:
             return
-        if why or state.plan is None:
+        if state.waiting and self.plan_visible:
+            # What else is said of the form is about what stood there before.
+            self._awaited = self.draft
+            self.deck.start(
+                self._send_when_planned(self.draft), "launching: its plan is being made"
+            )
+        elif state.waiting:
+            self.action_plan()  # there it appears
+        elif why or state.plan is None:
             self.deck.notice(why, "warn")
         elif self._seen != state.plan.digest:
             self.action_plan()
@@ -482,6 +552,27 @@ class LaunchScreen(DeckScreen):
             self._sending = True
             # It goes on when the form is left: what was sent is noted by who sent it.
             self.deck.start(self._send(state.plan), f"launching {clean(state.plan.spec.name)}")
+
+    async def _send_when_planned(self, draft: Draft) -> None:
+        """Launch this draft, whatever is typed meanwhile, or say why not."""
+        try:
+            drafted = await self._check(draft)
+        except TraindeckError as error:
+            if self._awaited is draft:
+                self._awaited = None
+                self.deck.complain(error)
+            return
+        if self._awaited is not draft:
+            return  # taken back
+        self._awaited = None
+        if self.is_mounted:
+            self._answered(draft, drafted)
+        if drafted.plan is None:
+            why = obstacle(self._state_of(draft, drafted, current=True))
+            self.deck.notice(f"not launched: {why}", "warn", urgent=True)
+            return
+        self._sending = True
+        await self._send(drafted.plan)
 
     async def _send(self, plan: Plan) -> None:
         deck = self.deck
@@ -519,6 +610,10 @@ class LaunchScreen(DeckScreen):
         self._ask_to_leave()
 
     def _ask_to_leave(self) -> None:
+        if self._awaited is not None:
+            self._awaited = None
+            self.deck.notice("not launched: esc took it back before there was a plan", "warn")
+            return
         if not self.touched or self._sending:
             self.deck.back()
             return
@@ -540,6 +635,10 @@ class LaunchScreen(DeckScreen):
         self._ask_to_leave()
 
     # ---------------------------------------------------------------------------------- the chrome
+
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: the keys of a field."""
+        return typing_notes(self.deck.painter.glyphs)
 
     def crumbs(self) -> Sequence[str]:
         what = self.draft.recipe or "command"
@@ -572,9 +671,6 @@ class LaunchScreen(DeckScreen):
 
     def footer_keys(self) -> list[tuple[str, str]]:
         shown = super().footer_keys()
-        if self.caret is not None:
-            # What types something here does nothing else.
-            shown = [(key, label) for key, label in shown if len(key) > 1 and key != "space"]
         if not self.plan_visible:
             # There is room for few: the plan is one key away, the rest stands in the help.
             shown = [(key, label) for key, label in shown if label not in ("preset", "save")]

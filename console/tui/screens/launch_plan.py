@@ -54,7 +54,12 @@ class PlanScreen(Overlay[None]):
         if event.key in ("escape", "ctrl+c", "v", "q", "ctrl+o"):
             self.dismiss(None)
         elif event.key == "ctrl+g":
-            if not obstacle(self._form.plan_state):
+            state = self._form.plan_state
+            if state.waiting:  # nothing is launched from here that nobody has read
+                self.deck.notice("not launched: the plan is being made", "warn")
+            elif why := obstacle(state):
+                self.deck.notice(f"not launched: {why}", "warn")
+            else:
                 self.dismiss(None)
                 self._form.action_launch()
         elif event.key in steps:

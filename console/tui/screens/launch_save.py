@@ -10,8 +10,8 @@ from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import wrapped
 from traindeck.console.present.form import Caret
+from traindeck.console.tui.typed import put, typed
 
-from .launch_typing import put, typed
 from .overlay import Overlay
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class SaveScreen(Overlay[None]):
             self._caret, self._problem = after, ""
             self.changed()
 
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
-        self._caret = put(self._caret, event.text)
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted. Called in the order of typing."""
+        self._caret = put(self._caret, text)
         self.changed()
 
     async def _save(self, name: str) -> None:

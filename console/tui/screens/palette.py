@@ -13,12 +13,14 @@ from textual.screen import Screen
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.ages import age
 from traindeck.console.present.cells import Line, Span, clean, clip, fit_line, width
+from traindeck.console.present.form import Caret
 from traindeck.console.present.fuzzy import best
 from traindeck.console.present.runs_table import run_age, where
 from traindeck.console.present.states import mark
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.services import View
+from traindeck.console.tui.typed import put, typed
 
 from .base import DeckScreen, active_actions
 from .overlay import Overlay, around
@@ -46,7 +48,7 @@ class PaletteScreen(Overlay[None]):
     def __init__(self, below: Screen[Any]) -> None:
         super().__init__()
         self._below = below
-        self._query = ""
+        self._caret = Caret()
         self._fixed: list[Entry] = []
         self._runs: list[Entry] = []
         self._at = 0
@@ -124,7 +126,7 @@ class PaletteScreen(Overlay[None]):
     def _search(self) -> None:
         if self._searching is not None:
             self._searching.cancel()
-        self._searching = self.deck.start(self._find(self._query), "")
+        self._searching = self.deck.start(self._find(self._caret.text), "")
 
     async def _find(self, query: str) -> None:
         words = query.strip()
@@ -164,9 +166,10 @@ class PaletteScreen(Overlay[None]):
 
     def _shown(self) -> Sequence[Entry]:
         items = [(entry.words, entry) for entry in (*self._fixed, *self._runs)]
-        if not self._query:
+        query = self._caret.text
+        if not query:
             return [entry for _, entry in items][:60]
-        return best(self._query, items, 60)
+        return best(query, items, 60)
 
     def _within(self, shown: Sequence[Entry]) -> int:
         """The chosen place among what is shown now, which may be less than at the last key."""
@@ -176,12 +179,14 @@ class PaletteScreen(Overlay[None]):
         shown = self._shown()
         self._at = self._within(shown)
         room = min(self.inner_rows - 3, 16)
+        query, at = self._caret.text, self._caret.at
         rows = [self._entry_line(entry, n == self._at, cells) for n, entry in enumerate(shown)]
         field: Line = (
             Span(" : ", "accent bold @select"),
-            Span(self._query, "strong @select"),
+            Span(query[:at], "strong @select"),
             Span(self.deck.painter.glyphs.cursor_dim, "accent @select"),
-            Span(" " * max(0, cells - 4 - width(self._query)), "text @select"),
+            Span(query[at:], "strong @select"),
+            Span(" " * max(0, cells - 4 - width(query)), "text @select"),
         )
         body = around(rows, self._at, room) or [(Span("nothing fits", "muted"),)]
         return [field, (), *body, *[()] * (room - len(body))]
@@ -224,17 +229,17 @@ class PaletteScreen(Overlay[None]):
             self._at = self._within(self._shown()) + 1
         elif event.key in ("up", "shift+tab", "ctrl+p"):
             self._at = self._within(self._shown()) - 1
-        elif event.key in ("backspace", "ctrl+u"):
-            self._query = self._query[:-1] if event.key == "backspace" else ""
-            self._at = 0
-            self._search()
-        elif event.character and event.is_printable:
-            self._query += event.character
-            self._at = 0
-            self._search()
+        elif (after := typed(self._caret, event.key, event.character)) is not None:
+            self._type(after)
         self.changed()
 
-    def on_paste(self, event: events.Paste) -> None:
-        self._query += clean(event.text.strip())[:100]
-        self._search()
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted. Called in the order of typing."""
+        self._type(put(self._caret, text.strip()[:100]))
         self.changed()
+
+    def _type(self, after: Caret) -> None:
+        before, self._caret = self._caret, after
+        if after.text != before.text:
+            self._at = 0
+            self._search()

@@ -114,10 +114,8 @@ class EditScreen(Overlay[bool]):
             self.focus_previous("Input")
         elif event.key == "enter":
             self._submit()
-        elif event.is_printable and event.character:
-            self._field.enter_text(event.character)
         else:
-            return False
+            return self._field.take(event)
         return True
 
     def _submit(self) -> None:

@@ -241,7 +241,8 @@ class RunsScreen(DeckScreen):
 
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.filtering.asking:
-            return [("enter", "keep"), ("↑ ↓", "row"), ("esc", "as before")]
+            f1 = self.help_while_typing()
+            return [("enter", "keep"), ("↑ ↓", "row"), *f1, ("esc", "as before")]
         run, marked, empty = self.selected, len(self.table.marked), self.is_empty
         # What can be done depends on no more than this, as long as nothing is marked.
         place = (self.table.key is None, empty, self.focused)

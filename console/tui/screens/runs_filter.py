@@ -64,10 +64,8 @@ class FilterLine(Lines):
             await self._owner.keep()
         elif event.key in ("down", "up"):
             self._owner.move(1 if event.key == "down" else -1)
-        elif event.is_printable and event.character:
-            self._field.enter_text(event.character)
         else:
-            return False
+            return self._field.take(event)
         return True
 
     def take_paste(self, text: str) -> None:

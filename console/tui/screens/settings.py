@@ -19,7 +19,8 @@ from textual.binding import BindingType
 from traindeck.backends.base import Health, Reach, TraindeckError, UsageError
 from traindeck.console import settings as settings_module
 from traindeck.console.present.cells import Line, Span
-from traindeck.console.present.form import TALL, Caret, help_lines, window
+from traindeck.console.present.form import TALL, Caret, help_lines, window_over
+from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import Entry, Section, flat
 from traindeck.console.present.settings_view import (
     BACKEND,
@@ -30,10 +31,10 @@ from traindeck.console.present.settings_view import (
 )
 from traindeck.console.settings import Settings, Source
 from traindeck.console.tui import keys
+from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
-from .launch_typing import put, typed
 
 
 class SettingsPane(Lines):
@@ -55,7 +56,7 @@ class SettingsPane(Lines):
         )  # fmt: skip
         below = 4
         room = rows - below - (2 if airy else 1)
-        self._top = window(len(lines), at, room, self._top)
+        self._top = window_over(len(lines), at, room, self._top)
         shown: list[Line] = [()] if airy else []
         shown += lines[self._top : self._top + room]
         shown += [()] * (rows - below - 1 - len(shown))
@@ -140,6 +141,10 @@ class SettingsScreen(DeckScreen):
 
     # -------------------------------------------------------------------------------------- typing
 
+    @property
+    def typing(self) -> bool:
+        return self.caret is not None
+
     def take_key(self, event: events.Key) -> bool:
         """Keys of the value being typed; otherwise all are bound."""
         entry = self.entry
@@ -151,17 +156,18 @@ class SettingsScreen(DeckScreen):
         elif event.key == "enter":
             text, self.caret = self.caret.text.strip(), None
             self._store(entry, text)
-        elif event.key == "ctrl+c":
-            return False
         else:
-            self.caret = typed(self.caret, event.key, event.character) or self.caret
+            after = typed(self.caret, event.key, event.character)
+            if after is None:
+                return False  # it may be bound: the help, the palette
+            self.caret = after
         self._look_again()
         return True
 
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
+    def take_paste(self, text: str) -> None:
+        """Text that was pasted. Called in the order of typing."""
         if self.caret is not None:
-            self.caret = put(self.caret, event.text)
+            self.caret = put(self.caret, text)
             self._look_again()
 
     def action_edit(self) -> None:
@@ -172,7 +178,8 @@ class SettingsScreen(DeckScreen):
             self.action_change(1)
             return
         self._problems.pop(entry.key, None)
-        self.caret = Caret(entry.text, len(entry.text))
+        # Selected: what is typed replaces it, and a key that moves begins to mend it.
+        self.caret = Caret(entry.text, len(entry.text), mark=0)
         self._look_again()
 
     def action_change(self, step: int) -> None:
@@ -254,6 +261,10 @@ class SettingsScreen(DeckScreen):
         """The theme is another one."""
         self._look_again()
 
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: the keys of a field."""
+        return typing_notes(self.deck.painter.glyphs)
+
     def counts(self) -> Sequence[Line]:
         changed = sum(entry.changed for section in self.form for entry in section.entries)
         return [(Span("changed ", "muted"), Span(str(changed), "accent"))]
@@ -270,7 +281,7 @@ class SettingsScreen(DeckScreen):
 
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.caret is not None:
-            return [("enter", "keep"), ("esc", "as it was")]
+            return [("enter", "keep"), *self.help_while_typing(), ("esc", "as it was")]
         return super().footer_keys()
 
 

@@ -74,7 +74,8 @@ class AskLine(Lines):
         if self.question is None:
             return []
         ways = [("ctrl+r", "regex"), ("ctrl+t", "any case")] if self.question.patterns else []
-        return [("enter", self.question.word), *ways, ("esc", "as before")]
+        f1: list[tuple[str, str]] = getattr(self.screen, "help_while_typing", list)()
+        return [("enter", self.question.word), *ways, *f1, ("esc", "as before")]
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         return [self._label()]
@@ -110,10 +111,8 @@ class AskLine(Lines):
         elif event.key == "ctrl+t" and patterns:
             self.any_case = not self.any_case
             self._arrange()
-        elif event.is_printable and event.character:
-            self.field.enter_text(event.character)
         else:
-            return False
+            return self.field.take(event)
         return True
 
     def take_paste(self, text: str) -> None:

@@ -3,9 +3,12 @@ Textual's own field would pass an escape sequence in its value on to the termina
 
 from __future__ import annotations
 
+from textual import events
 from textual.widgets import Input
 
 from traindeck.console.present.cells import clean
+from traindeck.console.present.form import Caret
+from traindeck.console.tui.typed import typed
 
 
 class Field(Input):
@@ -20,6 +23,16 @@ class Field(Input):
     def changed(self) -> bool:
         """Whether it holds something else than it was given."""
         return self.value != self._given
+
+    def take(self, event: events.Key) -> bool:
+        """A key that edits the line as it does in every field; False leaves it to what is bound."""
+        mark, at = self.selection
+        caret = Caret(self.value, at, None if mark == at else mark)
+        after = typed(caret, event.key, event.character)
+        if after is None:
+            return False
+        self.value, self.cursor_position = after.text, after.at
+        return True
 
     def enter_text(self, text: str) -> None:
         """Put text where the cursor is, in place of what is selected."""
