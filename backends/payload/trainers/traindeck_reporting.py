@@ -224,7 +224,9 @@ class Reporter:
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._idle_from = time.monotonic()
-        if state.global_step < state.max_steps and self.stop.agreed(args.world_size):
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # however far the last multiple of log_every lies back
+        elif self.stop.agreed(args.world_size):
             self.stopped = True
             control.should_save = control.should_log = True
             control.should_evaluate = False
