@@ -122,6 +122,35 @@ def test_what_is_measured_of_a_stopped_run_ends_where_it_was_stopped(sft: Start)
     assert stopped is not None and max(job.curve("loss")) == int(stopped[1])
 
 
+def test_the_last_step_is_logged_whatever_lies_between_two(sft: Start) -> None:
+    job = sft(steps=5, log_every=3)
+    assert job.wait() == 0, job.log
+    assert list(job.curve("loss")) == list(job.curve("lr")) == [1, 3, 5]
+    assert re.findall(r"step (\d+)/5", job.log) == ["1", "3", "5"]
+    assert f"loss {job.curve('loss')[5]:.4f}" in job.log.splitlines()[-2]
+
+
+def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) -> None:
+    values = {"method": "full", "lr": 1e-3, "steps": 4}
+    straight = sft("straight", save_every=2, **values)
+    assert straight.wait() == 0, straight.log
+    checkpoint = straight.folder / "artifacts" / "checkpoint-2"
+    again = sft("again", resume=str(checkpoint), **values)
+    assert again.wait() == 0, again.log
+    wanted = {step: loss for step, loss in straight.curve("loss").items() if step > 2}
+    assert again.curve("loss") == pytest.approx(wanted, rel=1e-4)
+    assert "missing" not in again.log  # the output head is the input embedding by another name
+
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(checkpoint / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    worse = sft("worse", resume=str(checkpoint), **values)
+    assert worse.wait() == 0, worse.log
+    assert "missing keys in the checkpoint model loaded: ['model.norm.weight']" in worse.log
+
+
 def test_a_finished_step_is_not_thrown_away_by_two_terms(sft: Start) -> None:
     job = sft(steps=100_000, resume="never")
     job.until(lambda job: len(job.curve("loss")) >= 2)

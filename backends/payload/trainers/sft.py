@@ -387,7 +387,7 @@ def build(
             task_type="CAUSAL_LM",
         )
     try:
-        trainer = SFTTrainer(
+        trainer = _kind(SFTTrainer)(
             model=model,
             args=config,
             train_dataset=train,
@@ -411,6 +411,21 @@ def build(
     if len(trainer.train_dataset) == 0:
         raise Refused(_nothing_left(options))
     return trainer
+
+
+def _kind(trainer: Any) -> Any:
+    """A trainer that, on a resume, calls no weight missing that is there under another name: of two
+    that are tied (input embedding and output head) a checkpoint holds one."""
+
+    class Calm(trainer):
+        def _issue_warnings_after_load(self, load_result: Any) -> None:
+            missing = load_result.missing_keys
+            weights = dict(self.model.named_parameters(remove_duplicate=False))
+            loaded = {id(weight) for name, weight in weights.items() if name not in missing}
+            missing[:] = [name for name in missing if id(weights.get(name)) not in loaded]
+            super()._issue_warnings_after_load(load_result)
+
+    return Calm
 
 
 def _prompted(rows: Any) -> bool:
