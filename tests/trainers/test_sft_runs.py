@@ -123,8 +123,9 @@ def test_what_is_measured_of_a_stopped_run_ends_where_it_was_stopped(sft: Start)
 
 
 def test_the_last_step_is_logged_whatever_lies_between_two(sft: Start) -> None:
-    job = sft(steps=5, log_every=3)
+    job = sft(steps=5, log_every=3, save_every=1, keep=1)
     assert job.wait() == 0, job.log
+    assert "[transformers]" not in job.log
     assert list(job.curve("loss")) == list(job.curve("lr")) == [1, 3, 5]
     assert re.findall(r"step (\d+)/5", job.log) == ["1", "3", "5"]
     assert f"loss {job.curve('loss')[5]:.4f}" in job.log.splitlines()[-2]
@@ -139,6 +140,7 @@ def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) ->
     assert again.wait() == 0, again.log
     wanted = {step: loss for step, loss in straight.curve("loss").items() if step > 2}
     assert again.curve("loss") == pytest.approx(wanted, rel=1e-4)
+    assert "done: 4 steps, 2 of them in 0:0" in again.log
     assert "missing" not in again.log  # the output head is the input embedding by another name
 
     from safetensors.torch import load_file, save_file
@@ -237,6 +239,16 @@ def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:
     assert job.wait() == 0, job.log
     assert "warning: 2 rows are dropped: nothing of their answer is left" in job.log
     assert "warning: 3 rows end at seq_length 64" in job.log
+
+
+def test_what_a_row_may_not_be_meant_to_be_is_said(sft: Start) -> None:
+    rows = _chats(["bat"] * 3 + WORDS[:17])
+    rows[-1]["messages"][0]["role"] = "usr"
+    job = sft(rows=rows, steps=1, eval_share=0.1)
+    assert job.wait() == 0, job.log
+    assert "warning: role 'usr' (1 times) may mean nothing to the chat template" in job.log
+    assert "held out: 2 of the rows" in job.log
+    assert "warning: 2 rows are copies of others, which may be trained on" in job.log
 
 
 def _chats(words: list[str], ask: str = "back") -> list[dict[str, Any]]:

@@ -126,7 +126,13 @@ def check_data(options: Options) -> tuple[Rows | None, Rows | None]:
         held_out = look_at_files(options.eval_data, "", answers=answers, keep=True)
     if not is_path(options.data):
         return None, held_out
-    rows = look_at_files(options.data, options.data_split, answers=answers, against=held_out)
+    rows = look_at_files(
+        options.data,
+        options.data_split,
+        answers=answers,
+        keep=options.eval_share > 0,
+        against=held_out,
+    )
     return rows, held_out
 
 
@@ -140,6 +146,8 @@ def describe(rows: Rows, options: Options, what: str) -> None:
         say(f"  {rows.empty:,} rows have an empty answer or text, the first at {rows.first_empty}")
     if rows.repeated:
         say(f"  warning: {rows.repeated:,} of these rows are among those to evaluate on as well")
+    for role, count in sorted(rows.strange.items()):
+        say(f"  warning: role {role!r} ({count:,} times) may mean nothing to the chat template")
     for name, count in sorted(rows.unused.items()):
         say(f"  field {name} is not used ({count:,} times)")
 
@@ -173,6 +181,8 @@ def load_data(options: Options, rows: Rows | None, held_out: Rows | None) -> tup
         parts = train.train_test_split(test_size=count, seed=options.seed)
         train, evaluation = parts["train"], parts["test"]
         say(f"held out: {count:,} of the rows, to evaluate on")
+        if copies := rows.count - len(rows.keys):
+            say(f"  warning: {copies:,} rows are copies of others, which may be trained on")
     return train, evaluation, rows
 
 
@@ -594,7 +604,9 @@ def train(options: Options) -> int:
     if evaluation is not None and _last(trainer, "eval_loss")[0] != step:
         trainer.evaluate()
     save(trainer, tokenizer, folder / "final")
-    summary = [f"done: {step:,} steps in {clock(time.monotonic() - began)}"]
+    before = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    here = f", {step - before:,} of them" if before else ""
+    summary = [f"done: {step:,} steps{here} in {clock(time.monotonic() - began)}"]
     for name, words in (("loss", "loss"), ("eval_loss", "eval loss")):
         value = _last(trainer, name)[1]
         summary += [f"{words} {value:.4f}"] if value is not None else []
