@@ -174,6 +174,18 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     assert choose("auto", tmp_path, {}, ()) == wanted
 
 
+def test_a_retry_goes_on_from_its_own_checkpoint_not_again_from_the_first(tmp_path: Path) -> None:
+    from traindeck_checkpoints import choose
+
+    given = checkpoint(tmp_path / "earlier run", 9)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert choose(str(given), folder, {}, ()) == given
+    own = checkpoint(folder, 20)
+    assert choose(str(given), folder, {}, ()) == own
+    assert choose(str(checkpoint(folder, 15)), folder, {}, ()) == folder / "checkpoint-15"
+
+
 def test_a_new_start_puts_old_checkpoints_aside(tmp_path: Path) -> None:
     from traindeck_checkpoints import choose
 
