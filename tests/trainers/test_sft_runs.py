@@ -133,6 +133,7 @@ def test_the_last_step_is_logged_whatever_lies_between_two(sft: Start) -> None:
 
 def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) -> None:
     values = {"method": "full", "lr": 1e-3, "steps": 4}
+    short = {**values, "steps": 3}
     straight = sft("straight", save_every=2, **values)
     assert straight.wait() == 0, straight.log
     checkpoint = straight.folder / "artifacts" / "checkpoint-2"
@@ -148,6 +149,9 @@ def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) ->
     weights = load_file(checkpoint / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    past = sft("past", resume=str(straight.folder / "artifacts" / "checkpoint-4"), **short)
+    assert past.wait() == 2 and "error: checkpoint-4 is past the 3 steps asked for" in past.log
+
     worse = sft("worse", resume=str(checkpoint), **values)
     assert worse.wait() == 0, worse.log
     assert "missing keys in the checkpoint model loaded: ['model.norm.weight']" in worse.log
@@ -213,6 +217,11 @@ def test_processes_that_do_not_know_of_each_other_are_refused(sft: Start) -> Non
         ({"seq_length": 8}, "No row is left to train on: at seq_length 8 every answer is cut away"),
         ({"model": "unmarked"}, "does not mark the answers ({% generation %})"),
         ({"lora_targets": "c_attn"}, "lora_targets: Target modules"),
+        ({"lora_targets": "q_proj,v_prj"}, "the model has no layer v_prj. The nearest is v_proj."),
+        ({"lora_targets": "lm_head"}, "lora_targets: Applying a PEFT adapter to `lm_head`"),
+        ({"model": "strict"}, "run.jsonl:3: the model's chat template does not take this chat: no"),
+        ({"eval_data": "pairs"}, "eval_data: prompts and completions, but data are chats."),
+        ({"eval_data": "long"}, "No row is left to evaluate on: at seq_length 64 every answer"),
         ({"precision": "fp16-mixed"}, "precision fp16-mixed needs a GPU"),
         ({"eval_share": 0.001}, "eval_share 0.001 of 80 rows leaves none to evaluate on"),
         ({"resume": "/nowhere/checkpoint-1"}, "resume /nowhere/checkpoint-1: no such folder"),
@@ -221,14 +230,41 @@ def test_processes_that_do_not_know_of_each_other_are_refused(sft: Start) -> Non
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
-    sft: Start, models: Path, values: dict[str, Any], says: str
+    sft: Start, models: Path, tmp_path: Path, values: dict[str, Any], says: str
 ) -> None:
-    if values.get("model") == "unmarked":
-        values = {"model": str(models / "unmarked")}
-    job = sft(**values)
+    made = {
+        "unmarked": models / "unmarked",
+        "strict": _strict(models / "tiny", tmp_path / "strict"),
+        "pairs": _write(tmp_path / "pairs.jsonl", {"prompt": "a", "completion": "b"}),
+        "long": _write(tmp_path / "long.jsonl", *_chats(["bat"], ask="b" * 80)),
+    }
+    rows = _chats(WORDS)
+    rows[2]["messages"].insert(0, {"role": "system", "content": "be short"})
+    job = sft(rows=rows, **{key: str(made.get(value, value)) for key, value in values.items()})
     assert job.wait() == 2, job.log
     assert says in job.log
     assert "Traceback" not in job.log and job.log.splitlines()[-1].startswith("error: ")
+
+
+def _write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _strict(model: Path, target: Path) -> Path:
+    """A model whose chat template takes no system role."""
+    shutil.copytree(model, target)
+    template = target / "chat_template.jinja"
+    no = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    template.write_text(no + template.read_text())
+    return target
+
+
+def test_packed_prompts_without_an_answer_are_counted(sft: Start) -> None:
+    rows = [*_chats(["bat"] * 4), *_chats(["bat"] * 2, ask="b" * 80)]
+    job = sft(rows=rows, steps=1, packing=True)
+    assert job.wait() == 0, job.log
+    assert "warning: 2 of them hold no answer: prompts are longer than that" in job.log
 
 
 def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:

@@ -36,7 +36,17 @@ from traindeck_reporting import (
     reporter,
     say,
 )
-from traindeck_rows import MESSAGES, TEXT, Rows, again, is_path, look, look_at_files
+from traindeck_rows import (
+    MESSAGES,
+    TEXT,
+    Rows,
+    again,
+    is_path,
+    look,
+    look_at_files,
+    normal,
+    records,
+)
 
 NEEDS = ("torch", "transformers", "trl", "datasets", "accelerate")
 FIXED = ("method", "lora_rank", "lora_targets")
@@ -133,13 +143,30 @@ def check_data(options: Options) -> tuple[Rows | None, Rows | None]:
         keep=options.eval_share > 0,
         against=held_out,
     )
+    check_alike(rows, held_out)
     return rows, held_out
+
+
+def check_alike(rows: Rows, held_out: Rows | None) -> None:
+    """
+    Raises:
+        Refused: The rows to evaluate on have another shape, so that the loss would be another.
+    """
+    if held_out is not None and (held_out.kind, held_out.chat) != (rows.kind, rows.chat):
+        raise Refused(f"eval_data: {shape_of(held_out)}, but data are {shape_of(rows)}.")
+
+
+def shape_of(rows: Rows) -> str:
+    if rows.kind == MESSAGES:
+        return "chats"
+    if rows.kind == TEXT:
+        return "plain text"
+    return "prompts and completions" + " as messages" * rows.chat
 
 
 def describe(rows: Rows, options: Options, what: str) -> None:
     """Say what was found, and what a person may not expect."""
-    shape = {"messages": "chats", "prompt": "prompts and completions", "text": "plain text"}
-    say(f"{what}: {rows.count:,} rows of {shape[rows.kind]} in {rows.source}")
+    say(f"{what}: {rows.count:,} rows of {shape_of(rows)} in {rows.source}")
     if rows.kind == TEXT and options.loss_on == "answers":
         say("  plain text has no answers, so the loss is on every token")
     if rows.empty:
@@ -171,6 +198,7 @@ def load_data(options: Options, rows: Rows | None, held_out: Rows | None) -> tup
         describe(rows, options, "data")
     else:
         train = _from_files(rows, answers)
+    check_alike(rows, held_out)
     if evaluation is None and options.eval_share > 0:
         count = round(rows.count * options.eval_share)
         if not 0 < count < rows.count:
@@ -232,7 +260,8 @@ def _features(rows: Rows) -> Any:
 
 def _unavailable(what: str, name: str, error: Exception) -> str:
     """One sentence for the many ways in which something is not to be had from the hub."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if offline and not is_path(name):
         return (
             f"{what} {name}: not on this machine, and the hub is switched off (HF_HUB_OFFLINE). "
             "Give a local folder, or fetch it once with the hub on."
@@ -279,6 +308,29 @@ def check_template(tokenizer: Any, rows: Rows, options: Options) -> None:
             "no replacement. Set loss_on=all, give prompt and completion instead of messages, or "
             "add the marks to the template."
         ) from None
+
+
+def check_rendering(tokenizer: Any, rows: Rows, options: Options) -> None:
+    """
+    Raises:
+        Refused: Naming the first row of a file that the chat template does not take.
+    """
+    from jinja2 import TemplateError
+
+    if not rows.chat:
+        return
+    for where, record in records(rows.files):
+        row: Any = normal(record, where, Rows(""), options.loss_on == "answers")
+        try:
+            tokenizer.apply_chat_template(
+                row.get("messages") or [*row["prompt"], *row["completion"]], tokenize=False
+            )
+        except TemplateError as error:
+            raise Refused(f"{where}: {_not_rendered(error)}") from None
+
+
+def _not_rendered(error: Exception) -> str:
+    return f"the model's chat template does not take this chat: {error}"
 
 
 @dataclass(frozen=True)
@@ -339,6 +391,7 @@ def build(
     Raises:
         Refused: The model cannot be loaded, or no row is left to train on.
     """
+    from jinja2 import TemplateError
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -413,14 +466,38 @@ def build(
             raise
         raise Refused(_unavailable("model", model, error)) from None
     except ValueError as error:
-        if "target module" in str(error).lower():
+        if "target module" in str(error).lower().replace("_", " "):
             raise Refused(f"lora_targets: {str(error).splitlines()[0]}") from None
         raise
+    except TemplateError as error:  # of a data set of the hub; files were looked through
+        raise Refused(f"a row: {_not_rendered(error)}") from None
     if quiet:
         trainer.remove_callback(PrinterCallback)
     if len(trainer.train_dataset) == 0:
         raise Refused(_nothing_left(options))
+    if evaluation is not None and len(trainer.eval_dataset) == 0:
+        raise Refused(_nothing_left(options, "evaluate"))
+    if options.method == "lora":
+        check_targets(trainer.model, options)
     return trainer
+
+
+def check_targets(model: Any, options: Options) -> None:
+    """
+    Raises:
+        Refused: One of several targets is no layer; PEFT is content with one that is.
+    """
+    if isinstance(options.lora_targets, str):
+        return
+    from difflib import get_close_matches
+
+    for target in options.lora_targets:
+        if any(f".{name}".endswith(f".{target}") for name in model.targeted_module_names):
+            continue
+        layers = {name.rpartition(".")[2] for name, _ in model.get_base_model().named_modules()}
+        near = get_close_matches(target, sorted(layers), n=1)
+        hint = f" The nearest is {near[0]}." if near else ""
+        raise Refused(f"lora_targets: the model has no layer {target}.{hint}")
 
 
 def _kind(trainer: Any) -> Any:
@@ -442,9 +519,9 @@ def _prompted(rows: Any) -> bool:
     return "completion" in rows.column_names
 
 
-def _nothing_left(options: Options) -> str:
+def _nothing_left(options: Options, use: str = "train") -> str:
     return (
-        f"No row is left to train on: at seq_length {options.seq_length:,} every answer is cut "
+        f"No row is left to {use} on: at seq_length {options.seq_length:,} every answer is cut "
         "away. Make seq_length longer."
     )
 
@@ -499,17 +576,23 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
     """Say what tokenising did to the rows: cut, dropped, and how much of them is learnt from."""
     from itertools import islice
 
+    import numpy
+
     data = trainer.train_dataset
-    tokens = learnt = cut = 0
+    tokens = learnt = cut = barren = 0
     for table in data.select_columns(["labels"]).with_format("arrow").iter(10_000):
         labels = table.column("labels").combine_chunks()
-        values = labels.flatten().to_numpy()
-        tokens += len(values)
-        learnt += int((values != -100).sum())
-        cut += int((labels.value_lengths().to_numpy() == options.seq_length).sum())
+        lengths = labels.value_lengths().to_numpy()
+        of = numpy.repeat(numpy.arange(len(lengths)), lengths)[labels.flatten().to_numpy() != -100]
+        tokens += int(lengths.sum())
+        learnt += len(of)
+        barren += len(lengths) - len(numpy.unique(of))
+        cut += int((lengths == options.seq_length).sum())
     say(f"tokens: {tokens:,} in {len(data):,} sequences, {learnt / tokens:.0%} of them learnt")
     if options.packing:
         say(f"  packed: {rows:,} rows into sequences of at most {options.seq_length:,} tokens")
+        if barren:
+            say(f"  warning: {barren:,} of them hold no answer: prompts are longer than that")
         return
     if len(data) < rows:
         say(f"  warning: {rows - len(data):,} rows are dropped: nothing of their answer is left")
@@ -583,6 +666,9 @@ def train(options: Options) -> int:
     train_rows, evaluation, rows = load_data(options, rows, held_out)
     tokenizer = load_tokenizer(model, rows)
     check_template(tokenizer, rows, options)
+    check_rendering(tokenizer, rows, options)
+    if held_out is not None:
+        check_rendering(tokenizer, held_out, options)
     stop, metrics = Stop(), Metrics()
     facts = training_facts(options, rows, device)
     lines = not sys.stdout.isatty()  # a terminal has a progress bar instead
@@ -599,7 +685,8 @@ def train(options: Options) -> int:
     stop.release()
     step, steps = trainer.state.global_step, trainer.state.max_steps
     if callback.stopped:
-        say(f"stopped at step {step} of {steps}; checkpoint-{step} is saved, retry goes on from it")
+        then = "starts anew (resume=never)" if options.resume == "never" else "goes on from it"
+        say(f"stopped at step {step} of {steps}; checkpoint-{step} is saved, retry {then}")
         return STOPPED_EARLY
     if evaluation is not None and _last(trainer, "eval_loss")[0] != step:
         trainer.evaluate()

@@ -212,6 +212,10 @@ class Reporter:
         self._paused = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step > state.max_steps:
+            raise Refused(
+                f"checkpoint-{state.global_step} is past the {state.max_steps} steps asked for."
+            )
         self._mark = self._idle_from = time.monotonic()
         self._step = state.global_step
         last = 0
