@@ -132,7 +132,7 @@ def test_the_last_step_is_logged_whatever_lies_between_two(sft: Start) -> None:
 
 
 def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) -> None:
-    values = {"method": "full", "lr": 1e-3, "steps": 4}
+    values = {"method": "full", "lr": 1e-3, "steps": 4, "schedule": "constant", "eval_share": 0.1}
     short = {**values, "steps": 3}
     straight = sft("straight", save_every=2, **values)
     assert straight.wait() == 0, straight.log
@@ -149,6 +149,14 @@ def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) ->
     weights = load_file(checkpoint / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    finished = straight.folder / "artifacts" / "final" / "model.safetensors"
+    before = finished.read_bytes()
+    over = sft("straight", save_every=2, **values)  # killed after its last checkpoint, say
+    assert over.wait() == 0, over.log
+    assert list(over.curve("loss")) == [1, 2, 3, 4] and finished.read_bytes() == before
+    assert "done: 4 steps, 0 of them in 0:00" in over.log
+    assert over.events("total_steps")[-1]["step"] == 4
+
     past = sft("past", resume=str(straight.folder / "artifacts" / "checkpoint-4"), **short)
     assert past.wait() == 2 and "error: checkpoint-4 is past the 3 steps asked for" in past.log
 

@@ -14,6 +14,7 @@ launcher's own code is seen instead.)
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import sys
@@ -28,6 +29,7 @@ from traindeck_reporting import (
     REFUSED,
     STOPPED_EARLY,
     Metrics,
+    NothingLeft,
     Refused,
     Stop,
     artifacts,
@@ -681,7 +683,8 @@ def train(options: Options) -> int:
     describe_tokens(trainer, options, len(train_rows))
     began = time.monotonic()
     stop.listen()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with contextlib.suppress(NothingLeft):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     stop.release()
     step, steps = trainer.state.global_step, trainer.state.max_steps
     if callback.stopped:

@@ -41,6 +41,11 @@ class Refused(Exception):
     """What was asked for cannot be done; the message is one sentence for a person."""
 
 
+class NothingLeft(Exception):
+    """The checkpoint that a trainer goes on from is that of the last step. The loop of transformers
+    would make one step more, unless that step ends an epoch."""
+
+
 def first_process() -> bool:
     """Whether this is the one of several processes that speaks and cleans up."""
     return os.environ.get("RANK", "0") == "0"
@@ -226,6 +231,8 @@ class Reporter:
         self._tokens_before += last
         if state.is_world_process_zero:
             self.metrics.event(state.global_step, "total_steps", value=state.max_steps)
+        if state.global_step == state.max_steps:
+            raise NothingLeft
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._step == state.global_step and self._tokens == 0:
