@@ -191,6 +191,21 @@ def test_a_checkpoint_of_another_kind_is_refused(sft: Start) -> None:
     assert list(longer.curve("loss")) == [3, 4]
 
 
+def test_what_is_changed_for_a_resume_counts(sft: Start) -> None:
+    first = sft("first", steps=2, save_every=2, log_every=2, schedule="constant", warmup=0)
+    assert first.wait() == 0, first.log
+    checkpoint = str(first.folder / "artifacts" / "checkpoint-2")
+    values = {"resume": checkpoint, "steps": 6, "warmup": 0}
+    lower = sft("lower", lr=1e-4, schedule="linear", weight_decay=0.1, **values)
+    assert lower.wait() == 0, lower.log
+    wanted = {step: 1e-4 * (6 - step + 1) / 6 for step in (3, 4, 5, 6)}
+    assert lower.curve("lr") == pytest.approx(wanted)
+    assert "[transformers]" not in lower.log
+    louder = sft("louder", lora_alpha=320, **values)
+    assert louder.wait() == 2
+    assert "checkpoint-2 was trained with lora_alpha 32.0, now it is 320.0" in louder.log
+
+
 def test_two_processes_train_one_model_and_stop_together(sft: Start) -> None:
     port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     job = sft(steps=100_000, processes=2, env=port)

@@ -51,7 +51,7 @@ from traindeck_rows import (
 )
 
 NEEDS = ("torch", "transformers", "trl", "datasets", "accelerate")
-FIXED = ("method", "lora_rank", "lora_targets")
+FIXED = ("method", "lora_rank", "lora_alpha", "lora_targets")
 """What a checkpoint must have been trained with to go on from it."""
 
 
@@ -503,10 +503,30 @@ def check_targets(model: Any, options: Options) -> None:
 
 
 def _kind(trainer: Any) -> Any:
-    """A trainer that, on a resume, calls no weight missing that is there under another name: of two
-    that are tied (input embedding and output head) a checkpoint holds one."""
+    """A trainer that goes on from a checkpoint with the options of now: transformers takes learning
+    rate, weight decay and the steps between logs, evaluations and checkpoints from it. And it calls
+    no weight missing that is there under another name: of two that are tied (input embedding and
+    output head) a checkpoint holds one."""
 
-    class Calm(trainer):
+    class Resuming(trainer):
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            if checkpoint is None or not hasattr(self.lr_scheduler, "lr_lambdas"):
+                super()._load_optimizer_and_scheduler(checkpoint)
+                return
+            groups, scheduler = self.optimizer.param_groups, self.lr_scheduler
+            kept = ("initial_lr", "weight_decay")
+            now = [{name: group[name] for name in kept} for group in groups]
+            super()._load_optimizer_and_scheduler(checkpoint)
+            scheduler.base_lrs = [values["initial_lr"] for values in now]
+            rates = [
+                rate * curve(scheduler.last_epoch)
+                for rate, curve in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            ]
+            for group, values, rate in zip(self.optimizer.param_groups, now, rates, strict=True):
+                group.update(values, lr=rate)
+            scheduler._last_lr = rates
+            self.state.compute_steps(self.args, self.state.max_steps)
+
         def _issue_warnings_after_load(self, load_result: Any) -> None:
             missing = load_result.missing_keys
             weights = dict(self.model.named_parameters(remove_duplicate=False))
@@ -514,7 +534,7 @@ def _kind(trainer: Any) -> Any:
             missing[:] = [name for name in missing if id(weights.get(name)) not in loaded]
             super()._issue_warnings_after_load(load_result)
 
-    return Calm
+    return Resuming
 
 
 def _prompted(rows: Any) -> bool:
@@ -630,8 +650,10 @@ def training_facts(options: Options, rows: Rows, device: Device) -> dict[str, An
     lora = options.method == "lora"
     targets = options.lora_targets
     return {
+        "model": options.model,
         "method": options.method,
         "lora_rank": options.lora_rank if lora else None,
+        "lora_alpha": options.lora_alpha if lora else None,
         "lora_targets": (targets if isinstance(targets, str) else list(targets)) if lora else None,
         "data_digest": rows.digest,
         "eval_share": options.eval_share,

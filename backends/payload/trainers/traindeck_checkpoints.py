@@ -122,5 +122,6 @@ def choose(resume: str, folder: Path, facts: dict[str, Any], fixed: Iterable[str
             )
     say(f"going on from {chosen.name}")
     for name, (then, now) in changed.items():
-        say(f"  warning: {name} was {then} then and is {now} now: rows may come twice or never")
+        rows = "" if name == "model" else ": rows may come twice or never"
+        say(f"  warning: {name} was {then} then and is {now} now{rows}")
     return chosen

@@ -37,6 +37,11 @@ UNTIMED = ("_runtime", "_per_second", "total_flos", "_num_tokens", "_num_input_t
 """Ends of the names of logged values that are no series: they describe the call, not the model."""
 
 
+NO_WORRY = ("mtime may not be reliable", "do not match the ones in the `trainer_state.json`")
+"""What transformers says of checkpoints saved within a second, whose numbers are the order that is
+wanted, and of options other than a checkpoint's, which the trainers make count."""
+
+
 class Refused(Exception):
     """What was asked for cannot be done; the message is one sentence for a person."""
 
@@ -69,9 +74,8 @@ def calm_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # A name that TRL and PEFT themselves still use.
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
-    # Said of checkpoints saved within a second; their numbers are the order that is wanted.
     logging.getLogger("transformers.trainer_utils").addFilter(
-        lambda record: "mtime may not be reliable" not in record.getMessage()
+        lambda record: not any(words in record.getMessage() for words in NO_WORRY)
     )
     if not sys.stdout.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
