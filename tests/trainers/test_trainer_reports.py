@@ -122,6 +122,30 @@ def test_evaluating_and_saving_do_not_slow_the_shown_pace(
     assert read(path)[-1]["tokens_per_s"] == pytest.approx(20 / 4)
 
 
+def test_long_steps_are_told_between_two_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import traindeck_reporting
+    from traindeck_reporting import Metrics, Reporter, Stop
+
+    clock = [0.0]
+    monkeypatch.setattr(traindeck_reporting.time, "monotonic", lambda: clock[0])
+    path = tmp_path / "m.jsonl"
+    metrics = Metrics(str(path))
+    reporter = Reporter(metrics, Stop(), lambda path: None, False)
+    state = SimpleNamespace(global_step=0, max_steps=90, log_history=[], is_world_process_zero=True)
+    reporter.on_train_begin(None, state, None)
+    for step in range(1, 9):
+        reporter.on_step_begin(None, state, None)
+        clock[0] += 2.0
+        state.global_step = step
+        if step == 5:
+            reporter.on_log(None, state, None, {"loss": 1.0})
+    metrics.close()
+    told = [(line["step"], "loss" in line) for line in read(path) if "__event__" not in line]
+    assert told == [(3, False), (5, True)]
+
+
 def test_a_signal_is_remembered_and_a_second_ctrl_c_ends_at_once() -> None:
     code = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"

@@ -33,6 +33,9 @@ NAMES = {
     "mean_token_accuracy": "token_accuracy",
     "num_tokens": "tokens",
 }
+TELL_STEP = 5.0
+"""Seconds after which the step is told though nothing is logged, for progress and time left."""
+
 UNTIMED = ("_runtime", "_per_second", "total_flos", "_num_tokens", "_num_input_tokens_seen")
 """Ends of the names of logged values that are no series: they describe the call, not the model."""
 
@@ -215,7 +218,7 @@ class Reporter:
         self.stopped = False
         self._tokens = 0
         self._tokens_before = 0  # of the attempt that is resumed
-        self._mark = self._idle_from = time.monotonic()
+        self._mark = self._idle_from = self._told = time.monotonic()
         self._step = 0
         self._pace = 0.0
         self._paused = 0.0
@@ -225,7 +228,7 @@ class Reporter:
             raise Refused(
                 f"checkpoint-{state.global_step} is past the {state.max_steps} steps asked for."
             )
-        self._mark = self._idle_from = time.monotonic()
+        self._mark = self._idle_from = self._told = time.monotonic()
         self._step = state.global_step
         last = 0
         for log in state.log_history:  # each process counts from 0: the attempts' ends add up
@@ -241,6 +244,8 @@ class Reporter:
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._step == state.global_step and self._tokens == 0:
             self._mark = time.monotonic()  # not counted: going over the rows of an earlier attempt
+        if time.monotonic() - self._told >= TELL_STEP:
+            self._tell(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._idle_from = time.monotonic()
@@ -284,9 +289,14 @@ class Reporter:
             self._tokens, self._mark, self._paused = tokens, now, 0.0
             self._step = state.global_step
             found["tokens"] = tokens + self._tokens_before
-        self.metrics.write(state.global_step, **found)
+        self._tell(state, found)
         if self.lines:
             say(self._line(state, found))
+
+    def _tell(self, state: Any, found: dict[str, float] | None = None) -> None:
+        self._told = time.monotonic()
+        if state.is_world_process_zero:
+            self.metrics.write(state.global_step, **(found or {}))
 
     def _pause(self) -> None:
         now = time.monotonic()
