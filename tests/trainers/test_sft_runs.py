@@ -283,11 +283,12 @@ def _strict(model: Path, target: Path) -> Path:
     return target
 
 
-def test_packed_prompts_without_an_answer_are_counted(sft: Start) -> None:
-    rows = [*_chats(["bat"] * 4), *_chats(["bat"] * 2, ask="b" * 80)]
+def test_packed_rows_that_are_cut_or_hold_no_answer_are_counted(sft: Start) -> None:
+    rows = [*_chats(["bat"] * 4), *_chats(["bat"] * 2, ask="b" * 80), *_chats(["ab" * 20], ask="b")]
     job = sft(rows=rows, steps=1, packing=True)
     assert job.wait() == 0, job.log
-    assert "warning: 2 of them hold no answer: prompts are longer than that" in job.log
+    assert "warning: 3 rows end at seq_length 64 (cut there, or exactly as long)" in job.log
+    assert "warning: 2 sequences hold no answer: their prompts are longer" in job.log
 
 
 def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:

@@ -602,27 +602,31 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
 
     data = trainer.train_dataset
     tokens = learnt = cut = barren = 0
-    for table in data.select_columns(["labels"]).with_format("arrow").iter(10_000):
+    columns = [name for name in ("labels", "seq_lengths") if name in data.column_names]
+    for table in data.select_columns(columns).with_format("arrow").iter(10_000):
         labels = table.column("labels").combine_chunks()
         lengths = labels.value_lengths().to_numpy()
         of = numpy.repeat(numpy.arange(len(lengths)), lengths)[labels.flatten().to_numpy() != -100]
         tokens += int(lengths.sum())
         learnt += len(of)
         barren += len(lengths) - len(numpy.unique(of))
+        if options.packing and "seq_lengths" in columns:
+            lengths = table.column("seq_lengths").combine_chunks().flatten().to_numpy()
         cut += int((lengths == options.seq_length).sum())
     say(f"tokens: {tokens:,} in {len(data):,} sequences, {learnt / tokens:.0%} of them learnt")
     if options.packing:
         say(f"  packed: {rows:,} rows into sequences of at most {options.seq_length:,} tokens")
-        if barren:
-            say(f"  warning: {barren:,} of them hold no answer: prompts are longer than that")
-        return
-    if len(data) < rows:
+    elif len(data) < rows:
         say(f"  warning: {rows - len(data):,} rows are dropped: nothing of their answer is left")
     if cut:
         say(
             f"  warning: {cut:,} rows end at seq_length {options.seq_length:,} "
             "(cut there, or exactly as long)"
         )
+    if options.packing:
+        if barren:
+            say(f"  warning: {barren:,} sequences hold no answer: their prompts are longer")
+        return
     stops = _stops(trainer)
     first = list(islice(data, 1000))
     whole = [row["labels"] for row in first if len(row["labels"]) < options.seq_length]
