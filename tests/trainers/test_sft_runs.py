@@ -242,6 +242,8 @@ def test_processes_that_do_not_know_of_each_other_are_refused(sft: Start) -> Non
         ({"lora_targets": "c_attn"}, "lora_targets: Target modules"),
         ({"lora_targets": "q_proj,v_prj"}, "the model has no layer v_prj. The nearest is v_proj."),
         ({"lora_targets": "lm_head"}, "lora_targets: Applying a PEFT adapter to `lm_head`"),
+        ({"model": "torn"}, "/torn: cannot be loaded: Error while deserializing header"),
+        ({"model": "new"}, "/new: cannot be loaded: The checkpoint you are trying to load has"),
         ({"model": "strict"}, "run.jsonl:3: the model's chat template does not take this chat: no"),
         ({"eval_data": "pairs"}, "eval_data: prompts and completions, but data are chats."),
         ({"eval_data": "long"}, "No row is left to evaluate on: at seq_length 64 every answer"),
@@ -258,6 +260,8 @@ def test_what_cannot_be_trained_is_one_line(
     made = {
         "unmarked": models / "unmarked",
         "strict": _strict(models / "tiny", tmp_path / "strict"),
+        "torn": _broken(models / "tiny", tmp_path / "torn", "model.safetensors", b"half"),
+        "new": _broken(models / "tiny", tmp_path / "new", "config.json", b'{"model_type": "x9"}'),
         "pairs": _write(tmp_path / "pairs.jsonl", {"prompt": "a", "completion": "b"}),
         "long": _write(tmp_path / "long.jsonl", *_chats(["bat"], ask="b" * 80)),
     }
@@ -272,6 +276,12 @@ def test_what_cannot_be_trained_is_one_line(
 def _write(path: Path, *rows: dict[str, Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def _broken(model: Path, target: Path, name: str, content: bytes) -> Path:
+    shutil.copytree(model, target)
+    (target / name).write_bytes(content)
+    return target
 
 
 def _strict(model: Path, target: Path) -> Path:
@@ -299,6 +309,9 @@ def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:
     assert job.wait() == 0, job.log
     assert "warning: 2 rows are dropped: nothing of their answer is left" in job.log
     assert "warning: 3 rows end at seq_length 64" in job.log
+    far = sft("far", rows=_chats(["ab" * 200]), steps=1, seq_length=1024)
+    assert far.wait() == 0, far.log
+    assert re.search(r"warning: rows of up to [48]\d\d tokens, the model is made for 256", far.log)
 
 
 def test_what_a_row_may_not_be_meant_to_be_is_said(sft: Start) -> None:

@@ -275,14 +275,18 @@ def _unavailable(what: str, name: str, error: Exception) -> str:
 def load_tokenizer(model: str, rows: Rows) -> Any:
     """
     Raises:
-        Refused: There is none, or it has no chat template and the rows are messages.
+        Refused: There is none, or it has no chat template and the rows are messages, or the model
+            is of no kind that transformers knows.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    what = "model"
     try:
+        AutoConfig.from_pretrained(model)
+        what = "tokenizer of"
         tokenizer = AutoTokenizer.from_pretrained(model)
     except Exception as error:  # OSError, ValueError, errors of the hub's client
-        raise Refused(_unavailable("tokenizer of", model, error)) from None
+        raise Refused(_unavailable(what, model, error)) from None
     if rows.chat and not tokenizer.chat_template:
         raise Refused(
             f"The tokenizer of {model} has no chat template, and the rows are messages. Take a "
@@ -394,6 +398,7 @@ def build(
         Refused: The model cannot be loaded, or no row is left to train on.
     """
     from jinja2 import TemplateError
+    from safetensors import SafetensorError
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -466,6 +471,8 @@ def build(
     except OSError as error:
         if error.errno is not None:  # the disk, not the model
             raise
+        raise Refused(_unavailable("model", model, error)) from None
+    except SafetensorError as error:  # a file that was not copied to its end
         raise Refused(_unavailable("model", model, error)) from None
     except ValueError as error:
         if "target module" in str(error).lower().replace("_", " "):
@@ -601,7 +608,7 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
     import numpy
 
     data = trainer.train_dataset
-    tokens = learnt = cut = barren = 0
+    tokens = learnt = cut = barren = longest = 0
     columns = [name for name in ("labels", "seq_lengths") if name in data.column_names]
     for table in data.select_columns(columns).with_format("arrow").iter(10_000):
         labels = table.column("labels").combine_chunks()
@@ -613,6 +620,7 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
         if options.packing and "seq_lengths" in columns:
             lengths = table.column("seq_lengths").combine_chunks().flatten().to_numpy()
         cut += int((lengths == options.seq_length).sum())
+        longest = max(longest, int(lengths.max()))
     say(f"tokens: {tokens:,} in {len(data):,} sequences, {learnt / tokens:.0%} of them learnt")
     if options.packing:
         say(f"  packed: {rows:,} rows into sequences of at most {options.seq_length:,} tokens")
@@ -623,6 +631,9 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
             f"  warning: {cut:,} rows end at seq_length {options.seq_length:,} "
             "(cut there, or exactly as long)"
         )
+    positions = getattr(trainer.model.config, "max_position_embeddings", None)
+    if positions and longest > positions:
+        say(f"  warning: rows of up to {longest:,} tokens, the model is made for {positions:,}")
     if options.packing:
         if barren:
             say(f"  warning: {barren:,} sequences hold no answer: their prompts are longer")
