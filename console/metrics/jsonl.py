@@ -81,14 +81,15 @@ def _records(data: bytes, reading: Reading) -> Iterator[Mapping[str, Any]]:
 
 
 def _event(event: object, record: Mapping[str, Any], reading: Reading) -> None:
+    step = _step(record, ("step",))
     if event == "total_steps":
         total = _step(record, ("value",))
         if total:
             reading.total = total
-    elif event == "checkpoint":
-        step = _step(record, ("step",))
-        if step is not None:
-            reading.add(CHECKPOINT, step, _moment(record), 1.0)
+    elif event == "checkpoint" and step is not None:
+        reading.add(CHECKPOINT, step, _moment(record), 1.0)
+    if event in ("total_steps", "checkpoint") and step:  # 0: none is made yet
+        reading.step = step
 
 
 def _values(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -37,8 +37,15 @@ def test_the_channel_of_trainers_is_read_with_its_events() -> None:
     assert reading.series["loss"].times == [11.5]
     assert math.isnan(reading.series["eval/loss"].values[0])
     assert reading.series[CHECKPOINT].steps == [2]
-    assert (reading.step, reading.total) == (1, 60)
+    assert (reading.step, reading.total) == (2, 60)
     assert set(reading.series) == {"loss", "lr", "eval/loss", CHECKPOINT}
+
+
+def test_an_attempt_that_goes_on_stands_where_it_began_and_none_at_its_start() -> None:
+    total = {"time": 1.0, "__event__": "total_steps", "value": 60}
+    assert read_metrics(lines({"step": 60, **total}), {}).step == 60
+    assert read_metrics(lines({"step": 0, **total}), {}).step is None
+    assert read_metrics(lines(total), {}).step is None
 
 
 def test_llama_factory_is_read() -> None:

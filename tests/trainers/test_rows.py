@@ -58,6 +58,10 @@ GOOD = {
             {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"f": 1}]}]},
             "field messages[0].tool_calls: this trainer does not use it",
         ),
+        (
+            {"messages": [{"role": "assistant", "content": "a", "weight": 0}]},
+            "field messages[0].weight: this trainer does not use it",
+        ),
         ({**GOOD, "tools": [{"name": "f"}]}, "field tools: this trainer does not use it"),
         ({"conversations": [{"from": "human"}]}, "field conversations[0].content: is missing"),
         ({"prompt": "a"}, "field completion: is missing; a row with `prompt` needs it"),

@@ -122,6 +122,49 @@ def test_what_is_measured_of_a_stopped_run_ends_where_it_was_stopped(sft: Start)
     assert stopped is not None and max(job.curve("loss")) == int(stopped[1])
 
 
+def test_the_last_step_is_logged_whatever_lies_between_two(sft: Start) -> None:
+    job = sft(steps=5, log_every=3, save_every=1, keep=1)
+    assert job.wait() == 0, job.log
+    assert "[transformers]" not in job.log
+    assert list(job.curve("loss")) == list(job.curve("lr")) == [1, 3, 5]
+    assert re.findall(r"step (\d+)/5", job.log) == ["1", "3", "5"]
+    assert f"loss {job.curve('loss')[5]:.4f}" in job.log.splitlines()[-2]
+
+
+def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) -> None:
+    values = {"method": "full", "lr": 1e-3, "steps": 4, "schedule": "constant", "eval_share": 0.1}
+    short = {**values, "steps": 3}
+    straight = sft("straight", save_every=2, **values)
+    assert straight.wait() == 0, straight.log
+    checkpoint = straight.folder / "artifacts" / "checkpoint-2"
+    again = sft("again", resume=str(checkpoint), **values)
+    assert again.wait() == 0, again.log
+    wanted = {step: loss for step, loss in straight.curve("loss").items() if step > 2}
+    assert again.curve("loss") == pytest.approx(wanted, rel=1e-4)
+    assert "done: 4 steps, 2 of them in 0:0" in again.log
+    assert "missing" not in again.log  # the output head is the input embedding by another name
+
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(checkpoint / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    finished = straight.folder / "artifacts" / "final" / "model.safetensors"
+    before = finished.read_bytes()
+    over = sft("straight", save_every=2, **values)  # killed after its last checkpoint, say
+    assert over.wait() == 0, over.log
+    assert list(over.curve("loss")) == [1, 2, 3, 4] and finished.read_bytes() == before
+    assert "done: 4 steps, 0 of them in 0:00" in over.log
+    assert over.events("total_steps")[-1]["step"] == 4
+
+    past = sft("past", resume=str(straight.folder / "artifacts" / "checkpoint-4"), **short)
+    assert past.wait() == 2 and "error: checkpoint-4 is past the 3 steps asked for" in past.log
+
+    worse = sft("worse", resume=str(checkpoint), **values)
+    assert worse.wait() == 0, worse.log
+    assert "missing keys in the checkpoint model loaded: ['model.norm.weight']" in worse.log
+
+
 def test_a_finished_step_is_not_thrown_away_by_two_terms(sft: Start) -> None:
     job = sft(steps=100_000, resume="never")
     job.until(lambda job: len(job.curve("loss")) >= 2)
@@ -146,6 +189,21 @@ def test_a_checkpoint_of_another_kind_is_refused(sft: Start) -> None:
     assert longer.wait() == 0, longer.log
     assert "warning: seq_length was 64 then and is 32 now" in longer.log
     assert list(longer.curve("loss")) == [3, 4]
+
+
+def test_what_is_changed_for_a_resume_counts(sft: Start) -> None:
+    first = sft("first", steps=2, save_every=2, log_every=2, schedule="constant", warmup=0)
+    assert first.wait() == 0, first.log
+    checkpoint = str(first.folder / "artifacts" / "checkpoint-2")
+    values = {"resume": checkpoint, "steps": 6, "warmup": 0}
+    lower = sft("lower", lr=1e-4, schedule="linear", weight_decay=0.1, **values)
+    assert lower.wait() == 0, lower.log
+    wanted = {step: 1e-4 * (6 - step + 1) / 6 for step in (3, 4, 5, 6)}
+    assert lower.curve("lr") == pytest.approx(wanted)
+    assert "[transformers]" not in lower.log
+    louder = sft("louder", lora_alpha=320, **values)
+    assert louder.wait() == 2
+    assert "checkpoint-2 was trained with lora_alpha 32.0, now it is 320.0" in louder.log
 
 
 def test_two_processes_train_one_model_and_stop_together(sft: Start) -> None:
@@ -182,6 +240,13 @@ def test_processes_that_do_not_know_of_each_other_are_refused(sft: Start) -> Non
         ({"seq_length": 8}, "No row is left to train on: at seq_length 8 every answer is cut away"),
         ({"model": "unmarked"}, "does not mark the answers ({% generation %})"),
         ({"lora_targets": "c_attn"}, "lora_targets: Target modules"),
+        ({"lora_targets": "q_proj,v_prj"}, "the model has no layer v_prj. The nearest is v_proj."),
+        ({"lora_targets": "lm_head"}, "lora_targets: Applying a PEFT adapter to `lm_head`"),
+        ({"model": "torn"}, "/torn: cannot be loaded: Error while deserializing header"),
+        ({"model": "new"}, "/new: cannot be loaded: The checkpoint you are trying to load has"),
+        ({"model": "strict"}, "run.jsonl:3: the model's chat template does not take this chat: no"),
+        ({"eval_data": "pairs"}, "eval_data: prompts and completions, but data are chats."),
+        ({"eval_data": "long"}, "No row is left to evaluate on: at seq_length 64 every answer"),
         ({"precision": "fp16-mixed"}, "precision fp16-mixed needs a GPU"),
         ({"eval_share": 0.001}, "eval_share 0.001 of 80 rows leaves none to evaluate on"),
         ({"resume": "/nowhere/checkpoint-1"}, "resume /nowhere/checkpoint-1: no such folder"),
@@ -190,14 +255,50 @@ def test_processes_that_do_not_know_of_each_other_are_refused(sft: Start) -> Non
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
-    sft: Start, models: Path, values: dict[str, Any], says: str
+    sft: Start, models: Path, tmp_path: Path, values: dict[str, Any], says: str
 ) -> None:
-    if values.get("model") == "unmarked":
-        values = {"model": str(models / "unmarked")}
-    job = sft(**values)
+    made = {
+        "unmarked": models / "unmarked",
+        "strict": _strict(models / "tiny", tmp_path / "strict"),
+        "torn": _broken(models / "tiny", tmp_path / "torn", "model.safetensors", b"half"),
+        "new": _broken(models / "tiny", tmp_path / "new", "config.json", b'{"model_type": "x9"}'),
+        "pairs": _write(tmp_path / "pairs.jsonl", {"prompt": "a", "completion": "b"}),
+        "long": _write(tmp_path / "long.jsonl", *_chats(["bat"], ask="b" * 80)),
+    }
+    rows = _chats(WORDS)
+    rows[2]["messages"].insert(0, {"role": "system", "content": "be short"})
+    job = sft(rows=rows, **{key: str(made.get(value, value)) for key, value in values.items()})
     assert job.wait() == 2, job.log
     assert says in job.log
     assert "Traceback" not in job.log and job.log.splitlines()[-1].startswith("error: ")
+
+
+def _write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _broken(model: Path, target: Path, name: str, content: bytes) -> Path:
+    shutil.copytree(model, target)
+    (target / name).write_bytes(content)
+    return target
+
+
+def _strict(model: Path, target: Path) -> Path:
+    """A model whose chat template takes no system role."""
+    shutil.copytree(model, target)
+    template = target / "chat_template.jinja"
+    no = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    template.write_text(no + template.read_text())
+    return target
+
+
+def test_packed_rows_that_are_cut_or_hold_no_answer_are_counted(sft: Start) -> None:
+    rows = [*_chats(["bat"] * 4), *_chats(["bat"] * 2, ask="b" * 80), *_chats(["ab" * 20], ask="b")]
+    job = sft(rows=rows, steps=1, packing=True)
+    assert job.wait() == 0, job.log
+    assert "warning: 3 rows end at seq_length 64 (cut there, or exactly as long)" in job.log
+    assert "warning: 2 sequences hold no answer: their prompts are longer" in job.log
 
 
 def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:
@@ -208,6 +309,19 @@ def test_rows_that_are_cut_or_lost_are_counted(sft: Start) -> None:
     assert job.wait() == 0, job.log
     assert "warning: 2 rows are dropped: nothing of their answer is left" in job.log
     assert "warning: 3 rows end at seq_length 64" in job.log
+    far = sft("far", rows=_chats(["ab" * 200]), steps=1, seq_length=1024)
+    assert far.wait() == 0, far.log
+    assert re.search(r"warning: rows of up to [48]\d\d tokens, the model is made for 256", far.log)
+
+
+def test_what_a_row_may_not_be_meant_to_be_is_said(sft: Start) -> None:
+    rows = _chats(["bat"] * 3 + WORDS[:17])
+    rows[-1]["messages"][0]["role"] = "usr"
+    job = sft(rows=rows, steps=1, eval_share=0.1)
+    assert job.wait() == 0, job.log
+    assert "warning: role 'usr' (1 times) may mean nothing to the chat template" in job.log
+    assert "held out: 2 of the rows" in job.log
+    assert "warning: 2 rows are copies of others, which may be trained on" in job.log
 
 
 def _chats(words: list[str], ask: str = "back") -> list[dict[str, Any]]:

@@ -122,6 +122,30 @@ def test_evaluating_and_saving_do_not_slow_the_shown_pace(
     assert read(path)[-1]["tokens_per_s"] == pytest.approx(20 / 4)
 
 
+def test_long_steps_are_told_between_two_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import traindeck_reporting
+    from traindeck_reporting import Metrics, Reporter, Stop
+
+    clock = [0.0]
+    monkeypatch.setattr(traindeck_reporting.time, "monotonic", lambda: clock[0])
+    path = tmp_path / "m.jsonl"
+    metrics = Metrics(str(path))
+    reporter = Reporter(metrics, Stop(), lambda path: None, False)
+    state = SimpleNamespace(global_step=0, max_steps=90, log_history=[], is_world_process_zero=True)
+    reporter.on_train_begin(None, state, None)
+    for step in range(1, 9):
+        reporter.on_step_begin(None, state, None)
+        clock[0] += 2.0
+        state.global_step = step
+        if step == 5:
+            reporter.on_log(None, state, None, {"loss": 1.0})
+    metrics.close()
+    told = [(line["step"], "loss" in line) for line in read(path) if "__event__" not in line]
+    assert told == [(3, False), (5, True)]
+
+
 def test_a_signal_is_remembered_and_a_second_ctrl_c_ends_at_once() -> None:
     code = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
@@ -172,6 +196,18 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-x").mkdir()
     (tmp_path / "checkpoint-99").touch()
     assert choose("auto", tmp_path, {}, ()) == wanted
+
+
+def test_a_retry_goes_on_from_its_own_checkpoint_not_again_from_the_first(tmp_path: Path) -> None:
+    from traindeck_checkpoints import choose
+
+    given = checkpoint(tmp_path / "earlier run", 9)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert choose(str(given), folder, {}, ()) == given
+    own = checkpoint(folder, 20)
+    assert choose(str(given), folder, {}, ()) == own
+    assert choose(str(checkpoint(folder, 15)), folder, {}, ()) == folder / "checkpoint-15"
 
 
 def test_a_new_start_puts_old_checkpoints_aside(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ launcher's own code is seen instead.)
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import sys
@@ -28,6 +29,7 @@ from traindeck_reporting import (
     REFUSED,
     STOPPED_EARLY,
     Metrics,
+    NothingLeft,
     Refused,
     Stop,
     artifacts,
@@ -36,10 +38,20 @@ from traindeck_reporting import (
     reporter,
     say,
 )
-from traindeck_rows import MESSAGES, TEXT, Rows, again, is_path, look, look_at_files
+from traindeck_rows import (
+    MESSAGES,
+    TEXT,
+    Rows,
+    again,
+    is_path,
+    look,
+    look_at_files,
+    normal,
+    records,
+)
 
 NEEDS = ("torch", "transformers", "trl", "datasets", "accelerate")
-FIXED = ("method", "lora_rank", "lora_targets")
+FIXED = ("method", "lora_rank", "lora_alpha", "lora_targets")
 """What a checkpoint must have been trained with to go on from it."""
 
 
@@ -126,20 +138,45 @@ def check_data(options: Options) -> tuple[Rows | None, Rows | None]:
         held_out = look_at_files(options.eval_data, "", answers=answers, keep=True)
     if not is_path(options.data):
         return None, held_out
-    rows = look_at_files(options.data, options.data_split, answers=answers, against=held_out)
+    rows = look_at_files(
+        options.data,
+        options.data_split,
+        answers=answers,
+        keep=options.eval_share > 0,
+        against=held_out,
+    )
+    check_alike(rows, held_out)
     return rows, held_out
+
+
+def check_alike(rows: Rows, held_out: Rows | None) -> None:
+    """
+    Raises:
+        Refused: The rows to evaluate on have another shape, so that the loss would be another.
+    """
+    if held_out is not None and (held_out.kind, held_out.chat) != (rows.kind, rows.chat):
+        raise Refused(f"eval_data: {shape_of(held_out)}, but data are {shape_of(rows)}.")
+
+
+def shape_of(rows: Rows) -> str:
+    if rows.kind == MESSAGES:
+        return "chats"
+    if rows.kind == TEXT:
+        return "plain text"
+    return "prompts and completions" + " as messages" * rows.chat
 
 
 def describe(rows: Rows, options: Options, what: str) -> None:
     """Say what was found, and what a person may not expect."""
-    shape = {"messages": "chats", "prompt": "prompts and completions", "text": "plain text"}
-    say(f"{what}: {rows.count:,} rows of {shape[rows.kind]} in {rows.source}")
+    say(f"{what}: {rows.count:,} rows of {shape_of(rows)} in {rows.source}")
     if rows.kind == TEXT and options.loss_on == "answers":
         say("  plain text has no answers, so the loss is on every token")
     if rows.empty:
         say(f"  {rows.empty:,} rows have an empty answer or text, the first at {rows.first_empty}")
     if rows.repeated:
         say(f"  warning: {rows.repeated:,} of these rows are among those to evaluate on as well")
+    for role, count in sorted(rows.strange.items()):
+        say(f"  warning: role {role!r} ({count:,} times) may mean nothing to the chat template")
     for name, count in sorted(rows.unused.items()):
         say(f"  field {name} is not used ({count:,} times)")
 
@@ -163,6 +200,7 @@ def load_data(options: Options, rows: Rows | None, held_out: Rows | None) -> tup
         describe(rows, options, "data")
     else:
         train = _from_files(rows, answers)
+    check_alike(rows, held_out)
     if evaluation is None and options.eval_share > 0:
         count = round(rows.count * options.eval_share)
         if not 0 < count < rows.count:
@@ -173,6 +211,8 @@ def load_data(options: Options, rows: Rows | None, held_out: Rows | None) -> tup
         parts = train.train_test_split(test_size=count, seed=options.seed)
         train, evaluation = parts["train"], parts["test"]
         say(f"held out: {count:,} of the rows, to evaluate on")
+        if copies := rows.count - len(rows.keys):
+            say(f"  warning: {copies:,} rows are copies of others, which may be trained on")
     return train, evaluation, rows
 
 
@@ -222,7 +262,8 @@ def _features(rows: Rows) -> Any:
 
 def _unavailable(what: str, name: str, error: Exception) -> str:
     """One sentence for the many ways in which something is not to be had from the hub."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if offline and not is_path(name):
         return (
             f"{what} {name}: not on this machine, and the hub is switched off (HF_HUB_OFFLINE). "
             "Give a local folder, or fetch it once with the hub on."
@@ -234,14 +275,18 @@ def _unavailable(what: str, name: str, error: Exception) -> str:
 def load_tokenizer(model: str, rows: Rows) -> Any:
     """
     Raises:
-        Refused: There is none, or it has no chat template and the rows are messages.
+        Refused: There is none, or it has no chat template and the rows are messages, or the model
+            is of no kind that transformers knows.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    what = "model"
     try:
+        AutoConfig.from_pretrained(model)
+        what = "tokenizer of"
         tokenizer = AutoTokenizer.from_pretrained(model)
     except Exception as error:  # OSError, ValueError, errors of the hub's client
-        raise Refused(_unavailable("tokenizer of", model, error)) from None
+        raise Refused(_unavailable(what, model, error)) from None
     if rows.chat and not tokenizer.chat_template:
         raise Refused(
             f"The tokenizer of {model} has no chat template, and the rows are messages. Take a "
@@ -269,6 +314,29 @@ def check_template(tokenizer: Any, rows: Rows, options: Options) -> None:
             "no replacement. Set loss_on=all, give prompt and completion instead of messages, or "
             "add the marks to the template."
         ) from None
+
+
+def check_rendering(tokenizer: Any, rows: Rows, options: Options) -> None:
+    """
+    Raises:
+        Refused: Naming the first row of a file that the chat template does not take.
+    """
+    from jinja2 import TemplateError
+
+    if not rows.chat:
+        return
+    for where, record in records(rows.files):
+        row: Any = normal(record, where, Rows(""), options.loss_on == "answers")
+        try:
+            tokenizer.apply_chat_template(
+                row.get("messages") or [*row["prompt"], *row["completion"]], tokenize=False
+            )
+        except TemplateError as error:
+            raise Refused(f"{where}: {_not_rendered(error)}") from None
+
+
+def _not_rendered(error: Exception) -> str:
+    return f"the model's chat template does not take this chat: {error}"
 
 
 @dataclass(frozen=True)
@@ -329,6 +397,8 @@ def build(
     Raises:
         Refused: The model cannot be loaded, or no row is left to train on.
     """
+    from jinja2 import TemplateError
+    from safetensors import SafetensorError
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -387,7 +457,7 @@ def build(
             task_type="CAUSAL_LM",
         )
     try:
-        trainer = SFTTrainer(
+        trainer = _kind(SFTTrainer)(
             model=model,
             args=config,
             train_dataset=train,
@@ -402,24 +472,85 @@ def build(
         if error.errno is not None:  # the disk, not the model
             raise
         raise Refused(_unavailable("model", model, error)) from None
+    except SafetensorError as error:  # a file that was not copied to its end
+        raise Refused(_unavailable("model", model, error)) from None
     except ValueError as error:
-        if "target module" in str(error).lower():
+        if "target module" in str(error).lower().replace("_", " "):
             raise Refused(f"lora_targets: {str(error).splitlines()[0]}") from None
         raise
+    except TemplateError as error:  # of a data set of the hub; files were looked through
+        raise Refused(f"a row: {_not_rendered(error)}") from None
     if quiet:
         trainer.remove_callback(PrinterCallback)
     if len(trainer.train_dataset) == 0:
         raise Refused(_nothing_left(options))
+    if evaluation is not None and len(trainer.eval_dataset) == 0:
+        raise Refused(_nothing_left(options, "evaluate"))
+    if options.method == "lora":
+        check_targets(trainer.model, options)
     return trainer
+
+
+def check_targets(model: Any, options: Options) -> None:
+    """
+    Raises:
+        Refused: One of several targets is no layer; PEFT is content with one that is.
+    """
+    if isinstance(options.lora_targets, str):
+        return
+    from difflib import get_close_matches
+
+    for target in options.lora_targets:
+        if any(f".{name}".endswith(f".{target}") for name in model.targeted_module_names):
+            continue
+        layers = {name.rpartition(".")[2] for name, _ in model.get_base_model().named_modules()}
+        near = get_close_matches(target, sorted(layers), n=1)
+        hint = f" The nearest is {near[0]}." if near else ""
+        raise Refused(f"lora_targets: the model has no layer {target}.{hint}")
+
+
+def _kind(trainer: Any) -> Any:
+    """A trainer that goes on from a checkpoint with the options of now: transformers takes learning
+    rate, weight decay and the steps between logs, evaluations and checkpoints from it. And it calls
+    no weight missing that is there under another name: of two that are tied (input embedding and
+    output head) a checkpoint holds one."""
+
+    class Resuming(trainer):
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            if checkpoint is None or not hasattr(self.lr_scheduler, "lr_lambdas"):
+                super()._load_optimizer_and_scheduler(checkpoint)
+                return
+            groups, scheduler = self.optimizer.param_groups, self.lr_scheduler
+            kept = ("initial_lr", "weight_decay")
+            now = [{name: group[name] for name in kept} for group in groups]
+            super()._load_optimizer_and_scheduler(checkpoint)
+            scheduler.base_lrs = [values["initial_lr"] for values in now]
+            rates = [
+                rate * curve(scheduler.last_epoch)
+                for rate, curve in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            ]
+            for group, values, rate in zip(self.optimizer.param_groups, now, rates, strict=True):
+                group.update(values, lr=rate)
+            scheduler._last_lr = rates
+            self.state.compute_steps(self.args, self.state.max_steps)
+
+        def _issue_warnings_after_load(self, load_result: Any) -> None:
+            missing = load_result.missing_keys
+            weights = dict(self.model.named_parameters(remove_duplicate=False))
+            loaded = {id(weight) for name, weight in weights.items() if name not in missing}
+            missing[:] = [name for name in missing if id(weights.get(name)) not in loaded]
+            super()._issue_warnings_after_load(load_result)
+
+    return Resuming
 
 
 def _prompted(rows: Any) -> bool:
     return "completion" in rows.column_names
 
 
-def _nothing_left(options: Options) -> str:
+def _nothing_left(options: Options, use: str = "train") -> str:
     return (
-        f"No row is left to train on: at seq_length {options.seq_length:,} every answer is cut "
+        f"No row is left to {use} on: at seq_length {options.seq_length:,} every answer is cut "
         "away. Make seq_length longer."
     )
 
@@ -474,25 +605,39 @@ def describe_tokens(trainer: Any, options: Options, rows: int) -> None:
     """Say what tokenising did to the rows: cut, dropped, and how much of them is learnt from."""
     from itertools import islice
 
+    import numpy
+
     data = trainer.train_dataset
-    tokens = learnt = cut = 0
-    for table in data.select_columns(["labels"]).with_format("arrow").iter(10_000):
+    tokens = learnt = cut = barren = longest = 0
+    columns = [name for name in ("labels", "seq_lengths") if name in data.column_names]
+    for table in data.select_columns(columns).with_format("arrow").iter(10_000):
         labels = table.column("labels").combine_chunks()
-        values = labels.flatten().to_numpy()
-        tokens += len(values)
-        learnt += int((values != -100).sum())
-        cut += int((labels.value_lengths().to_numpy() == options.seq_length).sum())
+        lengths = labels.value_lengths().to_numpy()
+        of = numpy.repeat(numpy.arange(len(lengths)), lengths)[labels.flatten().to_numpy() != -100]
+        tokens += int(lengths.sum())
+        learnt += len(of)
+        barren += len(lengths) - len(numpy.unique(of))
+        if options.packing and "seq_lengths" in columns:
+            lengths = table.column("seq_lengths").combine_chunks().flatten().to_numpy()
+        cut += int((lengths == options.seq_length).sum())
+        longest = max(longest, int(lengths.max()))
     say(f"tokens: {tokens:,} in {len(data):,} sequences, {learnt / tokens:.0%} of them learnt")
     if options.packing:
         say(f"  packed: {rows:,} rows into sequences of at most {options.seq_length:,} tokens")
-        return
-    if len(data) < rows:
+    elif len(data) < rows:
         say(f"  warning: {rows - len(data):,} rows are dropped: nothing of their answer is left")
     if cut:
         say(
             f"  warning: {cut:,} rows end at seq_length {options.seq_length:,} "
             "(cut there, or exactly as long)"
         )
+    positions = getattr(trainer.model.config, "max_position_embeddings", None)
+    if positions and longest > positions:
+        say(f"  warning: rows of up to {longest:,} tokens, the model is made for {positions:,}")
+    if options.packing:
+        if barren:
+            say(f"  warning: {barren:,} sequences hold no answer: their prompts are longer")
+        return
     stops = _stops(trainer)
     first = list(islice(data, 1000))
     whole = [row["labels"] for row in first if len(row["labels"]) < options.seq_length]
@@ -520,8 +665,10 @@ def training_facts(options: Options, rows: Rows, device: Device) -> dict[str, An
     lora = options.method == "lora"
     targets = options.lora_targets
     return {
+        "model": options.model,
         "method": options.method,
         "lora_rank": options.lora_rank if lora else None,
+        "lora_alpha": options.lora_alpha if lora else None,
         "lora_targets": (targets if isinstance(targets, str) else list(targets)) if lora else None,
         "data_digest": rows.digest,
         "eval_share": options.eval_share,
@@ -558,6 +705,9 @@ def train(options: Options) -> int:
     train_rows, evaluation, rows = load_data(options, rows, held_out)
     tokenizer = load_tokenizer(model, rows)
     check_template(tokenizer, rows, options)
+    check_rendering(tokenizer, rows, options)
+    if held_out is not None:
+        check_rendering(tokenizer, held_out, options)
     stop, metrics = Stop(), Metrics()
     facts = training_facts(options, rows, device)
     lines = not sys.stdout.isatty()  # a terminal has a progress bar instead
@@ -570,16 +720,20 @@ def train(options: Options) -> int:
     describe_tokens(trainer, options, len(train_rows))
     began = time.monotonic()
     stop.listen()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with contextlib.suppress(NothingLeft):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     stop.release()
     step, steps = trainer.state.global_step, trainer.state.max_steps
     if callback.stopped:
-        say(f"stopped at step {step} of {steps}; checkpoint-{step} is saved, retry goes on from it")
+        then = "starts anew (resume=never)" if options.resume == "never" else "goes on from it"
+        say(f"stopped at step {step} of {steps}; checkpoint-{step} is saved, retry {then}")
         return STOPPED_EARLY
     if evaluation is not None and _last(trainer, "eval_loss")[0] != step:
         trainer.evaluate()
     save(trainer, tokenizer, folder / "final")
-    summary = [f"done: {step:,} steps in {clock(time.monotonic() - began)}"]
+    before = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    here = f", {step - before:,} of them" if before else ""
+    summary = [f"done: {step:,} steps{here} in {clock(time.monotonic() - began)}"]
     for name, words in (("loss", "loss"), ("eval_loss", "eval loss")):
         value = _last(trainer, name)[1]
         summary += [f"{words} {value:.4f}"] if value is not None else []

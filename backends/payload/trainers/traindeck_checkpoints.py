@@ -88,7 +88,8 @@ def choose(resume: str, folder: Path, facts: dict[str, Any], fixed: Iterable[str
     """Where to go on from, or None for a start from the beginning.
 
     Args:
-        resume: `auto` (the newest of `folder`), `never`, or the path of a checkpoint.
+        resume: `auto` (the newest of `folder`), `never`, or the path of a checkpoint, which counts
+            while `folder` holds none.
         folder: Where this run's checkpoints lie.
         facts: What this run trains with.
         fixed: Names of the facts that cannot change between the two; others are warned about.
@@ -99,18 +100,18 @@ def choose(resume: str, folder: Path, facts: dict[str, Any], fixed: Iterable[str
     if resume == "never":
         put_aside(folder)
         return None
-    if resume == "auto":
-        found = newest(folder)
-        if found is None:
+    chosen = None if resume == "auto" else Path(resume).expanduser().absolute()
+    if chosen is not None and not chosen.is_dir():
+        raise Refused(f"resume {resume}: no such folder.")
+    if chosen is not None and not complete(chosen):
+        raise Refused(f"resume {resume}: not a complete checkpoint.")
+    if chosen is None or chosen.parent != folder:
+        own = newest(folder)  # of an attempt before this one, which has gone on from `chosen`
+        if own is None:
             put_aside(folder)
-            return None
-        chosen = found
-    else:
-        chosen = Path(resume).expanduser().absolute()
-        if not chosen.is_dir():
-            raise Refused(f"resume {resume}: no such folder.")
-        if not complete(chosen):
-            raise Refused(f"resume {resume}: not a complete checkpoint.")
+        chosen = own or chosen
+    if chosen is None:
+        return None
     changed = differences(chosen, facts)
     for name in fixed:
         if name in changed:
@@ -121,5 +122,6 @@ def choose(resume: str, folder: Path, facts: dict[str, Any], fixed: Iterable[str
             )
     say(f"going on from {chosen.name}")
     for name, (then, now) in changed.items():
-        say(f"  warning: {name} was {then} then and is {now} now: rows may come twice or never")
+        rows = "" if name == "model" else ": rows may come twice or never"
+        say(f"  warning: {name} was {then} then and is {now} now{rows}")
     return chosen

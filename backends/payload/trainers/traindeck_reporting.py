@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import signal
@@ -32,12 +33,25 @@ NAMES = {
     "mean_token_accuracy": "token_accuracy",
     "num_tokens": "tokens",
 }
+TELL_STEP = 5.0
+"""Seconds after which the step is told though nothing is logged, for progress and time left."""
+
 UNTIMED = ("_runtime", "_per_second", "total_flos", "_num_tokens", "_num_input_tokens_seen")
 """Ends of the names of logged values that are no series: they describe the call, not the model."""
 
 
+NO_WORRY = ("mtime may not be reliable", "do not match the ones in the `trainer_state.json`")
+"""What transformers says of checkpoints saved within a second, whose numbers are the order that is
+wanted, and of options other than a checkpoint's, which the trainers make count."""
+
+
 class Refused(Exception):
     """What was asked for cannot be done; the message is one sentence for a person."""
+
+
+class NothingLeft(Exception):
+    """The checkpoint that a trainer goes on from is that of the last step. The loop of transformers
+    would make one step more, unless that step ends an epoch."""
 
 
 def first_process() -> bool:
@@ -63,6 +77,9 @@ def calm_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # A name that TRL and PEFT themselves still use.
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
+    logging.getLogger("transformers.trainer_utils").addFilter(
+        lambda record: not any(words in record.getMessage() for words in NO_WORRY)
+    )
     if not sys.stdout.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -201,13 +218,17 @@ class Reporter:
         self.stopped = False
         self._tokens = 0
         self._tokens_before = 0  # of the attempt that is resumed
-        self._mark = self._idle_from = time.monotonic()
+        self._mark = self._idle_from = self._told = time.monotonic()
         self._step = 0
         self._pace = 0.0
         self._paused = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._mark = self._idle_from = time.monotonic()
+        if state.global_step > state.max_steps:
+            raise Refused(
+                f"checkpoint-{state.global_step} is past the {state.max_steps} steps asked for."
+            )
+        self._mark = self._idle_from = self._told = time.monotonic()
         self._step = state.global_step
         last = 0
         for log in state.log_history:  # each process counts from 0: the attempts' ends add up
@@ -217,14 +238,20 @@ class Reporter:
         self._tokens_before += last
         if state.is_world_process_zero:
             self.metrics.event(state.global_step, "total_steps", value=state.max_steps)
+        if state.global_step == state.max_steps:
+            raise NothingLeft
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._step == state.global_step and self._tokens == 0:
             self._mark = time.monotonic()  # not counted: going over the rows of an earlier attempt
+        if time.monotonic() - self._told >= TELL_STEP:
+            self._tell(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._idle_from = time.monotonic()
-        if state.global_step < state.max_steps and self.stop.agreed(args.world_size):
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # however far the last multiple of log_every lies back
+        elif self.stop.agreed(args.world_size):
             self.stopped = True
             control.should_save = control.should_log = True
             control.should_evaluate = False
@@ -262,9 +289,14 @@ class Reporter:
             self._tokens, self._mark, self._paused = tokens, now, 0.0
             self._step = state.global_step
             found["tokens"] = tokens + self._tokens_before
-        self.metrics.write(state.global_step, **found)
+        self._tell(state, found)
         if self.lines:
             say(self._line(state, found))
+
+    def _tell(self, state: Any, found: dict[str, float] | None = None) -> None:
+        self._told = time.monotonic()
+        if state.is_world_process_zero:
+            self.metrics.write(state.global_step, **(found or {}))
 
     def _pause(self) -> None:
         now = time.monotonic()

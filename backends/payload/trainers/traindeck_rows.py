@@ -30,6 +30,11 @@ MUST_NOT_VANISH = frozenset(
 )
 """Fields that are part of what a model is trained on: left out, it would be something else."""
 
+WEIGHTS = frozenset({"weight", "train"})
+"""Fields of a message by which other trainers leave it out of the loss, unless 1 or true."""
+
+KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+
 ROLES = {"human": "user", "gpt": "assistant"}
 """The words that ShareGPT's `from` uses for the roles."""
 
@@ -51,6 +56,7 @@ class Rows:
         kind: `messages`, `prompt` or `text`.
         chat: Whether they hold messages, so that a chat template is needed.
         digest: SHA-256 over the rows as they will be used.
+        strange: Roles that are none of `KNOWN_ROLES`; a template may know them.
         keys: Hashes of the rows, for finding them again in another set.
     """
 
@@ -63,6 +69,7 @@ class Rows:
     empty: int = 0
     first_empty: str = ""
     unused: Counter[str] = field(default_factory=Counter)
+    strange: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     keys: set[int] = field(default_factory=set)
 
@@ -298,6 +305,8 @@ def _messages(
         role = ROLES.get(role, role)
         if not role:
             raise BadRow(where, f"{place}.{role_key}", "is empty.")
+        if role not in KNOWN_ROLES:
+            rows.strange[role] += 1
         if role == "assistant" and not content:
             _note_empty(rows, where)
         _count_unused(message, {role_key, text_key}, where, place + ".", rows)
@@ -312,7 +321,8 @@ def _count_unused(
     record: dict[str, object], used: set[str], where: str, prefix: str, rows: Rows
 ) -> None:
     for key in record.keys() - used:
-        if key in MUST_NOT_VANISH and record[key]:
+        weighted = prefix and key in WEIGHTS and record[key] not in (None, 1)
+        if weighted or (key in MUST_NOT_VANISH and record[key]):
             problem = "this trainer does not use it, and leaving it out would change the row."
             raise BadRow(where, f"{prefix}{key}", problem)
         rows.unused[f"messages[].{key}" if prefix else key] += 1
