@@ -18,7 +18,7 @@ from .metric_tree import shown_value
 from .numbers import figure, parameter, share_of, size, step_of
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
-from .sentences import exit_words, explain, fitted, ran, remark
+from .sentences import exit_words, explain, fitted, last_report, ran, remark
 from .states import mark
 from .words import command_line
 
@@ -225,7 +225,7 @@ def _log(log: bytes) -> Iterator[Line]:
 def _next(
     run: RunRecord, spec: RunSpec | None, short_id: str, now: float, *, has_log: bool
 ) -> Line:
-    seen = f"seen {age(now - run.observed_at)} ago · " if run.active and run.observed_at else ""
+    seen = _seen(run, now) if run.active and run.observed_at else ""
     command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
     if not has_log:
         command = f"traindeck metrics {short_id}"
@@ -238,6 +238,14 @@ def _next(
         if run.exit_code in NOT_STARTED:  # nor would it be the next time
             command = f"traindeck show {short_id} --script"
     return (Span(f"{seen}next: {command}", "faint"),)
+
+
+def _seen(run: RunRecord, now: float) -> str:
+    """When it was asked for, and how old its values are where that is longer ago."""
+    asked, newest = age(now - run.observed_at), last_report(run)
+    values = f", values {age(now - newest)} old" if newest else ""
+    older = newest and newest < run.observed_at and age(now - newest) != asked
+    return f"seen {asked} ago{values if older else ''} · "
 
 
 def _goes_on_from(run: RunRecord) -> str:

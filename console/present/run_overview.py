@@ -32,7 +32,7 @@ from .numbers import figure, parameter, share_of, step_of
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import choose, explain, fitted, last_sign, part_read, remark, unwritten
+from .sentences import choose, explain, fitted, last_report, part_read, remark, unwritten
 from .states import is_unknown
 from .words import command_line
 
@@ -175,7 +175,7 @@ def _figures_and_curve(
 
 
 def _seen(run: RunRecord, now: float) -> str:
-    newest = last_sign(run)
+    newest = last_report(run)
     return f"{age(now - newest)} old" if newest else ""
 
 
