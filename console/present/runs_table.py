@@ -437,8 +437,9 @@ def _number(run: RunRecord, summary: MetricSummary | None, column: Column, quiet
 
 
 def own(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
-    """A metric of the attempt that goes on; None as long as it is what one before it left."""
-    if summary is None or not run.attempt:
+    """A metric of the attempt that goes on; None as long as it is what one before it left. Of a run
+    that is over the last that was measured: its last attempt may have had nothing left to do."""
+    if summary is None or not run.attempt or not run.active:
         return summary
     if run.started is None:
         return None
