@@ -10,7 +10,7 @@ from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import NOT_STARTED, MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
-from .asked import asked, installed, limits_chosen, runs_in, runs_on
+from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_on
 from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
@@ -27,6 +27,8 @@ PIPED = 10_000
 METRICS_SHOWN = 8
 PARAMS_SHOWN = 6
 LOG_LINES = 4
+LEFT_OUT = 12
+"""Files named that a snapshot is without; all stand in the Config tab."""
 SPARK = 20
 FIGURES = 44
 """Cells of a metric's figures."""
@@ -123,6 +125,8 @@ def _lines(
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:
         yield _code(spec)
+        for number, text in enumerate(not_copied(spec.code, LEFT_OUT)):
+            yield _row("" if number else "left out", Span(clean(text)))
     if spec is not None and not spec.adopted:
         for label, text in (("host", runs_on(spec)), ("python", runs_in(spec))):
             if text:
