@@ -266,17 +266,25 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
     from traindeck.console.runs.measuring import left_out, share_read
-    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec, why_no_log
+    from traindeck.console.runs.reading import (
+        background_ended,
+        hook_failures,
+        log_tail,
+        read_spec,
+        why_no_log,
+    )
     from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     shown = full[0] if full else record
     spec, folder, log, no_log = None, None, b"", ""
     hooks: list[str] = []
+    outlived = 0
     if ask:
         try:
             spec = await read_spec(ws.backend(record.backend), record)
             hooks = await hook_failures(ws, record, spec)
+            outlived = await background_ended(ws, record)
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
@@ -291,6 +299,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         short_id=ws.index.short_ids([record.id])[record.id],
         spec=spec,
         hooks=hooks,
+        outlived=outlived,
         attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         log=log,

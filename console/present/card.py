@@ -15,7 +15,7 @@ from .attempts import attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
 from .metric_tree import shown_value
-from .numbers import figure, parameter, share_of, size, step_of
+from .numbers import figure, parameter, plural, share_of, size, step_of
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted, last_report, ran, remark
@@ -42,6 +42,7 @@ def card_lines(
     short_id: str,
     spec: RunSpec | None = None,
     hooks: Sequence[str] = (),
+    outlived: int = 0,
     attempts: Sequence[Status] = (),
     folder: str | None = None,
     log: bytes = b"",
@@ -55,6 +56,7 @@ def card_lines(
         width: Columns of the terminal; None when piped.
         spec: As in the run directory, if that can be read.
         hooks: What became of its commands for an end and a stall, if that went wrong.
+        outlived: How many of its processes outlived its command and were ended.
         attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         log: The end of the log.
@@ -62,7 +64,9 @@ def card_lines(
         left_out: Files with metrics, of a run without any, that may be another run's.
     """
     room = width or PIPED
-    lines = list(_lines(run, now, room, short_id, spec, hooks, attempts, folder, left_out, glyphs))
+    lines = list(
+        _lines(run, now, room, short_id, spec, hooks, outlived, attempts, folder, left_out, glyphs)
+    )
     lines += [(), _row("log", Span(clean(no_log), "muted"))] if no_log else _log(log)
     lines.append(_next(run, spec, short_id, now, has_log=not no_log))
     return [clip_line(line, room) for line in lines]
@@ -75,6 +79,7 @@ def _lines(
     short_id: str,
     spec: RunSpec | None,
     hooks: Sequence[str],
+    outlived: int,
     attempts: Sequence[Status],
     folder: str | None,
     left_out: Sequence[str],
@@ -95,7 +100,9 @@ def _lines(
     before = attempt_lines(run, attempts[:-1], now, room - LABEL, glyphs)
     for number, line in enumerate(before):
         yield _row("" if number else "before", *line)
-    yield _row("time", Span(_times(run, now)))
+    rest = plural(outlived, "background process was", "background processes were")
+    ended = f"   {rest} ended after it (not with --keep-background)" if outlived else ""
+    yield _row("time", Span(_times(run, now)), Span(ended, "muted"))
     progress = run.progress
     if progress.step is not None:
         text = f"step {step_of(run)}"

@@ -169,6 +169,15 @@ async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[st
     return found
 
 
+async def background_ended(ws: Workspace, run: RunRecord) -> int:
+    """How many processes had outlived the command of a run's present attempt and were ended."""
+    if run.started is None or run.foreign:
+        return 0
+    events = await _events(ws, run)
+    counts = [event.get("processes") for event in events if event["event"] == "background_ended"]
+    return sum(count for count in counts if isinstance(count, int))
+
+
 async def why_no_log(ws: Workspace, run: RunRecord) -> str:
     """Why an adopted process has no log, in a sentence: only a file that it writes can be read.
     "" if it has one, or if that is not known. Asks nobody about other runs."""

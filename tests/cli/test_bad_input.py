@@ -138,7 +138,9 @@ def test_what_a_snapshot_leaves_out_is_said_at_the_launch_and_by_show(cli: Cli) 
     done = cli("run", "-q", "--code", "snapshot", "--", "true")
     (said,) = done.stderr.splitlines()
     run = done.stdout.strip()
-    start = "traindeck: not in the snapshot: model.pt (larger than 10 MiB), .env (may hold secrets), "
+    start = (
+        "traindeck: not in the snapshot: model.pt (larger than 10 MiB), .env (may hold secrets), "
+    )
     assert said.startswith(start) and said.endswith(f", 2 more; all: traindeck show {run}")
     assert "__pycache__" not in said
     card = cli.ok("show", run)
