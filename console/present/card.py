@@ -18,7 +18,7 @@ from .metric_tree import shown_value
 from .numbers import figure, parameter, plural, share_of, size, step_of
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
-from .sentences import exit_words, explain, fitted, last_report, ran, remark
+from .sentences import exit_words, explain, fitted, last_report, ran, remark, time_left
 from .states import mark
 from .words import command_line
 
@@ -100,8 +100,8 @@ def _lines(
     before = attempt_lines(run, attempts[:-1], now, room - LABEL, glyphs)
     for number, line in enumerate(before):
         yield _row("" if number else "before", *line)
-    rest = plural(outlived, "background process was", "background processes were")
-    ended = f"   {rest} ended after it (not with --keep-background)" if outlived else ""
+    others = plural(outlived, "background process was", "background processes were")
+    ended = f"   {others} ended after it (not with --keep-background)" if outlived else ""
     yield _row("time", Span(_times(run, now)), Span(ended, "muted"))
     progress = run.progress
     if progress.step is not None:
@@ -110,12 +110,9 @@ def _lines(
             text += f" of {figure(progress.total)}"
         if progress.fraction is not None:
             text += f"  {share_of(run)}"
-        left = (
-            f"   {age(progress.eta)} left, ends ≈ {clock(now + progress.eta, now)}"
-            if (progress.eta is not None and run.active)
-            else ""
-        )
-        yield _row("progress", Span(text), Span(left, "muted"))
+        left = time_left(run)
+        ends = "" if left is None else f"   {age(left)} left, ends ≈ {clock(now + left, now)}"
+        yield _row("progress", Span(text), Span(ends, "muted"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
     yield from _metrics(shown[:METRICS_SHOWN], run, room, glyphs)
     if len(shown) > METRICS_SHOWN:

@@ -17,7 +17,7 @@ from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, count, share_of, step_of
-from .sentences import choose, explain, fitted
+from .sentences import choose, explain, fitted, time_left
 from .states import is_quiet, is_unknown, mark, metric_word
 
 # ---------------------------------------------------------------------------------------- columns
@@ -424,7 +424,7 @@ def _done(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
 
 
 def _left(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    left = run.progress.eta if run.active else None
+    left = time_left(run)
     text = "" if left is None else age(left)
     return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
 

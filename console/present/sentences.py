@@ -119,6 +119,11 @@ def silence(run: RunRecord) -> float | None:
     return newest if run.observed_at - newest > max(SILENT, 10 * usual) else None
 
 
+def time_left(run: RunRecord) -> float | None:
+    """Seconds that a run still takes, by the pace that it had when it last reported."""
+    return run.progress.eta if run.active and silence(run) is None else None
+
+
 def _own(run: RunRecord) -> list[MetricSummary]:
     """What it measures itself: the samples of the machine go on when it hangs."""
     return [m for key, m in run.metrics.items() if not key.startswith(("system/", "__"))]

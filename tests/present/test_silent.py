@@ -47,6 +47,9 @@ def test_row_card_and_overview_say_for_how_long_nothing_came() -> None:
     assert "no step for 5 min" in card and "no step for 5 min" in tab
     assert "seen 0s ago, values 5m old" in card
     assert "5m old" in tab and "NOW  5m old" in pane, "the machine's samples are no values"
+    due = replace(run, progress=replace(run.progress, eta=600.0))
+    assert "left" not in "".join(pages(due)), "the pace that it had says nothing now"
+    assert "10m left" in pages(replace(due, observed_at=NOW - 300))[0]
     assert "running" in shown(run) and "▲" not in shown(run), "it may be evaluating"
 
 
