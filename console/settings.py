@@ -166,6 +166,13 @@ class BackendSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     where: str = "default"
 
+    def local_root(self) -> Path | None:
+        """Where its run directories lie, if that is on this machine."""
+        if self.kind != "process":
+            return None
+        root = self.options.get("root")
+        return Path(root).expanduser() if root else Path.home() / ".traindeck"
+
 
 LOCAL = BackendSettings()
 
@@ -198,12 +205,19 @@ class Settings:
 
     def local_roots(self) -> dict[str, Path]:
         """Backend -> root of its run directories, of those on this machine."""
-        roots = {}
-        for name, entry in self.backends.items():
-            if entry.kind == "process":
-                root = entry.options.get("root")
-                roots[name] = Path(root).expanduser() if root else Path.home() / ".traindeck"
-        return roots
+        found = ((name, entry.local_root()) for name, entry in self.backends.items())
+        return {name: root for name, root in found if root is not None}
+
+    def refuse_shared_root(self, new: BackendSettings) -> None:
+        """Raises UsageError if another backend keeps its runs where a new one would: nothing could
+        tell whose they are."""
+        root = new.local_root()
+        for name, other in self.local_roots().items():
+            if name != new.name and root is not None and root.resolve() == other.resolve():
+                raise UsageError(
+                    f"The runs of backend {name} lie in {other} already.",
+                    "Give another folder: --option root=FOLDER",
+                )
 
     def error(self, name: str, problem: str, fix: str = "") -> UsageError:
         """An error about a value that only its user could judge, naming where it stands."""

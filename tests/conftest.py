@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.leftovers import forget_locks
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("traindeck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("traindeck")
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CI", "SOAK")
 

@@ -78,6 +78,12 @@ def test_a_command_does_not_import_the_others(home: Path) -> None:
     assert "traindeck.console.recipes" not in loaded
 
 
+def test_a_launch_that_is_like_no_other_reads_no_form_and_no_recipe(home: Path) -> None:
+    loaded = modules_of(["run", "-q", "--", "true"], home)
+    assert not loaded & {"traindeck.console.runs.drafting", "traindeck.console.runs.relaunching"}
+    assert not any(m.startswith("traindeck.console.recipes") for m in loaded)
+
+
 def test_the_screen_imports_no_parser_and_nothing_numeric_before_its_first_paint(
     home: Path,
 ) -> None:

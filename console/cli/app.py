@@ -21,7 +21,7 @@ from traindeck.console.cli.command import Command
 
 COMMANDS: dict[str, str] = {
     "run": "launch",
-    "finetune": "launch",
+    "finetune": "finetune",
     "retry": "launch",
     "adopt": "launch",
     "ls": "view",
@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "rename": "edit",
     "tag": "edit",
     "note": "edit",
+    "seen": "edit",
     "backends": "places",
     "doctor": "places",
     "reindex": "places",

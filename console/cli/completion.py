@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,11 +43,41 @@ def _word(name: str) -> str | None:
 
 def complete_run(incomplete: str) -> list[tuple[str, str]]:
     """Ids and names of the newest runs that begin with what was typed."""
+    return _runs(incomplete, lambda run: True)
+
+
+def complete_active(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that are not over: to stop, to wait for."""
+    return _runs(incomplete, lambda run: run.active)
+
+
+def complete_retryable(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that `retry` takes."""
+    from traindeck.console.runs.retrying import can_retry
+
+    return _runs(incomplete, can_retry)
+
+
+def complete_after(incomplete: str) -> list[tuple[str, str]]:
+    """Runs that another one can wait for: not over, or over well."""
+    return _runs(incomplete, lambda run: _leads(run) and (run.active or run.state == "succeeded"))
+
+
+def complete_after_any(incomplete: str) -> list[tuple[str, str]]:
+    """Runs whose end another one can wait for, whatever it is."""
+    return _runs(incomplete, _leads)
+
+
+def _leads(run: RunRecord) -> bool:
+    return not run.foreign and not run.archived
+
+
+def _runs(incomplete: str, fits: Callable[[RunRecord], bool]) -> list[tuple[str, str]]:
     from traindeck.console.runs.workspace import open_workspace
 
     try:
         index = open_workspace().index
-        rows = index.rows(index.ids()[:500], metrics="none")
+        rows = [run for run in index.rows(index.ids()[:500], metrics="none") if fits(run)]
         short = index.short_ids([run.id for run in rows])
     except TraindeckError:
         return []
@@ -114,16 +144,17 @@ def complete_tag(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_setting(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Parameters of the recipe that stands before, and values for one."""
+    """Parameters of the recipe that stands before, or of the run's after --like; values for one."""
     from traindeck.console.recipes.describing import completions
     from traindeck.console.runs.finetuning import read_recipe
     from traindeck.console.runs.workspace import open_workspace
 
-    name = _before(ctx, "recipe")
-    if name is None:
-        return []
+    name, like = _before(ctx, "recipe"), ctx.params.get("like")
     try:
-        found = completions(read_recipe(open_workspace(), name), incomplete)
+        ws = open_workspace()
+        if name is None and like:
+            name = ws.record(like).recipe
+        found = completions(read_recipe(ws, name), incomplete) if name else []
     except TraindeckError:
         return []
     return [(text, meaning) for text, meaning in found if _PLAIN.fullmatch(text)][:LIMIT]

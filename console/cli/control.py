@@ -9,7 +9,7 @@ import typer
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, many_runs
-from traindeck.console.cli.completion import complete_removable, complete_run
+from traindeck.console.cli.completion import complete_active, complete_removable
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN", help="Ids or names.", autocompletion=complete_run)
+    list[str], typer.Argument(metavar="RUN", help="Ids or names.", autocompletion=complete_active)
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -33,7 +33,8 @@ def stop_command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Ask runs to end: TERM, a grace, then KILL. Returns when they are over; with -q at once.
+    """Ask runs to end: TERM, a grace, then KILL. Returns when they are over; with -q at once. Asks
+    before it stops several, or a job that was not started by Traindeck; one run it stops unasked.
 
     --json: an array of the runs that it stopped, as `show --json` prints them.
 

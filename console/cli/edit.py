@@ -1,4 +1,4 @@
-"""`rename`, `tag` and `note`: what people say about their runs."""
+"""`rename`, `tag`, `note` and `seen`: what people say about their runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.answer import Json, Quiet, one_run
+from traindeck.console.cli.answer import Json, Quiet, many_runs, one_run
 from traindeck.console.cli.completion import complete_run, complete_tag
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -101,4 +101,31 @@ def note_command(
         controlling.set_note(ws, record, text)
     if not one_run(ws, record.id, json=json, quiet=quiet) and text is None:
         output.line("\n".join(output.neutral(line) for line in record.note.splitlines()))
+    return 0
+
+
+@app.command("seen")
+def seen_command(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="Ids or names.", autocompletion=complete_run)
+    ],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Say that you have seen what runs came to: they need you no more. --json: an array of those
+    that did, as `show --json` prints them.
+
+    Example: traindeck ls -q is:needs-you | xargs -r traindeck seen
+    """
+    from traindeck.console.runs import controlling
+    from traindeck.console.runs.workspace import open_workspace
+
+    ws = open_workspace(tell=output.tell)
+    controlling.check_notes(ws)
+    records = {record.id: record for record in map(ws.record, runs)}
+    seen = [run.id for run in controlling.see(ws, list(records.values()))]
+    if not many_runs([ws.record(run) for run in seen], json=json, quiet=quiet):
+        for run, record in records.items():
+            if run not in seen:
+                output.note(f"traindeck: {record.name} needs nobody.")
     return 0

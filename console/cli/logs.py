@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from traindeck.backends.base import Files, SeekableLogs, UsageError
+from traindeck.backends.base import Files, SeekableLogs, TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 
@@ -91,7 +91,9 @@ def logs_command(
         if record.state == "queued" and not follow:
             output.note(f"traindeck: {record.name} has not started. {record.reason}".rstrip())
             return 0
-        if no_log := await why_no_log(ws, record):
+        if no_log := await why_no_log(ws, record, attempt):
+            if record.archived or not record.adopted:
+                raise TraindeckError(f"{record.name} ({record.id}): {no_log}.")
             output.note(f"traindeck: {no_log}.")
         backend = ws.backend(record.backend)
         ref = ref_of(record) if attempt is None else replace(ref_of(record), attempt=attempt)

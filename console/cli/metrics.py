@@ -82,7 +82,7 @@ def metrics_command(
         return 0
 
     def show(ws: Workspace, record: RunRecord, index: Index) -> None:
-        wanted = _wanted(record, keys or [])
+        wanted = _wanted(ws, record, keys or [])
         if quiet:
             for name in wanted:
                 output.line(output.neutral(name))
@@ -109,7 +109,7 @@ def _say_what_is_left_out(paths: list[str], record: RunRecord) -> None:
         )
 
 
-def _wanted(record: RunRecord, keys: list[str]) -> list[str]:
+def _wanted(ws: Workspace, record: RunRecord, keys: list[str]) -> list[str]:
     """Names as asked for, or all.
 
     Raises:
@@ -125,6 +125,8 @@ def _wanted(record: RunRecord, keys: list[str]) -> list[str]:
         if name not in record.metrics:
             near = get_close_matches(name, record.metrics, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"`traindeck metrics {record.id}` lists."
+            if ws.index.has_name(key) or ws.index.get(key) is not None:
+                hint = f"{key} is a run, and this takes one run."
             raise UsageError(f"{record.name} has no metric {key!r}.", hint)
         names.append(name)
     return names or [key for key in record.metrics if not key.startswith("__")]

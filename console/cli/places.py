@@ -64,7 +64,7 @@ def add_command(
     from traindeck.backends.registry import create
     from traindeck.console.runs.request import parse_pairs
     from traindeck.console.runs.workspace import open_workspace
-    from traindeck.console.settings import set_value
+    from traindeck.console.settings import BackendSettings, set_value
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
         raise UsageError(f"{name!r}: a backend's name has letters, digits, - and _, at most 32.")
@@ -73,6 +73,7 @@ def add_command(
         raise UsageError(f"There is a backend {name} already.", f"Edit {ws.places.settings}.")
     options = parse_pairs(option or [], "--option")
     create(name, kind, options)  # refuses an unknown kind or option before anything is written
+    ws.settings.refuse_shared_root(BackendSettings(name=name, kind=kind, options=options))
     set_value(ws.places.settings, f"backends.{name}.kind", kind)
     for key, value in options.items():
         set_value(ws.places.settings, f"backends.{name}.{key}", value)

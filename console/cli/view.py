@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.errors import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, Unreachable, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.command import Command
@@ -130,9 +130,9 @@ def show_command(
 ) -> int:
     """Show one run.
 
-    --json: one object, of which `ls --json` prints an array; `attempts` has how each one ended and
-    is null if that cannot be read; `progress` is `partial` while its log has not been read to the
-    end. Times are ISO 8601 UTC, what is not known is null.
+    --json: one object, of which `ls --json` prints an array; `attempts` has how each known one
+    ended and is null if that cannot be read; `progress` is `partial` while its log has not been
+    read to the end. Times are ISO 8601 UTC, what is not known is null.
 
     Examples:
 
@@ -234,6 +234,16 @@ async def _attempts(ws: Workspace, record: RunRecord, *, ask: bool) -> list[Stat
         return None
 
 
+async def _kept(ws: Workspace, record: RunRecord) -> int | None:
+    """Bytes of the artifacts of an archived run; None if that cannot be had."""
+    from traindeck.console.runs.controlling import disk
+
+    try:
+        return ((await disk(ws, record)).by_name or {}).get("artifacts", 0)
+    except TraindeckError:
+        return None
+
+
 async def _directory(ws: Workspace, record: RunRecord) -> str:
     health = await ws.backend(record.backend).probe()
     if not health.root:
@@ -277,9 +287,10 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     shown = full[0] if full else record
-    spec, folder, log, no_log = None, None, b"", ""
+    spec, folder, kept, log, no_log = None, None, None, b"", ""
     hooks: list[str] = []
     outlived = 0
+    gone = False
     if ask:
         try:
             spec = await read_spec(ws.backend(record.backend), record)
@@ -288,8 +299,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
+            gone = not isinstance(error, Unreachable)
             if record.state != "queued":
                 output.note(f"traindeck: only what is known here: {error.what}")
+        if record.archived:
+            kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)
         no_log = "" if log else await why_no_log(ws, record)
     lines = card_lines(
@@ -302,6 +316,8 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         outlived=outlived,
         attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
+        kept=kept,
+        gone=gone,
         log=log,
         no_log=no_log,
         left_out=left_out(ws, shown) if ask else (),

@@ -15,6 +15,9 @@ from .sentences import ended, exit_words, fitted
 from .states import state_mark
 
 MOST = 6
+FORGOTTEN = "how the earlier attempts ended is not known: their records were removed"
+"""What is said where nothing was noted of them."""
+
 _BAD = (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from traindeck.backends.base import RunSpec, State, Status
 from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.runs.retrying import can_retry
+from traindeck.console.store.journal import NOT_SENT
 from traindeck.console.store.records import NOT_STARTED, MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
 from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_on
-from .attempts import attempt_lines
+from .attempts import FORGOTTEN, attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
 from .metric_tree import shown_value
@@ -45,9 +46,11 @@ def card_lines(
     outlived: int = 0,
     attempts: Sequence[Status] = (),
     folder: str | None = None,
+    kept: int | None = None,
     log: bytes = b"",
     no_log: str = "",
     left_out: Sequence[str] = (),
+    gone: bool = False,
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The page.
@@ -59,16 +62,36 @@ def card_lines(
         outlived: How many of its processes outlived its command and were ended.
         attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
+        kept: Bytes of the artifacts of an archived run, if they can be seen.
         log: The end of the log.
         no_log: Why there cannot be one.
+        gone: Its directory, or what it was made from, cannot be had any more.
         left_out: Files with metrics, of a run without any, that may be another run's.
     """
     room = width or PIPED
     lines = list(
-        _lines(run, now, room, short_id, spec, hooks, outlived, attempts, folder, left_out, glyphs)
+        _lines(
+            run,
+            now,
+            room,
+            short_id,
+            spec,
+            hooks,
+            outlived,
+            attempts,
+            folder,
+            kept,
+            left_out,
+            glyphs,
+        )
     )
     lines += [(), _row("log", Span(clean(no_log), "muted"))] if no_log else _log(log)
-    lines.append(_next(run, spec, short_id, now, has_log=not no_log))
+    gone = gone or run.reason == NOT_SENT
+    seen = _seen(run, now) if run.active and run.observed_at else ""
+    has_log = bool(log) or not (no_log or gone or run.archived)
+    again = not gone and can_retry(run) and not (spec is not None and spec.adopted)
+    command = _next(run, short_id, gone=gone, again=again, has_log=has_log)
+    lines.append((Span(f"{seen}next: {command}", "faint"),))
     return [clip_line(line, room) for line in lines]
 
 
@@ -82,11 +105,13 @@ def _lines(
     outlived: int,
     attempts: Sequence[Status],
     folder: str | None,
+    kept: int | None,
     left_out: Sequence[str],
     glyphs: Glyphs,
 ) -> Iterator[Line]:
     state = mark(run)
     facts = [run.id, where(run), run.host or "", f"attempt {run.attempt}" if run.attempt else ""]
+    facts += ["archived"] if run.archived else []
     yield (
         Span(f"{state.glyph(glyphs)} {state.word}", state.style),
         Span("  "),
@@ -100,6 +125,8 @@ def _lines(
     before = attempt_lines(run, attempts[:-1], now, room - LABEL, glyphs)
     for number, line in enumerate(before):
         yield _row("" if number else "before", *line)
+    if run.archived and run.attempt and len(attempts) < 2:
+        yield _row("before", Span(FORGOTTEN, "muted"))
     others = plural(outlived, "background process was", "background processes were")
     ended = f"   {others} ended after it (not with --keep-background)" if outlived else ""
     yield _row("time", Span(_times(run, now)), Span(ended, "muted"))
@@ -156,8 +183,11 @@ def _lines(
         yield _row("note", Span(clean(run.note)))
     if folder:
         log = f"   log {size(run.log_bytes)}" if run.log_bytes is not None else ""
-        kept = clip(clean(folder), max(20, room - LABEL - len(log)), "end")
-        yield _row("folder", Span(kept), Span(log, "muted"))
+        if run.archived:
+            made = "artifacts" if kept is None else f"artifacts {size(kept)}"
+            log = f"   archived: its files were removed, all but {made}"
+        shown_folder = clip(clean(folder), max(20, room - LABEL - len(log)), "end")
+        yield _row("folder", Span(shown_folder), Span(log, "muted"))
 
 
 def _row(label: str, *spans: Span, cells: int = LABEL) -> Line:
@@ -230,22 +260,25 @@ def _log(log: bytes) -> Iterator[Line]:
         yield (Span(("" if number else "log").ljust(5), "faint"), Span(clean(text), "muted"))
 
 
-def _next(
-    run: RunRecord, spec: RunSpec | None, short_id: str, now: float, *, has_log: bool
-) -> Line:
-    seen = _seen(run, now) if run.active and run.observed_at else ""
-    command = f"traindeck logs -f {short_id}" if run.active else f"traindeck logs {short_id}"
-    if not has_log:
-        command = f"traindeck metrics {short_id}"
-    adopted = spec is not None and spec.adopted
+def _next(run: RunRecord, short_id: str, *, gone: bool, again: bool, has_log: bool) -> str:
+    """A command worth giving next, and one that the run's state lets work."""
+    if run.active:
+        if gone or run.foreign:
+            return f"traindeck stop {run.id}"
+        return f"traindeck logs -f {short_id}" if has_log else f"traindeck metrics {short_id}"
     failed = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)
     never = run.state is State.CANCELLED and run.started is None  # so there is no log
     saved = _goes_on_from(run)
-    if (failed or never or saved) and not run.active and not adopted and can_retry(run):
-        command = f"traindeck retry {short_id}{saved}"
+    if again and (failed or never or saved):
         if run.exit_code in NOT_STARTED:  # nor would it be the next time
-            command = f"traindeck show {short_id} --script"
-    return (Span(f"{seen}next: {command}", "faint"),)
+            return f"traindeck show {short_id} --script"
+        return f"traindeck retry {short_id}{saved}"
+    if has_log:
+        return f"traindeck logs {short_id}"
+    if gone and not run.foreign:
+        return f"traindeck rm {run.id}"
+    shown = any(not key.startswith(("system/", "__")) for key in run.metrics)
+    return f"traindeck metrics {short_id}" if shown else f"traindeck show {short_id} --path"
 
 
 def _seen(run: RunRecord, now: float) -> str:

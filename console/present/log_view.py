@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.backends.base import State
 from traindeck.console.runs.retrying import can_retry
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import LOG_REMOVED, RunRecord
 
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, take, width
 from .glyphs import BEST, Glyphs
@@ -284,7 +284,9 @@ def body(
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The log itself, exactly `rows` lines of exactly `cells`."""
-    if shown.problem:
+    if subject.run.archived and not subject.path:  # its folder is gone, and that is no problem
+        made = _nothing(subject, shown)
+    elif shown.problem:
         made = _problem(shown.problem, cells, glyphs)
     elif not shown.window.rows:
         made = _nothing(subject, shown)
@@ -305,6 +307,8 @@ def _problem(words: str, cells: int, glyphs: Glyphs) -> list[Line]:
 
 def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
     run = subject.run
+    if run.archived and not subject.path:
+        return [(), (Span(f"   {LOG_REMOVED}", "muted"),)]
     if shown.filter is not None:
         some = shown.window.pending or shown.matched
         words = "looking for lines with it" if some else "no line has it"

@@ -59,6 +59,8 @@ def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]
         if took := ran(run):
             clauses.append((Span("ran ", "muted"), Span(took, "text")))
         clauses.append((Span(age(run_age(run, now)), "text"), Span(" ago", "muted")))
+    if run.archived:
+        clauses.append((Span("archived", "muted"),))
     if run.attempt:
         clauses.append((Span("attempt ", "muted"), Span(f"{run.attempt}", "text")))
     clauses.append((Span(clean(where(run)), "muted"),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import RunSpec, State, Status
@@ -13,7 +13,7 @@ from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, clock
-from .attempts import attempt_lines
+from .attempts import FORGOTTEN, attempt_lines
 from .cells import (
     Line,
     Span,
@@ -141,7 +141,7 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
         if len(wrapped) > 2:
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)
         lines += [(sign, Span(row, "muted")) for row in shown]
-    if bad and run.state is not State.LOST:
+    if bad and run.state is not State.LOST and not run.archived:
         leads = failed and (facts.grave or bool(facts.evidence))
         error = [("E", "then its first error")] if leads else []
         again = [("R", "retry")] if can_retry(run) else []
@@ -299,7 +299,8 @@ def _what(run: RunRecord, facts: Facts, cells: int, glyphs: Glyphs) -> list[Line
         add("note", Span(clip(clean(run.note), room)))
     add("id", Span(run.id, "text"), *_place(run))
     if facts.folder:
-        add("folder", Span(clip(clean(facts.folder), room, "end"), "muted"))
+        note = "   archived: its files were removed, all but artifacts" if run.archived else ""
+        add("folder", Span(clip(clean(facts.folder), room - len(note), "end"), "muted"), Span(note))
     return lines
 
 
@@ -343,9 +344,11 @@ def _attempts(
     run: RunRecord, attempts: Sequence[Status], now: float, cells: int, glyphs: Glyphs
 ) -> list[Line]:
     """The attempts, the present one first; nothing if there was only one."""
+    rows: Iterable[Line] = attempt_lines(run, attempts, now, cells - 2, glyphs)
     if len(attempts) < 2:
-        return []
-    rows = attempt_lines(run, attempts, now, cells - 2, glyphs)
+        if not (run.archived and run.attempt and attempts):
+            return []
+        rows = [(Span(FORGOTTEN, "muted"),)]
     head = title("ATTEMPTS", cells, glyphs, note=f"{attempts[-1].attempt + 1}")
     return [head, *((Span(" "), *row) for row in rows)]
 

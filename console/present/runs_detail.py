@@ -84,6 +84,8 @@ def title(run: RunRecord, cells: int, glyphs: Glyphs = BEST) -> Line:
         facts.append(f"pid {run.pid}")
     if run.attempt:
         facts.append(f"attempt {run.attempt}")
+    if run.archived:
+        facts.insert(1, "archived")
     name = clip(clean(run.name or run.id), max(1, cells // 2), "both")
     right = " · ".join(fact for fact in facts if fact)
     while len(facts) > 1 and width(name) + width(right) + 8 > cells:

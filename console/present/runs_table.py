@@ -55,13 +55,12 @@ class _Kind:
     roomy: int
     tight: int
     align: str = "left"
-    widest: int = 0
 
 
 _KINDS: dict[str, _Kind] = {
     "state": _Kind("STATE", 11, 11),
     "id": _Kind("ID", 12, 12),
-    "name": _Kind("NAME", 18, 18, widest=40),
+    "name": _Kind("NAME", 18, 18),
     "project": _Kind("PROJECT", 12, 12),
     "where": _Kind("WHERE", 10, 9),
     "gpu": _Kind("GPU", 4, 4, align="right"),
@@ -70,10 +69,10 @@ _KINDS: dict[str, _Kind] = {
     "left": _Kind("LEFT", 5, 5, align="right"),
     "metric": _Kind("LOSS", 8, 6),
     "eval": _Kind("EVAL", 8, 8),
-    "trend": _Kind("LAST HALF", 13, 6, widest=30),
+    "trend": _Kind("LAST HALF", 13, 6),
     "rate": _Kind("TOK/S", 7, 7, align="right"),
-    "tags": _Kind("TAGS", 12, 12, widest=60),
-    "note": _Kind("NOTE", 20, 20, widest=80),
+    "tags": _Kind("TAGS", 12, 12),
+    "note": _Kind("NOTE", 20, 20),
 }
 ORDER = tuple(_KINDS)
 OPTIONAL = tuple(key for key in ORDER if key not in ("state", "name"))
@@ -100,7 +99,8 @@ _DROP = (
     "note", "project", "gpu", "rate", "eval", "id", "tags", "trend", "left", "age", "where",
     "metric", "done",
 )  # fmt: skip
-_GROWS = ("name", "trend", "tags", "note")
+# Which column grows to how many cells, as long as there is room. In names and tags runs differ.
+_GROWS = (("name", 32), ("tags", 20), ("name", 40), ("trend", 30), ("tags", 60), ("note", 80))
 
 _AFTER = 4
 """Digits after the point in metric columns."""
@@ -159,9 +159,11 @@ def layout(
             break
         wanted.remove(_next_to_drop(wanted, cells))
     free = max(free, 0)
-    for key in _GROWS:
+    for key, most in _GROWS:
         if key in sizes:
-            more = min(free, _most(key, cells) - sizes[key])
+            if key == "name" and cells < 80:  # it must leave room for the reason
+                most = 16 + (cells - 60) // 3
+            more = max(0, min(free, most - sizes[key]))
             sizes[key] += more
             free -= more
     if free < 0 or sum(sizes.values()) + lead > cells:
@@ -195,13 +197,6 @@ def _size(key: str, cells: int, tight: bool) -> int:
     if key == "name" and cells < 80:
         return 16
     return _KINDS[key].tight if tight else _KINDS[key].roomy
-
-
-def _most(key: str, cells: int) -> int:
-    """How wide a column may grow. In a narrow terminal a name must leave room for the reason."""
-    if key == "name" and cells < 80:
-        return 16 + (cells - 60) // 3
-    return _KINDS[key].widest
 
 
 def _head(key: str, cells: int, metric: str, tight: bool) -> str:

@@ -11,7 +11,7 @@ import signal as signals
 from collections.abc import Sequence
 
 from traindeck.backends.base import Reach, State
-from traindeck.console.store.records import MetricSummary, RunRecord
+from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecord
 
 from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
@@ -88,6 +88,8 @@ def exit_words(run: RunRecord) -> str:
 
 def unwritten(run: RunRecord) -> str:
     """What is said in place of a log that has nothing in it."""
+    if run.archived:
+        return LOG_REMOVED
     return "nothing written yet" if run.active else "wrote nothing"
 
 
@@ -152,12 +154,17 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
         return _waiting(run, now)
     if run.state in (State.FAILED, State.LOST):
-        return ended(run, "failed")
+        return [*ended(run, "failed"), *_tried(run)]
     if run.state in (State.TIMEOUT, State.PREEMPTED):
-        return ended(run, "warn")
+        return [*ended(run, "warn"), *_tried(run)]
     if run.state is State.CANCELLED and run.reason:
         return [(Span(clean(run.reason), "muted"),)]
     return None
+
+
+def _tried(run: RunRecord) -> list[Clause]:
+    """How often, of a run that ended badly and was tried more than once."""
+    return [(Span(f"{run.attempt + 1} attempts", "text"),)] if run.attempt else []
 
 
 def remark(run: RunRecord) -> list[Clause] | None:

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import Adopt, BackendError, Files, TraindeckError, UsageError
+from traindeck.console.runs.reading import attempts_of
 from traindeck.console.runs.refreshing import MAX_AGE, refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
 from traindeck.console.store.journal import NOT_SENT, Submission
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, needs_you
 from traindeck.console.store.rows import fold
 
 FIRST_WAIT = 0.1
@@ -165,6 +166,8 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         backend = ws.backend(run.backend)
         if isinstance(backend, Files):
             keep = ("artifacts",) if keep_artifacts else ()
+            if keep and not run.archived:
+                await _note_attempts(ws, run)
             freed = await backend.remove(ref_of(run), keep=keep)
     if keep_artifacts:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=True)])
@@ -174,6 +177,13 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         if run.reason == NOT_SENT:
             ws.journal.remove(Submission(run_id=run.id))
     return freed
+
+
+async def _note_attempts(ws: Workspace, run: RunRecord) -> None:
+    """Note how the attempts of a run ended, before their records are removed and their logs, which
+    say why."""
+    ended = tuple(one for one in await attempts_of(ws, run) if one.state.terminal)
+    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), attempts=ended)])
 
 
 def refuse_removal(run: RunRecord) -> None:
@@ -222,15 +232,19 @@ def set_note(ws: Workspace, run: RunRecord, note: str) -> None:
     annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), note=note)])
 
 
-def archive(ws: Workspace, run: RunRecord, archived: bool = True) -> None:
-    """Hide a finished run from lists, or show it again."""
-    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=archived)])
-
-
 def look(ws: Workspace, run: RunRecord) -> None:
     """A person opened the run: what it did until now needs them no more."""
     now = ws.clock()
     annotate(ws, [Annotation(run_id=run.id, time=now, looked_at=now)])
+
+
+def see(ws: Workspace, runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """A person says that these are seen. Returns those that needed them, as they were: one that is
+    not known to need anybody may have failed meanwhile, and nobody has seen that."""
+    found = [run for run in runs if needs_you(run, ws.clock())]
+    for run in found:
+        look(ws, run)
+    return found
 
 
 def check_notes(ws: Workspace) -> None:

@@ -162,6 +162,7 @@ class Draft:
         values: Parameter -> text, of the recipe.
         fields: Field -> text; those that are not there have their default.
         on: The backend.
+        nodes: Of a run that this is like; the form has no field for it.
         made_name: The name that was made for an earlier draft of this form, so that it stays.
     """
 
@@ -171,6 +172,7 @@ class Draft:
     values: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     on: str = "local"
+    nodes: int = 1
     made_name: str = ""
 
     def text(self, key: str) -> str:
@@ -215,7 +217,7 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
     The command of a recipe and the run to wait for are not among them: both need more than text.
     """
     problems: dict[str, str] = {}
-    found: dict[str, Any] = {"on": draft.on}
+    found: dict[str, Any] = {"on": draft.on, "nodes": draft.nodes}
 
     def read(key: str, parse: Any) -> Any:
         entry = BY_KEY[key]
@@ -314,7 +316,6 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
 
     options, problems = read_fields(draft)
     form: Form | None = None
-    request: LaunchRequest | None = None
     notes: tuple[str, ...] = ()
     if recipe is not None:
         from traindeck.console.recipes.describing import form as make_form
@@ -347,16 +348,7 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
         options["name"] = draft.made_name
     if not problems:
         try:
-            if recipe is not None:
-                from traindeck.console.runs.finetuning import recipe_request
-
-                more = {k: v for k, v in options.items() if k not in ("argv", "code")}
-                python = draft.text("python").strip() or None
-                request, notes = recipe_request(
-                    ws, recipe, draft.values, preset=draft.preset, python=python, **more
-                )
-            else:
-                request = LaunchRequest(**options)
+            request, notes = request_of(ws, draft, recipe, options)
             plan = await launching.plan(ws, request, notes=_no_shell(draft))
             return Drafted(plan=plan, form=form, recipe=recipe, notes=notes)
         except Unreachable:
@@ -366,6 +358,27 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
         except UsageError as error:
             problems[""] = f"{error.what} {error.fix}".strip()
     return Drafted(problems=problems, form=form, recipe=recipe, notes=notes)
+
+
+def request_of(
+    ws: Workspace, draft: Draft, recipe: Recipe | None, options: Mapping[str, Any]
+) -> tuple[LaunchRequest, tuple[str, ...]]:
+    """The request of a draft, and notes about what was set without effect.
+
+    Args:
+        recipe: As for `check`.
+        options: As of `read_fields`, with the run to wait for.
+
+    Raises:
+        RecipeError: What was set is wrong, by name.
+    """
+    if recipe is None:
+        return LaunchRequest(**options), ()
+    from traindeck.console.runs.finetuning import recipe_request
+
+    more = {k: v for k, v in options.items() if k not in ("argv", "code")}
+    python = draft.text("python").strip() or None
+    return recipe_request(ws, recipe, draft.values, preset=draft.preset, python=python, **more)
 
 
 # ---------------------------------------------------------------------------------------- filling
@@ -392,13 +405,16 @@ async def draft_recipe(ws: Workspace, draft: Draft) -> Recipe | None:
 
 
 def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
-    """A draft that asks for what a run was made from. The name is left to be made anew.
+    """A draft that asks for what a run was made from. The name is left to be made anew, and it
+    waits for no other: what that run waited for is over.
 
     Raises:
-        UsageError: Nothing says how it was started.
+        UsageError: Nothing says how it was started, or what it was started with is not here.
     """
-    if not spec.argv:
+    if spec.adopted or not spec.argv:
         raise UsageError(f"{spec.name} was adopted, and how it was started is not known.")
+    if spec.recipe is None and any(not path.startswith("code/") for path in spec.files):
+        raise UsageError(f"{spec.name} carries files of its own, which are not here.")
     from traindeck.console.runs.capture import recorded_environ
     from traindeck.console.runs.request import asked_for
 
@@ -416,8 +432,6 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         "time": "" if limits.time is None else _exact(limits.time),
         "grace": _exact(limits.grace),
         "retries": str(limits.retries),
-        "after": spec.after or "",
-        "after_end": "is over" if spec.after_any else "succeeded",
         "on_exit": shlex.join(spec.on_exit),
         "on_stall": _stall_text(spec),
         **{f"{OPTION}{key}": option_text(value) for key, value in spec.options.items()},
@@ -436,7 +450,13 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         for key, text in texts.items()
         if text != (BY_KEY[key].default if key in BY_KEY else "")
     }
-    return Draft(recipe=recipe, like=spec.run_id if recipe else "", fields=fields, on=on)
+    return Draft(
+        recipe=recipe,
+        like=spec.run_id if recipe else "",
+        fields=fields,
+        on=on,
+        nodes=spec.resources.nodes,
+    )
 
 
 def _is_own(name: str, value: str, usual: Mapping[str, str]) -> bool:
@@ -448,7 +468,11 @@ def _is_own(name: str, value: str, usual: Mapping[str, str]) -> bool:
 
 
 def _exact(seconds: float) -> str:
-    return write_duration(seconds) if seconds == round(seconds) else f"{seconds:g}s"
+    if seconds == round(seconds):
+        return write_duration(seconds)
+    from decimal import Decimal
+
+    return f"{Decimal(repr(seconds)):f}s"
 
 
 def _stall_text(spec: RunSpec) -> str:

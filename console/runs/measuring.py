@@ -139,8 +139,9 @@ async def complete(
     *,
     most: float = math.inf,
 ) -> None:
-    """Read what looks have left of what a run has measured. Cheap when all was read."""
-    if run.started is not None and not run.foreign:
+    """Read what looks have left of what a run has measured. Cheap when all was read, and of an
+    archived run nothing is left."""
+    if run.started is not None and not run.foreign and not run.archived:
         status = status_of_run(run)
         backend = ws.backend(run.backend)
         await measure(ws, backend, run, status, whole=True, most=most, tell=tell)

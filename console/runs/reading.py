@@ -15,13 +15,19 @@ from traindeck.backends.base import (
     SeekableLogs,
     State,
     Status,
+    Unreachable,
     UsageError,
     decode,
 )
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import RunRecord, is_explained_by_log, status_of_run
-from traindeck.console.store.rundirs import parse_exit
+from traindeck.console.store.records import (
+    LOG_REMOVED,
+    RunRecord,
+    is_explained_by_log,
+    status_of_run,
+)
+from traindeck.console.store.rundirs import FILE_LIMIT, as_object, parse_exit
 
 RUN_FILE_LIMIT = 4 << 20
 """Bytes that a run.json may have."""
@@ -34,7 +40,6 @@ MOST_ATTEMPTS = 50
 LAST_LINE = 120
 """Characters of a log's last line that are said as a reason."""
 
-_SLOT = 4096
 _HOOKS = {"on_exit": "on exit", "on_stall": "on stall"}
 
 
@@ -178,14 +183,33 @@ async def background_ended(ws: Workspace, run: RunRecord) -> int:
     return sum(count for count in counts if isinstance(count, int))
 
 
-async def why_no_log(ws: Workspace, run: RunRecord) -> str:
-    """Why an adopted process has no log, in a sentence: only a file that it writes can be read.
-    "" if it has one, or if that is not known. Asks nobody about other runs."""
+async def why_no_log(ws: Workspace, run: RunRecord, attempt: int | None = None) -> str:
+    """Why an attempt, the present one, has no log, in a sentence: it was removed with the run's
+    files or deleted by hand, nothing ever began, or it is an adopted process, of which only a file
+    that it writes can be read. "" if it has one or may get one, or if that is not known."""
+    if run.archived:
+        return LOG_REMOVED
     if not run.adopted:
-        return ""
+        return await _no_log(ws, run, run.attempt if attempt is None else attempt)
     said = [event.get("log") for event in await _events(ws, run) if event["event"] == "adopted"]
     words = said[-1] if said and isinstance(said[-1], str) else ""
     return f"{words}: no log" if words.startswith("its ") else ""
+
+
+async def _no_log(ws: Workspace, run: RunRecord, number: int) -> str:
+    if run.active and number == run.attempt:
+        return ""
+    try:
+        backend = ws.backend(run.backend)
+        if not isinstance(backend, SeekableLogs):
+            return ""
+        if (await backend.log_stat(replace(ref_of(run), attempt=number))).identity:
+            return ""
+        began = (await attempt_of(ws, run, number)).started is not None
+    except BackendError:
+        return ""
+    # What begins has a log from its first moment on.
+    return "its log is gone: it was deleted" if began else "it never started, so it has no log"
 
 
 async def _events(ws: Workspace, run: RunRecord) -> list[dict[str, Any]]:
@@ -253,6 +277,7 @@ async def spec_of(ws: Workspace, run: RunRecord) -> RunSpec | None:
 
 async def attempts_of(ws: Workspace, run: RunRecord) -> list[Status]:
     """How the attempts of a run ended, the first one first; of the present one what is known now.
+    Of an archived run those are left out of which nothing was noted when it was removed.
 
     Raises:
         BackendError: The backend keeps no run directories, or does not answer.
@@ -263,8 +288,17 @@ async def attempts_of(ws: Workspace, run: RunRecord) -> list[Status]:
     backend = ws.backend(run.backend)
     if not isinstance(backend, Files):
         return [present]
-    first = max(0, run.attempt - MOST_ATTEMPTS)
-    return [*[await _ended(ws, backend, run, n) for n in range(first, run.attempt)], present]
+    noted = _noted(ws, run)
+    earlier = range(max(0, run.attempt - MOST_ATTEMPTS), run.attempt)
+    if run.archived:
+        return [*[noted[n] for n in earlier if n in noted], present]
+    return [*[noted.get(n) or await _ended(ws, backend, run, n) for n in earlier], present]
+
+
+def _noted(ws: Workspace, run: RunRecord) -> dict[int, Status]:
+    """What was noted of attempts before they were removed, by their numbers."""
+    mark = ws.index.annotation(run.id)
+    return {status.attempt: status for status in mark.attempts} if mark is not None else {}
 
 
 async def attempt_of(ws: Workspace, run: RunRecord, number: int) -> Status:
@@ -280,7 +314,7 @@ async def attempt_of(ws: Workspace, run: RunRecord, number: int) -> Status:
         return status_of_run(run)
     if not isinstance(backend, Files):
         raise BackendError(f"{run.backend} keeps no run directories.")
-    return await _ended(ws, backend, run, number)
+    return _noted(ws, run).get(number) or await _ended(ws, backend, run, number)
 
 
 def check_attempt(run: RunRecord, number: int) -> None:
@@ -292,19 +326,36 @@ def check_attempt(run: RunRecord, number: int) -> None:
 
 async def _ended(ws: Workspace, backend: Files, run: RunRecord, number: int) -> Status:
     """How an attempt ended that another one followed."""
-    try:
-        data = await backend.read_file(ref_of(run), f"attempts/{number}/exit.slot", 0, _SLOT)
-    except BackendError:
-        data = b""
-    record = parse_exit(data, run.id, number)
-    if record is None:
-        return Status(state=State.LOST, attempt=number, reason="no exit was recorded")
-    facts = {
-        "found": True, "attempt": number, "phase": "ended", "exit": {**record, "next": None},
-    }  # fmt: skip
+    base = f"attempts/{number}"
+    record = parse_exit(await _small(backend, run, f"{base}/exit.slot"), run.id, number)
+    if record is not None:
+        facts: dict[str, Any] = {"phase": "ended", "exit": {**record, "next": None}}
+    else:
+        agent = as_object(await _small(backend, run, f"{base}/agent.json"))
+        if agent is None:
+            return Status(state=State.LOST, attempt=number, reason="no record of its end is there")
+        then = as_object(await _small(backend, run, f"attempts/{number + 1}/claim")) or {}
+        same = {name: agent.get(name) == then.get(name) for name in ("host", "boot_id")}
+        facts = {
+            **{name: agent.get(name) for name in ("phase", "started", "host")},
+            "same_host": True,
+            "alive": False,  # another attempt followed
+            "rebooted": same["host"] and not same["boot_id"],
+        }
+    facts |= {"found": True, "attempt": number}
     status = status_of(decode_evidence(facts), number, ws.clock())
     explained = is_explained_by_log(status.state, status.exit_code)
     return await explain(ws.backend(run.backend), run, status) if explained else status
+
+
+async def _small(backend: Files, run: RunRecord, path: str) -> bytes:
+    """A small file of a run; b"" if it is not there. Raises Unreachable: that says nothing."""
+    try:
+        return await backend.read_file(ref_of(run), path, 0, FILE_LIMIT)
+    except Unreachable:
+        raise
+    except BackendError:
+        return b""
 
 
 async def folder_of(ws: Workspace, run: RunRecord) -> str:

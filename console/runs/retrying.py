@@ -37,6 +37,11 @@ def refusal(run: RunRecord) -> UsageError | None:
             f"{run.name} was never sent, so there is nothing to retry.",
             f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",
         )
+    if run.archived:
+        return UsageError(
+            f"{run.name} is archived: its files were removed, so there is nothing to retry.",
+            f"Launch it anew: traindeck run -- {shlex.join(run.argv)}" if run.argv else "",
+        )
     if run.adopted:
         return UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
     if not run.argv:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
-from traindeck.backends.base import RunSpec
+from traindeck.backends.base import Code, RunSpec
 from traindeck.console.runs.captured import PACKAGES, PATCH
 from traindeck.console.store.records import iso
 
@@ -28,11 +29,33 @@ def script(spec: RunSpec, run_dir: str) -> str:
     if spec.limits.time is not None:
         lines.append(f"# It had a time limit of {spec.limits.time:g} s")
     lines += [f': "${{{name}:?set {name} first}}"' for name in spec.secrets]
+    if code.commit and code.mode == "here":
+        lines += _warnings(code, f"{run_dir}/{PATCH}")
     lines.append(f"cd -- {shlex.quote(spec.cwd)}")
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(spec.env.items())]
     lines.append("export TRAINDECK_ARTIFACTS=${TRAINDECK_ARTIFACTS:-$PWD/artifacts}")
     lines.append("exec " + " ".join(shlex.quote(word) for word in spec.argv))
     return "\n".join(lines) + "\n"
+
+
+def _warnings(code: Code, patch: str) -> Iterator[str]:
+    """Lines that say on stderr where the code in place is not, or may not be, what ran."""
+
+    def warn(*words: str) -> str:
+        return f"printf 'warning: %s\\n' {''.join(words)} >&2"
+
+    quote = shlex.quote
+    git = f"git -C {quote(code.root)}"
+    yield f"head=$({git} rev-parse HEAD 2>/dev/null) || head=unknown"
+    at = quote(f"{code.root} is at git "), '"$head"', quote(f", the run was of {code.commit}")
+    yield f'[ "$head" = {code.commit} ] || {warn(*at)}'
+    if code.dirty:
+        then = "the run had uncommitted changes, which the code may not have now"
+        yield f"if [ -e {quote(patch)} ]; then {warn(quote(f'{then}: {patch}'))}"
+        yield f"else {warn(quote(f'{then}; they were not kept'))}; fi"
+    else:
+        now = f"{code.root} has uncommitted changes, the run had none"
+        yield f"{git} diff --quiet HEAD 2>/dev/null || {warn(quote(now))}"
 
 
 def _comment(text: str) -> str:

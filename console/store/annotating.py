@@ -11,14 +11,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from traindeck.console.store.annotations import Annotation
+from traindeck.backends.base import encode
+from traindeck.console.store.annotations import Annotation, statuses
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.rows import clean, joined
 
 _COLUMNS = (
     "run_id, time, name, note, archived, looked_at, tags, backend, native_id, attempt, "
-    "submitted_as, deleted"
+    "submitted_as, attempts, deleted"
 )
+_MARKS = ", ".join("?" * (_COLUMNS.count(",") + 1))
 _SELECT = f"SELECT {_COLUMNS} FROM marks"
 
 
@@ -54,12 +56,12 @@ def jobs_without_run(db: Connection) -> list[Annotation]:
 def _annotation(row: Sequence[Any]) -> Annotation:
     (
         run_id, time, name, note, archived, looked_at, tags, backend, native_id, attempt,
-        submitted_as, deleted,
+        submitted_as, attempts, deleted,
     ) = row  # fmt: skip
     try:
-        found = json.loads(tags)
+        found, ended = json.loads(tags), json.loads(attempts or "[]")
     except (ValueError, TypeError):
-        raise Damaged(f"tags of run {run_id}") from None
+        raise Damaged(f"annotations of run {run_id}") from None
     return Annotation(
         run_id=run_id,
         time=time,
@@ -72,6 +74,7 @@ def _annotation(row: Sequence[Any]) -> Annotation:
         native_id=native_id,
         attempt=attempt,
         submitted_as=submitted_as,
+        attempts=statuses(ended),
         deleted=bool(deleted),
     )
 
@@ -81,10 +84,11 @@ def _write(db: Connection, run_id: str, mark: Annotation) -> None:
         return None if value is None else clean(value)
 
     db.execute(
-        f"INSERT OR REPLACE INTO marks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT OR REPLACE INTO marks ({_COLUMNS}) VALUES ({_MARKS})",
         (
             run_id, mark.time, text(mark.name), text(mark.note), mark.archived, mark.looked_at,
             json.dumps({clean(k): text(v) for k, v in mark.tags.items()}), text(mark.backend),
-            text(mark.native_id), mark.attempt, text(mark.submitted_as), mark.deleted,
+            text(mark.native_id), mark.attempt, text(mark.submitted_as),
+            json.dumps(encode(mark.attempts)) if mark.attempts else None, mark.deleted,
         ),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from traindeck.backends.base import Status, decode, encode
 from traindeck.console.store.errors import os_error
 from traindeck.console.store.places import make_folder
 
@@ -35,6 +36,7 @@ class Annotation:
         looked_at: When a person last opened the run.
         backend, native_id, attempt, submitted_as: Which job an attempt is, and the run's name at
             its submission: with an index that is gone and a host that is down, all that is known.
+        attempts: How its attempts ended, noted before their records and logs were removed.
         deleted: The run was removed on purpose. Nothing brings it back.
     """
 
@@ -49,6 +51,7 @@ class Annotation:
     native_id: str | None = None
     attempt: int | None = None
     submitted_as: str | None = None
+    attempts: tuple[Status, ...] = ()
     deleted: bool = False
 
 
@@ -129,6 +132,8 @@ def _line(annotation: Annotation) -> bytes:
         changes["submitted_as"] = annotation.submitted_as
     if annotation.tags:
         changes["tags"] = dict(annotation.tags)
+    if annotation.attempts:
+        changes["attempts"] = encode(annotation.attempts)
     if annotation.deleted:
         changes["deleted"] = True
     line = json.dumps(changes, allow_nan=False).encode() + b"\n"
@@ -165,8 +170,17 @@ def _annotation(raw: Mapping[str, Any]) -> Annotation:
         native_id=_text(raw.get("native_id")),
         attempt=attempt if isinstance(attempt, int) and 0 <= attempt < 1 << 31 else None,
         submitted_as=_text(raw.get("submitted_as")),
+        attempts=statuses(raw.get("attempts")),
         deleted=raw.get("deleted") is True,
     )
+
+
+def statuses(raw: Any) -> tuple[Status, ...]:
+    """What was noted of attempts; nothing if that is not what we write."""
+    try:
+        return tuple(decode(Status, one) for one in raw or ())
+    except (ValueError, TypeError, AttributeError):
+        return ()
 
 
 def _text(value: Any) -> str | None:

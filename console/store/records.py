@@ -73,6 +73,7 @@ class RunRecord:
         gpus: Of all nodes together.
         main: Key of the metric shown in tables (chosen by console.metrics, e.g. `loss`).
         broken_at: When its main metric ceased to be a finite number; None while it is one.
+        archived: Its files were removed, all but what it made and how it ended.
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
         adopted: A process that ran already when Traindeck took it under watch.
@@ -132,6 +133,9 @@ class RunRecord:
 DIVERGES = (State.RUNNING, State.SUCCEEDED)
 """States in which a metric that is no number is the news; that a run failed says more."""
 
+LOG_REMOVED = "its log was removed: only what it made is kept"
+"""What is said in place of an archived run's log."""
+
 MISSING = 127
 """Exit code of a program that is not there: what is said of it needs no log."""
 NOT_STARTED = (126, MISSING)
@@ -164,10 +168,12 @@ BAD = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
 
 def needs_you(run: RunRecord, now: float) -> bool:
     """Whether a person has to look: since they last opened the run it ended badly, its main metric
-    ceased to be a number, or nothing was heard of it for five minutes.
+    ceased to be a number, or nothing was heard of it for five minutes. Never at an archived one.
 
     console.store.query says the same in SQL.
     """
+    if run.archived:
+        return False
     looked = run.looked_at or 0.0
     if run.state in BAD:
         return looked < (run.ended or run.observed_at or run.created)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from traindeck.backends.base import Reach, RunSpec, State, decode
+from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.index import Index
 from traindeck.console.store.journal import NOT_SENT, UNSENT, Journal
 from traindeck.console.store.places import Places
-from traindeck.console.store.records import RunRecord, status_of_run
+from traindeck.console.store.records import RunRecord, status_of_run, with_status
 from traindeck.console.store.rundirs import list_runs, read_run
 
 _AT_ONCE = 1000
@@ -67,6 +68,7 @@ def fill(
                 run = read_run(root, run_id, owner or backend, moment, tell)
                 if mark is not None and mark.submitted_as and run.name == run_id:
                     run = replace(run, name=mark.submitted_as)
+                run = _as_noted(run, mark)
                 folder = root / "runs" / run_id
                 found[run_id] = folder
                 yield run if adjust is None else adjust(run, folder)
@@ -92,6 +94,12 @@ def fill(
             if (entered := index.get(run_id)) is not None:
                 measure(index, entered, folder)
     return Refilled(with_directory=len(found), only_known=len(known))
+
+
+def _as_noted(run: RunRecord, mark: Annotation | None) -> RunRecord:
+    """An archived run as it was known before its log, which said why it ended, was removed."""
+    last = mark.attempts[-1] if mark is not None and mark.archived and mark.attempts else None
+    return with_status(run, last) if last is not None and last.attempt == run.attempt else run
 
 
 def _known(index: Index, places: Places) -> Iterator[RunRecord]:

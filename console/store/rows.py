@@ -292,6 +292,7 @@ def overlay(run: RunRecord, mark: Annotation) -> RunRecord:
         archived=run.archived if mark.archived is None else mark.archived,
         looked_at=run.looked_at if mark.looked_at is None else mark.looked_at,
         native_id=run.native_id if not mark.native_id else clean(mark.native_id),
+        log_bytes=None if mark.archived else run.log_bytes,
         tags=tags,
     )
 
@@ -315,5 +316,6 @@ def joined(mark: Annotation, later: Annotation) -> Annotation:
         native_id=newest("native_id"),
         attempt=newest("attempt"),
         submitted_as=newest("submitted_as"),
+        attempts=later.attempts or mark.attempts,
         deleted=mark.deleted or later.deleted,
     )

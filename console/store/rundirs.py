@@ -92,8 +92,11 @@ def read_spec(folder: Path) -> RunSpec:
 def read_object(path: Path, limit: int = FILE_LIMIT) -> dict[str, Any] | None:
     """A JSON object in a regular file; None if it is not there, too large or anything else."""
     data = _read(path, limit)
-    if data is None:
-        return None
+    return None if data is None else as_object(data)
+
+
+def as_object(data: bytes) -> dict[str, Any] | None:
+    """Bytes as a JSON object; None if they are anything else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):

@@ -170,6 +170,13 @@ STEPS: tuple[str, ...] = (
         CASE WHEN (SELECT partial FROM runs WHERE runs.n = ready.n)
         THEN ', "partial": true}, "main": ' ELSE ', "partial": false}, "main": ' END);
     """,
+    # How the attempts of an archived run ended; and that it needs nobody.
+    """
+    ALTER TABLE marks ADD COLUMN attempts TEXT;
+    DROP INDEX runs_group;
+    CREATE INDEX runs_group
+        ON runs (state, created, looked_at, ended, reach, observed_at, broken_at, archived);
+    """,
 )
 
 

@@ -382,15 +382,9 @@ class LiveServices:
         return await self._do(look)
 
     async def like(self, run_id: str) -> Draft:
-        async def read(ws: Workspace) -> Draft:
-            from traindeck.console.runs.drafting import draft_of
-            from traindeck.console.runs.reading import read_spec
+        from traindeck.console.runs.relaunching import draft_like
 
-            run = ws.record(run_id)
-            spec = await read_spec(ws.backend(run.backend), run)
-            return draft_of(spec, run.backend, ws.environ)
-
-        return await self._await(read)
+        return await self._await(lambda ws: draft_like(ws, run_id))
 
     async def check(self, draft: Draft) -> Drafted:
         async def check(ws: Workspace) -> Drafted:

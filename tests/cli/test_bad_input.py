@@ -71,6 +71,8 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         (("adopt", "1"), "1"),
         (("backends", "add", "x y"), "x y"),
         (("backends", "add", "x", "--kind", "quantum"), "quantum"),
+        (("backends", "add", "x"), "runs of backend local lie in"),
+        (("backends", "add", "x", "--option", "root=~/.traindeck/../.traindeck/"), "backend local"),
         (("backends", "add", "x", "--option", "colour=red"), "colour"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
@@ -376,3 +378,11 @@ def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli
     assert cli("backends", "check", "nowhere").returncode == 2
     assert "runs lie in" in cli("doctor").stdout
     assert cli.ok("ls", "-q", "-a").split() == [run]
+
+
+def test_what_a_fine_tune_waits_for_may_still_make_its_data(cli: Cli) -> None:
+    first = cli.run("sleep", "60")
+    given = ("--python=/bin/true", "--set=model=./later", "--set=data=./later.jsonl", "--dry-run")
+    cli.ok("finetune", "sft", "--after", first, *given)
+    done = cli("finetune", "sft", *given)
+    assert done.returncode == 2 and "./later: no such file or folder." in done.stderr

@@ -48,6 +48,34 @@ def test_the_shell_completes_what_a_run_and_a_recipe_have(cli: Cli) -> None:
     assert set(completed(cli, "traindeck", "finetune", "sft", "--set", "lora_r")) == {"lora_rank="}
     assert "schedule=" in completed(cli, "traindeck", "finetune", "sft", "--set", "")
     assert completed(cli, "traindeck", "finetune", "nosuch", "--set", "l") == []
+    for command in ("run", "finetune"):
+        assert completed(cli, "traindeck", command, "--like", "fo") == ["fox"]
+    assert completed(cli, "traindeck", "finetune", "--like", "fox", "--set", "l") == []
+    tune = ("finetune", "sft", "-q", "--name", "tune", "--python", "/bin/true")
+    cli.ok(*tune, "--set=model=.", "--set=data=.")
+    like = ("traindeck", "finetune", "--like", "tune", "--set", "lora_r")
+    assert set(completed(cli, *like)) == {"lora_rank="}
+
+
+def test_the_shell_is_offered_the_runs_that_a_command_takes(cli: Cli) -> None:
+    done = cli.run("true", options=("--name", "done"))
+    bad = cli.run("false", options=("--name", "bad"))
+    cli.run("sleep", "60", options=("--name", "on"))
+    gone = cli.run("true", options=("--name", "gone"))
+    cli("wait", done, bad, gone)
+    cli.ok("rm", "-y", "--keep-artifacts", "gone")
+    takes = {
+        ("stop",): {"on"},
+        ("wait",): {"on"},
+        ("retry",): {"done", "bad"},
+        ("rm",): {"done", "bad", "gone"},
+        ("show",): {"done", "bad", "gone", "on"},
+        ("logs",): {"done", "bad", "gone", "on"},
+        ("run", "--after"): {"done", "on"},
+        ("run", "--after-any"): {"done", "bad", "on"},
+    }
+    for words, runs in takes.items():
+        assert set(completed(cli, "traindeck", *words, "")) == runs, words
 
 
 def test_bash_completes_a_name_with_a_space(cli: Cli) -> None:

@@ -120,6 +120,14 @@ def test_no_metrics_says_what_was_looked_for(cli: Cli) -> None:
     assert "Looked for" in said or "system/" in said
 
 
+def test_two_runs_are_not_taken_for_a_run_and_its_metric(cli: Cli) -> None:
+    one, other = cli.run("true"), cli.run("true", options=("--name", "calm-fox"))
+    for name in (other, "calm-fox"):
+        done = cli("metrics", one, name)
+        assert done.returncode == 2
+        assert f"{name} is a run, and this takes one run" in done.stderr
+
+
 def test_a_rebuilt_index_has_the_same_metrics(cli: Cli) -> None:
     program = "for i in range(1, 6): print(f'step {i} loss {1 / i}')"
     run = cli.run(sys.executable, "-c", program)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -55,6 +57,76 @@ def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
     assert [after[0].get(key) for key in keys] == [before[0].get(key) for key in keys]
     kept = cli.home / ".traindeck" / "runs" / run / "artifacts" / "model"
     assert kept.read_text() == "weights\n"
+
+
+def test_what_was_known_of_a_run_stays_known_when_only_its_artifacts_are_kept(cli: Cli) -> None:
+    script = "echo w > $TRAINDECK_ARTIFACTS/m; echo error: no such model; exit 3"
+    run = cli.run("sh", "-c", script, options=("--retries", "2"))
+    cli("wait", run)
+    before = cli.json("show", "--json", run)
+    assert [one["reason"] for one in before["attempts"]] == ["no such model"] * 3
+    cli.ok("rm", "--yes", "--keep-artifacts", run)
+    for _ in range(2):  # and after a rebuild of the index
+        known = cli.json("show", "--json", run)
+        for key in ("state", "exit_code", "reason", "started", "ended", "attempts"):
+            assert known[key] == before[key], key
+        assert (known["archived"], known["log_bytes"]) == (True, None)
+        shown = cli.ok("show", run)
+        assert "archived: its files were removed, all but artifacts 2 B" in shown
+        assert "no such model · exit 3 · 3 attempts" in shown
+        assert "lost" not in shown and "its log was removed" in shown
+        assert "retry" not in shown
+        logs = cli("logs", run)
+        assert (logs.returncode, logs.stdout, len(logs.stderr.splitlines())) == (1, "", 1)
+        assert "its log was removed" in logs.stderr
+        assert "archived" in cli("retry", run).stderr
+        assert cli.json("ls", "--all", "--json", "is:needs-you") == []
+        cli.ok("reindex")
+
+
+def test_what_was_never_noted_of_an_archived_run_is_said_to_be_not_known(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "exit 3", options=("--retries", "1"))
+    cli("wait", run)
+    cli.ok("rm", "--yes", "--keep-artifacts", run)
+    notes = cli.home / ".local" / "state" / "traindeck" / "annotations.jsonl"
+    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    notes.write_text(
+        "".join(
+            json.dumps({k: v for k, v in line.items() if k != "attempts"}) + "\n" for line in lines
+        )
+    )
+    cli.ok("reindex")
+    shown = cli.ok("show", run)
+    assert "how the earlier attempts ended is not known" in shown
+    assert "lost" not in shown and "exit code 3" in shown
+    assert [one["attempt"] for one in cli.json("show", "--json", run)["attempts"]] == [1]
+
+
+def test_a_log_that_was_deleted_by_hand_is_missed_in_one_line(cli: Cli) -> None:
+    run = cli.run("echo", "hi")
+    cli("wait", run)
+    (cli.home / ".traindeck/runs" / run / "attempts/0/logs/0.log").unlink()
+    for options in ((), ("-n", "3"), ("-f",), ("--attempt", "0")):
+        done = cli("logs", run, *options)
+        assert (done.returncode, done.stdout) == (1, ""), options
+        (line,) = done.stderr.splitlines()
+        assert "its log is gone: it was deleted" in line
+    assert "its log is gone" in cli.ok("show", run)
+
+
+def test_a_lost_attempt_is_lost_for_the_same_reason_once_another_followed(cli: Cli) -> None:
+    run = cli.run("sleep", "600")
+    attempt = cli.home / ".traindeck/runs" / run / "attempts/0"
+    while (agent := json.loads((attempt / "agent.json").read_text()))["phase"] != "running":
+        time.sleep(0.02)
+    for pid in (agent["pid"], agent["leader"]["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    cli("wait", run)
+    (before,) = cli.json("show", "--json", run)["attempts"]
+    assert before["state"] == "lost" and "supervisor was killed" in before["reason"]
+    cli.ok("retry", "-q", run)
+    after = cli.json("show", "--json", run)["attempts"][0]
+    assert (after["state"], after["reason"]) == (before["state"], before["reason"])
 
 
 def test_rm_frees_what_it_said_also_when_artifacts_are_kept(cli: Cli) -> None:

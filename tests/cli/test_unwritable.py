@@ -123,7 +123,7 @@ def test_a_read_only_state_folder_shows_all_stops_and_notes_nothing(place: Place
     look(place, over, running)
     for args in (
         ("run", "--", "true"), ("retry", over), ("tag", over, "x"), ("note", over, "hi"),
-        ("rename", over, "other"), ("rm", "-y", over), ("reindex",),
+        ("rename", over, "other"), ("seen", over), ("rm", "-y", over), ("reindex",),
     ):  # fmt: skip
         refused(place, *args, said="read-only file system")
     place.ok("tag", over, told=True)

@@ -12,8 +12,10 @@ from traindeck.backends.base import Limits, Plan, Resources, RunSpec, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.plan_view import plan_lines
+from traindeck.console.store.journal import NOT_SENT
 from traindeck.console.store.records import MetricSummary, Progress, RunRecord
 
+LOSS = {"loss": MetricSummary(key="loss", count=1, last=1.0)}
 EVERYTHING = RunSpec(
     argv=("true",),
     pty=True,
@@ -79,12 +81,35 @@ def test_a_label_never_touches_its_text() -> None:
         (a_run(state=State.FAILED, argv=("x",), foreign=True), None, "logs abc"),
         (a_run(state=State.CANCELLED, argv=("x",), started=None), None, "retry abc"),
         (a_run(state=State.CANCELLED, argv=("x",), started=NOW - 9), None, "logs abc"),
+        (a_run(state=State.NEW, argv=("x",), started=None), None, "logs -f abc"),
+        (a_run(state=State.QUEUED, argv=("x",), started=None), None, "logs -f abc"),
+        (a_run(state=State.RUNNING, foreign=True), None, "stop 0k01v8c4m2qe"),
+        (a_run(state=State.FAILED, argv=("x",), reason=NOT_SENT), None, "rm 0k01v8c4m2qe"),
+        (a_run(state=State.FAILED, argv=("x",), archived=True), None, "show abc --path"),
+        (a_run(state=State.SUCCEEDED, archived=True, metrics=LOSS), None, "metrics abc"),
     ],
 )
 def test_the_next_command_is_one_that_works(
     run: RunRecord, spec: RunSpec | None, command: str
 ) -> None:
     assert card(run, spec=spec).endswith(f"next: traindeck {command}")
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.TIMEOUT])
+def test_a_run_that_was_tried_more_than_once_says_how_often(state: State) -> None:
+    run = a_run(state=state, reason="exit code 3", exit_code=3, attempt=2)
+    assert "exit code 3 · 3 attempts\n" in card(run)
+    assert "attempts" not in card(replace(run, attempt=0))
+
+
+@pytest.mark.parametrize(
+    ("state", "command"), [(State.FAILED, "rm"), (State.SUCCEEDED, "rm"), (State.RUNNING, "stop")]
+)
+def test_of_a_run_without_its_directory_nothing_is_offered_that_needs_it(
+    state: State, command: str
+) -> None:
+    shown = card(a_run(state=state, argv=("x",)), gone=True)
+    assert shown.endswith(f"next: traindeck {command} 0k01v8c4m2qe")
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,8 @@ def test_in_ascii_nothing_but_ascii_is_drawn() -> None:
         (RunRecord(state=State.QUEUED, reason="waits for a"), {}, "not started yet · waits for a"),
         (RunRecord(state=State.RUNNING), {"over": False}, "nothing written yet"),
         (RUN, {}, "it wrote nothing · exit 1"),
+        (replace(RUN, archived=True), {}, "its log was removed"),
+        (replace(RUN, archived=True), {"problem": "attempts/0/logs: no"}, "its log was removed"),
         (RUN, {"filter": Pattern("x")}, "no line has it   esc shows all"),
         (RUN, {"filter": Pattern("x"), "matched": 3}, "looking for lines with it"),
         (RUN, {"problem": "gpu1 does not answer."}, "gpu1 does not answer."),

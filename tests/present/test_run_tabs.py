@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.fakes.runs import NOW, make_run
 
-from traindeck.backends.base import Code, FileEntry, Limits, RunSpec, State
+from traindeck.backends.base import Code, FileEntry, Limits, RunSpec, State, Status
 from traindeck.console.present.cells import Line, line_width, plain
 from traindeck.console.present.run_config import config_lines
 from traindeck.console.present.run_files import sizes, tree, unfolded
@@ -182,3 +182,20 @@ def test_a_run_whose_end_nobody_saw_ran_at_least_until_it_last_reported() -> Non
     lost = replace(RUN, state=State.LOST, started=NOW - 3600, ended=None, reason="host rebooted")
     head = "".join(plain(clause) for clause in state_words(lost, NOW))
     assert "ran at least 59 min" in head
+
+
+def test_an_archived_run_says_so_and_what_is_still_there() -> None:
+    run = replace(RUN, state=State.FAILED, archived=True, attempt=2, log_bytes=None)
+    present = Status(state=State.FAILED, attempt=2)
+    facts = Facts(attempts=(present,), folder="/r/x")
+    tab = text(overview(run, facts, 100, 40, now=NOW))
+    pane = text(detail(run, NOW, 160, 12, Pane()))
+    assert "archived: its files were removed, all but artifacts" in tab
+    assert "how the earlier attempts ended is not known" in tab
+    assert "retry" not in tab and "lost" not in tab
+    for shown in (tab, pane):
+        assert "its log was removed" in shown and "wrote nothing" not in shown
+    assert " archived " in pane
+    assert "archived" in "".join(plain(words) for words in state_words(run, NOW))
+    known = replace(facts, attempts=(Status(state=State.TIMEOUT, attempt=1), present))
+    assert "not known" not in text(overview(run, known, 100, 40, now=NOW))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from traindeck.backends.base import Limits, Resources, RunSpec, UsageError
+from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
 from traindeck.console.runs.drafting import Draft, draft_of, read_fields, without_default
 from traindeck.console.runs.request import shell_signs
 
@@ -89,6 +89,16 @@ def test_launching_again_asks_for_what_the_run_was_made_from() -> None:
 def test_an_adopted_run_cannot_be_launched_again() -> None:
     with pytest.raises(UsageError, match="adopted"):
         draft_of(RunSpec(run_id="0k", name="old"), "local", {})
+    known = RunSpec(run_id="0k", name="old", argv=("python", "t.py"), adopted=True)
+    with pytest.raises(UsageError, match="adopted"):  # its environment is not known
+        draft_of(known, "local", {})
+
+
+def test_a_run_whose_files_are_not_here_cannot_be_launched_again() -> None:
+    files = {"plan/demo.py": Blob(digest="0" * 64, size=1)}
+    spec = RunSpec(run_id="0k", name="old", argv=("python", "plan/demo.py"), files=files)
+    with pytest.raises(UsageError, match="files of its own"):
+        draft_of(spec, "local", {})
 
 
 def test_a_field_that_says_what_holds_anyhow_is_not_changed() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from traindeck.backends.base import State
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from traindeck.backends.base import State, Unreachable
 from traindeck.console.present.cells import plain
 from traindeck.console.present.sentences import ended, fitted
-from traindeck.console.runs.reading import reason_in
+from traindeck.console.runs.reading import attempts_of, reason_in
 from traindeck.console.store.records import Progress, RunRecord
 
 EPOCHS = b"""\
@@ -38,3 +42,11 @@ def test_the_step_of_a_failure_is_the_runs_own_and_not_one_of_an_epoch() -> None
     assert said.startswith("CUDA out of memory at step 279 · 2.0 GiB more wanted")
     nowhere = RunRecord(state=State.FAILED, exit_code=1, reason=reason)
     assert "step" not in plain(fitted(ended(nowhere, "failed"), 110))
+
+
+async def test_a_place_that_does_not_answer_has_lost_no_attempt() -> None:
+    ws = Mock()
+    ws.index.annotation.return_value = None
+    ws.backend.return_value = AsyncMock(read_file=AsyncMock(side_effect=Unreachable("No answer.")))
+    with pytest.raises(Unreachable):
+        await attempts_of(ws, RunRecord(id="a", state=State.FAILED, attempt=1))

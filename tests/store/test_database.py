@@ -301,6 +301,7 @@ def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Ma
         db.execute("ALTER TABLE series DROP COLUMN broken_step")
         db.execute("ALTER TABLE runs DROP COLUMN partial")
         db.execute("DROP INDEX sources_left")
+        db.execute("ALTER TABLE marks DROP COLUMN attempts")
         db.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
         db.execute("PRAGMA user_version = 2")
     db.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from textual.timer import Timer
@@ -63,7 +64,8 @@ class OverviewPane(RunTab):
         if not facts.folder:
             facts = replace(facts, folder=await services.folder(run.id))
         if run.attempt and len(facts.attempts) != run.attempt + 1:
-            facts = replace(facts, attempts=await services.attempts(run.id))
+            with suppress(TraindeckError):  # its place does not answer; the rest may be known
+                facts = replace(facts, attempts=await services.attempts(run.id))
         share = await services.log_share(run.id)
         log = await services.log_tail(run.id, TAIL)
         bad = run.state in BAD

@@ -1,0 +1,129 @@
+"""From a request to a run, with what is printed of it: what all commands that start one share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from traindeck.backends.base import State, UsageError
+from traindeck.console.cli import output
+from traindeck.console.cli.answer import one_run
+
+if TYPE_CHECKING:
+    from traindeck.backends.base import Plan
+    from traindeck.console.runs.request import LaunchRequest
+    from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
+
+Make = Callable[["Workspace", dict[str, Any]], Awaitable["LaunchRequest"]]
+"""Makes the request of what was given."""
+
+
+def start(
+    make: Make,
+    given: dict[str, Any],
+    after: str | None,
+    after_any: str | None,
+    dry_run: bool,
+    follow: bool,
+    json: bool,
+    quiet: bool,
+) -> int:
+    from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs import launching
+    from traindeck.console.runs.settling import settle
+
+    if after and after_any:
+        raise UsageError("--after and --after-any exclude each other.")
+    refuse_mixture(follow, json)
+
+    async def body(ws: Workspace) -> int:
+        await settle(ws)
+        waits_for = after or after_any
+        target = ws.record(waits_for) if waits_for else None
+        more = {"after": target.id, "after_any": after_any is not None} if target else {}
+        request = await make(ws, {**given, **more})
+        if target is not None and target.backend != request.on:
+            raise UsageError(
+                f"--after {waits_for}: {target.name} runs on {target.backend}, "
+                f"this run would on {request.on}.",
+                "A run can wait only for one of the same backend.",
+            )
+        return await send(ws, await launching.plan(ws, request), dry_run, follow, json, quiet)
+
+    return with_workspace(body, stores=not dry_run)
+
+
+def refuse_mixture(follow: bool, json: bool) -> None:
+    """JSON with a raw log behind it is neither."""
+    if follow and json:
+        raise UsageError(
+            "--follow and --json exclude each other: both print to standard output.",
+            "Start with --json, then `traindeck logs -f` and `wait` with the id.",
+        )
+
+
+async def send(
+    ws: Workspace, made: Plan, dry_run: bool, follow: bool, json: bool, quiet: bool
+) -> int:
+    from traindeck.console.present.asked import not_copied
+    from traindeck.console.runs import launching
+
+    if dry_run:
+        _show_plan(made, json)
+        return 0
+    record = await launching.launch(ws, made, briefly=quiet and not json)
+    failed = _not_started(record)
+    for warning in made.warnings if not failed else ():
+        output.tell(warning)
+    say(ws, record, json, quiet)
+    if missing := not_copied(made.spec.code, 3):
+        output.tell(f"not in the snapshot: {', '.join(missing)}; all: traindeck show {record.id}")
+    if follow:
+        from traindeck.console.cli.logs import follow_run
+
+        return await follow_run(ws, record)
+    if failed:
+        output.error(f"{record.reason}. The run is recorded as failed.")
+    return 1 if failed else 0
+
+
+def _not_started(record: RunRecord) -> bool:
+    """Whether the program could not be started: that is known milliseconds after the launch, and
+    all that there is to say about it."""
+    from traindeck.console.store.records import NOT_STARTED
+
+    return record.state is State.FAILED and record.exit_code in NOT_STARTED
+
+
+def _show_plan(made: Plan, json: bool) -> None:
+    from traindeck.backends.base import encode
+
+    if json:
+        output.emit_json(encode(made))
+        return
+    from traindeck.console.present.plan_view import plan_lines
+
+    for label, text in plan_lines(made, whole=True):
+        output.line(f"{label:<10}{output.neutral(text)}")
+    output.note("traindeck: nothing was started.")
+
+
+def say(ws: Workspace, record: RunRecord, json: bool, quiet: bool, *, has_log: bool = True) -> None:
+    import sys
+
+    if not one_run(ws, record.id, json=json, quiet=quiet):
+        short = ws.index.short_ids([record.id])[record.id]
+        output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
+        if sys.stdout.isatty():
+            follow = f"follow: traindeck logs -f {short}   " if has_log else ""
+            leave = f"   only end the watching: traindeck rm {short}" if record.adopted else ""
+            output.note(f"{follow}stop: traindeck stop {short}{leave}")
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # Else a script would take it for a launch that failed, and start it twice.
+        output.note(f"traindeck: run {record.id} was started, though its id cannot be printed.")
+        raise
