@@ -131,8 +131,9 @@ def show_command(
     """Show one run.
 
     --json: one object, of which `ls --json` prints an array; `attempts` has how each known one
-    ended and is null if that cannot be read; `progress` is `partial` while its log has not been
-    read to the end. Times are ISO 8601 UTC, what is not known is null.
+    ended and is null if that cannot be read; `progress` is that of its last step, made `at`, and
+    `partial` while its log has not been read to the end. Times are ISO 8601 UTC, what is not known
+    is null.
 
     Examples:
 
