@@ -249,7 +249,8 @@ class Facts:
         devices_total: How many there are; None if it could not be found out (`devices_note`).
         cwd_ok: Whether the spec's cwd exists and can be entered there.
         program: Absolute path the spec's argv[0] resolves to there, if it does.
-        program_note: What keeps it from being executed though it is there, as `is not executable`.
+        program_note: What keeps it from being executed though it is there, as `is not executable`,
+            or what else may have been meant.
         notes: Sentences the plan repeats as warnings.
     """
 

@@ -66,6 +66,7 @@ def refuse_mixture(follow: bool, json: bool) -> None:
 async def send(
     ws: Workspace, made: Plan, dry_run: bool, follow: bool, json: bool, quiet: bool
 ) -> int:
+    from traindeck.console.present.asked import not_copied
     from traindeck.console.runs import launching
 
     if dry_run:
@@ -76,6 +77,8 @@ async def send(
     for warning in made.warnings if not failed else ():
         output.tell(warning)
     say(ws, record, json, quiet)
+    if missing := not_copied(made.spec.code, 3):
+        output.tell(f"not in the snapshot: {', '.join(missing)}; all: traindeck show {record.id}")
     if follow:
         from traindeck.console.cli.logs import follow_run
 

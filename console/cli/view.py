@@ -131,8 +131,9 @@ def show_command(
     """Show one run.
 
     --json: one object, of which `ls --json` prints an array; `attempts` has how each known one
-    ended and is null if that cannot be read; `progress` is `partial` while its log has not been
-    read to the end. Times are ISO 8601 UTC, what is not known is null.
+    ended and is null if that cannot be read; `progress` is that of its last step, made `at`, and
+    `partial` while its log has not been read to the end. Times are ISO 8601 UTC, what is not known
+    is null.
 
     Examples:
 
@@ -276,18 +277,26 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
     from traindeck.console.runs.measuring import left_out, share_read
-    from traindeck.console.runs.reading import hook_failures, log_tail, read_spec, why_no_log
+    from traindeck.console.runs.reading import (
+        background_ended,
+        hook_failures,
+        log_tail,
+        read_spec,
+        why_no_log,
+    )
     from traindeck.console.runs.reasons import named
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     shown = full[0] if full else record
     spec, folder, kept, log, no_log = None, None, None, b"", ""
     hooks: list[str] = []
+    outlived = 0
     gone = False
     if ask:
         try:
             spec = await read_spec(ws.backend(record.backend), record)
             hooks = await hook_failures(ws, record, spec)
+            outlived = await background_ended(ws, record)
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
@@ -305,6 +314,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         short_id=ws.index.short_ids([record.id])[record.id],
         spec=spec,
         hooks=hooks,
+        outlived=outlived,
         attempts=await _attempts(ws, record, ask=ask) or (),
         folder=_home_short(folder, ws.environ.get("HOME")),
         kept=kept,

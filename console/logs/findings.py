@@ -31,6 +31,13 @@ WIDTHS = (110, 75, 45)
 """Cells of the three lengths in which a reason is written."""
 APART = 400
 """Lines without anything grave after which what came before no longer counts as the end."""
+APART_CODED = 40
+"""The same where the process chose an exit code that no uncaught exception gives; without what
+launchers and loggers say."""
+WENT_ON = 10
+"""Further steps after an error that show that the run went on from it."""
+AFTER = 64 << 10
+"""Bytes after an error that are looked through for them."""
 DIAGNOSED = 100
 """Messages that are compared with the table of failures in one stretch, from its end."""
 
@@ -44,8 +51,8 @@ class Finding:
         offset, length: The bytes of the log that show it, a whole traceback for example.
         evidence_offset: Where the line begins that it rests on; `evidence` is that line, neutral.
         clauses: The reason, cause first; `reason` cuts it to a width between clauses.
-        chain: Of chained exceptions the last with its cause, to be said instead of the first clause
-            where both fit.
+        chain: Of chained exceptions the last, its cause with it, in clauses: said instead of
+            `clauses` where the first fits.
         happened: Sentences for "What happened"; may be empty.
         tries: What to try, most promising first.
         frames: Of the traceback, outermost first, own and library ones.
@@ -64,13 +71,11 @@ class Finding:
     frames: tuple[Frame, ...] = ()
     rank: int | None = None
     secondary: bool = False
-    chain: str = ""
+    chain: tuple[str, ...] = ()
 
     def said(self, width: int) -> tuple[str, ...]:
         """The clauses to be said in `width` cells."""
-        if self.chain and _cells(self.chain) <= width:
-            return (self.chain, *self.clauses[1:])
-        return self.clauses
+        return self.chain if self.chain and _cells(self.chain[0]) <= width else self.clauses
 
     def reason(self, width: int) -> str:
         """The reason in at most `width` cells: whole clauses, as many as fit."""
@@ -124,6 +129,9 @@ _ROOT = re.compile(
     rb"\s*rank\s*:\s*(\d{1,6})[^\n]{0,80}\n\s*exitcode\s*:\s*(-?\d{1,4})[^\n]{0,80}\n"
     rb"(?:[^\n]{0,400}\n)?\s*traceback\s*:\s*([^\n]{0,300})"
 )
+_ORDINARY = re.compile(
+    rb"(?m:^(?!wandb:|\[|[EWI]\d{4} |[\w.-]{1,60}:\d{1,9}:\d{1,9} |[\d-]{8,10} |\s)[^\n]{1,4096})"
+)
 _IGNORED = re.compile(rb"Exception ignored in|Exception in thread|During handling of")
 _STEP = re.compile(rb"(?i:\b(?:global_)?(?:step|iter(?:ation)?)\b)[ =:#\[|]{0,6}(\d[\d,]{0,11})")
 _TQDM = re.compile(rb"\| (\d{1,9})/(\d{1,9}) \[")
@@ -167,7 +175,8 @@ def failure(
     Returns:
         The failure, or None if neither the log nor the end says anything.
     """
-    chosen = _decisive(_last_burst(scan(tail, base), tail, base))
+    coded = signal is None and exit_code is not None and 1 < exit_code < 126
+    chosen = _decisive(_last_burst(scan(tail, base), tail, base, coded))
     before = tail if chosen is None else tail[: max(0, chosen.offset - base)]
     if chosen is None:
         chosen = _from_end(tail, base, exit_code, signal)
@@ -177,9 +186,11 @@ def failure(
         step = last_step(before)
     if step is None or not chosen.clauses or chosen.kind is Kind.ARGUMENTS:
         return chosen
-    first = f"{chosen.clauses[0]} at step {step:,}"
-    chain = f"{chosen.chain} at step {step:,}" if chosen.chain else ""
-    return replace(chosen, clauses=(first, *chosen.clauses[1:]), chain=chain)
+    at = f" at step {step:,}"
+    clauses, chain = (
+        (said[0] + at, *said[1:]) if said else said for said in (chosen.clauses, chosen.chain)
+    )
+    return replace(chosen, clauses=clauses, chain=chain)
 
 
 def last_step(before: bytes) -> int | None:
@@ -296,7 +307,7 @@ def _chain(cause: Finding, effect: Finding) -> Finding:
         offset=cause.offset,
         length=effect.offset + effect.length - cause.offset,
         secondary=effect.secondary,
-        chain=f"{effect.clauses[0]} (from {raised})",
+        chain=(f"{effect.clauses[0]} (from {raised})", *effect.clauses[1:]),
     )
 
 
@@ -381,18 +392,33 @@ def _from_launcher(data: bytes, base: int) -> Finding | None:
 # ------------------------------------------------------------------------------------- choosing
 
 
-def _last_burst(found: Sequence[Finding], data: bytes, base: int) -> list[Finding]:
-    """The findings that belong to the end: an error that the run went on from long before is not
-    what ended it."""
+def _last_burst(found: Sequence[Finding], data: bytes, base: int, coded: bool) -> list[Finding]:
+    """The findings that belong to the end: an error that the run went on from is not what ended
+    it. What launchers, loggers and exit handlers say after one is not going on."""
     burst: list[Finding] = []
     after = len(data)
     for finding in reversed(found):
         end = finding.offset - base + finding.length
-        if data.count(b"\n", end, after) > APART:
+        if data.count(b"\n", end, after) > APART or _went_on(
+            data, finding.offset - base, end, after
+        ):
+            break
+        if coded and len(_ORDINARY.findall(data, end, min(after, end + AFTER))) > APART_CODED:
             break
         burst.append(finding)
         after = min(after, finding.offset - base)
     return burst[::-1]
+
+
+def _went_on(data: bytes, begin: int, end: int, after: int) -> bool:
+    """Whether further steps were made between an error and what came next."""
+    step, more = last_step(data[:begin]), 0
+    text = data[end : min(after, end + AFTER)]
+    for match in sorted((*_STEP.finditer(text), *_TQDM.finditer(text)), key=re.Match.start):
+        number = int(match.group(1).replace(b",", b""))
+        if step is None or number > step:
+            step, more = number, more + 1
+    return more >= WENT_ON
 
 
 def _decisive(found: Iterable[Finding]) -> Finding | None:

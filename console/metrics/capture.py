@@ -215,6 +215,8 @@ async def ingest(
         state["long"] = True
     await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
+    if progress is not None and offset + len(data) < source.size:
+        progress = replace(progress, at=now)  # how old its last step is will show at the end
     told = progress or run.progress
     if final:
         told = replace(told, eta=None)  # it has ended

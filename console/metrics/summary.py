@@ -53,15 +53,16 @@ def progress(step: int | None, total: int | None, marks: Marks, now: float) -> P
         marks: Recent (step, time in seconds) pairs, oldest first.
 
     Returns:
-        With `eta` None unless at least `PACE_LEAST` seconds show a pace that still holds: nothing
-        is said about a run whose next step is overdue.
+        Dated by its last step, with `eta` None unless at least `PACE_LEAST` seconds show a pace
+        that still holds: nothing is said about a run whose next step is overdue.
     """
     if step is None:
         return Progress(total=total)
+    at = min(now, marks[-1][1]) if marks else now
     if total is None or total < step or total <= 0:
-        return Progress(step=step, at=now)
+        return Progress(step=step, at=at)
     return Progress(
-        step=step, total=total, fraction=step / total, eta=_eta(total - step, marks, now), at=now
+        step=step, total=total, fraction=step / total, eta=_eta(total - step, marks, now), at=at
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from traindeck.backends.base import Limits, RunSpec
+from traindeck.backends.base import Code, Limits, RunSpec
 from traindeck.console.durations import write_duration
 from traindeck.console.runs.captured import PACKAGES
 
@@ -54,6 +54,18 @@ def installed(spec: RunSpec) -> str:
     if spec.packages is None:
         return ""
     return f"{spec.packages}, listed in {PACKAGES}" if spec.packages else "none"
+
+
+def not_copied(code: Code, most: int) -> list[str]:
+    """Files that a snapshot is without, and why, so many of them: what is too large first, for a
+    program misses that most. Folders that hold no code are not worth a word."""
+    files = [item for item in code.omitted.items() if not item[0].endswith("/")]
+    if code.mode != "snapshot" or not files:
+        return []
+    files.sort(key=lambda item: not item[1].startswith("larger"))
+    shown = [f"{plain_or_quoted(path)} ({why})" for path, why in files[:most]]
+    rest = len(files) - most
+    return [*shown, f"{rest:,} more"] if rest > 0 else shown
 
 
 def asked(spec: RunSpec) -> Iterator[Asked]:

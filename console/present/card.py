@@ -11,15 +11,15 @@ from traindeck.console.store.journal import NOT_SENT
 from traindeck.console.store.records import NOT_STARTED, MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
-from .asked import asked, installed, limits_chosen, runs_in, runs_on
+from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_on
 from .attempts import FORGOTTEN, attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
 from .metric_tree import shown_value
-from .numbers import figure, parameter, share_of, size, step_of
+from .numbers import figure, parameter, plural, share_of, size, step_of
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
-from .sentences import exit_words, explain, fitted, ran, remark
+from .sentences import exit_words, explain, fitted, last_report, ran, remark, time_left
 from .states import mark
 from .words import command_line
 
@@ -28,6 +28,8 @@ PIPED = 10_000
 METRICS_SHOWN = 8
 PARAMS_SHOWN = 6
 LOG_LINES = 4
+LEFT_OUT = 12
+"""Files named that a snapshot is without; all stand in the Config tab."""
 SPARK = 20
 FIGURES = 44
 """Cells of a metric's figures."""
@@ -41,6 +43,7 @@ def card_lines(
     short_id: str,
     spec: RunSpec | None = None,
     hooks: Sequence[str] = (),
+    outlived: int = 0,
     attempts: Sequence[Status] = (),
     folder: str | None = None,
     kept: int | None = None,
@@ -56,6 +59,7 @@ def card_lines(
         width: Columns of the terminal; None when piped.
         spec: As in the run directory, if that can be read.
         hooks: What became of its commands for an end and a stall, if that went wrong.
+        outlived: How many of its processes outlived its command and were ended.
         attempts: How all of them ended, the present one last.
         folder: Where the run directory lies.
         kept: Bytes of the artifacts of an archived run, if they can be seen.
@@ -66,11 +70,24 @@ def card_lines(
     """
     room = width or PIPED
     lines = list(
-        _lines(run, now, room, short_id, spec, hooks, attempts, folder, kept, left_out, glyphs)
+        _lines(
+            run,
+            now,
+            room,
+            short_id,
+            spec,
+            hooks,
+            outlived,
+            attempts,
+            folder,
+            kept,
+            left_out,
+            glyphs,
+        )
     )
     lines += [(), _row("log", Span(clean(no_log), "muted"))] if no_log else _log(log)
     gone = gone or run.reason == NOT_SENT
-    seen = f"seen {age(now - run.observed_at)} ago · " if run.active and run.observed_at else ""
+    seen = _seen(run, now) if run.active and run.observed_at else ""
     has_log = bool(log) or not (no_log or gone or run.archived)
     again = not gone and can_retry(run) and not (spec is not None and spec.adopted)
     command = _next(run, short_id, gone=gone, again=again, has_log=has_log)
@@ -85,6 +102,7 @@ def _lines(
     short_id: str,
     spec: RunSpec | None,
     hooks: Sequence[str],
+    outlived: int,
     attempts: Sequence[Status],
     folder: str | None,
     kept: int | None,
@@ -109,7 +127,9 @@ def _lines(
         yield _row("" if number else "before", *line)
     if run.archived and run.attempt and len(attempts) < 2:
         yield _row("before", Span(FORGOTTEN, "muted"))
-    yield _row("time", Span(_times(run, now)))
+    others = plural(outlived, "background process was", "background processes were")
+    ended = f"   {others} ended after it (not with --keep-background)" if outlived else ""
+    yield _row("time", Span(_times(run, now)), Span(ended, "muted"))
     progress = run.progress
     if progress.step is not None:
         text = f"step {step_of(run)}"
@@ -117,12 +137,9 @@ def _lines(
             text += f" of {figure(progress.total)}"
         if progress.fraction is not None:
             text += f"  {share_of(run)}"
-        left = (
-            f"   {age(progress.eta)} left, ends ≈ {clock(now + progress.eta, now)}"
-            if (progress.eta is not None and run.active)
-            else ""
-        )
-        yield _row("progress", Span(text), Span(left, "muted"))
+        left = time_left(run)
+        ends = "" if left is None else f"   {age(left)} left, ends ≈ {clock(now + left, now)}"
+        yield _row("progress", Span(text), Span(ends, "muted"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
     yield from _metrics(shown[:METRICS_SHOWN], run, room, glyphs)
     if len(shown) > METRICS_SHOWN:
@@ -139,6 +156,8 @@ def _lines(
         yield _row("in", Span(clean(run.cwd)))
     if spec is not None and spec.code.root:
         yield _code(spec)
+        for number, text in enumerate(not_copied(spec.code, LEFT_OUT)):
+            yield _row("" if number else "left out", Span(clean(text)))
     if spec is not None and not spec.adopted:
         for label, text in (("host", runs_on(spec)), ("python", runs_in(spec))):
             if text:
@@ -260,6 +279,14 @@ def _next(run: RunRecord, short_id: str, *, gone: bool, again: bool, has_log: bo
         return f"traindeck rm {run.id}"
     shown = any(not key.startswith(("system/", "__")) for key in run.metrics)
     return f"traindeck metrics {short_id}" if shown else f"traindeck show {short_id} --path"
+
+
+def _seen(run: RunRecord, now: float) -> str:
+    """When it was asked for, and how old its values are where that is longer ago."""
+    asked, newest = age(now - run.observed_at), last_report(run)
+    values = f", values {age(now - newest)} old" if newest else ""
+    older = newest and newest < run.observed_at and age(now - newest) != asked
+    return f"seen {asked} ago{values if older else ''} · "
 
 
 def _goes_on_from(run: RunRecord) -> str:

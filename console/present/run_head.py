@@ -13,7 +13,7 @@ from .cells import Line, Span, clean, clip, clip_line, fit_line, line_width
 from .glyphs import BEST, Glyphs
 from .numbers import percent
 from .runs_table import run_age, where
-from .sentences import exit_words, fitted, ran
+from .sentences import exit_words, fitted, ran, time_left
 from .states import is_unknown, mark
 
 
@@ -50,8 +50,8 @@ def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]
         clauses.append((Span(f"{spent} ", "muted"), Span(age(run_age(run, now)), "text")))
         if run.progress.fraction is not None:
             clauses.append((Span(percent(run.progress.fraction), "strong"),))
-        if run.progress.eta is not None and not is_unknown(run):
-            clauses.append((Span(age(run.progress.eta), "text"), Span(" left", "muted")))
+        if (left := time_left(run)) is not None and not is_unknown(run):
+            clauses.append((Span(age(left), "text"), Span(" left", "muted")))
     else:
         how = exit_words(run)
         if how and run.state is not State.SUCCEEDED:

@@ -32,7 +32,7 @@ from .numbers import figure, parameter, share_of, step_of
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import choose, explain, fitted, last_sign, part_read, remark, unwritten
+from .sentences import choose, explain, fitted, last_report, part_read, remark, time_left, unwritten
 from .states import is_unknown
 from .words import command_line
 
@@ -175,7 +175,7 @@ def _figures_and_curve(
 
 
 def _seen(run: RunRecord, now: float) -> str:
-    newest = last_sign(run)
+    newest = last_report(run)
     return f"{age(now - newest)} old" if newest else ""
 
 
@@ -226,12 +226,12 @@ def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs
         if progress.total:
             line.append(Span(f" / {figure(progress.total)}", "muted"))
     lines: list[Line] = [tuple(line)]
-    if progress.eta is not None and run.active and not is_unknown(run):
-        ends = f" · ends ≈ {clock(now + progress.eta, now)}"
+    if (left := time_left(run)) is not None and not is_unknown(run):
+        ends = f" · ends ≈ {clock(now + left, now)}"
         lines.append(
             (
                 Span(f" {fit('left', label)}", "muted"),
-                Span(age(progress.eta), "text"),
+                Span(age(left), "text"),
                 Span(ends, "muted"),
             )
         )

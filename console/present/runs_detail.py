@@ -19,7 +19,7 @@ from .cells import Line, Span, clean, clip, distinct, fit_line, line_width, pad,
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, share_of, size, step_of
 from .runs_table import own, tags, where
-from .sentences import exit_words, explain, fitted, last_sign, ran, unwritten
+from .sentences import exit_words, explain, fitted, last_report, ran, unwritten
 from .states import is_unknown, mark
 
 FULL = 8
@@ -128,7 +128,7 @@ def _curve(pane: Pane, cells: int, rows: int) -> list[Line]:
 def _figures(run: RunRecord, now: float, rows: int) -> list[Line]:
     """NOW: the newest value of everything a run reports."""
     head = "NOW" if run.active else "LAST"
-    seen = last_sign(run)
+    seen = last_report(run)
     if not run.active and run.ended:
         old = f"ended {age(now - run.ended, coarse=True)} ago"
     else:

@@ -17,7 +17,7 @@ from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, count, share_of, step_of
-from .sentences import choose, explain, fitted
+from .sentences import choose, explain, fitted, time_left
 from .states import is_quiet, is_unknown, mark, metric_word
 
 # ---------------------------------------------------------------------------------------- columns
@@ -419,7 +419,7 @@ def _done(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
 
 
 def _left(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    left = run.progress.eta if run.active else None
+    left = time_left(run)
     text = "" if left is None else age(left)
     return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
 
@@ -432,8 +432,9 @@ def _number(run: RunRecord, summary: MetricSummary | None, column: Column, quiet
 
 
 def own(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
-    """A metric of the attempt that goes on; None as long as it is what one before it left."""
-    if summary is None or not run.attempt:
+    """A metric of the attempt that goes on; None as long as it is what one before it left. Of a run
+    that is over the last that was measured: its last attempt may have had nothing left to do."""
+    if summary is None or not run.attempt or not run.active:
         return summary
     if run.started is None:
         return None

@@ -10,19 +10,22 @@ import re
 import signal as signals
 from collections.abc import Sequence
 
-from traindeck.backends.base import State
-from traindeck.console.store.records import LOG_REMOVED, RunRecord
+from traindeck.backends.base import Reach, State
+from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecord
 
 from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
 from .numbers import figure, percent
-from .states import alert, is_unknown, trouble
+from .states import alert, is_unknown, metric_word, trouble
 
 # What says something without its message: an exception's name, `torch.cuda.OutOfMemoryError`; not a
 # file's, `rows.parquet`.
 _NAME = re.compile(r"(?:\w+\.)*_*[A-Z]\w*[a-z]\w*|CUDA out of memory")
 Clause = tuple[Span, ...]
+
+SILENT = 180.0
+"""Seconds that no run is called silent for."""
 
 _SEPARATOR = Span(" · ", "muted")
 # Where the cause ends and its circumstances begin, or what it means: only the cause is coloured.
@@ -91,9 +94,41 @@ def unwritten(run: RunRecord) -> str:
 
 
 def last_sign(run: RunRecord) -> float | None:
-    """When a run last reported anything that it measured."""
+    """When there was last a sign of a run: of itself, or of what it takes of the machine."""
     moments = [m.last_time for m in run.metrics.values() if m.last_time]
     return max([*moments, run.progress.at or 0.0]) or None
+
+
+def last_report(run: RunRecord) -> float | None:
+    """When a run itself last reported a step or a value: the age of its figures."""
+    moments = [m.last_time for m in _own(run) if m.last_time]
+    return max([*moments, run.progress.at or 0.0]) or None
+
+
+def silence(run: RunRecord) -> float | None:
+    """Since when a run that goes on has been silent, if that is long for it: ten times what lies
+    between two of its reports, and three minutes (event files are written every two). None if it is
+    not, or was not looked at since. It may be evaluating, or hang: only its log can say."""
+    newest = last_report(run)
+    if run.state is not State.RUNNING or run.reach is not Reach.OK:
+        return None
+    if newest is None or run.started is None or newest < run.started:
+        return None  # this attempt has reported nothing yet
+    # What earlier attempts reported is counted, so their time is too.
+    began = run.created if run.attempt else run.started
+    reports = max([m.count for m in _own(run)], default=run.progress.step or 1)
+    usual = max(0.0, newest - began) / max(1, reports)
+    return newest if run.observed_at - newest > max(SILENT, 10 * usual) else None
+
+
+def time_left(run: RunRecord) -> float | None:
+    """Seconds that a run still takes, by the pace that it had when it last reported."""
+    return run.progress.eta if run.active and silence(run) is None else None
+
+
+def _own(run: RunRecord) -> list[MetricSummary]:
+    """What it measures itself: the samples of the machine go on when it hangs."""
+    return [m for key, m in run.metrics.items() if not key.startswith(("system/", "__"))]
 
 
 def ran(run: RunRecord) -> str:
@@ -114,7 +149,8 @@ def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     if (broken := alert(run)) is not None:
         return [*_broken(run, broken, glyphs), *wrong]
     if run.state is State.RUNNING:
-        return [*wrong, *_so_far(run)] if wrong else None
+        quiet = () if wrong else _silent(run)
+        return [*wrong, *quiet, *_so_far(run)] if wrong or quiet else None
     if run.state in (State.NEW, State.QUEUED, State.STARTING, State.STOPPING):
         return _waiting(run, now)
     if run.state in (State.FAILED, State.LOST):
@@ -171,6 +207,20 @@ def _troubled(run: RunRecord, glyphs: Glyphs) -> list[Clause]:
         cause, *rest = _MEANS.split(part, maxsplit=1)
         sign = "" if clauses else f"{glyphs.warning} "
         clauses.append((Span(f"{sign}{cause}", "warn"), *(Span(text, "text") for text in rest)))
+    return clauses
+
+
+def _silent(run: RunRecord) -> list[Clause]:
+    """That nothing new came for long; the newest value is said beside it, for it is hidden."""
+    since = silence(run)
+    if since is None:
+        return []
+    what = "no value" if run.progress.step is None else "no step"
+    clauses: list[Clause] = [(Span(f"{what} for {spoken(run.observed_at - since)}", "stale"),)]
+    main = run.metrics.get(run.main or "")
+    if main is not None and main.last is not None:
+        words = f"{metric_word(main.key)} {figure(main.last)}"
+        clauses.append((Span(clean(words), "text"),))
     return clauses
 
 

@@ -171,9 +171,11 @@ async def launch(
     """
     interpreter = python or training_python(ws.environ)
     if not has_training(interpreter):
+        from traindeck.console.runs.diagnosis import with_training
+
         raise UsageError(
             f"The demo trains real models with torch, which {interpreter} does not have.",
-            f"Install it there: {interpreter} -m pip install 'traindeck[train]'",
+            f"Install it there: {interpreter} -m pip install {with_training()}",
         )
     await settle(ws)
     home = _home(ws)

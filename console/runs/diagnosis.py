@@ -147,7 +147,26 @@ def _training() -> Check:
     return Check(
         topic="training",
         text=f"not installed in this environment: {', '.join(missing)}",
-        fix="For recipes: pip install 'traindeck[train]'",
+        fix=f"For recipes: pip install {with_training()}",
+    )
+
+
+def with_training() -> str:
+    """What to give pip so that recipes have what they need: the folder that this was installed
+    from, for no registry need have it; a checkout's own `.` where that is gone or not known."""
+    import json
+    import shlex
+    from importlib.metadata import Distribution, PackageNotFoundError
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        said = Distribution.from_name("traindeck").read_text("direct_url.json")
+        url = urlsplit(json.loads(said or "{}").get("url", ""))
+    except (PackageNotFoundError, ValueError, AttributeError):
+        return "'.[train]' in its checkout"
+    folder = unquote(url.path) if url.scheme == "file" else ""
+    return (
+        shlex.quote(f"{folder}[train]") if os.path.isdir(folder) else "'.[train]' in its checkout"
     )
 
 

@@ -37,6 +37,8 @@ MOST_ENTRIES = 2000
 """Files of a run that are listed."""
 MOST_ATTEMPTS = 50
 """Attempts of a run that are looked at, the last ones."""
+LAST_LINE = 120
+"""Characters of a log's last line that are said as a reason."""
 
 _HOOKS = {"on_exit": "on exit", "on_stall": "on stall"}
 
@@ -100,18 +102,29 @@ async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
         tail = await backend.read_at(ref, 0, max(0, stat.size - WINDOW), WINDOW)
     except BackendError:
         return status
-    reason = reason_in(tail, status.exit_code, status.signal)
+    reason = reason_in(tail, status.exit_code, status.signal, status.reason)
     return replace(status, reason=reason) if reason else status
 
 
-def reason_in(tail: bytes, exit_code: int | None, signal: int | None) -> str | None:
+def reason_in(
+    tail: bytes, exit_code: int | None, signal: int | None, known: str = ""
+) -> str | None:
     """Why a run failed, by the end of its log, in one line; None if the log does not say. Without
-    the step: a log may count anew in each epoch, and how far the run was its progress says."""
+    the step: a log may count anew in each epoch, and how far the run was its progress says.
+
+    Args:
+        known: What its place says. If that is no more than the exit code, the log's last line is
+            added to it: `sys.exit("no data")` prints that and nothing else.
+    """
     from traindeck.console.logs.findings import WIDTHS, failure
 
     found = failure(tail, exit_code=exit_code, signal=signal, at_step=False)
     if found is None or not found.length:
-        return _said_last(tail) or (found.reason(WIDTHS[0]) if found else None)
+        said = _said_last(tail) or (found.reason(WIDTHS[0]) if found else None)
+        if said is None and known == f"exit code {exit_code}" and (last := _last_line(tail)):
+            shown = last if len(last) <= LAST_LINE else f"{last[: LAST_LINE - 1].rstrip()}…"
+            return f"{known} · last line: {shown}"
+        return said
     return found.reason(WIDTHS[0])
 
 
@@ -129,15 +142,16 @@ def _said_last(tail: bytes) -> str | None:
     """The last line of a program that named its error, as argparse and our trainers do."""
     import re
 
+    said = re.match(r"(?:[\w./-]{1,60}: )?(?:fatal )?error: (.{1,400})", _last_line(tail), re.I)
+    return said[1].strip() if said else None
+
+
+def _last_line(tail: bytes) -> str:
+    """The last line that has something in it, clean; "" if none has."""
     from traindeck.console.logs.neutral import neutral
 
     lines = [line for line in tail[-4096:].splitlines() if line.strip()]
-    if not lines:
-        return None
-    said = re.match(
-        r"(?:[\w./-]{1,60}: )?(?:fatal )?error: (.{1,400})", neutral(lines[-1]).text, re.I
-    )
-    return said[1].strip() if said else None
+    return neutral(lines[-1]).text.strip() if lines else ""
 
 
 async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[str]:
@@ -158,6 +172,15 @@ async def hook_failures(ws: Workspace, run: RunRecord, spec: RunSpec) -> list[st
         elif event.get("exit_code"):
             found.append(f"{words} failed with exit code {event['exit_code']}: {log}")
     return found
+
+
+async def background_ended(ws: Workspace, run: RunRecord) -> int:
+    """How many processes had outlived the command of a run's present attempt and were ended."""
+    if run.started is None or run.foreign:
+        return 0
+    events = await _events(ws, run)
+    counts = [event.get("processes") for event in events if event["event"] == "background_ended"]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 async def why_no_log(ws: Workspace, run: RunRecord, attempt: int | None = None) -> str:

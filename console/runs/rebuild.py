@@ -69,7 +69,7 @@ def _explained(run: RunRecord, folder: Path) -> RunRecord:
     try:
         with open_regular(path) as log:
             log.seek(max(0, log.seek(0, 2) - WINDOW))
-            reason = reason_in(log.read(WINDOW), run.exit_code, run.signal)
+            reason = reason_in(log.read(WINDOW), run.exit_code, run.signal, run.reason)
     except OSError:
         return run
     return replace(run, reason=reason) if reason else run

@@ -25,7 +25,8 @@ Param = Scalar | tuple[Scalar, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a run is. `fraction` is 0…1; `eta` seconds left, by the pace of its recent steps.
-    `partial`: what tells the step has not been read to its end."""
+    `at`: when its last step was made, or read where nobody knows that. `partial`: what tells the
+    step has not been read to its end."""
 
     step: int | None = None
     total: int | None = None
@@ -296,6 +297,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
             "fraction": run.progress.fraction,
             "eta_s": run.progress.eta,
             "partial": run.progress.partial,
+            "at": iso(run.progress.at),
         },
         "main": run.main,
         "metrics": metrics_json(run.metrics),

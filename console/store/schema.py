@@ -177,6 +177,12 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX runs_group
         ON runs (state, created, looked_at, ended, reach, observed_at, broken_at, archived);
     """,
+    # When a run made its last step, in the ready JSON.
+    """
+    UPDATE ready SET head = replace(head, '}, "main": ', ', "at": ' || (
+        SELECT coalesce('"' || strftime('%Y-%m-%dT%H:%M:%fZ', progress_at, 'unixepoch') || '"',
+        'null') FROM runs WHERE runs.n = ready.n) || '}, "main": ');
+    """,
 )
 
 

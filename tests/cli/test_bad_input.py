@@ -129,6 +129,27 @@ def test_untracked_code_is_said_not_to_be_kept_and_a_snapshot_keeps_it(cli: Cli)
     assert "untracked" not in cli("run", "-q", "--code", "snapshot", "--", "true").stderr
 
 
+def test_what_a_snapshot_leaves_out_is_said_at_the_launch_and_by_show(cli: Cli) -> None:
+    (cli.cwd / "train.py").write_text("1\n")
+    (cli.cwd / ".env").write_text("KEY=1\n")
+    for name in "abc":
+        (cli.cwd / f"{name}.pem").write_text("x\n")
+    (cli.cwd / "__pycache__").mkdir()
+    with (cli.cwd / "model.pt").open("wb") as file:
+        file.truncate(11 << 20)
+    done = cli("run", "-q", "--code", "snapshot", "--", "true")
+    (said,) = done.stderr.splitlines()
+    run = done.stdout.strip()
+    start = (
+        "traindeck: not in the snapshot: model.pt (larger than 10 MiB), .env (may hold secrets), "
+    )
+    assert said.startswith(start) and said.endswith(f", 2 more; all: traindeck show {run}")
+    assert "__pycache__" not in said
+    card = cli.ok("show", run)
+    assert "left out        model.pt (larger than 10 MiB)" in card and "c.pem" in card
+    assert cli("run", "-q", "--", "true").stderr == "", "in place nothing is left out"
+
+
 def test_every_wrong_setting_of_a_recipe_is_explained_on_a_line_of_its_own(cli: Cli) -> None:
     done = cli("finetune", "sft", "--set", "lr=fast", "--set", "epoch=2")
     assert done.returncode == 2

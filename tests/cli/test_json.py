@@ -55,6 +55,8 @@ def test_show_and_ls_print_the_promised_fields(cli: Cli) -> None:
     assert holds(golden("run.json"), kind(shown)) == []
     (tried,) = shown.pop("attempts")  # what only the run directory knows, a list does not say
     assert holds(golden("attempt.json"), kind(tried)) == []
+    at = shown["progress"].pop("at")
+    assert shown["started"] <= at <= shown["observed_at"]
     assert shown["progress"] == {
         "step": 5,
         "total": 5,
@@ -66,6 +68,7 @@ def test_show_and_ls_print_the_promised_fields(cli: Cli) -> None:
     assert shown["metrics"]["loss"]["source"] == "stdout"
     assert shown.pop("log_read_bytes") == shown["log_bytes"] > 0
     (listed,) = cli.json("ls", "--json")
+    shown["progress"]["at"] = at
     assert listed == {**shown, "observed_at": listed["observed_at"]}
 
 

@@ -192,6 +192,18 @@ def test_a_retry_waits_for_a_run_that_is_ending(cli: Cli) -> None:
     assert cli("wait", run).returncode == 3
 
 
+def test_what_a_command_left_behind_and_was_ended_is_said(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "sleep 60 & sleep 60 & exit 0", options=("--grace", "2s"))
+    assert cli("wait", run).returncode == 0
+    assert "2 background processes were ended after it" in cli.ok("show", run)
+    kept = cli.run("sh", "-c", "sleep 3 & exit 0", options=("--keep-background",))
+    stopped = cli.run("sh", "-c", "sleep 60 & sleep 60")
+    cli("stop", stopped)
+    cli("wait", kept, stopped)
+    for other in (kept, stopped):
+        assert "background" not in cli.ok("show", other), "nobody ended it, or somebody asked"
+
+
 def test_the_plan_of_a_retry_says_that_code_in_place_is_as_it_is_now(cli: Cli) -> None:
     here = cli.ok("run", "-q", "--", "true").strip()
     copied = cli.ok("run", "-q", "--code", "snapshot", "--", "true").strip()

@@ -107,6 +107,58 @@ def test_an_error_that_the_run_went_on_from_is_not_what_ended_it() -> None:
     assert found_in(steps + caught + steps[:2000], exit_code=1).kind is Kind.EXCEPTION
 
 
+CAUGHT = b'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError: caught\n'
+
+
+def test_an_error_is_not_blamed_once_the_run_has_made_further_steps() -> None:
+    steps = b"".join(b"step %d | loss 1.0\n" % n for n in range(5, 40))
+    bars = b"".join(b"\r 9%%|#  | %d/400 [00:01<00:02]" % n for n in range(5, 40)) + b"\n"
+    for more in (steps, bars):
+        assert failure(b"step 4\n" + CAUGHT + more, exit_code=1) is None
+        real = CAUGHT.replace(b"caught", b"real")
+        both = found_in(b"step 4\n" + CAUGHT + more + real, exit_code=1)
+        assert both.clauses[0].startswith("ValueError: real")
+    few = b"".join(b"step %d | loss 1.0\n" % n for n in range(5, 10))
+    assert found_in(b"step 4\n" + CAUGHT + few, exit_code=1), "of ranks that were not told yet"
+
+
+def test_an_exit_code_of_its_own_long_after_an_error_does_not_blame_it() -> None:
+    words = b"".join(b"validated shard %c\n" % (65 + n) for n in range(50))
+    assert failure(CAUGHT + words, exit_code=4) is None
+    assert found_in(CAUGHT + words, exit_code=1), "as an uncaught exception ends"
+    assert found_in(CAUGHT + words[:200] + b"giving up\n", exit_code=4)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        b"".join(b"wandb:     loss/%d 0.%d\n" % (n, n) for n in range(60))
+        + b"wandb: Run history:\nwandb: global_step 1 2 3 4 5 6 7 8 9 10 11 12 13\n",
+        b"".join(b"box:4711:4%d [0] NCCL INFO comm destroyed\n" % n for n in range(60)),
+        b"[rank0]:[W1124 16:54:16.0 ProcessGroupNCCL.cpp:1496] Warning: not destroyed\n" * 60,
+        b"E1124 16:54:16.1 21 elastic/api.py:869] failed (exitcode: 1) local_rank: 0\n" * 60,
+        b"2026-11-24 16:54:16 INFO closing shard\n" * 60,
+        b"Exception ignored in atexit callback: <function finish at 0x7f>\n" + CAUGHT,
+        b"saved the last state\n" * 20,
+    ],
+    ids=["wandb", "nccl", "process group", "elastic", "logger", "atexit", "exit handler"],
+)
+def test_what_is_said_while_a_failed_program_ends_does_not_hide_why(after: bytes) -> None:
+    real = b"step 4\n" + CAUGHT.replace(b"caught", b"real") + after
+    for code in (1, 4):
+        assert found_in(real, exit_code=code).clauses[0].startswith("ValueError: real")
+
+
+def test_the_launchers_own_end_does_not_hide_what_failed_below_it() -> None:
+    launcher = (
+        b'Traceback (most recent call last):\n  File "/venv/bin/accelerate", line 8, in <module>\n'
+        b"    sys.exit(main())\nsubprocess.CalledProcessError: Command '['python', 'a.py']' "
+        b"returned non-zero exit status 1.\n"
+    )
+    real = CAUGHT.replace(b"caught", b"real")
+    assert found_in(real + launcher, exit_code=1).clauses[0].startswith("ValueError: real")
+
+
 def test_an_ignored_exception_at_the_end_does_not_hide_the_real_one() -> None:
     data = (
         b'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError: real\n'
@@ -147,6 +199,7 @@ def test_a_chained_exception_is_said_with_its_cause_where_both_fit(joint: bytes)
     assert finding.reason(110).startswith(whole)
     assert finding.reason(len(whole)) == whole
     assert finding.reason(45).startswith("the key labels is missing at step 7")
+    assert "a.py:9" in finding.reason(110) and "a.py:1 " not in finding.reason(110) + " "
     bare = failure(data, exit_code=1, at_step=False)
     assert bare is not None and "step" not in bare.reason(110)
 

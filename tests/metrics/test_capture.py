@@ -171,6 +171,24 @@ def test_printed_points_get_the_time_their_line_was_written(desk: Desk) -> None:
     assert found[1] == NOW + second
 
 
+def test_how_far_a_run_is_is_dated_by_its_last_step_not_by_the_look(desk: Desk) -> None:
+    async def times(offsets: Sequence[int]) -> list[float | None]:
+        return [desk.now - 300 + at / 100 for at in offsets]
+
+    log = printed((1, 2.0), (2, 1.0))
+    desk.feed("stdout", log, times=times)
+    assert desk.run.progress.at == desk.now - 300 + log.index(b"step 2") / 100
+    source = Source(path="attempts/0/stdout", kind="stdout", size=1 << 30, identity=1)
+    more = printed((3, 0.5))
+
+    async def read(offset: int, size: int) -> bytes:
+        return more
+
+    work = ingest(desk.index, desk.run, source, read, attempt=0, now=desk.now, times=times)
+    asyncio.run(work)  # type: ignore[arg-type]
+    assert desk.run.progress.at == desk.now, "while there is more to read nobody knows"
+
+
 def test_a_better_value_without_a_time_keeps_the_time_that_is_known(desk: Desk) -> None:
     async def times(offsets: Sequence[int]) -> list[float | None]:
         return [NOW + at for at in offsets]

@@ -250,6 +250,8 @@ def test_the_supervisor_is_detached_from_everything(agent: Agent) -> None:
     [
         (["no-such-program-here"], 127, "not found"),
         (["/no/such/program"], 127, "not found"),
+        (["sh -c true"], 127, "leave out the quotes"),
+        (["FOO=1", "sh"], 127, "--env FOO=..."),
         (["/tmp"], 126, "cannot be executed"),
         (["/etc/passwd"], 126, "cannot be executed"),
     ],

@@ -153,6 +153,15 @@ def test_a_program_that_is_there_but_cannot_be_executed_says_why(
         ("./nothing", ""),
         ("train.py", ""),
         ("sh", ""),
+        (
+            "sh -c true",
+            "was not found (it is one word: leave out the quotes if it should be several)",
+        ),
+        (
+            "CUDA_VISIBLE_DEVICES=1",
+            "was not found (a variable is set with --env CUDA_VISIBLE_DEVICES=...)",
+        ),
+        ("a.b=1", ""),
     ):
         answer = agent.call("survey", cwd=str(tmp_path), program=program, path="/usr/bin:/bin")
         assert answer["program_note"] == note

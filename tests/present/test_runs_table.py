@@ -292,6 +292,12 @@ def test_a_run_that_ended_without_a_number_says_so() -> None:
     )
 
 
+def test_a_retry_that_had_nothing_to_do_still_shows_what_was_measured() -> None:
+    run = make_run(4, "again", State.SUCCEEDED, age=60, step=300, total=300, loss=1.284)
+    again = replace(run, attempt=1, started=NOW - 1, ended=NOW)
+    assert "1.284" in shown(again, 120) and "100 %" in shown(again, 120)
+
+
 def test_a_retry_shows_no_values_of_the_attempt_before() -> None:
     run = make_run(4, "again", State.RUNNING, age=60, step=300, total=8000, loss=1.284)
     assert "1.284" in shown(run, 200) and "1.349" in shown(run, 200) and "41.2 k" in shown(run, 200)

@@ -20,6 +20,20 @@ torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
 """
 
 
+def test_where_nothing_better_is_known_the_last_line_of_the_log_is_said() -> None:
+    log = b"loading\n\x1b[31mno data found in /data\x1b[0m\n\n"
+    assert (
+        reason_in(log, 1, None, "exit code 1") == "exit code 1 · last line: no data found in /data"
+    )
+    assert reason_in(b"\n", 1, None, "exit code 1") is None
+    assert reason_in(log, 126, None, "./a.py: cannot be executed") is None
+    long = reason_in(b"x" * 3000, 1, None, "exit code 1")
+    assert long is not None and len(long) < 150 and long.endswith("…")
+    run = RunRecord(state=State.FAILED, exit_code=1, reason=reason_in(log, 1, None, "exit code 1"))
+    assert plain(fitted(ended(run, "failed"), 80)).endswith("no data found in /data")
+    assert plain(fitted(ended(run, "failed"), 30)) == "exit code 1"
+
+
 def test_the_step_of_a_failure_is_the_runs_own_and_not_one_of_an_epoch() -> None:
     reason = reason_in(EPOCHS, 1, None)
     assert reason == "CUDA out of memory · 2.0 GiB more wanted · train.py:7"

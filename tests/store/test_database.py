@@ -21,10 +21,10 @@ from traindeck.backends.base import State, Status
 from traindeck.console.store import schema
 from traindeck.console.store.errors import NoSuchRun, StoreError
 from traindeck.console.store.index import Index
-from traindeck.console.store.records import MetricSummary, RunRecord
+from traindeck.console.store.records import MetricSummary, Progress, RunRecord, iso
 from traindeck.console.store.series import Batch, SourceMark
 
-from .conftest import listed
+from .conftest import NOW, listed
 
 Make = Callable[..., RunRecord]
 Start = Callable[..., Any]
@@ -292,11 +292,17 @@ def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Ma
     path = tmp_path / "index.db"
     broken = MetricSummary(key="loss", count=2, last=math.nan, nonfinite=1)
     old = Index.open(path)
-    old.put_many([make_run(metrics={"loss": broken}), make_run(metrics={})])
+    at = NOW - 3600.25
+    old.put_many(
+        [make_run(metrics={"loss": broken}), make_run(metrics={}, progress=Progress(at=at))]
+    )
+    ready = listed(old)
     old.close()
     with sqlite3.connect(path) as db:  # as version 2 wrote it
         db.execute("""UPDATE ready SET metrics = replace(metrics, '"NaN"', 'null')""")
-        db.execute("""UPDATE ready SET head = replace(head, ', "partial": false}', '}')""")
+        cut = """UPDATE ready SET head = substr(head, 1, instr(head, ', "partial"') - 1)
+            || substr(head, instr(head, '}, "main"'))"""
+        db.execute(cut)
         db.execute("ALTER TABLE runs DROP COLUMN adopted")
         db.execute("ALTER TABLE series DROP COLUMN broken_step")
         db.execute("ALTER TABLE runs DROP COLUMN partial")
@@ -309,6 +315,8 @@ def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Ma
     told = {run["metrics"].get("loss", {}).get("last") for run in listed(index)}
     assert told == {"NaN", None}
     assert all(run["progress"]["partial"] is False for run in listed(index))
+    assert [run["progress"] for run in listed(index)] == [run["progress"] for run in ready]
+    assert iso(at) in {run["progress"]["at"] for run in ready}
     index.close()
 
 

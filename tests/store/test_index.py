@@ -251,6 +251,25 @@ def test_a_retry_that_is_put_makes_the_run_new_again(index: Index, make_run: Mak
     assert (found.attempt, found.state, found.ended) == (1, State.NEW, None)
 
 
+def test_a_retry_that_had_nothing_to_do_is_where_the_attempt_before_had_come_to(
+    index: Index, make_run: Make
+) -> None:
+    loss = MetricSummary(key="loss", count=3, last=1.0, last_step=30, last_time=NOW, source="hook")
+    made = Progress(step=30, total=30, fraction=1.0, at=NOW)
+    runs = [make_run(main="loss", metrics={"loss": loss}, progress=made) for _ in range(2)]
+    index.put_many(runs)
+    for state, step in ((State.RUNNING, None), (State.SUCCEEDED, 30)):
+        seen = Status(state=state, attempt=1, started=NOW, observed_at=NOW + 1)
+        index.update_statuses({runs[0].id: seen})
+        found = index.get(runs[0].id)
+        assert found is not None and found.progress.step == step
+        assert found.progress.total == 30
+    assert found.progress.fraction == 1.0
+    index.update_statuses({runs[1].id: replace(seen, state=State.FAILED)})
+    failed = index.get(runs[1].id)
+    assert failed is not None and failed.progress.step is None, "this one did not get there"
+
+
 def test_metrics_can_be_put_with_a_run_that_has_no_points_here(
     index: Index, make_run: Make
 ) -> None:

@@ -83,12 +83,15 @@ class Ending:
         if not self._sweeping:
             self._sweeping = True
             self._all_at = None
-            if self._kill_at is None:
+            asked = self._kill_at is not None
+            if not asked:
                 self._kill_at = now + grace
             else:
                 least = now + min(self._grace, SWEEP_AT_LEAST)
                 self._kill_at = max(self._kill_at, least)
-            self._members.signal(procs.SIGTERM)
+            count = self._members.signal(procs.SIGTERM)
+            if count and not asked:  # nobody but us wanted their end
+                records.append_event(self._directory, "background_ended", processes=count)
         self.step(now)
         if self.killed:
             for pid in self._members.drop_untouchable():

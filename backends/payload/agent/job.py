@@ -64,6 +64,16 @@ def resolve(program, path, cwd):
     return None
 
 
+def misread(program):
+    """What to do about a missing program that is a shell's way to write something else, or ""."""
+    name, sign, _ = program.partition(b"=")
+    if sign and name.replace(b"_", b"a").isalnum() and not name[:1].isdigit():
+        return "a variable is set with --env %s=..." % wire.to_text(name)
+    if len(program.split()) > 1:
+        return "it is one word: leave out the quotes if it should be several"
+    return ""
+
+
 def close_descriptors(keep):
     """Close everything above 2 but `keep`, in a child before its exec."""
     for name in os.listdir("/proc/self/fd"):
@@ -189,7 +199,8 @@ def release(handle, argv, cwd, wait):
     if code in (errno.ENOENT, errno.ENOTDIR):
         if b"/" in argv[0] and os.path.exists(os.path.join(cwd, argv[0])):
             raise NotStarted(126, "%s: the interpreter on its #! line is missing" % program)
-        raise NotStarted(127, "%s: program not found" % program)
+        advice = misread(argv[0])
+        raise NotStarted(127, "%s: program not found%s" % (program, advice and " (%s)" % advice))
     if code == errno.ENOEXEC:
         raise NotStarted(126, "%s: not a program (a script needs a #! line)" % program)
     raise NotStarted(126, "%s: cannot be executed: %s" % (program, os.strerror(code)))

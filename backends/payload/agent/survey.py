@@ -161,13 +161,17 @@ def _python_version(python):
 
 
 def _why_not(program, cwd):
-    """What keeps a program that was given as a path from being executed, "" if it is not there."""
-    if b"/" not in program:
-        return ""
+    """What keeps a program that was given as a path from being executed; of one that is not there
+    what else may have been meant, "" if nothing."""
+    from . import job
+
     full = os.path.join(cwd, program)
-    if os.path.isdir(full):
+    if b"/" in program and os.path.isdir(full):
         return "is a directory"
-    return "is not executable" if os.path.isfile(full) else ""
+    if b"/" in program and os.path.isfile(full):
+        return "is not executable"
+    advice = job.misread(program)
+    return advice and "was not found (%s)" % advice
 
 
 def _devices(path):
