@@ -206,6 +206,18 @@ def test_what_is_changed_for_a_resume_counts(sft: Start) -> None:
     assert "checkpoint-2 was trained with lora_alpha 32.0, now it is 320.0" in louder.log
 
 
+def test_what_another_run_measured_is_not_reported_as_this_ones(sft: Start) -> None:
+    first = sft("first", steps=2, save_every=2, eval_every=2, eval_share=0.1)
+    assert first.wait() == 0 and "eval loss" in first.log.splitlines()[-2], first.log
+    checkpoint = first.folder / "artifacts" / "checkpoint-2"
+    second = sft("second", steps=4, save_every=4, resume=str(checkpoint))
+    assert second.wait() == 0, second.log
+    assert "eval loss" not in second.log
+    saved = second.folder / "artifacts" / "checkpoint-4" / "trainer_state.json"
+    steps = {log["step"] for log in json.loads(saved.read_text())["log_history"]}
+    assert steps == {3, 4}
+
+
 def test_two_processes_train_one_model_and_stop_together(sft: Start) -> None:
     port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     job = sft(steps=100_000, processes=2, env=port)

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from traindeck_checkpoints import choose, write_facts
+from traindeck_checkpoints import choose, resuming, write_facts
+from traindeck_data import check_data, describe, load_data, unavailable
 from traindeck_options import read_options
 from traindeck_reporting import (
     REFUSED,
@@ -40,12 +41,8 @@ from traindeck_reporting import (
 )
 from traindeck_rows import (
     MESSAGES,
-    TEXT,
     Rows,
-    again,
     is_path,
-    look,
-    look_at_files,
     normal,
     records,
 )
@@ -126,150 +123,7 @@ def check_model(options: Options) -> str:
     return str(folder)
 
 
-def check_data(options: Options) -> tuple[Rows | None, Rows | None]:
-    """The rows to train on and to evaluate on, as far as they lie on this machine.
-
-    Raises:
-        Refused: Naming the first bad record by file, line and field.
-    """
-    answers = options.loss_on == "answers"
-    held_out = None
-    if options.eval_data and is_path(options.eval_data):
-        held_out = look_at_files(options.eval_data, "", answers=answers, keep=True)
-    if not is_path(options.data):
-        return None, held_out
-    rows = look_at_files(
-        options.data,
-        options.data_split,
-        answers=answers,
-        keep=options.eval_share > 0,
-        against=held_out,
-    )
-    check_alike(rows, held_out)
-    return rows, held_out
-
-
-def check_alike(rows: Rows, held_out: Rows | None) -> None:
-    """
-    Raises:
-        Refused: The rows to evaluate on have another shape, so that the loss would be another.
-    """
-    if held_out is not None and (held_out.kind, held_out.chat) != (rows.kind, rows.chat):
-        raise Refused(f"eval_data: {shape_of(held_out)}, but data are {shape_of(rows)}.")
-
-
-def shape_of(rows: Rows) -> str:
-    if rows.kind == MESSAGES:
-        return "chats"
-    if rows.kind == TEXT:
-        return "plain text"
-    return "prompts and completions" + " as messages" * rows.chat
-
-
-def describe(rows: Rows, options: Options, what: str) -> None:
-    """Say what was found, and what a person may not expect."""
-    say(f"{what}: {rows.count:,} rows of {shape_of(rows)} in {rows.source}")
-    if rows.kind == TEXT and options.loss_on == "answers":
-        say("  plain text has no answers, so the loss is on every token")
-    if rows.empty:
-        say(f"  {rows.empty:,} rows have an empty answer or text, the first at {rows.first_empty}")
-    if rows.repeated:
-        say(f"  warning: {rows.repeated:,} of these rows are among those to evaluate on as well")
-    for role, count in sorted(rows.strange.items()):
-        say(f"  warning: role {role!r} ({count:,} times) may mean nothing to the chat template")
-    for name, count in sorted(rows.unused.items()):
-        say(f"  field {name} is not used ({count:,} times)")
-
-
 # ------------------------------------------------------------------------------------- with torch
-
-
-def load_data(options: Options, rows: Rows | None, held_out: Rows | None) -> tuple[Any, Any, Rows]:
-    """Data sets to train on and to evaluate on (or None), and what is known of the first.
-
-    Raises:
-        Refused: A data set of the hub is not there or holds a bad record.
-    """
-    answers = options.loss_on == "answers"
-    if options.eval_data and held_out is None:
-        evaluation, held_out = _from_hub(options.eval_data, "test", answers, None)
-    else:
-        evaluation = _from_files(held_out, answers) if held_out is not None else None
-    if rows is None:
-        train, rows = _from_hub(options.data, options.data_split, answers, held_out)
-        describe(rows, options, "data")
-    else:
-        train = _from_files(rows, answers)
-    check_alike(rows, held_out)
-    if evaluation is None and options.eval_share > 0:
-        count = round(rows.count * options.eval_share)
-        if not 0 < count < rows.count:
-            raise Refused(
-                f"eval_share {options.eval_share:g} of {rows.count:,} rows leaves none "
-                f"to {'evaluate on' if count == 0 else 'train on'}."
-            )
-        parts = train.train_test_split(test_size=count, seed=options.seed)
-        train, evaluation = parts["train"], parts["test"]
-        say(f"held out: {count:,} of the rows, to evaluate on")
-        if copies := rows.count - len(rows.keys):
-            say(f"  warning: {copies:,} rows are copies of others, which may be trained on")
-    return train, evaluation, rows
-
-
-def _from_files(rows: Rows, answers: bool) -> Any:
-    import datasets
-
-    how = {"files": rows.files, "answers": answers, "digest": rows.digest}
-    return datasets.Dataset.from_generator(again, features=_features(rows), gen_kwargs=how)
-
-
-def _from_hub(name: str, split: str, answers: bool, against: Rows | None) -> tuple[Any, Rows]:
-    import datasets
-
-    name, _, config = name.partition(":")
-    try:
-        found = datasets.load_dataset(name, config or None, split=split)
-    except Exception as error:  # whatever the hub's client raises, of many libraries
-        raise Refused(_unavailable("data", name, error)) from None
-    places = ((f"{name} row {number}", row) for number, row in enumerate(found, 1))
-    rows = look(name, places, answers=answers, keep=True, against=against)
-
-    def normal_rows(digest: str) -> Any:
-        from traindeck_rows import Rows, normal
-
-        seen = Rows("")
-        for row in found:
-            yield normal(row, name, seen, answers)
-
-    features = _features(rows)
-    how = {"digest": rows.digest}
-    return datasets.Dataset.from_generator(normal_rows, features=features, gen_kwargs=how), rows
-
-
-def _features(rows: Rows) -> Any:
-    """The columns of rows, so that nothing is guessed from the first of them."""
-    from datasets import Features, Value
-
-    text = Value("string")
-    chat = [{"role": text, "content": text}]
-    if rows.kind == MESSAGES:
-        return Features({"messages": chat})
-    if rows.kind == TEXT:
-        return Features({"text": text})
-    part = chat if rows.chat else text
-    return Features({"prompt": part, "completion": part})
-
-
-def _unavailable(what: str, name: str, error: Exception) -> str:
-    """One sentence for the many ways in which something is not to be had from the hub."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    if offline and not is_path(name):
-        return (
-            f"{what} {name}: not on this machine, and the hub is switched off (HF_HUB_OFFLINE). "
-            "Give a local folder, or fetch it once with the hub on."
-        )
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{what} {name}: cannot be loaded: {first or type(error).__name__}"
 
 
 def load_tokenizer(model: str, rows: Rows) -> Any:
@@ -286,7 +140,7 @@ def load_tokenizer(model: str, rows: Rows) -> Any:
         what = "tokenizer of"
         tokenizer = AutoTokenizer.from_pretrained(model)
     except Exception as error:  # OSError, ValueError, errors of the hub's client
-        raise Refused(_unavailable(what, model, error)) from None
+        raise Refused(unavailable(what, model, error)) from None
     if rows.chat and not tokenizer.chat_template:
         raise Refused(
             f"The tokenizer of {model} has no chat template, and the rows are messages. Take a "
@@ -457,7 +311,7 @@ def build(
             task_type="CAUSAL_LM",
         )
     try:
-        trainer = _kind(SFTTrainer)(
+        trainer = resuming(SFTTrainer)(
             model=model,
             args=config,
             train_dataset=train,
@@ -471,9 +325,9 @@ def build(
     except OSError as error:
         if error.errno is not None:  # the disk, not the model
             raise
-        raise Refused(_unavailable("model", model, error)) from None
+        raise Refused(unavailable("model", model, error)) from None
     except SafetensorError as error:  # a file that was not copied to its end
-        raise Refused(_unavailable("model", model, error)) from None
+        raise Refused(unavailable("model", model, error)) from None
     except ValueError as error:
         if "target module" in str(error).lower().replace("_", " "):
             raise Refused(f"lora_targets: {str(error).splitlines()[0]}") from None
@@ -507,41 +361,6 @@ def check_targets(model: Any, options: Options) -> None:
         near = get_close_matches(target, sorted(layers), n=1)
         hint = f" The nearest is {near[0]}." if near else ""
         raise Refused(f"lora_targets: the model has no layer {target}.{hint}")
-
-
-def _kind(trainer: Any) -> Any:
-    """A trainer that goes on from a checkpoint with the options of now: transformers takes learning
-    rate, weight decay and the steps between logs, evaluations and checkpoints from it. And it calls
-    no weight missing that is there under another name: of two that are tied (input embedding and
-    output head) a checkpoint holds one."""
-
-    class Resuming(trainer):
-        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-            if checkpoint is None or not hasattr(self.lr_scheduler, "lr_lambdas"):
-                super()._load_optimizer_and_scheduler(checkpoint)
-                return
-            groups, scheduler = self.optimizer.param_groups, self.lr_scheduler
-            kept = ("initial_lr", "weight_decay")
-            now = [{name: group[name] for name in kept} for group in groups]
-            super()._load_optimizer_and_scheduler(checkpoint)
-            scheduler.base_lrs = [values["initial_lr"] for values in now]
-            rates = [
-                rate * curve(scheduler.last_epoch)
-                for rate, curve in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-            ]
-            for group, values, rate in zip(self.optimizer.param_groups, now, rates, strict=True):
-                group.update(values, lr=rate)
-            scheduler._last_lr = rates
-            self.state.compute_steps(self.args, self.state.max_steps)
-
-        def _issue_warnings_after_load(self, load_result: Any) -> None:
-            missing = load_result.missing_keys
-            weights = dict(self.model.named_parameters(remove_duplicate=False))
-            loaded = {id(weight) for name, weight in weights.items() if name not in missing}
-            missing[:] = [name for name in missing if id(weights.get(name)) not in loaded]
-            super()._issue_warnings_after_load(load_result)
-
-    return Resuming
 
 
 def _prompted(rows: Any) -> bool:
@@ -711,8 +530,9 @@ def train(options: Options) -> int:
     stop, metrics = Stop(), Metrics()
     facts = training_facts(options, rows, device)
     lines = not sys.stdout.isatty()  # a terminal has a progress bar instead
-    callback = reporter(metrics, stop, lambda path: write_facts(path, facts), lines)
     checkpoint = choose(options.resume, folder, facts, FIXED)
+    own = checkpoint is None or checkpoint.parent == folder
+    callback = reporter(metrics, stop, lambda path: write_facts(path, facts), lines, own)
     say(f"loading {options.model}")
     trainer = build(options, model, tokenizer, train_rows, evaluation, device, callback)
     check_distribution(trainer, device)

@@ -125,3 +125,38 @@ def choose(resume: str, folder: Path, facts: dict[str, Any], fixed: Iterable[str
         rows = "" if name == "model" else ": rows may come twice or never"
         say(f"  warning: {name} was {then} then and is {now} now{rows}")
     return chosen
+
+
+def resuming(trainer: Any) -> Any:
+    """A trainer that goes on from a checkpoint with the options of now: transformers takes learning
+    rate, weight decay and the steps between logs, evaluations and checkpoints from it. And it calls
+    no weight missing that is there under another name: of two that are tied (input embedding and
+    output head) a checkpoint holds one."""
+
+    class Resuming(trainer):
+        def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+            if checkpoint is None or not hasattr(self.lr_scheduler, "lr_lambdas"):
+                super()._load_optimizer_and_scheduler(checkpoint)
+                return
+            groups, scheduler = self.optimizer.param_groups, self.lr_scheduler
+            kept = ("initial_lr", "weight_decay")
+            now = [{name: group[name] for name in kept} for group in groups]
+            super()._load_optimizer_and_scheduler(checkpoint)
+            scheduler.base_lrs = [values["initial_lr"] for values in now]
+            rates = [
+                rate * curve(scheduler.last_epoch)
+                for rate, curve in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            ]
+            for group, values, rate in zip(self.optimizer.param_groups, now, rates, strict=True):
+                group.update(values, lr=rate)
+            scheduler._last_lr = rates
+            self.state.compute_steps(self.args, self.state.max_steps)
+
+        def _issue_warnings_after_load(self, load_result: Any) -> None:
+            missing = load_result.missing_keys
+            weights = dict(self.model.named_parameters(remove_duplicate=False))
+            loaded = {id(weight) for name, weight in weights.items() if name not in missing}
+            missing[:] = [name for name in missing if id(weights.get(name)) not in loaded]
+            super()._issue_warnings_after_load(load_result)
+
+    return Resuming

@@ -206,15 +206,23 @@ class Reporter:
     Args:
         on_saved: Called with each checkpoint's folder once it is whole.
         lines: Whether to print a line a log step (a terminal has its progress bar instead).
+        own: Whether the checkpoint that it goes on from, if any, is this run's. What another run
+            logged before it is not reported as this one's.
     """
 
     def __init__(
-        self, metrics: Metrics, stop: Stop, on_saved: Callable[[Path], None], lines: bool
+        self,
+        metrics: Metrics,
+        stop: Stop,
+        on_saved: Callable[[Path], None],
+        lines: bool,
+        own: bool = True,
     ) -> None:
         self.metrics = metrics
         self.stop = stop
         self.on_saved = on_saved
         self.lines = lines
+        self.own = own
         self.stopped = False
         self._tokens = 0
         self._tokens_before = 0  # of the attempt that is resumed
@@ -236,6 +244,8 @@ class Reporter:
             self._tokens_before += last if tokens < last else 0
             last = tokens
         self._tokens_before += last
+        if not self.own:
+            state.log_history.clear()
         if state.is_world_process_zero:
             self.metrics.event(state.global_step, "total_steps", value=state.max_steps)
         if state.global_step == state.max_steps:
