@@ -58,6 +58,7 @@ class Finding:
         frames: Of the traceback, outermost first, own and library ones.
         rank: The rank that said it, if the log tells.
         secondary: It usually follows from a failure elsewhere.
+        last: Where the last line begins that says the same, if another one does.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Finding:
     rank: int | None = None
     secondary: bool = False
     chain: tuple[str, ...] = ()
+    last: int | None = None
 
     def said(self, width: int) -> tuple[str, ...]:
         """The clauses to be said in `width` cells."""
@@ -323,7 +325,7 @@ def _from_lines(data: bytes, base: int, covered: Sequence[tuple[int, int]]) -> l
     for low, high in covered:
         starts = {start for start in starts if not low <= start < high}
     found: list[Finding] = []
-    seen: set[tuple[Kind, tuple[str, ...]]] = set()
+    seen: dict[tuple[Kind, tuple[str, ...]], int] = {}
     for start in sorted(starts)[-DIAGNOSED:]:
         end = data.find(b"\n", start)
         whole = data[start : end if end >= 0 else len(data)]
@@ -332,9 +334,12 @@ def _from_lines(data: bytes, base: int, covered: Sequence[tuple[int, int]]) -> l
             continue
         text = _shown(line)
         known = diagnose(text)
-        if known is None or (known.kind, known.clauses) in seen:
+        if known is None:
             continue
-        seen.add((known.kind, known.clauses))
+        first = seen.setdefault((known.kind, known.clauses), len(found))
+        if first < len(found):
+            found[first] = replace(found[first], last=base + start)
+            continue
         rank, _ = said_by(plain(line))
         found.append(
             Finding(
@@ -397,17 +402,21 @@ def _last_burst(found: Sequence[Finding], data: bytes, base: int, coded: bool) -
     it. What launchers, loggers and exit handlers say after one is not going on."""
     burst: list[Finding] = []
     after = len(data)
-    for finding in reversed(found):
-        end = finding.offset - base + finding.length
-        if data.count(b"\n", end, after) > APART or _went_on(
-            data, finding.offset - base, end, after
-        ):
+    for finding in sorted(found, key=_said_last, reverse=True):
+        begin = _said_last(finding) - base
+        end = begin + finding.length if finding.last is None else data.find(b"\n", begin)
+        end = min(end, after) if end >= 0 else after
+        if data.count(b"\n", end, after) > APART or _went_on(data, begin, end, after):
             break
         if coded and len(_ORDINARY.findall(data, end, min(after, end + AFTER))) > APART_CODED:
             break
         burst.append(finding)
-        after = min(after, finding.offset - base)
-    return burst[::-1]
+        after = min(after, begin)
+    return sorted(burst, key=lambda finding: finding.offset)
+
+
+def _said_last(finding: Finding) -> int:
+    return finding.offset if finding.last is None else finding.last
 
 
 def _went_on(data: bytes, begin: int, end: int, after: int) -> bool:

@@ -122,6 +122,15 @@ def test_an_error_is_not_blamed_once_the_run_has_made_further_steps() -> None:
     assert found_in(b"step 4\n" + CAUGHT + few, exit_code=1), "of ranks that were not told yet"
 
 
+def test_an_error_that_is_said_again_at_the_end_is_what_ended_it() -> None:
+    steps = [b"step %d | loss 1.0\nRuntimeError: CUDA out of memory\n" % n for n in range(60)]
+    again = found_in(b"".join(steps), exit_code=1)
+    assert again.kind is Kind.DEVICE_MEMORY
+    assert found_in(b"".join(steps) + b"giving up\n", exit_code=3).kind is Kind.DEVICE_MEMORY
+    further = b"".join(b"step %d | loss 1.0\n" % n for n in range(60, 80))
+    assert failure(b"".join(steps) + further, exit_code=1) is None
+
+
 def test_an_exit_code_of_its_own_long_after_an_error_does_not_blame_it() -> None:
     words = b"".join(b"validated shard %c\n" % (65 + n) for n in range(50))
     assert failure(CAUGHT + words, exit_code=4) is None
