@@ -37,13 +37,14 @@ def refusal(run: RunRecord) -> UsageError | None:
             f"{run.name} was never sent, so there is nothing to retry.",
             f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",
         )
-    if run.archived:
-        return UsageError(
-            f"{run.name} is archived: its files were removed, so there is nothing to retry.",
-            f"Launch it anew: traindeck run -- {shlex.join(run.argv)}" if run.argv else "",
-        )
     if run.adopted:
         return UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
+    if run.archived:
+        command = "run" if run.recipe is None else "finetune"
+        return UsageError(
+            f"{run.name} is archived: its files were removed, so there is nothing to retry.",
+            f"Launch one like it: traindeck {command} --like {run.id}" if run.argv else "",
+        )
     if not run.argv:
         return UsageError(
             f"How {run.name} was started is not known: the run.json of its directory could not be "

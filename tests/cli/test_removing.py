@@ -79,7 +79,8 @@ def test_what_was_known_of_a_run_stays_known_when_only_its_artifacts_are_kept(cl
         logs = cli("logs", run)
         assert (logs.returncode, logs.stdout, len(logs.stderr.splitlines())) == (1, "", 1)
         assert "its log was removed" in logs.stderr
-        assert "archived" in cli("retry", run).stderr
+        assert f"Launch one like it: traindeck run --like {run}" in cli("retry", run).stderr
+        assert script in cli.ok("run", "--like", run, "--dry-run")
         assert cli.json("ls", "--all", "--json", "is:needs-you") == []
         cli.ok("reindex")
 
