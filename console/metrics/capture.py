@@ -42,6 +42,9 @@ record of TensorBoard's (an image, a graph) holds 16 MiB at the most."""
 SKIPPED = 4 << 20
 """Bytes that are looked through at once for the end of a line that is skipped."""
 
+DATED = 1e9
+"""Times below are no dates, but seconds since a program's own start."""
+
 Read = Callable[[int, int], Awaitable[bytes]]
 """(offset, size) -> bytes of a source."""
 
@@ -371,7 +374,7 @@ def _newest(reading: Reading) -> float | None:
     found = [
         columns.times[-1]
         for columns in reading.series.values()
-        if columns.times and columns.times[-1] == columns.times[-1]
+        if columns.times and columns.times[-1] >= DATED
     ]
     return max(found, default=None)
 

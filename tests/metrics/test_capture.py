@@ -189,6 +189,12 @@ def test_how_far_a_run_is_is_dated_by_its_last_step_not_by_the_look(desk: Desk) 
     assert desk.run.progress.at == desk.now, "while there is more to read nobody knows"
 
 
+def test_seconds_since_a_programs_start_do_not_date_its_progress(desk: Desk) -> None:
+    elapsed = [{"step": n, "time": n / 2, "total_steps": 100} for n in range(1, 8)]
+    desk.feed("jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in elapsed))
+    assert (desk.run.progress.step, desk.run.progress.at) == (7, desk.now)
+
+
 def test_a_better_value_without_a_time_keeps_the_time_that_is_known(desk: Desk) -> None:
     async def times(offsets: Sequence[int]) -> list[float | None]:
         return [NOW + at for at in offsets]
