@@ -55,7 +55,8 @@ def _warnings(code: Code, patch: str) -> Iterator[str]:
         yield f"else {warn(quote(f'{then}; they were not kept'))}; fi"
     else:
         now = f"{code.root} has uncommitted changes, the run had none"
-        yield f"{git} diff --quiet HEAD 2>/dev/null || {warn(quote(now))}"
+        differs = f"{git} diff --quiet HEAD 2>/dev/null"
+        yield f'[ "$head" = unknown ] || {differs} || {warn(quote(now))}'
 
 
 def _comment(text: str) -> str:
