@@ -47,8 +47,8 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_active(incomplete: str) -> list[tuple[str, str]]:
-    """Runs that are not over: to stop, to wait for."""
-    return _runs(incomplete, lambda run: run.active)
+    """Runs that are not over, however old: to stop, to wait for."""
+    return _runs(incomplete, lambda run: True, active=True)
 
 
 def complete_retryable(incomplete: str) -> list[tuple[str, str]]:
@@ -72,25 +72,28 @@ def _leads(run: RunRecord) -> bool:
     return not run.foreign and not run.archived
 
 
-def _runs(incomplete: str, fits: Callable[[RunRecord], bool]) -> list[tuple[str, str]]:
+def _runs(
+    incomplete: str, fits: Callable[[RunRecord], bool], *, active: bool = False
+) -> list[tuple[str, str]]:
     from traindeck.console.runs.workspace import open_workspace
 
     try:
         index = open_workspace().index
-        rows = [run for run in index.rows(index.ids()[:500], metrics="none") if fits(run)]
+        found = index.active()[::-1] if active else index.rows(index.ids()[:500], metrics="none")
+        rows = [run for run in found if fits(run)]
         short = index.short_ids([run.id for run in rows])
     except TraindeckError:
         return []
-    found = []
+    offered = []
     for run in rows:
         name = _word(run.name)
         # One whose name cannot be offered is offered by its id.
         if name is not None and run.name.startswith(incomplete):
-            found.append((name, f"{run.state} {short[run.id]}"))
+            offered.append((name, f"{run.state} {short[run.id]}"))
         elif run.id.startswith(incomplete) if incomplete else name is None:
             word = short[run.id] if len(short[run.id]) >= len(incomplete) else run.id
-            found.append((word, f"{run.state} {run.name}"))
-    return found[:LIMIT]
+            offered.append((word, f"{run.state} {run.name}"))
+    return offered[:LIMIT]
 
 
 def complete_removable(incomplete: str) -> list[tuple[str, str]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from traindeck.backends.base import State
 from traindeck.console.runs.filters import KEYS
 from traindeck.console.store.filtering import MARKS
+from traindeck.console.store.ids import mint_id
+from traindeck.console.store.index import Index
+from traindeck.console.store.records import RunRecord
 
 from .conftest import Cli
 
@@ -76,6 +80,17 @@ def test_the_shell_is_offered_the_runs_that_a_command_takes(cli: Cli) -> None:
     }
     for words, runs in takes.items():
         assert set(completed(cli, "traindeck", *words, "")) == runs, words
+
+
+def test_a_run_that_goes_on_is_offered_however_many_came_after_it(cli: Cli) -> None:
+    cli.run("sleep", "60", options=("--name", "old"))
+    state = State.SUCCEEDED
+    later = (RunRecord(id=mint_id(), name="new", state=state, created=4e9) for _ in range(501))
+    index = Index.open(cli.home / ".local" / "state" / "traindeck" / "index.db")
+    index.put_many(later)
+    index.close()
+    assert completed(cli, "traindeck", "stop", "o") == ["old"]
+    cli.ok("stop", "-q", "old")
 
 
 def test_bash_completes_a_name_with_a_space(cli: Cli) -> None:
