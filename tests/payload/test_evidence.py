@@ -236,6 +236,9 @@ def test_a_disk_that_is_not_mounted_has_lost_no_run(agent: Agent, waiting: str) 
     (agent.root / "runs").rename(agent.root / "away")
     with pytest.raises(Refusal, match="mounted"):
         agent.call("poll", runs=[waiting])
+    for verb, more in (("log_stat", {"attempt": 0, "rank": 0}), ("ls", {"path": ""})):
+        with pytest.raises(Refusal, match="mounted"):
+            agent.call(verb, run_id=waiting, **more)
     (agent.root / "away").rename(agent.root / "runs")
     assert agent.evidence(waiting)["found"] is True
 

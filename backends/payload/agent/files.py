@@ -25,7 +25,7 @@ def open_below(base, parts, flags):
     try:
         fd = os.open(base, DIRECTORY)
     except FileNotFoundError:
-        raise Refused("%s is gone: it was deleted." % base) from None
+        raise layout.gone(base) from None
     except OSError as error:
         raise Refused("%s cannot be opened: %s." % (base, error.strerror)) from None
     try:

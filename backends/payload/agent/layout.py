@@ -43,6 +43,13 @@ def check_mounted():
         raise Refused("%s is not there: is its disk mounted?" % runs())
 
 
+def gone(path):
+    """The refusal of what asks for a run directory that is not there. Raises it where there are no
+    runs at all."""
+    check_mounted()
+    return Refused("%s is gone: it was deleted." % path)
+
+
 def check_id(value):
     """A run id, or a refusal."""
     if not is_id(value):

@@ -21,7 +21,7 @@ def target(request):
     attempt = layout.check_attempt(request.get("attempt", 0))
     rank = layout.check_attempt(request.get("rank", 0), "rank")
     if not os.path.lexists(layout.run_dir(run)):
-        raise _gone(run)
+        raise layout.gone(layout.run_dir(run))
     if not layout.is_claimed(run, attempt):
         raise Refused("There is no attempt %d of run %s." % (attempt, run))
     return run, attempt, rank
@@ -39,12 +39,8 @@ def is_over(run, attempt):
     try:
         facts = evidence.of_attempt(run, attempt, evidence.Look())
     except FileNotFoundError:  # deleted while it was read
-        raise _gone(run) from None
+        raise layout.gone(layout.run_dir(run)) from None
     return evidence.is_over(facts)
-
-
-def _gone(run):
-    return Refused("%s is gone: it was deleted." % layout.run_dir(run))
 
 
 def log_stat(request, body):
