@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.errors import TraindeckError, Unreachable, UsageError
+from traindeck.backends.errors import BackendError, TraindeckError, Unreachable, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.command import Command
@@ -300,7 +300,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
-            gone = not isinstance(error, Unreachable)
+            gone = isinstance(error, BackendError) and not isinstance(error, Unreachable)
             if record.state != "queued":
                 output.note(f"traindeck: only what is known here: {error.what}")
         if record.archived:

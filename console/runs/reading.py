@@ -86,7 +86,7 @@ async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> b
             return b""
         stat = await backend.log_stat(ref_of(run), rank)
         return await backend.read_at(ref_of(run), rank, max(0, stat.size - size), size)
-    except BackendError:
+    except (BackendError, UsageError):  # a backend that was taken out of the settings
         return b""
 
 
@@ -206,7 +206,7 @@ async def _no_log(ws: Workspace, run: RunRecord, number: int) -> str:
         if (await backend.log_stat(replace(ref_of(run), attempt=number))).identity:
             return ""
         began = (await attempt_of(ws, run, number)).started is not None
-    except BackendError:
+    except (BackendError, UsageError):
         return ""
     # What begins has a log from its first moment on.
     return "its log is gone: it was deleted" if began else "it never started, so it has no log"
@@ -219,7 +219,7 @@ async def _events(ws: Workspace, run: RunRecord) -> list[dict[str, Any]]:
     try:
         path = f"attempts/{run.attempt}/events.jsonl"
         data = await read_file(ws, run, path, EVENTS_LIMIT)
-    except BackendError:
+    except (BackendError, UsageError):
         return []
     found = []
     for line in data.splitlines():

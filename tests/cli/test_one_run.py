@@ -284,6 +284,9 @@ def test_a_backend_that_was_taken_out_of_the_settings_stops_no_command(cli: Cli)
         assert cli("ls").returncode == 0
         (listed,) = cli.json("ls", "--json")
         assert (listed["state"], listed["reach"]) == ("running", "down")
+        shown = cli("show", run)
+        assert shown.returncode == 0 and "sleep 60" in shown.stdout
+        assert "rm" not in shown.stdout.splitlines()[-1], "its directory is still there"
         assert cli("run", "-q", "--", "true").returncode == 0
         done = cli("stop", run)
         assert done.returncode == 2
