@@ -241,9 +241,9 @@ def look(ws: Workspace, run: RunRecord) -> None:
 def see(ws: Workspace, runs: Sequence[RunRecord]) -> list[RunRecord]:
     """A person says that these are seen. Returns those that needed them, as they were: one that is
     not known to need anybody may have failed meanwhile, and nobody has seen that."""
-    found = [run for run in runs if needs_you(run, ws.clock())]
-    for run in found:
-        look(ws, run)
+    now = ws.clock()
+    found = [run for run in runs if needs_you(run, now)]
+    annotate(ws, [Annotation(run_id=run.id, time=now, looked_at=now) for run in found])
     return found
 
 

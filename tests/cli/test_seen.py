@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from traindeck.backends.base import State
+from traindeck.console.runs import controlling
+from traindeck.console.runs.workspace import Workspace
+from traindeck.console.store import annotations
+from traindeck.console.store.ids import mint_id
+from traindeck.console.store.places import Places
+from traindeck.console.store.records import RunRecord
+
 from .conftest import Cli
 
 
@@ -23,3 +35,20 @@ def test_what_is_seen_needs_nobody_until_it_fails_again(cli: Cli) -> None:
     cli("wait", "two")
     assert cli.ok("ls", "-q", "is:needs-you").split() == [failed[1]]
     assert cli("seen", "one", "nobody").returncode == 2
+
+
+async def test_however_many_are_seen_they_are_noted_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(config=tmp_path, state=tmp_path, index=tmp_path / "index.db")
+    async with Workspace(places=places, environ={}) as ws:
+        bad = [
+            RunRecord(id=mint_id(), name=f"r{n}", state=State.FAILED, created=1.0, ended=2.0)
+            for n in range(20)
+        ]
+        ws.index.put_many(bad)
+        waits: list[int] = []
+        monkeypatch.setattr(annotations.os, "fsync", waits.append)
+        assert controlling.see(ws, bad) == bad
+        assert len(waits) <= 2, "for the disk: of a bad night there are thousands"
+        assert controlling.see(ws, [ws.record(run.id) for run in bad]) == []
