@@ -12,7 +12,6 @@ import pytest
 from screen_harness import CheckScreen, MakeApp, burst, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
-from textual import events
 
 from traindeck.backends.base import BackendError, State
 from traindeck.console.tui.app import TraindeckApp
