@@ -25,6 +25,7 @@ from .cells import (
     fit_line,
     line_width,
     pad,
+    plain,
     width,
 )
 from .glyphs import BEST, Glyphs
@@ -135,8 +136,9 @@ def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -
     sign = Span(f" {glyphs.cursor} ", "failed" if bad else "muted")
     lines: list[Line] = [(sign, *fitted(why, cells - 5))]
     failed = bad and run.state is not State.TIMEOUT  # then the log has nothing to do with it
-    if facts.evidence and failed:
-        wrapped = textwrap.wrap(clean(facts.evidence), max(20, cells - 6))
+    evidence = clean(facts.evidence).strip()
+    if evidence and failed and evidence not in plain(lines[0]):
+        wrapped = textwrap.wrap(evidence, max(20, cells - 6))
         shown = wrapped[:2]
         if len(wrapped) > 2:
             shown[1] = clip(" ".join(wrapped[1:]), cells - 6)

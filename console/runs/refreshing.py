@@ -147,9 +147,20 @@ async def enter(
 
             status = await explain(backend, run, status)
         seen[run.id] = status
-    changed = ws.index.update_statuses(seen, settle=backend.settle)
+    # One that merely goes on is entered after what it measured: seen just now, with nothing new, it
+    # would look silent until that is read.
+    going = [run for run in runs if run.id in seen and _goes_on(run, seen[run.id])]
+    on = {run.id: seen.pop(run.id) for run in going}
+    changed = ws.index.update_statuses(seen, settle=backend.settle) if seen else []
+    await ingest(ws, backend, going, on)
+    changed += ws.index.update_statuses(on, settle=backend.settle) if on else []
     await ingest(ws, backend, [run for run in runs if run.id in seen], seen)
     return changed
+
+
+def _goes_on(run: RunRecord, status: Status) -> bool:
+    """Whether nothing is new of a run but what it measures."""
+    return run.state is status.state is State.RUNNING and run.attempt == status.attempt
 
 
 async def ingest(

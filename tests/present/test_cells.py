@@ -125,6 +125,11 @@ def test_an_ascii_terminal_gets_ascii_in_the_same_cells(text: str) -> None:
     assert len(ascii_text(safe)) == width(safe)
 
 
+@pytest.mark.parametrize("sign", "•◆┊▐≤≥…·–−×→›≈")
+def test_a_sign_of_ours_is_no_question_mark_where_only_ascii_is_known(sign: str) -> None:
+    assert ascii_text(sign) not in ("?", sign)
+
+
 @pytest.mark.parametrize("cells", [6, 9, 13, 20, 30, 80])
 def test_names_that_differ_stay_different_when_they_are_shortened(cells: int) -> None:
     names = [

@@ -106,6 +106,14 @@ def test_the_cause_comes_first_with_the_line_it_rests_on() -> None:
     assert words.index("torch.OutOfMemoryError") < words.index("LAST")
 
 
+@pytest.mark.parametrize("cells", [120, 40])
+def test_the_line_that_a_cause_rests_on_is_not_said_twice(cells: int) -> None:
+    why = "ValueError: a batch of (8, 2049) is too long"
+    run = replace(FAILED, reason=f"{why} at step 29")
+    words = text(overview(run, Facts(evidence=why), cells, 38, now=NOW))
+    assert words.count("is too long") == 1
+
+
 def test_a_queued_run_has_no_figures_but_says_what_it_waits_for() -> None:
     run = replace(RUN, state=State.QUEUED, reason="waits for other", metrics={})
     words = text(overview(run, Facts(), 80, 22, now=NOW))

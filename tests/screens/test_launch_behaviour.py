@@ -290,7 +290,7 @@ async def test_escape_takes_back_a_launch_that_waits_and_says_so(make_app: MakeA
         screen = await open_form(app, pilot)
         services.gate.clear()
         burst(app, *"true", "ctrl+g", "escape")
-        await settle(app, pilot, lambda: "not launched: esc took it back" in screen_text(app))
+        await settle(app, pilot, lambda: "not launched: taken back" in screen_text(app))
         services.gate.set()
         await at_rest(app, pilot)
         assert app.screen is screen

@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from screen_harness import CheckScreen, MakeApp, settle
+from screen_harness import CheckScreen, MakeApp, burst, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
-from textual import events
 
 from traindeck.backends.base import BackendError, State
 from traindeck.console.tui.app import TraindeckApp
@@ -82,23 +81,35 @@ async def test_each_tab_has_its_number_and_the_footer_its_keys(make_app: MakeApp
                 assert "zoom" not in footer(app), "no other tab's keys"
 
 
-@pytest.mark.parametrize("burst", ["123", "13267"])
+@pytest.mark.parametrize("tabs", ["123", "13267"])
 async def test_tabs_in_one_burst_leave_the_last_one_with_its_keys(
-    make_app: MakeApp, burst: str
+    make_app: MakeApp, tabs: str
 ) -> None:
     app = make_app(run_world())
     async with opened(app, "overview", "LOG") as pilot:
         screen = app.screen
         assert isinstance(screen, RunScreen)
         for _ in range(2):  # the second time every tab is there already
-            for key in burst:
-                app.post_message(events.Key(key, key))
+            burst(app, *tabs)
             await pilot.pause(0.4)
             await settle(app, pilot, lambda: "/ search" in footer(app))
             shown = [child for child in screen.query_one("#body").children if child.display]
             assert shown == [screen._now()]
             assert screen.focused is not None
             assert shown[0] in screen.focused.ancestors_with_self
+
+
+@pytest.mark.parametrize("tab", ["overview", "charts", "log"])
+@pytest.mark.parametrize("tabs", ["3", "23123"])
+async def test_what_follows_a_tab_in_one_burst_is_for_that_tab(
+    make_app: MakeApp, tab: str, tabs: str
+) -> None:
+    app = make_app(run_world())
+    until = {"overview": "LOG", "charts": "METRICS", "log": "step 3120"}
+    async with opened(app, tab, until[tab]) as pilot:
+        burst(app, *tabs, "slash", *"step 31", "enter", "n")
+        await settle(app, pilot, lambda: "/step 31   " in screen_text(app))
+        assert isinstance(app.screen, RunScreen), "no letter of it was a key"
 
 
 async def test_an_overview_says_nothing_of_a_log_that_it_has_not_read(

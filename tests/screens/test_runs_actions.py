@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
-from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, go_to, names, runs_screen, settle
+from screen_harness import (
+    SIZE,
+    MakeApp,
+    OnRuns,
+    burst,
+    cursor,
+    drawn,
+    go_to,
+    names,
+    runs_screen,
+    settle,
+)
 from screen_svg import screen_text
 from tests.fakes.runs import FakeServices, crowd, make_run, small_services
 from textual import events
@@ -222,6 +234,22 @@ async def test_what_follows_the_key_that_opens_a_form_in_one_burst_is_text_for_i
         run = services.runs[0]
         assert run is not None
         assert (run.name, run.tags, run.note) == ("nanogpt-big_2", {"ok": ""}, "who?")
+
+
+async def test_what_follows_enter_in_a_form_in_one_burst_is_for_the_screen_below(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_runs() as (app, pilot):
+        keep = app.services.describe
+
+        async def slowly(run_id: str, **words: object) -> str:
+            await asyncio.sleep(0.2)
+            return str(await keep(run_id, **words))
+
+        monkeypatch.setattr(app.services, "describe", slowly)
+        burst(app, "e", "ctrl+u", *"new", "enter", "slash", *"new", "enter")
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "new")
+        assert app.screen is runs_screen(app)
 
 
 @pytest.mark.parametrize("size", [(60, 15), (80, 24), (120, 40)])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from screen_harness import SIZE, MakeApp, OnRuns, cursor, drawn, names, runs_screen, settle
+from screen_harness import SIZE, MakeApp, OnRuns, burst, cursor, drawn, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
@@ -16,6 +17,7 @@ from traindeck.console.runs.told import Told
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
 from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.screens.run import RunScreen
 
 
 async def test_the_cursor_moves_over_heads_and_stops_at_the_ends(on_runs: OnRuns) -> None:
@@ -147,6 +149,25 @@ async def test_the_palette_goes_to_a_run_that_is_not_listed(on_runs: OnRuns) -> 
         await settle(app, pilot, lambda: "old-baseline" in screen_text(app))
         await pilot.press("enter")
         await settle(app, pilot, lambda: cursor(app) == "old-baseline")
+
+
+async def test_a_key_right_after_the_palette_is_for_the_run_that_it_goes_to(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_runs() as (app, pilot):
+        find = app.services.key_of
+
+        async def slowly(run_id: str) -> int | None:
+            await asyncio.sleep(0.2)
+            return await find(run_id)
+
+        monkeypatch.setattr(app.services, "key_of", slowly)
+        await pilot.press("colon", *"llama1b-dpo")
+        await settle(app, pilot, lambda: "run     " in screen_text(app))
+        burst(app, "enter", "enter")
+        await settle(app, pilot, lambda: isinstance(app.screen, RunScreen))
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen.record.name == "llama1b-dpo"
 
 
 async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:

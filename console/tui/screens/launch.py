@@ -18,8 +18,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 
-from traindeck.backends.base import State, TraindeckError
-from traindeck.console.present.cells import Line, Span, clean
+from traindeck.backends.base import TraindeckError
+from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import Choice
 from traindeck.console.present.form import TALL, Caret, help_lines, window_over
 from traindeck.console.present.help import typing_notes
@@ -49,10 +49,10 @@ from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
+from .launch_send import Sending
 from .overlay import ChoiceScreen, MenuScreen
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Plan
     from traindeck.console.store.records import RunRecord
     from traindeck.console.tui.services import Place as KnownPlace
 
@@ -152,10 +152,8 @@ class LaunchScreen(DeckScreen):
         self._begun = Draft()
         self._kept: dict[str, tuple[Mapping[str, str], str | None, str]] = {}
         self._changed = asyncio.Event()
-        self._seen = ""
-        self._sending = False
+        self.sending = Sending(self)
         self._asked: tuple[Draft, asyncio.Task[Drafted]] | None = None
-        self._awaited: Draft | None = None
         self._early: list[events.Key | str] | None = None if like is None else []
         self._late: events.Key | None = None
         self._refused = ""
@@ -230,15 +228,15 @@ class LaunchScreen(DeckScreen):
                 await asyncio.sleep(SETTLE)
             draft = self.draft
             try:
-                drafted = await self._check(draft)
+                drafted = await self.check(draft)
             except TraindeckError as error:
                 if draft == self.draft:
                     self._answered_badly(str(error))
                 continue
             if draft == self.draft or drafted.form is not None:
-                self._answered(draft, drafted)
+                self.answered(draft, drafted)
 
-    async def _check(self, draft: Draft) -> Drafted:
+    async def check(self, draft: Draft) -> Drafted:
         """What a draft comes to. Who asks while that is being found out gets the same answer: one
         form has one plan, with one made name."""
         if self._asked is None or self._asked[0] != draft or self._asked[1].done():
@@ -247,7 +245,7 @@ class LaunchScreen(DeckScreen):
             self._asked = (draft, task)
         return await asyncio.shield(self._asked[1])
 
-    def _answered(self, draft: Draft, drafted: Drafted) -> None:
+    def answered(self, draft: Draft, drafted: Drafted) -> None:
         if draft.recipe != self.draft.recipe:
             return
         current = draft == self.draft
@@ -256,10 +254,10 @@ class LaunchScreen(DeckScreen):
             # It keeps this name while the rest changes; that alone is no other draft.
             self.draft = replace(self.draft, made_name=drafted.plan.spec.name)
         self._shape()
-        self.plan_state = self._state_of(draft, drafted, current=current)
+        self.plan_state = self.state_of(draft, drafted, current=current)
         self._paint()
 
-    def _state_of(self, draft: Draft, drafted: Drafted, *, current: bool) -> PlanState:
+    def state_of(self, draft: Draft, drafted: Drafted, *, current: bool) -> PlanState:
         blank = _blank(draft)
         problems = dict(drafted.problems)
         if blank:
@@ -318,7 +316,7 @@ class LaunchScreen(DeckScreen):
         if not self.is_mounted:
             return
         if self.plan_visible and self.plan_state.current and self.plan_state.plan is not None:
-            self._seen = self.plan_state.plan.digest
+            self.sending.seen(self.plan_state.plan)
         self._form_pane.update()
         self._plan_pane.update()
         self.update_chrome()
@@ -522,99 +520,28 @@ class LaunchScreen(DeckScreen):
 
         self.app.push_screen(PlanScreen(self))
 
-    def seen(self, plan: Plan) -> None:
-        """A person has this plan before the eyes."""
-        self._seen = plan.digest
-
     def action_save(self) -> None:
         from .launch_save import SaveScreen
 
         self.app.push_screen(SaveScreen(self.draft))
 
     def action_launch(self) -> None:
-        state = self.plan_state
-        why = obstacle(state)
-        if self._sending or self._awaited is not None:
-            return
-        if state.waiting and self.plan_visible:
-            # What else is said of the form is about what stood there before.
-            self._awaited = self.draft
-            self.deck.start(
-                self._send_when_planned(self.draft), "launching: its plan is being made"
-            )
-        elif state.waiting:
-            self.action_plan()  # there it appears
-        elif why or state.plan is None:
-            self.deck.notice(why, "warn")
-        elif self._seen != state.plan.digest:
-            self.action_plan()
-        else:
-            self._sending = True
-            # It goes on when the form is left: what was sent is noted by who sent it.
-            self.deck.start(self._send(state.plan), f"launching {clean(state.plan.spec.name)}")
+        self.sending.launch()
 
-    async def _send_when_planned(self, draft: Draft) -> None:
-        """Launch this draft, whatever is typed meanwhile, or say why not."""
-        try:
-            drafted = await self._check(draft)
-        except TraindeckError as error:
-            if self._awaited is draft:
-                self._awaited = None
-                self.deck.complain(error)
-            return
-        if self._awaited is not draft:
-            return  # taken back
-        self._awaited = None
-        if self.is_mounted:
-            self._answered(draft, drafted)
-        if drafted.plan is None:
-            why = obstacle(self._state_of(draft, drafted, current=True))
-            self.deck.notice(f"not launched: {why}", "warn", urgent=True)
-            return
-        self._sending = True
-        await self._send(drafted.plan)
-
-    async def _send(self, plan: Plan) -> None:
-        deck = self.deck
-        try:
-            run = await deck.services.launch(plan)
-        except TraindeckError as error:
-            self._sending = False
-            self._refused = str(error)
-            deck.complain(error)
-            # Not the same plan again: it may have arrived.
-            self.plan_state = replace(
-                self.plan_state, refused=self._refused, waiting=True, current=False
-            )
-            self._changed.set()
-            self._paint()
-            return
-        self._leave_for(run)
-
-    def _leave_for(self, run: RunRecord) -> None:
-        deck = self.deck
-        failed = run.state is State.FAILED
-        words = f"launched {clean(run.name)} on {run.backend}"
-        if failed:
-            words = f"{clean(run.name)} failed at once: {clean(run.reason) or 'see its log'}"
-        if not self.is_mounted:  # left meanwhile
-            deck.notice(words, "failed" if failed else "text")
-            return
-        deck.go_home()
-        deck.notice(words, "failed" if failed else "text")
-        go = getattr(deck.screen, "go_to_run", None)
-        if go is not None:
-            deck.start(go(run), "")
+    def refuse(self, why: str) -> None:
+        """A launch failed. Not the same plan again: it may have arrived."""
+        self._refused = why
+        self.plan_state = replace(self.plan_state, refused=why, waiting=True, current=False)
+        self._changed.set()
+        self._paint()
 
     def action_back(self) -> None:
         self._ask_to_leave()
 
     def _ask_to_leave(self) -> None:
-        if self._awaited is not None:
-            self._awaited = None
-            self.deck.notice("not launched: esc took it back before there was a plan", "warn")
+        if self.sending.take_back():
             return
-        if not self.touched or self._sending:
+        if not self.touched or self.sending.busy:
             self.deck.back()
             return
 

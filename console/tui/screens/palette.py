@@ -138,29 +138,27 @@ class PaletteScreen(Overlay[None]):
             found = await self.deck.services.rows(list(listing.keys[:RUNS_SHOWN]))
         except TraindeckError:
             found = {}
-        self._runs = [self._run_entry(found[key]) for key in found]
+        self._runs = [self._run_entry(key, run) for key, run in found.items()]
         self.changed()
 
-    def _run_entry(self, run: RunRecord) -> Entry:
+    def _run_entry(self, key: int, run: RunRecord) -> Entry:
         sign = mark(run)
         glyphs = self.deck.painter.glyphs
         hint = f"{where(run)}  {age(run_age(run, self.deck.clock())):>5}"
         name = clean(run.name or run.id)
-        return Entry("run", name, hint, self._goer(run), sign.glyph(glyphs), sign.style)
+        return Entry("run", name, hint, self._goer(key, run), sign.glyph(glyphs), sign.style)
 
-    def _goer(self, run: RunRecord) -> Callable[[], object]:
+    def _goer(self, key: int, run: RunRecord) -> Callable[[], object]:
         def go() -> None:
+            from .runs import RunsScreen
+
             self.deck.go_home()
-            self.deck.start(self._go(run), "")
+            home = self.deck.screen
+            # At once, if it is listed: the next key may be for it.
+            if isinstance(home, RunsScreen) and not home.table.go_to(key):
+                self.deck.start(home.go_to_run(run, widen=True), "")
 
         return go
-
-    async def _go(self, run: RunRecord) -> None:
-        from .runs import RunsScreen
-
-        screen = self.deck.screen
-        if isinstance(screen, RunsScreen):
-            await screen.go_to_run(run, widen=True)
 
     # ----------------------------------------------------------------------------------------- show
 

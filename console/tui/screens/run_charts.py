@@ -64,6 +64,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(keys.CHARTS)]
     DEFAULT_CSS = "ChartsPane { height: 1fr; }"
+    keys_in_order = True
 
     def __init__(self, source: SeriesSource, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -28,7 +28,8 @@ class EditScreen(Overlay[bool]):
     """The form. Returns whether something was changed; a refused change keeps what was typed.
 
     The application hands it its keys in order: in one burst, what follows `tab` belongs to the next
-    field, and what comes before there are fields to the first.
+    field, and what comes before there are fields to the first. What follows `enter` is for the
+    screen below, or, if the change was refused, for the field that has it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -43,8 +44,7 @@ class EditScreen(Overlay[bool]):
         super().__init__()
         self._run = run
         self._problem = ""
-        self._saving = False
-        self._early: list[events.Key] | None = []
+        self._held: list[events.Key] | None = []
 
     def compose(self) -> ComposeResult:
         yield Panel()
@@ -57,8 +57,7 @@ class EditScreen(Overlay[bool]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#name", Field))
-        early, self._early = self._early or [], None
-        for event in early:
+        for event in self._let_go():
             self._take(event)
         self.screen_layout_refresh_signal.subscribe(self, self._place, immediate=True)
 
@@ -87,10 +86,10 @@ class EditScreen(Overlay[bool]):
         return [("enter", "keep"), ("tab", "next"), ("esc", "leave as it was")]
 
     def take_key(self, event: events.Key) -> None:
-        if self._early is None:
+        if self._held is None:
             super().take_key(event)
         else:
-            self._early.append(event)
+            self._held.append(event)
 
     async def take_typed(self, event: events.Key) -> bool:
         """A key, in order. Called by the application."""
@@ -105,9 +104,16 @@ class EditScreen(Overlay[bool]):
         """The one that is typed in."""
         return self.focused if isinstance(self.focused, Field) else self.query_one("#name", Field)
 
+    def _let_go(self) -> list[events.Key]:
+        """The keys that were held back; from now on none is."""
+        held, self._held = self._held or [], None
+        return held
+
     def _take(self, event: events.Key) -> bool:
         if event.key == "escape":
             self.dismiss(False)
+        elif self._held is not None:
+            self._held.append(event)
         elif event.key in ("tab", "down"):
             self.focus_next("Input")
         elif event.key in ("shift+tab", "up"):
@@ -119,9 +125,7 @@ class EditScreen(Overlay[bool]):
         return True
 
     def _submit(self) -> None:
-        if self._saving:
-            return
-        self._saving = True
+        self._held = []
         fields = [self.query_one(f"#{name}", Field) for name in FIELDS]
         # What was not touched is not written: a name that cannot be shown whole stays as it is.
         values = {str(f.id): f.value.strip() for f in fields if f.changed}
@@ -137,10 +141,14 @@ class EditScreen(Overlay[bool]):
                 note=values.get("note"),
             )
         except TraindeckError as error:
-            self._problem, self._saving = str(error), False
+            self._problem = str(error)
             self.changed()
+            for event in self._let_go():
+                self._take(event)
             return
         if note:
             self.deck.notice(note, "warn")
         if self.is_current:  # it may have been left meanwhile
             self.dismiss(True)
+            for event in self._let_go():
+                await self.deck.take_late(event)

@@ -234,7 +234,8 @@ class LogPane(Vertical, inherit_bindings=False):
     async def _serve(self) -> None:
         """Do what keys asked for, in their order."""
         while True:
-            while self._requests:
+            # What was typed before there is a place to show it waits for that (see `resized`).
+            while self._requests and self._rows.size.height:
                 self._acting = True
                 try:
                     await self._act(self._requests.popleft())

@@ -1,0 +1,48 @@
+"""Looking at runs: what others see of them while somebody does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.conformance import fake, jobs
+
+from traindeck.backends.base import FileEntry, JobRef, State
+from traindeck.console.runs import controlling, launching, refreshing
+from traindeck.console.runs.request import LaunchRequest
+from traindeck.console.runs.workspace import Workspace
+from traindeck.console.store.places import Places
+
+
+async def test_a_run_is_seen_only_with_what_it_measured_by_then(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that nobody looked at for long would seem silent until its log is read."""
+    monkeypatch.setattr(refreshing, "YOUNG", -1.0)
+    places = Places(config=tmp_path, state=tmp_path, index=tmp_path / "index.db")
+    ws = Workspace(places=places, environ={})
+    reading: list[float] = []
+
+    class Watched(fake.FakeBackend):
+        async def list_files(self, ref: JobRef, path: str = "") -> Sequence[FileEntry]:
+            found = ws.index.get(ref.run_id)
+            assert found is not None
+            reading.append(found.observed_at)
+            return await super().list_files(ref, path)
+
+    place = fake.Place()
+    ws.use_backend(Watched("there", place))
+    request = LaunchRequest(argv=jobs.argv(fake.PYTHON, "hold"), on="there")
+    run = await launching.launch(ws, await launching.plan(ws, request))
+    while run.state is not State.RUNNING:
+        await refreshing.refresh(ws, [run], max_age=0.0)
+        run = ws.index.get(run.id) or run
+    reading.clear()
+    await refreshing.refresh(ws, [run], max_age=0.0)
+    now = ws.index.get(run.id)
+    assert now is not None and now.observed_at > run.observed_at
+    assert set(reading) == {run.observed_at}
+    await controlling.stop(ws, now)
+    await ws.aclose()
+    await place.close()
