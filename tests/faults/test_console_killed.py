@@ -176,7 +176,7 @@ async def main():
         while True:
             await refresh(ws, max_age=0.0)
             for run in ws.index.rows(ws.index.ids()):
-                # An index that is made anew lists it as never observed: unknown, until it is asked.
+                # An index made anew, as `end` does, has what files say until the place is asked.
                 if run.observed_at and said.get(run.id) != run.state:
                     print(run.name, said.get(run.id), run.state, flush=True)
                     said[run.id] = run.state
