@@ -89,11 +89,14 @@ def test_the_screen_imports_no_parser_and_nothing_numeric_before_its_first_paint
 ) -> None:
     program = (
         "import sys\n"
-        "from traindeck.console.tui.app import TraindeckApp\n"
-        "print('MODULES', *sorted(m for m in sys.modules if '.' not in m))\n"
+        "import traindeck.console.tui.app, traindeck.console.tui.live\n"
+        "import traindeck.console.tui.screens.runs\n"
+        "print('MODULES', *sorted(sys.modules))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     loaded = set(done.stdout.split())
     assert not loaded & {"typer", "numpy", "torch", "paramiko", "httpx", "yaml", "pynvml"}
+    launching = {"present.form", "runs.drafting", "runs.request", "runs.capture"}
+    assert not loaded & {f"traindeck.console.{name}" for name in launching}

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from .caret import Caret
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, pad, take, width
 from .glyphs import BEST, Glyphs
 from .launch_fields import VALUE, Entry, Section
 
 TALL = 30
 """From this many rows on there is room between the questions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caret:
-    """Where one types: the text of the focused field as it stands, and the place in it.
-
-    Attributes:
-        mark: Where a selection begins that ends at `at`: typing replaces it. None for none.
-    """
-
-    text: str = ""
-    at: int = 0
-    mark: int | None = None
 
 
 def form_lines(

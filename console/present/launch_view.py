@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from traindeck.backends.base import Plan, Reach
 
+from .caret import Caret
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .form import (
     OPEN,
     OPEN_LOW,
-    Caret,
     box_spans,
     form_lines,
     row_head,

@@ -9,8 +9,9 @@ from pathlib import PurePath
 from traindeck.backends.base import Health, Reach
 from traindeck.console.settings import SETTINGS, Settings, Source
 
+from .caret import Caret
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
-from .form import OPEN_LOW, Caret, box_spans, form_lines, row_head, typing_rows
+from .form import OPEN_LOW, box_spans, form_lines, row_head, typing_rows
 from .glyphs import BEST, Glyphs
 from .launch_fields import Entry, Section
 

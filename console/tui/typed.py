@@ -3,8 +3,8 @@ the line owns it."""
 
 from __future__ import annotations
 
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import clean
-from traindeck.console.present.form import Caret
 
 LONGEST = 16_384
 """Characters a field takes; what is pasted beyond is left out."""

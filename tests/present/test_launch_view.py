@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import Blob, Plan, RunSpec
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import line_width, plain, width
-from traindeck.console.present.form import OPEN, Caret, folded, help_lines, window
+from traindeck.console.present.form import OPEN, folded, help_lines, window
 from traindeck.console.present.launch_fields import Entry, Place, flat, sections
 from traindeck.console.present.launch_view import (
     PlanState,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import Health, Reach
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import line_width, plain
-from traindeck.console.present.form import Caret
 from traindeck.console.present.launch_fields import flat
 from traindeck.console.present.settings_view import settings_form, settings_lines, source_words
 from traindeck.console.settings import SETTINGS, Settings, Source

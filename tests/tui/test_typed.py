@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traindeck.console.present.form import Caret
+from traindeck.console.present.caret import Caret
 from traindeck.console.tui.typed import put, typed
 
 LINE = "python a.py --lr 3e-4"

@@ -10,9 +10,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line
 from traindeck.console.present.chrome import PlaceMark
-from traindeck.console.present.form import Caret
 from traindeck.console.tui import keys
 from traindeck.console.tui.typed import typed
 from traindeck.console.tui.widgets.bars import FooterBar, HeaderBar

@@ -19,9 +19,10 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 
 from traindeck.backends.base import TraindeckError
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import Choice
-from traindeck.console.present.form import TALL, Caret, help_lines, window_over
+from traindeck.console.present.form import TALL, help_lines, window_over
 from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import (
     COMMAND,

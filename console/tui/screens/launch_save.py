@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from textual import events
 
 from traindeck.backends.base import TraindeckError
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import wrapped
-from traindeck.console.present.form import Caret
 from traindeck.console.tui.typed import put, typed
 
 from .overlay import Overlay

@@ -12,8 +12,8 @@ from textual.screen import Screen
 
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.ages import age
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span, clean, clip, fit_line, width
-from traindeck.console.present.form import Caret
 from traindeck.console.present.fuzzy import best
 from traindeck.console.present.runs_table import run_age, where
 from traindeck.console.present.states import mark

@@ -18,8 +18,9 @@ from textual.binding import BindingType
 
 from traindeck.backends.base import Health, Reach, TraindeckError, UsageError
 from traindeck.console import settings as settings_module
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
-from traindeck.console.present.form import TALL, Caret, help_lines, window_over
+from traindeck.console.present.form import TALL, help_lines, window_over
 from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import Entry, Section, flat
 from traindeck.console.present.settings_view import (

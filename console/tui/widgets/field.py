@@ -6,8 +6,8 @@ from __future__ import annotations
 from textual import events
 from textual.widgets import Input
 
+from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import clean
-from traindeck.console.present.form import Caret
 from traindeck.console.tui.typed import typed
 
 
