@@ -36,7 +36,7 @@ from traindeck.console.cli.launch_options import (
     Time,
     given_to_run,
 )
-from traindeck.console.cli.starting import refuse_mixture, say, send, start
+from traindeck.console.cli.starting import refuse_json_beside_log, say, send, start
 
 if TYPE_CHECKING:
     from traindeck.console.runs.request import LaunchRequest
@@ -181,7 +181,7 @@ def retry_command(
     from traindeck.console.runs import launching
     from traindeck.console.runs.refreshing import refresh
 
-    refuse_mixture(follow, json)
+    refuse_json_beside_log(follow, json)
 
     async def body(ws: Workspace) -> int:
         record = ws.record(run)

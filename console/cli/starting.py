@@ -35,7 +35,7 @@ def start(
 
     if after and after_any:
         raise UsageError("--after and --after-any exclude each other.")
-    refuse_mixture(follow, json)
+    refuse_json_beside_log(follow, json)
 
     async def body(ws: Workspace) -> int:
         await settle(ws)
@@ -54,7 +54,7 @@ def start(
     return with_workspace(body, stores=not dry_run)
 
 
-def refuse_mixture(follow: bool, json: bool) -> None:
+def refuse_json_beside_log(follow: bool, json: bool) -> None:
     """JSON with a raw log behind it is neither."""
     if follow and json:
         raise UsageError(

@@ -28,7 +28,7 @@ from traindeck.console.metrics import (
 )
 from traindeck.console.metrics.reading import LONGEST, MOST_KEYS, Carry, Columns, Reading
 from traindeck.console.store.index import Index
-from traindeck.console.store.records import Progress, RunRecord
+from traindeck.console.store.records import CHECKPOINT, Progress, RunRecord
 from traindeck.console.store.series import Batch, SourceMark
 
 CHUNK = 1 << 16
@@ -203,7 +203,7 @@ async def ingest(
         for key, columns in reading.series.items():
             _drop_earlier(index, run, attempt, key, columns)
     for step, moment in source.checkpoints:
-        reading.add(names.CHECKPOINT, step, moment, 1.0)
+        reading.add(CHECKPOINT, step, moment, 1.0)
     if reading.again:
         # The whole of it can be read better now.
         after = SourceMark(

@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from traindeck.console.metrics.names import CHECKPOINT, series_name
+from traindeck.console.metrics.names import series_name
 from traindeck.console.metrics.numerals import whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
+from traindeck.console.store.records import CHECKPOINT
 
 STEPS = ("step", "global_step", "_step", "current_steps", "iter", "iteration")
 TIMES = ("time", "_timestamp", "timestamp")

@@ -19,7 +19,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-from traindeck.console.store.records import CHECKPOINT as CHECKPOINT
+from traindeck.console.store.records import CHECKPOINT
 
 MEAN_LOSS = "train/mean_loss"
 

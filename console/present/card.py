@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from traindeck.backends.base import RunSpec, State, Status
-from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.journal import NOT_SENT
-from traindeck.console.store.records import NOT_STARTED, MetricSummary, RunRecord
+from traindeck.console.store.records import CHECKPOINT, NOT_STARTED, MetricSummary, RunRecord
 
 from .ages import age, clock, spoken
 from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_on

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.payload.harness import until
 
 from .conftest import Cli
 
@@ -185,8 +186,7 @@ def test_a_secret_is_found_nowhere_afterwards(cli: Cli) -> None:
 def test_a_retry_waits_for_a_run_that_is_ending(cli: Cli) -> None:
     lingers = "(trap '' TERM; exec sleep 60) & exit 3"
     run = cli.run("sh", "-c", lingers, options=("--grace", "3s"))
-    while cli.json("show", "--json", run)["state"] not in ("stopping", "failed"):
-        time.sleep(0.05)
+    until(lambda: cli.json("show", "--json", run)["state"] in ("stopping", "failed"))
     cli.ok("retry", "-q", run)
     assert cli.json("show", "--json", run)["attempt"] == 1
     assert cli("wait", run).returncode == 3

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.payload.harness import until
 
 from .conftest import Cli
 
@@ -179,8 +180,7 @@ def ended_unseen(cli: Cli, *options: str) -> str:
     """A run that is over, which the index does not know: nobody was asked since."""
     run = cli.run("sleep", "0.3", options=options)
     record = cli.home / ".traindeck" / "runs" / run / "attempts" / "0" / "exit.slot"
-    while not record.read_bytes().strip(b"\0"):
-        time.sleep(0.02)
+    until(lambda: record.read_bytes().strip(b"\0"))
     return run
 
 

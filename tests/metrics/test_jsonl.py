@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.console.metrics.jsonl import read_metrics, read_system
-from traindeck.console.metrics.names import CHECKPOINT
 from traindeck.console.metrics.reading import Carry, Reading
+from traindeck.console.store.records import CHECKPOINT
 
 
 def lines(*records: object) -> bytes:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from textual.binding import BindingType
 
 from traindeck.backends.base import TraindeckError
-from traindeck.console.metrics.names import CHECKPOINT, main_metric
+from traindeck.console.metrics.names import main_metric
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.metric_tree import SYSTEM, Node, nodes, tree_cells
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import CHECKPOINT, RunRecord
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.lines import Lines
 
