@@ -79,11 +79,12 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import controlling
     from traindeck.console.runs.outcome import exit_status, first_failure
+    from traindeck.console.runs.reasons import named
 
     async def body(ws: Workspace) -> int:
         records = await controlling.wait(ws, [record.id for record in _records(ws, runs)])
         if not many_runs(records, json=json, quiet=quiet):
-            for record in records:
+            for record in named(ws.index, records):
                 why = f"  {output.neutral(record.reason)}" if record.reason else ""
                 output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}{why}")
         return first_failure(exit_status(r.state, r.exit_code, r.signal) for r in records)

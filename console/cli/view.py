@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -307,6 +308,8 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)
         no_log = "" if log else await why_no_log(ws, record)
+    if spec is not None and (other := ws.index.get(spec.after or "")) is not None:
+        spec = replace(spec, after=f"{other.name} ({other.id})")
     lines = card_lines(
         shown,
         now=ws.clock(),
