@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -119,8 +118,8 @@ def test_a_log_that_was_deleted_by_hand_is_missed_in_one_line(cli: Cli) -> None:
 def test_a_lost_attempt_is_lost_for_the_same_reason_once_another_followed(cli: Cli) -> None:
     run = cli.run("sleep", "600")
     attempt = cli.home / ".traindeck/runs" / run / "attempts/0"
-    while (agent := json.loads((attempt / "agent.json").read_text()))["phase"] != "running":
-        time.sleep(0.02)
+    record = attempt / "agent.json"
+    agent = until(lambda: (a := json.loads(record.read_text()))["phase"] == "running" and a)
     for pid in (agent["pid"], agent["leader"]["pid"]):
         os.kill(pid, signal.SIGKILL)
     cli("wait", run)
@@ -149,8 +148,7 @@ def test_rm_of_an_adopted_run_says_what_it_frees(cli: Cli, tmp_path: Path, goes_
         script = "head -c 300000 /dev/zero; exec sleep 600"
         process = subprocess.Popen(["sh", "-c", script], stdout=stream)
     try:
-        while log.stat().st_size < 300_000:
-            time.sleep(0.01)
+        until(lambda: log.stat().st_size >= 300_000)
         run = cli.ok("adopt", "-q", str(process.pid)).strip()
         if not goes_on:
             process.kill()
