@@ -151,9 +151,12 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     more, only what we know of the run goes.
 
     Raises:
+        TraindeckError: Somebody else has removed it since it was looked at.
         UsageError: The run is not over, or foreign.
         BackendError: Its directory could not be deleted; then the run stays listed.
     """
+    if ws.index.number_of(run.id) is None:
+        raise TraindeckError(f"{run.name} ({run.id}) is gone: it was removed meanwhile.")
     refuse_removal(run)
     check_notes(ws)
     freed = 0

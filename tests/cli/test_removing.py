@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from tests.payload.harness import until
 
+from traindeck.console.cli import app, output
+from traindeck.console.runs import refreshing
+
 from .conftest import Cli
 
 
@@ -184,6 +187,35 @@ def ended_unseen(cli: Cli, *options: str) -> str:
 
 def test_rm_refuses_none_for_what_it_was_a_moment_ago(cli: Cli) -> None:
     cli.ok("rm", "--yes", ended_unseen(cli))
+
+
+@pytest.mark.parametrize("when", ["asked about", "confirmed"])
+def test_rm_removes_the_others_of_a_run_that_somebody_else_removes_meanwhile(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], when: str
+) -> None:
+    twice, other = ended_unseen(cli), cli.run("true")
+    cli("wait", other)
+
+    async def refresh(*_: object, max_age: float = 1.0, **__: object) -> list[str]:
+        if when == "asked about" and max_age == 0.0:
+            cli.ok("rm", "--yes", twice)
+        return []
+
+    def confirm(*_: object, **__: object) -> bool:
+        if when == "confirmed":
+            cli.ok("rm", "--yes", twice)
+        return True
+
+    if when == "asked about":
+        monkeypatch.setattr(refreshing, "refresh", refresh)
+    monkeypatch.setattr(output, "confirm", confirm)
+    assert app.run(["rm", "--json", twice, other]) == 1
+    said = capsys.readouterr()
+    gone, removed = json.loads(said.out)
+    assert (gone["id"], gone["freed_bytes"]) == (twice, None)
+    assert "is gone: it was removed meanwhile" in gone["error"] and gone["error"] in said.err
+    assert (removed["id"], removed["error"]) == (other, None)
+    assert cli.json("ls", "--json") == []
 
 
 def test_a_run_that_ended_a_moment_ago_is_no_second_of_its_name_to_stop(cli: Cli) -> None:
