@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from traindeck.backends.base import RunSpec, decode
+from traindeck.backends.base import Reach, RunSpec, decode
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at
@@ -52,7 +52,7 @@ def read_run(
 
     A run.json that cannot be read still stands for a run: then nothing but its id is known, which
     is its name too, and `tell` gets a line about it. A run that has no exit record is reported as
-    never observed, so that its backend is asked.
+    never observed, so that its backend is asked, and as unknown until then.
     """
     folder = root / "runs" / run_id
     attempt, facts = _evidence(folder, run_id)
@@ -64,7 +64,7 @@ def read_run(
     run = describe(replace(spec, run_id=run_id, attempt=0), backend)
     status = status_of(decode_evidence(facts), attempt, now)
     if not status.state.terminal:
-        status = replace(status, observed_at=0.0)
+        status = replace(status, observed_at=0.0, reach=Reach.STALE)
     return with_status(run, status)
 
 

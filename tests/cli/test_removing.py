@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.payload.harness import until
@@ -46,6 +47,33 @@ def test_rm_says_what_it_frees_asks_and_refuses_prefixes(cli: Cli) -> None:
     assert "freed" in out
     assert cli.json("ls", "--json") == []
     assert not (cli.home / ".traindeck" / "runs" / run).exists()
+
+
+def started(cli: Cli, run: str) -> Any:
+    """The agent.json of a run that is on."""
+    record = cli.home / ".traindeck/runs" / run / "attempts/0/agent.json"
+    return until(lambda: (a := json.loads(record.read_text()))["phase"] == "running" and a)
+
+
+def kill_both(agent: Any) -> None:
+    """Kill a supervisor and its leader: nobody is left to record an end."""
+    for pid in (agent["pid"], agent["leader"]["pid"]):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_rebuilt_index_does_not_say_of_a_dead_run_that_it_runs(cli: Cli) -> None:
+    run = cli.run("sleep", "600")
+    kill_both(started(cli, run))
+    for path in (cli.home / ".local" / "state" / "traindeck").glob("index.db*"):
+        path.unlink()
+    listed = cli.ok("ls", "--cached")
+    assert "unknown" in listed and "not asked yet" in listed and "running" not in listed
+    assert "unknown" in cli.ok("show", "--cached", run)
+    (found,) = cli.json("ls", "--json", "--cached")
+    assert (found["reach"], found["observed_at"]) == ("stale", None)
+    cli.ok("reindex")
+    (found,) = cli.json("ls", "--json", "--cached")
+    assert (found["state"], found["reach"]) == ("lost", "ok")
 
 
 def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
@@ -120,11 +148,7 @@ def test_a_log_that_was_deleted_by_hand_is_missed_in_one_line(cli: Cli) -> None:
 
 def test_a_lost_attempt_is_lost_for_the_same_reason_once_another_followed(cli: Cli) -> None:
     run = cli.run("sleep", "600")
-    attempt = cli.home / ".traindeck/runs" / run / "attempts/0"
-    record = attempt / "agent.json"
-    agent = until(lambda: (a := json.loads(record.read_text()))["phase"] == "running" and a)
-    for pid in (agent["pid"], agent["leader"]["pid"]):
-        os.kill(pid, signal.SIGKILL)
+    kill_both(started(cli, run))
     cli("wait", run)
     (before,) = cli.json("show", "--json", run)["attempts"]
     assert before["state"] == "lost" and "supervisor was killed" in before["reason"]
