@@ -8,12 +8,13 @@ run without an exit record is alive is not decided here: its backend is asked at
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import crc32
 
 from traindeck.backends.base import Reach, RunSpec, decode
@@ -127,6 +128,24 @@ def parse_exit(data: bytes, run_id: str, attempt: int) -> Mapping[str, Any] | No
     if not isinstance(payload, dict) or payload.get("run") != run_id:
         return None
     return payload
+
+
+def attempt_times(
+    folder: Path, run_id: str, attempt: int, unknown: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """When an attempt that another one followed was executed, from start to end, which is that of
+    its records or the next claim; None if it never was, `unknown` if there are none."""
+    place = folder / "attempts" / str(attempt)
+    record = read_exit(place / "exit.slot", run_id, attempt) or read_object(place / "agent.json")
+    if record is None:
+        return unknown
+    claim = read_object(folder / "attempts" / str(attempt + 1) / "claim") or {}
+    started, *ends = record.get("started"), record.get("ended"), claim.get("time")
+    return (started, next(filter(_is_time, ends), math.inf)) if _is_time(started) else None
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def highest_attempt(folder: Path) -> int | None:
