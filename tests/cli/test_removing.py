@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,45 @@ def test_what_was_known_of_a_run_stays_known_when_only_its_artifacts_are_kept(cl
         assert script in cli.ok("run", "--like", run, "--dry-run")
         assert cli.json("ls", "--all", "--json", "is:needs-you") == []
         cli.ok("reindex")
+
+
+def test_what_a_run_had_measured_stays_known_when_only_its_artifacts_are_kept(cli: Cli) -> None:
+    program = (
+        "import json, os, time, sys\n"
+        "again = '/1' in os.environ['TRAINDECK_RUN']\n"
+        "out = open(os.environ['TRAINDECK_METRICS'], 'a')\n"
+        "for i in range(5, 9) if again else range(1, 7):\n"
+        "    print(json.dumps({'step': i, 'time': time.time(), 'lr': 1 / i}), file=out)\n"
+        "    print(f'step {i}/10 loss {\"nan\" if i == 8 else i / 3}', flush=True)\n"
+        "row = {'step': i, 'time': time.time(), '__event__': 'checkpoint', 'path': 'c'}\n"
+        "print(json.dumps(row), file=out)\n"
+        "sys.exit(1)\n"
+    )
+    run = cli.run(sys.executable, "-c", program, options=("--retries", "1"))
+    cli("wait", run)
+    cli.ok("rm", "--yes", "--keep-artifacts", run)
+
+    def known() -> Any:
+        shown = [cli.json("show", "--json", run), *cli.json("ls", "--all", "--json")]
+        for one in shown:
+            one.pop("observed_at")
+        return shown, cli.json("metrics", "--json", run), cli.ok("metrics", run)
+
+    before = known()
+    assert before[1]["loss"]["steps"] == [*range(1, 9)]
+    assert before[0][0]["metrics"]["loss"]["last"] == "NaN" and before[0][0]["main"] == "loss"
+    cli.ok("reindex")
+    assert known() == before
+    state = cli.home / ".local" / "state" / "traindeck"
+    for path in state.glob("index.db*"):
+        path.unlink()
+    assert known() == before
+    (saved,) = (state / "archived").iterdir()
+    saved.write_bytes(saved.read_bytes()[:-9])
+    done = cli("reindex")
+    assert done.returncode == 0 and "had measured cannot be read from" in done.stderr
+    cli.ok("rm", "--yes", run)
+    assert not list((state / "archived").iterdir())
 
 
 def test_what_was_never_noted_of_an_archived_run_is_said_to_be_not_known(cli: Cli) -> None:
