@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.errors import BackendError, TraindeckError, Unreachable, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.command import Command
@@ -286,13 +286,14 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         why_no_log,
     )
     from traindeck.console.runs.reasons import named
+    from traindeck.console.runs.refreshing import is_there
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     shown = full[0] if full else record
     spec, folder, kept, log, no_log = None, None, None, b"", ""
     hooks: list[str] = []
     outlived = 0
-    gone = False
+    gone = away = False
     if ask:
         try:
             spec = await read_spec(ws.backend(record.backend), record)
@@ -301,9 +302,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
-            gone = isinstance(error, BackendError) and not isinstance(error, Unreachable)
             if record.state != "queued":
                 output.note(f"traindeck: only what is known here: {error.what}")
+        there = await is_there(ws, record)
+        away = there is None
+        gone = not away and (spec is None or not there)
         if record.archived:
             kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)
@@ -322,6 +325,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         folder=_home_short(folder, ws.environ.get("HOME")),
         kept=kept,
         gone=gone,
+        away=away,
         log=log,
         no_log=no_log,
         left_out=left_out(ws, shown) if ask else (),
