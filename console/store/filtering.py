@@ -186,9 +186,11 @@ def is_pattern(value: str) -> bool:
 
 
 def _fits(text: str, pattern: str) -> bool:
+    """Whether a text is what is looked for. No pattern fits where there is nothing: `note:*` are
+    the runs with a note."""
     if not is_pattern(pattern):
         return text == pattern
-    return glob_fits(text, pattern)
+    return text != "" and glob_fits(text, pattern)
 
 
 def glob_fits(text: str, pattern: str) -> bool:

@@ -240,7 +240,7 @@ def _any(column: str, values: Sequence[str]) -> tuple[str, list[Any]]:
     parts, args = [], []
     for value in values:
         if is_pattern(value):
-            parts.append(f"{column} GLOB ?")
+            parts.append(f"({column} <> '' AND {column} GLOB ?)")
             args.append(value.replace("[", "[[]"))
         else:
             parts.append(f"{column} = ?")
