@@ -168,12 +168,12 @@ def show_command(
         elif path:
             output.line(await _directory(ws, record))
         elif params:
-            from traindeck.console.store.rows import param_text
+            from traindeck.console.present.numbers import parameter
 
             if not record.params:
                 output.note(f"traindeck: {record.name} has no parameters on its command line.")
             for key, value in record.params.items():
-                shown = param_text(value) if isinstance(value, tuple) else value
+                shown = "" if value == "" else parameter(value)
                 output.line(output.neutral(f"{key}={shown}"))
         elif json:
             from traindeck.console.runs.measuring import log_read
