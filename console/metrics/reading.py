@@ -53,6 +53,13 @@ class Reading:
     again: bool = False
     step: int | None = None
     total: int | None = None
+    last_placed: tuple[str, ...] = ()
+
+    def placed(self, names: tuple[str, ...]) -> None:
+        """These series have points whose steps are told beside them."""
+        if names is not self.last_placed:  # mostly it is the same line again, with other digits
+            self.last_placed = names
+            self.carry["placed"] = sorted({*self.carry.get("placed", ()), *names})[:MOST_KEYS]
 
     def add(
         self,

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
-from traindeck.console.metrics.lines import read_line
+from traindeck.console.metrics.lines import evaluated, read_line
 from traindeck.console.metrics.names import MEAN_LOSS, series_name
 from traindeck.console.metrics.numerals import NEVER, is_metric, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
@@ -57,6 +57,8 @@ _BARE = re.compile(r"(?<=[\s:\[,])([-+]?(?:nan|inf))(?=[\s,}\]])")
 _STEPS = ("global_step", "step", "current_steps", "iteration", "iter")
 _TOTALS = ("max_steps", "total_steps")
 _SUMMARY = "train_runtime"
+_BELOW = 8
+"""Lines that a heading is looked for above."""
 _EXACT = 400
 """Steps up to which an epoch of 4 digits names one."""
 _WAITING = 12
@@ -82,7 +84,10 @@ def read_stdout(
         end = len(data)
     reading.consumed = end
     for start, stop in _worth_a_look(data[:end]):
-        _line(data[start : min(stop, start + LINE)], start, reading, resumed)
+        of = _heading(data, start, carry) if data[start : start + 1] in (b" ", b"\t") else ""
+        _line(data[start : min(stop, start + LINE)], start, reading, resumed, of)
+    if end:
+        reading.carry["heading"] = _heading(data, end, carry)
     if final:
         _settle(reading, resumed, last=True)
     return reading
@@ -102,12 +107,27 @@ def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
     return sorted(found.items())
 
 
-def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
+def _heading(data: bytes, at: int, carry: Carry) -> str:
+    """`eval` or `test` if that is what an indented line here stands below: `Test Error:`."""
+    for _ in range(_BELOW):
+        if not at:
+            return str(carry.get("heading", ""))
+        start = data.rfind(b"\n", 0, at - 1) + 1
+        line = data[start : at - 1][:LINE].rstrip()
+        if line.endswith(b":"):
+            return evaluated(line.decode("utf-8", "replace"))
+        if data[start : start + 1] not in (b" ", b"\t"):
+            return ""
+        at = start
+    return ""
+
+
+def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) -> None:
     text = line.decode("utf-8", "replace")
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
-    if "keras" not in reading.carry and read_known(text, offset, reading):
+    if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")
     if opened >= 0 and text.endswith("}"):
@@ -124,8 +144,9 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
         reading.carry["keras"] = [int(found[1]), int(found[2])]
         return
     if not read_keras(text, offset, reading):
-        read_line(text, offset, reading)
-        consider(text)
+        read_line(text, offset, reading, of)
+        if not of:
+            consider(text)
 
 
 def _bar(text: str, offset: int, reading: Reading) -> bool:
