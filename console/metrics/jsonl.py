@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from traindeck.console.metrics.names import series_name
-from traindeck.console.metrics.numerals import whole
-from traindeck.console.metrics.reading import LONGEST, Carry, Reading
+from traindeck.console.metrics.names import mean_name, series_name
+from traindeck.console.metrics.numerals import is_metric, whole
+from traindeck.console.metrics.reading import LONGEST, MOST_KEYS, Carry, Reading
 from traindeck.console.store.records import CHECKPOINT
 
 STEPS = ("step", "global_step", "_step", "current_steps", "iter", "iteration")
@@ -27,7 +27,8 @@ _MILLISECONDS = 1e11
 
 def read_metrics(data: bytes, carry: Carry) -> Reading:
     """Points of metrics.jsonl and its like. Objects without a step are counted."""
-    reading = Reading(carry=dict(carry))
+    called: dict[str, str] = dict(carry.get("called", {}))  # series -> its name in this file
+    reading = Reading(carry={**carry, "called": called})
     for record in _records(data, reading):
         event = record.get("__event__")
         if event is not None:
@@ -40,6 +41,12 @@ def read_metrics(data: bytes, carry: Carry) -> Reading:
         for name, value in _values(record):
             key = series_name(name)
             if key is not None:
+                if (
+                    is_metric(key)
+                    and len(called) < MOST_KEYS
+                    and called.setdefault(key, name) != name
+                ):
+                    key = mean_name(key)  # `train_loss` beside `loss`
                 reading.add(key, step, moment, value, counted=named is None)
         total = _step(record, TOTALS)
         if total:
