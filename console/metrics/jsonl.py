@@ -13,7 +13,7 @@ from typing import Any
 
 from traindeck.console.metrics.names import mean_name, series_name
 from traindeck.console.metrics.numerals import is_metric, whole
-from traindeck.console.metrics.reading import LONGEST, MOST_KEYS, Carry, Reading
+from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.store.records import CHECKPOINT
 
 STEPS = ("step", "global_step", "_step", "current_steps", "iter", "iteration")
@@ -27,8 +27,7 @@ _MILLISECONDS = 1e11
 
 def read_metrics(data: bytes, carry: Carry) -> Reading:
     """Points of metrics.jsonl and its like. Objects without a step are counted."""
-    called: dict[str, str] = dict(carry.get("called", {}))  # series -> its name in this file
-    reading = Reading(carry={**carry, "called": called})
+    reading = Reading(carry=dict(carry))
     for record in _records(data, reading):
         event = record.get("__event__")
         if event is not None:
@@ -41,12 +40,8 @@ def read_metrics(data: bytes, carry: Carry) -> Reading:
         for name, value in _values(record):
             key = series_name(name)
             if key is not None:
-                if (
-                    is_metric(key)
-                    and len(called) < MOST_KEYS
-                    and called.setdefault(key, name) != name
-                ):
-                    key = mean_name(key)  # `train_loss` beside `loss`
+                if is_metric(key) and reading.is_other(key, name):
+                    key = mean_name(key)
                 reading.add(key, step, moment, value, counted=named is None)
         total = _step(record, TOTALS)
         if total:

@@ -16,7 +16,7 @@ from traindeck.console.metrics.numerals import NEVER, integer, is_metric, number
 from traindeck.console.metrics.reading import Carry, Reading
 
 EVALUATES = re.compile(
-    r"(?<![\w./-])(validation|validating|valid|val|evaluation|evaluating|eval|testing|test)"
+    r"(?<![\w./-])(validation|validating|valid|val|evaluation|evaluating|eval|testing|test|dev)"
     r"(?![\w./-])",
     re.I,
 )

@@ -61,6 +61,14 @@ class Reading:
             self.last_placed = names
             self.carry["placed"] = sorted({*self.carry.get("placed", ()), *names})[:MOST_KEYS]
 
+    def is_other(self, series: str, name: str) -> bool:
+        """Whether a source that gave a series by one name gives it by another, as `train_loss` of
+        an epoch beside the `loss` of each step."""
+        called = self.carry.get("called", {})
+        if series not in called and len(called) < MOST_KEYS:
+            self.carry["called"] = called = {**called, series: name}
+        return bool(called.get(series, name) != name)
+
     def add(
         self,
         key: str,

@@ -28,7 +28,7 @@ from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
 from traindeck.console.metrics.lines import evaluated, read_line
-from traindeck.console.metrics.names import MEAN_LOSS, series_name
+from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
 from traindeck.console.metrics.numerals import NEVER, is_metric, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.metrics.templates import consider, read_known
@@ -213,13 +213,19 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
     if total:
         reading.total = total
     summary = _SUMMARY in values
+    carry = reading.carry
+    # Without a step among lines that name one: it sums up what they said.
+    told = carry.get("placed", ()) if carry.get("named") and not carry.get("bars") else ()
+    sums_up = step is None and any(series_name(key) in told for key in values)
     kept: dict[str, float] = {}
     for key, value in values.items():
         name = MEAN_LOSS if summary and key == "train_loss" else series_name(key)
-        if name is not None and (name == "epoch" or not NEVER.fullmatch(key)):
-            kept[name] = value
+        if name is None or (name != "epoch" and NEVER.fullmatch(key)):
+            continue
+        if is_metric(name) and (name in told if sums_up else reading.is_other(name, key)):
+            name = mean_name(name)
+        kept[name] = value
     _settle(reading, resumed)
-    carry = reading.carry
     evaluates = all(name.startswith(("eval/", "test/")) or name == "epoch" for name in kept)
     counts = bool(kept) and not evaluates and not summary
     carry["waiting"] = [
@@ -227,7 +233,11 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
         [kept, offset if offset >= 0 else 0, counts],
     ]
     if step is not None:
+        reading.placed(tuple(kept))
         _place(reading, step, counted=False)
+        return
+    if sums_up:
+        _place(reading, int(carry.get("step", 0)), counted=False)
         return
     if summary and not carry.get("bars"):
         _settle(reading, resumed, last=True)

@@ -225,6 +225,7 @@ def test_what_a_line_says_once_of_evaluation_holds_for_its_other_values() -> Non
         "step {0} loss 0.25\n",
         "Epoch 1: 100%|███| {0}/{0} [00:01<00:00, 4.00it/s, loss=0.25]\n",
         "Epoch 1/5 step {0}/{0} loss 0.25\n",
+        '{{"step": {0}, "loss": 0.25}}\n',
     ],
 )
 @pytest.mark.parametrize(
@@ -233,6 +234,7 @@ def test_what_a_line_says_once_of_evaluation_holds_for_its_other_values() -> Non
         "Epoch 1: train_loss=7.0 val_loss=6.0",
         "epoch 1 train loss 7.0 val loss 6.0",
         "train_loss: 7.0, val_loss: 6.0",
+        "{'epoch': 1, 'train_loss': 7.0, 'val_loss': 6.0}",
     ],
 )
 def test_the_mean_of_an_epoch_is_not_the_value_of_its_last_step(steps: str, summary: str) -> None:
