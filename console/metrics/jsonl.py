@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from traindeck.console.metrics.names import mean_name, series_name
-from traindeck.console.metrics.numerals import is_metric, whole
+from traindeck.console.metrics.names import series_name
+from traindeck.console.metrics.numerals import whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.store.records import CHECKPOINT
 
@@ -40,8 +40,7 @@ def read_metrics(data: bytes, carry: Carry) -> Reading:
         for name, value in _values(record):
             key = series_name(name)
             if key is not None:
-                if is_metric(key) and reading.is_other(key, name):
-                    key = mean_name(key)
+                key = reading.called(key, name)
                 reading.add(key, step, moment, value, counted=named is None)
         total = _step(record, TOTALS)
         if total:

@@ -61,13 +61,14 @@ class Reading:
             self.last_placed = names
             self.carry["placed"] = sorted({*self.carry.get("placed", ()), *names})[:MOST_KEYS]
 
-    def is_other(self, series: str, name: str) -> bool:
-        """Whether a source that gave a series by one name gives it by another, as `train_loss` of
-        an epoch beside the `loss` of each step."""
-        called = self.carry.get("called", {})
-        if series not in called and len(called) < MOST_KEYS:
-            self.carry["called"] = called = {**called, series: name}
-        return bool(called.get(series, name) != name)
+    def called(self, series: str, name: str) -> str:
+        """The series for what a source calls `name`: that one, or if the source has given it by
+        another name already, as the `loss` of each step, the name itself (`train_loss`, of the
+        epoch): two names in one source are two quantities."""
+        names = self.carry.get("called", {})
+        if series not in names and len(names) < MOST_KEYS:
+            self.carry["called"] = names = {**names, series: name}
+        return series if names.get(series, name) == name else name
 
     def add(
         self,

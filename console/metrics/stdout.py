@@ -222,7 +222,9 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
         name = MEAN_LOSS if summary and key == "train_loss" else series_name(key)
         if name is None or (name != "epoch" and NEVER.fullmatch(key)):
             continue
-        if is_metric(name) and (name in told if sums_up else reading.is_other(name, key)):
+        if not sums_up:
+            name = reading.called(name, key)
+        elif name in told and is_metric(name):
             name = mean_name(name)
         kept[name] = value
     _settle(reading, resumed)
