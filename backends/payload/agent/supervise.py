@@ -47,6 +47,8 @@ def supervise(run, number):
         following = next_attempt(watch)
         if following is None:
             return
+        if following is attempt:
+            break
         orders.retries -= 1
         orders.after = None
         attempt = following
@@ -58,7 +60,8 @@ def supervise(run, number):
 
 def next_attempt(watch):
     """Claim the attempt after a failed one, waiting for room on the disk if need be. None if
-    somebody else has claimed it, or the run directory is gone: then we are done."""
+    somebody else has claimed it, or the run directory is gone: then we are done. The failed one
+    itself if the run is to end while it waits: it was the last."""
     before = watch.attempt
     while True:
         following = Attempt(before.run, before.number + 1)
@@ -68,6 +71,8 @@ def next_attempt(watch):
         except NoRoom as reason:
             if before.is_deleted():
                 return None
+            if watch.cancelled() or watch.wake.asked:
+                return before
             records.append_event(before.directory, "disk_full", error=str(reason))
             watch.sleep(1.0)
         except (Taken, Refused) as reason:
