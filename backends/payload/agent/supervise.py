@@ -63,6 +63,7 @@ def next_attempt(watch):
     somebody else has claimed it, or the run directory is gone: then we are done. The failed one
     itself if the run is to end while it waits: it was the last."""
     before = watch.attempt
+    told = False
     while True:
         following = Attempt(before.run, before.number + 1)
         try:
@@ -73,7 +74,9 @@ def next_attempt(watch):
                 return None
             if watch.cancelled() or watch.wake.asked:
                 return before
-            records.append_event(before.directory, "disk_full", error=str(reason))
+            if not told:  # once: what room there is must not go to this
+                told = True
+                records.append_event(before.directory, "disk_full", error=str(reason))
             watch.sleep(1.0)
         except (Taken, Refused) as reason:
             records.append_event(before.directory, "retry", error=str(reason) or "taken")
