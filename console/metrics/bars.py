@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from traindeck.console.metrics.lines import AXES, EVALUATES, pairs_of
+from traindeck.console.metrics.lines import AXES, evaluated, pairs_of
 from traindeck.console.metrics.names import series_name
 from traindeck.console.metrics.numerals import number, whole
 from traindeck.console.metrics.reading import Reading
@@ -86,16 +86,15 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
     if carry.get("bar") == seen:
         return
     carry["bar"] = seen
-    evaluates = EVALUATES.search(bar.name)
+    of = evaluated(bar.name)
     step, total = _unrolled(bar, reading)
-    if evaluates and carry.get("named"):
+    if of and carry.get("named"):
         step, total = int(carry.get("step", 0)), None
-    of = ("test" if evaluates[1].lower().startswith("test") else "eval") if evaluates else ""
-    for key, value in bar.values:
-        name = series_name(key, of)
-        if name is not None:
-            reading.add(name, step, math.nan, value, offset)
-    if not evaluates:
+    named = [(name, value) for key, value in bar.values if (name := series_name(key, of))]
+    for name, value in named:
+        reading.add(name, step, math.nan, value, offset)
+    if not of:
+        reading.placed(tuple(name for name, _ in named))
         carry["step"] = reading.step = step
         carry["named"] = True
         if total is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from traindeck.console.metrics import (
     tfevents,
     trainer_state,
 )
+from traindeck.console.metrics.lines import evaluated
 from traindeck.console.metrics.reading import LONGEST, MOST_KEYS, Carry, Columns, Reading
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import CHECKPOINT, Progress, RunRecord
@@ -62,6 +64,7 @@ class Source:
         size, identity: Of the file now; a new identity or a smaller size means read anew.
         checkpoints: (step, seconds since the epoch) of checkpoints that the file stands for.
         written: When that was last, in seconds since the epoch; infinite if it is not known.
+        of: `eval` or `test` if the file's folder says that this is what was measured.
     """
 
     path: str = ""
@@ -70,6 +73,7 @@ class Source:
     identity: int = 0
     checkpoints: tuple[tuple[int, float], ...] = ()
     written: float = math.inf
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,9 @@ _LOGGED = re.compile(r"(?:train(?:er|ing)?[_-]?)?(?:logs?|metrics|history|stats)
 """How people call the file they log to; other .jsonl files are data."""
 
 
+_WORD = re.compile(r"[^A-Za-z0-9]")
+
+
 def kind_of(name: str) -> str | None:
     """What a file below a run's output is, by its name."""
     if "tfevents" in name:
@@ -116,6 +123,28 @@ def kind_of(name: str) -> str | None:
     if _LOGGED.fullmatch(name):
         return "jsonl"
     return {"trainer_state.json": "trainer_state", "metrics.csv": "csv"}.get(name)
+
+
+def with_evaluations(sources: Sequence[Source]) -> list[Source]:
+    """Sources as they are, with what their folders say. Keras writes the same names to `train/` and
+    `validation/`, TensorBoard's add_scalars to `loss_train/` and `loss_val/`, others to a folder
+    and `eval/` below it. A folder called so that stands alone is only a name."""
+    said = [evaluated(_WORD.split(_folder(source).rpartition("/")[2])[-1]) for source in sources]
+    beside = set()
+    for source, of in zip(sources, said, strict=True):
+        if not of:
+            folder = _folder(source)
+            beside |= {(source.kind, folder), (source.kind, os.path.dirname(folder))}
+    return [
+        replace(source, of=of)
+        if (source.kind, os.path.dirname(_folder(source))) in beside
+        else source
+        for source, of in zip(sources, said, strict=True)
+    ]
+
+
+def _folder(source: Source) -> str:
+    return os.path.dirname(source.path)
 
 
 def looked_for(run: RunRecord) -> str:
@@ -268,7 +297,11 @@ def _read(
     source: Source, data: bytes, carry: Carry, final: bool, run: RunRecord, attempt: int
 ) -> Reading:
     if source.kind != "stdout":
-        return KINDS[source.kind].read(data, carry)
+        reading = KINDS[source.kind].read(data, carry)
+        for series in (reading.series, reading.counted) if source.of else ():
+            for key in [key for key in series if not key.startswith(("eval/", "test/"))]:
+                series.setdefault(f"{source.of}/{key}", series.pop(key))
+        return reading
     return stdout.read_stdout(
         data,
         carry,

@@ -40,6 +40,7 @@ def read_metrics(data: bytes, carry: Carry) -> Reading:
         for name, value in _values(record):
             key = series_name(name)
             if key is not None:
+                key = reading.called(key, name)
                 reading.add(key, step, moment, value, counted=named is None)
         total = _step(record, TOTALS)
         if total:

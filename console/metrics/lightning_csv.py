@@ -50,5 +50,5 @@ def _row(names: list[str], row: list[str], reading: Reading) -> None:
         value = number(raw) if raw and name not in _NOT_SERIES else None
         key = series_name(name) if value is not None else None
         if key is not None and value is not None:
-            reading.add(key, step, math.nan, value)
+            reading.add(reading.called(key, name), step, math.nan, value)
     reading.step = max(step, reading.step or 0)

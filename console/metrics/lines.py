@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from traindeck.console.metrics.names import series_name
+from traindeck.console.metrics.names import FOLDED, canonical, mean_name, series_name
 from traindeck.console.metrics.numerals import NEVER, integer, is_metric, number
 from traindeck.console.metrics.reading import Carry, Reading
 
 EVALUATES = re.compile(
-    r"(?<![\w./-])(validation|validating|valid|val|evaluation|evaluating|eval|testing|test)"
+    r"(?<![\w./-])(validation|validating|valid|val|evaluation|evaluating|eval|testing|test|dev)"
     r"(?![\w./-])",
     re.I,
 )
@@ -62,6 +62,8 @@ _TOTAL = re.compile(
     re.I,
 )
 
+
+_LAST = -1
 
 AXES = ("step", "v_num")
 """Names that `pairs_of` gives too though they are no metrics: a bar is placed by them."""
@@ -113,45 +115,69 @@ def matches_of(text: str) -> Iterator[Pair]:
         yield Pair(key, value, tied, shared, found)
 
 
-def read_line(text: str, offset: int, reading: Reading) -> None:
-    """Enter the values of a line."""
+def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
+    """Enter the values of a line. `of`: `eval` or `test` if its heading says so."""
     carry = reading.carry
     began = bool(carry.get("named"))
-    step, total, rest = _place(text, carry)
+    after = dict(carry)
+    step, total, rest = _place(text, after)
     # `eval step 5/50` within training: a place in the evaluation, which happens at the last step.
     within = began and total is not None and bool(EVALUATES.search(text.partition("/")[0]))
-    if within:
+    # `epoch 3: train loss 0.4` among lines that name steps sums up what they said.
+    sums_up = step == _LAST
+    if within or sums_up:
         step, total = int(carry.get("step", 0)), None
     pairs = [
         (key, value)
         for key, value, tied in pairs_of(rest)
         if key not in AXES and counts(key, tied, step is not None)
     ]
-    if not pairs:
+    if not pairs:  # a heading, a configuration: no later value is of the step that it names
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
         return
-    of = _of(rest, pairs[0][0])
+    carry.update(after)
+    of = evaluated(rest[: rest.find(pairs[0][0])]) or of
+    own = not (within or sums_up)
     counted = False
     if step is None and carry.get("named"):
-        step = int(carry.get("step", 0))
+        step, own = int(carry.get("step", 0)), False
     elif step is None:
         counted = True
         names = {key for key, _ in pairs}
-        if not of and (names & set(carry.get("line_names", ())) or "lines" not in carry):
-            # A name comes again: this is the next time.
+        own = not of and (bool(names & set(carry.get("line_names", ()))) or "lines" not in carry)
+        if own:  # a name comes again: this is the next time
             carry["lines"] = int(carry.get("lines", -1)) + 1
             carry["line_names"] = []
         carry["line_names"] = sorted({*carry.get("line_names", ()), *names})[:50]
         step = int(carry.get("lines", 0))
-    for key, value in pairs:
-        name = series_name(key, of)
-        if name is not None:
-            reading.add(name, step, math.nan, value, offset, counted=counted)
+    values = list(_series(pairs, of))
+    if own:
+        reading.placed(tuple(name for name, _ in values))
+    told = carry.get("placed", ())
+    for name, value in values:
+        if not own and name in told and is_metric(name):
+            name = mean_name(name)
+        reading.add(name, step, math.nan, value, offset, counted=counted)
     if not counted and not within:
         carry["step"] = reading.step = step
         if total is not None:
             reading.total = total
+
+
+def _series(pairs: list[tuple[str, float]], of: str) -> Iterator[tuple[str, float]]:
+    """The series of a line's values. `val Loss: 0.3 Acc: 0.9` says once of what both are."""
+    here = ""
+    for key, value in pairs:
+        name = series_name(key, of)
+        if name is None:
+            continue
+        if " " in key:
+            before = name.partition("/")[0]
+            here = before if before in ("eval", "test") else ""
+        elif here and is_metric(key) and canonical(key) in FOLDED:
+            name = f"{here}/{canonical(key)}"
+        yield name, value
 
 
 def counts(key: str, tied: bool, placed: bool) -> bool:
@@ -161,16 +187,17 @@ def counts(key: str, tied: bool, placed: bool) -> bool:
     return placed and (is_metric(key) or _BESIDE_STEP.fullmatch(key) is not None)
 
 
-def _of(rest: str, first: str) -> str:
-    """`eval` or `test` if the words before the first value say so."""
-    found = EVALUATES.search(rest[: rest.find(first)])
+def evaluated(text: str) -> str:
+    """`eval` or `test` if a word of the text says that this is what follows."""
+    found = EVALUATES.search(text)
     if found is None:
         return ""
     return "test" if found[1].lower().startswith("test") else "eval"
 
 
 def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
-    """The step that a line names, how many there will be, and the line without that."""
+    """The step that a line names, how many there will be, and the line without that. `_LAST` for
+    the last one that was named."""
     found = OF_EPOCH.search(text)
     if found is not None:
         epoch, n, per_epoch = int(found[1]), integer(found[3]), integer(found[4])
@@ -198,7 +225,7 @@ def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
     if epochs and (number_of := integer(epochs[0][2])) is not None:
         rest = without(text, epochs[0])
         if carry.get("named") and not carry.get("by_epoch"):
-            return int(carry.get("step", 0)), None, rest
+            return _LAST, None, rest
         carry["named"] = carry["by_epoch"] = True
         return number_of, integer(epochs[0][3]), rest
     return None, None, text

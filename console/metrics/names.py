@@ -10,7 +10,8 @@ The rules are explicit, and a name that none of them knows stays as its script g
 4. `FOLDED` names are written in lower case, so that `Loss` and `loss` are one.
 
 The summary that HF's Trainer gives at its end has a `train_loss` too: it is the mean over the run
-and is kept apart as `train/mean_loss`.
+and is kept apart as `train/mean_loss`. So is what a script says of an epoch that it told step by
+step before (`mean_name`).
 """
 
 from __future__ import annotations
@@ -118,6 +119,12 @@ def series_name(name: str, of: str = "") -> str | None:
     if of and not key.startswith(("eval/", "test/")) and key != "epoch":
         key = f"{of}/{key}"
     return key
+
+
+def mean_name(name: str) -> str:
+    """The series for what sums up the points of another: a mean over them is none of them. What was
+    measured of evaluation data is a measurement of its own."""
+    return name if name.startswith(("eval/", "test/")) else f"train/mean_{name}"
 
 
 def main_metric(keys: Collection[str], wanted: str | None = None) -> str | None:

@@ -53,6 +53,22 @@ class Reading:
     again: bool = False
     step: int | None = None
     total: int | None = None
+    last_placed: tuple[str, ...] = ()
+
+    def placed(self, names: tuple[str, ...]) -> None:
+        """These series have points whose steps are told beside them."""
+        if names is not self.last_placed:  # mostly it is the same line again, with other digits
+            self.last_placed = names
+            self.carry["placed"] = sorted({*self.carry.get("placed", ()), *names})[:MOST_KEYS]
+
+    def called(self, series: str, name: str) -> str:
+        """The series for what a source calls `name`: that one, or if the source has given it by
+        another name already, as the `loss` of each step, the name itself (`train_loss`, of the
+        epoch): two names in one source are two quantities."""
+        names = self.carry.get("called", {})
+        if series not in names and len(names) < MOST_KEYS:
+            self.carry["called"] = names = {**names, series: name}
+        return series if names.get(series, name) == name else name
 
     def add(
         self,

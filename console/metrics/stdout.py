@@ -27,8 +27,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
-from traindeck.console.metrics.lines import read_line
-from traindeck.console.metrics.names import MEAN_LOSS, series_name
+from traindeck.console.metrics.lines import evaluated, read_line
+from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
 from traindeck.console.metrics.numerals import NEVER, is_metric, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.metrics.templates import consider, read_known
@@ -57,6 +57,8 @@ _BARE = re.compile(r"(?<=[\s:\[,])([-+]?(?:nan|inf))(?=[\s,}\]])")
 _STEPS = ("global_step", "step", "current_steps", "iteration", "iter")
 _TOTALS = ("max_steps", "total_steps")
 _SUMMARY = "train_runtime"
+_BELOW = 8
+"""Lines that a heading is looked for above."""
 _EXACT = 400
 """Steps up to which an epoch of 4 digits names one."""
 _WAITING = 12
@@ -82,7 +84,10 @@ def read_stdout(
         end = len(data)
     reading.consumed = end
     for start, stop in _worth_a_look(data[:end]):
-        _line(data[start : min(stop, start + LINE)], start, reading, resumed)
+        of = _heading(data, start, carry) if data[start : start + 1] in (b" ", b"\t") else ""
+        _line(data[start : min(stop, start + LINE)], start, reading, resumed, of)
+    if end:
+        reading.carry["heading"] = _heading(data, end, carry)
     if final:
         _settle(reading, resumed, last=True)
     return reading
@@ -102,12 +107,27 @@ def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
     return sorted(found.items())
 
 
-def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
+def _heading(data: bytes, at: int, carry: Carry) -> str:
+    """`eval` or `test` if that is what an indented line here stands below: `Test Error:`."""
+    for _ in range(_BELOW):
+        if not at:
+            return str(carry.get("heading", ""))
+        start = data.rfind(b"\n", 0, at - 1) + 1
+        line = data[start : at - 1][:LINE].rstrip()
+        if line.endswith(b":"):
+            return evaluated(line.decode("utf-8", "replace"))
+        if data[start : start + 1] not in (b" ", b"\t"):
+            return ""
+        at = start
+    return ""
+
+
+def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) -> None:
     text = line.decode("utf-8", "replace")
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
-    if "keras" not in reading.carry and read_known(text, offset, reading):
+    if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")
     if opened >= 0 and text.endswith("}"):
@@ -124,8 +144,9 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool) -> None:
         reading.carry["keras"] = [int(found[1]), int(found[2])]
         return
     if not read_keras(text, offset, reading):
-        read_line(text, offset, reading)
-        consider(text)
+        read_line(text, offset, reading, of)
+        if not of:
+            consider(text)
 
 
 def _bar(text: str, offset: int, reading: Reading) -> bool:
@@ -192,13 +213,21 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
     if total:
         reading.total = total
     summary = _SUMMARY in values
+    carry = reading.carry
+    # Without a step among lines that name one: it sums up what they said.
+    told = carry.get("placed", ()) if carry.get("named") and not carry.get("bars") else ()
+    sums_up = step is None and any(series_name(key) in told for key in values)
     kept: dict[str, float] = {}
     for key, value in values.items():
         name = MEAN_LOSS if summary and key == "train_loss" else series_name(key)
-        if name is not None and (name == "epoch" or not NEVER.fullmatch(key)):
-            kept[name] = value
+        if name is None or (name != "epoch" and NEVER.fullmatch(key)):
+            continue
+        if not sums_up:
+            name = reading.called(name, key)
+        elif name in told and is_metric(name):
+            name = mean_name(name)
+        kept[name] = value
     _settle(reading, resumed)
-    carry = reading.carry
     evaluates = all(name.startswith(("eval/", "test/")) or name == "epoch" for name in kept)
     counts = bool(kept) and not evaluates and not summary
     carry["waiting"] = [
@@ -206,7 +235,11 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
         [kept, offset if offset >= 0 else 0, counts],
     ]
     if step is not None:
+        reading.placed(tuple(kept))
         _place(reading, step, counted=False)
+        return
+    if sums_up:
+        _place(reading, int(carry.get("step", 0)), counted=False)
         return
     if summary and not carry.get("bars"):
         _settle(reading, resumed, last=True)

@@ -50,12 +50,14 @@ class Template:
         match: The whole line -> its numbers.
         step, total: Which of them these are; -1 for none.
         values: (series, which number, factor).
+        names: The series.
     """
 
     match: Callable[[str], re.Match[str] | None]
     step: int
     total: int
     values: tuple[tuple[str, int, float], ...]
+    names: tuple[str, ...]
 
     def enter(self, found: re.Match[str], offset: int, reading: Reading) -> None:
         """Enter what a line says, as `read_line` does."""
@@ -63,6 +65,7 @@ class Template:
         step = int(numbers[self.step])
         for name, which, factor in self.values:
             reading.add(name, step, math.nan, float(numbers[which]) * factor, offset)
+        reading.placed(self.names)
         carry = reading.carry
         carry["named"] = True
         carry["step"] = reading.step = step
@@ -146,6 +149,7 @@ def template_of(text: str) -> Template | None:
         step=group[0],
         total=group[1] if total is not None else -1,
         values=tuple((name, group[first + n], factor) for n, (name, factor) in enumerate(values)),
+        names=tuple(name for name, _ in values),
     )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,10 @@ SNAPSHOT_CAP = 200 << 20
 SNAPSHOT_FILES = 20_000
 DIFF_CAP = 5 << 20
 UNTRACKED_CAP = 500
+
+STILL_WRITTEN = 60.0
+"""Seconds since its last change within which a file may be one that is being written: another run
+works here. A snapshot keeps its bytes, for it will have others when it is sent."""
 
 CODE = (
     ".py", ".pyx", ".ipynb", ".sh", ".bash", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp",
@@ -295,7 +300,9 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str
                 continue
             digest = hashlib.sha256(data).hexdigest()
             mode = 0o700 if info.st_mode & 0o100 else 0o600
-            files[f"code/{path}"] = Blob(digest=digest, size=len(data), mode=mode, path=full)
+            kept = data if info.st_mtime > time.time() - STILL_WRITTEN else None
+            blob = Blob(digest=digest, size=len(data), mode=mode, data=kept, path=full)
+            files[f"code/{path}"] = blob
     omitted = {**code.omitted, **omitted}
     return replace(code, omitted=dict(sorted(omitted.items())[:UNTRACKED_CAP]))
 

@@ -29,7 +29,14 @@ from traindeck.backends.base import (
     TraindeckError,
 )
 from traindeck.backends.files import open_regular
-from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_of
+from traindeck.console.metrics.capture import (
+    Read,
+    Source,
+    Times,
+    ingest,
+    kind_of,
+    with_evaluations,
+)
 from traindeck.console.runs.workspace import ref_of
 from traindeck.console.store.database import INODE
 from traindeck.console.store.records import status_of_run, values_of
@@ -278,7 +285,7 @@ def files_beside(folders: Sequence[Path], started: float, ended: float | None) -
                     written=info.st_mtime,
                 )
             )
-    return sorted(found, key=lambda source: source.path)
+    return sorted(with_evaluations(found), key=lambda source: source.path)
 
 
 def own_files(

@@ -274,7 +274,7 @@ def check_name(name: str) -> str:
         raise UsageError(f"The name has {len(name):,} characters; at most {MAX_NAME} are kept.")
     # Joiners make one sign of several (emoji, Indic, Persian); they do nothing to a terminal.
     if not all(char.isprintable() or char in "\u200c\u200d" for char in name):
-        raise UsageError("A run's name cannot hold control characters or line breaks.")
+        raise UsageError("A run's name is UTF-8 and cannot hold control characters or line breaks.")
     return name.strip()
 
 

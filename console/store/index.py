@@ -206,7 +206,9 @@ class Index:
 
     def called(self, name: str) -> int:
         """How many runs have this name, in any spelling of upper and lower case."""
-        folded = name.casefold()
+        from traindeck.console.store.rows import clean, fold
+
+        folded = fold(clean(name))
         sql = "SELECT count(*) FROM runs WHERE folded = ?"
         return self._db.read(lambda db: int(db.execute(sql, (folded,)).fetchone()[0]))
 

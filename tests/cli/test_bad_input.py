@@ -44,6 +44,7 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         (("run", "--env", "NOVALUE", "--", "true"), "NOVALUE"),
         (("run", "--on-stall", "10m", "--", "true"), "--on-stall"),
         (("run", "--name", "a\x1b]0;b", "--", "true"), "control"),
+        (("run", "--name", "no-utf8-\udcff", "--", "true"), "UTF-8"),
         (("ls", "stat:running"), "state"),
         (("ls", "since:banana"), "banana"),
         (("finetune",), "There are: sft."),

@@ -145,6 +145,22 @@ def test_a_repeat_waits_for_room(small: Agent) -> None:
 
 
 @pytest.mark.fault
+def test_a_repeat_that_waits_for_room_can_be_stopped(small: Agent) -> None:
+    hook = small.root.parent.parent / "hook"
+    script = "read x < $FIFO; exit 9"
+    on_exit = ["sh", "-c", f"echo $TRAINDECK_STATE > {hook}"]
+    run = small.shell(script, env={"FIFO": fifo(small)}, limits={"retries": 2}, on_exit=on_exit)
+    small.phase(run, "running")
+    fill(small)
+    release(small)
+    until(lambda: (e := small.evidence(run))["exit"] and e)
+    small.call("cancel", run_id=run, attempt=0)
+    seen = until(lambda: not (e := small.evidence(run))["alive"] and e)
+    assert (seen["attempt"], seen["exit"]["exit_code"], seen["supervised"]) == (0, 9, False)
+    assert until(lambda: hook.exists() and hook.read_text()) == "failed\n"
+
+
+@pytest.mark.fault
 def test_samples_stay_whole_on_a_disk_that_fills(small: Agent) -> None:
     run = small.shell("while :; do echo x; sleep 0.05; done")
     index = small.directory(run) / "logs/0.idx"

@@ -59,6 +59,7 @@ class Desk:
         times: Times | None = None,
         most: int | None = None,
         checkpoints: Sequence[tuple[int, float]] = (),
+        of: str = "",
     ) -> None:
         """Enter all of a source, in the pieces that capture takes."""
         path = path or f"attempts/{attempt}/{kind}"
@@ -68,6 +69,7 @@ class Desk:
             size=len(data),
             identity=self.identities.get(path, 1),
             checkpoints=tuple(checkpoints),
+            of=of,
         )
 
         async def read(offset: int, size: int) -> bytes:

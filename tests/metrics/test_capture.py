@@ -403,6 +403,33 @@ def test_folders_of_data_do_not_hide_what_a_trainer_writes(tmp_path: Path) -> No
     assert [s.path for s in files_beside([tmp_path], 0.0, None)] == [str(tmp_path / events)]
 
 
+@pytest.mark.parametrize(
+    ("files", "of"),
+    [
+        (("logs/train/a.tfevents", "logs/validation/a.tfevents"), ["", "eval"]),
+        (("runs/x/loss_test/a.tfevents", "runs/x/loss_train/a.tfevents"), ["test", ""]),
+        (("out/a.tfevents", "out/eval/a.tfevents"), ["", "eval"]),
+        (("runs/test/a.tfevents",), [""]),
+        (("runs/latest/a.tfevents", "runs/x/a.tfevents"), ["", ""]),
+        (("train/metrics.csv", "test/a.tfevents"), ["", ""]),
+    ],
+)
+def test_a_folder_beside_the_training_s_says_what_was_evaluated(
+    tmp_path: Path, files: Sequence[str], of: list[str]
+) -> None:
+    for path in files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert [source.of for source in files_beside([tmp_path], 0.0, None)] == of
+
+
+def test_what_a_folder_holds_of_evaluations_is_not_the_training_s(desk: Desk) -> None:
+    desk.feed("tensorboard", scalar("epoch_loss", 1, 0.5), path="/x/train/a.tfevents")
+    desk.feed("tensorboard", scalar("epoch_loss", 1, 4.0), path="/x/val/a.tfevents", of="eval")
+    assert desk.run.metrics["epoch_loss"].last == 0.5
+    assert desk.run.metrics["eval/epoch_loss"].last == 4.0
+
+
 def test_hidden_folders_links_and_endless_trees_are_not_searched(tmp_path: Path) -> None:
     for name in (".traindeck", "venv", "out"):
         (tmp_path / name).mkdir()

@@ -48,6 +48,17 @@ def test_an_attempt_that_goes_on_stands_where_it_began_and_none_at_its_start() -
     assert read_metrics(lines(total), {}).step is None
 
 
+def test_two_names_of_one_quantity_in_one_file_are_two_series() -> None:
+    first = read_metrics(lines({"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}), {})
+    later = read_metrics(lines({"step": 2, "train_loss": 7.0, "val_loss": 6.0}), first.carry)
+    assert points(later, "train_loss") == [(2, 7.0)]
+    assert points(later, "eval/loss") == [(2, 6.0)]
+    alone = read_metrics(
+        lines({"epoch": 1, "train_loss": 7.0}, {"epoch": 2, "train_loss": 5.0}), {}
+    )
+    assert alone.counted["loss"].values == [7.0, 5.0]
+
+
 def test_llama_factory_is_read() -> None:
     record = {
         "current_steps": 10, "total_steps": 100, "loss": 1.5, "lr": 1e-4, "epoch": 0.5,

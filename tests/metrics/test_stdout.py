@@ -201,6 +201,49 @@ def test_an_evaluation_is_not_mixed_into_the_training() -> None:
     assert points(reading, "test/acc") == [(200, 0.983)]
 
 
+def test_a_heading_places_nothing_and_says_what_is_measured_below_it() -> None:
+    """As PyTorch's own first tutorial prints: the step of no value is named."""
+    reading = recorded("pytorch_quickstart.log")
+    assert [step for step, _ in points(reading, "loss")] == list(range(30))
+    assert points(reading, "test/acc") == [(9, 50.0), (19, 60.0), (29, 70.0)]
+    assert len(points(reading, "test/loss")) == 3
+    assert points(read("steps: 1000\nloss: 0.5\nloss: 0.4\n"), "loss") == [(0, 0.5), (1, 0.4)]
+
+
+def test_what_a_line_says_once_of_evaluation_holds_for_its_other_values() -> None:
+    text = "Epoch {}/1\n-----\ntrain Loss: 0.5 Acc: 0.7\nval Loss: 0.3 Acc: 0.9\n\n"
+    reading = read(text.format(0) + text.format(1))
+    assert [value for _, value in points(reading, "acc")] == [0.7, 0.7]
+    assert [value for _, value in points(reading, "eval/acc")] == [0.9, 0.9]
+    reading = read("step 5 | val loss 0.3, acc: 0.9, lr: 0.1\n")
+    assert {"eval/loss", "eval/acc", "lr"} == {*reading.series}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "step {0} loss 0.25\n",
+        "Epoch 1: 100%|███| {0}/{0} [00:01<00:00, 4.00it/s, loss=0.25]\n",
+        "Epoch 1/5 step {0}/{0} loss 0.25\n",
+        '{{"step": {0}, "loss": 0.25}}\n',
+    ],
+)
+@pytest.mark.parametrize(
+    "summary",
+    [
+        "Epoch 1: train_loss=7.0 val_loss=6.0",
+        "epoch 1 train loss 7.0 val loss 6.0",
+        "train_loss: 7.0, val_loss: 6.0",
+        "{'epoch': 1, 'train_loss': 7.0, 'val_loss': 6.0}",
+    ],
+)
+def test_the_mean_of_an_epoch_is_not_the_value_of_its_last_step(steps: str, summary: str) -> None:
+    reading = read(steps.format(9) + summary + "\n")
+    assert points(reading, "loss") == [(9, 0.25)]
+    assert points(reading, "train/mean_loss") == [(9, 7.0)]
+    assert points(reading, "eval/loss") == [(9, 6.0)]
+
+
 def test_keras_evaluating_after_fitting_is_a_test() -> None:
     text = (
         "Epoch 1/2\n100/100 ━━━ 2s 10ms/step - loss: 0.5\n"
@@ -383,7 +426,9 @@ def test_a_nan_is_a_point() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["hf_trainer_bars.log", "trl_bars.log", "trl_plain.log"]),
+    st.sampled_from(
+        ["hf_trainer_bars.log", "trl_bars.log", "trl_plain.log", "pytorch_quickstart.log"]
+    ),
     st.integers(0, 2**32),
     st.integers(1, 400),
 )

@@ -119,6 +119,17 @@ def test_a_process_without_a_file_has_no_log(
     assert until(lambda: agent.happened(run, "adopted"))[0]["log"] == "its output goes to a pipe"
 
 
+def test_a_process_that_writes_to_a_deleted_file_has_no_log(
+    agent: Agent, started: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    with (tmp_path / "out.log").open("wb") as file:
+        running = process(started, "sleep 300", file.fileno())
+    (tmp_path / "out.log").unlink()
+    run = adopt(agent, running.pid)
+    said = until(lambda: agent.happened(run, "adopted"))[0]["log"]
+    assert said == "its output goes to a file that was deleted"
+
+
 def test_it_can_be_stopped_with_its_children(
     agent: Agent, started: list[subprocess.Popen[bytes]]
 ) -> None:

@@ -66,6 +66,15 @@ def test_a_snapshot_copies_what_git_would_and_nothing_ignored(tree: Path) -> Non
     assert found.files["code/src/train.py"].read() == b"print(2)\n"
 
 
+def test_a_file_that_is_being_written_is_sent_as_it_was_in_the_plan(tree: Path) -> None:
+    """The metrics of another run that works here, which grow between plan and launch."""
+    growing = tree / "metrics.jsonl"
+    growing.write_text('{"step": 1}\n')
+    blob = capture(str(tree), "snapshot", None).files["code/metrics.jsonl"]
+    growing.write_text('{"step": 1}\n{"step": 2}\n')
+    assert blob.read() == b'{"step": 1}\n'
+
+
 @pytest.mark.parametrize("mode", ["here", "snapshot"])
 def test_secret_files_are_never_captured_tracked_or_not(tree: Path, mode: str) -> None:
     found = capture(str(tree), mode, None)

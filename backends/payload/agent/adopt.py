@@ -160,6 +160,8 @@ class Adoption:
             info = os.stat(source)
             if not stat.S_ISREG(info.st_mode):
                 return "its output goes to %s" % _kind(info.st_mode)
+            if not info.st_nlink:
+                return "its output goes to a file that was deleted"
             attempt.log_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
             path = os.readlink(source)
         except OSError as error:

@@ -47,6 +47,8 @@ def supervise(run, number):
         following = next_attempt(watch)
         if following is None:
             return
+        if following is attempt:
+            break
         orders.retries -= 1
         orders.after = None
         attempt = following
@@ -58,8 +60,10 @@ def supervise(run, number):
 
 def next_attempt(watch):
     """Claim the attempt after a failed one, waiting for room on the disk if need be. None if
-    somebody else has claimed it, or the run directory is gone: then we are done."""
+    somebody else has claimed it, or the run directory is gone: then we are done. The failed one
+    itself if the run is to end while it waits: it was the last."""
     before = watch.attempt
+    told = False
     while True:
         following = Attempt(before.run, before.number + 1)
         try:
@@ -68,7 +72,11 @@ def next_attempt(watch):
         except NoRoom as reason:
             if before.is_deleted():
                 return None
-            records.append_event(before.directory, "disk_full", error=str(reason))
+            if watch.cancelled() or watch.wake.asked:
+                return before
+            if not told:  # once: what room there is must not go to this
+                told = True
+                records.append_event(before.directory, "disk_full", error=str(reason))
             watch.sleep(1.0)
         except (Taken, Refused) as reason:
             records.append_event(before.directory, "retry", error=str(reason) or "taken")
