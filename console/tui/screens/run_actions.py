@@ -149,9 +149,14 @@ def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
 def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
     """For a key that would do something to runs and is for none of them: why."""
     bound = screen.active_bindings.get(key)
-    if bound is None or bound.enabled or not runs:
+    if bound is not None and not bound.enabled:
+        why_not(screen, bound.binding.action, runs)
+
+
+def why_not(screen: Acting, action: str, runs: Sequence[RunRecord]) -> None:
+    """Say why an action is for none of these runs."""
+    if not runs:
         return
-    action = bound.binding.action
     if action == "stop":
         screen.deck.notice(over_already(runs))
     elif action == "seen":
