@@ -23,7 +23,7 @@ from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width
 from .glyphs import BEST, Glyphs
 from .log_colors import styled
 from .numbers import size as bytes_text
-from .sentences import exit_words, fitted
+from .sentences import exit_words, fitted, unwritten
 
 if TYPE_CHECKING:
     from traindeck.console.logs.failures import Try
@@ -319,8 +319,12 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
         words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)
     elif run.active and subject.current:
         words = "nothing written yet"
+    elif not subject.current:
+        words = "it wrote nothing" if shown.window.identity else "it has no log"
+    elif run.log_bytes:
+        words = unwritten(run)
     else:
-        words = f"it wrote nothing{_how(run) if subject.current else ''}"
+        words = f"it wrote nothing{_how(run)}"
     return [(), (Span(f"   {words}", "muted"),)]
 
 

@@ -16,7 +16,7 @@ from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecor
 from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
-from .numbers import figure, percent
+from .numbers import figure, percent, size
 from .states import alert, is_unknown, metric_word, trouble
 
 # What says something without its message: an exception's name, `torch.cuda.OutOfMemoryError`; not a
@@ -86,11 +86,17 @@ def exit_words(run: RunRecord) -> str:
     return ", ".join(parts)
 
 
+BLANK = "blank lines only"
+"""What is said in place of a log that has nothing to read in it."""
+
+
 def unwritten(run: RunRecord) -> str:
-    """What is said in place of a log that has nothing in it."""
+    """What is said in place of a log that has no byte."""
     if run.archived:
         return LOG_REMOVED
-    return "nothing written yet" if run.active else "wrote nothing"
+    if run.active:
+        return "nothing written yet"
+    return f"its log of {size(run.log_bytes)} is gone" if run.log_bytes else "wrote nothing"
 
 
 def last_sign(run: RunRecord) -> float | None:
