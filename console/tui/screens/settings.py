@@ -125,6 +125,8 @@ class SettingsScreen(DeckScreen):
         else:
             self.deck.take_back(self._broken)
             self._broken = None
+            if self.caret is None:
+                self._problems.clear()  # they were of another file
             await self.deck.services.settings_changed()
         self._look_again()
 
