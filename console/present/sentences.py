@@ -264,7 +264,10 @@ def ended(run: RunRecord, style: str) -> list[Clause]:
     text = run.reason
     # While its log has not been read to the end, a later step may come to light.
     if run.progress.step is not None and not run.progress.partial and "step" not in text:
-        clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
+        where = Span(f" at step {figure(run.progress.step)}", "text")
+        head = clauses[0]
+        # What is not known of a lost run is not known wherever it was.
+        clauses[0] = (head[0], where, *head[1:]) if run.state is State.LOST else (*head, where)
     clauses += [(Span(part, "text"),) for part in parts[1:]]
     if numbers and run.reason and not _says_how_it_ended(text, run):
         clauses.append((Span(numbers, "text"),))
