@@ -249,6 +249,8 @@ def seen(shown: Shown) -> Line:
     low = start if view.start is None else view.start
     high = end if view.end is None else view.end
     name = {"time": "elapsed", "epoch": "epoch"}.get(view.axis, "step")
+    if name == "step" and math.ceil(low - 1e-6) <= math.floor(high + 1e-6):
+        low, high = math.ceil(low - 1e-6), math.floor(high + 1e-6)  # those that can be seen
     part = (Span(f"{name} ", "muted"), Span(f"{_x(low, view)}–{_x(high, view)}", "text"))
     if shown.held:
         key = Span("f", "accent bold")

@@ -219,3 +219,17 @@ def test_a_place_in_time_is_said_as_exactly_as_it_is_seen(
         said = text(charts_lines(RUN, shown, *size))
         assert place in said and axis in said, said
     assert plain(seen(shown)).startswith(footer)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"), [(91.3, 117.6, "step 92–117"), (91.2, 91.4, "step 91–91")]
+)
+def test_the_footer_names_the_steps_that_can_be_seen(start: float, end: float, words: str) -> None:
+    import numpy as np
+
+    from traindeck.console.present.curves import Curve, View
+
+    x = np.arange(210.0)
+    view = View(start=start, end=end)
+    shown = Shown(rows=nodes(RUN), drawn={"loss": Curve("loss", x, x)}, view=view)
+    assert plain(seen(shown)).startswith(words)
