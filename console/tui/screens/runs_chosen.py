@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import State
 from traindeck.console.present.numbers import plural
 from traindeck.console.store.records import RunRecord
 
@@ -28,7 +27,7 @@ def _can_retry(run: RunRecord) -> bool:
 
 
 _NEED: dict[str, Callable[[RunRecord], bool]] = {
-    "stop": lambda run: run.active and run.state is not State.STOPPING,
+    "stop": lambda run: run.stoppable,
     "retry": _can_retry,
     "remove": lambda run: run.removable,
     "edit": lambda run: not run.foreign,
