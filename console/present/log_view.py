@@ -23,7 +23,7 @@ from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width
 from .glyphs import BEST, Glyphs
 from .log_colors import styled
 from .numbers import size as bytes_text
-from .sentences import exit_words, fitted, unwritten
+from .sentences import exit_words, fitted
 
 if TYPE_CHECKING:
     from traindeck.console.logs.failures import Try
@@ -322,7 +322,7 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
     elif not subject.current:
         words = "it wrote nothing" if shown.window.identity else "it has no log"
     elif run.log_bytes:
-        words = unwritten(run)
+        words = f"its log of {bytes_text(run.log_bytes)} is gone"
     else:
         words = f"it wrote nothing{_how(run)}"
     return [(), (Span(f"   {words}", "muted"),)]

@@ -91,12 +91,14 @@ BLANK = "blank lines only"
 
 
 def unwritten(run: RunRecord) -> str:
-    """What is said in place of a log that has no byte."""
+    """What is said where no byte of a log was had: it has none, or cannot be read: it was deleted,
+    or its place does not answer."""
     if run.archived:
         return LOG_REMOVED
     if run.active:
         return "nothing written yet"
-    return f"its log of {size(run.log_bytes)} is gone" if run.log_bytes else "wrote nothing"
+    written = run.log_bytes
+    return f"its log of {size(written)} cannot be read" if written else "wrote nothing"
 
 
 def last_sign(run: RunRecord) -> float | None:
