@@ -249,14 +249,15 @@ class Search:
         probe: int | None = None,
     ) -> list[tuple[int, int]]:
         """The next (or, `backward`, the last) `count` units with a hit that begins at or after
-        (before) `offset`, in file order: the lines of a filter.
+        (before) `offset`, in file order: the lines of a filter. None goes beyond `size`, however
+        much was written since: who asks could not read it yet, and would keep it as a blank line.
 
         Args:
             probe: Bytes that may be looked through where nothing is counted yet; what lies beyond
                 them is left out. None: as many as it takes.
         """
         found = await self._gather(offset, size, count, backward=backward, units=True, probe=probe)
-        units = [(hit.start, hit.end) for hit in found]
+        units = [(hit.start, min(hit.end, size)) for hit in found if hit.start < size]
         return units[::-1] if backward else units
 
     async def within(self, ranges: Sequence[tuple[int, int]]) -> list[Hit]:

@@ -247,8 +247,11 @@ async def ingest(
         state["long"] = True
     await _stamp(reading, offset, times)
     progress, main = _progress(run, source, reading, state, now)
-    if progress is not None and offset + len(data) < source.size:
+    behind = offset + len(data) < source.size
+    if progress is not None and behind:
         progress = replace(progress, at=now)  # how old its last step is will show at the end
+    elif progress is None and not behind:
+        progress = _dated(run.progress, state)
     told = progress or run.progress
     if final:
         told = replace(told, eta=None)  # it has ended
@@ -393,6 +396,15 @@ def _progress(
             return None, main
         return replace(other, total=total, fraction=other.step / total), main
     return summary.progress(step, total, marks, now), main
+
+
+def _dated(progress: Progress, state: Carry) -> Progress | None:
+    """What is known, now that all was read, if its last step is older than the reading of it: what
+    was read since may have named none."""
+    step, moment = state.get("marks", [(None, math.inf)])[-1]
+    if step is None or step != progress.step or progress.at is None or moment >= progress.at:
+        return None
+    return replace(progress, at=float(moment))
 
 
 def _hooked(run: RunRecord) -> bool:

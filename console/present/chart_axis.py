@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from .ages import age
 from .cells import Line, Span, width
 from .numbers import MINUS
 
@@ -87,15 +86,18 @@ def _moment(seconds: float) -> str:
     return MINUS + text if seconds < 0 and whole else text
 
 
+def moment(seconds: float) -> str:
+    """A place on a time axis: to the second in the first hour, to the minute after it, cut."""
+    unit = 1 if abs(seconds) < 3600 else 60
+    return _moment(int(seconds / unit) * unit)
+
+
 def _until(seconds: float, step: float) -> str:
     """The end of a time axis, which need not be a round time: as exact as its ticks."""
-    whole = round(seconds)
-    if whole < 60:
-        return age(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    unit = 1 if step < 60 else 60 if step < 3600 or whole < 86400 else 3600
-    return _moment(whole // unit * unit)
+    whole = int(seconds) if abs(seconds) < 60 else round(seconds)
+    seen = abs(whole)
+    unit = 1 if step < 60 or seen < 3600 else 60 if step < 3600 or seen < 86400 else 3600
+    return _moment(int(whole / unit) * unit)
 
 
 def _tick(value: float, axis: str, step: float) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from traindeck.console.metrics.reduce import formula
 from traindeck.console.store.records import RunRecord
 
-from .ages import age
 from .cells import Line, Span, clean, distinct, fit, fit_line, line_width, pad, width
 from .chart import Chart, chart
+from .chart_axis import moment
 from .charts_size import TREE, WIDE
 from .curves import Curve, Mark, View, at_cursor, extent
 from .glyphs import BEST, Glyphs
@@ -113,9 +113,8 @@ def _read_out(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     view = shown.view
     if view.cursor is None or not shown.drawn:
         return []
-    place = _x(view.cursor, view)
-    where = f"{place} in" if view.axis == "time" else f"{view.axis} {place}"
-    lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (Span(f" {where}", "accent bold"),)]
+    where = Span(f" {_where(view.cursor, view)}", "accent bold")
+    lines: list[Line] = [(), _rule("AT CURSOR", cells, glyphs), (where,)]
     # A narrow terminal gives all its cells; a name needs no more than the longest has.
     room = NAME + max(0, cells - TREE)
     names = distinct((clean(curve.key) for curve in shown.drawn.values()), room)
@@ -145,8 +144,7 @@ def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     view = shown.view
     if view.cursor is None or not shown.drawn:
         return []
-    place = _x(view.cursor, view)
-    head = Span(f" {place} in" if view.axis == "time" else f" {view.axis} {place}", "accent bold")
+    head = Span(f" {_where(view.cursor, view)}", "accent bold")
     full: list[Line] = []
     short: list[Line] = []
     names = distinct((clean(curve.key) for curve in shown.drawn.values()), 20)
@@ -190,7 +188,14 @@ def _x(x: float, view: View) -> str:
     """A place on the x axis in words."""
     if view.axis == "epoch":
         return figure(x, 3)
-    return age(x) if view.axis == "time" else figure(round(x))
+    return moment(x) if view.axis == "time" else figure(round(x))
+
+
+def _where(x: float, view: View) -> str:
+    """Where the cursor is. Time counts from the start of the last attempt."""
+    if view.axis != "time":
+        return f"{view.axis} {_x(x, view)}"
+    return f"{_x(x, view)} in" if x > -1 else f"{moment(-x)} before this attempt"
 
 
 def _marks(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
@@ -244,6 +249,8 @@ def seen(shown: Shown) -> Line:
     low = start if view.start is None else view.start
     high = end if view.end is None else view.end
     name = {"time": "elapsed", "epoch": "epoch"}.get(view.axis, "step")
+    if name == "step" and math.ceil(low - 1e-6) <= math.floor(high + 1e-6):
+        low, high = math.ceil(low - 1e-6), math.floor(high + 1e-6)  # those that can be seen
     part = (Span(f"{name} ", "muted"), Span(f"{_x(low, view)}–{_x(high, view)}", "text"))
     if shown.held:
         key = Span("f", "accent bold")

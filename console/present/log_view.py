@@ -319,8 +319,12 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
         words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)
     elif run.active and subject.current:
         words = "nothing written yet"
+    elif not subject.current:
+        words = "it wrote nothing" if shown.window.identity else "it has no log"
+    elif run.log_bytes:
+        words = f"its log of {bytes_text(run.log_bytes)} is gone"
     else:
-        words = f"it wrote nothing{_how(run) if subject.current else ''}"
+        words = f"it wrote nothing{_how(run)}"
     return [(), (Span(f"   {words}", "muted"),)]
 
 

@@ -33,7 +33,17 @@ from .numbers import figure, parameter, share_of, step_of
 from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
-from .sentences import choose, explain, fitted, last_report, part_read, remark, time_left, unwritten
+from .sentences import (
+    BLANK,
+    choose,
+    explain,
+    fitted,
+    last_report,
+    part_read,
+    remark,
+    time_left,
+    unwritten,
+)
 from .words import command_line
 
 ROOMY = 28
@@ -363,7 +373,7 @@ def _log(run: RunRecord, log: bytes | None, rows: int, cells: int, glyphs: Glyph
     if log is None:
         return [title("LOG", cells, glyphs)]
     written = [line for line in log.split(b"\n") if line.strip()]
-    note = "" if written else unwritten(run)
+    note = "" if written else BLANK if log else unwritten(run)
     lines: list[Line] = [title("LOG", cells, glyphs, note=note)]
     for line in written[-(rows - 1) :]:
         last = line.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar's last state

@@ -16,7 +16,7 @@ from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecor
 from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
-from .numbers import figure, percent
+from .numbers import figure, percent, size
 from .states import alert, metric_word, trouble
 
 # What says something without its message: an exception's name, `torch.cuda.OutOfMemoryError`; not a
@@ -86,11 +86,19 @@ def exit_words(run: RunRecord) -> str:
     return ", ".join(parts)
 
 
+BLANK = "blank lines only"
+"""What is said in place of a log that has nothing to read in it."""
+
+
 def unwritten(run: RunRecord) -> str:
-    """What is said in place of a log that has nothing in it."""
+    """What is said where no byte of a log was had: it has none, or cannot be read: it was deleted,
+    or its place does not answer."""
     if run.archived:
         return LOG_REMOVED
-    return "nothing written yet" if run.active else "wrote nothing"
+    if run.active:
+        return "nothing written yet"
+    written = run.log_bytes
+    return f"its log of {size(written)} cannot be read" if written else "wrote nothing"
 
 
 def last_sign(run: RunRecord) -> float | None:
@@ -259,7 +267,10 @@ def ended(run: RunRecord, style: str) -> list[Clause]:
     text = run.reason
     # While its log has not been read to the end, a later step may come to light.
     if run.progress.step is not None and not run.progress.partial and "step" not in text:
-        clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
+        where = Span(f" at step {figure(run.progress.step)}", "text")
+        head = clauses[0]
+        # What is not known of a lost run is not known wherever it was.
+        clauses[0] = (head[0], where, *head[1:]) if run.state is State.LOST else (*head, where)
     clauses += [(Span(part, "text"),) for part in parts[1:]]
     if numbers and run.reason and not _says_how_it_ended(text, run):
         clauses.append((Span(numbers, "text"),))

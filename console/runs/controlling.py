@@ -29,7 +29,8 @@ KEPT_OF_END = ("claim", "agent.json", "exit.slot")
 
 
 async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> bool:
-    """Ask a run to end: TERM, `grace` seconds, KILL. False if it is over already.
+    """Ask a run to end: TERM, `grace` seconds, KILL. False if it is over already. What is known of
+    it says so at once: nobody is to take it for one that was not asked.
 
     Raises:
         Unreachable: Its place does not answer; nothing was asked.
@@ -37,6 +38,7 @@ async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> 
     if not run.active:
         return False
     await ws.backend(run.backend).cancel(ref_of(run), grace=grace)
+    await refresh(ws, [run], max_age=0.0, briefly=True)
     return True
 
 

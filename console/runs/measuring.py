@@ -68,6 +68,9 @@ MOST_IN_FOLDER = 2000
 DEEPEST = 5
 """Bounds of the search for files that a trainer writes. None is used up by one folder of data."""
 
+NOTED_WITHIN = 0.2
+"""Seconds in which a supervisor notes that a log has grown: it does so up to ten times a second."""
+
 AFTERWARDS = 5.0
 """Seconds after a run's end in which a file may still be its own (a slow disk, a child's last)."""
 
@@ -440,7 +443,7 @@ async def _follow(
     over: bool,
     budget: float,
 ) -> None:
-    times = _log_times(backend, ref) if source.kind == "stdout" else None
+    times = log_times(backend, ref, grows=not over) if source.kind == "stdout" else None
     until = time.monotonic() + budget
     while True:
         fresh = index.get(run.id)
@@ -495,7 +498,9 @@ def local_reader(path: Path) -> Read:
     return read
 
 
-def _log_times(backend: Files, ref: JobRef) -> Times:
+def log_times(backend: Files, ref: JobRef, *, grows: bool) -> Times:
+    """When the bytes of a log were written. Of one that `grows`, what is read may not be noted
+    yet: it is waited for, once, since a point that is entered without a time never gets one."""
     from traindeck.console.logs.source import RunFileSource
     from traindeck.console.logs.times import Times as Samples
 
@@ -508,7 +513,12 @@ def _log_times(backend: Files, ref: JobRef) -> Times:
             if not fresh:
                 await samples.refresh()
                 fresh = True
-            return await samples.at(offsets)
+            found = await samples.at(offsets)
+            if grows and found and found[-1] is None:
+                await asyncio.sleep(NOTED_WITHIN)
+                await samples.refresh()
+                found = await samples.at(offsets)
+            return found
         except BackendError:
             return [None] * len(offsets)
 

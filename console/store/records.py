@@ -128,6 +128,11 @@ class RunRecord:
         return self.active and (self.reach is Reach.DOWN or unasked)
 
     @property
+    def stoppable(self) -> bool:
+        """Whether it can be asked to end, and was not yet."""
+        return self.active and self.state is not State.STOPPING
+
+    @property
     def read_in_part(self) -> bool:
         """Whether it is over and came at least as far as its progress says, maybe further."""
         return self.progress.partial and not self.active

@@ -107,11 +107,20 @@ class RunsModel:
         """What is known of several."""
         return [record for key in keys if (record := self._records.get(key)) is not None]
 
-    async def learn(self, keys: Sequence[int]) -> None:
-        """Read the records of runs that are not in sight; they are kept as long as the list is."""
+    def current(self, keys: Iterable[int]) -> bool:
+        """Whether what is known of these runs is what they are now. Runs that went out of sight,
+        and all while the screen is frozen, are known as they were."""
+        return not self.frozen and self._fresh.issuperset(keys)
+
+    async def learn(self, keys: Sequence[int]) -> dict[int, RunRecord]:
+        """Read these runs as they are now, in sight or not. Their records are kept as long as the
+        list is, but what is frozen stays as it is shown."""
         self._kept_for = max(self._kept_for, len(keys) + KEPT)
+        learnt: dict[int, RunRecord] = {}
         async for found in self._read(keys):
-            self._records.update(found)
+            learnt |= found
+        self._records.update({**learnt, **self._records} if self.frozen else learnt)
+        return learnt
 
     async def gone(self, keys: Collection[int]) -> set[int]:
         """Those whose runs there are no more."""
@@ -198,12 +207,10 @@ class RunsModel:
             await self._list()
         elif not self.frozen:
             version = await self._services.version()
-            changed = version != self._version
-            self._version = version
-            if changed:
+            if version != self._version:
                 self._reorder = True
-                self._fresh.clear()
-                await self._fetch(self._visible())
+                await self._fetch(self._visible(), anew=True)
+                self._version = version
             if time.monotonic() - self._listed_at > RELIST:
                 self._reorder = True
             if self._reorder and self._idle() >= REORDER_AFTER:
@@ -257,10 +264,11 @@ class RunsModel:
         if not same or counts_changed:
             self._on_listing()
 
-    async def _fetch(self, keys: Sequence[int]) -> None:
-        if not keys:
-            return
-        found = await self._services.rows(keys)
+    async def _fetch(self, keys: Sequence[int], *, anew: bool = False) -> None:
+        """Read these. `anew`: something was written, so that the others are old now."""
+        found = await self._services.rows(keys) if keys else {}
+        if anew:
+            self._fresh.clear()
         changed: list[int] = []
         gone: list[int] = []
         regroup = False

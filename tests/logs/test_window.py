@@ -593,6 +593,25 @@ async def test_a_filter_shows_its_lines_and_nothing_else(log: Path, counted: boo
     await view.aclose()
 
 
+@pytest.mark.parametrize("counted", [True, False])
+async def test_a_line_that_a_filter_finds_before_it_can_be_read_is_not_kept_blank(
+    log: Path, counted: bool
+) -> None:
+    data = b"keep 1\nother\nkeep 2\nke"
+    view = view_of(log, data)
+    await view.refresh()
+    view.filter = Search(view.pages.source, Pattern("keep"))
+    if counted:
+        await view.filter.count(len(data))
+    with log.open("ab") as file:
+        file.write(b"ep 3\nkeep 4\n")  # the process that searches sees it at once
+    assert texts(await view.window())[:2] == ["keep 1", "keep 2"]
+    await view.refresh()
+    await view.to_end()
+    assert texts(await view.window()) == ["keep 1", "keep 2", "keep 3", "keep 4"]
+    await view.filter.aclose()
+
+
 @pytest.mark.parametrize("pattern", [Pattern("keep"), Pattern("k[e]ep", regex=True)])
 async def test_under_a_filter_only_hits_in_its_lines_are_gone_to(
     log: Path, pattern: Pattern

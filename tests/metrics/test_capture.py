@@ -177,8 +177,9 @@ def test_how_far_a_run_is_is_dated_by_its_last_step_not_by_the_look(desk: Desk) 
     log = printed((1, 2.0), (2, 1.0))
     desk.feed("stdout", log, times=times)
     assert desk.run.progress.at == desk.now - 300 + log.index(b"step 2") / 100
-    source = Source(path="attempts/0/stdout", kind="stdout", size=1 << 30, identity=1)
     more = printed((3, 0.5))
+    whole = log + more + b"saving, evaluating, and nothing of steps\n"
+    source = Source(path="attempts/0/stdout", kind="stdout", size=len(whole), identity=1)
 
     async def read(offset: int, size: int) -> bytes:
         return more
@@ -186,6 +187,8 @@ def test_how_far_a_run_is_is_dated_by_its_last_step_not_by_the_look(desk: Desk) 
     work = ingest(desk.index, desk.run, source, read, attempt=0, now=desk.now, times=times)
     asyncio.run(work)  # type: ignore[arg-type]
     assert desk.run.progress.at == desk.now, "while there is more to read nobody knows"
+    desk.feed("stdout", whole, times=times)
+    assert desk.run.progress.at == desk.now - 300 + whole.index(b"step 3") / 100
 
 
 def test_seconds_since_a_programs_start_do_not_date_its_progress(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from tests.fakes.runs import make_run
 
 from traindeck.backends.base import State
 from traindeck.console.present.cells import Line, line_width, plain
-from traindeck.console.present.charts_view import Shown, charts_lines, groups
+from traindeck.console.present.charts_view import Shown, charts_lines, groups, seen
 from traindeck.console.present.metric_tree import nodes, tree_lines
 from traindeck.console.store.records import MetricSummary
 
@@ -193,3 +193,43 @@ def test_a_value_that_is_not_finite_is_read_out_as_it_was_logged(
         plain(line) for line in charts_lines(RUN, shown, cells, 24) if "@ 1,651" in plain(line)
     )
     assert "NaN @ 1,651" in said and "raw" not in said, said
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "at", "axis", "place", "footer"),
+    [
+        (-84.0, 3.0, -70.0, "3s elapsed", "1m10s before this attempt", "elapsed −1m24s–3s"),
+        (-84.0, -20.0, -30.0, "−20s elapsed", "30s before this attempt", "elapsed −1m24s–−20s"),
+        (0.0, 200.0, 95.0, "3m20s elapsed", "1m35s in", "elapsed 0s–3m20s"),
+        (0.0, 3e5, 86400 + 7260.0, "3d11h elapsed", "26h01 in", "elapsed 0s–83h20"),
+    ],
+)
+def test_a_place_in_time_is_said_as_exactly_as_it_is_seen(
+    start: float, end: float, at: float, axis: str, place: str, footer: str
+) -> None:
+    """Also where an earlier attempt is drawn: time counts from the start of the present one."""
+    import numpy as np
+
+    from traindeck.console.present.curves import Curve, View
+
+    x = np.linspace(start, end, 100)
+    view = View(axis="time", cursor=at)
+    shown = Shown(rows=nodes(RUN), drawn={"loss": Curve("loss", x, x)}, view=view)
+    for size in ((78, 22), (118, 36)):
+        said = text(charts_lines(RUN, shown, *size))
+        assert place in said and axis in said, said
+    assert plain(seen(shown)).startswith(footer)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"), [(91.3, 117.6, "step 92–117"), (91.2, 91.4, "step 91–91")]
+)
+def test_the_footer_names_the_steps_that_can_be_seen(start: float, end: float, words: str) -> None:
+    import numpy as np
+
+    from traindeck.console.present.curves import Curve, View
+
+    x = np.arange(210.0)
+    view = View(start=start, end=end)
+    shown = Shown(rows=nodes(RUN), drawn={"loss": Curve("loss", x, x)}, view=view)
+    assert plain(seen(shown)).startswith(words)

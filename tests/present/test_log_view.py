@@ -319,6 +319,7 @@ def test_in_ascii_nothing_but_ascii_is_drawn() -> None:
         (RunRecord(state=State.QUEUED, reason="waits for a"), {}, "not started yet · waits for a"),
         (RunRecord(state=State.RUNNING), {"over": False}, "nothing written yet"),
         (RUN, {}, "it wrote nothing · exit 1"),
+        (replace(RUN, log_bytes=10_900), {}, "its log of 10.9 kB is gone"),
         (replace(RUN, archived=True), {}, "its log was removed"),
         (replace(RUN, archived=True), {"problem": "attempts/0/logs: no"}, "its log was removed"),
         (RUN, {"filter": Pattern("x")}, "no line has it   esc shows all"),

@@ -174,6 +174,10 @@ def test_a_log_without_a_byte_is_not_waited_for_once_the_run_is_over(rows: int) 
     done = make_run(9, "quiet", State.SUCCEEDED)
     for shown in (overview(done, Facts(), 100, 40, now=NOW), detail(done, NOW, 160, rows, Pane())):
         assert "wrote nothing" in text(shown) and "written yet" not in text(shown)
+    gone = replace(done, log_bytes=10_900)
+    for shown in (overview(gone, Facts(), 100, 40, now=NOW), detail(gone, NOW, 160, rows, Pane())):
+        assert "its log of 10.9 kB cannot be read" in text(shown)
+    assert "blank lines only" in text(overview(gone, Facts(log=b"\n \n"), 100, 40, now=NOW))
     going = text(detail(make_run(9, "quiet", State.RUNNING), NOW, 160, rows, Pane()))
     assert "nothing written yet" in going
 

@@ -201,6 +201,10 @@ def test_a_lost_run_says_what_happened_then_what_that_means() -> None:
     cause = "its supervisor was killed at step 50"
     assert plain(fitted(clauses, 80)) == f"{cause} · how it ended is not known"
     assert plain(fitted(clauses, 45)) == cause
+    adopted = replace(run, reason="ended 14:02, exit code not knowable")
+    clauses = explain(adopted, NOW, SETS["best"])
+    assert clauses is not None
+    assert plain(fitted(clauses, 80)) == "ended 14:02 at step 50, exit code not knowable"
 
 
 # ----------------------------------------------------------------------------------- the dialogs

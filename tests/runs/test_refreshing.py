@@ -11,7 +11,7 @@ from tests.conformance import fake, jobs
 from traindeck.backends.base import FileEntry, JobRef, State
 from traindeck.console.runs import controlling, launching, refreshing
 from traindeck.console.runs.request import LaunchRequest
-from traindeck.console.runs.workspace import Workspace
+from traindeck.console.runs.workspace import Workspace, open_workspace
 from traindeck.console.store.places import Places
 
 
@@ -46,3 +46,20 @@ async def test_a_run_is_seen_only_with_what_it_measured_by_then(
     await controlling.stop(ws, now)
     await ws.aclose()
     await place.close()
+
+
+async def test_a_run_that_was_asked_to_stop_is_known_to_be_stopping_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    async with open_workspace() as ws:
+        stays = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+        request = LaunchRequest(argv=("sh", "-c", stays), cwd=str(home))
+        run = await launching.launch(ws, await launching.plan(ws, request))
+        while run.state is not State.RUNNING or not run.log_bytes:
+            await refreshing.refresh(ws, [run], max_age=0.0)
+            run = ws.index.get(run.id) or run
+        assert await controlling.stop(ws, run, grace=1.0)
+        asked = ws.index.get(run.id)
+        assert asked is not None and asked.state is State.STOPPING
+        await controlling.wait(ws, [run.id])

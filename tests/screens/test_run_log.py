@@ -705,6 +705,7 @@ async def test_looks_empty(make_app: MakeApp, check_screen: CheckScreen, size: s
     run = services.runs[DONE]
     assert run is not None
     services.logs[run.id] = b""
+    services.runs[DONE] = replace(run, log_bytes=0)
     app = make_app(services)
     async with opened(app, DONE, size):
         check_screen(app, f"run-log-empty-{size}")

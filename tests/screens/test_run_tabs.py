@@ -112,6 +112,25 @@ async def test_what_follows_a_tab_in_one_burst_is_for_that_tab(
         assert isinstance(app.screen, RunScreen), "no letter of it was a key"
 
 
+async def test_a_run_that_is_stopping_is_not_asked_again(make_app: MakeApp) -> None:
+    services = run_world()
+    app = make_app(services)
+    async with opened(app, "overview", "LOG") as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await pilot.press("s")
+        await settle(app, pilot, lambda: "nothing is stopped yet" in screen_text(app))
+        # Somebody else stops it meanwhile: there is nothing to ask any more.
+        services.change(0, replace(screen.record, state=State.STOPPING))
+        await settle(app, pilot, lambda: app.screen is screen)
+        assert f"{screen.record.name} is stopping already" in screen_text(app)
+        await settle(app, pilot, lambda: screen.record.state is State.STOPPING)
+        app.hush(all=True)
+        await pilot.press("s")
+        await settle(app, pilot, lambda: "is stopping already" in screen_text(app))
+        assert app.screen is screen
+
+
 async def test_an_overview_says_nothing_of_a_log_that_it_has_not_read(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from screen_harness import OnRuns, cursor, go_to, names, runs_screen, settle
 from screen_svg import screen_text
-from tests.fakes.runs import small_services
+from tests.fakes.runs import FakeServices, crowd, small_services
 
+from traindeck.backends.base import State
 from traindeck.console.tui.screens.overlay import ChoiceScreen
 
 
@@ -119,3 +122,40 @@ async def test_what_is_folded_away_is_not_touched(on_runs: OnRuns) -> None:
         )
         await pilot.press("escape", "escape", "G", "z")
         await settle(app, pilot, lambda: "2 marked · " in screen_text(app))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_marks_out_of_sight_are_judged_as_they_are_now(on_runs: OnRuns, frozen: bool) -> None:
+    services = FakeServices(crowd(200))
+    async with on_runs(services, size=(80, 24)) as (app, pilot):
+        screen = runs_screen(app)
+        await screen.model.learn(screen.table.keys)  # all were in sight once
+        await pilot.press(*(["f"] if frozen else []), "G")
+        late = screen.table.keys[0]
+        run = screen.model.record(late)
+        assert run is not None and run.active
+        services.change(late, replace(run, state=State.FAILED, ended=services.now, exit_code=1))
+        shown = [services.runs[key] for key in screen.table.keys]
+        over = sum(run is not None and run.state.terminal for run in shown)
+        await pilot.press("asterisk", "R")
+        await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+        assert f"Retry {over} runs?" in screen_text(app)
+
+
+async def test_how_many_marks_a_key_is_for_is_said_only_while_it_is_known(
+    on_runs: OnRuns,
+) -> None:
+    services = FakeServices(crowd(60))
+    async with on_runs(services, size=(120, 24)) as (app, pilot):
+        screen = runs_screen(app)
+        await pilot.press("asterisk")
+        await settle(app, pilot, lambda: screen.model.current(screen.table.marked))
+        active = len(screen.chosen.of("stop"))
+        await settle(app, pilot, lambda: f"s stop {active}" in screen_text(app))
+        far = next(key for key in reversed(screen.table.keys) if key in screen.chosen.of("stop"))
+        run = screen.model.record(far)
+        assert run is not None
+        services.change(far, replace(run, state=State.SUCCEEDED, ended=services.now, exit_code=0))
+        await settle(app, pilot, lambda: f"s stop {active - 1}" in screen_text(app))
+        await pilot.press("f")
+        await settle(app, pilot, lambda: "s stop  " in screen_text(app))

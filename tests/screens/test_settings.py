@@ -146,6 +146,45 @@ async def test_a_key_that_is_taken_is_refused_and_a_free_one_works_at_once(
         assert "runs.stop: X" in path.read_text()
 
 
+async def test_the_list_is_the_file_as_it_is_though_an_editor_wrote_it_meanwhile(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    path.write_text("# new\n" + FILE.replace("30s", "45s"))  # since the start
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await open_settings(app, pilot)
+        await settle(app, pilot, lambda: "settings.yaml, line 5" in screen_text(app))
+        assert "45s" in screen_text(app) and app.settings.grace == 45.0
+        wrong = FILE.replace("30s", "soon")
+        path.write_text(wrong)
+        await settle(app, pilot, lambda: "expected a time" in screen_text(app))
+        assert "45s" in screen_text(app) and app.settings.grace == 45.0
+        path.write_text(FILE)
+        await settle(app, pilot, lambda: app.settings.grace == 30.0)
+        assert "expected a time" not in screen_text(app)
+        path.write_text(wrong)
+        await settle(app, pilot, lambda: "expected a time" in screen_text(app))
+        app.take_back(app._notice)
+        assert "✗ the file is wrong" in screen_text(app)
+
+
+async def test_nothing_is_written_into_a_file_that_could_not_be_taken_over(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        screen = await open_settings(app, pilot)
+        for wrong in (FILE.replace("X", "n"), FILE.replace("dark ", "none ")):
+            path.write_text(wrong)
+            screen.focus_key = "grace"
+            await pilot.press("enter", "ctrl+u", "1", "m", "enter")
+            await settle(
+                app, pilot, lambda: screen.entry is not None and screen.entry.problem != ""
+            )
+            assert path.read_text() == wrong and app.settings.grace == 30.0
+            await pilot.press("escape")
+
+
 async def test_escape_leaves_a_value_as_it_was(make_app: MakeApp, tmp_path: Path) -> None:
     app, path = from_file(make_app, tmp_path)
     async with app.run_test(size=SIZES["80x24"]) as pilot:

@@ -372,7 +372,7 @@ class RunScreen(DeckScreen):
         from .index import SCREENS
 
         if action == "stop":
-            return self.record.active or None
+            return self.record.stoppable or None
         if action == "retry":
             return can_retry(self.record)
         if action == "remove":

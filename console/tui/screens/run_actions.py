@@ -123,35 +123,41 @@ class _StopScreen(ChoiceScreen):
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(FOLLOW)
-            left = self.runs
+            found: list[RunRecord | None] = [*self.runs]
             with suppress(TraindeckError):  # what cannot be asked is as it was
                 found = [await self.deck.services.run(run.id) for run in self.runs]
-                left = [run for run in found if run is not None and run.active]
+            known = [run for run in found if run is not None]
+            left = [run for run in known if run.stoppable]
             if left:
                 self._others += len(self.runs) - len(left)
                 self.runs = left
                 self._offer()
                 self.changed()
             elif self.is_current:  # another screen may lie over it
-                self.deck.notice(over_already(self.runs, now=True))
+                self.deck.notice(over_already(known or self.runs))
                 self.dismiss(None)
 
 
-def over_already(runs: Sequence[RunRecord], *, now: bool = False) -> str:
-    """Why these are not stopped. `now`: since they were looked at."""
+def over_already(runs: Sequence[RunRecord]) -> str:
+    """Why these are not stopped."""
     if len(runs) > 1:
         return f"all {len(runs):,} are over already"
     (run,) = runs
-    word = "stopping" if run.active and not now else "over"
+    word = "stopping" if run.active else "over"
     return f"{clean(run.name or run.id)} is {word} already"
 
 
 def say_why_not(screen: Acting, key: str, runs: Sequence[RunRecord]) -> None:
     """For a key that would do something to runs and is for none of them: why."""
     bound = screen.active_bindings.get(key)
-    if bound is None or bound.enabled or not runs:
+    if bound is not None and not bound.enabled:
+        why_not(screen, bound.binding.action, runs)
+
+
+def why_not(screen: Acting, action: str, runs: Sequence[RunRecord]) -> None:
+    """Say why an action is for none of these runs."""
+    if not runs:
         return
-    action = bound.binding.action
     if action == "stop":
         screen.deck.notice(over_already(runs))
     elif action == "seen":

@@ -47,6 +47,10 @@ ROOMY = 30
 """Rows from which on there is room for blank lines and the line of context."""
 
 
+MARKED = 500
+"""Marks out of sight that are followed; of more, no count is given for what their keys do."""
+
+
 class RunsScreen(DeckScreen):
     """The list of runs."""
 
@@ -95,7 +99,7 @@ class RunsScreen(DeckScreen):
             on_listing=self._listed,
             on_rows=self._rows_known,
             on_error=self._failed,
-            visible=lambda: self.table.visible_keys(pages=1) if self.table.is_mounted else (),
+            visible=lambda: self._followed() if self.table.is_mounted else (),
             idle=self._idle,
         )
         # The list is asked for before the widgets are mounted: both take their time.
@@ -162,6 +166,11 @@ class RunsScreen(DeckScreen):
     def in_sight(self, pages: int = 0) -> list[RunRecord]:
         """The runs on screen, and those of `pages` screens above and below."""
         return self.model.records(self.table.visible_keys(pages))
+
+    def _followed(self) -> Sequence[int]:
+        """Of which runs every change is to be known: what is in sight, and what is marked."""
+        marked = [] if len(self.table.marked) > MARKED else self.table.marked
+        return list(dict.fromkeys([*self.table.visible_keys(pages=1), *marked]))
 
     def on_resize(self) -> None:
         self.place_parts()
@@ -260,7 +269,8 @@ class RunsScreen(DeckScreen):
         if action.id == "runs.open" and self.table.key is None:
             return "unfold"
         name = action.id.removeprefix("runs.")
-        if self.table.marked and name in ("seen", "stop", "retry", "remove"):
+        counted = name in ("seen", "stop", "retry", "remove") and self.table.marked
+        if counted and self.model.current(self.table.marked):
             return f"{action.label} {len(self.chosen.of(name)):,}"
         return action.label
 

@@ -6,10 +6,9 @@ waits: it is left alone, which is said before anything is done, and is marked wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import State
 from traindeck.console.present.numbers import plural
 from traindeck.console.store.records import RunRecord
 
@@ -28,7 +27,7 @@ def _can_retry(run: RunRecord) -> bool:
 
 
 _NEED: dict[str, Callable[[RunRecord], bool]] = {
-    "stop": lambda run: run.active and run.state is not State.STOPPING,
+    "stop": lambda run: run.stoppable,
     "retry": _can_retry,
     "remove": lambda run: run.removable,
     "edit": lambda run: not run.foreign,
@@ -45,17 +44,25 @@ class Chosen:
     def __init__(self, screen: RunsScreen) -> None:
         self._screen = screen
 
+    def keys(self) -> list[int]:
+        """Their keys, in the order of the list."""
+        table = self._screen.table
+        if table.marked:
+            return [key for key in table.keys if key in table.marked]
+        return [table.key] if table.key is not None else []
+
     def runs(self) -> dict[int, RunRecord]:
-        """All of them by their keys, in the order of the list, as far as they are known."""
-        table, model = self._screen.table, self._screen.model
-        keys = [key for key in table.keys if key in table.marked] if table.marked else [table.key]
-        found = {key: model.record(key) for key in keys if key is not None}
+        """All of them by their keys, as far as they are known."""
+        found = {key: self._screen.model.record(key) for key in self.keys()}
         return {key: run for key, run in found.items() if run is not None}
 
     def of(self, action: str) -> dict[int, RunRecord]:
         """Those that an action is for."""
+        return self._fitting(action, self.runs())
+
+    def _fitting(self, action: str, runs: Mapping[int, RunRecord]) -> dict[int, RunRecord]:
         fits = self._screen.seen.needs_you if action == "seen" else _NEED[action]
-        return {key: run for key, run in self.runs().items() if fits(run)}
+        return {key: run for key, run in runs.items() if fits(run)}
 
     def listed(self) -> None:
         """There is a new list: marks that wait in it are of runs that there are."""
@@ -70,25 +77,28 @@ class Chosen:
             screen.footer_bar.update()
 
     def ask(self, action: str, ask: Ask) -> None:
-        """Ask about those that an action is for. Of many marked ones, those that were never in
-        sight are read first: what is done is done to all that are marked and not hidden."""
-        screen = self._screen
-        table, model = screen.table, screen.model
-        unknown = [key for key in table.marked if model.record(key) is None]
+        """Ask about those that an action is for. Marks out of sight, or in a list that is frozen,
+        are read first: what is asked is about the runs as they are, not as they were last seen."""
+        screen, keys = self._screen, self.keys()
+        model = screen.model
 
-        def now() -> None:
-            runs = list(self.of(action).values())
-            if runs:
-                if action != "remove":
-                    model.acted_on(run.id for run in runs)
-                ask(screen, runs, len(self.runs()) - len(runs), len(table.waiting))
+        def now(chosen: Mapping[int, RunRecord]) -> None:
+            runs = list(self._fitting(action, chosen).values())
+            if not runs:
+                why_not(screen, action, list(chosen.values()))
+                return
+            if action != "remove":
+                model.acted_on(run.id for run in runs)
+            ask(screen, runs, len(chosen) - len(runs), len(screen.table.waiting))
 
         async def later() -> None:
-            await model.learn(unknown)
+            chosen = await model.learn(keys)
             if screen.is_current:
-                now()
+                now({key: chosen[key] for key in keys if key in chosen})
 
-        if unknown:
-            screen.spawn(later(), f"reading {plural(len(unknown), 'marked run')}")
+        from .run_actions import why_not
+
+        if model.current(keys):
+            now(self.runs())
         else:
-            now()
+            screen.spawn(later(), f"reading {plural(len(keys), 'run')}")

@@ -14,6 +14,7 @@ from textual.timer import Timer
 
 from traindeck.console.present.cells import Line
 from traindeck.console.present.runs_detail import Pane, curve_size, detail
+from traindeck.console.present.sentences import BLANK
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Curve
 from traindeck.console.tui.widgets.lines import Lines
@@ -124,7 +125,8 @@ class RunPane(Lines):
         tail = await services.log_tail(run.id, TAIL)
         if key != self._key:
             return
-        self._pane = Pane(curve=self._pane.curve, legend=self._pane.legend, log=log_lines(tail))
+        lines = log_lines(tail) or [BLANK] * bool(tail)
+        self._pane = Pane(curve=self._pane.curve, legend=self._pane.legend, log=lines)
         self.update()
         size = curve_size(self.size.width, _used(self.size.height))
         if size is None or not run.metrics:

@@ -9,8 +9,9 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -36,6 +37,12 @@ from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
+
+if TYPE_CHECKING:
+    from traindeck.console.tui.app import Notice
+
+AGAIN = 1.0
+"""Seconds between two looks at the file."""
 
 
 class SettingsPane(Lines):
@@ -89,11 +96,38 @@ class SettingsScreen(DeckScreen):
         self._problems: dict[str, str] = {}
         self._pane = SettingsPane()
         self._turn = asyncio.Lock()
+        self._stamp: object = None
+        self._broken: Notice | None = None
 
     def body(self) -> ComposeResult:
         yield self._pane
 
     def on_mount(self) -> None:
+        self._look_again()
+        self.spawn(self._follow_file(), "")
+
+    async def _follow_file(self) -> None:
+        """What is shown is the file as it is: an editor may be open on it."""
+        path = self.deck.settings.path
+        while path is not None:
+            async with self._turn:
+                stamp = await asyncio.to_thread(_stamp_of, path)
+                if stamp != self._stamp:
+                    self._stamp = stamp
+                    await self._take(path)
+            await asyncio.sleep(AGAIN)
+
+    async def _take(self, path: Path) -> None:
+        try:
+            self.deck.apply_settings(await asyncio.to_thread(settings_module.load, path))
+        except TraindeckError as error:
+            self._broken = self.deck.complain(error)
+        else:
+            self.deck.take_back(self._broken)
+            self._broken = None
+            if self.caret is None:
+                self._problems.clear()  # they were of another file
+            await self.deck.services.settings_changed()
         self._look_again()
 
     # ------------------------------------------------------------------------------------ the list
@@ -209,15 +243,13 @@ class SettingsScreen(DeckScreen):
             try:
                 if path is None:
                     raise UsageError("There is no settings file in this session.")
-                if name.startswith(KEY):
-                    _check_keys(deck.settings, name.removeprefix(KEY), text)
-                if name == "theme" and text is not None:
-                    await asyncio.to_thread(deck.load_theme, text)
+                await self._check(path, name, text)
                 if text is None:
                     new = await asyncio.to_thread(settings_module.unset, path, name)
                 else:
                     new = await asyncio.to_thread(settings_module.set_value, path, name, text)
                 deck.apply_settings(new)
+                self._stamp, self._broken = await asyncio.to_thread(_stamp_of, path), None
             except TraindeckError as error:
                 self._problems[name] = str(error)
                 if text is not None and self.focus_key == name and self.caret is None:
@@ -236,6 +268,18 @@ class SettingsScreen(DeckScreen):
                 deck.notice(f"{name} {words}: {source_words(source)}{late}", urgent=True)
             await deck.services.settings_changed()
             self._look_again()
+
+    async def _check(self, path: Path, name: str, text: str | None) -> None:
+        """Refuse what the screen could not take over, before anything is written: the rest of the
+        file may be another one than it was."""
+        there = await asyncio.to_thread(settings_module.load, path)
+        if name.startswith(KEY):
+            _check_keys(there, name.removeprefix(KEY), text)
+        else:
+            keys.keymap(there)
+        theme = there.theme if name != "theme" else text
+        if theme is not None:
+            await asyncio.to_thread(self.deck.load_theme, theme)
 
     def action_check(self) -> None:
         entry = self.entry
@@ -274,6 +318,9 @@ class SettingsScreen(DeckScreen):
         path = self.deck.settings.path
         if path is None:
             return (Span("no file", "muted"),)
+        if self._broken is not None:  # once what is wrong was said long enough
+            sign = self.deck.painter.glyphs.failed
+            return (Span(f"{sign} ", "failed"), Span("the file is wrong: what was holds", "text"))
         home = os.path.expanduser("~").rstrip("/")
         shown = str(path)
         if home and shown.startswith(home + "/"):
@@ -284,6 +331,14 @@ class SettingsScreen(DeckScreen):
         if self.caret is not None:
             return [("enter", "keep"), *self.help_while_typing(), ("esc", "as it was")]
         return super().footer_keys()
+
+
+def _stamp_of(path: Path) -> object:
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    return there.st_ino, there.st_size, there.st_mtime_ns
 
 
 def _check_keys(settings: Settings, action: str, text: str | None) -> None:
