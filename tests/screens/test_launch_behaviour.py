@@ -13,6 +13,7 @@ from textual import events
 
 from traindeck.backends.base import BackendError, Option
 from traindeck.console.runs.drafting import Draft, Drafted
+from traindeck.console.tui.screens.help import help_entries
 from traindeck.console.tui.screens.launch import LaunchScreen
 from traindeck.console.tui.screens.launch_plan import PlanScreen
 from traindeck.console.tui.screens.overlay import ChoiceScreen
@@ -382,6 +383,27 @@ async def test_where_there_is_nothing_to_choose_no_key_is_offered_for_it(
                 offered,
                 not offered,
             )
+
+
+async def test_a_choice_is_set_back_to_its_default_only_where_one_was_made(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(launch_services())
+
+    def offered() -> bool:
+        return next(e.usable for e in help_entries(app.screen) if e.action == "launch.default")
+
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        for key in ("start", "on", "pty"):
+            screen.go_to(key)
+            assert not offered()
+        await pilot.press("space")
+        assert screen.draft.text("pty") == "yes"
+        assert offered()
+        await pilot.press("ctrl+u")
+        assert screen.draft.text("pty") == "no"
+        assert not offered()
 
 
 async def test_a_click_below_a_long_command_finds_the_field_that_stands_there(

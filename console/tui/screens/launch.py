@@ -452,11 +452,20 @@ class LaunchScreen(DeckScreen):
         if action == "change":
             entry = self.entry  # a choice of one is none
             return self.caret is None and entry is not None and len(entry.choices) > 1
+        if action == "default":
+            return self._chosen_here() or None
         if action == "preset":
             return bool(self._presets())
         if action == "save":
             return bool(self.draft.recipe)
         return True
+
+    def _chosen_here(self) -> bool:
+        """Whether the field is a choice that a person has made: it can be taken back."""
+        entry = self.entry
+        if entry is None or self.caret is not None or entry.key in (START, PLACE):
+            return False
+        return entry.changed
 
     def action_field(self, step: int) -> None:
         order = [entry.key for entry in flat(self.form)]
@@ -480,7 +489,7 @@ class LaunchScreen(DeckScreen):
 
     def action_default(self) -> None:
         entry = self.entry
-        if entry is None or self.caret is not None or entry.key in (START, PLACE):
+        if entry is None or not self._chosen_here():
             return
         if entry.key.startswith(VALUE):
             self._write(entry, "")
