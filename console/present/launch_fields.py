@@ -48,6 +48,7 @@ class Entry:
         suggest: Values worth trying.
         wide: Its text is long (a path, a command): the field takes the hint's room too.
         idle: It has no effect beside the other values.
+        path: It may be a path, which can be completed.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Entry:
     changed: bool = False
     wide: bool = False
     idle: bool = False
+    path: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,7 @@ def sections(draft: Draft, ground: Ground, drafted: Drafted | None) -> tuple[Sec
                 changed=known.key in draft.fields,
                 wide=known.key in _WIDE,
                 idle=known.key == "after_end" and not draft.text("after"),
+                path=known.key in ("cwd", "python"),
             )
         )
     return tuple(
@@ -196,6 +199,7 @@ def _parameters(draft: Draft, drafted: Drafted | None) -> Iterator[tuple[str, En
                     changed=key in draft.values,
                     wide=parameter.kind in (Kind.PATH, Kind.NAMES),
                     idle=not field.applies,
+                    path=parameter.kind is Kind.PATH,
                 ),
             )
 

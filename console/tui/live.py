@@ -394,6 +394,12 @@ class LiveServices:
 
         return await self._await(check)
 
+    async def path_rest(self, draft: Draft, key: str, text: str) -> str:
+        from traindeck.console.runs.paths import rest_in
+
+        here = await self._do(lambda ws: draft.on in ws.settings.local_roots())
+        return await rest_in(draft, key, text) if here else ""
+
     async def launch(self, plan: Plan) -> RunRecord:
         from traindeck.console.runs import launching
 

@@ -288,6 +288,11 @@ class Launching(Protocol):
         """The plan of a draft, or what is wrong with it. Starts nothing."""
         ...
 
+    async def path_rest(self, draft: Draft, key: str, text: str) -> str:
+        """What completes a path that is typed into a field of a draft; "" if nothing does, or if
+        that is not known soon."""
+        ...
+
     async def launch(self, plan: Plan) -> RunRecord:
         """Send a plan that `check` made, as it is."""
         ...

@@ -50,6 +50,7 @@ from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
+from .launch_paths import Completing
 from .launch_send import Sending
 from .overlay import ChoiceScreen, MenuScreen
 
@@ -154,6 +155,7 @@ class LaunchScreen(DeckScreen):
         self._kept: dict[str, tuple[Mapping[str, str], str | None, str]] = {}
         self._changed = asyncio.Event()
         self.sending = Sending(self)
+        self.completing = Completing(self)
         self._asked: tuple[Draft, asyncio.Task[Drafted]] | None = None
         self._early: list[events.Key | str] | None = None if like is None else []
         self._late: events.Key | None = None
@@ -424,7 +426,14 @@ class LaunchScreen(DeckScreen):
         before, self.caret = self.caret, after
         if before is None or after.text != before.text:
             self._write(entry, after.text)
+        self.completing.look()
         self._form_pane.update()
+
+    def offer(self, caret: Caret) -> None:
+        """Show what would complete the line."""
+        self.caret = caret
+        self._form_pane.update()
+        self.footer_bar.update()
 
     def click(self, line: int) -> None:
         """A click on a line of the form focuses the field there."""
@@ -575,7 +584,7 @@ class LaunchScreen(DeckScreen):
 
     def reading_notes(self) -> Sequence[Line]:
         """For the help: the keys of a field."""
-        return typing_notes(self.deck.painter.glyphs)
+        return typing_notes(self.deck.painter.glyphs, paths=True)
 
     def crumbs(self) -> Sequence[str]:
         what = self.draft.recipe or "command"
@@ -611,4 +620,4 @@ class LaunchScreen(DeckScreen):
         if not self.plan_visible:
             # There is room for few: the plan is one key away, the rest stands in the help.
             shown = [(key, label) for key, label in shown if label not in ("preset", "save")]
-        return [*shown, ("esc", "back")]
+        return [*self.completing.keys(), *shown, ("esc", "back")]
