@@ -132,9 +132,18 @@ class LiveServices:
                 needs_you = len(parts["needs"])
             else:
                 needs_you = len(_ids(ws, parse(""), "is:needs-you", view, now))
-            counts = _counts(ws, needs_you)
+            beyond = (0, 0)
+            if view.filter and not keys and asked.window is not None:
+                from traindeck.console.runs.beyond import fit_beyond
+
+                beyond = fit_beyond(ws.index, wanted, now)
             return Listing(
-                keys=keys, groups=groups, counts=counts, window=asked.window, order=wanted.sort
+                keys=keys,
+                groups=groups,
+                counts=_counts(ws, needs_you),
+                window=asked.window,
+                order=wanted.sort,
+                beyond=beyond,
             )
 
         return await self._do(look)

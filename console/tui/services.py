@@ -74,13 +74,15 @@ class Listing:
     """The keys of the runs that a view shows, in order, and how they are grouped. A key is a small
     number that names a run as long as the program runs; records are fetched for what is visible.
     `window` is the view's, or None where its filter names a time itself; `order` is what the filter
-    says of the order, which goes before the view's."""
+    says of the order, which goes before the view's. Where no run fits the filter within the window,
+    `beyond` is how many older ones do, and how many archived ones."""
 
     keys: array[int] = field(default_factory=no_keys)
     groups: tuple[Group, ...] = ()
     counts: Counts = field(default_factory=Counts)
     window: float | None = None
     order: tuple[str, ...] = ()
+    beyond: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

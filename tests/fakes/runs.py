@@ -117,14 +117,20 @@ class FakeServices:
         for key, run in enumerate(self.runs):
             if run is not None and self._fits(run, words, view.window):
                 found.append((group(run, self.now), key, run))
+        beyond = [run for run in self.runs if run and self._fits(run, words, None)]
+        archived = sum(run.archived for run in beyond)
+        hidden = view.filter and not found and view.window is not None
         return Listing(
             window=view.window,
             keys=array("q", [key for _, key, _ in self._ordered(found, view)]),
             groups=self._groups(found, view),
             counts=self._counts(),
+            beyond=(len(beyond) - archived, archived) if hidden else (0, 0),
         )
 
     def _fits(self, run: RunRecord, words: Sequence[str], window: float | None) -> bool:
+        if window is not None and run.archived:
+            return False
         over = window is not None and not run.active and group(run, self.now) == 3
         if over and (run.ended or run.created) < self.now - (window or 0.0):
             return False
