@@ -86,10 +86,12 @@ def exit_words(run: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def unwritten(run: RunRecord) -> str:
-    """What is said in place of a log that has nothing in it."""
+def unwritten(run: RunRecord, why: str = "") -> str:
+    """What is said in place of a log that has nothing in it, or (`why`) is not there."""
     if run.archived:
         return LOG_REMOVED
+    if why:
+        return clean(why)
     return "nothing written yet" if run.active else "wrote nothing"
 
 

@@ -183,6 +183,15 @@ class LiveServices:
 
         return await self._await(read)
 
+    async def why_no_log(self, run_id: str) -> str:
+        from traindeck.console.runs import reading
+
+        async def ask(ws: Workspace) -> str:
+            run = ws.index.get(run_id)
+            return "" if run is None else await reading.why_no_log(ws, run)
+
+        return await self._await(ask)
+
     async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
         def look(ws: Workspace) -> Sequence[Curve]:
             from traindeck.console.metrics.reduce import thin

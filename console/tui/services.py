@@ -170,6 +170,10 @@ class RunsSource(Protocol):
         """The last `size` bytes of the current attempt's log; b"" if there is none."""
         ...
 
+    async def why_no_log(self, run_id: str) -> str:
+        """Why there is no log, where its tail is empty; "" if it has one or may get one."""
+        ...
+
     async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
         """The points of some metrics of a run; those it does not have are left out."""
         ...

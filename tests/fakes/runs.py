@@ -46,7 +46,7 @@ class FakeServices:
         now: The world's clock.
         delay: Seconds that every method sleeps.
         error: Raised by every method.
-        logs: Run id -> its log.
+        logs: Run id -> its log. `no_log` says of those without why there is none.
         places: The backends.
     """
 
@@ -67,6 +67,7 @@ class FakeServices:
         self.delay = delay
         self.error = error
         self.logs = dict(logs or {})
+        self.no_log: dict[str, str] = {}
         self._places = places
         self.changes = 0
         self._listings: dict[View, Listing] = {}
@@ -221,6 +222,10 @@ class FakeServices:
     async def log_tail(self, run_id: str, size: int) -> bytes:
         await self._pause("log_tail", run_id)
         return self.logs.get(run_id, b"")[-size:]
+
+    async def why_no_log(self, run_id: str) -> str:
+        await self._pause("why_no_log", run_id)
+        return self.no_log.get(run_id, "")
 
     async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
         await self._pause("curves", run_id)
