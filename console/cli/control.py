@@ -79,11 +79,12 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import controlling
     from traindeck.console.runs.outcome import exit_status, first_failure
+    from traindeck.console.runs.reasons import named
 
     async def body(ws: Workspace) -> int:
         records = await controlling.wait(ws, [record.id for record in _records(ws, runs)])
         if not many_runs(records, json=json, quiet=quiet):
-            for record in records:
+            for record in named(ws.index, records):
                 why = f"  {output.neutral(record.reason)}" if record.reason else ""
                 output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}{why}")
         return first_failure(exit_status(r.state, r.exit_code, r.signal) for r in records)
@@ -141,11 +142,14 @@ def rm_command(
             records = _ended_before(ws, ws.clock() - age)
             if keep_artifacts:  # of archived ones, nothing else is left
                 records = [record for record in records if not record.archived]
-        # None is refused for what it was some seconds ago.
-        await refresh(ws, [record for record in records if record.active], max_age=0.0)
-        records = [ws.record(record.id) for record in records]
+        # None is refused for what it was some seconds ago, nor for one that is gone since.
+        asked = [record for record in records if record.active]
+        await refresh(ws, asked, max_age=0.0)
+        seen = {record.id: ws.index.get(record.id) for record in asked}
         for record in records:
-            controlling.refuse_removal(record)
+            if (now := seen.get(record.id, record)) is not None:
+                controlling.refuse_removal(now)
+        records = [seen.get(record.id) or record for record in records]
         if not records:
             output.note("traindeck: there is nothing to remove.")
             if json:

@@ -81,6 +81,7 @@ def logs_command(
 
     async def body(ws: Workspace) -> int:
         from traindeck.console.runs.reading import check_attempt, ranks_of, why_no_log
+        from traindeck.console.runs.reasons import told
         from traindeck.console.runs.workspace import ref_of
 
         record = ws.record(run)
@@ -89,7 +90,8 @@ def logs_command(
         if attempt is not None:
             check_attempt(record, attempt)
         if record.state == "queued" and not follow:
-            output.note(f"traindeck: {record.name} has not started. {record.reason}".rstrip())
+            why = told(ws.index, record.reason)
+            output.note(f"traindeck: {record.name} has not started. {why}".rstrip())
             return 0
         if no_log := await why_no_log(ws, record, attempt):
             if record.archived or not record.adopted:
@@ -120,10 +122,11 @@ def logs_command(
 async def follow_run(ws: Workspace, record: RunRecord) -> int:
     """Print a run's log until the run is over. Returns the run's own exit code."""
     from traindeck.console.runs.outcome import exit_status
+    from traindeck.console.runs.reasons import told
 
     sink = _Sink(output.theme(ws, sys.stdout))
     record = await _follow(ws, record, 0, 0, sink)
-    why = f": {record.reason}" if record.reason else ""
+    why = f": {told(ws.index, record.reason)}" if record.reason else ""
     sink.note(f"traindeck: {record.name} {record.state}{why}")
     return exit_status(record.state, record.exit_code, record.signal)
 

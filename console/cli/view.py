@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.errors import BackendError, TraindeckError, Unreachable, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.command import Command
@@ -173,12 +174,12 @@ def show_command(
         elif path:
             output.line(await _directory(ws, record))
         elif params:
-            from traindeck.console.store.rows import param_text
+            from traindeck.console.present.numbers import parameter
 
             if not record.params:
                 output.note(f"traindeck: {record.name} has no parameters on its command line.")
             for key, value in record.params.items():
-                shown = param_text(value) if isinstance(value, tuple) else value
+                shown = "" if value == "" else parameter(value)
                 output.line(output.neutral(f"{key}={shown}"))
         elif json:
             from traindeck.console.runs.measuring import log_read
@@ -291,13 +292,14 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         why_no_log,
     )
     from traindeck.console.runs.reasons import named
+    from traindeck.console.runs.refreshing import is_there
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
     shown = full[0] if full else record
     spec, folder, kept, log, no_log = None, None, None, b"", ""
     hooks: list[str] = []
     outlived = 0
-    gone = False
+    gone = away = False
     if ask:
         try:
             spec = await read_spec(ws.backend(record.backend), record)
@@ -306,13 +308,17 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
-            gone = isinstance(error, BackendError) and not isinstance(error, Unreachable)
             if record.state != "queued":
                 output.note(f"traindeck: only what is known here: {error.what}")
+        there = await is_there(ws, record)
+        away = there is None
+        gone = not away and (spec is None or not there)
         if record.archived:
             kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)
         no_log = "" if log else await why_no_log(ws, record)
+    if spec is not None and (other := ws.index.get(spec.after or "")) is not None:
+        spec = replace(spec, after=f"{other.name} ({other.id})")
     lines = card_lines(
         shown,
         now=ws.clock(),
@@ -325,6 +331,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         folder=_home_short(folder, ws.environ.get("HOME")),
         kept=kept,
         gone=gone,
+        away=away,
         log=log,
         no_log=no_log,
         left_out=left_out(ws, shown) if ask else (),

@@ -57,15 +57,19 @@ def installed(spec: RunSpec) -> str:
 
 
 def not_copied(code: Code, most: int) -> list[str]:
-    """Files that a snapshot is without, and why, so many of them: what is too large first, for a
-    program misses that most. Folders that hold no code are not worth a word."""
-    files = [item for item in code.omitted.items() if not item[0].endswith("/")]
-    if code.mode != "snapshot" or not files:
+    """What a snapshot is without, and why, so many of them: what is too large first, for a program
+    misses that most, folders that are skipped as a whole last."""
+    if code.mode != "snapshot":
         return []
-    files.sort(key=lambda item: not item[1].startswith("larger"))
-    shown = [f"{plain_or_quoted(path)} ({why})" for path, why in files[:most]]
-    rest = len(files) - most
+    items = sorted(code.omitted.items(), key=_missed)
+    shown = [f"{plain_or_quoted(path)} ({why})" for path, why in items[:most]]
+    rest = len(items) - most
     return [*shown, f"{rest:,} more"] if rest > 0 else shown
+
+
+def _missed(item: tuple[str, str]) -> tuple[bool, bool]:
+    path, why = item
+    return path.endswith("/"), not why.startswith("larger")
 
 
 def asked(spec: RunSpec) -> Iterator[Asked]:

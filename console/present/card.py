@@ -50,6 +50,7 @@ def card_lines(
     no_log: str = "",
     left_out: Sequence[str] = (),
     gone: bool = False,
+    away: bool = False,
     glyphs: Glyphs = BEST,
 ) -> list[Line]:
     """The page.
@@ -65,6 +66,7 @@ def card_lines(
         log: The end of the log.
         no_log: Why there cannot be one.
         gone: Its directory, or what it was made from, cannot be had any more.
+        away: Its place cannot say now: it does not answer, or its disk is not mounted.
         left_out: Files with metrics, of a run without any, that may be another run's.
     """
     room = width or PIPED
@@ -87,9 +89,9 @@ def card_lines(
     lines += [(), _row("log", Span(clean(no_log), "muted"))] if no_log else _log(log)
     gone = gone or run.reason == NOT_SENT
     seen = _seen(run, now) if run.active and run.observed_at else ""
-    has_log = bool(log) or not (no_log or gone or run.archived)
-    again = not gone and can_retry(run) and not (spec is not None and spec.adopted)
-    command = _next(run, short_id, gone=gone, again=again, has_log=has_log)
+    has_log = bool(log) or not (no_log or gone or away or run.archived)
+    again = not (gone or away) and can_retry(run) and not (spec is not None and spec.adopted)
+    command = _next(run, short_id, gone=gone, away=away, again=again, has_log=has_log)
     lines.append((Span(f"{seen}next: {command}", "faint"),))
     return [clip_line(line, room) for line in lines]
 
@@ -259,7 +261,9 @@ def _log(log: bytes) -> Iterator[Line]:
         yield (Span(("" if number else "log").ljust(5), "faint"), Span(clean(text), "muted"))
 
 
-def _next(run: RunRecord, short_id: str, *, gone: bool, again: bool, has_log: bool) -> str:
+def _next(
+    run: RunRecord, short_id: str, *, gone: bool, away: bool, again: bool, has_log: bool
+) -> str:
     """A command worth giving next, and one that the run's state lets work."""
     if run.active:
         if gone or run.foreign:
@@ -277,7 +281,9 @@ def _next(run: RunRecord, short_id: str, *, gone: bool, again: bool, has_log: bo
     if gone and not run.foreign:
         return f"traindeck rm {run.id}"
     shown = any(not key.startswith(("system/", "__")) for key in run.metrics)
-    return f"traindeck metrics {short_id}" if shown else f"traindeck show {short_id} --path"
+    if shown:
+        return f"traindeck metrics {short_id}"
+    return f"traindeck show {short_id}{'' if away else ' --path'}"
 
 
 def _seen(run: RunRecord, now: float) -> str:

@@ -189,6 +189,8 @@ def _code_again(runs: Sequence[RunRecord]) -> str:
             f"{same:,} with the same copy of {_its(same)} code, "
             f"{now:,} with {_its(now)} code in place, as it is now"
         )
+    if all(run.recipe is not None for run in runs):
+        return f"with the same copy of {_its(same)} trainer"
     if same:
         return f"with the same copy of {_its(same)} code"
     return f"with {_its(now)} code in place, as it is now"

@@ -126,8 +126,10 @@ def _scaled(value: float | int | None, units: tuple[str, ...]) -> str:
 
 
 def parameter(value: Param) -> str:
-    """A parameter as a person writes it; several values as `a, b`."""
-    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values_of(value))
+    """A parameter as it would be typed (`2e-4`, `no`); several values as `a, b`."""
+    from traindeck.console.recipes.schema import text_of
+
+    return ", ".join("none" if v is None else text_of(v) or "(empty)" for v in values_of(value))
 
 
 def percent(fraction: float | None) -> str:

@@ -14,7 +14,7 @@ from .glyphs import BEST, Glyphs
 from .numbers import percent
 from .runs_table import run_age, where
 from .sentences import exit_words, fitted, ran, time_left
-from .states import is_unknown, mark
+from .states import mark
 
 
 def head_line(run: RunRecord, cells: int, now: float, glyphs: Glyphs = BEST) -> Line:
@@ -42,7 +42,7 @@ def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]
     word = f"{sign.glyph(glyphs)} {sign.word}"
     style = sign.style if run.state is State.SUCCEEDED else f"{sign.style} bold"
     clauses: list[Line] = [(Span(word, style),)]
-    if is_unknown(run):
+    if run.unknown:
         seen = f"last seen {spoken(now - run.observed_at)} ago" if run.observed_at else "never seen"
         clauses.append((Span(seen, "stale"),))
     if run.active:
@@ -50,7 +50,7 @@ def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]
         clauses.append((Span(f"{spent} ", "muted"), Span(age(run_age(run, now)), "text")))
         if run.progress.fraction is not None:
             clauses.append((Span(percent(run.progress.fraction), "strong"),))
-        if (left := time_left(run)) is not None and not is_unknown(run):
+        if (left := time_left(run)) is not None and not run.unknown:
             clauses.append((Span(age(left), "text"), Span(" left", "muted")))
     else:
         how = exit_words(run)

@@ -34,7 +34,6 @@ from .numbers import size as bytes_text
 from .runs_detail import ordered_metrics
 from .runs_table import meter, spark, tags
 from .sentences import choose, explain, fitted, last_report, part_read, remark, time_left, unwritten
-from .states import is_unknown
 from .words import command_line
 
 ROOMY = 28
@@ -219,7 +218,7 @@ def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs
         return []
     line: list[Span] = [Span(f" {fit('progress', label)}", "muted")]
     if progress.fraction is not None:
-        stale = is_unknown(run)
+        stale = run.unknown
         style = "stale" if stale else "running" if run.active else "done"
         bar = meter(
             progress.fraction, max(6, min(20, cells - label - 30)), style, glyphs, stale=stale
@@ -230,7 +229,7 @@ def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs
         if progress.total:
             line.append(Span(f" / {figure(progress.total)}", "muted"))
     lines: list[Line] = [tuple(line)]
-    if (left := time_left(run)) is not None and not is_unknown(run):
+    if (left := time_left(run)) is not None and not run.unknown:
         ends = f" · ends ≈ {clock(now + left, now)}"
         lines.append(
             (
@@ -248,7 +247,7 @@ def _metric(metric: MetricSummary, name: str, run: RunRecord, cells: int, glyphs
     value = metric.last
     if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:
         value = int(value)
-    style = "stale" if is_unknown(run) else "strong bold" if main else "text"
+    style = "stale" if run.unknown else "strong bold" if main else "text"
     line.append(Span(f"{figure(value):<9}", style))
     notes: list[Span] = []
     if metric.nonfinite:

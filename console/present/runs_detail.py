@@ -20,7 +20,7 @@ from .glyphs import BEST, Glyphs
 from .numbers import aligned, figure, share_of, size, step_of
 from .runs_table import own, tags, where
 from .sentences import exit_words, explain, fitted, last_report, ran, unwritten
-from .states import is_unknown, mark
+from .states import mark
 
 FULL = 8
 """Rows from which on there is room for a curve."""
@@ -135,7 +135,7 @@ def _figures(run: RunRecord, now: float, rows: int) -> list[Line]:
         old = f"ended {age(now - run.ended, coarse=True)} ago"
     else:
         old = f"{age(now - seen)} old" if seen else "nothing reported yet"
-    stale = is_unknown(run)
+    stale = run.unknown
     lines: list[Line] = [
         (Span(head, "muted bold"), Span("  "), Span(old, "stale" if stale else "faint"))
     ]
@@ -210,7 +210,7 @@ def _facts(run: RunRecord, now: float, cells: int, rows: int) -> list[Line]:
 
     shown = mark(run)
     pairs: list[tuple[str, str, str]] = []
-    state = "unknown" if is_unknown(run) else shown.word
+    state = "unknown" if run.unknown else shown.word
     spent = _spent(run, now)
     pairs.append(("state", f"{state}{spent}", shown.style))
     if run.reason:

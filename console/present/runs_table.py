@@ -18,7 +18,7 @@ from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, count, share_of, step_of
 from .sentences import choose, explain, fitted, time_left
-from .states import is_quiet, is_unknown, mark, metric_word
+from .states import is_quiet, mark, metric_word
 
 # ---------------------------------------------------------------------------------------- columns
 
@@ -316,7 +316,7 @@ def _command(run: RunRecord) -> str:
 
 
 def _ink(quiet: bool, run: RunRecord, style: str = "text") -> str:
-    if is_unknown(run) or (run.active and run.reach is Reach.STALE):
+    if run.unknown or (run.active and run.reach is Reach.STALE):
         return "stale"
     return "muted" if quiet else style
 

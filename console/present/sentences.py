@@ -17,7 +17,7 @@ from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
 from .numbers import figure, percent
-from .states import alert, is_unknown, metric_word, trouble
+from .states import alert, metric_word, trouble
 
 # What says something without its message: an exception's name, `torch.cuda.OutOfMemoryError`; not a
 # file's, `rows.parquet`.
@@ -146,7 +146,7 @@ def ran(run: RunRecord) -> str:
 
 def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
     """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
-    if is_unknown(run):
+    if run.unknown:
         return _unknown(run, now)
     wrong = _troubled(run, glyphs)
     if (broken := alert(run)) is not None:
@@ -186,7 +186,8 @@ def _unknown(run: RunRecord, now: float) -> list[Clause]:
         clauses.append((Span("not seen yet", "stale"),))
     if run.progress.step is not None:
         clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
-    clauses.append((Span(f"{clean(run.backend)} does not answer", "text"),))
+    asked = "does not answer" if run.reach is Reach.DOWN else "was not asked yet"
+    clauses.append((Span(f"{clean(run.backend)} {asked}", "text"),))
     return clauses
 
 

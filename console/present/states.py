@@ -43,14 +43,9 @@ UNKNOWN = Mark("unknown", "unknown", "stale")
 WARNING = Mark("warning", "warning", "warn")
 
 
-def is_unknown(run: RunRecord) -> bool:
-    """Whether the place of an active run does not answer, so that nothing is known now."""
-    return run.active and run.reach is Reach.DOWN
-
-
 def mark(run: RunRecord) -> Mark:
     """How a run's state is shown."""
-    return UNKNOWN if is_unknown(run) else _MARKS[run.state]
+    return UNKNOWN if run.unknown else _MARKS[run.state]
 
 
 def state_mark(state: State) -> Mark:

@@ -11,10 +11,12 @@ from traindeck.console.runs.reading import attempts_of
 from traindeck.console.runs.refreshing import MAX_AGE, refresh
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
+from traindeck.console.store import archive
 from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
 from traindeck.console.store.journal import NOT_SENT, Submission
 from traindeck.console.store.records import RunRecord, needs_you
 from traindeck.console.store.rows import fold
+from traindeck.console.store.schema import MOST_LEFT
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 2.0
@@ -151,9 +153,12 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
     more, only what we know of the run goes.
 
     Raises:
+        TraindeckError: Somebody else has removed it since it was looked at.
         UsageError: The run is not over, or foreign.
         BackendError: Its directory could not be deleted; then the run stays listed.
     """
+    if ws.index.number_of(run.id) is None:
+        raise TraindeckError(f"{run.name} ({run.id}) is gone: it was removed meanwhile.")
     refuse_removal(run)
     check_notes(ws)
     freed = 0
@@ -167,21 +172,27 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
         if isinstance(backend, Files):
             keep = ("artifacts",) if keep_artifacts else ()
             if keep and not run.archived:
-                await _note_attempts(ws, run)
+                await _keep_known(ws, run)
             freed = await backend.remove(ref_of(run), keep=keep)
     if keep_artifacts:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=True)])
     else:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), deleted=True)])
         ws.index.delete([run.id])
+        archive.forget(ws.places, run.id)
         if run.reason == NOT_SENT:
             ws.journal.remove(Submission(run_id=run.id))
     return freed
 
 
-async def _note_attempts(ws: Workspace, run: RunRecord) -> None:
-    """Note how the attempts of a run ended, before their records are removed and their logs, which
-    say why."""
+async def _keep_known(ws: Workspace, run: RunRecord) -> None:
+    """Keep how the attempts of a run ended, and what they measured, before their records are
+    removed and their logs, which say why."""
+    from traindeck.console.runs.measuring import complete, telling_faults
+
+    with telling_faults(run, ws.tell):
+        await complete(ws, run, ws.tell, most=MOST_LEFT)
+    archive.save(ws.places, ws.index, ws.index.get(run.id) or run)
     ended = tuple(one for one in await attempts_of(ws, run) if one.state.terminal)
     annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), attempts=ended)])
 

@@ -17,7 +17,7 @@ import difflib
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -132,8 +132,8 @@ def parse(
             colon = None
         if colon is None:
             condition = _comparison(body, negated) or _bare(body, negated)
-            _refuse_unknown(word, condition.kind, condition.key, condition.op, known)
-            conditions.append(condition)
+            name = _name_of(word, condition.kind, condition.key, condition.op, known)
+            conditions.append(replace(condition, key=name))
             continue
         key, value = body.text[: colon[0]].lower(), body.cut(colon[1])
         if key not in KEYS:
@@ -145,9 +145,10 @@ def parse(
             if negated:
                 raise _error(word, "an order cannot be negated", "For descending: sort:-loss.")
             for part in value.split():
-                sort.append(_sort_key(word, part.text))
-                kind, _, name = sort[-1].removeprefix("-").partition(".")
-                _refuse_unknown(word, kind, name, "", known)
+                order = _sort_key(word, part.text)
+                down = "-" if order.startswith("-") else ""
+                kind, dot, name = order.removeprefix("-").partition(".")
+                sort.append(f"{down}{kind}{dot}{_name_of(word, kind, name, '', known)}")
         else:
             conditions.append(_condition(word, key, value, negated, now))
     return Filter(conditions=tuple(conditions), sort=tuple(sort))
@@ -244,18 +245,23 @@ def _comparison(word: _Word, negated: bool) -> Condition | None:
     return Condition(kind=kind, key=key, op=op, values=values, number=number, negated=negated)
 
 
-def _refuse_unknown(word: _Word, kind: str, name: str, op: str, known: Known | None) -> None:
-    """Refuse a name that no run has ever had anything of. `name=value` may stand in a name or be
-    text of a tag as well, so it is left alone."""
+def _name_of(word: _Word, kind: str, name: str, op: str, known: Known | None) -> str:
+    """What is called so, metrics as scripts print them too (`val_loss` for eval/loss). A name that
+    no run has ever had anything of is refused; `name=value` may stand in a name or be text of a tag
+    as well, so it is left alone."""
     any_kind = ("param", "tag", "metric")
     kinds = {"metric": ("metric",), "param": ("param",), "value": any_kind}.get(kind)
     if known is None or kinds is None or (kind == "value" and op == "="):
-        return
+        return name
     if any(known.knows(one, name) for one in kinds):
-        return
+        return name
+    from traindeck.console.metrics.names import canonical
+
+    if "metric" in kinds and known.knows("metric", canonical(name)):
+        return canonical(name)
     there = {one: [n for n in known.names(one) if n[:2] != "__"] for one in any_kind}
     if not any(there[one] for one in kinds if one != "tag"):
-        return
+        return name
     offered = {field: field for field in (NUMBER_FIELDS if op else SORT_FIELDS)}
     others = {"metric", "param"}.difference(kinds)
     offered |= {n: f"{one}.{n}" for one in others for n in there[one]}
@@ -297,6 +303,8 @@ def _sort_key(word: _Word, text: str) -> str:
         return f"{down}{kind.lower()}.{inner}"
     if name.lower() in SORT_FIELDS:
         return down + name.lower()
+    if name.lower() == "age":  # as the column of that name counts
+        return "latest" if down else "-latest"
     if not name or _NUMBER.fullmatch(name):
         raise _error(word, f"{text!r} is nothing to sort by", _EXAMPLES["sort"])
     if near := difflib.get_close_matches(name.lower(), SORT_FIELDS, n=1, cutoff=0.8):

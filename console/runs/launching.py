@@ -209,7 +209,10 @@ async def adopt(
     if not isinstance(backend, Adopt):
         raise UsageError(f"{on} cannot adopt processes.")
     if pid <= 1:
-        raise UsageError(f"{pid} is no process that can be adopted.")
+        raise UsageError(
+            f"{pid} is no process that can be adopted.",
+            "Give the process id of a program of yours, as `ps` prints it.",
+        )
     refuse_id(ws, name)
     refuse_unwritable(ws.places.annotations)
     spec = RunSpec(

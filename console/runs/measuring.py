@@ -7,7 +7,6 @@ and one listing), bounded when much did. What a look leaves, `reading_on` reads 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import re
@@ -34,6 +33,7 @@ from traindeck.console.metrics.capture import Read, Source, Times, ingest, kind_
 from traindeck.console.runs.workspace import ref_of
 from traindeck.console.store.database import INODE
 from traindeck.console.store.records import status_of_run, values_of
+from traindeck.console.store.rundirs import attempt_times
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -197,7 +197,8 @@ def left_out(ws: Workspace, run: RunRecord) -> list[str]:
         return []
     ended = None if run.active else run.ended
     near = files_beside([Path(run.cwd)], run.started, ended)
-    own = own_files(ws.index, run, near, run.started, ended, ws.clock())
+    runs = ws.settings.local_roots()[run.backend] / "runs"
+    own = own_files(ws.index, run, near, run.started, ended, ws.clock(), runs)
     return [os.path.relpath(source.path, run.cwd) for source in near if source not in own]
 
 
@@ -224,8 +225,9 @@ async def measured_alone(
     ref = replace(ref_of(run), attempt=number)
     sources = await _sources(backend, ref, None)
     if number < run.attempt:  # what was written after the next began is the next's
-        following = (await attempt_of(ws, run, number + 1)).started or status.ended
-        status = replace(status, ended=following and following - AFTERWARDS)
+        following = (await attempt_of(ws, run, number + 1)).started
+        ends = [end for end in (status.ended, following and following - AFTERWARDS) if end]
+        status = replace(status, ended=min(ends, default=None))
     sources += _beside(ws, run, status)
     with TemporaryDirectory(prefix="traindeck-") as folder:
         index = Index.open(Path(folder) / "index.db")
@@ -245,7 +247,7 @@ def _written_by(
     found = files_beside([folder / "artifacts"], started, ended)
     if run.cwd:
         near = files_beside([Path(run.cwd)], started, ended)
-        found += own_files(index, run, near, started, ended, now)
+        found += own_files(index, run, near, started, ended, now, folder.parent)
     return _newest_states(found)
 
 
@@ -286,30 +288,36 @@ def own_files(
     started: float,
     ended: float | None,
     now: float,
+    runs: Path | None = None,
 ) -> list[Source]:
     """Of files in a run's working directory those that are its own. Where several runs worked at
     the same time, a file is that run's which works nearest to it, or whose parameters name its
     folder, and nobody's if two have the same claim: a curve of another run would be worse than
-    none."""
+    none. `runs` holds the run directories: they tell when earlier attempts worked."""
     fresh = [source for source in found if not index.source(run.id, source.path).inode]
     if not fresh:
         return list(found)
-    others = _others(index, run, started, now if ended is None else ended + AFTERWARDS, now)
+    until = now if ended is None else ended + AFTERWARDS
+    others = _others(index, run, started, until, now, runs)
     if not others:
         return list(found)
     foreign = {
         source.path
         for source in fresh
         if _claim(run, source.path)
-        <= max((_claim(o, source.path) for o in others if _may_have_written(o, source)), default=-1)
+        # Nobody wrote a file before they started: one may have waited, in the same folder, for the
+        # very run whose file this is.
+        <= max(
+            (_claim(o, source.path) for o, since in others if since <= source.written), default=-1
+        )
     }
     return [source for source in found if source.path not in foreign]
 
 
 def _others(
-    index: Index, run: RunRecord, started: float, ended: float, now: float
-) -> list[RunRecord]:
-    """Runs that worked in the same place at the same time."""
+    index: Index, run: RunRecord, started: float, ended: float, now: float, runs: Path | None
+) -> list[tuple[RunRecord, float]]:
+    """Runs that worked in the same place at the same time, and since when."""
     from traindeck.console.store.filtering import Condition, Filter
     from traindeck.console.store.rows import fold
 
@@ -322,17 +330,36 @@ def _others(
     archived = Filter((*then.conditions, Condition(kind="is", values=("archived",))))
     window = max(0.0, now - started)
     numbers = [n for asked in (then, archived) for n in index.ids(asked, now=now, window=window)]
-    return [
-        other
-        for other in index.rows(numbers[:MOST_OTHERS], metrics="none")
-        if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd)
-    ]
+    found = []
+    for other in index.rows(numbers[:MOST_OTHERS], metrics="none"):
+        if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd):
+            spells = _spells(index, other, runs, (other.created, math.inf)).values()
+            since = [begun for begun, over in spells if begun <= ended and over >= started]
+            if since:
+                found.append((other, min(since)))
+    return found
 
 
-def _may_have_written(other: RunRecord, source: Source) -> bool:
-    """Not what was written before it started: it may have waited, in the same folder, for the very
-    run whose file this is. When an earlier attempt started is not known here."""
-    return other.attempt > 0 or other.started is None or other.started <= source.written
+def _spells(
+    index: Index, run: RunRecord, runs: Path | None, unknown: tuple[float, float] | None
+) -> dict[int, tuple[float, float]]:
+    """Attempt -> when it was executed, from start to end, of all that were: by what was noted of an
+    archived run, else by its directory; `unknown` where nothing says."""
+    mark = index.annotation(run.id) if run.archived else None
+    noted = {status.attempt: status for status in mark.attempts} if mark is not None else {}
+    found: dict[int, tuple[float, float] | None] = {}
+    for number in range(run.attempt):
+        if (status := noted.get(number)) is not None:
+            begun, ended = status.started, status.ended
+            found[number] = None if begun is None else (begun, ended or math.inf)
+        elif runs is not None:
+            found[number] = attempt_times(runs / run.id, run.id, number, unknown)
+        else:
+            found[number] = unknown
+    if run.started is not None:
+        over = run.ended if not run.active and run.ended is not None else math.inf
+        found[run.attempt] = run.started, over
+    return {number: spell for number, spell in found.items() if spell is not None}
 
 
 def _touch(a: str, b: str) -> bool:
@@ -516,28 +543,15 @@ async def _measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
     if run.started is None:
         return
     now = max(time.time(), run.ended or 0.0)
-    for attempt in range(run.attempt + 1):
-        last = attempt == run.attempt
-        started = run.started if last else _claimed(folder, attempt)
-        if last:
-            ended = None if run.active else run.ended
-        else:  # what was written after the next began is the next's
-            following = _claimed(folder, attempt + 1)
-            ended = None if following is None else following - AFTERWARDS
-        if started is None or (ended is None and not last):
-            continue
-        for source in _written_by(index, run, folder, started, ended, now):
+    spells = _spells(index, run, folder.parent, None)
+    begins = [started for started, _ in spells.values()]
+    for (attempt, (started, ended)), following in zip(
+        spells.items(), [*begins[1:], math.inf], strict=True
+    ):
+        until = min(ended, following - AFTERWARDS)  # what is later is the next attempt's
+        last = until if until < math.inf else None
+        for source in _written_by(index, run, folder, started, last, now):
             await _whole(index, run, source, Path(source.path), attempt, None)
-
-
-def _claimed(folder: Path, attempt: int) -> float | None:
-    """When an attempt began, by its claim (FORMAT.md §2)."""
-    try:
-        with (folder / "attempts" / str(attempt) / "claim").open("rb") as file:
-            moment = json.loads(file.read(1 << 16))["time"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return float(moment) if isinstance(moment, (int, float)) else None
 
 
 async def _whole(

@@ -18,19 +18,31 @@ LONGEST = 4000
 _RUN_ID = re.compile(r"\brun ([0-9a-z]{12})\b")
 
 
+def told(index: Index, text: str) -> str:
+    """A text with names where there were ids of runs that are known here."""
+    return _with_names(text, _names(index, [text]))
+
+
 def named(index: Index, runs: Iterable[RunRecord]) -> list[RunRecord]:
     """The runs, with names in their reasons where there were ids of runs that are known here."""
     runs = list(runs)
-    ids = {found for run in runs if run.reason for found in _RUN_ID.findall(run.reason[:LONGEST])}
-    names = {run_id: run.name for run_id in ids if (run := index.get(run_id)) is not None}
+    names = _names(index, [run.reason for run in runs])
     if not names:
         return runs
 
     def said(run: RunRecord) -> RunRecord:
-        if not run.reason:
-            return run
-        text = run.reason[:LONGEST]
-        told = _RUN_ID.sub(lambda found: names.get(found[1]) or found[0], text)
-        return run if told == text else replace(run, reason=told)
+        text = _with_names(run.reason, names)
+        return run if text == run.reason else replace(run, reason=text)
 
     return [said(run) for run in runs]
+
+
+def _names(index: Index, texts: Iterable[str]) -> dict[str, str]:
+    """Run id -> its name, of those that the texts tell of and that are known here."""
+    ids = {found for text in texts for found in _RUN_ID.findall(text[:LONGEST])}
+    return {run_id: run.name for run_id in ids if (run := index.get(run_id)) is not None}
+
+
+def _with_names(text: str, names: dict[str, str]) -> str:
+    head, tail = text[:LONGEST], text[LONGEST:]
+    return _RUN_ID.sub(lambda found: names.get(found[1]) or found[0], head) + tail

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traindeck.console.store.archive import restore
+from traindeck.console.store.errors import StoreError
 from traindeck.console.store.records import is_explained_by_log
 from traindeck.console.store.reindex import fill
 from traindeck.console.store.rundirs import list_runs, read_spec
@@ -32,6 +34,10 @@ def fill_index(
 
         with telling_faults(run, tell):
             measure_folder(index, run, folder)
+        try:
+            restore(places, index, run)
+        except StoreError as error:
+            tell(error.what)
 
     fill(index, places, roots, adjust=_explained, measure=measured, tell=tell)
 

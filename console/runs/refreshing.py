@@ -109,7 +109,7 @@ async def _ask_now(
         ws.index.set_reach(name, Reach.DOWN)
         return []
     seen = {run.id: statuses[refs[run.id]] for run in runs}
-    there = [run for run in runs if not (run.id in sending and _is_absent(seen[run.id]))]
+    there = [run for run in runs if not (run.id in sending and is_absent(seen[run.id]))]
     return await enter(ws, backend, there, seen, briefly=briefly)
 
 
@@ -122,9 +122,22 @@ def _being_sent(ws: Workspace, runs: Sequence[RunRecord]) -> frozenset[str]:
     return frozenset(submission.run_id for submission in ws.journal.entries())
 
 
-def _is_absent(status: Status) -> bool:
+def is_absent(status: Status) -> bool:
     """Whether it says no more than that there is no such run."""
     return status.state.terminal and status.rank is Rank.NONE
+
+
+async def is_there(ws: Workspace, run: RunRecord) -> bool | None:
+    """Whether a run's place still has what it can go on with; None if it cannot say now: it does
+    not answer, or its disk is not mounted."""
+    if not ws.has_backend(run.backend):
+        return False
+    try:
+        async with asyncio.timeout(PATIENCE):
+            (status,) = (await ws.backend(run.backend).poll([ref_of(run)])).values()
+    except (BackendError, UsageError, TimeoutError):
+        return None
+    return run.archived or not is_absent(status)
 
 
 async def enter(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from traindeck.backends.base import Reach
 from traindeck.console.store.records import RunRecord, group
 from traindeck.console.store.rows import fold, param_number, param_text, tag_text
 
@@ -79,8 +78,7 @@ def _holds(condition: Condition, run: RunRecord, now: float) -> bool:
             texts = [fold(run.name), *(fold(tag_text(k, v)) for k, v in run.tags.items())]
             return any(value in text for text in texts for value in condition.values)
         case "state":
-            unknown = run.active and run.reach is Reach.DOWN
-            return run.state in condition.values or (UNKNOWN in condition.values and unknown)
+            return run.state in condition.values or (UNKNOWN in condition.values and run.unknown)
         case "reach":
             return run.reach in condition.values
         case "is":
@@ -188,9 +186,11 @@ def is_pattern(value: str) -> bool:
 
 
 def _fits(text: str, pattern: str) -> bool:
+    """Whether a text is what is looked for. No pattern fits where there is nothing: `note:*` are
+    the runs with a note."""
     if not is_pattern(pattern):
         return text == pattern
-    return glob_fits(text, pattern)
+    return text != "" and glob_fits(text, pattern)
 
 
 def glob_fits(text: str, pattern: str) -> bool:

@@ -29,7 +29,7 @@ class Places:
 
     Attributes:
         config: What the user writes: settings, themes, recipes.
-        state: What must last: the journal and the annotations.
+        state: What must last: the journal, the annotations, what archived runs measured.
         index: The index's file; it can be deleted.
         note: A sentence to show if the index lies elsewhere than in `state`, else empty.
     """
@@ -58,6 +58,10 @@ class Places:
     @property
     def annotations(self) -> Path:
         return self.state / "annotations.jsonl"
+
+    @property
+    def archived(self) -> Path:
+        return self.state / "archived"
 
 
 def find_places(

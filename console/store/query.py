@@ -182,7 +182,9 @@ def _condition(condition: Condition, now: float) -> tuple[str, list[Any]]:
             return f"({inside} OR {exists})", [*values, *values]
         case "state":
             sql = f"r.state IN ({', '.join('?' * len(values))})"
-            unknown = f" OR ({_ACTIVE} AND r.reach = 'down')" if UNKNOWN in values else ""
+            unasked = "r.reach = 'stale' AND NOT r.observed_at"
+            unknown = f" OR ({_ACTIVE} AND (r.reach = 'down' OR {unasked}))"
+            unknown = unknown if UNKNOWN in values else ""
             return f"({sql}{unknown})", list(values)
         case "reach":
             return f"(r.reach IN ({', '.join('?' * len(values))}))", list(values)
@@ -238,7 +240,7 @@ def _any(column: str, values: Sequence[str]) -> tuple[str, list[Any]]:
     parts, args = [], []
     for value in values:
         if is_pattern(value):
-            parts.append(f"{column} GLOB ?")
+            parts.append(f"({column} <> '' AND {column} GLOB ?)")
             args.append(value.replace("[", "[[]"))
         else:
             parts.append(f"{column} = ?")

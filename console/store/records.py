@@ -121,6 +121,13 @@ class RunRecord:
         return self.state in ACTIVE
 
     @property
+    def unknown(self) -> bool:
+        """Whether nobody knows how it is now: its place does not answer, or was never asked since
+        the index was rebuilt from files. console.store.query says the same in SQL."""
+        unasked = self.reach is Reach.STALE and not self.observed_at
+        return self.active and (self.reach is Reach.DOWN or unasked)
+
+    @property
     def read_in_part(self) -> bool:
         """Whether it is over and came at least as far as its progress says, maybe further."""
         return self.progress.partial and not self.active

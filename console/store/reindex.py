@@ -124,5 +124,5 @@ def _known(index: Index, places: Places) -> Iterator[RunRecord]:
             attempt=job.attempt or 0,
             created=minted_at(job.run_id) if is_id(job.run_id) else job.time,
             reach=Reach.STALE,
-            reason="only its submission is known; its place was not asked yet",
+            reason="only its submission is known",
         )

@@ -8,15 +8,16 @@ run without an exit record is alive is not decided here: its backend is asked at
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import crc32
 
-from traindeck.backends.base import RunSpec, decode
+from traindeck.backends.base import Reach, RunSpec, decode
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at
@@ -52,7 +53,7 @@ def read_run(
 
     A run.json that cannot be read still stands for a run: then nothing but its id is known, which
     is its name too, and `tell` gets a line about it. A run that has no exit record is reported as
-    never observed, so that its backend is asked.
+    never observed, so that its backend is asked, and as unknown until then.
     """
     folder = root / "runs" / run_id
     attempt, facts = _evidence(folder, run_id)
@@ -64,7 +65,7 @@ def read_run(
     run = describe(replace(spec, run_id=run_id, attempt=0), backend)
     status = status_of(decode_evidence(facts), attempt, now)
     if not status.state.terminal:
-        status = replace(status, observed_at=0.0)
+        status = replace(status, observed_at=0.0, reach=Reach.STALE)
     return with_status(run, status)
 
 
@@ -127,6 +128,24 @@ def parse_exit(data: bytes, run_id: str, attempt: int) -> Mapping[str, Any] | No
     if not isinstance(payload, dict) or payload.get("run") != run_id:
         return None
     return payload
+
+
+def attempt_times(
+    folder: Path, run_id: str, attempt: int, unknown: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """When an attempt that another one followed was executed, from start to end, which is that of
+    its records or the next claim; None if it never was, `unknown` if there are none."""
+    place = folder / "attempts" / str(attempt)
+    record = read_exit(place / "exit.slot", run_id, attempt) or read_object(place / "agent.json")
+    if record is None:
+        return unknown
+    claim = read_object(folder / "attempts" / str(attempt + 1) / "claim") or {}
+    started, *ends = record.get("started"), record.get("ended"), claim.get("time")
+    return (started, next(filter(_is_time, ends), math.inf)) if _is_time(started) else None
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def highest_attempt(folder: Path) -> int | None:

@@ -134,7 +134,8 @@ def test_what_a_snapshot_leaves_out_is_said_at_the_launch_and_by_show(cli: Cli) 
     (cli.cwd / ".env").write_text("KEY=1\n")
     for name in "abc":
         (cli.cwd / f"{name}.pem").write_text("x\n")
-    (cli.cwd / "__pycache__").mkdir()
+    for folder in ("__pycache__", ".hydra", "venv"):
+        (cli.cwd / folder).mkdir()
     with (cli.cwd / "model.pt").open("wb") as file:
         file.truncate(11 << 20)
     done = cli("run", "-q", "--code", "snapshot", "--", "true")
@@ -143,10 +144,12 @@ def test_what_a_snapshot_leaves_out_is_said_at_the_launch_and_by_show(cli: Cli) 
     start = (
         "traindeck: not in the snapshot: model.pt (larger than 10 MiB), .env (may hold secrets), "
     )
-    assert said.startswith(start) and said.endswith(f", 2 more; all: traindeck show {run}")
+    assert said.startswith(start) and said.endswith(f", 4 more; all: traindeck show {run}")
     assert "__pycache__" not in said
     card = cli.ok("show", run)
     assert "left out        model.pt (larger than 10 MiB)" in card and "c.pem" in card
+    assert ".hydra/ (a hidden folder, outside of git)" in card
+    assert "venv/ (is called as what holds no code)" in card and "__pycache__" not in card
     assert cli("run", "-q", "--", "true").stderr == "", "in place nothing is left out"
 
 

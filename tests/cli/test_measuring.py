@@ -158,6 +158,24 @@ def test_two_runs_at_once_in_one_folder_do_not_get_each_others_files(cli: Cli) -
     assert cli.json("metrics", "--json", second, "loss")["loss"]["values"] == [2.5]
 
 
+def test_a_run_that_is_retried_later_takes_nothing_of_what_ran_in_between(cli: Cli) -> None:
+    writes = "open('metrics.csv', 'w').write('step,loss\\n1,2.5\\n')"
+    first = cli.run("false")
+    cli("wait", first)
+    second = cli.run(sys.executable, "-c", writes)
+    cli("wait", second)
+    cli.ok("retry", "-q", first)
+    cli("wait", first)
+    before = cli.json("metrics", "--json", second)
+    assert before["loss"]["values"] == [2.5]
+    for keep in ((), ("rm", "-y", "--keep-artifacts", first)):
+        if keep:
+            cli.ok(*keep)
+        cli.ok("reindex")
+        assert cli.json("metrics", "--json", second) == before
+        assert cli.json("show", "--json", first)["metrics"].get("loss") is None
+
+
 def test_an_archived_neighbours_files_stay_its_own(cli: Cli) -> None:
     writes = "import time\nopen('metrics.csv', 'w').write('step,loss\\n1,2.5\\n')\ntime.sleep(2)"
     first = cli.run("sleep", "3")

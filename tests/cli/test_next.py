@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
+from tests.payload.harness import until
 
 from .conftest import Cli
 
@@ -44,6 +48,36 @@ def without_directory(cli: Cli) -> str:
     return run
 
 
+def without_attempts(cli: Cli) -> str:
+    run = ended(cli, "false")
+    shutil.rmtree(cli.home / ".traindeck/runs" / run / "attempts")
+    return run
+
+
+def lost_without_attempts(cli: Cli) -> str:
+    run = cli.run("sleep", "600")
+    record = cli.home / ".traindeck/runs" / run / "attempts/0/agent.json"
+    agent = until(lambda: (a := json.loads(record.read_text()))["phase"] == "running" and a)
+    for pid in (agent["pid"], agent["leader"]["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    cli("wait", run)
+    shutil.rmtree(cli.home / ".traindeck/runs" / run / "attempts")
+    return run
+
+
+def not_mounted(cli: Cli) -> str:
+    run = ended(cli, "false")
+    (cli.home / ".traindeck/runs").rename(cli.home / ".traindeck/elsewhere")
+    return run
+
+
+def of_a_place_that_was_taken_out(cli: Cli) -> str:
+    cli.ok("backends", "add", "scratch", "--option", f"root={cli.home}/scratch")
+    run = ended(cli, "false", options=("--on", "scratch"))
+    (cli.home / ".config/traindeck/settings.yaml").unlink()
+    return run
+
+
 def adopted(cli: Cli) -> str:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     run = cli.ok("adopt", "-q", str(process.pid)).strip()
@@ -62,6 +96,10 @@ STATES = {
     "archived": archived,
     "without log": without_log,
     "without directory": without_directory,
+    "without attempts": without_attempts,
+    "lost without attempts": lost_without_attempts,
+    "not mounted": not_mounted,
+    "of a place that was taken out": of_a_place_that_was_taken_out,
     "adopted": adopted,
 }
 

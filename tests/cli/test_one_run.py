@@ -147,14 +147,17 @@ def test_a_retry_that_was_started_is_said_to_run_as_a_launch_is(cli: Cli) -> Non
 
 
 def test_a_run_waits_for_another_and_is_cancelled_if_that_failed(cli: Cli) -> None:
-    first = cli.run("sh", "-c", "sleep 0.5; exit 1")
+    first = cli.run("sh", "-c", "sleep 0.5; exit 1", options=("--name", "first"))
     second = cli.run("echo", "never", options=("--after", first))
     third = cli.run("echo", "anyway", options=("--after-any", first))
-    assert cli("wait", second).returncode == 130
+    waited = cli("wait", second)
+    assert waited.returncode == 130
+    assert "cancelled  first, which it waited for, failed with exit code 1" in waited.stdout
     assert cli("wait", third).returncode == 0
     shown = cli.json("show", "--json", second)
     assert shown["state"] == "cancelled"
-    assert first[:4] in shown["reason"] or "failed" in shown["reason"]
+    assert shown["reason"] == f"run {first}, which it waited for, failed with exit code 1"
+    assert f"run first ({first}), if it succeeds" in cli.ok("show", second)
     assert cli.ok("logs", third) == "anyway\n"
 
 

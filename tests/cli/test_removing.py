@@ -7,11 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.payload.harness import until
+
+from traindeck.console.cli import app, output
+from traindeck.console.runs import refreshing
 
 from .conftest import Cli
 
@@ -44,6 +48,33 @@ def test_rm_says_what_it_frees_asks_and_refuses_prefixes(cli: Cli) -> None:
     assert "freed" in out
     assert cli.json("ls", "--json") == []
     assert not (cli.home / ".traindeck" / "runs" / run).exists()
+
+
+def started(cli: Cli, run: str) -> Any:
+    """The agent.json of a run that is on."""
+    record = cli.home / ".traindeck/runs" / run / "attempts/0/agent.json"
+    return until(lambda: (a := json.loads(record.read_text()))["phase"] == "running" and a)
+
+
+def kill_both(agent: Any) -> None:
+    """Kill a supervisor and its leader: nobody is left to record an end."""
+    for pid in (agent["pid"], agent["leader"]["pid"]):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_rebuilt_index_does_not_say_of_a_dead_run_that_it_runs(cli: Cli) -> None:
+    run = cli.run("sleep", "600")
+    kill_both(started(cli, run))
+    for path in (cli.home / ".local" / "state" / "traindeck").glob("index.db*"):
+        path.unlink()
+    listed = cli.ok("ls", "--cached")
+    assert "unknown" in listed and "not asked yet" in listed and "running" not in listed
+    assert "unknown" in cli.ok("show", "--cached", run)
+    (found,) = cli.json("ls", "--json", "--cached")
+    assert (found["reach"], found["observed_at"]) == ("stale", None)
+    cli.ok("reindex")
+    (found,) = cli.json("ls", "--json", "--cached")
+    assert (found["state"], found["reach"]) == ("lost", "ok")
 
 
 def test_a_run_whose_artifacts_are_kept_is_known_for_ever(cli: Cli) -> None:
@@ -99,6 +130,45 @@ def test_a_filter_that_only_archived_runs_fit_says_how_to_list_them(cli: Cli) ->
     assert cli("ls", "-q", "old-one").stderr == ""
 
 
+def test_what_a_run_had_measured_stays_known_when_only_its_artifacts_are_kept(cli: Cli) -> None:
+    program = (
+        "import json, os, time, sys\n"
+        "again = '/1' in os.environ['TRAINDECK_RUN']\n"
+        "out = open(os.environ['TRAINDECK_METRICS'], 'a')\n"
+        "for i in range(5, 9) if again else range(1, 7):\n"
+        "    print(json.dumps({'step': i, 'time': time.time(), 'lr': 1 / i}), file=out)\n"
+        "    print(f'step {i}/10 loss {\"nan\" if i == 8 else i / 3}', flush=True)\n"
+        "row = {'step': i, 'time': time.time(), '__event__': 'checkpoint', 'path': 'c'}\n"
+        "print(json.dumps(row), file=out)\n"
+        "sys.exit(1)\n"
+    )
+    run = cli.run(sys.executable, "-c", program, options=("--retries", "1"))
+    cli("wait", run)
+    cli.ok("rm", "--yes", "--keep-artifacts", run)
+
+    def known() -> Any:
+        shown = [cli.json("show", "--json", run), *cli.json("ls", "--all", "--json")]
+        for one in shown:
+            one.pop("observed_at")
+        return shown, cli.json("metrics", "--json", run), cli.ok("metrics", run)
+
+    before = known()
+    assert before[1]["loss"]["steps"] == [*range(1, 9)]
+    assert before[0][0]["metrics"]["loss"]["last"] == "NaN" and before[0][0]["main"] == "loss"
+    cli.ok("reindex")
+    assert known() == before
+    state = cli.home / ".local" / "state" / "traindeck"
+    for path in state.glob("index.db*"):
+        path.unlink()
+    assert known() == before
+    (saved,) = (state / "archived").iterdir()
+    saved.write_bytes(saved.read_bytes()[:-9])
+    done = cli("reindex")
+    assert done.returncode == 0 and "had measured cannot be read from" in done.stderr
+    cli.ok("rm", "--yes", run)
+    assert not list((state / "archived").iterdir())
+
+
 def test_what_was_never_noted_of_an_archived_run_is_said_to_be_not_known(cli: Cli) -> None:
     run = cli.run("sh", "-c", "exit 3", options=("--retries", "1"))
     cli("wait", run)
@@ -131,11 +201,7 @@ def test_a_log_that_was_deleted_by_hand_is_missed_in_one_line(cli: Cli) -> None:
 
 def test_a_lost_attempt_is_lost_for_the_same_reason_once_another_followed(cli: Cli) -> None:
     run = cli.run("sleep", "600")
-    attempt = cli.home / ".traindeck/runs" / run / "attempts/0"
-    while (agent := json.loads((attempt / "agent.json").read_text()))["phase"] != "running":
-        time.sleep(0.02)
-    for pid in (agent["pid"], agent["leader"]["pid"]):
-        os.kill(pid, signal.SIGKILL)
+    kill_both(started(cli, run))
     cli("wait", run)
     (before,) = cli.json("show", "--json", run)["attempts"]
     assert before["state"] == "lost" and "supervisor was killed" in before["reason"]
@@ -162,8 +228,7 @@ def test_rm_of_an_adopted_run_says_what_it_frees(cli: Cli, tmp_path: Path, goes_
         script = "head -c 300000 /dev/zero; exec sleep 600"
         process = subprocess.Popen(["sh", "-c", script], stdout=stream)
     try:
-        while log.stat().st_size < 300_000:
-            time.sleep(0.01)
+        until(lambda: log.stat().st_size >= 300_000)
         run = cli.ok("adopt", "-q", str(process.pid)).strip()
         if not goes_on:
             process.kill()
@@ -199,6 +264,35 @@ def ended_unseen(cli: Cli, *options: str) -> str:
 
 def test_rm_refuses_none_for_what_it_was_a_moment_ago(cli: Cli) -> None:
     cli.ok("rm", "--yes", ended_unseen(cli))
+
+
+@pytest.mark.parametrize("when", ["asked about", "confirmed"])
+def test_rm_removes_the_others_of_a_run_that_somebody_else_removes_meanwhile(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], when: str
+) -> None:
+    twice, other = ended_unseen(cli), cli.run("true")
+    cli("wait", other)
+
+    async def refresh(*_: object, max_age: float = 1.0, **__: object) -> list[str]:
+        if when == "asked about" and max_age == 0.0:
+            cli.ok("rm", "--yes", twice)
+        return []
+
+    def confirm(*_: object, **__: object) -> bool:
+        if when == "confirmed":
+            cli.ok("rm", "--yes", twice)
+        return True
+
+    if when == "asked about":
+        monkeypatch.setattr(refreshing, "refresh", refresh)
+    monkeypatch.setattr(output, "confirm", confirm)
+    assert app.run(["rm", "--json", twice, other]) == 1
+    said = capsys.readouterr()
+    gone, removed = json.loads(said.out)
+    assert (gone["id"], gone["freed_bytes"]) == (twice, None)
+    assert "is gone: it was removed meanwhile" in gone["error"] and gone["error"] in said.err
+    assert (removed["id"], removed["error"]) == (other, None)
+    assert cli.json("ls", "--json") == []
 
 
 def test_a_run_that_ended_a_moment_ago_is_no_second_of_its_name_to_stop(cli: Cli) -> None:

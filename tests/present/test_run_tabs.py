@@ -92,7 +92,7 @@ CAPTURED = {
 def test_everything_a_run_was_made_from_is_there() -> None:
     shown = text(config_lines(replace(RUN, params={"lr": 3e-4, "n": 3}), SPEC, CAPTURED, 100))
     for words in (
-        "PARAMETERS 2", "0.0003", "python train.py --name 'two words'",
+        "PARAMETERS 2", "3e-4", "python train.py --name 'two words'",
         "time limit", "retries",
         "0kabc, whatever its end", "box · NVIDIA driver 560.35.03", "/v/bin/python · 3.12.1",
         "HOME LANG", "WANDB_API_KEY", "a secret",

@@ -224,9 +224,11 @@ CAPTURED = {
 
 
 def test_everything_a_run_was_started_from_is_there() -> None:
-    words = text(config_lines(replace(RUN, params={"lr": 3e-4}), SPEC, CAPTURED, 100))
-    for part in ("PARAMETERS 1", "0.0003", "python train.py", "a secret: handed over",
-                 "2 variables without their values: HOME LANG", "0123 on main", "notes.txt",
+    params = {"lr": 3e-4, "packing": False, "eval_data": ""}
+    words = text(config_lines(replace(RUN, params=params), SPEC, CAPTURED, 100))
+    for part in ("PARAMETERS 3", "3e-4", "no", "(empty)", "python train.py",
+                 "a secret: handed over", "2 variables without their values: HOME LANG",
+                 "0123 on main", "notes.txt",
                  "UNCOMMITTED CHANGES 1", "+lr = 2 ␛[31m", "PACKAGES 2", "torch"):  # fmt: skip
         assert part in words
     assert "\x1b" not in words

@@ -239,6 +239,12 @@ def test_before_a_retry_it_is_said_which_code_will_run(
     assert says in text
 
 
+def test_before_a_retry_of_a_recipe_it_is_its_trainer_that_stays_the_same() -> None:
+    run = replace(small_world()[0], recipe="sft")
+    text = " ".join(plain(line) for line in dialogs.retry_lines([run], NOW, 200))
+    assert "with the same copy of its trainer." in text
+
+
 def test_the_harmful_choice_is_not_the_one_that_has_the_focus() -> None:
     options = [dialogs.Choice("esc", "keep", ""), dialogs.Choice("s", "stop", "stop", harmful=True)]
     line = dialogs.choices(options, 0, 60)[0]

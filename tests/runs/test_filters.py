@@ -112,6 +112,8 @@ def found(text: str) -> list[str]:
         ("project:chat", "1"),
         ("recipe:sft", "3"),
         ("note:*40*", "2"),
+        ("note:*", "2"),  # a pattern fits nothing where there is nothing
+        ("-note:*", "134"),
         ("is:active", "14"),
         ("is:over", "23"),
         ("is:archived", "4"),
@@ -181,6 +183,8 @@ def test_the_order_is_part_of_the_filter(index: Index) -> None:
     assert ordered("sort:optim") == "1243", "a parameter counts before a tag, text or not"
     assert ordered("sort:rate") == "3412"
     assert ordered("sort:state,-name") == "1432"
+    assert parse("sort:age").sort == ("-latest",), "the youngest first, as the column counts"
+    assert parse("sort:-age").sort == ("latest",)
     assert ordered("sort:-gpus sort:id") == "1234"
 
 
@@ -456,6 +460,12 @@ def test_a_metric_that_no_run_ever_had_is_refused_with_the_nearest(
         "sort:learning_rate", "warmup>3", "sort:-warmup",
     ):  # fmt: skip
         assert parse(text, known=index) == parse(text)
+    index.put(RunRecord(id=mint_id(), metrics={"eval/loss": MetricSummary(key="eval/loss")}))
+    for printed, kept in (
+        ("val_loss<2", "eval/loss<2"), ("sort:-val_loss", "sort:-eval/loss"),
+        ("metric.val_loss>1", "metric.eval/loss>1"),
+    ):  # fmt: skip
+        assert parse(printed, known=index) == parse(kept), "as the script calls it"
     for text, near in (
         ("lss>3", "loss"),
         ("sort:-grad_nrm", "grad_norm"),

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from traindeck.backends.base import Code, Reach, Resources, RunSpec, State
+from traindeck.backends.base import Code, Rank, Reach, Resources, RunSpec, State, Status
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.describe import describe
+from traindeck.console.store.filtering import Condition, Filter
 from traindeck.console.store.ids import mint_id
 from traindeck.console.store.index import Index
 from traindeck.console.store.journal import Journal
@@ -163,7 +164,7 @@ def test_deleting_the_index_gives_the_same_list(
     index.close()
 
 
-def test_a_run_that_is_still_going_is_asked_about(
+def test_a_run_that_is_still_going_is_unknown_until_it_was_asked_about(
     tmp_path: Path, places: Places, make_rundir: MakeDir, attempt: Any
 ) -> None:
     made = spec(0)
@@ -172,6 +173,12 @@ def test_a_run_that_is_still_going_is_asked_about(
     fill(index, places, {"local": tmp_path / "root"}, now=NOW)
     (run,) = index.active()
     assert (run.state, run.observed_at, run.pid) == (State.RUNNING, 0.0, 77)
+    assert run.unknown
+    asked = Filter((Condition(kind="state", values=("unknown",)),))
+    assert len(index.ids(asked)) == 1 and asked.matches(run, NOW)
+    index.update_status(run.id, Status(state=State.RUNNING, observed_at=NOW, rank=Rank.NONE))
+    (run,) = index.active()
+    assert not run.unknown and len(index.ids(asked)) == 0
     index.close()
 
 

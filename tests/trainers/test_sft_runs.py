@@ -43,6 +43,7 @@ def test_a_lora_run_reports_in_full_and_leaves_an_adapter(sft: Start, models: Pa
     adapter = json.loads((final / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == str(models / "tiny") and adapter["r"] == 4
     assert (final / "tokenizer.json").is_file() and not list(final.parent.glob(".final*"))
+    assert len({path.stat().st_mode for path in final.iterdir()}) == 1
 
     said = job.log
     assert said.index("data: 80 rows of chats") < said.index("importing torch")

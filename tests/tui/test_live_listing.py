@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -171,3 +173,24 @@ async def test_where_nothing_listed_fits_it_is_known_what_else_does(
             assert listing.beyond == beyond
     assert (await services.listing(View(filter="relic", window=None))).beyond == (0, 0)
     await services.aclose()
+
+
+async def test_a_question_that_is_on_its_way_when_it_closes_ends_there(
+    services: LiveServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    async def endless(*_: object) -> None:
+        try:
+            asked.set()
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("traindeck.console.runs.reading.spec_of", endless)
+    question = asyncio.create_task(services.spec(small_world()[0].id))
+    assert await asyncio.to_thread(asked.wait, 10)
+    await services.aclose()
+    assert ended.is_set()
+    with pytest.raises(asyncio.CancelledError):
+        await question

@@ -580,6 +580,8 @@ def save(trainer: Any, tokenizer: Any, target: Path) -> None:
     trainer.save_model(str(fresh))
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(str(fresh))
+        for path in fresh.glob("*.safetensors"):  # made 0600, whatever the umask
+            path.chmod(fresh.stat().st_mode & 0o666)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
 
