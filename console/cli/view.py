@@ -112,6 +112,12 @@ def ls_command(
         )
         return 0
     _print_list(ws, runs, sizes, hidden=not everything)
+    if wanted is not None and window is not None and not runs:
+        from traindeck.console.present.runs_counts import beyond_words
+        from traindeck.console.runs.beyond import fit_beyond
+
+        if words := beyond_words(*fit_beyond(ws.index, wanted, ws.clock())):
+            output.tell(f"only {words}: traindeck ls --all")
     return 0
 
 

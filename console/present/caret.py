@@ -11,8 +11,10 @@ class Caret:
 
     Attributes:
         mark: Where a selection begins that ends at `at`: typing replaces it. None for none.
+        rest: What would complete the text, shown behind its end: no part of it until it is taken.
     """
 
     text: str = ""
     at: int = 0
     mark: int | None = None
+    rest: str = ""

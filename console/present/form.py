@@ -98,7 +98,7 @@ def typing_rows(
     below = [Span(glyphs.cursor, "accent @select"), Span(" " * (line_width(head) - 1), "@select")]
     found = []
     for number, (start, end) in enumerate(shown):
-        spans = _typing_spans(caret, start, end, last=end == rows[-1][1])
+        spans = _typing_spans(caret, start, end, box - 2, last=end == rows[-1][1])
         if not caret.text and entry.default:
             spans.append(Span(clip(clean(entry.default), box - 3, "end"), "faint @bg"))
         before = top > 0 and number == 0
@@ -111,9 +111,9 @@ def typing_rows(
     return found
 
 
-def _typing_spans(caret: Caret, start: int, end: int, *, last: bool) -> list[Span]:
-    """A part of the text being typed, with what is selected and the block cursor, if they are
-    there."""
+def _typing_spans(caret: Caret, start: int, end: int, room: int, *, last: bool) -> list[Span]:
+    """A part of the text being typed, with what is selected, the block cursor, and what would
+    complete it, if they are there."""
     text, at = caret.text, caret.at
     low, high = sorted((at, at if caret.mark is None else caret.mark))
     cuts = sorted({start, end, *(n for n in (low, high, at, at + 1) if start < n < end)})
@@ -125,7 +125,8 @@ def _typing_spans(caret: Caret, start: int, end: int, *, last: bool) -> list[Spa
             part, style = part or " ", "on_accent @accent"
         spans.append(Span(part, style))
     if last and at >= end:
-        spans.append(Span(" ", "on_accent @accent"))
+        rest = clip(clean(caret.rest), room - line_width(spans)) or " "
+        spans += [Span(rest[0], "on_accent @accent"), Span(rest[1:], "faint @bg")]
     return spans
 
 

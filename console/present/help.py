@@ -157,14 +157,16 @@ def state_notes(cells: int, glyphs: Glyphs = BEST) -> list[Line]:
     return lines
 
 
-def typing_notes(glyphs: Glyphs = BEST) -> list[Line]:
-    """What keys do in every line that is typed in."""
-    left, right = ("ctrl+left", "ctrl+right") if glyphs.name == "ascii" else ("ctrl+←", "ctrl+→")
+def typing_notes(glyphs: Glyphs = BEST, *, paths: bool = False) -> list[Line]:
+    """What keys do in every line that is typed in, and in `paths` besides."""
+    left, right = ("left", "right") if glyphs.name == "ascii" else ("←", "→")
     rows = [
         ("ctrl+a ctrl+e", "to the start · the end"),
-        ("alt+b alt+f", f"a word back · on; also {left} {right}"),
+        ("alt+b alt+f", f"a word back · on; also ctrl+{left} ctrl+{right}"),
         ("ctrl+u ctrl+k ctrl+w", "cut what is before · behind · the word before"),
     ]
+    if paths:
+        rows.append((right, "behind a path: take the rest that is offered there"))
     lines: list[Line] = [(Span("WHILE TYPING", "muted"),), ()]
     for keys, words in rows:
         lines.append((Span(keys.ljust(23), "accent bold"), Span(words, "text")))

@@ -7,11 +7,18 @@ ordinary fields; nothing is explained twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import Reach
-from traindeck.console.runs.drafting import FIELDS, OPTION, Draft, Drafted, Ground
+from traindeck.console.runs.drafting import (
+    FIELDS,
+    OPTION,
+    Draft,
+    Drafted,
+    Ground,
+    without_default,
+)
 from traindeck.console.runs.options import choices_of, option_text
 
 if TYPE_CHECKING:
@@ -48,6 +55,7 @@ class Entry:
         suggest: Values worth trying.
         wide: Its text is long (a path, a command): the field takes the hint's room too.
         idle: It has no effect beside the other values.
+        path: It may be a path, which can be completed.
     """
 
     key: str
@@ -64,6 +72,7 @@ class Entry:
     changed: bool = False
     wide: bool = False
     idle: bool = False
+    path: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +147,7 @@ def sections(draft: Draft, ground: Ground, drafted: Drafted | None) -> tuple[Sec
                 changed=known.key in draft.fields,
                 wide=known.key in _WIDE,
                 idle=known.key == "after_end" and not draft.text("after"),
+                path=known.key in ("cwd", "python"),
             )
         )
     return tuple(
@@ -196,6 +206,7 @@ def _parameters(draft: Draft, drafted: Drafted | None) -> Iterator[tuple[str, En
                     changed=key in draft.values,
                     wide=parameter.kind in (Kind.PATH, Kind.NAMES),
                     idle=not field.applies,
+                    path=parameter.kind is Kind.PATH,
                 ),
             )
 
@@ -248,3 +259,20 @@ def placed(form: Sequence[Section], key: str) -> tuple[Section, Entry] | None:
             if entry.key == key:
                 return section, entry
     return None
+
+
+def written(draft: Draft, entry: Entry, text: str) -> Draft:
+    """The draft with a text in a field; of what is launched the screen decides itself."""
+    key = entry.key
+    if key == PLACE:  # its options are those of another place
+        fields = {k: v for k, v in draft.fields.items() if not k.startswith(OPTION)}
+        return replace(draft, on=text, fields=fields)
+    if key.startswith(VALUE):
+        name = key.removeprefix(VALUE)
+        values = {k: v for k, v in draft.values.items() if k != name}
+        return replace(draft, values={**values, name: text} if text.strip() else values)
+    if key.startswith(OPTION):
+        fields = {k: v for k, v in draft.fields.items() if k != key}
+        kept = text.strip() and text != entry.default
+        return replace(draft, fields={**fields, key: text} if kept else fields)
+    return without_default(draft, key, text)

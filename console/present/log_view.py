@@ -313,7 +313,9 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
         some = shown.window.pending or shown.matched
         words = "looking for lines with it" if some else "no line has it"
         return [(), (Span(f"   {words}", "muted"), Span("   esc shows all", "faint"))]
-    if subject.path:
+    if shown.why_none:
+        words = clean(shown.why_none)
+    elif subject.path:
         words = "the file is empty"
     elif run.state in (State.NEW, State.QUEUED):
         words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)

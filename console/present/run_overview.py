@@ -65,6 +65,7 @@ class Facts:
     Attributes:
         curve, legend: The main curve, made for `curve_size`.
         log: The end of the log; None until it was read.
+        no_log: Why there is none.
         evidence: The line of the log that the reason rests on.
         share: How much of the log has been read for metrics, 0 to 1.
         grave: Whether the log's end has a line that looks like an error.
@@ -75,6 +76,7 @@ class Facts:
     curve: Sequence[Line] = ()
     legend: Line = ()
     log: bytes | None = b""
+    no_log: str = ""
     evidence: str = ""
     grave: bool = False
     share: float = 1.0
@@ -114,7 +116,7 @@ def overview(
     attempts = _attempts(run, facts.attempts, now, cells, glyphs)
     if attempts and len(lines) + len(attempts) + 3 <= rows:
         lines += [*gap, *attempts]
-    log = _log(run, facts.log, rows - len(lines) - len(gap), cells, glyphs)
+    log = _log(run, facts, rows - len(lines) - len(gap), cells, glyphs)
     if log:
         lines += [*gap, *log]
     lines = [*lines[:rows], *([()] * (rows - len(lines)))]
@@ -364,16 +366,16 @@ def _attempts(
     return [head, *((Span(" "), *row) for row in rows)]
 
 
-def _log(run: RunRecord, log: bytes | None, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:
+def _log(run: RunRecord, facts: Facts, rows: int, cells: int, glyphs: Glyphs) -> list[Line]:
     """The end of the log in so many rows, a title included."""
     from traindeck.console.logs.neutral import neutral
 
     if rows < 2:
         return []
-    if log is None:
+    if facts.log is None:
         return [title("LOG", cells, glyphs)]
-    written = [line for line in log.split(b"\n") if line.strip()]
-    note = "" if written else BLANK if log else unwritten(run)
+    written = [line for line in facts.log.split(b"\n") if line.strip()]
+    note = "" if written else BLANK if facts.log else unwritten(run, facts.no_log)
     lines: list[Line] = [title("LOG", cells, glyphs, note=note)]
     for line in written[-(rows - 1) :]:
         last = line.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar's last state

@@ -104,11 +104,28 @@ def window_words(seconds: float | None, *, usual: bool) -> Span:
     return Span(words, "faint" if usual else "text")
 
 
-def nothing_listed(filter_text: str, window: float | None, total: int) -> list[Line]:
-    """What the list says when no run is in it, and the key that changes that."""
+def beyond_words(older: int, archived: int) -> str:
+    """Which runs a filter fits that are not listed: `3 older and 1 archived run fit`."""
+    counted = [(n, kind) for n, kind in ((older, "older"), (archived, "archived")) if n]
+    if not counted:
+        return ""
+    words = " and ".join(f"{n:,} {kind}" for n, kind in counted)
+    last = counted[-1][0]
+    return f"{words} run{'' if last == 1 else 's'} fit{'s' if older + archived == 1 else ''}"
+
+
+def nothing_listed(
+    filter_text: str, window: float | None, total: int, beyond: tuple[int, int] = (0, 0)
+) -> list[Line]:
+    """What the list says when no run is in it, and the key that changes that.
+
+    Args:
+        beyond: How many older and how many archived runs fit the filter.
+    """
     lines: list[Line] = [()]
     if filter_text:
-        lines.append((Span("  No run fits ", "muted"), Span(clean(filter_text), "text")))
+        fits = f"Only {beyond_words(*beyond)}" if any(beyond) else "No run fits"
+        lines.append((Span(f"  {fits} ", "muted"), Span(clean(filter_text), "text")))
         lines.append((Span("  esc", "accent bold"), Span(" takes the filter away", "muted")))
     elif window is not None and total:
         words = f"  Nothing is active, and nothing ended in the last {window_text(window)}."

@@ -38,12 +38,14 @@ class Pane:
         curve: Lines of the chart, as `curve_size` asked for; None if there is none (yet).
         legend: Line above the chart.
         log: The last lines of the log, oldest first, as text that may hold anything.
+        no_log: Why there is no log.
         note: What is said in place of curve or log while there is none (`reading…`).
     """
 
     curve: Sequence[Line] | None = None
     legend: Line = ()
     log: Sequence[str] = ()
+    no_log: str = ""
     note: str = ""
 
 
@@ -194,8 +196,9 @@ def _log(run: RunRecord, pane: Pane, cells: int, rows: int) -> list[Line]:
     head: Line = (Span("LOG", "muted bold"),)
     shown = [clean(line) for line in pane.log[-(rows - 1) :]] if rows > 1 else []
     if not shown:
-        note = pane.note or unwritten(run)
-        return [head, (Span(note, "faint"),)]
+        note = pane.note or unwritten(run, pane.no_log)
+        parts = textwrap.wrap(note, max(8, cells)) or [note]
+        return [head, *((Span(part, "faint"),) for part in parts[: max(1, rows - 1)])]
     lines = [(Span(clip(text, cells), "muted"),) for text in shown]
     lines[-1] = (Span(lines[-1][0].text, "text" if run.active else "muted"),)
     return [head, *lines]
@@ -280,6 +283,6 @@ def _small(
     lines = lines[: rows - 1]
     while len(lines) < rows - 1:
         lines.append(())
-    last = clean(pane.log[-1]) if pane.log else (pane.note or unwritten(run))
+    last = clean(pane.log[-1]) if pane.log else (pane.note or unwritten(run, pane.no_log))
     lines.append((Span("  log ", "faint"), Span(clip(last, cells - 7), "muted")))
     return lines[-rows:] if rows > 0 else []

@@ -31,6 +31,7 @@ _SEPARATOR = Span(" · ", "muted")
 # Where the cause ends and its circumstances begin, or what it means: only the cause is coloured.
 _MEANS = re.compile(r"(?=; )|(?= \()")
 _CAUSE_END = re.compile(r"(?= at step )|(?= since )|(?= after )|(?=: )|(?= \()|(?=, (?!SIG))")
+_WITHIN = re.compile(r"(?=: )|(?=; )")  # and where a message may end, if not all of it has room
 
 
 def fitted(clauses: Sequence[Clause], cells: int) -> Line:
@@ -90,11 +91,13 @@ BLANK = "blank lines only"
 """What is said in place of a log that has nothing to read in it."""
 
 
-def unwritten(run: RunRecord) -> str:
-    """What is said where no byte of a log was had: it has none, or cannot be read: it was deleted,
-    or its place does not answer."""
+def unwritten(run: RunRecord, why: str = "") -> str:
+    """What is said where no byte of a log was had: it has none, or (`why`) is not there, or cannot
+    be read: its place does not answer."""
     if run.archived:
         return LOG_REMOVED
+    if why:
+        return clean(why)
     if run.active:
         return "nothing written yet"
     written = run.log_bytes
@@ -263,7 +266,8 @@ def ended(run: RunRecord, style: str) -> list[Clause]:
     cause = _CAUSE_END.split(parts[0], maxsplit=1)
     if len(cause) > 1 and cause[1].startswith(": ") and not _NAME.fullmatch(cause[0]):
         cause = parts[:1]  # `model ./base: no such folder`: what is wrong comes last
-    clauses: list[Clause] = [(Span(cause[0], style), *(Span(rest, "text") for rest in cause[1:]))]
+    told = [part for rest in cause[1:] for part in _WITHIN.split(rest) if part]
+    clauses: list[Clause] = [(Span(cause[0], style), *(Span(part, "text") for part in told))]
     text = run.reason
     # While its log has not been read to the end, a later step may come to light.
     if run.progress.step is not None and not run.progress.partial and "step" not in text:

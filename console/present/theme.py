@@ -137,8 +137,10 @@ def for_depth(theme: Theme, depth: str, ansi16: Theme) -> Theme:
         ansi16: The theme to take where there are no more than 16 colours.
     """
     if depth == "none":
-        # Without colour, what is only decoration steps back and what is strong comes forward.
-        grounds = {"accent": "bold", "faint": "dim", "rule": "dim", "grid": "dim"}
+        # Without colour, what is only decoration steps back and what is strong comes forward; what
+        # stands on the accent (a cursor, a button) is reversed, or it would not be seen.
+        grounds = {"accent": "bold", "on_accent": "reverse",
+                   **dict.fromkeys(("faint", "rule", "grid"), "dim")}  # fmt: skip
         plain = {name: value if value in ATTRIBUTES else "default"
                  for name, value in ansi16.tokens.items()}  # fmt: skip
         return replace(

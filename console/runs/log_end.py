@@ -13,31 +13,34 @@ from traindeck.console.logs.search import Pattern, Search
 from traindeck.console.logs.severity import LOOK, NOT_FINITE
 from traindeck.console.logs.source import Pages
 from traindeck.console.logs.window import LogView
-from traindeck.console.runs.log_opening import Fate
+from traindeck.console.runs.log_opening import Opening
 
 
 class LogEnd:
     """The end of a log, looked for once nothing more is written.
 
     Args:
-        fate: How it stands with the writer now.
+        opening: Says how it stands with the writer now.
         spawn: Begins a task that ends with the session at the latest.
 
     Attributes:
         over: Whether nothing more will be written, and `finding` is all there is to find.
         finding: What ended it, if it ended badly and its log or end says so.
         not_finite: Where the line begins whose loss was no number for the first time.
+        why_none: Where there is nothing, why there is no log.
     """
 
     def __init__(
         self,
-        fate: Callable[[], Fate],
+        opening: Opening,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self.over = False
         self.finding: Finding | None = None
         self.not_finite: int | None = None
-        self._fate = fate
+        self.why_none = ""
+        self._opening = opening
+        self._asked: bool | None = None
         self._spawn = spawn
         self._seeking: asyncio.Task[None] | None = None
 
@@ -50,7 +53,10 @@ class LogEnd:
         """When nothing more is written, once: what ended it."""
         if self.over:
             return
-        fate = self._fate()
+        fate = self._opening.fate()
+        if not view.pages.size and self._asked is not fate.over:
+            self._asked = fate.over  # at first, and once nothing more can come
+            self.why_none = await self._opening.why_none()
         if fate.diverged and self._seeking is None:
             self._seeking = self._spawn(self._find_nan(view.pages))
         if not fate.over:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from traindeck.backends.base import BackendError, Files, SeekableLogs, State
 from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
 from traindeck.console.logs.times import Times
 from traindeck.console.runs.log_sources import NearSource
-from traindeck.console.runs.reading import folder_of
+from traindeck.console.runs.reading import folder_of, why_no_log
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord, broken_metric
 
@@ -36,6 +36,10 @@ class Fate:
     diverged: bool = False
 
 
+async def _there_is() -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """What a session needs of a log; each function is called on the session's loop.
@@ -44,12 +48,14 @@ class Opening:
         source: Makes a reader of the bytes, which the session closes.
         times: Makes the look-up of times, None if nobody notes them.
         fate: How it stands with the writer now.
+        why_none: Says why there is no log, where nothing can be read; "" if there may be one.
         from_start: It is read from its beginning, as a file is, and not from its end.
     """
 
     source: Callable[[], ByteSource]
     times: Callable[[], Times | None] = lambda: None
     fate: Callable[[], Fate] = Fate
+    why_none: Callable[[], Awaitable[str]] = _there_is
     from_start: bool = False
 
 
@@ -89,6 +95,7 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
         source=lambda: NearSource(BackendSource(backend, ref, rank), local),
         times=times,
         fate=fate,
+        why_none=lambda: why_no_log(ws, ws.index.get(run.id) or run, attempt),
     )
 
 

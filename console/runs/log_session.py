@@ -54,7 +54,7 @@ class LogSession:
         self._filter = LogFilter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._end = LogEnd(opening.fate, self._spawn)
+        self._end = LogEnd(opening, self._spawn)
         self._ranked: tuple[Hit, int] | None = None
         self._lag = Lag()
         self._lags: WeakKeyDictionary[Search, Lag] = WeakKeyDictionary()
@@ -300,7 +300,7 @@ class LogSession:
         self._survey = Survey(self._source)
         self._search = self._ranked = self._told = None
         self._filter.begin_anew(view, None)
-        self._end = LogEnd(self._opening.fate, self._spawn)
+        self._end = LogEnd(self._opening, self._spawn)
         self._lag = Lag()
         for old in (survey, search, kept):
             if old is not None:
@@ -413,6 +413,7 @@ class LogSession:
             wrap=view.wrap,
             timed=self._times is not None and await self._times.span() is not None,
             over=self._end.over,
+            why_none="" if window.size else self._end.why_none,
             broken=_wrong(search) or _wrong(kept),
         )
 

@@ -46,6 +46,7 @@ class LogShown:
         left: Cells that one has moved to the right.
         timed: Whether it is known when something was written.
         over: Whether nothing more will be written.
+        why_none: Why there is no log, where nothing can be read.
         broken: Why search or filter cannot go on.
         problem: Why nothing can be shown.
     """
@@ -79,6 +80,7 @@ class LogShown:
     wrap: bool = False
     timed: bool = False
     over: bool = False
+    why_none: str = ""
     broken: str = ""
     problem: str = ""
 

@@ -575,6 +575,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         stand in a line that takes them in order: there, what follows `/` in one burst is text.
         """
         screen, focused = self.screen, self.screen.focused
+        hold = getattr(screen, "hold_key", None)
+        if hold is not None and hold(event):
+            return True
         take = getattr(screen, "take_key", None)
         if take is not None and focused is None:
             # What a screen does not take for itself (False) may be bound.
@@ -589,8 +592,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         return await self._do_bound(event.key)
 
     async def take_late(self, event: events.Key) -> None:
-        """Do a key that its screen has held back."""
-        await self._take_key(event)
+        """Do a key that its screen has held back, as if it came now."""
+        if not await self._take_key(event):
+            await super().on_event(event)
 
     async def _do_bound(self, key: str) -> bool:
         return await self._check_bindings(key, priority=True) or await self._check_bindings(key)

@@ -132,9 +132,18 @@ class LiveServices:
                 needs_you = len(parts["needs"])
             else:
                 needs_you = len(_ids(ws, parse(""), "is:needs-you", view, now))
-            counts = _counts(ws, needs_you)
+            beyond = (0, 0)
+            if view.filter and not keys and asked.window is not None:
+                from traindeck.console.runs.beyond import fit_beyond
+
+                beyond = fit_beyond(ws.index, wanted, now)
             return Listing(
-                keys=keys, groups=groups, counts=counts, window=asked.window, order=wanted.sort
+                keys=keys,
+                groups=groups,
+                counts=_counts(ws, needs_you),
+                window=asked.window,
+                order=wanted.sort,
+                beyond=beyond,
             )
 
         return await self._do(look)
@@ -173,6 +182,15 @@ class LiveServices:
             return b"" if run is None else await reading.log_tail(ws, run, size)
 
         return await self._await(read)
+
+    async def why_no_log(self, run_id: str) -> str:
+        from traindeck.console.runs import reading
+
+        async def ask(ws: Workspace) -> str:
+            run = ws.index.get(run_id)
+            return "" if run is None else await reading.why_no_log(ws, run)
+
+        return await self._await(ask)
 
     async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
         def look(ws: Workspace) -> Sequence[Curve]:
@@ -393,6 +411,12 @@ class LiveServices:
             return await drafting.check(ws, draft, await self._recipe_of(ws, draft))
 
         return await self._await(check)
+
+    async def path_rest(self, draft: Draft, key: str, text: str) -> str:
+        from traindeck.console.runs.paths import rest_in
+
+        here = await self._do(lambda ws: draft.on in ws.settings.local_roots())
+        return await rest_in(draft, key, text) if here else ""
 
     async def launch(self, plan: Plan) -> RunRecord:
         from traindeck.console.runs import launching

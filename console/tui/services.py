@@ -74,13 +74,15 @@ class Listing:
     """The keys of the runs that a view shows, in order, and how they are grouped. A key is a small
     number that names a run as long as the program runs; records are fetched for what is visible.
     `window` is the view's, or None where its filter names a time itself; `order` is what the filter
-    says of the order, which goes before the view's."""
+    says of the order, which goes before the view's. Where no run fits the filter within the window,
+    `beyond` is how many older ones do, and how many archived ones."""
 
     keys: array[int] = field(default_factory=no_keys)
     groups: tuple[Group, ...] = ()
     counts: Counts = field(default_factory=Counts)
     window: float | None = None
     order: tuple[str, ...] = ()
+    beyond: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,10 @@ class RunsSource(Protocol):
 
     async def log_tail(self, run_id: str, size: int) -> bytes:
         """The last `size` bytes of the current attempt's log; b"" if there is none."""
+        ...
+
+    async def why_no_log(self, run_id: str) -> str:
+        """Why there is no log, where its tail is empty; "" if it has one or may get one."""
         ...
 
     async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
@@ -286,6 +292,11 @@ class Launching(Protocol):
 
     async def check(self, draft: Draft) -> Drafted:
         """The plan of a draft, or what is wrong with it. Starts nothing."""
+        ...
+
+    async def path_rest(self, draft: Draft, key: str, text: str) -> str:
+        """What completes a path that is typed into a field of a draft; "" if nothing does, or if
+        that is not known soon."""
         ...
 
     async def launch(self, plan: Plan) -> RunRecord:

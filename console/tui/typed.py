@@ -26,6 +26,8 @@ def typed(caret: Caret, key: str, character: str | None) -> Caret | None:
     match key:
         case "left" | "ctrl+b":
             return Caret(text, max(0, at - 1))
+        case "right" | "ctrl+f" if caret.rest and at == len(text):
+            return put(caret, caret.rest)
         case "right" | "ctrl+f":
             return Caret(text, min(len(text), at + 1))
         case "home" | "ctrl+a":

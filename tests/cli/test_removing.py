@@ -117,6 +117,19 @@ def test_what_was_known_of_a_run_stays_known_when_only_its_artifacts_are_kept(cl
         cli.ok("reindex")
 
 
+def test_a_filter_that_only_archived_runs_fit_says_how_to_list_them(cli: Cli) -> None:
+    for name in ("old-one", "old-two"):
+        cli("wait", cli.run("true", options=("--name", name)))
+    cli.ok("rm", "--yes", "--keep-artifacts", "old-one")
+    said = cli("ls", "old-one")
+    assert "old-one" not in said.stdout
+    assert "only 1 archived run fits: traindeck ls --all" in said.stderr
+    assert "fit" not in cli("ls", "--all", "old-one").stderr
+    assert "fit" not in cli("ls", "old").stderr
+    assert "fit" not in cli("ls", "nothing-like-it").stderr
+    assert cli("ls", "-q", "old-one").stderr == ""
+
+
 def test_what_a_run_had_measured_stays_known_when_only_its_artifacts_are_kept(cli: Cli) -> None:
     program = (
         "import json, os, time, sys\n"

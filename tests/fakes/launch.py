@@ -26,6 +26,7 @@ from traindeck.backends.base import (
     UsageError,
 )
 from traindeck.console.runs.drafting import Draft, Drafted, Ground, draft_of, read_fields
+from traindeck.console.runs.paths import rest_in
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Place
 
@@ -125,6 +126,10 @@ class FakeLaunchServices(FakeServices):
             digest=_digest(draft),
         )
         return Drafted(plan=plan, form=form, recipe=recipe)
+
+    async def path_rest(self, draft: Draft, key: str, text: str) -> str:
+        await self._pause("path_rest", text)
+        return await rest_in(draft, key, text)
 
     async def launch(self, plan: Plan) -> RunRecord:
         await self._pause("launch", plan)

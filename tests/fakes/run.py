@@ -118,7 +118,11 @@ class FakeRunServices(FakeServices):
         def source() -> ByteSource:
             return BytesSource(lambda: self.logs.get(run_id, b""))
 
-        return LogSession(_here, Opening(source=source, times=times, fate=fate), spot)
+        async def why_none() -> str:
+            return self.no_log.get(run_id, "")
+
+        opening = Opening(source=source, times=times, fate=fate, why_none=why_none)
+        return LogSession(_here, opening, spot)
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
         await self._pause("open_file", (run_id, path))

@@ -46,7 +46,7 @@ class FakeServices:
         now: The world's clock.
         delay: Seconds that every method sleeps.
         error: Raised by every method.
-        logs: Run id -> its log.
+        logs: Run id -> its log. `no_log` says of those without why there is none.
         places: The backends.
     """
 
@@ -67,6 +67,7 @@ class FakeServices:
         self.delay = delay
         self.error = error
         self.logs = dict(logs or {})
+        self.no_log: dict[str, str] = {}
         self._places = places
         self.changes = 0
         self._listings: dict[View, Listing] = {}
@@ -117,14 +118,20 @@ class FakeServices:
         for key, run in enumerate(self.runs):
             if run is not None and self._fits(run, words, view.window):
                 found.append((group(run, self.now), key, run))
+        beyond = [run for run in self.runs if run and self._fits(run, words, None)]
+        archived = sum(run.archived for run in beyond)
+        hidden = view.filter and not found and view.window is not None
         return Listing(
             window=view.window,
             keys=array("q", [key for _, key, _ in self._ordered(found, view)]),
             groups=self._groups(found, view),
             counts=self._counts(),
+            beyond=(len(beyond) - archived, archived) if hidden else (0, 0),
         )
 
     def _fits(self, run: RunRecord, words: Sequence[str], window: float | None) -> bool:
+        if window is not None and run.archived:
+            return False
         over = window is not None and not run.active and group(run, self.now) == 3
         if over and (run.ended or run.created) < self.now - (window or 0.0):
             return False
@@ -215,6 +222,10 @@ class FakeServices:
     async def log_tail(self, run_id: str, size: int) -> bytes:
         await self._pause("log_tail", run_id)
         return self.logs.get(run_id, b"")[-size:]
+
+    async def why_no_log(self, run_id: str) -> str:
+        await self._pause("why_no_log", run_id)
+        return self.no_log.get(run_id, "")
 
     async def curves(self, run_id: str, keys: Sequence[str]) -> Sequence[Curve]:
         await self._pause("curves", run_id)

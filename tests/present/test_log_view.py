@@ -320,6 +320,11 @@ def test_in_ascii_nothing_but_ascii_is_drawn() -> None:
         (RunRecord(state=State.RUNNING), {"over": False}, "nothing written yet"),
         (RUN, {}, "it wrote nothing · exit 1"),
         (replace(RUN, log_bytes=10_900), {}, "its log of 10.9 kB is gone"),
+        (
+            RUN,
+            {"why_none": "its log is gone: it was deleted"},
+            "   its log is gone: it was deleted",
+        ),
         (replace(RUN, archived=True), {}, "its log was removed"),
         (replace(RUN, archived=True), {"problem": "attempts/0/logs: no"}, "its log was removed"),
         (RUN, {"filter": Pattern("x")}, "no line has it   esc shows all"),

@@ -138,6 +138,23 @@ def test_a_file_that_is_wrong_says_what_is_wrong_with_it_as_far_as_there_is_room
         assert shown(run, 100).rstrip().endswith(f"{name} · exit 1")
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (100, "FileNotFoundError · data.py:14 · exit 1"),
+        (120, "FileNotFoundError: [Errno 2] No such file or directory"),
+        (140, "FileNotFoundError: [Errno 2] No such file or directory · data.py:14"),
+    ],
+)
+def test_of_a_message_too_long_is_said_what_there_is_room_for_and_whole(
+    cells: int, said: str
+) -> None:
+    path = "/data/sets/of/several/years/chats-train-v2.jsonl"
+    reason = f"FileNotFoundError: [Errno 2] No such file or directory: '{path}' · data.py:14"
+    run = make_run(1, "x", State.FAILED, reason=reason, exit_code=1)
+    assert shown(run, cells).rstrip().endswith(f"  {said}")
+
+
 def test_the_cause_is_coloured_and_nothing_else_of_the_sentence() -> None:
     line = row(small_world()[0], layout(120), LOOK)
     red = [span.text for span in line if span.style == "failed"]

@@ -1,117 +1,32 @@
-"""The Log tab of a run: what a person can do there by keys, over the real log engine, and what it
-looks like in every state: compare with snapshots/*.svg."""
+"""The Log tab of a run: moving in it, following it, and what happened at its end, by keys, over
+the real log engine."""
 
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from screen_harness import CheckScreen, MakeApp, settle
+from log_harness import (
+    DONE,
+    FAILED,
+    RUNNING,
+    log_rows,
+    opened,
+    press,
+    training,
+    world,
+)
+from screen_harness import MakeApp, settle
 from screen_svg import screen_text
-from tests.fakes.run import BROKEN_LOG, FakeRunServices, run_world
+from tests.fakes.run import BROKEN_LOG
 from tests.fakes.runs import NOW
-from textual import events
 
 from traindeck.backends.base import State, Unreachable
-from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.run import RunScreen
 from traindeck.console.tui.screens.run_log import LogPane
-
-SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
-RUNNING, FAILED, DONE, QUEUED = range(4)
-
-FRAME = b'  File "/home/u/venv/lib/python3.11/site-packages/torch/nn/modules/module.py", line %d'
-
-
-def training(steps: int = 300) -> list[bytes]:
-    """What a training that ran out of memory wrote, by line."""
-    lines = []
-    for n in range(steps):
-        step = 10 * n + 10
-        figures = (step, 3.2 - n * 0.004, 1 + n % 7 * 0.01)
-        lines.append(b"step %5d | loss %.4f | grad %.2f | lr 5.99e-04 | mem 74.2 GB\n" % figures)
-        if n == steps - 20:
-            states = (b"\rLoading shards: %3d%%" % (k * 100 // 212) for k in range(212))
-            lines.append(b"".join(states) + b"\rLoading shards: 100% 16/16 [00:24<00:00]\n")
-        if n % 97 == 0:
-            lines.append(b"eval at %d: loss 3.2210, perplexity 25.05 (64 batches)\n" % step)
-        if n in (120, steps - 10):
-            lines.append(b"WARNING  fragmentation 11 % of reserved memory\n")
-    frames = b"".join(FRAME % n + b", in _call_impl\n    return f(*args)\n" for n in range(14))
-    lines += [
-        b"Traceback (most recent call last):\n",
-        b'  File "/home/u/p/train.py", line 231, in main\n    loss = trainer.step(batch)\n',
-        b'  File "/home/u/p/trainer.py", line 88, in step\n    out = self.model(batch.ids)\n',
-        frames,
-        b'  File "/home/u/p/attention.py", line 41, in forward\n    att = q @ k * self.scale\n',
-        b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has a "
-        b"total capacity of 79.10 GiB of which 1.00 GiB is free. Of the allocated memory 66.40 GiB "
-        b"is allocated by PyTorch, and 5.90 GiB is reserved by PyTorch but unallocated.\n",
-    ]
-    return lines
-
-
-def samples(lines: list[bytes], began: float = NOW - 12000) -> bytes:
-    """What a supervisor would have noted of them, a line each two seconds."""
-    size, out = 0, b""
-    for number, line in enumerate(lines):
-        size += len(line)
-        out += struct.pack("<dQ", began + 2 * number, size)
-    return out
-
-
-def world() -> FakeRunServices:
-    """The runs that can be opened; the failed one with a long log and its times."""
-    made = run_world()
-    lines = training()
-    failed = made.runs[FAILED]
-    assert failed is not None
-    made.logs[failed.id] = b"".join(lines)
-    made.samples[failed.id] = samples(lines)
-    return made
-
-
-@asynccontextmanager
-async def opened(
-    app: TraindeckApp, run: int = FAILED, size: str = "120x40"
-) -> AsyncIterator[tuple[Any, LogPane]]:
-    services = app.services
-    assert isinstance(services, FakeRunServices)
-    async with app.run_test(size=SIZES[size]) as pilot:
-        record = services.runs[run]
-        assert record is not None
-        app.open_run(record, "log")
-        await settle(app, pilot, lambda: bool(app.screen.query(LogPane)))
-        pane = app.screen.query_one(LogPane)
-        await settle(app, pilot, lambda: pane.settled)
-        yield pilot, pane
-
-
-async def press(app: TraindeckApp, pilot: Any, pane: LogPane, keys: str) -> str:
-    """Press keys, and wait until what they ask for is on the screen."""
-    for key in keys.split():
-        await pilot.press(key)
-    await pilot.pause()
-    await settle(app, pilot, lambda: pane.settled or bool(pane.asking_keys()))
-    return screen_text(app)
-
-
-def marked(app: TraindeckApp) -> str:
-    """The one row that is where one is."""
-    (row,) = [row for row in log_rows(app) if row.startswith("▌")]
-    return row
-
-
-def log_rows(app: TraindeckApp) -> list[str]:
-    return screen_text(app).splitlines()[3:-1]
-
-
-# --------------------------------------------------------------------------------------- behaviour
 
 
 async def test_it_opens_at_the_end_with_what_happened_and_what_to_try(make_app: MakeApp) -> None:
@@ -131,183 +46,6 @@ async def test_what_is_no_line_number_is_said(make_app: MakeApp) -> None:
         for text in ("i n f", "n a n", "minus 1", "1 e 9 9 9"):
             await press(app, pilot, pane, f"L {text} enter")
             await settle(app, pilot, lambda: "is no line: write its number" in screen_text(app))
-
-
-async def test_a_search_is_counted_and_walked_through_both_ways(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        text = await press(app, pilot, pane, "slash m e m o r y enter")
-        assert "/memory" in text and " of 4" in text
-        while "1 of 4" not in text:
-            before, text = text, await press(app, pilot, pane, "N")
-            assert text != before
-        assert "hit 1/4" in text and "WARNING" in text
-        assert "no hit before this one" in await press(app, pilot, pane, "N")
-        text = await press(app, pilot, pane, "n")
-        assert "2 of 4" in text
-        assert "3 of 4" in await press(app, pilot, pane, "slash enter"), "the same again"
-        text = await press(app, pilot, pane, "escape")
-        assert "/memory" not in text and isinstance(app.screen, RunScreen)
-
-
-@pytest.mark.parametrize(
-    ("refused", "words", "done", "then"),
-    [
-        ("slash m e m o r y enter n n n", "no hit after this one", "N", "hit 3/4"),
-        ("slash m e m o r y enter L x enter", "is no line", "L 9 enter", "hit 2/4"),
-        ("slash ctrl+r left_parenthesis enter", "expression", "slash ctrl+r e v a l enter", "hit"),
-    ],
-)
-async def test_what_was_refused_is_not_said_once_something_was_done(
-    make_app: MakeApp, refused: str, words: str, done: str, then: str
-) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        await press(app, pilot, pane, refused)
-        await settle(app, pilot, lambda: words in screen_text(app).splitlines()[-1])
-        text = await press(app, pilot, pane, done)
-        assert words not in text and then in text.splitlines()[-1]
-
-
-async def test_a_search_that_turns_back_says_so_and_one_that_does_not_says_nothing(
-    make_app: MakeApp,
-) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        words = "none below: the nearest above"
-        text = await press(app, pilot, pane, "L 2 0 0 enter slash e v a l space a t space 9 enter")
-        assert words in text.splitlines()[-1] and "eval at 980" in marked(app)
-        text = await press(app, pilot, pane, "n")
-        assert "no hit after this one" in text.splitlines()[-1], "nor does it begin anew"
-        text = await press(app, pilot, pane, "g g slash e v a l enter")
-        assert words not in text and "1 of 4" in text
-
-
-async def test_letters_are_letters_while_something_is_typed(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        await press(app, pilot, pane, "slash q s 1 G escape")
-        assert isinstance(app.screen, RunScreen) and app.screen.tab == "log"
-        assert pane.shown.pattern is None
-
-
-async def test_a_search_may_be_an_expression_in_any_case(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        text = await press(app, pilot, pane, "slash ctrl+r ctrl+t E V A L space a t enter")
-        assert "/EVAL at regex, any case" in text and "of 4" in text
-
-
-@pytest.mark.parametrize("begin", ["slash", "ampersand"])
-async def test_an_expression_that_is_none_is_said_and_changes_nothing(
-    make_app: MakeApp, begin: str
-) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        await press(app, pilot, pane, "slash m e m o r y enter")
-        for key in (begin, "ctrl+r", "left_parenthesis", "enter"):
-            await pilot.press(key)
-        await settle(app, pilot, lambda: "regular expression" in screen_text(app))
-        text = screen_text(app)
-        assert "/memory" in text and "filter none" in text and "step" in text
-
-
-async def test_what_is_nowhere_is_said(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        text = await press(app, pilot, pane, "slash x y z z y enter")
-        assert "no hit" in text and "no 'xyzzy' in this log" in text
-
-
-async def test_what_follows_enter_in_one_burst_is_for_the_log(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        for key in ("g", "g", "slash", *"eval", "enter", "n", "n", "N", "w"):
-            app.post_message(events.Key(key, "/" if key == "slash" else key[:1]))
-        await settle(app, pilot, lambda: "/eval   2 of 4" in screen_text(app) and pane.settled)
-        assert "wrap on" in screen_text(app)
-        app.post_message(events.Key("slash", "/"))
-        app.post_message(events.Paste("loss\nN"))
-        app.post_message(events.Key("ctrl+a", "\x01"))
-        app.post_message(events.Key("delete", None))
-        app.post_message(events.Key("l", "l"))
-        app.post_message(events.Key("ctrl+e", "\x05"))  # the end of the line; bound elsewhere
-        app.post_message(events.Key("backspace", "\x7f"))
-        app.post_message(events.Key("s", "s"))
-        app.post_message(events.Key("enter", "\r"))
-        await settle(app, pilot, lambda: "/loss" in screen_text(app) and pane.settled)
-
-
-async def test_a_filter_leaves_only_its_lines_until_esc(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        before = log_rows(app)
-        text = await press(app, pilot, pane, "ampersand e v a l enter")
-        rows = [line for line in log_rows(app) if line.strip(" ▐│")]
-        assert len(rows) == 4 and all("eval at" in line for line in rows)
-        assert "& eval" in text
-        await press(app, pilot, pane, "escape")
-        assert log_rows(app) == before, "who has not moved is where they were"
-        await press(app, pilot, pane, "ampersand e v a l enter g g escape")
-        shown = log_rows(app)
-        assert "eval at 10:" in shown[0] and "step    10 " not in shown[0]
-        assert "step    20 " in shown[1], "the first hit stays where it was"
-
-
-async def test_enter_shows_a_filtered_line_among_its_neighbours_and_esc_goes_back(
-    make_app: MakeApp,
-) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        text = await press(app, pilot, pane, "ampersand e v a l enter")
-        assert "enter in place" in text.splitlines()[-1]
-        assert "eval at 2920" in marked(app), "it was set at the end"
-        await press(app, pilot, pane, "k k")
-        filtered = log_rows(app)
-        assert "eval at 980" in marked(app) and len(filtered) == len(log_rows(app))
-        for back in ("escape", "enter"):
-            text = await press(app, pilot, pane, "enter")
-            shown = log_rows(app)
-            at = len(shown) // 3
-            assert "eval at 980" in marked(app) and "eval at 980" in shown[at]
-            assert "step   980 " in shown[at - 1] and "step   990 " in shown[at + 1]
-            foot = text.splitlines()[-1]
-            assert "& eval" in text and "esc back to the filter" in foot
-            assert "enter filter again" in foot and "in place" not in foot
-            await press(app, pilot, pane, "pagedown")
-            await press(app, pilot, pane, back)
-            assert log_rows(app) == filtered
-        await press(app, pilot, pane, "enter ampersand ctrl+u s t e p enter")
-        assert "step   990 " in marked(app), "another filter's lines are those near this one"
-        await press(app, pilot, pane, "escape")
-        assert "eval at 980" in marked(app)
-        assert "enter in place" not in screen_text(app)
-
-
-async def test_keys_that_come_in_one_burst_choose_a_filtered_line(make_app: MakeApp) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        for key in ("g", "g", "ampersand", "e", "v", "a", "l", "enter", "j", "j", "enter"):
-            app.post_message(events.Key(key, key[:1]))
-        await settle(app, pilot, lambda: "back to the filter" in screen_text(app) and pane.settled)
-        assert "eval at 1950" in marked(app) and "step  1950 " in screen_text(app)
-
-
-async def test_a_hit_in_a_filtered_log_stays_where_it_is_when_the_filter_goes(
-    make_app: MakeApp,
-) -> None:
-    app = make_app(world())
-    async with opened(app) as (pilot, pane):
-        await press(app, pilot, pane, "ampersand e v a l enter slash a t space 1 9 5 0 enter")
-        row = next(n for n, line in enumerate(log_rows(app)) if "eval at 1950" in line)
-        await press(app, pilot, pane, "escape")
-        shown = log_rows(app)
-        assert row == 2 and "eval at 1950" in shown[row]
-        assert sum("step " in line for line in shown) > 20
-    running = make_app(world())
-    async with opened(running, RUNNING) as (pilot, pane):
-        await press(running, pilot, pane, "ampersand l o s s enter escape")
-        assert pane.shown.following, "who follows goes on following"
 
 
 @pytest.mark.parametrize(
@@ -648,89 +386,3 @@ async def test_a_file_of_the_run_is_read_as_a_log_is(make_app: MakeApp) -> None:
         await pilot.press("g", "g", "down", "enter")
         await settle(app, pilot, lambda: "adapter.bin is binary, 10.2 kB" in screen_text(app))
         assert isinstance(app.screen, RunScreen)
-
-
-# --------------------------------------------------------------------------------------- snapshots
-
-
-@pytest.mark.parametrize("size", ["80x24", "120x40"])
-@pytest.mark.parametrize(
-    ("name", "keys"),
-    [
-        ("failed", ""),
-        ("searching", "slash m e m o r y enter N N"),
-        ("asking", "slash ctrl+r m e m"),
-        ("filtered", "ampersand e v a l enter"),
-        ("wrapped", "w E z"),
-        ("error", "E"),
-    ],
-)
-async def test_looks(
-    make_app: MakeApp, check_screen: CheckScreen, name: str, keys: str, size: str
-) -> None:
-    app = make_app(world())
-    async with opened(app, size=size) as (pilot, pane):
-        await press(app, pilot, pane, keys)
-        check_screen(app, f"run-log-{name}-{size}")
-
-
-@pytest.mark.parametrize("theme", ["light", "high", "ansi16"])
-async def test_looks_in_themes(make_app: MakeApp, check_screen: CheckScreen, theme: str) -> None:
-    depth = "16" if theme == "ansi16" else "truecolor"
-    app = make_app(world(), theme=theme, depth=depth)
-    async with opened(app) as (pilot, pane):
-        await press(app, pilot, pane, "slash m e m o r y enter")
-        check_screen(app, f"run-log-searching-{theme}-120x40")
-
-
-async def test_looks_in_ascii(make_app: MakeApp, check_screen: CheckScreen) -> None:
-    app = make_app(world(), glyphs="ascii")
-    async with opened(app, size="80x24"):
-        check_screen(app, "run-log-glyphs-ascii-80x24")
-
-
-@pytest.mark.parametrize("size", ["80x24", "120x40"])
-@pytest.mark.parametrize(("name", "run"), [("following", RUNNING), ("queued", QUEUED)])
-async def test_looks_of_other_runs(
-    make_app: MakeApp, check_screen: CheckScreen, name: str, run: int, size: str
-) -> None:
-    app = make_app(world())
-    async with opened(app, run, size):
-        check_screen(app, f"run-log-{name}-{size}")
-
-
-@pytest.mark.parametrize("size", ["80x24", "120x40"])
-async def test_looks_empty(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
-    services = world()
-    run = services.runs[DONE]
-    assert run is not None
-    services.logs[run.id] = b""
-    services.runs[DONE] = replace(run, log_bytes=0)
-    app = make_app(services)
-    async with opened(app, DONE, size):
-        check_screen(app, f"run-log-empty-{size}")
-
-
-@pytest.mark.parametrize("size", ["80x24", "120x40"])
-@pytest.mark.parametrize("name", ["loading", "unknown"])
-async def test_looks_while_a_place_does_not_answer(
-    make_app: MakeApp, check_screen: CheckScreen, name: str, size: str
-) -> None:
-    services = world()
-    run = services.runs[RUNNING]
-    assert run is not None
-    if name == "unknown":
-        from traindeck.backends.base import Reach
-
-        run = replace(run, reach=Reach.DOWN, observed_at=NOW - 400)
-        services.runs[RUNNING] = run
-        services.broken["open_log"] = Unreachable("gpu1 does not answer: connection timed out.")
-    else:
-        services.delay = 3600
-    app = make_app(services)
-    words = "opening the log" if name == "loading" else "does not answer"
-    async with app.run_test(size=SIZES[size]) as pilot:
-        app.open_run(run, "log")
-        await settle(app, pilot, lambda: words in screen_text(app))
-        await pilot.pause(0.1)
-        check_screen(app, f"run-log-{name}-{size}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from screen_harness import CheckScreen, MakeApp, burst, settle
+from screen_harness import CheckScreen, MakeApp, burst, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
 
@@ -313,3 +313,20 @@ async def test_enter_twice_opens_one_file(make_app: MakeApp) -> None:
         await pilot.press("end", "enter", "enter")
         await settle(app, pilot, lambda: "end of file" in screen_text(app))
         assert len(app.screen.query("LogPane")) == 1
+
+
+async def test_of_a_log_that_was_deleted_every_tab_and_the_list_say_so(make_app: MakeApp) -> None:
+    services = run_world()
+    failed = services.runs[1]
+    assert failed is not None
+    services.logs[failed.id] = b""
+    gone = services.no_log[failed.id] = "its log is gone: it was deleted"
+    app = make_app(services)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(app, pilot, lambda: runs_screen(app).selected == failed)
+        await settle(app, pilot, lambda: "its log is gone: it was" in screen_text(app))
+        await pilot.press("l")
+        await settle(app, pilot, lambda: gone in screen_text(app))
+        assert "wrote nothing" not in screen_text(app)
+        await pilot.press("1")
+        await settle(app, pilot, lambda: f"{gone} " in screen_text(app).partition(" LOG ")[2])

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from screen_harness import SIZE, MakeApp, OnRuns, burst, cursor, drawn, names, runs_screen, settle
@@ -17,7 +18,9 @@ from traindeck.console.runs.told import Told
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
 from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.screens import runs_going
 from traindeck.console.tui.screens.run import RunScreen
+from traindeck.console.tui.services import Listing, View
 
 
 async def test_the_cursor_moves_over_heads_and_stops_at_the_ends(on_runs: OnRuns) -> None:
@@ -168,6 +171,58 @@ async def test_a_key_right_after_the_palette_is_for_the_run_that_it_goes_to(
         await settle(app, pilot, lambda: isinstance(app.screen, RunScreen))
         assert isinstance(app.screen, RunScreen)
         assert app.screen.record.name == "llama1b-dpo"
+
+
+async def to_one_that_is_not_listed(app: TraindeckApp, pilot: Any, *then: str) -> None:
+    """Choose a run in the palette that the list does not have, and type on in the same burst."""
+    await pilot.press("colon", *"baseline")
+    await settle(app, pilot, lambda: "old-baseline" in screen_text(app))
+    burst(app, "enter", *then)
+
+
+async def test_a_key_right_after_the_palette_waits_for_a_run_that_is_not_listed(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_runs() as (app, pilot):
+        find = app.services.listing
+
+        async def slowly(view: View) -> Listing:
+            await asyncio.sleep(0.3)
+            return await find(view)
+
+        monkeypatch.setattr(app.services, "listing", slowly)
+        await to_one_that_is_not_listed(app, pilot, "enter", "7")
+        await settle(app, pilot, lambda: isinstance(app.screen, RunScreen))
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen.record.name == "old-baseline"
+        assert app.screen.tab == "config"
+        await pilot.press("escape", "k")
+        assert cursor(app) != "old-baseline"
+
+
+@pytest.mark.parametrize("given_up", [True, False])
+async def test_keys_for_a_run_that_does_not_come_are_for_no_other(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch, given_up: bool
+) -> None:
+    monkeypatch.setattr(runs_going, "LIST_WITHIN", 60.0 if given_up else 0.2)
+    async with on_runs() as (app, pilot):
+        gate, find = asyncio.Event(), app.services.listing
+
+        async def slowly(view: View) -> Listing:
+            if view.group:  # the list, not what the palette finds
+                await gate.wait()
+            return await find(view)
+
+        monkeypatch.setattr(app.services, "listing", slowly)
+        await to_one_that_is_not_listed(app, pilot, "s", *(["escape"] if given_up else []))
+        if not given_up:
+            words = "old-baseline is not listed yet: nothing was done to it"
+            await settle(app, pilot, lambda: words in screen_text(app))
+        before = cursor(app)
+        await pilot.press("j")
+        assert app.screen is runs_screen(app)
+        assert cursor(app) not in (before, "old-baseline")
+        gate.set()
 
 
 async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from screen_harness import OnRuns, cursor, names, runs_screen, settle
 from screen_svg import screen_text
-from tests.fakes.runs import (
-    FakeServices,
-    crowd,
-)
+from tests.fakes.runs import FakeServices, crowd, make_run, small_services
 from textual import events
+
+from traindeck.backends.base import State
 
 
 async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(on_runs: OnRuns) -> None:
@@ -142,6 +141,22 @@ async def test_a_filter_that_fits_nothing_says_how_to_leave(on_runs: OnRuns) -> 
         await pilot.press("slash", *"zzz", "enter")
         await settle(app, pilot, lambda: "No run fits zzz" in screen_text(app))
         assert "esc takes the filter away" in screen_text(app)
+
+
+async def test_a_filter_that_only_runs_fit_that_are_not_listed_says_how_to_see_them(
+    on_runs: OnRuns,
+) -> None:
+    services = small_services()
+    services.add(make_run(90, "relic-one", State.SUCCEEDED, age=9 * 86400))
+    services.add(make_run(91, "relic-two", State.SUCCEEDED, age=9 * 86400, archived=True))
+    async with on_runs(services) as (app, pilot):
+        await pilot.press("slash", *"two", "enter")
+        await settle(app, pilot, lambda: "Only 1 archived run fits two" in screen_text(app))
+        await pilot.press("slash", "ctrl+u", *"relic", "enter")
+        words = "Only 1 older and 1 archived run fit relic"
+        await settle(app, pilot, lambda: words in screen_text(app))
+        await pilot.press("a")
+        await settle(app, pilot, lambda: set(names(app)) == {"relic-one", "relic-two"})
 
 
 async def test_a_filter_shows_what_it_finds_in_folded_groups(on_runs: OnRuns) -> None:

@@ -135,3 +135,4 @@ def test_a_style_is_painted_in_each_depth() -> None:
             assert paint.ground is None
     assert none.paint("accent") == Paint(bold=True)
     assert none.paint("text", "select") == Paint(reverse=True)
+    assert none.paint("on_accent @accent").reverse  # a cursor can be seen

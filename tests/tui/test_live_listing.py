@@ -157,6 +157,24 @@ async def test_rows_have_what_the_columns_of_the_table_show(services: LiveServic
     await services.aclose()
 
 
+async def test_where_nothing_listed_fits_it_is_known_what_else_does(
+    services: LiveServices, now: float
+) -> None:
+    old = {"now": now, "age": 9 * 86400.0}
+    services._workspace().index.put_many(
+        [
+            make_run(90, "relic-one", State.SUCCEEDED, **old),
+            make_run(91, "relic-two", State.SUCCEEDED, archived=True, **old),
+        ]
+    )
+    for text, beyond in (("relic", (1, 1)), ("two", (0, 1)), ("lora", (0, 0)), ("zzz", (0, 0))):
+        for by in ("state", "backend", ""):
+            listing = await services.listing(View(filter=text, group=by))
+            assert listing.beyond == beyond
+    assert (await services.listing(View(filter="relic", window=None))).beyond == (0, 0)
+    await services.aclose()
+
+
 async def test_a_question_that_is_on_its_way_when_it_closes_ends_there(
     services: LiveServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:

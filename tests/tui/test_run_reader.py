@@ -133,6 +133,21 @@ async def test_a_running_log_is_followed_and_its_end_explained(
     await session.aclose()
 
 
+async def test_why_there_is_no_log_is_said_as_the_command_line_says_it(
+    services: LiveServices, home: Path
+) -> None:
+    run = start(home)
+    traindeck(home, "wait", run)
+    assert await services.why_no_log(run) == ""
+    (home / ".traindeck" / "runs" / run / "attempts" / "0" / "logs" / "0.log").unlink()
+    gone = "its log is gone: it was deleted"
+    assert await services.why_no_log(run) == gone
+    session = await services.open_log(run)
+    shown = await shows(session, lambda s: s.over)
+    assert not shown.window.rows and shown.why_none == gone
+    await session.aclose()
+
+
 async def test_one_goes_back_to_a_place_only_in_the_same_log(
     services: LiveServices, home: Path
 ) -> None:

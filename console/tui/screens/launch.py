@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -22,7 +22,6 @@ from traindeck.backends.base import TraindeckError
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import Choice
-from traindeck.console.present.form import TALL, help_lines, window_over
 from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import (
     COMMAND,
@@ -35,21 +34,21 @@ from traindeck.console.present.launch_fields import (
     flat,
     placed,
     sections,
+    written,
 )
 from traindeck.console.present.launch_view import (
     PlanState,
-    launch_form,
     obstacle,
-    plan_pane,
     problem_labels,
     warned,
 )
-from traindeck.console.runs.drafting import OPTION, Draft, Drafted, Ground, without_default
+from traindeck.console.runs.drafting import Draft, Drafted, Ground
 from traindeck.console.tui import keys
 from traindeck.console.tui.typed import put, typed
-from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen
+from .launch_panes import FormPane, PlanPane
+from .launch_paths import Completing
 from .launch_send import Sending
 from .overlay import ChoiceScreen, MenuScreen
 
@@ -66,62 +65,9 @@ WIDE = 100
 FORM_SHARE = 0.48
 
 
-ROOMY = 36
-"""Rows of a form from which on its help may be long."""
-LONG = 12
-"""Rows of a help that is long."""
-
-
 def _blank(draft: Draft) -> bool:
     """Whether it does not say yet what is to run. That is no mistake."""
     return not draft.recipe and not draft.text("command").strip()
-
-
-class FormPane(Lines):
-    """The form, scrolled so that the focused field is in sight, and the help for it below."""
-
-    DEFAULT_CSS = "FormPane { height: 1fr; width: 1fr; }"
-
-    def __init__(self) -> None:
-        super().__init__(id="form")
-        self._top = 0
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        screen = cast(LaunchScreen, self.screen)
-        airy = rows >= TALL - 2
-        glyphs = self.deck.painter.glyphs
-        entry = screen.entry
-        below = 7 if airy else 4
-        if rows >= ROOMY and entry is not None:
-            below = max(below, len(help_lines(entry, cells, LONG, glyphs)))
-        lines, at = launch_form(
-            screen.form, screen.focus_key, screen.caret, screen.launch_places, cells,
-            airy=airy, glyphs=glyphs,
-        )  # fmt: skip
-        room = rows - below - (2 if airy else 1)
-        lead: list[Line] = [()] if airy else []
-        self._top = window_over(len(lines), at, room, self._top)
-        shown = [*lead, *lines[self._top : self._top + room]]
-        shown += [()] * (len(lead) + room - len(shown))
-        more = len(lines) - self._top - room
-        note = f"{glyphs.ellipsis} {more} more " if more > 0 else ""
-        shown.append((Span(" "), Span(glyphs.rule * max(0, cells - 2 - len(note)), "rule"),
-                      Span(note, "faint")))  # fmt: skip
-        return [*shown, *(help_lines(entry, cells, below, glyphs) if entry else ())]
-
-    def on_click(self, event: events.Click) -> None:
-        cast(LaunchScreen, self.screen).click(self._top + event.y)
-
-
-class PlanPane(Lines):
-    """The plan."""
-
-    ground = "surface"
-    DEFAULT_CSS = "PlanPane { height: 1fr; width: 1fr; }"
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        screen = cast(LaunchScreen, self.screen)
-        return plan_pane(screen.plan_state, cells, rows, self.deck.painter.glyphs)
 
 
 class LaunchScreen(DeckScreen):
@@ -154,6 +100,7 @@ class LaunchScreen(DeckScreen):
         self._kept: dict[str, tuple[Mapping[str, str], str | None, str]] = {}
         self._changed = asyncio.Event()
         self.sending = Sending(self)
+        self.completing = Completing(self)
         self._asked: tuple[Draft, asyncio.Task[Drafted]] | None = None
         self._early: list[events.Key | str] | None = None if like is None else []
         self._late: events.Key | None = None
@@ -345,25 +292,10 @@ class LaunchScreen(DeckScreen):
 
     def _write(self, entry: Entry, text: str) -> None:
         """Put a text into a field."""
-        draft, key = self.draft, entry.key
-        if key == START:
+        if entry.key == START:
             self._start_with("" if text == COMMAND else text)
-        elif key == PLACE:
-            fields = {k: v for k, v in draft.fields.items() if not k.startswith(OPTION)}
-            self._set(replace(draft, on=text, fields=fields))
-        elif key.startswith(VALUE):
-            name = key.removeprefix(VALUE)
-            values = {k: v for k, v in draft.values.items() if k != name}
-            if text.strip():
-                values[name] = text
-            self._set(replace(draft, values=values))
-        elif key.startswith(OPTION):
-            fields = {k: v for k, v in draft.fields.items() if k != key}
-            if text.strip() and text != entry.default:
-                fields[key] = text
-            self._set(replace(draft, fields=fields))
         else:
-            self._set(without_default(draft, key, text))
+            self._set(written(self.draft, entry, text))
 
     def _start_with(self, recipe: str) -> None:
         """Launch something else; what was set for the one before waits until it is chosen again."""
@@ -424,27 +356,14 @@ class LaunchScreen(DeckScreen):
         before, self.caret = self.caret, after
         if before is None or after.text != before.text:
             self._write(entry, after.text)
+        self.completing.look()
         self._form_pane.update()
 
-    def click(self, line: int) -> None:
-        """A click on a line of the form focuses the field there."""
-        cells, rows = self._form_pane.size
-        airy = rows >= TALL - 2
-
-        def lines_of(key: str, caret: Caret | None = None) -> range:
-            return launch_form(self.form, key, caret, self.launch_places, cells, airy=airy)[1]
-
-        line -= 1 if airy else 0
-        own = lines_of(self.focus_key, self.caret)
-        if line >= own.stop:
-            line -= len(own) - len(lines_of(self.focus_key))  # a long text has pushed it down
-        elif line in own:
-            return
-        for entry in flat(self.form):
-            if line in lines_of(entry.key):
-                self._focus(entry.key)
-                self._paint()
-                return
+    def offer(self, caret: Caret) -> None:
+        """Show what would complete the line."""
+        self.caret = caret
+        self._form_pane.update()
+        self.footer_bar.update()
 
     # -------------------------------------------------------------------------------------- actions
 
@@ -452,11 +371,20 @@ class LaunchScreen(DeckScreen):
         if action == "change":
             entry = self.entry  # a choice of one is none
             return self.caret is None and entry is not None and len(entry.choices) > 1
+        if action == "default":
+            return self._chosen_here() or None
         if action == "preset":
             return bool(self._presets())
         if action == "save":
             return bool(self.draft.recipe)
         return True
+
+    def _chosen_here(self) -> bool:
+        """Whether the field is a choice that a person has made: it can be taken back."""
+        entry = self.entry
+        if entry is None or self.caret is not None or entry.key in (START, PLACE):
+            return False
+        return entry.changed
 
     def action_field(self, step: int) -> None:
         order = [entry.key for entry in flat(self.form)]
@@ -480,7 +408,7 @@ class LaunchScreen(DeckScreen):
 
     def action_default(self) -> None:
         entry = self.entry
-        if entry is None or self.caret is not None or entry.key in (START, PLACE):
+        if entry is None or not self._chosen_here():
             return
         if entry.key.startswith(VALUE):
             self._write(entry, "")
@@ -566,7 +494,7 @@ class LaunchScreen(DeckScreen):
 
     def reading_notes(self) -> Sequence[Line]:
         """For the help: the keys of a field."""
-        return typing_notes(self.deck.painter.glyphs)
+        return typing_notes(self.deck.painter.glyphs, paths=True)
 
     def crumbs(self) -> Sequence[str]:
         what = self.draft.recipe or "command"
@@ -602,4 +530,4 @@ class LaunchScreen(DeckScreen):
         if not self.plan_visible:
             # There is room for few: the plan is one key away, the rest stands in the help.
             shown = [(key, label) for key, label in shown if label not in ("preset", "save")]
-        return [*shown, ("esc", "back")]
+        return [*self.completing.keys(), *shown, ("esc", "back")]

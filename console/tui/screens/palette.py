@@ -156,7 +156,7 @@ class PaletteScreen(Overlay[None]):
             home = self.deck.screen
             # At once, if it is listed: the next key may be for it.
             if isinstance(home, RunsScreen) and not home.table.go_to(key):
-                self.deck.start(home.go_to_run(run, widen=True), "")
+                home.going.find(run)
 
         return go
 

@@ -1,8 +1,7 @@
 """The Log tab: a log of any size, searched, filtered and followed without waiting for it.
 
-The session does the work elsewhere. Keys become requests that are done one after the other; looking
-goes on beside them, so that a long search shows its progress and `esc` ends it. While a log grows
-it is looked at five times a second, and only what is different is painted.
+The session does the work elsewhere. Keys become requests (run_log_requests); looking goes on beside
+them. While a log grows it is looked at five times a second, and only what is different is painted.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -20,7 +18,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.log_view import (
     Subject,
@@ -38,12 +36,13 @@ from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.ask_line import AskLine, Question
 from traindeck.console.tui.widgets.lines import Lines
 
+from .run_log_requests import Requests, nothing
 from .run_tab import SECOND_G, update_chrome
 
 if TYPE_CHECKING:
     from traindeck.console.logs.search import Pattern
     from traindeck.console.runs.log_session import LogSession
-    from traindeck.console.tui.app import Notice, TraindeckApp
+    from traindeck.console.tui.app import TraindeckApp
     from traindeck.console.tui.services import Services
 
 ACTIVE, QUIET, OVER = 0.2, 0.5, 2.0
@@ -53,10 +52,6 @@ nothing more will."""
 UPWARDS = "none below: the nearest above"
 """What is said where a search has turned back."""
 
-SLOW = 0.2
-"""Seconds after which it is said what a key has begun."""
-
-
 QUESTIONS = {
     "find": Question("/", "what to look for; nothing: the same again", "search", True),
     "filter": Question("&", "only lines with it; nothing shows all", "filter", True),
@@ -64,18 +59,6 @@ QUESTIONS = {
     "time": Question("time", "HH:MM or HH:MM:SS", "go"),
     "line": Question("line", "its number", "go"),
 }
-
-
-@dataclass(slots=True)
-class _Request:
-    """Something a key asked for. `rows` are added up while they wait their turn; with `step` it is
-    a filter's line that moves, not the screen."""
-
-    work: Callable[[LogSession], Awaitable[object]]
-    otherwise: str = ""
-    doing: str = ""
-    rows: int = 0
-    step: bool = False
 
 
 class LogPane(Vertical, inherit_bindings=False):
@@ -116,15 +99,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self._asked: set[str] = set()
         """What was searched or filtered for: `/loss`, enter, `N` may come in one burst."""
         self._g = 0.0
-        self._doing = ""
-        self._acting = False
-        self._current: asyncio.Future[object] | None = None
-        self._request: _Request | None = None
-        self._stopped = False
-        self._refused: Notice | None = None
-        """What was said last of a key that could not do what it was asked."""
-        self._requests: deque[_Request] = deque()
-        self._awake = asyncio.Event()
+        self._requests = Requests(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._looking = asyncio.Lock()
         self._status = Lines(lambda cells, _: [self.status_line(cells)])
@@ -149,7 +124,7 @@ class LogPane(Vertical, inherit_bindings=False):
         """Whether everything that was asked for is on the screen, and all there is to know too."""
         shown = self.shown
         ranked = shown.hit is not None or not shown.hits
-        asked = bool(self._requests) or self._acting or self._ask.question is not None
+        asked = self._requests.busy or self._ask.question is not None
         return self._opened and not asked and not shown.busy and ranked
 
     @property
@@ -183,7 +158,7 @@ class LogPane(Vertical, inherit_bindings=False):
         if not self._tasks:
             self._tasks = [
                 self.deck.start(self._live(), ""),
-                self.deck.start(self._serve(), ""),
+                self.deck.start(self._requests.serve(), ""),
             ]
 
     def stop(self) -> None:
@@ -226,100 +201,24 @@ class LogPane(Vertical, inherit_bindings=False):
 
     async def _live(self) -> None:
         while True:
-            await self._look()
+            await self.look()
             shown = self.shown
             pause = ACTIVE if shown.busy or shown.following else OVER if shown.over else QUIET
             await asyncio.sleep(pause)
 
-    async def _serve(self) -> None:
-        """Do what keys asked for, in their order."""
-        while True:
-            # What was typed before there is a place to show it waits for that (see `resized`).
-            while self._requests and self._rows.size.height:
-                self._acting = True
-                try:
-                    await self._act(self._requests.popleft())
-                finally:
-                    self._acting = False
-            self._awake.clear()
-            await self._awake.wait()
+    @property
+    def has_room(self) -> bool:
+        """Whether there are rows to show anything in (see `resized`)."""
+        return bool(self._rows.size.height)
 
-    async def _act(self, request: _Request) -> None:
-        session = self._session
-        if session is None:
-            await self._look()
-            session = self._session
-        if session is None:
-            return
-        self._request = request
-        slow = self.set_timer(SLOW, lambda: self._is_slow(request)) if request.doing else None
-        try:
-            if request.rows:
-                await (session.step if request.step else session.scroll)(request.rows)
-            self._current = asyncio.ensure_future(request.work(session))
-            answer = await self._current
-        except asyncio.CancelledError:
-            if not self._stopped:
-                raise
-            self._stopped = False
-            self.deck.notice("stopped", "muted")
-            answer = None
-        except UsageError as error:
-            self._refused = self.deck.complain(error)
-            return
-        except TraindeckError as error:
-            from traindeck.console.logs.worker import ScanEnded
+    async def session(self) -> LogSession | None:
+        """The open log; opened now if it is not yet. None if it cannot be."""
+        if self._session is None:
+            await self.look()
+        return self._session
 
-            stopped = isinstance(error, ScanEnded)
-            self.deck.notice("stopped" if stopped else error.what, "muted")
-            return
-        finally:
-            self._current = self._request = None
-            if slow is not None:
-                slow.stop()
-                self._say("")
-        words = request.otherwise if answer is False else answer
-        if isinstance(words, str) and words:
-            self._refuse(words, "muted")
-        elif request.work is not _nothing:
-            self.deck.take_back(self._refused)
-        await self._look(refresh=False)
-
-    def _refuse(self, words: str, style: str = "warn") -> None:
-        """Say why nothing was done; what is done afterwards takes it back."""
-        self._refused = self.deck.notice(words, style)
-
-    def _is_slow(self, request: _Request) -> None:
-        """A timer that has run out may be heard only after what it was set for is done."""
-        if self._request is request:
-            self._say(request.doing)
-
-    def _say(self, words: str) -> None:
-        if words != self._doing:
-            self._doing = words
-            self._chrome()
-
-    def _do(
-        self,
-        work: Callable[[LogSession], Awaitable[object]],
-        *,
-        otherwise: str = "",
-        doing: str = "",
-    ) -> None:
-        """Ask the session for something; say what it answers in words, and `otherwise` if it
-        answers False."""
-        self._requests.append(_Request(work, otherwise, doing))
-        self._awake.set()
-
-    def _scroll(self, rows: int, *, step: bool = False) -> None:
-        last = self._requests[-1] if self._requests else None
-        if last is not None and last.rows and last.step == step:
-            last.rows += rows
-            return
-        self._requests.append(_Request(_nothing, rows=rows, step=step))
-        self._awake.set()
-
-    async def _look(self, *, refresh: bool = True) -> None:
+    async def look(self, *, refresh: bool = True) -> None:
+        """Look at the log, and show what is there."""
         async with self._looking:
             subject, cells, rows = self.subject, self._rows.size.width, self._rows.size.height
             if subject is None or rows < 1:
@@ -365,9 +264,10 @@ class LogPane(Vertical, inherit_bindings=False):
         if self.is_mounted:
             self._status.update()
             self._rows.update()
-            self._chrome()
+            self.chrome()
 
-    def _chrome(self) -> None:
+    def chrome(self) -> None:
+        """Other keys do something now than before: the footer is to say so."""
         update_chrome(self)
 
     # -------------------------------------------------------------------------------------- content
@@ -391,11 +291,11 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def context(self) -> Line:
         """The left of the footer."""
-        return footing(self.shown, self.deck.painter.glyphs, self._doing)
+        return footing(self.shown, self.deck.painter.glyphs, self._requests.doing)
 
     def resized(self) -> None:
         """There is another number of rows or cells."""
-        self._do(_nothing)
+        self._requests.add(nothing)
 
     # -------------------------------------------------------------------------------------- actions
 
@@ -415,7 +315,7 @@ class LogPane(Vertical, inherit_bindings=False):
         if action == "hit":
             return shown.pattern is not None or "find" in self._asked or None
         if action == "peek":
-            asked = "filter" in self._asked and (bool(self._requests) or self._acting)
+            asked = "filter" in self._asked and self._requests.busy
             return asked or shown.aside or (shown.filtered and bool(shown.window.rows)) or None
         if action == "error":
             places = (shown.first_error, shown.finding, shown.not_finite)
@@ -429,17 +329,17 @@ class LogPane(Vertical, inherit_bindings=False):
         return True
 
     def action_rows(self, by: int) -> None:
-        self._scroll(by, step=True)
+        self._requests.scroll(by, step=True)
 
     def wheel(self, rows: int) -> None:
         """A turn of the mouse's wheel."""
-        self._scroll(rows)
+        self._requests.scroll(rows)
 
     def action_pages(self, by: float) -> None:
-        self._scroll(round(by * max(1, self._rows.size.height - 1)))
+        self._requests.scroll(round(by * max(1, self._rows.size.height - 1)))
 
     def action_first(self) -> None:
-        self._do(lambda session: session.to_start())
+        self._requests.add(lambda session: session.to_start())
 
     def action_prefix_g(self) -> None:
         now = time.monotonic()
@@ -450,35 +350,35 @@ class LogPane(Vertical, inherit_bindings=False):
             self._g = now
 
     def action_last(self) -> None:
-        self._do(lambda session: session.to_end())
+        self._requests.add(lambda session: session.to_end())
 
     def action_follow(self) -> None:
         wanted = not self.shown.following
-        self._do(lambda session: session.choose(following=wanted))
+        self._requests.add(lambda session: session.choose(following=wanted))
 
     def action_wrap(self) -> None:
         wanted = self._wrap = not self._wrap
-        self._do(lambda session: session.choose(wrap=wanted))
+        self._requests.add(lambda session: session.choose(wrap=wanted))
 
     def action_side(self, by: int) -> None:
-        self._do(lambda session: session.side(by))
+        self._requests.add(lambda session: session.side(by))
 
     def action_error(self) -> None:
-        self._do(lambda session: session.to_error(), otherwise="no error so far")
+        self._requests.add(lambda session: session.to_error(), otherwise="no error so far")
 
     def action_hit(self, backward: bool) -> None:
         words = "no hit before this one" if backward else "no hit after this one"
-        self._do(
+        self._requests.add(
             lambda session: session.next_hit(backward=backward),
             otherwise=words,
             doing="searching",
         )
 
     def action_fold(self) -> None:
-        self._do(lambda session: session.fold(), otherwise="nothing to fold here")
+        self._requests.add(lambda session: session.fold(), otherwise="nothing to fold here")
 
     def action_peek(self) -> None:
-        self._do(lambda session: session.peek(), otherwise="no line has it")
+        self._requests.add(lambda session: session.peek(), otherwise="no line has it")
 
     def action_attempt(self) -> None:
         """The attempt before this one; before the first one the present one."""
@@ -529,7 +429,7 @@ class LogPane(Vertical, inherit_bindings=False):
             self._ask.regex, self._ask.any_case = kept.regex, kept.ignore_case
         self._status.display = False
         self._ask.ask(QUESTIONS[what], kept.text if kept is not None else "")
-        self._chrome()
+        self.chrome()
 
     def label_of(self, action: keys.Action) -> str:
         """The word for an action in the footer, here and now."""
@@ -546,7 +446,7 @@ class LogPane(Vertical, inherit_bindings=False):
         self.screen.set_focus(self._rows)
         if text is not None:
             self._take(what, text)
-        self._chrome()
+        self.chrome()
 
     def _take(self, what: str, text: str) -> None:
         if what == "find" and not text:
@@ -560,26 +460,26 @@ class LogPane(Vertical, inherit_bindings=False):
         elif what == "percent":
             share = _number(text.strip().removesuffix("%"))
             if not 0 <= share <= 100:
-                self._refuse(f"{text!r} is no percentage: write 0 to 100")
+                self._requests.refuse(f"{text!r} is no percentage: write 0 to 100")
             else:
-                self._do(lambda session: session.to_percent(share))
+                self._requests.add(lambda session: session.to_percent(share))
         elif what == "line":
             number = _number(text.replace(",", ""))
             if not (1 <= number < math.inf and number == int(number)):
-                self._refuse(f"{text!r} is no line: write its number")
+                self._requests.refuse(f"{text!r} is no line: write its number")
             else:
                 words = f"line {int(number):,} is not counted yet, or beyond the end"
-                self._do(lambda session: session.to_line(int(number)), otherwise=words)
+                self._requests.add(lambda session: session.to_line(int(number)), otherwise=words)
         elif what == "time":
             from traindeck.console.logs.times import moment_of
 
             ended = self._run.ended if self._run is not None else None
             moment = moment_of(text, ended or self.deck.clock())
             if moment is None:
-                self._refuse(f"{text!r} is no time: write HH:MM or HH:MM:SS")
+                self._requests.refuse(f"{text!r} is no time: write HH:MM or HH:MM:SS")
             else:
                 words = "nobody noted times for this log"
-                self._do(lambda session: session.to_time(moment), otherwise=words)
+                self._requests.add(lambda session: session.to_time(moment), otherwise=words)
 
     def _search(self, what: str, pattern: Pattern | None) -> None:
         async def search(session: LogSession) -> bool | str:
@@ -599,17 +499,14 @@ class LogPane(Vertical, inherit_bindings=False):
             self._asked.add(what)
         where = "the filtered lines" if self.shown.filtered else "this log"
         words = f"no {clean(pattern.text)!r} in {where}" if pattern else ""
-        self._do(search, otherwise=words, doing="searching" if pattern else "")
+        self._requests.add(search, otherwise=words, doing="searching" if pattern else "")
 
     def escape(self) -> bool:
         """What `esc` does here before it leaves the screen: stop what is going on, go back to a
         filter that is set aside, show everything again, forget the search. Whether it did
         anything."""
-        if self._doing or self.shown.counting is not None:
-            self._requests.clear()
-            if self._current is not None:
-                self._stopped = True
-                self._current.cancel()
+        if self._requests.doing or self.shown.counting is not None:
+            self._requests.stop()
             if self._session is not None:
                 self.deck.start(self._session.stop(), "")
         elif self.shown.aside:
@@ -652,10 +549,6 @@ class LogRows(Lines, can_focus=True, inherit_bindings=False):
         pane = self.parent
         assert isinstance(pane, LogPane)
         pane.wheel(rows)
-
-
-async def _nothing(session: LogSession) -> None:
-    """A request that only looks again."""
 
 
 def _number(text: str) -> float:

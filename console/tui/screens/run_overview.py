@@ -68,9 +68,11 @@ class OverviewPane(RunTab):
                 facts = replace(facts, attempts=await services.attempts(run.id))
         share = await services.log_share(run.id)
         log = await services.log_tail(run.id, TAIL)
+        no_log = "" if log else await services.why_no_log(run.id)
         bad = run.state in BAD
         evidence, grave = await asyncio.to_thread(evidence_in, log, run) if bad else ("", False)
-        self._facts = replace(facts, log=log, evidence=evidence, grave=grave, share=share)
+        facts = replace(facts, log=log, no_log=no_log, share=share)
+        self._facts = replace(facts, evidence=evidence, grave=grave)
         self.update()
         await self._draw(run)
 

@@ -302,9 +302,13 @@ class RunsScreen(DeckScreen):
         self.empty.update()
         self._update_lines()
 
-    async def go_to_run(self, run: RunRecord, *, widen: bool = False) -> None:
-        """Put the cursor on a run. One that is not listed is named, or the list is widened."""
-        await self.going.to(run, widen=widen)
+    async def go_to_run(self, run: RunRecord) -> None:
+        """Put the cursor on a run. One that is not listed is named."""
+        await self.going.to(run)
+
+    def hold_key(self, event: events.Key) -> bool:
+        """Whether a key waits until its run is listed. Called in the order of typing."""
+        return self.going.hold(event)
 
     def _rows_known(self, changed: Sequence[int]) -> None:
         if not self.table.is_mounted:

@@ -11,6 +11,8 @@ from traindeck.console.present.runs_footer import gone_words
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
+    from textual import events
+
     from .runs import RunsScreen
 
 LIST_WITHIN = 3.0
@@ -29,6 +31,9 @@ class Going:
         self._screen = screen
         self.wanted: int | None = None
         self.saved: str | None = None
+        self._held: list[events.Key] | None = None
+        self._late: events.Key | None = None
+        self._finding: asyncio.Task[None] | None = None
 
     def listed(self) -> int | None:
         """There is a list: the key that the cursor goes to in it."""
@@ -50,17 +55,58 @@ class Going:
         if gone and run is not None and group is not None:
             screen.deck.notice(gone_words(run, group.title, screen.deck.painter.glyphs))
 
-    async def to(self, run: RunRecord, *, widen: bool) -> None:
-        """To a run. One that is not listed is named, or the list is widened."""
+    def find(self, run: RunRecord) -> None:
+        """To a run that is not listed: the list is widened. What is typed from now on is meant for
+        that run; it waits until the cursor is there, and is for no other if it does not get there.
+        """
+        self._held = self._held or []
+        self._finding = self._screen.spawn(self._find(run))
+
+    def hold(self, event: events.Key) -> bool:
+        """Whether a key waits for the run that is being found. `esc` gives it up."""
+        if self._held is None or event is self._late or event.key == "ctrl+c":
+            return False
+        if event.key == "escape" and self._finding is not None:
+            self._finding.cancel()
+            self._held = None
+        else:
+            self._held.append(event)
+        return True
+
+    async def _find(self, run: RunRecord) -> None:
+        screen, name = self._screen, run.name or run.id
+        try:
+            async with asyncio.timeout(LIST_WITHIN):
+                key = await screen.deck.services.key_of(run.id)
+                if key is None:
+                    screen.deck.notice(f"{name} is gone", "warn")
+                    return
+                await screen.model.learn([key])  # who acts on a row has to know it
+                self.wanted = key
+                screen.show(filter="", window=None)
+                while not screen.table.go_to(key):
+                    await screen.model.relisted()
+            while self._held and self._finding is asyncio.current_task():
+                self._late = self._held.pop(0)
+                await screen.deck.take_late(self._late)
+        except TimeoutError:
+            if self._held:
+                screen.deck.notice(f"{name} is not listed yet: nothing was done to it", "warn")
+        except asyncio.CancelledError:
+            self.wanted = None
+            raise
+        finally:
+            if self._finding is asyncio.current_task():  # else a key that had waited finds another
+                self._held = None
+
+    async def to(self, run: RunRecord) -> None:
+        """To a run. One that is not listed is named."""
         screen, name = self._screen, run.name or run.id
         key = await screen.deck.services.key_of(run.id)
         if key is None:
             screen.deck.notice(f"{name} is gone", "warn")
         elif not screen.table.go_to(key):
             self.wanted = key
-            if widen:
-                screen.show(filter="", window=None)
-                return
             screen.model.relist()  # it may be new
             with suppress(TimeoutError):
                 await asyncio.wait_for(screen.model.relisted(), LIST_WITHIN)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textual.timer import Timer
 
@@ -123,10 +124,11 @@ class RunPane(Lines):
             return
         self._full = run
         tail = await services.log_tail(run.id, TAIL)
+        no_log = "" if tail else await services.why_no_log(run.id)
         if key != self._key:
             return
         lines = log_lines(tail) or [BLANK] * bool(tail)
-        self._pane = Pane(curve=self._pane.curve, legend=self._pane.legend, log=lines)
+        self._pane = replace(self._pane, log=lines, no_log=no_log, note="")
         self.update()
         size = curve_size(self.size.width, _used(self.size.height))
         if size is None or not run.metrics:
@@ -141,7 +143,7 @@ class RunPane(Lines):
         glyphs = self.deck.painter.glyphs
         lines = await asyncio.to_thread(draw, curves, *size, glyphs)
         if self._run is not None and run.id == self._run.id:
-            self._pane = Pane(curve=lines, legend=legend(curves, run, glyphs), log=self._pane.log)
+            self._pane = replace(self._pane, curve=lines, legend=legend(curves, run, glyphs))
             self.update()
 
 

@@ -62,7 +62,8 @@ def in_place_of_rows(screen: RunsScreen, *, slow: bool) -> Sequence[Line]:
     model = screen.model
     if not model.loaded:
         return ((), (Span("  reading the runs", "muted"),)) if slow else ()
-    return nothing_listed(model.filter, model.view.window, model.listing.counts.total)
+    listing = model.listing
+    return nothing_listed(model.filter, model.view.window, listing.counts.total, listing.beyond)
 
 
 def in_place_of_the_list(screen: RunsScreen, cells: int, rows: int) -> Sequence[Line]:

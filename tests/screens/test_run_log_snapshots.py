@@ -1,0 +1,104 @@
+"""The Log tab in every state: compare with snapshots/*.svg."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from log_harness import (
+    DONE,
+    QUEUED,
+    RUNNING,
+    SIZES,
+    opened,
+    press,
+    world,
+)
+from screen_harness import CheckScreen, MakeApp, settle
+from screen_svg import screen_text
+from tests.fakes.runs import NOW
+
+from traindeck.backends.base import Unreachable
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("failed", ""),
+        ("searching", "slash m e m o r y enter N N"),
+        ("asking", "slash ctrl+r m e m"),
+        ("filtered", "ampersand e v a l enter"),
+        ("wrapped", "w E z"),
+        ("error", "E"),
+    ],
+)
+async def test_looks(
+    make_app: MakeApp, check_screen: CheckScreen, name: str, keys: str, size: str
+) -> None:
+    app = make_app(world())
+    async with opened(app, size=size) as (pilot, pane):
+        await press(app, pilot, pane, keys)
+        check_screen(app, f"run-log-{name}-{size}")
+
+
+@pytest.mark.parametrize("theme", ["light", "high", "ansi16"])
+async def test_looks_in_themes(make_app: MakeApp, check_screen: CheckScreen, theme: str) -> None:
+    depth = "16" if theme == "ansi16" else "truecolor"
+    app = make_app(world(), theme=theme, depth=depth)
+    async with opened(app) as (pilot, pane):
+        await press(app, pilot, pane, "slash m e m o r y enter")
+        check_screen(app, f"run-log-searching-{theme}-120x40")
+
+
+async def test_looks_in_ascii(make_app: MakeApp, check_screen: CheckScreen) -> None:
+    app = make_app(world(), glyphs="ascii")
+    async with opened(app, size="80x24"):
+        check_screen(app, "run-log-glyphs-ascii-80x24")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+@pytest.mark.parametrize(("name", "run"), [("following", RUNNING), ("queued", QUEUED)])
+async def test_looks_of_other_runs(
+    make_app: MakeApp, check_screen: CheckScreen, name: str, run: int, size: str
+) -> None:
+    app = make_app(world())
+    async with opened(app, run, size):
+        check_screen(app, f"run-log-{name}-{size}")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_looks_empty(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    services = world()
+    run = services.runs[DONE]
+    assert run is not None
+    services.logs[run.id] = b""
+    services.runs[DONE] = replace(run, log_bytes=0)
+    app = make_app(services)
+    async with opened(app, DONE, size):
+        check_screen(app, f"run-log-empty-{size}")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+@pytest.mark.parametrize("name", ["loading", "unknown"])
+async def test_looks_while_a_place_does_not_answer(
+    make_app: MakeApp, check_screen: CheckScreen, name: str, size: str
+) -> None:
+    services = world()
+    run = services.runs[RUNNING]
+    assert run is not None
+    if name == "unknown":
+        from traindeck.backends.base import Reach
+
+        run = replace(run, reach=Reach.DOWN, observed_at=NOW - 400)
+        services.runs[RUNNING] = run
+        services.broken["open_log"] = Unreachable("gpu1 does not answer: connection timed out.")
+    else:
+        services.delay = 3600
+    app = make_app(services)
+    words = "opening the log" if name == "loading" else "does not answer"
+    async with app.run_test(size=SIZES[size]) as pilot:
+        app.open_run(run, "log")
+        await settle(app, pilot, lambda: words in screen_text(app))
+        await pilot.pause(0.1)
+        check_screen(app, f"run-log-{name}-{size}")
