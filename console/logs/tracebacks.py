@@ -73,7 +73,7 @@ class Traceback:
 _HEADER = re.compile(rb"[\W_]{0,300}?(?:Exception Group )?Traceback \(most recent call last\)")
 _FRAME = re.compile(
     rb'  File "([^"]{1,1024})", line (\d{1,9})(?:,? in ([^\n]{1,300}))?|'
-    rb"\xe2\x94\x82 ([^\s:]{1,1024}):(\d{1,9}) in(?: (\S{1,300}))?|"
+    rb"\xe2\x94\x82 ([^\s:]{1,1024}):(\d{1,9}) ?in(?: ?(\S{1,300}))?|"
     rb"\xe2\x94\x82 in (\S{1,300}):(\d{1,9})"
 )
 _RAISED = re.compile(rb"([A-Za-z_][\w.]{0,200})(?:: ?(.*))?$", re.DOTALL)
@@ -90,6 +90,7 @@ _LIBRARY = re.compile(
     r"|/bin/[\w.-]{1,80}$"
 )
 _BOX = (b"\xe2\x94\x82", b"\xe2\x95\xad", b"\xe2\x95\xb0")
+_HERE = b"\xe2\x9d\xb1"
 
 
 def is_library(file: str) -> bool:
@@ -123,6 +124,20 @@ class _Open:
     dump: bool = False
     frames: list[Frame] = field(default_factory=list)
     foreign: int = 0
+    box: bytes = b""
+    named: bool = False
+
+    def unfolded(self, body: bytes) -> bytes:
+        """A line with what was folded off before it: in a box a long path goes on on the next line,
+        its code is further in. `named` says whether there was enough of it for a frame before."""
+        side, inner = body[:4], body[4:].removesuffix(_BOX[0])
+        if side[:3] != _BOX[0] or inner[:1] in (b"", b" ") or inner.startswith(_HERE):
+            self.box, self.named = b"", False
+            return body
+        # One blank before the edge is the box's own: what fills it was cut within a word.
+        blank = b" " if inner.endswith(b"  ") else b""
+        self.box = (self.box + inner.rstrip() + blank)[:LOOK]
+        return side + self.box
 
 
 def parse(lines: Sequence[bytes]) -> list[Traceback]:
@@ -161,6 +176,8 @@ class _Reader:
             return
         group = _GROUP.match(text) if current is not None or interesting else None
         body = text[group.end() :] if group is not None else text
+        if current is not None:
+            body = current.unfolded(body)
         frame = _FRAME.match(body) if interesting or body[:1] == b"\xe2" else None
         if frame is not None and (current is not None or interesting):
             if current is None:
@@ -196,10 +213,12 @@ class _Reader:
         else:
             file, line, function = b"<stdin>", groups[7], groups[6]
         current.last, current.foreign = number, 0
+        first = current.frames.pop().first if current.named else number
+        current.named = bool(current.box)
         if len(current.frames) < FRAMES:
             name = neutral(file).text
             where = neutral(function).text.rstrip()
-            current.frames.append(Frame(number, number, name, int(line), where, is_library(name)))
+            current.frames.append(Frame(first, number, name, int(line), where, is_library(name)))
 
     def _go_on(self, number: int, key: bytes, current: _Open, body: bytes) -> None:
         if body[:1] in (b" ", b"\t") or body[:3] in _BOX or body.startswith(b"-+--"):

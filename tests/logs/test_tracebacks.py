@@ -99,15 +99,22 @@ def test_a_crash_dump_has_frames_and_no_exception(tmp_path: Path) -> None:
     assert [frame.function for frame in found.frames] == ["f", "<module>"]
 
 
-def test_a_traceback_of_rich_is_one_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beyond", range(-9, 14))
+def test_a_traceback_of_rich_is_one_too(tmp_path: Path, beyond: int) -> None:
+    # The box is 80 columns wide: which part of a frame's line goes to the next hangs on its path.
+    room = 80 - len("│ /train.py:4 in │") + beyond - len(str(tmp_path)) - 1
+    folder = tmp_path / ("d" * max(1, room))
+    folder.mkdir()
     lines = said(
         "import rich.traceback\nrich.traceback.install(width=100)\n"
         "def g():\n    raise ValueError('x is bad')\ng()\n",
-        tmp_path,
+        folder,
+        COLUMNS="80",
     )
     (found,) = parse(lines)
     assert (found.kind, found.message) == ("ValueError", "x is bad")
-    assert found.frames[-1].line == 4
+    assert [(frame.line, frame.function) for frame in found.frames] == [(5, "<module>"), (4, "g")]
+    assert {frame.file for frame in found.frames} == {str(folder / "train.py")}
 
 
 def test_colours_do_not_hide_a_traceback() -> None:
