@@ -194,7 +194,8 @@ class RunSpec:
             them out: the host's name, the version of the accelerators' driver there, and that of
             `python` as far as it can be told without starting it ("3.12.1" or "3.12").
         files: What travels with the run: path relative to the run directory -> content (a code
-            snapshot, the captured diff, a recipe's trainer).
+            snapshot, the captured diff, a recipe's trainer). A path that ends with `/` is a folder,
+            made though it is empty.
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
         options: The backend's own options, checked against its `options_schema`. Only what was

@@ -606,10 +606,11 @@ class FakeBackend:
         entries: dict[str, FileEntry] = {}
         for name, data in files.items():
             if name.startswith(inside):
-                first, _, rest = name[len(inside) :].partition("/")
-                entries[first] = FileEntry(
-                    path=inside + first, size=0 if rest else len(data), is_dir=bool(rest)
-                )
+                first, below, _ = name[len(inside) :].partition("/")
+                if first:
+                    entries[first] = FileEntry(
+                        path=inside + first, size=0 if below else len(data), is_dir=bool(below)
+                    )
         return sorted(entries.values(), key=lambda entry: entry.path)
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:

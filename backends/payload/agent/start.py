@@ -189,13 +189,20 @@ def build(run, record, files, body):
     try:
         at = 0
         for entry in files:
-            path = relative_path(entry.get("path"))
+            name = wire.field(entry, "path", str, required=True)
+            folder = name.endswith("/")
+            path = relative_path(name[:-1] if folder else name)
             size = wire.field(entry, "size", int, required=True)
             if path[0] in RESERVED:
-                raise Refused("A plan may not bring %s." % entry["path"])
+                raise Refused("A plan may not bring %s." % name)
             if size < 0 or at + size > len(body):
                 raise Refused("The files are longer than the bytes that came with them.")
             full = os.path.join(os.fsencode(aside), *path)
+            if folder:
+                if size:
+                    raise Refused("%s is a folder and cannot have bytes." % name)
+                os.makedirs(full, 0o700, exist_ok=True)
+                continue
             os.makedirs(os.path.dirname(full), 0o700, exist_ok=True)
             mode = wire.field(entry, "mode", int, 0o600) & 0o700 | 0o600
             fd = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
