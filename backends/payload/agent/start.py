@@ -51,7 +51,7 @@ def _prepare(run, attempt, request, body, record, secrets):
     directory = layout.run_dir(run)
     if not os.path.lexists(directory + "/run.json"):
         if attempt:
-            raise Refused("There is no run %s to repeat." % run)
+            raise Refused("There is no run %s any more: it was removed." % run)
         if record is None:
             raise Refused("There is no run %s, and the request lacks run.json." % run)
         _check_after(run, record["spec"].get("after"))
