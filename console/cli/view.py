@@ -317,8 +317,8 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)
         no_log = "" if log else await why_no_log(ws, record)
-    if spec is not None and (other := ws.index.get(spec.after or "")) is not None:
-        spec = replace(spec, after=f"{other.name} ({other.id})")
+    if spec is not None:
+        spec = replace(spec, after=tuple(_by_name(ws, run_id) for run_id in spec.after))
     lines = card_lines(
         shown,
         now=ws.clock(),
@@ -345,6 +345,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
                 f"traindeck: {share:.0%} of the log was read for metrics; "
                 f"`traindeck metrics {record.id}` reads the rest."
             )
+
+
+def _by_name(ws: Workspace, run_id: str) -> str:
+    run = ws.index.get(run_id)
+    return run_id if run is None else f"{run.name} ({run.id})"
 
 
 def _home_short(path: str | None, home: str | None) -> str | None:

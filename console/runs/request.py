@@ -103,7 +103,7 @@ class LaunchRequest:
     """The options of `traindeck run`, typed. Durations are seconds.
 
     Attributes:
-        after: Full id of the run to wait for.
+        after: Full ids of the runs to wait for.
         code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits.
         files: Files that travel with the run beside its code (a recipe's trainer).
         recipe: The resolved recipe, as JSON.
@@ -120,7 +120,7 @@ class LaunchRequest:
     gpus: int = 0
     nodes: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
-    after: str | None = None
+    after: tuple[str, ...] = ()
     after_any: bool = False
     time: float | None = None
     grace: float = 10.0

@@ -59,7 +59,7 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         ),
         (("run", "python3", "-c", "x y"), "traindeck run -- python3 -c 'x y'"),
         (("run", "--gpu", "1", "--", "x", "-y"), "No such option: --gpu"),
-        (("run", "--after", "a", "--after", "b", "--", "true"), "--after is given more than once"),
+        (("run", "--name", "a", "--name", "b", "--", "true"), "--name is given more than once"),
         (("run", "--name", "a", "--name=a", "--", "true"), "--name is given more than once"),
         (("finetune", "sft", "--on", "a", "--on", "b"), "--on is given more than once"),
         (("stop", "--grace", "1s", "--grace", "2s", "x"), "--grace is given more than once"),

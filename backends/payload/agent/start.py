@@ -12,6 +12,7 @@ from . import Refused, evidence, exit_slot, layout, locking, records, wire
 REPORT_WITHIN = 60.0
 UNKNOWN_FOR = 10.0
 NEWS_WITHIN = 0.5
+MAX_AFTER = 1000
 MIN_FREE = 1 << 20
 DAY = 86400.0
 RESERVED = (b"run.json", b"removed.json", b"attempts")
@@ -54,7 +55,7 @@ def _prepare(run, attempt, request, body, record, secrets):
             raise Refused("There is no run %s any more: it was removed." % run)
         if record is None:
             raise Refused("There is no run %s, and the request lacks run.json." % run)
-        _check_after(run, record["spec"].get("after"))
+        _check_after(run, wire.few(record["spec"].get("after")))
         _check_secrets(record, secrets)
         return build(run, record, wire.field(request, "files", list, []), body)
     if attempt == 0:
@@ -67,13 +68,14 @@ def _prepare(run, attempt, request, body, record, secrets):
 
 
 def _check_after(run, after):
-    """The run that is waited for must be there already: then no circle can form."""
-    if after is None:
-        return
-    if layout.check_id(after) == run:
-        raise Refused("Run %s cannot wait for itself." % run)
-    if not os.path.isdir(layout.run_dir(after)):
-        raise Refused("Run %s, which is to be waited for, is not here." % after)
+    """The runs that are waited for must be there already: then no circle can form."""
+    if len(after) > MAX_AFTER:
+        raise Refused("%d runs are to be waited for; it can be %d." % (len(after), MAX_AFTER))
+    for other in after:
+        if layout.check_id(other) == run:
+            raise Refused("Run %s cannot wait for itself." % run)
+        if not os.path.isdir(layout.run_dir(other)):
+            raise Refused("Run %s, which is to be waited for, is not here." % other)
 
 
 def _check_secrets(record, secrets):
@@ -158,7 +160,7 @@ def check_record(record):
     for name in ("on_exit", "on_stall"):
         if not all(isinstance(word, str) for word in wire.field(spec, name, list, [])):
             raise Refused("%s must be a list of words." % name)
-    for name in ("cwd", "name", "after"):
+    for name in ("cwd", "name"):
         wire.field(spec, name, str)
     if not wire.field(spec, "cwd", str, "/").startswith("/"):
         raise Refused("cwd must be an absolute path.")

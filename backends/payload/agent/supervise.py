@@ -51,7 +51,7 @@ def supervise(run, number):
         if following is attempt:
             break
         orders.retries -= 1
-        orders.after = None
+        orders.after = []
         attempt = following
         watch = Supervisor(attempt, orders, wake, watch)
     watch.hook("on_exit", state_of(payload), code_of(payload))
