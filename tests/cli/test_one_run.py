@@ -162,7 +162,7 @@ def test_a_run_waits_for_another_and_is_cancelled_if_that_failed(cli: Cli) -> No
 
 
 def test_a_run_waits_for_several(cli: Cli) -> None:
-    sweep = [cli.run("sleep", "60", options=("--name", name)) for name in ("a", "b", "c")]
+    sweep = [cli.run("sleep", "300", options=("--name", name)) for name in ("a", "b", "c")]
     options = ("--name", "eval", "--after", "a,b", "--after", sweep[2], "--after", sweep[0])
     last = cli.run("echo", "ran", options=options)
     third = cli.run("true", options=("--after-any", f"{sweep[2]},b"))

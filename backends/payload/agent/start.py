@@ -137,7 +137,10 @@ def same_plan(run, record):
 def _in_order(run, attempt):
     """Refuse an attempt that is not the next one, or while the one before still goes on."""
     if layout.is_gutted(run):
-        raise Refused("The attempts of run %s were deleted, so it cannot go on with another." % run)
+        raise Refused(
+            "The attempts of run %s were deleted, so it cannot go on with another: start a new run "
+            "like it." % run
+        )
     claimed = layout.attempts(run)
     following = claimed[-1] + 1 if claimed else 0
     if attempt != following:
