@@ -20,6 +20,7 @@ from traindeck.console.store.records import (
     Progress,
     RunRecord,
     group,
+    silent_after,
 )
 from traindeck.console.tui.services import (
     Counts,
@@ -391,7 +392,16 @@ def make_run(
         metrics=metrics,
         log_bytes=1_240_000 + number if step else None,
     )
-    return replace(record, **more)  # type: ignore[arg-type]
+    return watched(replace(record, **more))  # type: ignore[arg-type]
+
+
+def watched(run: RunRecord) -> RunRecord:
+    """The run with what the index notes of it: when it fell into trouble, and when it is silent."""
+    own = [m for key, m in run.metrics.items() if not key.startswith(("system/", "__"))]
+    newest = max([m.last_time for m in own if m.last_time], default=None)
+    silent_from = silent_after(run, newest, max([m.count for m in own], default=None))
+    troubled_at = (run.troubled_at or run.observed_at) if run.trouble else None
+    return replace(run, silent_from=silent_from, troubled_at=troubled_at)
 
 
 def small_world(now: float = NOW) -> list[RunRecord]:
@@ -451,10 +461,10 @@ def troubled_world(now: float = NOW) -> list[RunRecord]:
         "input/output error",
     ]
     runs = [
-        replace(run, reason=reason)
+        watched(replace(run, reason=reason))
         for run, reason in zip(small_world(now)[3:7], wrong, strict=True)
     ]
-    broken = replace(small_world(now)[1], reason=wrong[0])
+    broken = watched(replace(small_world(now)[1], reason=wrong[0]))
     silent = replace(small_world(now)[7], reason="no heartbeat from gpu2 for 40 s")
     return [broken, *runs, make_run(30, "bare", State.RUNNING, reason=wrong[1]), silent]
 

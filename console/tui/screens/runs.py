@@ -256,7 +256,7 @@ class RunsScreen(DeckScreen):
         # What can be done depends on no more than this, as long as nothing is marked.
         place = (self.table.key is None, empty, self.focused)
         bound = tuple(self.deck.settings.keys.items())
-        depends = (run and (run.state, run.foreign, run.looked_at, run.broken_at), place, bound)
+        depends = (run and (run.state, run.foreign, self.seen.needs_you(run)), place, bound)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
             return self._footer[1]
         shown = super().footer_keys()
