@@ -2,16 +2,21 @@
 
 Pure: a run, the time and the width go in, lines of spans come out. Both the Runs screen and `ls`
 are made of these cells. Nothing may shift when a number changes: every cell is filled to its width,
-and what does not fit in a narrow terminal is dropped as a whole column, in a fixed order.
+and what does not fit in a narrow terminal is dropped as a whole column, in a fixed order. What a
+person named (names, tags, notes) takes the room that it needs, in steps, so that the rest has it.
+
+A parameter or tag may be a column of its own: `=lr` is the key of that of `lr`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
+from traindeck.console.store.rows import param_text
 
 from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
@@ -72,8 +77,10 @@ _KINDS: dict[str, _Kind] = {
     "trend": _Kind("LAST HALF", 13, 6),
     "rate": _Kind("TOK/S", 7, 7, align="right"),
     "tags": _Kind("TAGS", 12, 12),
-    "note": _Kind("NOTE", 20, 20),
+    "note": _Kind("NOTE", 20, 12),
 }
+_NAMED_CELLS = 16
+"""The most that the column of one parameter or tag takes."""
 ORDER = tuple(_KINDS)
 OPTIONAL = tuple(key for key in ORDER if key not in ("state", "name"))
 
@@ -100,7 +107,11 @@ _DROP = (
     "metric", "done",
 )  # fmt: skip
 # Which column grows to how many cells, as long as there is room. In names and tags runs differ.
-_GROWS = (("name", 32), ("tags", 20), ("name", 40), ("trend", 30), ("tags", 60), ("note", 80))
+_GROWS = (("name", 32), ("tags", 20), ("name", 40), ("tags", 80), ("trend", 30), ("note", 80))
+_SHORT_NAME = 12
+"""The least that NAME has, however short the names are."""
+_STEP = 8
+"""Those that take what they need grow by so much at once: scrolling must not shift columns."""
 
 _AFTER = 4
 """Digits after the point in metric columns."""
@@ -128,7 +139,43 @@ _WORDS = {
 
 def column_words(key: str) -> str:
     """What a column is called where it is chosen."""
-    return _WORDS.get(key, key)
+    return f"{clean(key[1:])}, a tag or parameter" if _is_named(key) else _WORDS.get(key, key)
+
+
+def column_of(name: str) -> str:
+    """The key of the column of a parameter or tag."""
+    return f"={name}"
+
+
+def _is_named(key: str) -> bool:
+    return key.startswith("=")
+
+
+def _kind(key: str) -> _Kind:
+    if not _is_named(key):
+        return _KINDS[key]
+    head = clip(clean(key[1:]).upper(), _NAMED_CELLS)
+    return _Kind(head, _NAMED_CELLS, _NAMED_CELLS, align="right")
+
+
+def _place(key: str) -> int:
+    """Where a column stands: what runs are told apart by stands before what is measured of them."""
+    return ORDER.index("where" if _is_named(key) else key) * 2 - _is_named(key)
+
+
+def needs(runs: Sequence[RunRecord], keys: Collection[str]) -> dict[str, int]:
+    """How many cells these runs need in those of the columns that take what is needed."""
+    texts: dict[str, Callable[[RunRecord], str]] = {
+        "name": lambda run: clean(run.name or run.id),
+        "project": lambda run: clean(run.project),
+        "tags": tags,
+        "note": lambda run: clean(run.note),
+        **{key: partial(_value, key=key) for key in keys if _is_named(key)},
+    }
+    shown = {key: text for key, text in texts.items() if key in keys}
+    if not runs:
+        return {}
+    return {key: max(width(text(run)) for run in runs) for key, text in shown.items()}
 
 
 def default_columns(cells: int) -> tuple[str, ...]:
@@ -137,22 +184,27 @@ def default_columns(cells: int) -> tuple[str, ...]:
 
 
 def layout(
-    cells: int, chosen: Collection[str] | None = None, *, lead: int = LEAD, metric: str = "LOSS"
+    cells: int,
+    chosen: Collection[str] | None = None,
+    *,
+    lead: int = LEAD,
+    metric: str = "LOSS",
+    needed: Mapping[str, int] | None = None,
 ) -> Layout:
     """Columns for a width.
 
     Args:
-        chosen: Keys of `ORDER` to show instead of the default ones, as far as they fit.
+        chosen: Keys of `ORDER`, and of parameters and tags, to show instead of the default ones, as
+            far as they fit.
         metric: Head of the metric column.
+        needed: What the runs to be shown need (see `needs`); as much as there is, by default.
     """
-    wanted = [key for key in ORDER if key in (chosen or default_columns(cells))]
-    for key in ("name", "state"):
-        if key not in wanted:
-            wanted.insert(0, key)
-    wanted.sort(key=ORDER.index)
+    needed = needed or {}
+    asked = dict.fromkeys(["state", "name", *(chosen or default_columns(cells))])
+    wanted = sorted((key for key in asked if key in ORDER or _is_named(key)), key=_place)
     tight = cells < 100
     while True:
-        sizes = {key: _size(key, cells, tight) for key in wanted}
+        sizes = {key: _size(key, cells, tight, needed) for key in wanted}
         gaps = _gaps(wanted, tight)
         free = cells - lead - sum(sizes.values()) - sum(gaps.values()) - (0 if tight else 1)
         if free >= 0 or len(wanted) <= 2:
@@ -163,6 +215,8 @@ def layout(
         if key in sizes:
             if key == "name" and cells < 80:  # it must leave room for the reason
                 most = 16 + (cells - 60) // 3
+            if key in needed:
+                most = min(most, _stepped(needed[key]))
             more = max(0, min(free, most - sizes[key]))
             sizes[key] += more
             free -= more
@@ -173,7 +227,7 @@ def layout(
     for key in wanted:
         x += gaps[key]
         columns.append(
-            Column(key, _head(key, sizes[key], metric, tight), x, sizes[key], _KINDS[key].align)
+            Column(key, _head(key, sizes[key], metric, tight), x, sizes[key], _kind(key).align)
         )
         x += sizes[key]
     start = next((c.x for c in columns if c.key == "done"), x + 2)
@@ -184,19 +238,30 @@ def _next_to_drop(wanted: Sequence[str], cells: int) -> str:
     """Which column goes first. What a person asked for beyond the usual outlives what is usual, but
     for how far a run is and how good."""
     usual = {*default_columns(cells)} - {"done", "metric"}
-    for kind in (usual, {*OPTIONAL} - {"done", "metric"}, {*OPTIONAL}):
-        for key in _DROP:
+    named = [key for key in reversed(wanted) if _is_named(key)]
+    for kind in (usual, {*OPTIONAL} - {"done", "metric"}, {*named}, {*OPTIONAL}):
+        for key in (*_DROP, *named):
             if key in kind and key in wanted:
                 return key
     return wanted[-1]
 
 
-def _size(key: str, cells: int, tight: bool) -> int:
+def _size(key: str, cells: int, tight: bool, needed: Mapping[str, int]) -> int:
     if key == "state" and cells < 80:
         return 1
     if key == "name" and cells < 80:
         return 16
-    return _KINDS[key].tight if tight else _KINDS[key].roomy
+    kind = _kind(key)
+    size = kind.tight if tight else kind.roomy
+    if key not in needed:
+        return size
+    if key == "name":
+        return min(size, max(_SHORT_NAME, _stepped(needed[key])))
+    return max(width(kind.head), min(size, needed[key]))
+
+
+def _stepped(cells: int) -> int:
+    return -(-cells // _STEP) * _STEP
 
 
 def _head(key: str, cells: int, metric: str, tight: bool) -> str:
@@ -208,7 +273,7 @@ def _head(key: str, cells: int, metric: str, tight: bool) -> str:
         # Over the first digit: the figures below stand on their points.
         word = metric if key == "metric" else _KINDS[key].head
         return " " * min(cells - _AFTER - 2, max(0, cells - len(word))) + word
-    return _KINDS[key].head
+    return _kind(key).head
 
 
 def _gaps(keys: Sequence[str], tight: bool) -> dict[str, int]:
@@ -288,7 +353,8 @@ def _cells(
     spans: list[Span] = []
     for column in columns:
         spans.append(Span(" " * (column.x - x)))
-        spans.extend(_CELLS[column.key](run, column, look, quiet))
+        cell = _named if _is_named(column.key) else _CELLS[column.key]
+        spans.extend(cell(run, column, look, quiet))
         x = column.x + column.cells
     return spans
 
@@ -495,6 +561,19 @@ def tags(run: RunRecord) -> str:
     """A run's tags in a row: `sft lr=3e-4`."""
     return clean(" ".join(name if not value else f"{name}={value}"
                           for name, value in run.tags.items()))  # fmt: skip
+
+
+def _value(run: RunRecord, key: str) -> str:
+    """The parameter of a run, else its tag, as it was written; of a mere tag its name."""
+    name = key[1:]
+    if name in run.params:
+        return clean(param_text(run.params[name]))
+    return clean(run.tags.get(name, "") or (name if name in run.tags else ""))
+
+
+def _named(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    style = "muted" if quiet else "text"
+    return (Span(fit(_value(run, column.key), column.cells, "right"), style),)
 
 
 def _tags(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:

@@ -168,6 +168,12 @@ class LiveServices:
     async def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
         return await self._do(lambda ws: ws.index.short_ids(run_ids))
 
+    async def names(self) -> Sequence[str]:
+        def look(ws: Workspace) -> Sequence[str]:
+            return list(dict.fromkeys([*ws.index.names("tag"), *ws.index.names("param")]))
+
+        return await self._do(look)
+
     async def places(self) -> Sequence[Place]:
         def look(ws: Workspace) -> Sequence[Place]:
             return [self._places.get(name, Place(name=name)) for name in ws.settings.backends]

@@ -162,6 +162,10 @@ class RunsSource(Protocol):
         """Run id -> its shortest unique prefix."""
         ...
 
+    async def names(self) -> Sequence[str]:
+        """The tags and the parameters that runs have, by name."""
+        ...
+
     async def places(self) -> Sequence[Place]:
         """The backends, in the order of the settings."""
         ...

@@ -216,6 +216,13 @@ class FakeServices:
         await self._pause("short_ids")
         return {run_id: run_id[:5] for run_id in run_ids}
 
+    async def names(self) -> Sequence[str]:
+        await self._pause("names")
+        alive = [run for run in self.runs if run is not None]
+        found = [sorted({name for run in alive for name in run.tags})]
+        found.append(sorted({name for run in alive for name in run.params}))
+        return list(dict.fromkeys(name for names in found for name in names))
+
     async def places(self) -> Sequence[Place]:
         await self._pause("places")
         return self._places

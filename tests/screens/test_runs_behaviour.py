@@ -130,15 +130,6 @@ async def test_a_folded_group_stays_folded_and_opens_with_enter(on_runs: OnRuns)
         await settle(app, pilot, lambda: "distil-eval" in screen_text(app))
 
 
-async def test_columns_can_be_chosen_and_reset(on_runs: OnRuns) -> None:
-    async with on_runs() as (app, pilot):
-        await pilot.press("vertical_line", "space", "enter")
-        await settle(app, pilot, lambda: " ID " in screen_text(app))
-        await settle(app, pilot, lambda: "0k05v" in screen_text(app))
-        await pilot.press("vertical_line", "0")
-        await settle(app, pilot, lambda: " ID " not in screen_text(app))
-
-
 async def test_the_order_can_be_that_of_the_metric(on_runs: OnRuns) -> None:
     async with on_runs() as (app, pilot):
         await pilot.press("o", "M")

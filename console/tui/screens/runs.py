@@ -288,6 +288,8 @@ class RunsScreen(DeckScreen):
         # With another filter, order or grouping it is another list; a wider window only adds to it.
         shown, self._shown = self._shown, replace(self.model.view, window=None)
         anew = shown != self._shown
+        if anew:
+            self.rows.forget()
         widened, wanted = self.filtering.listed(listing.keys), self.going.listed()
         before = self.table.key
         self.table.folds = not self.model.view.filter  # what it finds is shown
@@ -359,6 +361,8 @@ class RunsScreen(DeckScreen):
     @on(VirtualTable.Scrolled)
     def _scrolled(self) -> None:
         self.model.want()
+        if not self.rows.suits(self.in_sight()):
+            self._lay_out()
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:
@@ -504,11 +508,11 @@ class RunsScreen(DeckScreen):
     def action_columns(self) -> None:
         from .runs_menus import ask_columns
 
-        shown = [column.key for column in self.rows.layout.columns]
-        ask_columns(self, shown, self._columns_chosen)
+        ask_columns(self, self._columns_chosen)
 
     def _columns_chosen(self, columns: list[str]) -> None:
         self.rows.columns = ["state", "name", *columns] if columns else []
+        self.rows.forget()
         self._remember()
         self._lay_out()
 
