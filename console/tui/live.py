@@ -625,4 +625,10 @@ def _counts(ws: Workspace, needs_you: int) -> Counts:
         by_state.get(state, 0) for state in (State.RUNNING, State.STARTING, State.STOPPING)
     )
     total = sum(by_state.values())
-    return Counts(running=running, queued=waiting, needs_you=needs_you, total=total)
+    return Counts(
+        running=running,
+        queued=waiting,
+        needs_you=needs_you,
+        total=total,
+        archived=ws.index.archived(),
+    )

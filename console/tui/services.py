@@ -56,12 +56,13 @@ class Group:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """How many runs there are, over all of them, not only those listed. `needs_you` are those of
-    the group of that name."""
+    the group of that name; `archived` are among the `total` and in no list of a window."""
 
     running: int = 0
     queued: int = 0
     needs_you: int = 0
     total: int = 0
+    archived: int = 0
 
 
 def no_keys() -> array[int]:

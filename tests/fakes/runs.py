@@ -194,6 +194,7 @@ class FakeServices:
             queued=numbers.count(2),
             needs_you=numbers.count(0),
             total=len(alive),
+            archived=sum(run.archived for run in alive),
         )
 
     async def rows(self, keys: Sequence[int]) -> dict[int, RunRecord]:

@@ -194,3 +194,16 @@ async def test_a_question_that_is_on_its_way_when_it_closes_ends_there(
     assert ended.is_set()
     with pytest.raises(asyncio.CancelledError):
         await question
+
+
+async def test_what_runs_were_given_and_how_many_are_archived_is_known(
+    services: LiveServices,
+) -> None:
+    more = [
+        make_run(40, "kept", State.SUCCEEDED, archived=True),
+        make_run(41, "swept", State.RUNNING, params={"depth": 3, "lr": 0.1}),
+    ]
+    open_workspace().index.put_many(more)
+    assert await services.names() == ["demo", "dpo", "eval", "lr", "s", "sft", "vision", "depth"]
+    assert (await services.listing(View())).counts.archived == 1
+    await services.aclose()
