@@ -330,7 +330,7 @@ def row(run: RunRecord, table: Layout, look: Look) -> Line:
     sentence = explain(run, look.now, look.glyphs)
     bare = sentence is None and _is_bare(run)
     if bare:
-        sentence = [(Span(_command(run), "muted"),)]
+        sentence = _at_work(run)
     if sentence is None:
         return fit_line(_cells(run, table.columns, LEAD, look, quiet), table.width - LEAD)
     before = [column for column in table.columns if column.x < table.start]
@@ -375,10 +375,19 @@ def _is_bare(run: RunRecord) -> bool:
     return not run.metrics and progress.step is None and progress.fraction is None
 
 
-def _command(run: RunRecord) -> str:
+def _at_work(run: RunRecord) -> list[Line]:
+    """What a run of which no figure is known does: its recipe, else its command. Where a program
+    lies says less than what comes after it."""
     import shlex
 
-    return clean(shlex.join(run.argv)[:400]) if run.argv else "no metrics"
+    if run.recipe:
+        told = [f"recipe {clean(run.recipe)}", *(["no step yet"] if run.active else [])]
+        return [(Span(text, "muted"),) for text in told]
+    if not run.argv:
+        return [(Span("no metrics", "muted"),)]
+    program, *rest = run.argv
+    name = program.rstrip("/").rpartition("/")[2] or program
+    return [(Span(clean(shlex.join([name, *rest])[:400]), "muted"),)]
 
 
 def _ink(quiet: bool, run: RunRecord, style: str = "text") -> str:

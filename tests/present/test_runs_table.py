@@ -75,6 +75,15 @@ def test_no_width_and_no_choice_of_columns_overlaps_or_sticks_out(
         assert [c.key for c in table.columns if c.key in ORDER] == [k for k in ORDER if k in table]
 
 
+def test_a_run_without_figures_says_what_it_does_and_not_where_its_interpreter_lies() -> None:
+    loads = make_run(31, "loads", State.RUNNING, argv=("/tmp/x/.venv/bin/python", "a b.py", "-v"))
+    assert shown(loads, 80).rstrip().endswith(" python 'a b.py' -v")
+    tuned = replace(loads, recipe="sft")
+    assert shown(tuned, 80).rstrip().endswith(" recipe sft · no step yet")
+    over = replace(tuned, state=State.SUCCEEDED, ended=NOW)
+    assert shown(over, 80).rstrip().endswith(" recipe sft")
+
+
 def test_a_column_takes_what_its_runs_need_and_the_others_have_the_rest() -> None:
     def of(key: str, needed: dict[str, int]) -> int:
         columns = {c.key: c.cells for c in layout(120, needed=needed).columns}
