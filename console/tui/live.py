@@ -372,12 +372,19 @@ class LiveServices:
                 told = controlling.rename(ws, run, name)
             if tags is not None and dict(tags) != dict(run.tags):
                 gone = {key: None for key in run.tags if key not in tags}
-                controlling.set_tags(ws, run, {**gone, **tags})
+                controlling.set_tags(ws, [run], {**gone, **tags})
             if note is not None and note != run.note:
                 controlling.set_note(ws, run, note)
             return told
 
         return await self._do(change)
+
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        from traindeck.console.runs import controlling
+
+        await self._do(
+            lambda ws: controlling.set_tags(ws, [ws.record(run_id) for run_id in run_ids], tags)
+        )
 
     async def looked(self, run_ids: Sequence[str]) -> None:
         from traindeck.console.runs import controlling

@@ -222,6 +222,14 @@ class RunActions(Protocol):
         """
         ...
 
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        """Set tags of these runs; None takes one away from those that have it.
+
+        Raises:
+            TraindeckError: None of them has such a tag to take away.
+        """
+        ...
+
     async def looked(self, run_ids: Sequence[str]) -> None:
         """A person has seen these runs: they need nobody until something new happens."""
         ...

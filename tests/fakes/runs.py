@@ -283,6 +283,15 @@ class FakeServices:
             self.change(self._key(run_id), None)
         return [Outcome(run_id=run_id) for run_id in run_ids]
 
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        await self._pause("tag", tuple(run_ids))
+        for key in map(self._key, run_ids):
+            run = self.runs[key]
+            assert run is not None
+            kept = {**run.tags, **tags}
+            left = {name: value for name, value in kept.items() if value is not None}
+            self.change(key, replace(run, tags=left))
+
     async def describe(
         self,
         run_id: str,

@@ -269,7 +269,7 @@ class RunsScreen(DeckScreen):
         if action.id == "runs.open" and self.table.key is None:
             return "unfold"
         name = action.id.removeprefix("runs.")
-        counted = name in ("seen", "stop", "retry", "remove") and self.table.marked
+        counted = name in ("seen", "stop", "retry", "remove", "edit") and self.table.marked
         if counted and self.model.current(self.table.marked):
             return f"{action.label} {len(self.chosen.of(name)):,}"
         return action.label
@@ -547,12 +547,18 @@ class RunsScreen(DeckScreen):
         self.chosen.ask("remove", ask_remove)
 
     def action_edit(self) -> None:
-        if self.selected is not None:
-            from .run_edit import EditScreen
+        """Edit the run under the cursor, or the tags of those that are marked. Marks stay: there
+        may be more to say of them."""
+        from .run_edit import EditScreen
 
-            # Marks stay: only the run under the cursor is edited.
-            edit = EditScreen(self.selected)
-            self.app.push_screen(edit, lambda done: self.model.relist() if done else None)
+        def edit(_: RunsScreen, runs: Sequence[RunRecord], *left: int) -> None:
+            form = EditScreen(*runs)
+            self.app.push_screen(form, lambda done: self.model.relist() if done else None)
+
+        if self.table.marked:
+            self.chosen.ask("edit", edit)
+        elif self.selected is not None:
+            edit(self, [self.selected])
 
     def action_copy(self) -> None:
         if self.selected is not None:
