@@ -16,7 +16,6 @@ from functools import partial
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
-from traindeck.console.store.rows import param_text
 
 from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
@@ -576,6 +575,8 @@ def _value(run: RunRecord, key: str) -> str:
     """The parameter of a run, else its tag, as it was written; of a mere tag its name."""
     name = key[1:]
     if name in run.params:
+        from traindeck.console.store.rows import param_text  # the first frame reads no index
+
         return clean(param_text(run.params[name]))
     return clean(run.tags.get(name, "") or (name if name in run.tags else ""))
 

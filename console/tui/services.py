@@ -55,8 +55,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many runs there are, over all of them, not only those listed. `needs_you` are those of
-    the group of that name; `archived` are among the `total` and in no list of a window."""
+    """How many runs there are, over all of them, not only those listed: `running`, `queued` and
+    `needs_you` as in the groups of these names. `archived` ones are among the `total`, and in no
+    list of a window."""
 
     running: int = 0
     queued: int = 0
