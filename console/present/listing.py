@@ -12,7 +12,8 @@ from traindeck.console.store.records import RunRecord
 from .cells import Line, Span, clean, clip_line, width
 from .glyphs import BEST, Glyphs
 from .numbers import plural, size
-from .runs_table import LEAD, Look, heads, layout, metric_head, needs, row
+from .runs_columns import LEAD, heads, layout, metric_head
+from .runs_table import Look, needs, row
 
 PIPED = 200
 COLUMNS = ("state", "name", "where", "gpu", "age", "done", "left", "metric", "trend", "tags")

@@ -15,17 +15,19 @@ from traindeck.backends.base import Reach, State
 from traindeck.console.present.cells import line_width, plain
 from traindeck.console.present.glyphs import SETS
 from traindeck.console.present.numbers import count
-from traindeck.console.present.runs_table import (
+from traindeck.console.present.runs_columns import (
     LEAD,
     OPTIONAL,
     ORDER,
-    Look,
     default_columns,
-    group_head,
     heads,
     layout,
-    meter,
     metric_head,
+)
+from traindeck.console.present.runs_table import (
+    Look,
+    group_head,
+    meter,
     needs,
     row,
     spark,

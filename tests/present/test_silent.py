@@ -11,8 +11,9 @@ from traindeck.backends.base import Reach, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.run_overview import Facts, overview
+from traindeck.console.present.runs_columns import layout
 from traindeck.console.present.runs_detail import Pane, detail
-from traindeck.console.present.runs_table import Look, layout, row
+from traindeck.console.present.runs_table import Look, row
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 

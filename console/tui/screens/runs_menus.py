@@ -55,7 +55,7 @@ def ask_group(screen: RunsScreen, use: Callable[[str], None]) -> None:
 def ask_columns(screen: RunsScreen, use: Callable[[list[str]], None]) -> None:
     """Ask which columns to show beside state and name: the usual ones, and of what runs were
     given. Those are read meanwhile."""
-    from traindeck.console.present.runs_table import OPTIONAL, column_of, column_words
+    from traindeck.console.present.runs_columns import OPTIONAL, column_of, column_words
 
     rows = screen.rows
 

@@ -6,16 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from traindeck.console.present.cells import Line
-from traindeck.console.present.runs_table import (
+from traindeck.console.present.runs_columns import (
     Layout,
-    Look,
     default_columns,
     heads,
     layout,
     metric_head,
-    needs,
-    row,
 )
+from traindeck.console.present.runs_table import Look, needs, row
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
