@@ -137,6 +137,7 @@ def column_of(name: str) -> str:
 
 
 def is_named(key: str) -> bool:
+    """Whether a column is that of one parameter or tag."""
     return key.startswith("=")
 
 
