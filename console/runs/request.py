@@ -257,6 +257,29 @@ def parse_tags(items: Iterable[str]) -> dict[str, str]:
     return tags
 
 
+def parse_tag_changes(items: Iterable[str]) -> dict[str, str | None]:
+    """Tags to be set, of `K` or `K=V` items, and (None) to be taken away, of `-K` items.
+
+    Raises:
+        UsageError: See `parse_tags`; or one is both set and taken away.
+    """
+    words = list(items)
+    gone = parse_tags(word[1:] for word in words if word.startswith("-"))
+    return tag_changes(parse_tags(word for word in words if not word.startswith("-")), gone)
+
+
+def tag_changes(wanted: Mapping[str, str], gone: Iterable[str]) -> dict[str, str | None]:
+    """Both in one.
+
+    Raises:
+        UsageError: One is both set and taken away.
+    """
+    without = dict.fromkeys(gone)
+    for name in wanted.keys() & without.keys():
+        raise UsageError(f"{name} is both set and removed.")
+    return {**wanted, **without}
+
+
 def tags_text(tags: Mapping[str, str]) -> str:
     """Tags as they are typed in one line: `sft lr=3e-4`, quoted where there are spaces."""
     return shlex.join(f"{name}={value}" if value else name for name, value in tags.items())

@@ -55,13 +55,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many runs there are, over all of them, not only those listed. `needs_you` are those of
-    the group of that name."""
+    """How many runs there are, over all of them, not only those listed: `running`, `queued` and
+    `needs_you` as in the groups of these names. `archived` ones are among the `total`, and in no
+    list of a window."""
 
     running: int = 0
     queued: int = 0
     needs_you: int = 0
     total: int = 0
+    archived: int = 0
 
 
 def no_keys() -> array[int]:
@@ -162,6 +164,10 @@ class RunsSource(Protocol):
         """Run id -> its shortest unique prefix."""
         ...
 
+    async def names(self) -> Sequence[str]:
+        """The tags and the parameters that runs have, by name."""
+        ...
+
     async def places(self) -> Sequence[Place]:
         """The backends, in the order of the settings."""
         ...
@@ -214,6 +220,14 @@ class RunActions(Protocol):
 
         Raises:
             UsageError: A name or tag that cannot be.
+        """
+        ...
+
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        """Set tags of these runs; None takes one away from those that have it.
+
+        Raises:
+            TraindeckError: None of them has such a tag to take away.
         """
         ...
 

@@ -130,13 +130,15 @@ async def test_a_folded_group_stays_folded_and_opens_with_enter(on_runs: OnRuns)
         await settle(app, pilot, lambda: "distil-eval" in screen_text(app))
 
 
-async def test_columns_can_be_chosen_and_reset(on_runs: OnRuns) -> None:
-    async with on_runs() as (app, pilot):
-        await pilot.press("vertical_line", "space", "enter")
-        await settle(app, pilot, lambda: " ID " in screen_text(app))
-        await settle(app, pilot, lambda: "0k05v" in screen_text(app))
-        await pilot.press("vertical_line", "0")
-        await settle(app, pilot, lambda: " ID " not in screen_text(app))
+async def test_that_archived_runs_are_left_out_is_said_with_the_key_that_shows_them(
+    on_runs: OnRuns,
+) -> None:
+    runs = [replace(run, archived=run.name == "distil-eval") for run in small_world()[:-1]]
+    async with on_runs(FakeServices(runs)) as (app, pilot):
+        assert "19 of 20 runs · 1 archived: a shows it ·" in screen_text(app)
+        await pilot.press("a")
+        await settle(app, pilot, lambda: "20 of 20 runs" in screen_text(app))
+        assert "archived" not in screen_text(app) and "distil-eval" in screen_text(app)
 
 
 async def test_the_order_can_be_that_of_the_metric(on_runs: OnRuns) -> None:

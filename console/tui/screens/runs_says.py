@@ -38,6 +38,7 @@ def above(screen: RunsScreen, cells: int) -> Line:
         return (Span(f"  {glyph} ", "failed"), Span(clean(str(model.error)), "text"))
     if not model.loaded:
         return ()
+    archived = model.listing.counts.archived
     clauses = list_context(
         len(model.listing.keys),
         model.listing.counts.total,
@@ -46,6 +47,7 @@ def above(screen: RunsScreen, cells: int) -> Line:
         (*model.listing.order, *model.view.order),
         cells,
         frozen=model.frozen,
+        archived=0 if model.filter or model.listing.window is None else archived,
     )
     usual = model.listing.window == screen.deck.settings.window
     return context(clauses, window_words(model.listing.window, usual=usual), cells)
