@@ -52,6 +52,9 @@ NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 COMPLAINT_SECONDS = 12.0
+REPEAT_SECONDS = 0.7
+"""Within which the same key again may be the first press still: tapped twice, or held (keyboards
+begin to repeat after up to 0.66 s)."""
 BESIDE = 14
 """Cells of the footer that an urgent notice leaves to its sign and the last key, at most."""
 _FOLDERS = re.compile(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])")
@@ -103,6 +106,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         depth: Colours of the terminal, if it is known (`truecolor`, `256`, `16`, `none`).
         clock: Seconds since the epoch. Tests fix it.
         told: What the services have to tell, said in the footer as it comes.
+
+    Attributes:
+        key_repeats: Whether the key being taken is the one before it once more, at once.
 
     Raises:
         UsageError: The user's keys or theme are wrong.
@@ -156,6 +162,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._told = told
         self._jobs: dict[asyncio.Task[Any], str] = {}
         self._last_key = 0.0
+        self._pressed = ("", 0.0)
+        self.key_repeats = False
         self._interrupted = 0.0
         self._theme_stamp: object = None
         self._report_folder = places.state if places is not None else None
@@ -360,6 +368,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         super()._display(screen, self._on_screen.difference(renderable))
+        if (painted := getattr(screen, "was_painted", None)) is not None:
+            painted()
         if self._on_screen.holds and getattr(screen, "has_content", True):
             self._show_frames()
 
@@ -574,6 +584,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         Widgets that edit text want their keys themselves and get them the usual way, unless they
         stand in a line that takes them in order: there, what follows `/` in one burst is text.
         """
+        before, now = self._pressed, self.clock()
+        self._pressed = (event.key, now)
+        self.key_repeats = event.key == before[0] and 0 <= now - before[1] < REPEAT_SECONDS
         screen, focused = self.screen, self.screen.focused
         hold = getattr(screen, "hold_key", None)
         if hold is not None and hold(event):

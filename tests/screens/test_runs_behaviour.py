@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from screen_harness import SIZE, MakeApp, OnRuns, burst, cursor, drawn, names, runs_screen, settle
+from screen_harness import (
+    SIZE,
+    MakeApp,
+    OnRuns,
+    answer,
+    burst,
+    cursor,
+    drawn,
+    names,
+    runs_screen,
+    settle,
+)
 from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
@@ -361,7 +372,8 @@ async def test_services_that_take_forever_leave_every_key_alive(on_runs: OnRuns)
         ]:
             await pilot.press(key)
             await settle(app, pilot, seen)
-        await pilot.press("g", "g", "j", "j", "j", "z", "s", "s")
+        await pilot.press("g", "g", "j", "j", "j", "z", "s")
+        await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "◐ stopping 1 run" in screen_text(app))
 
 
