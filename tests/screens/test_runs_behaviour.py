@@ -245,6 +245,47 @@ async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "means"),
+    [
+        ("sort", "order by…"),
+        ("columns", "columns…"),
+        ("kill", "stop…"),
+        ("rm", "remove…"),
+        ("quit", "back, or quit"),
+        ("exit", "back, or quit"),
+        ("logs", "log of "),
+        ("help", "these keys"),
+        ("rename", "edit name"),
+        ("theme", "theme: "),
+    ],
+)
+async def test_the_palette_knows_other_words_for_what_there_is(
+    on_runs: OnRuns, word: str, means: str
+) -> None:
+    async with on_runs() as (app, pilot):
+        if word == "rm":
+            await pilot.press("G")  # one that is over
+        await pilot.press("colon", *word)
+        await settle(app, pilot, lambda: f" : {word}" in screen_text(app))
+        rows = screen_text(app).splitlines()
+        field = next(n for n, row in enumerate(rows) if f" : {word}" in row)
+        assert means in rows[field + 2]
+
+
+async def test_the_palette_offers_the_themes_of_the_user_too(tmp_path: Path) -> None:
+    places = Places(config=tmp_path / "c", state=tmp_path / "s", index=tmp_path / "s" / "i")
+    places.themes.mkdir(parents=True)
+    (places.themes / "mine.yaml").write_text("base: dark\n")
+    app = TraindeckApp(small_services(), Settings(glyphs="best"), places=places, clock=lambda: NOW)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("colon", *"mine")
+        await settle(app, pilot, lambda: "theme: mine" in screen_text(app))
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: app.theme_name == "mine")
+
+
+@pytest.mark.parametrize(
     ("keys", "tab"),
     [
         ("colon c h a r t enter", "charts"),
