@@ -126,6 +126,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         & > .input--cursor { background: $strong; color: $bg; text-style: none; }
         & > .input--selection { background: $match; color: $on_match; }
         & > .input--placeholder { color: $muted; }
+        & > .input--suggestion { color: $faint; }
     }
     OptionList, Select, Button, TextArea, Tabs { border: none; padding: 0; }
     """
