@@ -121,13 +121,14 @@ def test_a_refusal_is_not_preceded_by_a_notice_about_the_code(cli: Cli) -> None:
 def test_untracked_code_is_said_not_to_be_kept_and_a_snapshot_keeps_it(cli: Cli) -> None:
     subprocess.run(["git", "init", "-q"], cwd=cli.cwd, check=True)
     (cli.cwd / "weights.bin").write_text("x")
-    assert "untracked" not in cli("run", "-q", "--", "true").stderr  # what runs write is no code
+    assert "untracked" not in cli("run", "--", "true").stderr  # what runs write is no code
     (cli.cwd / "train.py").write_text("1\n")
-    one = cli("run", "-q", "--", "true").stderr
+    one = cli("run", "--", "true").stderr
     assert "1 untracked file of code is listed, not kept (--code snapshot keeps it)" in one
     (cli.cwd / "sft.yaml").write_text("a: 1\n")
-    assert "2 untracked files of code are listed" in cli("run", "-q", "--", "true").stderr
-    assert "untracked" not in cli("run", "-q", "--code", "snapshot", "--", "true").stderr
+    assert "2 untracked files of code are listed" in cli("run", "--", "true").stderr
+    assert "untracked" not in cli("run", "-q", "--", "true").stderr  # of many, nobody reads it
+    assert "untracked" not in cli("run", "--code", "snapshot", "--", "true").stderr
 
 
 def test_what_a_snapshot_leaves_out_is_said_at_the_launch_and_by_show(cli: Cli) -> None:
