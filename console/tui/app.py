@@ -26,7 +26,7 @@ from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
-from traindeck.console.present.theme import GROUNDS, Theme, of_settings
+from traindeck.console.present.theme import GROUNDS, Theme, to_open_with
 
 from . import keys
 from .leaving import leave_when_told, leaves_nothing
@@ -111,7 +111,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         key_repeats: Whether the key being taken is the one before it once more, at once.
 
     Raises:
-        UsageError: The user's keys or theme are wrong.
+        UsageError: The user's keys are wrong, or there is no theme of the name in the settings.
     """
 
     TITLE = "traindeck"
@@ -151,7 +151,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.theme_name = settings.theme
         self._theme_folder = places.themes if places is not None else None
         self._theme_cache = places.state / "themes.json" if places is not None else None
-        theme = of_settings(settings, self._theme_folder, self._theme_cache)
+        theme, self._wrong_theme = to_open_with(settings, self._theme_folder, self._theme_cache)
         self.painter = Painter(self._fitted(theme), choose_glyphs(settings.glyphs, env))
         super().__init__(ansi_color=True)
         self._on_screen = OnScreen()
@@ -348,6 +348,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:
             self.start(self._watch_files(), "")
+        if self._wrong_theme is not None:  # once it is mended it is taken over
+            self.complain(self._wrong_theme)
 
     def _resumed(self, _app: object) -> None:
         """Back from ctrl+z: the terminal is empty, whatever was painted before."""

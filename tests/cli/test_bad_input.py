@@ -207,7 +207,6 @@ def test_an_ambiguous_prefix_names_the_candidates(cli: Cli) -> None:
     ("text", "said"),
     [
         ("# mine\ntheme: nosuch\n", "settings.yaml, line 2: There is no theme `nosuch`."),
-        ("theme: mine\n", "mine.yaml, line 1: `bse` is not part of a theme. Did you mean `base`?"),
         ("keys: {runs.stop: q}\n", "settings.yaml, line 1: `q` is already app.quit."),
     ],
 )
@@ -215,8 +214,7 @@ def test_doctor_names_the_settings_with_which_the_screen_does_not_start(
     cli: Cli, text: str, said: str
 ) -> None:
     config = cli.home / ".config" / "traindeck"
-    (config / "themes").mkdir(parents=True)
-    (config / "themes" / "mine.yaml").write_text("bse: dark\n")
+    config.mkdir(parents=True)
     (config / "settings.yaml").write_text(text)
     refused = cli()
     assert refused.returncode == 2 and said in refused.stderr
@@ -225,6 +223,18 @@ def test_doctor_names_the_settings_with_which_the_screen_does_not_start(
     assert [check["ok"] for check in wrong] == [False]
     assert refused.stderr == f"traindeck: {wrong[0]['text']} {wrong[0]['fix']}".strip() + "\n"
     assert cli.json("ls", "--json") == []  # what shows no screen goes on
+
+
+def test_doctor_names_what_is_wrong_in_the_file_of_a_theme(cli: Cli) -> None:
+    config = cli.home / ".config" / "traindeck"
+    (config / "themes").mkdir(parents=True)
+    (config / "themes" / "mine.yaml").write_text("bse: dark\n")
+    (config / "settings.yaml").write_text("theme: mine\n")
+    told = json.loads(cli("doctor", "--json").stdout)
+    (wrong,) = (check for check in told if check["topic"] == "settings")
+    said = "mine.yaml, line 1: `bse` is not part of a theme."
+    assert not wrong["ok"] and said in wrong["text"]
+    assert "Did you mean `base`?" in f"{wrong['text']} {wrong['fix']}"
 
 
 def test_a_broken_settings_file_stops_every_command_with_its_line(cli: Cli) -> None:

@@ -482,6 +482,29 @@ async def test_a_theme_that_is_edited_is_seen_and_a_broken_one_is_told(tmp_path:
         assert app.painter.theme.tokens["accent"] == "#00ff00"
 
 
+async def test_a_theme_whose_file_is_wrong_keeps_nobody_out_and_is_taken_over_once_mended(
+    tmp_path: Path,
+) -> None:
+    places = Places(config=tmp_path / "c", state=tmp_path / "s", index=tmp_path / "s" / "i")
+    places.themes.mkdir(parents=True)
+    file = places.themes / "mine.yaml"
+    file.write_text("bse: dark\n")
+    app = TraindeckApp(
+        small_services(),
+        Settings(theme="mine", glyphs="best"),
+        places=places,
+        depth="truecolor",
+        clock=lambda: NOW,
+    )
+    async with app.run_test(size=SIZE) as pilot:
+        wrong = "mine.yaml, line 1: `bse` is not part of a theme"
+        await settle(app, pilot, lambda: drawn(app)() and wrong in screen_text(app))
+        assert app.painter.theme.name == "dark"
+        await settle(app, pilot, lambda: app._theme_stamp is not None)
+        file.write_text('base: dark\naccent: "#00ff00"\n')
+        await settle(app, pilot, lambda: app.painter.theme.tokens["accent"] == "#00ff00")
+
+
 async def test_the_first_run_takes_the_place_of_the_first_screen(make_app: MakeApp) -> None:
     services = FakeServices()
     app = make_app(services)
