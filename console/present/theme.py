@@ -213,8 +213,8 @@ def of_settings(settings: Settings, user_folder: Path | None, cache: Path | None
 def to_open_with(
     settings: Settings, user_folder: Path | None, cache: Path | None = None
 ) -> tuple[Theme, UsageError | None]:
-    """As `of_settings`; where the file of the theme is wrong, `dark` and what is wrong with it: that
-    keeps nobody out.
+    """As `of_settings`; but a theme whose file is wrong keeps nobody out: it is `dark` then, and
+    what is wrong is returned with it.
 
     Raises:
         UsageError: The settings name a theme that there is not.

@@ -258,6 +258,21 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) 
         assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
 
 
+async def test_editing_leaves_alone_what_is_tagged_elsewhere_meanwhile(on_runs: OnRuns) -> None:
+    services = small_services()
+    run = services.runs[0]
+    assert run is not None
+    services.change(0, replace(run, tags={"keep": "", "gone": "1"}))
+    async with on_runs(services) as (app, pilot):
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("e", "tab", "ctrl+u", *"keep mine")
+        services.change(0, replace(run, tags={"keep": "", "gone": "1", "other": "x"}))
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: not isinstance(app.screen, EditScreen))
+        now = services.runs[0]
+        assert now is not None and dict(now.tags) == {"keep": "", "other": "x", "mine": ""}
+
+
 async def test_what_follows_the_key_that_opens_a_form_in_one_burst_is_text_for_its_fields(
     on_runs: OnRuns,
 ) -> None:

@@ -131,13 +131,20 @@ class EditScreen(Overlay[bool]):
         values = {str(f.id): f.value.strip() for f in fields if f.changed}
         self.deck.start(self._save(values), "saving")
 
+    def _changed_tags(self, text: str) -> dict[str, str | None]:
+        """What was changed of the tags: others may have been set elsewhere meanwhile."""
+        before, after = self._run.tags, parse_tags(split_words(text, "Tags"))
+        gone = {name: None for name in before if name not in after}
+        new = {name: value for name, value in after.items() if before.get(name) != value}
+        return {**gone, **new}
+
     async def _save(self, values: Mapping[str, str]) -> None:
         tags = values.get("tags")
         try:
             note = await self.deck.services.describe(
                 self._run.id,
                 name=values.get("name"),
-                tags=None if tags is None else parse_tags(split_words(tags, "Tags")),
+                tags=None if tags is None else self._changed_tags(tags),
                 note=values.get("note"),
             )
         except TraindeckError as error:
