@@ -63,14 +63,17 @@ async def send(
 ) -> int:
     from traindeck.console.present.asked import not_copied
     from traindeck.console.runs import launching
+    from traindeck.console.runs.request import code_not_kept
 
     if dry_run:
         _show_plan(made, json)
         return 0
     record = await launching.launch(ws, made, briefly=quiet and not json)
     failed = _not_started(record)
+    hushed = {code_not_kept(made.spec)} if quiet else ()
     for warning in made.warnings if not failed else ():
-        output.tell(warning)
+        if warning not in hushed:
+            output.tell(warning)
     say(ws, record, json, quiet)
     if missing := not_copied(made.spec.code, 3):
         output.tell(f"not in the snapshot: {', '.join(missing)}; all: traindeck show {record.id}")

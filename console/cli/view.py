@@ -48,6 +48,13 @@ class FilterCommand(Command):
                 words.append(arg)
         return super().parse_args(ctx, [*options, "--", *words])
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from traindeck.console.runs.filters import LANGUAGE
+
+        with formatter.section("Filters"):
+            formatter.write_dl(LANGUAGE)
+        super().format_epilog(ctx, formatter)
+
 
 @app.command("ls", cls=FilterCommand)
 def ls_command(
@@ -66,9 +73,8 @@ def ls_command(
     """List runs: active ones and those of the last 24 hours. --json and -q list all.
 
     A filter is words of names and tags, and KEY:VALUE of state, is, tag, name, id, backend, host,
-    project, recipe, note, reach, since, before, sort. A state is called as in --json, or done; is:
-    takes active, over, needs-you, archived, foreign. lr>1e-4 and sort:lr go by the parameter lr,
-    else the tag if it is a number, else the metric.
+    project, recipe, note, reach, since, before, sort. is: takes active, over, needs-you, archived,
+    foreign.
 
     Examples:
 

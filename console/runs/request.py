@@ -183,17 +183,26 @@ def build_spec(
         created=now,
     )
     notes = list(captured.notes)
-    if mode == "here" and request.recipe is None and (count := code_files(captured.code.untracked)):
-        what, them = ("1 untracked file of code is", "it")
-        if count > 1:
-            what, them = f"{count:,} untracked files of code are", "them"
-        notes.append(f"{what} listed, not kept (--code snapshot keeps {them})")
+    if not_kept := code_not_kept(spec):
+        notes.append(not_kept)
     if request.after and request.code is None:
         notes.append(
             "it waits, so it will run in a copy of the code: what is not code (data, outputs of "
             "other runs) must be named by absolute paths, or use --code here"
         )
     return spec, tuple(notes)
+
+
+def code_not_kept(spec: RunSpec) -> str:
+    """That a run's code is not all kept, if it is so: worth a word to a person, not to a script
+    that starts many."""
+    count = code_files(spec.code.untracked)
+    if spec.code.mode == "snapshot" or spec.recipe is not None or not count:
+        return ""
+    what, them = "1 untracked file of code is", "it"
+    if count > 1:
+        what, them = f"{count:,} untracked files of code are", "them"
+    return f"{what} listed, not kept (--code snapshot keeps {them})"
 
 
 def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:

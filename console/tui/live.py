@@ -374,7 +374,7 @@ class LiveServices:
         run_id: str,
         *,
         name: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
         note: str | None = None,
     ) -> str:
         from traindeck.console.runs import controlling
@@ -383,9 +383,10 @@ class LiveServices:
             run, told = ws.record(run_id), ""
             if name is not None and name != run.name:
                 told = controlling.rename(ws, run, name)
-            if tags is not None and dict(tags) != dict(run.tags):
-                gone = {key: None for key in run.tags if key not in tags}
-                controlling.set_tags(ws, [run], {**gone, **tags})
+            # What was to go and is gone already needs nothing.
+            new = {key: value for key, value in (tags or {}).items() if run.tags.get(key) != value}
+            if new:
+                controlling.set_tags(ws, [run], new)
             if note is not None and note != run.note:
                 controlling.set_note(ws, run, note)
             return told

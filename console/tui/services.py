@@ -213,10 +213,11 @@ class RunActions(Protocol):
         run_id: str,
         *,
         name: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
         note: str | None = None,
     ) -> str:
-        """Set what is given: the name, all tags, the note. Returns what is worth knowing, or "".
+        """Set what is given: the name, these tags (None takes one away, the others stay), the note.
+        Returns what is worth knowing, or "".
 
         Raises:
             UsageError: A name or tag that cannot be.

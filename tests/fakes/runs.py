@@ -297,7 +297,7 @@ class FakeServices:
         run_id: str,
         *,
         name: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
         note: str | None = None,
     ) -> str:
         await self._pause("describe", run_id)
@@ -306,10 +306,11 @@ class FakeServices:
         key = self._key(run_id)
         run = self.runs[key]
         assert run is not None
+        merged = {**run.tags, **(tags or {})}
         changed = replace(
             run,
             name=run.name if name is None else name,
-            tags=run.tags if tags is None else dict(tags),
+            tags={key: value for key, value in merged.items() if value is not None},
             note=run.note if note is None else note,
         )
         taken = any(other is not None and other.name == name for other in self.runs)

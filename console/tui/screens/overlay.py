@@ -6,6 +6,8 @@ always leaves it without doing anything.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -156,7 +158,8 @@ class _Dimmed(BackgroundScreen):
 class ChoiceScreen(Overlay[str | None]):
     """A question with a few answers, each on its own key. Returns the result of the one taken, or
     None: `esc` is always there and always safe. `body` is laid out for the cells and rows that
-    there are."""
+    there are. A harmful answer is one to what was seen: a key that came before the question was
+    painted, or that repeats itself (the one that opened it, tapped twice or held), is none."""
 
     def __init__(
         self,
@@ -170,10 +173,15 @@ class ChoiceScreen(Overlay[str | None]):
         self._body = body
         self.edge = edge
         self._note = note
+        self._painted = math.inf
         self.offer(*options)
 
     def on_mount(self) -> None:
         self.deck.hush()  # what was said before is not about this question
+
+    def was_painted(self) -> None:
+        """It stands on the screen. Called by the application."""
+        self._painted = min(self._painted, time.monotonic())
 
     def offer(self, *options: Choice) -> None:
         """The answers there are from now on."""
@@ -202,7 +210,9 @@ class ChoiceScreen(Overlay[str | None]):
         else:
             for option in self._options:
                 if option.key in (event.key, event.character):
-                    self.dismiss(option.result or None)
+                    seen = event.time > self._painted and not self.deck.key_repeats
+                    if seen or not option.harmful:
+                        self.dismiss(option.result or None)
                     return
 
     def _turn(self, step: int) -> None:

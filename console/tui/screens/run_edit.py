@@ -148,6 +148,13 @@ class EditScreen(Overlay[bool]):
         values = {str(f.id): f.value.strip() for f in fields if f.changed}
         self.deck.start(self._save(values), "saving")
 
+    def _changed_tags(self, words: list[str]) -> dict[str, str | None]:
+        """What was changed of the tags: others may have been set elsewhere meanwhile."""
+        before, after = self._runs[0].tags, parse_tags(words)
+        gone = {name: None for name in before if name not in after}
+        new = {name: value for name, value in after.items() if before.get(name) != value}
+        return {**gone, **new}
+
     async def _save(self, values: Mapping[str, str]) -> None:
         try:
             note = await self._write(values)
@@ -174,6 +181,6 @@ class EditScreen(Overlay[bool]):
         return await self.deck.services.describe(
             self._runs[0].id,
             name=values.get("name"),
-            tags=None if words is None else parse_tags(words),
+            tags=None if words is None else self._changed_tags(words),
             note=values.get("note"),
         )

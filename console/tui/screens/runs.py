@@ -242,16 +242,26 @@ class RunsScreen(DeckScreen):
         """What can be begun from here."""
         return {*SCREENS, *self.deck.services.able}
 
-    def reading_notes(self) -> Sequence[Line]:
-        """For the help: how to read a row."""
-        from traindeck.console.present.help import state_notes
+    @property
+    def explains_line(self) -> bool:
+        return self.filtering.asking
 
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: how to read a row; while a filter is typed, its language."""
+        from traindeck.console.present.help import language_notes, state_notes
+
+        if self.filtering.asking:
+            from traindeck.console.runs.filters import LANGUAGE
+
+            return language_notes(LANGUAGE, self.deck.painter.glyphs)
         return state_notes(max(40, self.app.size.width - 16), self.deck.painter.glyphs)
 
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.filtering.asking:
             f1 = self.help_while_typing()
-            return [("enter", "keep"), ("↑ ↓", "row"), *f1, ("esc", "as before")]
+            ways = [(key, "language") for key, _ in f1]
+            return [("enter", "keep"), ("tab", "complete"), ("↑ ↓", "row"), *ways,
+                    ("esc", "as before")]  # fmt: skip
         run, marked, empty = self.selected, len(self.table.marked), self.is_empty
         # What can be done depends on no more than this, as long as nothing is marked.
         place = (self.table.key is None, empty, self.focused)

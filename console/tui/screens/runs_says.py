@@ -15,7 +15,7 @@ from traindeck.console.present.runs_counts import (
     refused_filter,
     window_words,
 )
-from traindeck.console.present.runs_footer import selection
+from traindeck.console.present.runs_footer import fitting_words, selection
 from traindeck.console.tui.services import View
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def below(screen: RunsScreen) -> Line:
     model, table = screen.model, screen.table
     if screen.is_empty:
         return (Span("no runs" if model.loaded else "", "muted"),)
+    if screen.filtering.asking and (words := screen.filtering.line.fitting):
+        return fitting_words(words, screen.app.size.width // 3, screen.deck.painter.glyphs)
     if screen.filtering.asking and model.refused is not None:
         return listed_meanwhile(model.filter)
     marked, waiting = len(table.marked), len(table.waiting)
