@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -148,7 +148,7 @@ class EditScreen(Overlay[bool]):
         values = {str(f.id): f.value.strip() for f in fields if f.changed}
         self.deck.start(self._save(values), "saving")
 
-    def _changed_tags(self, words: list[str]) -> dict[str, str | None]:
+    def _changed_tags(self, words: Sequence[str]) -> dict[str, str | None]:
         """What was changed of the tags: others may have been set elsewhere meanwhile."""
         before, after = self._runs[0].tags, parse_tags(words)
         gone = {name: None for name in before if name not in after}
