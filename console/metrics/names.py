@@ -71,7 +71,7 @@ _DROPPED = re.compile(
 )
 """Names that are no series: they describe the call, or are the axis itself."""
 
-_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)[_/ ](?=\S)", re.I)
+_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)[_/ -](?=\S)", re.I)
 _TRAINING = re.compile(r"(?:train|training)([_/ ])(?=\S)", re.I)
 _SPACES = re.compile(r"\s+")
 _LONGEST = 200

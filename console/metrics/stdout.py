@@ -27,9 +27,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
-from traindeck.console.metrics.lines import evaluated, read_line
+from traindeck.console.metrics.lines import Placed, evaluated, place_of, read_line
 from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
-from traindeck.console.metrics.numerals import NEVER, is_metric, real, whole
+from traindeck.console.metrics.numerals import is_metric, is_never, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.metrics.templates import consider, read_known
 
@@ -41,10 +41,15 @@ _WORDS = tuple(
     word.encode()
     for word in (
         *("loss", "acc", "ppl", "perplex", "reward", "step", "iter", "epoch", "bleu", "rouge"),
-        *("f1", "auc", "bpb", "kl", "max_", "it ", "it=", "it:", "%|", "{"),
+        *("f1", "auc", "bpb", "kl", "max_", "it ", "it=", "it:", "%|", "{", "]\t", "\tlearn:"),
     )
 )
 """A line is looked at if it holds one of these: most lines of most logs do not."""
+
+_RANK = re.compile(
+    r"\[?(?:rank|default|gpu|cuda:)[\s_:=#]{0,2}(\d{1,5})(?!\w)|\[\d+,(\d{1,5})\]<std", re.I
+)
+"""How the lines of one of several processes begin."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
 _KERAS_EPOCH = re.compile(r"Epoch (\d{1,6})/(\d{1,6})\s*$")
@@ -127,6 +132,22 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) ->
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
+    if (found := _RANK.match(text)) is None:
+        _read(text, offset, reading, resumed, of)
+        return
+    rank, carry = int(found[1] or found[2]), reading.carry
+    if rank > carry.get("rank", rank):
+        return  # of processes that say the same, each of its own share, the first one counts
+    if rank == carry.get("rank"):
+        _read(text, offset, reading, resumed, of)
+        return
+    before = reading.size()
+    _read(text, offset, reading, resumed, of)
+    if reading.size() > before:
+        carry["rank"] = rank
+
+
+def _read(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> None:
     if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")
@@ -134,9 +155,10 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) ->
         values = _dictionary(text[opened:])
         if values is not None:
             # A bar on stderr that was not ended stands before it on the same line.
-            if opened:
-                _bar(text[:opened], offset, reading)
-            _logged(values, offset, reading, resumed)
+            before = text[:opened]
+            if opened and _bar(before, offset, reading):
+                before = ""
+            _logged(values, offset, reading, resumed, before)
             return
     if _bar(text, offset, reading):
         return
@@ -202,10 +224,21 @@ def _dictionary(text: str) -> dict[str, float] | None:
     return values
 
 
-def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bool) -> None:
+def _logged(
+    values: dict[str, float], offset: int, reading: Reading, resumed: bool, before: str
+) -> None:
+    """Enter a dictionary. `before`: what stands before it on its line."""
     if not values:
         return
-    step = next((whole(values[key]) for key in _STEPS if key in values), None)
+    named = next((values[key] for key in _STEPS if key in values), None)
+    step, of = whole(named), evaluated(before)
+    if named is not None and step is None:
+        return  # at a step that is none
+    if step is None and before:
+        place = place_of(before, carry := dict(reading.carry))
+        if place.how is Placed.HERE:
+            reading.carry, step = carry, place.step
+            reading.total = place.total or reading.total
     epoch = values.get("epoch")
     if step is None and epoch is None and not any(map(is_metric, values)):
         return  # a configuration that was printed
@@ -219,8 +252,8 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
     sums_up = step is None and any(series_name(key) in told for key in values)
     kept: dict[str, float] = {}
     for key, value in values.items():
-        name = MEAN_LOSS if summary and key == "train_loss" else series_name(key)
-        if name is None or (name != "epoch" and NEVER.fullmatch(key)):
+        name = MEAN_LOSS if summary and key == "train_loss" else series_name(key, of)
+        if name is None or (name != "epoch" and is_never(key)):
             continue
         if not sums_up:
             name = reading.called(name, key)
