@@ -31,6 +31,7 @@ from traindeck.console.metrics.lines import Placed, evaluated, place_of, read_li
 from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
 from traindeck.console.metrics.numerals import is_metric, is_never, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
+from traindeck.console.metrics.tables import read_row, rows_in
 from traindeck.console.metrics.templates import consider, read_known
 
 LINE = 4096
@@ -47,7 +48,7 @@ _WORDS = tuple(
 """A line is looked at if it holds one of these: most lines of most logs do not."""
 
 _RANK = re.compile(
-    r"\[?(?:rank|default|gpu|cuda:)[\s_:=#]{0,2}(\d{1,5})(?!\w)|\[\d+,(\d{1,5})\]<std", re.I
+    r"\[?(?:[Rr]ank|default|GPU|gpu|cuda:)[\s_:=#]{0,2}(\d{1,5})(?!\w)|\[\d+,(\d{1,5})\]<std"
 )
 """How the lines of one of several processes begin."""
 
@@ -88,9 +89,10 @@ def read_stdout(
     if end == 0 and len(data) > LONGEST:
         end = len(data)
     reading.consumed = end
-    for start, stop in _worth_a_look(data[:end]):
+    for start, stop in _worth_a_look(data[:end], carry):
         of = _heading(data, start, carry) if data[start : start + 1] in (b" ", b"\t") else ""
-        _line(data[start : min(stop, start + LINE)], start, reading, resumed, of)
+        text = data[start : min(stop, start + LINE)].decode("utf-8", "replace")
+        _line(text, start, reading, resumed, of)
     if end:
         reading.carry["heading"] = _heading(data, end, carry)
     if final:
@@ -98,8 +100,9 @@ def read_stdout(
     return reading
 
 
-def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
-    """Where lines (or states of a bar) begin and end that hold one of the words."""
+def _worth_a_look(data: bytes, carry: Carry) -> list[tuple[int, int]]:
+    """Where lines (or states of a bar) begin and end that hold one of the words, or belong to a
+    table."""
     folded = data.translate(_FOLDED)
     found: dict[int, int] = {}
     for word in _WORDS:
@@ -109,6 +112,7 @@ def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
             end = len(folded) if end < 0 else end
             found[folded.rfind(b"\n", 0, at) + 1] = end
             at = folded.find(word, end)
+    found.update(rows_in(folded, carry))
     return sorted(found.items())
 
 
@@ -127,27 +131,19 @@ def _heading(data: bytes, at: int, carry: Carry) -> str:
     return ""
 
 
-def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) -> None:
-    text = line.decode("utf-8", "replace")
+def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> None:
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
-    if (found := _RANK.match(text)) is None:
-        _read(text, offset, reading, resumed, of)
+    if text[:1] in "[rRdgGc" and (found := _RANK.match(text)):
+        # Of processes that say the same, each of its own share, the first one counts.
+        rank, first = int(found[1] or found[2]), reading.carry.get("rank", math.inf)
+        if rank <= first:
+            before = reading.size() if rank < first else 0
+            _line(text[found.end() :], offset, reading, resumed, of)
+            if rank < first and reading.size() > before:
+                reading.carry["rank"] = rank
         return
-    rank, carry = int(found[1] or found[2]), reading.carry
-    if rank > carry.get("rank", rank):
-        return  # of processes that say the same, each of its own share, the first one counts
-    if rank == carry.get("rank"):
-        _read(text, offset, reading, resumed, of)
-        return
-    before = reading.size()
-    _read(text, offset, reading, resumed, of)
-    if reading.size() > before:
-        carry["rank"] = rank
-
-
-def _read(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> None:
     if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")
@@ -160,7 +156,7 @@ def _read(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
                 before = ""
             _logged(values, offset, reading, resumed, before)
             return
-    if _bar(text, offset, reading):
+    if read_row(text, offset, reading) or _bar(text, offset, reading):
         return
     if found := _KERAS_EPOCH.match(text):
         reading.carry["keras"] = [int(found[1]), int(found[2])]
