@@ -151,10 +151,10 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
         values = _dictionary(text[opened:])
         if values is not None:
             # A bar on stderr that was not ended stands before it on the same line.
-            before = text[:opened]
-            if opened and _bar(before, offset, reading):
-                before = ""
-            _logged(values, offset, reading, resumed, before)
+            head = text[:opened]
+            if opened and _bar(head, offset, reading):
+                head = ""
+            _logged(values, offset, reading, resumed, head)
             return
     if read_row(text, offset, reading) or _bar(text, offset, reading):
         return
