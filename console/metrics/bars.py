@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from traindeck.console.metrics.lines import AXES, evaluated, pairs_of
+from traindeck.console.metrics.lines import AXES, evaluated, matches_of, pairs_of
 from traindeck.console.metrics.names import series_name
-from traindeck.console.metrics.numerals import number, whole
+from traindeck.console.metrics.numerals import is_metric, number, whole
 from traindeck.console.metrics.reading import Reading
 
 _BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
@@ -65,7 +65,11 @@ def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
     else:
         return None
     postfix = rest.partition(",")[2]  # before it the times
-    pairs = [(key, value) for key, value, tied in pairs_of(postfix) if tied]
+    said = [pair for pair in matches_of(name) if pair.value is not None and is_metric(pair.key)]
+    pairs = [(pair.key, pair.value) for pair in said if pair.value is not None]
+    if said:
+        name = name[: said[0].match.start()].strip()
+    pairs += [(key, value) for key, value, tied in pairs_of(postfix) if tied]
     told = dict(pairs)
     bar = Bar(
         n,
@@ -90,7 +94,11 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
     step, total = _unrolled(bar, reading)
     if of and carry.get("named"):
         step, total = int(carry.get("step", 0)), None
-    named = [(name, value) for key, value in bar.values if (name := series_name(key, of))]
+    named = [
+        (reading.called(name, key) if is_metric(name) and not of else name, value)
+        for key, value in bar.values
+        if (name := series_name(key, of))
+    ]
     for name, value in named:
         reading.add(name, step, math.nan, value, offset)
     if not of:

@@ -32,18 +32,22 @@ _WITHIN = re.compile(
 
 MARK = re.compile(
     r"(?:(?<![\w./-])|(?<=\d/))(global[_ ]step|num[_ ]updates|step|iteration|iter\(train\)|iter|it"
-    r"|batch|epoch|ep)s?(?![\w])[\s:=#\[|]{0,12}"
+    r"|batch|epoch|ep|episode)s?(?!\w)[\s:=#\[|]{0,12}"
     r"(\d(?:[\d,]{0,13}\d)?)"
     r"(?:\s{0,4}(?:/|of)\s{0,12}(\d(?:[\d,]{0,13}\d)?))?(?![\d.]*[\w%])",
     re.I,
 )
 OF_EPOCH = re.compile(
-    r"(?<![\w./-])(?:epoch(?:\(train\))?|train:)(?!\w)[\s:=#\[|]{0,6}(\d{1,7})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,7}))?(?!\.?\d)"
+    r"(?:(?<![\w./-])(?:epoch(?:\(train\))?|train:)(?!\w)[\s:=#\[|]{0,6}"
+    r"|^\[(?=\d{1,7}/\d{1,7}\]\s?\[))(\d{1,7})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,7}))?(?!\.?\d)"
     r"[\]\s:|,\[(-]{1,12}(\d[\d,]{0,14})\s{0,6}/\s{0,6}(\d[\d,]{0,14})(?![\d/])",
     re.I,
 )
 """`Epoch: [0][ 100/5005]`, `Train Epoch: 1 [25600/60000 (43%)]`, `| epoch 1 | 200/2983 batches`,
-`Train: 0 [ 50/1251 (4%)]`, `Epoch(train) [1][ 50/1509]`."""
+`Train: 0 [ 50/1251 (4%)]`, `Epoch(train) [1][ 50/1509]`, `[0/5][50/1583]`."""
+
+EPOCHS = ("epoch", "ep", "episode")
+"""Words whose number counts what holds steps."""
 
 _ROUND = re.compile(r"\[?(\d{1,9})[\]:]\t")
 """`[10]<tab>train-rmse:0.1`, as boosted trees are told of."""
@@ -55,7 +59,7 @@ _NO_STEP = re.compile(
 
 _PAIR = re.compile(
     r"(?<![\w./@\\-])(?P<key>[^\W\d][\w./@-]{0,60}(?:'s [\w./@-]{1,60})?"
-    r"(?: (?:loss|rate|norm|accuracy|acc|scale|ppl|bpb)\b(?: (?:value|PPL)\b)?)?)"
+    r"(?: (?:loss|rate|norm|accuracy|acc|scale|ppl|bpb|reward)\b(?: (?:value|PPL)\b)?)?)"
     r"(?P<tie>\s{0,3}[:=]\s{0,8}|\s{1,8})"
     r"(?:(?:np\.float\d\d|tensor|array)\(\[?|(?P<only>\[))?"
     r"(?P<value>[-+]?(?:\d[\d,]{0,15}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,4})?|[-+]?(?:nan|inf)\b)"
@@ -64,7 +68,7 @@ _PAIR = re.compile(
     re.I,
 )
 UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-_AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s")
+_AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s|\.{1,3}\Z")
 _AFTER_WORD = re.compile(r"[A-Za-z] \Z")
 _SHARE = re.compile(r"acc(?:uracy)?", re.I)
 _OF = re.compile(r"/(\d{1,12})\b")
@@ -169,8 +173,8 @@ def matches_of(text: str) -> Iterator[Pair]:
 
 
 def _in_code(text: str, found: re.Match[str], key: str) -> bool:
-    """Whether a name and a number are a place in code: `train.py:42`, `__main__:train:42`."""
-    return text[: found.start()].endswith(":") and not is_metric(key)
+    """Whether a name and a number are a place in code: `olmo.train:42`, `__main__:train:42`."""
+    return ("." in key or text[: found.start()].endswith(":")) and not is_metric(key)
 
 
 def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
@@ -298,9 +302,9 @@ def place_of(text: str, carry: Carry) -> Place:
         return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
     main = next((mark for mark in marks if mark[1].lower() in GLOBAL), None)
-    epochs = [mark for mark in marks if mark[1].lower() in ("epoch", "ep")]
+    epochs = [mark for mark in marks if mark[1].lower() in EPOCHS]
     # `batch 32` alone may be its size.
-    others = ("epoch", "ep") if epochs else ("epoch", "ep", "batch")
+    others = EPOCHS if epochs else (*EPOCHS, "batch")
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:

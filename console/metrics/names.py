@@ -27,6 +27,8 @@ MEAN_LOSS = "train/mean_loss"
 
 ALIASES = {
     "lm loss": "loss",
+    "lm_loss": "loss",
+    "set loss": "loss",
     "lm loss value": "loss",
     "lm loss ppl": "ppl",
     "average loss": "loss",
@@ -49,6 +51,7 @@ ALIASES = {
     "mean_token_accuracy": "token_accuracy",
     "num_tokens": "tokens",
     "tokens_per_second": "tokens_per_s",
+    "tokens_per_sec": "tokens_per_s",
     "tokens/s": "tokens_per_s",
     "tokens/sec": "tokens_per_s",
     "tok/s": "tokens_per_s",

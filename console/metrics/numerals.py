@@ -12,7 +12,7 @@ NEVER = re.compile(
     r"v_num|version|port|host|(?:p|t|u|g)?id|rank|seed|epochs?|ep|global_?step|steps?|it"
     r"|iter|iterations?|eta|date|(?:\w+_)?time|timestamp|ts|line|exit|code|level|gpus?|device|cuda|node"
     r"|world_size|batch|batch_size|bsz|elapsed|time_elapsed|remaining|total_timesteps|n_updates|wall|percentage|https?"
-    r"|samples|consumed|skipped|number|num|num_updates|total|max_steps|total_steps|size|value"
+    r"|[dtpc]p|samples|consumed|skipped|number|num|num_updates|total|max_steps|total_steps|size|value"
     r"|memory|mem|max mem|max_mem|ram|vram|data|loss scale|attempt"
     r"|of|in|at|for|took|after|and|to|ms|per|the|from|is|with"
     r"|[\w./-]+\.(?:py|cc|cpp|cu|rs|jl|sh)",

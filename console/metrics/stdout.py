@@ -53,6 +53,8 @@ _RANK = re.compile(
 """How the lines of one of several processes begin."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
+_BANNER = re.compile(rb"\W{3,}[A-Za-z][^\n]{0,80}?\W{3,}")
+"""`***** Eval results *****`"""
 _KERAS_EPOCH = re.compile(r"Epoch (\d{1,6})/(\d{1,6})\s*$")
 
 _ITEM = r"'([^'\\]{1,120})': (?:'([^'\\]{0,60})'|([-+\w.]{1,40}))"
@@ -123,7 +125,7 @@ def _heading(data: bytes, at: int, carry: Carry) -> str:
             return str(carry.get("heading", ""))
         start = data.rfind(b"\n", 0, at - 1) + 1
         line = data[start : at - 1][:LINE].rstrip()
-        if line.endswith(b":"):
+        if line.endswith(b":") or _BANNER.fullmatch(line):
             return evaluated(line.decode("utf-8", "replace"))
         if data[start : start + 1] not in (b" ", b"\t"):
             return ""

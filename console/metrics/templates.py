@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from traindeck.console.metrics.bars import may_be_bar
 from traindeck.console.metrics.lines import (
     AXES,
+    EPOCHS,
     EVALUATES,
     GLOBAL,
     MARK,
@@ -127,9 +128,9 @@ def template_of(text: str) -> Template | None:
     marks = list(MARK.finditer(text))
     if OF_EPOCH.search(text) or EVALUATES.search(text) or may_be_bar(text) or not marks:
         return None
-    if any(mark[1].lower() in ("epoch", "ep", "batch", *GLOBAL) for mark in marks[1:]):
+    if any(mark[1].lower() in (*EPOCHS, "batch", *GLOBAL) for mark in marks[1:]):
         return None
-    if text.startswith("*") or marks[0][1].lower() in ("epoch", "ep", "batch"):
+    if text.startswith("*") or marks[0][1].lower() in (*EPOCHS, "batch"):
         return None
     mark = marks[0]
     total = integer(mark[3])
