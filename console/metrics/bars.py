@@ -65,11 +65,10 @@ def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
     else:
         return None
     postfix = rest.partition(",")[2]  # before it the times
-    said = [pair for pair in matches_of(name) if pair.value is not None and is_metric(pair.key)]
-    pairs = [(pair.key, pair.value) for pair in said if pair.value is not None]
-    if said:
-        name = name[: said[0].match.start()].strip()
-    pairs += [(key, value) for key, value, tied in pairs_of(postfix) if tied]
+    pairs = [(key, value) for key, value, tied in pairs_of(postfix) if tied]
+    if "." in name:  # `Epoch 1 loss 0.5:  10%|`
+        name, said = _described(name)
+        pairs = said + pairs
     told = dict(pairs)
     bar = Bar(
         n,
@@ -82,6 +81,13 @@ def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
     if bar.values:
         _enter(bar, offset, reading)
     return bar
+
+
+def _described(name: str) -> tuple[str, list[tuple[str, float]]]:
+    """What a bar is called and the values in its description, which follow."""
+    said = [pair for pair in matches_of(name) if pair.value is not None and is_metric(pair.key)]
+    end = said[0].match.start() if said else len(name)
+    return name[:end].strip(), [(pair.key, pair.value or 0.0) for pair in said]
 
 
 def _enter(bar: Bar, offset: int, reading: Reading) -> None:

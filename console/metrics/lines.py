@@ -286,7 +286,7 @@ def evaluated(text: str) -> str:
 def place_of(text: str, carry: Carry) -> Place:
     """Where a line says that its values belong."""
     found = OF_EPOCH.search(text)
-    if found is not None and not any(word in text for word in GLOBAL):
+    if found is not None and "global" not in text and "num" not in text:  # of GLOBAL
         epoch, n, per_epoch = int(found[1]), integer(found[3]), integer(found[4])
         if n is not None and per_epoch and n <= per_epoch:
             rest = without(text, found)

@@ -56,7 +56,7 @@ class Reading:
     step: int | None = None
     total: int | None = None
     last_placed: tuple[str, ...] = ()
-    entered: dict[object, tuple[object, list[Columns]]] = field(default_factory=dict)
+    entered: dict[object, tuple[object, list[Any]]] = field(default_factory=dict)
     """Where a template's values go, as long as nothing else gets their names (`called`)."""
 
     def size(self) -> int:

@@ -21,8 +21,6 @@ _MOST = 60
 """Lines of a box."""
 _STEPS = ("time/total_timesteps", "time/iterations")
 
-_HEADS = (b"epoch  ", b"iter  ")
-_BOXES = (b"| time/", b"| rollout/")
 _ROWS = re.compile(rb"^[ \t]*\d{1,9}(?:/\d{1,9})?[ \t]{2,}\S[^\n]*", re.M)
 _LINES = re.compile(rb"^(?:\|[^\n]*\||-{8,})[ \t]*$", re.M)
 
@@ -30,9 +28,9 @@ _LINES = re.compile(rb"^(?:\|[^\n]*\||-{8,})[ \t]*$", re.M)
 def rows_in(folded: bytes, carry: Carry) -> list[tuple[int, int]]:
     """Where lines of tables begin and end, for they hold no word that tells of metrics."""
     found = []
-    if "table" in carry or any(head in folded for head in _HEADS):
+    if "table" in carry or b"epoch  " in folded or b"iter  " in folded:
         found += [row.span() for row in _ROWS.finditer(folded)]
-    if "box" in carry or any(box in folded for box in _BOXES):
+    if "box" in carry or b"| time/" in folded or b"| rollout/" in folded:
         found += [line.span() for line in _LINES.finditer(folded)]
     return found
 

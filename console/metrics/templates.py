@@ -40,8 +40,13 @@ MOST = 8
 """Templates that are kept, the last used first: each is tried on every line."""
 
 _RUN = re.compile(r"\d+")
+_GROUPS = re.compile(r"\d+(?:,\d+)+")
 _DOUBTFUL = re.compile(r"\d{13}|[eE][-+]?\d{5}|[^\x20-\x7e]")
 """What may be read otherwise once it has other digits: very long numbers."""
+
+
+Entry = tuple[Columns, int, float, Callable[[str], float]]
+"""Where a value goes, which number it is, its factor, and what makes a float of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +73,7 @@ class Template:
         known = reading.entered.get(self)
         if known is None or known[0] is not carry.get("called"):
             known = self._columns(reading)
-        for columns, (_, _, which, factor, value) in zip(known[1], self.values, strict=True):
+        for columns, which, factor, value in known[1]:
             columns.steps.append(step)
             columns.times.append(math.nan)
             columns.values.append(value(numbers[which]) * factor)
@@ -78,12 +83,15 @@ class Template:
         if self.total >= 0:
             reading.total = int(numbers[self.total])
 
-    def _columns(self, reading: Reading) -> tuple[object, list[Columns]]:
+    def _columns(self, reading: Reading) -> tuple[object, list[Entry]]:
         """Where the values go in this source, and by which names that was found."""
         names = [reading.called(part[0], part[1]) if part[1] else part[0] for part in self.values]
         reading.placed(tuple(names))
-        columns = [reading.columns(name) for name in names]
-        known = reading.entered[self] = (reading.carry.get("called"), columns)
+        entries = [
+            (reading.columns(name), *value[2:])
+            for name, value in zip(names, self.values, strict=True)
+        ]
+        known = reading.entered[self] = (reading.carry.get("called"), entries)
         return known
 
 
@@ -191,6 +199,7 @@ def _expression(text: str, numbers: list[tuple[int, int]], fixed: list[tuple[int
     opens = {start for start, _ in numbers}
     closes = {end for _, end in numbers}
     edges = sorted({*opens, *closes})
+    groups = [found.span() for found in _GROUPS.finditer(text)]
     for run in _RUN.finditer(text):
         for edge in edges:
             if at <= edge <= run.start() and not (edge == run.start() and edge in closes):
@@ -205,7 +214,7 @@ def _expression(text: str, numbers: list[tuple[int, int]], fixed: list[tuple[int
         before = text[run.start() - 1 : run.start()]
         exponent = inside and re.search(r"[eE][-+]?\Z", text[: run.start()]) is not None
         named = any(start <= run.start() < end for start, end in fixed)
-        grouped = "," in (before, text[run.end() : run.end() + 1])
+        grouped = any(start <= run.start() < end for start, end in groups)
         if named or (not inside and (before.isalpha() or before in ("_", "@"))):
             literal(run.end())
         else:
