@@ -1,10 +1,11 @@
 """Metrics out of what scripts print, without any change to them.
 
 Understood are: the dictionaries of HF's Trainer and TRL (version 5 prints quoted strings of 4
-digits and no step) and of others, JSON objects, tqdm, Keras and Lightning bars with their postfixes
-(`bars`), and lines that name a step, iteration or epoch beside `key value`, `key: value` or
-`key=value` pairs (`lines`: nanoGPT, torchtitan, Megatron, most scripts of one's own). Values have
-the digits that were printed.
+digits and no step) and of others, JSON objects, tqdm, Keras and Lightning bars with their values
+(`bars`), tables (`tables`), and lines that name a step, iteration or epoch beside `key value`,
+`key: value` or `key=value` pairs (`lines`: nanoGPT, torchtitan, Megatron, most scripts of one's
+own). Values have the digits that were printed. What is read of which program stands in a table of
+the tests, tests/metrics/data/programs.yaml.
 
 This is a reading of text that may be anything: a line is looked at in time linear in its length, at
 most `LINE` bytes of it, and what is not clearly a metric is left alone.
