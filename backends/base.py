@@ -166,6 +166,11 @@ class Blob:
             return file.read()
 
 
+_FEW = "few"
+"""Marks (as `wire`) a field of texts that is null in JSON if it has none, and a text if it has
+one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What the user wants to run, before any place was asked about it.
@@ -180,7 +185,8 @@ class RunSpec:
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
-        after: Id of the run to wait for; `after_any` starts even if that run failed.
+        after: Ids of the runs to wait for; `after_any` starts even if one of them failed. In JSON
+            null for none and a text for one, as it was when there could be no more.
         pty: Give the job's output a terminal; its input stays empty, for nobody could answer what
             reads it. Gives up surviving the agent's death.
         keep_background: Leave the rest of the tree running at the leader's end.
@@ -194,7 +200,8 @@ class RunSpec:
             them out: the host's name, the version of the accelerators' driver there, and that of
             `python` as far as it can be told without starting it ("3.12.1" or "3.12").
         files: What travels with the run: path relative to the run directory -> content (a code
-            snapshot, the captured diff, a recipe's trainer).
+            snapshot, the captured diff, a recipe's trainer). A path that ends with `/` is a folder,
+            made though it is empty.
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
         options: The backend's own options, checked against its `options_schema`. Only what was
@@ -213,7 +220,7 @@ class RunSpec:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     code: Code = field(default_factory=Code)
-    after: str | None = None
+    after: tuple[str, ...] = field(default=(), metadata={"wire": _FEW})
     after_any: bool = False
     pty: bool = False
     keep_background: bool = False
@@ -690,10 +697,11 @@ def encode(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):
+        how = {f.name: f.metadata.get("wire", True) for f in fields(value)}
         return {
-            f.name: encode(getattr(value, f.name))
-            for f in fields(value)
-            if f.metadata.get("wire", True)
+            name: (_encode_few if wire == _FEW else encode)(getattr(value, name))
+            for name, wire in how.items()
+            if wire
         }
     if isinstance(value, Mapping):
         return {str(k): encode(v) for k, v in value.items()}
@@ -705,6 +713,10 @@ def encode(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+def _encode_few(texts: Sequence[str]) -> Any:
+    return encode(texts) if len(texts) > 1 else next(iter(texts), None)
 
 
 _HINTS: dict[type, dict[str, Any]] = {}
@@ -720,10 +732,12 @@ def decode(kind: type[T], data: Mapping[str, Any]) -> T:
     hints = _HINTS.get(kind)
     if hints is None:
         hints = _HINTS[kind] = typing.get_type_hints(kind)
-    known = {f.name for f in fields(kind) if f.metadata.get("wire", True)}  # type: ignore[arg-type]
+    known = {f.name: f.metadata.get("wire", True) for f in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, raw in data.items():
-        if name in known:
+        if wire := known.get(name):
+            if wire == _FEW and not isinstance(raw, list):
+                raw = [] if raw is None else [raw]
             try:
                 values[name] = _decode_value(hints[name], raw)
             except (TypeError, ValueError, AttributeError, OverflowError) as error:

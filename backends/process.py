@@ -185,7 +185,8 @@ class ProcessBackend:
         if spec.env_names:
             late["environment"] = f"{len(spec.env_names)} variables of the caller, not recorded"
         if spec.after:
-            late["start"] = f"when run {spec.after} has ended"
+            runs = " and ".join(f"run {run}" for run in spec.after)
+            late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
         env.setdefault("PYTHONUNBUFFERED", "1")
         run_dir = f"{facts.home}/runs/{spec.run_id}"
         argv = tuple(

@@ -19,6 +19,9 @@ from traindeck.backends.base import BackendError, Unreachable
 CREDIT = 1 << 20
 """Bytes of a stream that may be on their way. Enough for an 80 ms link at 10 MB/s."""
 
+BEGINNING = ("start", "adopt")
+"""Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
+
 _HEAD = struct.Struct(">II")
 _MAX_JSON = 64 << 20
 _MAX_BODY = 64 << 20
@@ -43,6 +46,7 @@ class Channel:
         reader, writer: The agent's stdout and stdin.
         marker: The random marker it was started with; everything before it is a login banner.
         timeout: Seconds to wait for an answer to a call before calling the agent unreachable.
+        starts_nothing: Why no run may be begun with this agent; raised where one would be.
     """
 
     def __init__(
@@ -52,11 +56,13 @@ class Channel:
         marker: str,
         *,
         timeout: float = 30.0,
+        starts_nothing: BackendError | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._marker = marker.encode()
         self._timeout = timeout
+        self._starts_nothing = starts_nothing
         self._next_id = 1
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._streams: dict[int, _Stream] = {}
@@ -78,6 +84,8 @@ class Channel:
         timeout: float | None = None,
     ) -> Answer:
         """See `AgentChannel.call`."""
+        if self._starts_nothing is not None and verb in BEGINNING:
+            raise self._starts_nothing
         number = self._number()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._calls[number] = future

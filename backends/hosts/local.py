@@ -8,11 +8,13 @@ the terminal reaches only the program that was asked to stop.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from traindeck.backends import files
@@ -20,9 +22,22 @@ from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Un
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.payload.build import agent_name, agent_source
 
+_MAX_AGENT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """A connection to an agent, and the agent."""
+
+    channel: Channel
+    process: asyncio.subprocess.Process
+
 
 class LocalHost:
     """The machine this program runs on.
+
+    Where our agent cannot be put in place (a disk that is full, or read-only), the newest that is
+    there answers and stops runs; it starts none.
 
     Args:
         root: Where agents and runs lie; `~/.traindeck` by default.
@@ -43,8 +58,8 @@ class LocalHost:
         self.root = Path(root).expanduser() if root else Path.home() / ".traindeck"
         self.python = python or os.path.realpath(sys.executable)
         self._environ = environ
-        self._channel: Channel | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._served: _Served | None = None
+        self._older: _Served | None = None
         self._starting = asyncio.Lock()
 
     async def run(
@@ -81,11 +96,23 @@ class LocalHost:
     async def agent(self) -> Channel:
         """See `Host.agent`."""
         async with self._starting:
-            if self._channel is None or self._channel.failed:
-                await self._stop_agent()
-                await self._start_agent()
-            assert self._channel is not None
-            return self._channel
+            if self._served is not None and not self._served.channel.failed:
+                return self._served.channel
+            older = self._older
+            if older is not None and not older.channel.failed and not self._has_room():
+                return older.channel
+            await self._stop(self._served)
+            self._served = None
+            try:
+                path = self.install()
+            except BackendError as error:
+                if older is None or older.channel.failed:
+                    await self._stop(older)
+                    older = self._older = await self._serve(self._newest(error), error)
+                return older.channel
+            # An older one may be following a log: it is left to that.
+            self._served = await self._serve(path)
+            return self._served.channel
 
     async def devices(self) -> DeviceCount:
         """The GPUs that NVML counts. Free of cost where there is no NVIDIA driver."""
@@ -95,7 +122,10 @@ class LocalHost:
 
     async def aclose(self) -> None:
         """End the agent's connection. Runs are not touched."""
-        await self._stop_agent()
+        served, older = self._served, self._older
+        self._served = self._older = None
+        await self._stop(served)
+        await self._stop(older)
 
     def install(self) -> Path:
         """Put the agent in place, content-addressed: a version that is there stays as it is."""
@@ -111,8 +141,32 @@ class LocalHost:
         write_atomically(path, source, 0o600)
         return path
 
-    async def _start_agent(self) -> None:
-        path = self.install()
+    def _has_room(self) -> bool:
+        """Whether the agent may fit by now: trying takes from a full disk what others need."""
+        try:
+            space = os.statvfs(self.root)
+        except OSError:
+            return False
+        return space.f_bavail * space.f_frsize > 2 * len(agent_source())
+
+    def _newest(self, error: BackendError) -> Path:
+        """The newest agent that is in place, whole and unchanged. One that was never ours has
+        another digest than its name says.
+
+        Raises:
+            BackendError: `error`, if there is none.
+        """
+        found = []
+        for path in (self.root / "bin").glob("agent-*.py"):
+            with suppress(OSError), files.open_regular(path) as file:
+                digest = hashlib.sha256(file.read(_MAX_AGENT)).hexdigest()
+                if path.name == f"agent-{digest[:16]}.py":
+                    found.append((os.fstat(file.fileno()).st_mtime, path))
+        if not found:
+            raise error
+        return max(found)[1]
+
+    async def _serve(self, path: Path, starts_nothing: BackendError | None = None) -> _Served:
         marker = secrets.token_hex(16)
         environ = dict(os.environ if self._environ is None else self._environ)
         try:
@@ -128,27 +182,27 @@ class LocalHost:
         except OSError as error:
             raise Unreachable(f"The agent cannot be started with {self.python}: {error}.") from None
         assert process.stdout is not None and process.stdin is not None
-        self._process = process
-        self._channel = Channel(process.stdout, process.stdin, marker)
+        channel = Channel(process.stdout, process.stdin, marker, starts_nothing=starts_nothing)
+        return _Served(channel=channel, process=process)
 
-    async def _stop_agent(self) -> None:
-        channel, process = self._channel, self._process
-        self._channel = self._process = None
-        if channel is not None:
-            await channel.aclose()
-        if process is not None:
-            assert process.stdout is not None
-            try:
-                async with asyncio.timeout(2):
-                    # To the end: a stream that was left in the middle fills the pipe, and neither
-                    # the agent nor the pipe would ever close.
-                    while await process.stdout.read(1 << 20):
-                        pass
-                    await process.wait()
-            except TimeoutError:
-                with suppress(ProcessLookupError):
-                    process.kill()
+    @staticmethod
+    async def _stop(served: _Served | None) -> None:
+        if served is None:
+            return
+        await served.channel.aclose()
+        process = served.process
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(2):
+                # To the end: a stream that was left in the middle fills the pipe, and neither the
+                # agent nor the pipe would ever close.
+                while await process.stdout.read(1 << 20):
+                    pass
                 await process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
 
 def write_atomically(path: Path, data: bytes, mode: int) -> None:

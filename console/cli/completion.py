@@ -60,12 +60,18 @@ def complete_retryable(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_after(incomplete: str) -> list[tuple[str, str]]:
     """Runs that another one can wait for: not over, or over well."""
-    return _runs(incomplete, lambda run: _leads(run) and (run.active or run.state == "succeeded"))
+    return _more(incomplete, lambda run: _leads(run) and (run.active or run.state == "succeeded"))
 
 
 def complete_after_any(incomplete: str) -> list[tuple[str, str]]:
     """Runs whose end another one can wait for, whatever it is."""
-    return _runs(incomplete, _leads)
+    return _more(incomplete, _leads)
+
+
+def _more(incomplete: str, fits: Callable[[RunRecord], bool]) -> list[tuple[str, str]]:
+    """Runs for the last of several with commas between."""
+    before, comma, last = incomplete.rpartition(",")
+    return [(before + comma + word, meaning) for word, meaning in _runs(last, fits)]
 
 
 def _leads(run: RunRecord) -> bool:

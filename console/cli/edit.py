@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, many_runs, one_run
 from traindeck.console.cli.completion import complete_run, complete_tag
@@ -42,7 +41,13 @@ def rename_command(
 @app.command("tag")
 def tag_command(
     run: Run,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="K[=V]", help="Tags to set.")] = None,
+    tags: Annotated[
+        list[str] | None, typer.Argument(metavar="K[=V]", help="Tags to set; with --add more runs.")
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", metavar="K[=V]", help="A tag to set of all runs that are named."),
+    ] = None,
     remove: Annotated[
         list[str] | None,
         typer.Option("--remove", metavar="K", help="Take a tag away.", autocompletion=complete_tag),
@@ -50,25 +55,28 @@ def tag_command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Set and remove tags; without any, print them. --json: the run, as `show --json` prints it.
+    """Set and remove tags; without any, print them. --json: the run, as `show --json` prints it;
+    with --add an array of them.
 
     Example: traindeck tag calm-fox baseline lr=3e-4 --remove draft
+    Example: traindeck ls -q tag:sweep | xargs -r traindeck tag --add paper --remove draft
     """
     from traindeck.console.runs import controlling
-    from traindeck.console.runs.request import parse_tags
+    from traindeck.console.runs.request import parse_tags, tag_changes
     from traindeck.console.runs.workspace import open_workspace
 
     ws = open_workspace(tell=output.tell)
-    if tags or remove:
+    if tags or add or remove:
         controlling.check_notes(ws)
+    changes = tag_changes(parse_tags(add or tags or []), remove or [])
+    if add:
+        named = {record.id: record for record in map(ws.record, [run, *(tags or [])])}
+        controlling.set_tags(ws, list(named.values()), changes)
+        many_runs([ws.record(run_id) for run_id in named], json=json, quiet=quiet)
+        return 0
     record = ws.record(run)
-    wanted = parse_tags(tags or [])
-    gone = dict.fromkeys(remove or [])
-    for name in wanted.keys() & gone.keys():
-        raise UsageError(f"{name} is both set and removed.")
-    changes: dict[str, str | None] = {**wanted, **gone}
     if changes:
-        controlling.set_tags(ws, record, changes)
+        controlling.set_tags(ws, [record], changes)
     if one_run(ws, record.id, json=json, quiet=quiet) or changes:
         return 0
     for name, value in sorted(record.tags.items()):

@@ -37,20 +37,20 @@ Secret = Annotated[
 ]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="K[=V]", help="Tag the run.")]
 After = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--after",
-        metavar="RUN",
-        help="Wait until RUN succeeded, then run in a copy of the code.",
+        metavar="RUN[,RUN]",
+        help="Wait until each RUN succeeded, then run in a copy of the code.",
         autocompletion=complete_after,
     ),
 ]
 AfterAny = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--after-any",
-        metavar="RUN",
-        help="Wait until RUN is over, whatever its end.",
+        metavar="RUN[,RUN]",
+        help="Wait until each RUN is over, whatever its end.",
         autocompletion=complete_after_any,
     ),
 ]

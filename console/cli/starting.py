@@ -22,8 +22,8 @@ Make = Callable[["Workspace", dict[str, Any]], Awaitable["LaunchRequest"]]
 def start(
     make: Make,
     given: dict[str, Any],
-    after: str | None,
-    after_any: str | None,
+    after: list[str] | None,
+    after_any: list[str] | None,
     dry_run: bool,
     follow: bool,
     json: bool,
@@ -31,6 +31,7 @@ def start(
 ) -> int:
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import launching
+    from traindeck.console.runs.awaiting import awaited, refuse_elsewhere
     from traindeck.console.runs.settling import settle
 
     if after and after_any:
@@ -39,16 +40,10 @@ def start(
 
     async def body(ws: Workspace) -> int:
         await settle(ws)
-        waits_for = after or after_any
-        target = ws.record(waits_for) if waits_for else None
-        more = {"after": target.id, "after_any": after_any is not None} if target else {}
-        request = await make(ws, {**given, **more})
-        if target is not None and target.backend != request.on:
-            raise UsageError(
-                f"--after {waits_for}: {target.name} runs on {target.backend}, "
-                f"this run would on {request.on}.",
-                "A run can wait only for one of the same backend.",
-            )
+        runs = awaited(ws, after or after_any or ())
+        more = {"after": tuple(run.id for run in runs), "after_any": bool(after_any)}
+        request = await make(ws, {**given, **more} if runs else given)
+        refuse_elsewhere(runs, request.on)
         return await send(ws, await launching.plan(ws, request), dry_run, follow, json, quiet)
 
     return with_workspace(body, stores=not dry_run)
@@ -68,14 +63,17 @@ async def send(
 ) -> int:
     from traindeck.console.present.asked import not_copied
     from traindeck.console.runs import launching
+    from traindeck.console.runs.request import code_not_kept
 
     if dry_run:
         _show_plan(made, json)
         return 0
     record = await launching.launch(ws, made, briefly=quiet and not json)
     failed = _not_started(record)
+    hushed = {code_not_kept(made.spec)} if quiet else ()
     for warning in made.warnings if not failed else ():
-        output.tell(warning)
+        if warning not in hushed:
+            output.tell(warning)
     say(ws, record, json, quiet)
     if missing := not_copied(made.spec.code, 3):
         output.tell(f"not in the snapshot: {', '.join(missing)}; all: traindeck show {record.id}")

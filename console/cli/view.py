@@ -48,6 +48,13 @@ class FilterCommand(Command):
                 words.append(arg)
         return super().parse_args(ctx, [*options, "--", *words])
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from traindeck.console.runs.filters import LANGUAGE
+
+        with formatter.section("Filters"):
+            formatter.write_dl(LANGUAGE)
+        super().format_epilog(ctx, formatter)
+
 
 @app.command("ls", cls=FilterCommand)
 def ls_command(
@@ -66,9 +73,8 @@ def ls_command(
     """List runs: active ones and those of the last 24 hours. --json and -q list all.
 
     A filter is words of names and tags, and KEY:VALUE of state, is, tag, name, id, backend, host,
-    project, recipe, note, reach, since, before, sort. A state is called as in --json, or done; is:
-    takes active, over, needs-you, archived, foreign. lr>1e-4 and sort:lr go by the parameter lr,
-    else the tag if it is a number, else the metric.
+    project, recipe, note, reach, since, before, sort. is: takes active, over, needs-you, archived,
+    foreign.
 
     Examples:
 
@@ -317,8 +323,8 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)
         no_log = "" if log else await why_no_log(ws, record)
-    if spec is not None and (other := ws.index.get(spec.after or "")) is not None:
-        spec = replace(spec, after=f"{other.name} ({other.id})")
+    if spec is not None:
+        spec = replace(spec, after=tuple(_by_name(ws, run_id) for run_id in spec.after))
     lines = card_lines(
         shown,
         now=ws.clock(),
@@ -345,6 +351,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
                 f"traindeck: {share:.0%} of the log was read for metrics; "
                 f"`traindeck metrics {record.id}` reads the rest."
             )
+
+
+def _by_name(ws: Workspace, run_id: str) -> str:
+    run = ws.index.get(run_id)
+    return run_id if run is None else f"{run.name} ({run.id})"
 
 
 def _home_short(path: str | None, home: str | None) -> str | None:

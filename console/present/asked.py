@@ -82,11 +82,14 @@ def asked(spec: RunSpec) -> Iterator[Asked]:
         yield "option", plain_or_quoted(f"{name}={value}")
     for name, value in spec.labels.items():
         yield "label", plain_or_quoted(f"{name}={value}")
-    if spec.after:
+    if len(spec.after) == 1:
         yield (
             "after",
-            f"run {spec.after}, {'whatever its end' if spec.after_any else 'if it succeeds'}",
+            f"run {spec.after[0]}, {'whatever its end' if spec.after_any else 'if it succeeds'}",
         )
+    elif spec.after:
+        ends = "whatever their ends" if spec.after_any else "if all succeed"
+        yield "after", f"{len(spec.after)} runs, {ends}: {', '.join(spec.after)}"
     if spec.pty:
         yield "terminal", "a pty for its output; does not survive the death of its supervisor"
     if spec.keep_background:

@@ -27,9 +27,12 @@ def x_axis(start: float, end: float, wide: int, axis: str) -> Line:
     line = [" "] * (wide + ENDS)
     free, before, named = 0, "", math.nan
     whole = math.floor(end + 1e-6) if axis == "step" else end
-    last = f"{_until(end, step) if axis == 'time' else _tick(whole, axis, step)} {name}"
+    reached = _until(end, step) if axis == "time" else _tick(whole, axis, step)
+    last = f"{reached} {name}"
     limit = wide + ENDS - width(last)
     for value, text in ticks:
+        if text == reached and value != whole:
+            continue  # the end, which lies a little behind it, says the same
         at = round((value - start) / (end - start) * (wide - 1)) - len(text) // 2
         at = max(0, at)
         if at >= free and at + len(text) + 1 < limit and text != before:

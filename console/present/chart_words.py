@@ -13,7 +13,7 @@ from traindeck.console.metrics.reduce import formula
 
 from . import braille
 from .cells import Line, Span, clean, clip, fit_line, line_width, pad, width
-from .curves import LETTERS, SPARSE, Curve, Reduced, View
+from .curves import LETTERS, Curve, Reduced, View, smooths
 from .glyphs import Glyphs
 from .numbers import plural
 
@@ -48,11 +48,11 @@ def title_line(
 
 def _how(drawn: Sequence[Curve], view: View) -> list[Forms]:
     how: list[Forms] = []
-    if view.smoothing and any(curve.y.size >= SPARSE for curve in drawn):
+    if smooths(drawn, view):
         name = formula(view.smoothing)
         how.append((f"{name} over band min–max", f"{name} over band", name))
     elif view.smoothing:
-        how.append((f"as logged: fewer than {SPARSE} points", "as logged"))
+        how.append((f"as logged: fewer than {view.sparse} points", "as logged"))
     if view.log:
         how.append(("log y",))
     return how

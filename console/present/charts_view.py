@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from traindeck.console.metrics.reduce import formula
@@ -15,7 +15,7 @@ from .cells import Line, Span, clean, distinct, fit, fit_line, line_width, pad, 
 from .chart import Chart, chart
 from .chart_axis import moment
 from .charts_size import TREE, WIDE
-from .curves import Curve, Mark, View, at_cursor, extent
+from .curves import Curve, Mark, View, at_cursor, extent, smooths
 from .glyphs import BEST, Glyphs
 from .metric_tree import SYSTEM, Node, lined_up, shown_value, tree_cells, tree_lines
 from .numbers import figure
@@ -226,11 +226,11 @@ def _rule(title: str, cells: int, glyphs: Glyphs) -> Line:
     return (Span(f" {title} ", "muted bold"), Span(glyphs.rule * rest, "rule"))
 
 
-def choices(view: View) -> Line:
+def choices(view: View, drawn: Iterable[Curve]) -> Line:
     """How one looks at the charts, for the line of the tabs."""
     pairs = [
         ("x", view.axis),
-        ("smooth", formula(view.smoothing) if view.smoothing else "off"),
+        ("smooth", formula(view.smoothing) if smooths(drawn, view) else "off"),
         ("y", "log" if view.log else "linear"),
     ]
     spans: list[Span] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from .cells import clean
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COLOURS = 8
 SPARSE = 200
-"""Points from which on a series is smoothed."""
+"""Points from which on a series is smoothed without being asked. One of few points (an evaluation
+now and then) is not: an average over its neighbours would lie far from any of them."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,12 +39,11 @@ class Curve:
     colour: int = 0
     soft: Floats | None = None
 
-    def smoothed(self, weight: float) -> Floats:
-        """The values smoothed. A series of few points (an evaluation now and then) is not: an
-        average over its neighbours would lie far from any of them."""
-        if self.y.size < SPARSE:
+    def smoothed(self, view: View) -> Floats:
+        """The values smoothed, or as they are if there are too few for that."""
+        if not smooths([self], view):
             return self.y
-        return self.soft if self.soft is not None else smooth(self.y, weight)
+        return self.soft if self.soft is not None else smooth(self.y, view.smoothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,7 @@ class View:
         start, end: The window of the x axis; None shows all.
         log: Logarithmic y axis. What is not above 0 is a gap then, and counted.
         smoothing: Weight of the moving average; 0 draws the values as they are.
+        sparse: Points of a series from which on it is smoothed.
         axis: What x is: `step`, `time`, `epoch`.
         cursor: Where it stands on the x axis.
         focus: Key of the curve painted last.
@@ -72,6 +73,7 @@ class View:
     end: float | None = None
     log: bool = False
     smoothing: float = 0.0
+    sparse: int = SPARSE
     axis: str = "step"
     cursor: float | None = None
     focus: str = ""
@@ -104,9 +106,14 @@ def curves(
     return made
 
 
-def softened(curve: Curve, weight: float) -> Curve:
+def smooths(drawn: Iterable[Curve], view: View) -> bool:
+    """Whether any of these curves is smoothed."""
+    return view.smoothing > 0 and any(curve.y.size >= view.sparse for curve in drawn)
+
+
+def softened(curve: Curve, view: View) -> Curve:
     """The curve with its smoothed values, so that not every frame makes them anew."""
-    soft = smooth(curve.y, weight) if weight > 0 and curve.y.size >= SPARSE else None
+    soft = smooth(curve.y, view.smoothing) if smooths([curve], view) else None
     return replace(curve, soft=soft)
 
 
@@ -138,7 +145,7 @@ def at_cursor(drawn: Sequence[Curve], view: View) -> list[tuple[Curve, float, fl
     for curve in drawn:
         index = nearest(curve.x, view.cursor)
         if index is not None:
-            soft = curve.smoothed(view.smoothing)
+            soft = curve.smoothed(view)
             found.append((curve, float(curve.x[index]), float(curve.y[index]), float(soft[index])))
     return found
 
@@ -165,8 +172,8 @@ def reduced(curve: Curve, view: View, start: float, end: float, dots: int) -> Re
     if view.log and raw.strange.any():  # a value below 0 is a gap here, but a value
         raw = replace(raw, strange=columns.envelope(curve.y).strange)
     soft = None
-    if view.smoothing > 0 and y.size >= SPARSE:
-        smoothed = curve.smoothed(view.smoothing)
+    if smooths([curve], view):
+        smoothed = curve.smoothed(view)
         if view.log:
             with np.errstate(invalid="ignore"):
                 smoothed = np.where(smoothed > 0, smoothed, np.nan)

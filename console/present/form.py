@@ -197,15 +197,16 @@ def help_lines(entry: Entry, cells: int, rows: int, glyphs: Glyphs = BEST) -> li
 
 
 def wrapped(text: str, cells: int) -> list[str]:
-    """Text over lines by cells; words longer than a line are broken."""
+    """Text over lines by cells; words longer than a line are broken, behind a sign that parts them
+    if there is one."""
     cells = max(8, cells)
-    if text.isascii():
+    if text.isascii() and all(len(word) <= cells for word in text.split()):
         return textwrap.wrap(text, cells, break_on_hyphens=False)
     lines: list[str] = []
     line = ""
     for word in text.split():
         while width(word) > cells:
-            part = take(word, cells - width(line) - 1 if line else cells)
+            part = _parted(take(word, cells - width(line) - 1 if line else cells))
             line, word = (f"{line} {part}" if line else part), word[len(part) :]
             lines.append(line)
             line = ""
@@ -215,3 +216,10 @@ def wrapped(text: str, cells: int) -> list[str]:
         else:
             line = f"{line} {word}" if line else word
     return [*lines, line] if line else lines
+
+
+def _parted(piece: str) -> str:
+    """The piece of a word up to its last `:` (a search path's), else `,` `/` or `=`, unless most of
+    it would be left."""
+    ends = (piece.rfind(sign) + 1 for sign in ":,/=")
+    return piece[: next((end for end in ends if end > len(piece) // 2), len(piece))]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .cells import Line, Span, clip, fit_line, line_width, width
+from .cells import Line, Span, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 
 
@@ -27,12 +28,14 @@ def help_lines(
     notes: Sequence[Line],
     cells: int,
     glyphs: Glyphs = BEST,
+    *,
+    notes_first: bool = False,
 ) -> list[Line]:
     """The help for a screen.
 
     Args:
         query: Show only what has this text in it, with the actions' names; None shows all.
-        notes: How to read the screen.
+        notes: How to read the screen. notes_first: They matter more than the keys just now.
     """
     head: list[Span] = [Span("KEYS ON THIS SCREEN", "accent bold"), Span(f"  {title}", "muted")]
     ways = (Span("/", "accent bold"), Span(" search keys   ", "muted"),
@@ -41,30 +44,27 @@ def help_lines(
     first = (*head, Span(" " * gap), *ways) if gap > 1 else tuple(head)
     if query is not None:
         return [first, (), *_found(entries, query, cells)]
-    lines = [first, (), *_columns(entries, cells)]
-    if notes:
-        lines += [(), (Span(glyphs.rule * cells, "rule"),), *notes]
-    return lines
+    columns = _columns(entries, cells)
+    if not notes:
+        return [first, (), *columns]
+    rule: list[Line] = [(), (Span(glyphs.rule * cells, "rule"),)]
+    one, other = (notes, [(), *columns]) if notes_first else (columns, notes)
+    return [first, (), *one, *rule, *other]
 
 
 def _found(entries: Sequence[HelpEntry], query: str, cells: int) -> list[Line]:
-    """One entry a line, with the name by which settings.yaml calls it."""
+    """One entry a line, with the name by which settings.yaml calls it where there is room."""
     wanted = query.casefold()
     rows: list[Line] = []
     for entry in entries:
         if wanted in f"{entry.keys} {entry.words} {entry.action}".casefold():
-            name = f"keys: {{{entry.action}: …}}"
-            rows.append(
-                fit_line(
-                    (
-                        Span(entry.keys.ljust(16), "accent bold"),
-                        Span(clip(entry.words, 36).ljust(38), "text"),
-                        Span(name, "faint"),
-                    ),
-                    cells,
-                )
-            )
-    return rows or [(Span("no key for that", "muted"),)]
+            line = (Span(entry.keys.ljust(16), "accent bold"), Span(entry.words.ljust(36), "text"))
+            named = (*line, Span(f"  {entry.action}", "faint"))
+            rows.append(fit_line(named if line_width(named) <= cells else line, cells))
+    if not rows:
+        return [(Span("no key for that", "muted"),)]
+    note = "At the right the name under keys: in settings.yaml, to give it another key."
+    return [*rows, (), *((Span(part, "faint"),) for part in textwrap.wrap(note, max(20, cells)))]
 
 
 def _columns(entries: Sequence[HelpEntry], cells: int) -> list[Line]:
@@ -157,8 +157,16 @@ def state_notes(cells: int, glyphs: Glyphs = BEST) -> list[Line]:
     return lines
 
 
-def typing_notes(glyphs: Glyphs = BEST, *, paths: bool = False) -> list[Line]:
-    """What keys do in every line that is typed in, and in `paths` besides."""
+def language_notes(examples: Sequence[tuple[str, str]], glyphs: Glyphs = BEST) -> list[Line]:
+    """What can be typed into a line that has a language, by examples, and the keys there."""
+    lines: list[Line] = [(Span("WHAT A FILTER SAYS", "muted"),), ()]
+    for example, meaning in examples:
+        lines.append((Span(example.ljust(29), "strong"), Span(meaning, "muted")))
+    return [*lines, (), *typing_notes(glyphs, words=True)]
+
+
+def typing_notes(glyphs: Glyphs = BEST, *, paths: bool = False, words: bool = False) -> list[Line]:
+    """What keys do in every line that is typed in, and where `paths` or `words` are completed."""
     left, right = ("left", "right") if glyphs.name == "ascii" else ("←", "→")
     rows = [
         ("ctrl+a ctrl+e", "to the start · the end"),
@@ -167,9 +175,11 @@ def typing_notes(glyphs: Glyphs = BEST, *, paths: bool = False) -> list[Line]:
     ]
     if paths:
         rows.append((right, "behind a path: take the rest that is offered there"))
+    if words:
+        rows.append((f"tab {right}", "take the rest of the word that is offered there"))
     lines: list[Line] = [(Span("WHILE TYPING", "muted"),), ()]
-    for keys, words in rows:
-        lines.append((Span(keys.ljust(23), "accent bold"), Span(words, "text")))
+    for name, does in rows:
+        lines.append((Span(name.ljust(23), "accent bold"), Span(does, "text")))
     return lines
 
 

@@ -55,6 +55,7 @@ class Entry:
         suggest: Values worth trying.
         wide: Its text is long (a path, a command): the field takes the hint's room too.
         idle: It has no effect beside the other values.
+        changed: The person has changed it since the form was filled.
         path: It may be a path, which can be completed.
     """
 
@@ -88,12 +89,17 @@ class Section:
 TITLES = {"what": "WHAT", "where": "WHERE", "how": "HOW", "ends": "WHEN IT ENDS"}
 
 
-def sections(draft: Draft, ground: Ground, drafted: Drafted | None) -> tuple[Section, ...]:
+def sections(
+    draft: Draft, ground: Ground, drafted: Drafted | None, begun: Draft | None = None
+) -> tuple[Section, ...]:
     """The whole form.
 
     Args:
         drafted: The answer to this draft or an earlier one; None before the first.
+        begun: What the form was filled with, where that is not nothing: what differs from it was
+            changed by the person.
     """
+    begun = begun or Draft()
     found: dict[str, list[Entry]] = {key: [] for key in TITLES}
     names = (COMMAND, *ground.recipes)
     found["what"].append(
@@ -104,7 +110,7 @@ def sections(draft: Draft, ground: Ground, drafted: Drafted | None) -> tuple[Sec
             meaning="A command line of yours, or a recipe: a training of which only what matters "
             "is asked.",
             choices=names if draft.recipe in ("", *ground.recipes) else (*names, draft.recipe),
-            changed=bool(draft.recipe),
+            changed=draft.recipe != begun.recipe,
             hint=_about(drafted, draft),
         )
     )
@@ -115,13 +121,13 @@ def sections(draft: Draft, ground: Ground, drafted: Drafted | None) -> tuple[Sec
             text=draft.on,
             meaning="Where it runs. Further places are added in the settings.",
             choices=tuple(ground.backends),
-            changed=draft.on != "local",
+            changed=draft.on != begun.on,
         )
     )
-    for group, entry in _parameters(draft, drafted):
+    for group, entry in _parameters(draft, drafted, begun):
         found[group].append(entry)
     problems = drafted.problems if drafted is not None else {}
-    for entry in _options(draft, ground):
+    for entry in _options(draft, ground, begun):
         found["where"].append(entry)
     for known in FIELDS:
         if not (known.recipes if draft.recipe else known.commands):
@@ -144,7 +150,7 @@ def sections(draft: Draft, ground: Ground, drafted: Drafted | None) -> tuple[Sec
                 default=default,
                 problem=problems.get(known.key, ""),
                 choices=known.choices,
-                changed=known.key in draft.fields,
+                changed=text != begun.text(known.key),
                 wide=known.key in _WIDE,
                 idle=known.key == "after_end" and not draft.text("after"),
                 path=known.key in ("cwd", "python"),
@@ -172,12 +178,13 @@ def _note(key: str, draft: Draft, drafted: Drafted | None) -> str:
     return f"preset {draft.preset or recipe.preset or 'none'}"
 
 
-def _parameters(draft: Draft, drafted: Drafted | None) -> Iterator[tuple[str, Entry]]:
+def _parameters(draft: Draft, drafted: Drafted | None, begun: Draft) -> Iterator[tuple[str, Entry]]:
     """The recipe's own fields with the question they belong to; none until they are known."""
     if not draft.recipe or drafted is None or drafted.form is None or drafted.recipe is None:
         return
     from traindeck.console.recipes.schema import Kind, accepts, text_of
 
+    had = begun.values if begun.recipe == draft.recipe else {}
     for group in drafted.recipe.groups:
         question = group.key if group.key in ("what", "how", "ends") else "how"
         for field in drafted.form.groups.get(group.title, ()):
@@ -203,7 +210,7 @@ def _parameters(draft: Draft, drafted: Drafted | None) -> Iterator[tuple[str, En
                     problem=field.problem or drafted.problems.get(key, ""),
                     choices=tuple(choices),
                     suggest=tuple(text_of(value) for value in parameter.suggest),
-                    changed=key in draft.values,
+                    changed=draft.values.get(key) != had.get(key),
                     wide=parameter.kind in (Kind.PATH, Kind.NAMES),
                     idle=not field.applies,
                     path=parameter.kind is Kind.PATH,
@@ -228,7 +235,7 @@ def _short(parameter: Parameter) -> str:
     )
 
 
-def _options(draft: Draft, ground: Ground) -> Iterator[Entry]:
+def _options(draft: Draft, ground: Ground, begun: Draft) -> Iterator[Entry]:
     for name, option in ground.options.get(draft.on, {}).items():
         key = f"{OPTION}{name}"
         default = option_text(option.default)
@@ -243,7 +250,7 @@ def _options(draft: Draft, ground: Ground) -> Iterator[Entry]:
             hint="" if choices else option.type,
             default=default,
             choices=choices,
-            changed=key in draft.fields,
+            changed=text != begun.fields.get(key, default),
         )
 
 

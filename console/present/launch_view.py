@@ -161,7 +161,8 @@ def plan_pane(state: PlanState, cells: int, rows: int, glyphs: Glyphs = BEST) ->
     if len(body) > room:
         left = len(body) - room + 1
         body = [*body[: room - 1], (Span(f"{plural(left, 'more line')}: ctrl+o", "faint"),)]
-    lines: list[Line] = [(), _plan_head(state, inner, glyphs), (), *body, (), *tail]
+    quiet = Span("  nothing is started yet", "muted")
+    lines: list[Line] = [(), _plan_head(state, inner, glyphs, quiet), (), *body, (), *tail]
     return [((Span("  "), *line) if line else ()) for line in lines[:rows]]
 
 
@@ -169,17 +170,21 @@ def plan_pages(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> list[Line
     """The whole plan, for a view of its own."""
     inner = cells - 4
     # The warnings themselves stand below the fold.
-    head = _plan_head(state, inner, glyphs, warned(state, glyphs))
+    way = "" if obstacle(state) else " · ctrl+g launches"
+    loud = Span(f"  not launched yet{way} · esc back", "warn bold")
+    head = _plan_head(state, inner, glyphs, loud, warned(state, glyphs))
     lines = [head, (), *plan_body(state, inner, whole=True), ()]
     return [(Span("  "), *line) if line else () for line in [*lines, *_tail(state, inner, glyphs)]]
 
 
-def _plan_head(state: PlanState, cells: int, glyphs: Glyphs, warning: str = "") -> Line:
+def _plan_head(
+    state: PlanState, cells: int, glyphs: Glyphs, fresh: Span, warning: str = ""
+) -> Line:
     left = [Span("PLAN", "strong bold")]
     if state.plan is not None and not state.current and not state.waiting:
         left.append(Span("  as before the last change", "stale"))
     else:
-        left.append(Span("  nothing is started yet", "muted"))
+        left.append(fresh)
     right: Line = ()
     if state.waiting:
         right = (Span(glyphs.ellipsis, "muted"),)

@@ -12,7 +12,8 @@ from traindeck.console.store.records import RunRecord
 from .cells import Line, Span, clean, clip_line, width
 from .glyphs import BEST, Glyphs
 from .numbers import plural, size
-from .runs_table import LEAD, Look, heads, layout, metric_head, row
+from .runs_columns import LEAD, heads, layout, metric_head
+from .runs_table import Look, needs, row
 
 PIPED = 200
 COLUMNS = ("state", "name", "where", "gpu", "age", "done", "left", "metric", "trend", "tags")
@@ -46,7 +47,8 @@ def list_lines(
     chosen = [c for c in (COLUMNS if width else PIPED_COLUMNS) if c != "gpu" or _gpus(runs)]
     if not any(run.tags for run in runs):
         chosen.remove("tags")
-    table = layout(max(room, 20), chosen, metric=metric_head(runs))
+    needed = needs(runs, chosen) if width else None
+    table = layout(max(room, 20), chosen, metric=metric_head(runs), needed=needed)
     look = Look(now=now, glyphs=glyphs, short_ids=short_ids)
     lines: list[Line] = [
         (Span("ID".ljust(ids), "muted"), *_sized("SIZE", taken, "muted"), *heads(table))

@@ -37,12 +37,13 @@ class LogScale:
             low, high = 10.0**self._low, 10.0**self._high
             step = tick_step(high - low, max(2, self._rows // 3), "value")
             for number in range(math.ceil(low / step), math.floor(high / step) + 1):
-                self._label(labels, number * step, tick(number * step, step))
+                self._label(labels, number * step, tick(number * step, step, high))
             return labels
         powers = range(math.floor(self._low), math.ceil(self._high) + 1)
         for factor in (1.0, 2.0, 5.0):
             for power in powers:
-                self._label(labels, factor * 10.0**power, tick(factor * 10.0**power, 10.0**power))
+                value = factor * 10.0**power
+                self._label(labels, value, tick(value, 10.0**power, 10.0**self._high))
         return labels
 
     def _ends(self) -> dict[int, str]:

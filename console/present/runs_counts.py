@@ -66,9 +66,10 @@ def list_context(
     cells: int,
     *,
     frozen: bool,
+    archived: int = 0,
 ) -> list[Line]:
     """What the list shows and how, as clauses: what is not as usual first, for it is said nowhere
-    else. A long filter leaves room for the order."""
+    else. A long filter leaves room for the order. `archived`: how many are left out for that."""
     usual = order_words(order) == order_words(())
     clauses: list[Line] = []
     if frozen:
@@ -79,6 +80,9 @@ def list_context(
     if not usual:
         clauses.append((Span(order_words(order), "text"),))
     clauses.append((Span(f"{shown:,}", "text"), Span(f" of {plural(total, 'run')}", "muted")))
+    if archived:
+        left_out = (Span(f"{archived:,} archived: ", "muted"), Span("a", "accent bold"))
+        clauses.append((*left_out, Span(f" shows {'it' if archived == 1 else 'them'}", "muted")))
     by = f"grouped by {group}" if group else "not grouped"
     clauses.append((Span(f"{by}, {order_words(order)}" if usual else by, "muted"),))
     return clauses

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from traindeck.console.store.records import RunRecord
 
-from .cells import Line, Span, clean
+from .cells import Line, Span, clean, width
 from .glyphs import BEST, Glyphs
 from .numbers import plural
 from .states import mark
@@ -29,6 +29,15 @@ def selection(marked: int, hidden: int, position: int, listed: int, *, marking: 
         where = Span(f"{position:,}", "text"), Span(f"/{listed:,}", "muted")
         clauses.append((Span("selected ", "muted"), *where))
     return _joined(clauses)
+
+
+def fitting_words(words: Sequence[str], cells: int, glyphs: Glyphs = BEST) -> Line:
+    """What a word of a filter could become: as many as there is room for."""
+    shown = list(words)
+    while len(shown) > 1 and width(" ".join(shown)) > cells - 2:
+        shown.pop()
+    more = f" {glyphs.ellipsis}" if len(shown) < len(words) else ""
+    return (Span(" ".join(shown) + more, "muted"),)
 
 
 def seen_words(names: Sequence[str], group: str) -> Line:

@@ -1,14 +1,14 @@
-"""The table of runs as data: which columns fit, and what stands in each cell of a row.
+"""The table of runs as data: what stands in each cell of a row.
 
-Pure: a run, the time and the width go in, lines of spans come out. Both the Runs screen and `ls`
-are made of these cells. Nothing may shift when a number changes: every cell is filled to its width,
-and what does not fit in a narrow terminal is dropped as a whole column, in a fixed order.
+Pure: a run, the time and the columns go in, lines of spans come out. Both the Runs screen and `ls`
+are made of these cells. Nothing may shift when a number changes: every cell is filled to its width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
@@ -17,230 +17,9 @@ from .ages import age
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, count, share_of, step_of
+from .runs_columns import AFTER, LEAD, Column, Layout, is_named
 from .sentences import choose, explain, fitted, time_left
-from .states import is_quiet, mark, metric_word
-
-# ---------------------------------------------------------------------------------------- columns
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column and its place. `x` counts cells from the left edge of the table."""
-
-    key: str
-    head: str
-    x: int
-    cells: int
-    align: str = "left"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The columns of one width, left to right. `start` is where sentences begin (DONE)."""
-
-    columns: tuple[Column, ...]
-    width: int
-    start: int
-    end: int
-
-    def __contains__(self, key: str) -> bool:
-        return any(column.key == key for column in self.columns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a column is: its head, its cells when roomy and when tight, the most it may grow to."""
-
-    head: str
-    roomy: int
-    tight: int
-    align: str = "left"
-
-
-_KINDS: dict[str, _Kind] = {
-    "state": _Kind("STATE", 11, 11),
-    "id": _Kind("ID", 12, 12),
-    "name": _Kind("NAME", 18, 18),
-    "project": _Kind("PROJECT", 12, 12),
-    "where": _Kind("WHERE", 10, 9),
-    "gpu": _Kind("GPU", 4, 4, align="right"),
-    "age": _Kind("AGE", 5, 5, align="right"),
-    "done": _Kind("DONE", 14, 10),
-    "left": _Kind("LEFT", 5, 5, align="right"),
-    "metric": _Kind("LOSS", 8, 6),
-    "eval": _Kind("EVAL", 8, 8),
-    "trend": _Kind("LAST HALF", 13, 6),
-    "rate": _Kind("TOK/S", 7, 7, align="right"),
-    "tags": _Kind("TAGS", 12, 12),
-    "note": _Kind("NOTE", 20, 20),
-}
-ORDER = tuple(_KINDS)
-OPTIONAL = tuple(key for key in ORDER if key not in ("state", "name"))
-
-# A terminal of this width or more shows the column by itself.
-_SHOWN_FROM = {
-    "state": 0,
-    "name": 0,
-    "done": 0,
-    "metric": 0,
-    "where": 80,
-    "age": 80,
-    "left": 80,
-    "trend": 80,
-    "tags": 120,
-    "eval": 160,
-    "rate": 160,
-    "id": 200,
-    "project": 200,
-    "note": 200,
-}
-# Dropped first to last when what was chosen does not fit.
-_DROP = (
-    "note", "project", "gpu", "rate", "eval", "id", "tags", "trend", "left", "age", "where",
-    "metric", "done",
-)  # fmt: skip
-# Which column grows to how many cells, as long as there is room. In names and tags runs differ.
-_GROWS = (("name", 32), ("tags", 20), ("name", 40), ("trend", 30), ("tags", 60), ("note", 80))
-
-_AFTER = 4
-"""Digits after the point in metric columns."""
-
-LEAD = 2
-"""Cells before the first column: the cursor and the mark."""
-
-
-_WORDS = {
-    "id": "id",
-    "project": "project",
-    "where": "where it runs",
-    "gpu": "GPUs",
-    "age": "age",
-    "done": "done, in percent",
-    "left": "time left",
-    "metric": "main metric",
-    "eval": "metric on held-out data",
-    "trend": "trend of the last half",
-    "rate": "tokens a second",
-    "tags": "tags",
-    "note": "note",
-}
-
-
-def column_words(key: str) -> str:
-    """What a column is called where it is chosen."""
-    return _WORDS.get(key, key)
-
-
-def default_columns(cells: int) -> tuple[str, ...]:
-    """The columns a terminal of this width shows by itself."""
-    return tuple(key for key in ORDER if cells >= _SHOWN_FROM.get(key, 10_000))
-
-
-def layout(
-    cells: int, chosen: Collection[str] | None = None, *, lead: int = LEAD, metric: str = "LOSS"
-) -> Layout:
-    """Columns for a width.
-
-    Args:
-        chosen: Keys of `ORDER` to show instead of the default ones, as far as they fit.
-        metric: Head of the metric column.
-    """
-    wanted = [key for key in ORDER if key in (chosen or default_columns(cells))]
-    for key in ("name", "state"):
-        if key not in wanted:
-            wanted.insert(0, key)
-    wanted.sort(key=ORDER.index)
-    tight = cells < 100
-    while True:
-        sizes = {key: _size(key, cells, tight) for key in wanted}
-        gaps = _gaps(wanted, tight)
-        free = cells - lead - sum(sizes.values()) - sum(gaps.values()) - (0 if tight else 1)
-        if free >= 0 or len(wanted) <= 2:
-            break
-        wanted.remove(_next_to_drop(wanted, cells))
-    free = max(free, 0)
-    for key, most in _GROWS:
-        if key in sizes:
-            if key == "name" and cells < 80:  # it must leave room for the reason
-                most = 16 + (cells - 60) // 3
-            more = max(0, min(free, most - sizes[key]))
-            sizes[key] += more
-            free -= more
-    if free < 0 or sum(sizes.values()) + lead > cells:
-        sizes["name"] = max(1, sizes["name"] - (sum(sizes.values()) + lead + 1 - cells))
-    columns = []
-    x = lead
-    for key in wanted:
-        x += gaps[key]
-        columns.append(
-            Column(key, _head(key, sizes[key], metric, tight), x, sizes[key], _KINDS[key].align)
-        )
-        x += sizes[key]
-    start = next((c.x for c in columns if c.key == "done"), x + 2)
-    return Layout(tuple(columns), cells, start, cells if tight else cells - 1)
-
-
-def _next_to_drop(wanted: Sequence[str], cells: int) -> str:
-    """Which column goes first. What a person asked for beyond the usual outlives what is usual, but
-    for how far a run is and how good."""
-    usual = {*default_columns(cells)} - {"done", "metric"}
-    for kind in (usual, {*OPTIONAL} - {"done", "metric"}, {*OPTIONAL}):
-        for key in _DROP:
-            if key in kind and key in wanted:
-                return key
-    return wanted[-1]
-
-
-def _size(key: str, cells: int, tight: bool) -> int:
-    if key == "state" and cells < 80:
-        return 1
-    if key == "name" and cells < 80:
-        return 16
-    return _KINDS[key].tight if tight else _KINDS[key].roomy
-
-
-def _head(key: str, cells: int, metric: str, tight: bool) -> str:
-    if key == "state" and cells < 3:
-        return ""
-    if key == "trend" and tight:
-        return "TREND"
-    if key in ("metric", "eval"):
-        # Over the first digit: the figures below stand on their points.
-        word = metric if key == "metric" else _KINDS[key].head
-        return " " * min(cells - _AFTER - 2, max(0, cells - len(word))) + word
-    return _KINDS[key].head
-
-
-def _gaps(keys: Sequence[str], tight: bool) -> dict[str, int]:
-    """Cells before each column: two, one where the terminal is narrow or a number explains the
-    number before it."""
-    narrow = {"left"} if not tight else set(keys) - {"done"}
-    gaps = {key: 1 if key in narrow else 2 for key in keys}
-    gaps[keys[0]] = 0
-    return gaps
-
-
-def heads(table: Layout) -> Line:
-    """The line of column heads."""
-    spans: list[Span] = []
-    x = 0
-    for column in table.columns:
-        spans.append(Span(" " * (column.x - x)))
-        spans.append(Span(fit(column.head, column.cells, column.align), "muted"))
-        x = column.x + column.cells
-    return fit_line(spans, table.width)
-
-
-def metric_head(runs: Sequence[RunRecord]) -> str:
-    """What the metric column is called: the metric's name if all shown have the same."""
-    words = {metric_word(run.main).upper() for run in runs if run.main}
-    if len(words) == 1:
-        word = clean(words.pop())
-        return word if width(word) <= 8 else "METRIC"
-    return "METRIC" if words else "LOSS"
-
-
-# ------------------------------------------------------------------------------------------- rows
+from .states import is_quiet, mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +44,7 @@ def row(run: RunRecord, table: Layout, look: Look) -> Line:
     sentence = explain(run, look.now, look.glyphs)
     bare = sentence is None and _is_bare(run)
     if bare:
-        sentence = [(Span(_command(run), "muted"),)]
+        sentence = _at_work(run)
     if sentence is None:
         return fit_line(_cells(run, table.columns, LEAD, look, quiet), table.width - LEAD)
     before = [column for column in table.columns if column.x < table.start]
@@ -288,7 +67,8 @@ def _cells(
     spans: list[Span] = []
     for column in columns:
         spans.append(Span(" " * (column.x - x)))
-        spans.extend(_CELLS[column.key](run, column, look, quiet))
+        cell = _named if is_named(column.key) else _CELLS[column.key]
+        spans.extend(cell(run, column, look, quiet))
         x = column.x + column.cells
     return spans
 
@@ -309,10 +89,19 @@ def _is_bare(run: RunRecord) -> bool:
     return not run.metrics and progress.step is None and progress.fraction is None
 
 
-def _command(run: RunRecord) -> str:
+def _at_work(run: RunRecord) -> list[Line]:
+    """What a run of which no figure is known does: its recipe, else its command. Where a program
+    lies says less than what comes after it."""
     import shlex
 
-    return clean(shlex.join(run.argv)[:400]) if run.argv else "no metrics"
+    if run.recipe:
+        told = [f"recipe {clean(run.recipe)}", *(["no step yet"] if run.active else [])]
+        return [(Span(text, "muted"),) for text in told]
+    if not run.argv:
+        return [(Span("no metrics", "muted"),)]
+    program, *rest = run.argv
+    name = program.rstrip("/").rpartition("/")[2] or program
+    return [(Span(clean(shlex.join([name, *rest])[:400]), "muted"),)]
 
 
 def _ink(quiet: bool, run: RunRecord, style: str = "text") -> str:
@@ -427,7 +216,7 @@ def _left(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
 def _number(run: RunRecord, summary: MetricSummary | None, column: Column, quiet: bool) -> Line:
     if summary is None:
         return (Span(" " * column.cells),)
-    text = aligned(summary.last, column.cells - _AFTER - 1, _AFTER)
+    text = aligned(summary.last, column.cells - AFTER - 1, AFTER)
     return (Span(text, _ink(quiet, run)),)
 
 
@@ -497,6 +286,21 @@ def tags(run: RunRecord) -> str:
                           for name, value in run.tags.items()))  # fmt: skip
 
 
+def _value(run: RunRecord, key: str) -> str:
+    """The parameter of a run, else its tag, as it was written; of a mere tag its name."""
+    name = key[1:]
+    if name in run.params:
+        from traindeck.console.store.rows import param_text  # the first frame reads no index
+
+        return clean(param_text(run.params[name]))
+    return clean(run.tags.get(name, "") or (name if name in run.tags else ""))
+
+
+def _named(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
+    style = "muted" if quiet else "text"
+    return (Span(fit(_value(run, column.key), column.cells, "right"), style),)
+
+
 def _tags(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
     return (Span(fit(tags(run), column.cells), "muted"),)
 
@@ -522,6 +326,21 @@ _CELLS: dict[str, Callable[[RunRecord, Column, Look, bool], Line]] = {
     "tags": _tags,
     "note": _note,
 }
+
+
+def needs(runs: Sequence[RunRecord], keys: Collection[str]) -> dict[str, int]:
+    """How many cells these runs need in those of the columns that take what is needed."""
+    texts: dict[str, Callable[[RunRecord], str]] = {
+        "name": lambda run: clean(run.name or run.id),
+        "project": lambda run: clean(run.project),
+        "tags": tags,
+        "note": lambda run: clean(run.note),
+        **{key: partial(_value, key=key) for key in keys if is_named(key)},
+    }
+    shown = {key: text for key, text in texts.items() if key in keys}
+    if not runs:
+        return {}
+    return {key: max(width(text(run)) for run in runs) for key, text in shown.items()}
 
 
 def group_head(title: str, count_: int, cells: int, glyphs: Glyphs, *, folded: bool) -> Line:

@@ -19,21 +19,27 @@ NUDGE = 1e-6
 """A tick lies between two dots of its row: what is at it up to the error of a sum is drawn on the
 upper one, not sometimes here and sometimes there."""
 
+UNITS_FROM = 1e5
+
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def tick(value: float, step: float) -> str:
+def tick(value: float, step: float, largest: float = 0.0) -> str:
     """A tick's figure: exactly as many digits as tell it from its neighbours `step` away.
 
-    From 100,000 on it has a unit (`250k`, `1.45G`); what is too small or too large for a plain
-    figure has an exponent. "" where no figure of `LABEL_CELLS` cells would be true.
+    From 100,000 on it has a unit (`250k`, `1.45G`), and beside one that has from 1,000 on; what is
+    too small or too large for a plain figure has an exponent. "" where no figure of `LABEL_CELLS`
+    cells would be true.
+
+    Args:
+        largest: The largest value that has a tick beside it.
     """
     if abs(value) < step * 1e-6:
         return "0"
     power = math.floor(math.log10(abs(value)) + 1e-12)
     forms = [f"{value:.{_places(step)}f}"] if power < 15 else []
     unit, sign = next(((u, s) for u, s in _LARGE if abs(value) >= u), (1.0, ""))
-    if power >= 5 and power < 15:
+    if (3 if largest >= UNITS_FROM else 5) <= power < 15:
         forms.insert(0, f"{value / unit:.{_places(step / unit)}f}{sign}")
     needed = _places(step / 10.0**power)
     forms += [_exponent(value, places) for places in range(min(needed, 15), -1, -1)]
@@ -153,4 +159,6 @@ class Scale:
             return ""
         value = self.anchor - number * self.step
         # What cannot be negative has no tick there, though a row may reach below 0.
-        return "" if value < self.lowest - self.step * 1e-9 else tick(value, self.digits)
+        return (
+            "" if value < self.lowest - self.step * 1e-9 else tick(value, self.digits, self.anchor)
+        )

@@ -17,15 +17,12 @@ from .ages import spoken
 from .cells import Line, Span, clean, clip_line, line_width
 from .glyphs import Glyphs
 from .numbers import figure, percent, size
-from .states import alert, metric_word, trouble
+from .states import alert, metric_word
 
 # What says something without its message: an exception's name, `torch.cuda.OutOfMemoryError`; not a
 # file's, `rows.parquet`.
 _NAME = re.compile(r"(?:\w+\.)*_*[A-Z]\w*[a-z]\w*|CUDA out of memory")
 Clause = tuple[Span, ...]
-
-SILENT = 180.0
-"""Seconds that no run is called silent for."""
 
 _SEPARATOR = Span(" · ", "muted")
 # Where the cause ends and its circumstances begin, or what it means: only the cause is coloured.
@@ -117,19 +114,8 @@ def last_report(run: RunRecord) -> float | None:
 
 
 def silence(run: RunRecord) -> float | None:
-    """Since when a run that goes on has been silent, if that is long for it: ten times what lies
-    between two of its reports, and three minutes (event files are written every two). None if it is
-    not, or was not looked at since. It may be evaluating, or hang: only its log can say."""
-    newest = last_report(run)
-    if run.state is not State.RUNNING or run.reach is not Reach.OK:
-        return None
-    if newest is None or run.started is None or newest < run.started:
-        return None  # this attempt has reported nothing yet
-    # What earlier attempts reported is counted, so their time is too.
-    began = run.created if run.attempt else run.started
-    reports = max([m.count for m in _own(run)], default=run.progress.step or 1)
-    usual = max(0.0, newest - began) / max(1, reports)
-    return newest if run.observed_at - newest > max(SILENT, 10 * usual) else None
+    """Since when a run that goes on has been silent, if that is long for it."""
+    return last_report(run) if run.silent else None
 
 
 def time_left(run: RunRecord) -> float | None:
@@ -181,7 +167,7 @@ def _tried(run: RunRecord) -> list[Clause]:
 def remark(run: RunRecord) -> list[Clause] | None:
     """What its place says of a run that runs and is no warning: for where there is room beside its
     figures."""
-    if run.state is not State.RUNNING or not run.reason or trouble(run):
+    if run.state is not State.RUNNING or not run.reason or run.trouble:
         return None
     return [(Span(part, "muted"),) for part in _parts(run.reason)]
 
@@ -215,7 +201,7 @@ def _broken(run: RunRecord, word: str, glyphs: Glyphs) -> list[Clause]:
 def _troubled(run: RunRecord, glyphs: Glyphs) -> list[Clause]:
     """What is wrong with a run that goes on, and what that means for it."""
     clauses: list[Clause] = []
-    for part in _parts(trouble(run)):
+    for part in _parts(run.trouble):
         cause, *rest = _MEANS.split(part, maxsplit=1)
         sign = "" if clauses else f"{glyphs.warning} "
         clauses.append((Span(f"{sign}{cause}", "warn"), *(Span(text, "text") for text in rest)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from traindeck.backends.base import Reach, State
+from traindeck.backends.base import State
 from traindeck.console.store.records import RunRecord, broken_metric
 
 from .glyphs import Glyphs
@@ -57,13 +57,6 @@ def alert(run: RunRecord) -> str | None:
     """Name of the metric that has gone wrong in a running run: its newest value is no number."""
     summary = broken_metric(run)
     return None if summary is None else metric_word(summary.key or run.main or "metric")
-
-
-def trouble(run: RunRecord) -> str:
-    """What is wrong with a run though it runs (its supervisor was killed, its directory deleted):
-    of one that is well its place has nothing to say. "" where it was merely not heard of: its
-    figures are shown as old then."""
-    return run.reason if run.state is State.RUNNING and run.reach is Reach.OK else ""
 
 
 def metric_word(key: str) -> str:

@@ -210,6 +210,25 @@ def of_settings(settings: Settings, user_folder: Path | None, cache: Path | None
         raise _of_setting(settings, error) from None
 
 
+def to_open_with(
+    settings: Settings, user_folder: Path | None, cache: Path | None = None
+) -> tuple[Theme, UsageError | None]:
+    """As `of_settings`; but a theme whose file is wrong keeps nobody out: it is `dark` then, and
+    what is wrong is returned with it.
+
+    Raises:
+        UsageError: The settings name a theme that there is not.
+    """
+    try:
+        return of_settings(settings, user_folder, cache), None
+    except UsageError as error:
+        from traindeck.console.documents import DocumentError
+
+        if not isinstance(error, DocumentError):
+            raise
+        return load("dark", None, cache), error
+
+
 def check(settings: Settings, user_folder: Path | None) -> None:
     """Refuse what `of_settings` would refuse. Of ours, which are right, no file is read."""
     try:

@@ -31,7 +31,8 @@ SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache"}
     | {".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".tox", "wandb", "lightning_logs"}
 )
-"""Folders that a snapshot outside of git leaves out, beside all whose name begins with a dot."""
+"""Folders that a snapshot outside of git leaves out, beside all whose name begins with a dot. Where
+git knows what is left out, they only are not looked into for empty folders."""
 
 FILE_CAP = 10 << 20
 SNAPSHOT_CAP = 200 << 20
@@ -53,6 +54,8 @@ RECORDED = re.compile(r"PATH|VIRTUAL_ENV|LD_LIBRARY_PATH|CONDA_\w+|CUDA_\w+|PYTH
 """Variables whose values are recorded. Of all others only the names are."""
 
 _GIT_SECONDS = 20.0
+
+EMPTY_FOLDER = Blob(digest=hashlib.sha256(b"").hexdigest(), data=b"")
 
 _TOO_LARGE = "List what is not code in .gitignore, choose a smaller --cwd, or use --code here."
 
@@ -84,7 +87,8 @@ def capture(cwd: str, mode: str, python: str | None) -> Captured:
     notes: list[str] = []
     files: dict[str, Blob] = {}
     top = _git_top(cwd)
-    code = _git_code(top, mode, files, notes) if top else Code(mode=mode, root=cwd)
+    ignored: set[str] = set()
+    code = _git_code(top, mode, files, notes, ignored) if top else Code(mode=mode, root=cwd)
     folders = site_packages(python) if python else []
     installed = packages(folders)
     if installed:
@@ -92,12 +96,11 @@ def capture(cwd: str, mode: str, python: str | None) -> Captured:
     if code.untracked:
         files[UNTRACKED] = _text("\n".join(code.untracked))
     if mode == "snapshot":
-        code = _snapshot(code, top is not None, files, notes)
+        if top is None:
+            ignored = _ignored(cwd, notes)
+        code = _snapshot(code, top is not None, ignored, files)
         # The run starts in this directory of the copy, so it must be there, empty or not.
-        place = os.path.relpath(cwd, code.root)
-        inside = "code/" if place == "." else f"code/{place}/"
-        if not any(path.startswith(inside) for path in files):
-            files[f"{inside}.traindeck-empty"] = _text("")
+        _keep_folders(files, [os.path.relpath(cwd, code.root)])
         editable = editable_inside(folders, code.root)
         if editable:
             notes.append(
@@ -158,8 +161,11 @@ def _git(top: str, *args: str, limit: int = 64 << 20) -> bytes | None:
     return done.stdout[:limit] if done.returncode == 0 else None
 
 
-def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> Code:
-    status = _git(top, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all")
+def _git_code(
+    top: str, mode: str, files: dict[str, Blob], notes: list[str], ignored: set[str]
+) -> Code:
+    more = (_IGNORED,) if mode == "snapshot" else ()
+    status = _git(top, *_STATUS, "--branch", *more)
     if status is None:
         notes.append(f"git does not answer in {top}: neither commit nor changes are recorded")
         return Code(mode=mode, root=top)
@@ -178,6 +184,8 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
                 next(entries, None)  # its former name
         elif entry.startswith("? ") and not is_secret_file(entry[2:]):
             untracked.append(entry[2:])
+        elif entry.startswith("! "):
+            ignored.add(entry[2:])
     withheld: dict[str, str] = {}
     if changed and commit:
         diff, withheld = _diff(top, changed)
@@ -198,6 +206,10 @@ def _git_code(top: str, mode: str, files: dict[str, Blob], notes: list[str]) -> 
         omitted=withheld,
     )
 
+
+_STATUS = ("status", "--porcelain=v2", "-z", "--untracked-files=all")
+_IGNORED = "--ignored=matching"
+"""What is ignored by its own name; not a folder for holding nothing else."""
 
 _FIELDS_BEFORE_PATH = {"1 ": 8, "2 ": 9, "u ": 10}
 """Kind of a changed file in git's status -> fields before its path."""
@@ -251,15 +263,15 @@ def _files(count: int) -> str:
 # --------------------------------------------------------------------------------------- snapshot
 
 
-def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str]) -> Code:
+def _snapshot(code: Code, tracked: bool, ignored: set[str], files: dict[str, Blob]) -> Code:
     omitted: dict[str, str] = {}
     total = 0
-    found = (
-        _tracked_files(code.root)
-        if tracked
-        else _walk(code.root, _ignored(code.root, notes), omitted)
-    )
-    listed = dict.fromkeys(found)
+    if tracked:
+        listed = dict.fromkeys(_tracked_files(code.root))
+        folders = list(_folders(code.root, ignored))
+    else:
+        folders = []
+        listed = dict.fromkeys(_walk(code.root, ignored, omitted, folders))
     for path in listed:
         full = os.path.join(code.root, path)
         if is_secret_file(path):
@@ -284,11 +296,7 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str
         else:
             total += info.st_size
             if total > SNAPSHOT_CAP or len(files) > SNAPSHOT_FILES:
-                raise UsageError(
-                    f"A snapshot of {code.root} would be more than {SNAPSHOT_CAP >> 20} MiB or "
-                    f"{SNAPSHOT_FILES:,} files.",
-                    _TOO_LARGE,
-                )
+                raise _too_large(code.root)
             try:
                 with open(full, "rb") as file:
                     data = file.read(FILE_CAP + 1)
@@ -303,8 +311,39 @@ def _snapshot(code: Code, tracked: bool, files: dict[str, Blob], notes: list[str
             kept = data if info.st_mtime > time.time() - STILL_WRITTEN else None
             blob = Blob(digest=digest, size=len(data), mode=mode, data=kept, path=full)
             files[f"code/{path}"] = blob
+    _keep_folders(files, folders)
+    if len(files) > SNAPSHOT_FILES:
+        raise _too_large(code.root)
     omitted = {**code.omitted, **omitted}
     return replace(code, omitted=dict(sorted(omitted.items())[:UNTRACKED_CAP]))
+
+
+def _too_large(root: str) -> UsageError:
+    return UsageError(
+        f"A snapshot of {root} would be more than {SNAPSHOT_CAP >> 20} MiB or "
+        f"{SNAPSHOT_FILES:,} files.",
+        _TOO_LARGE,
+    )
+
+
+def _keep_folders(files: dict[str, Blob], folders: Iterable[str]) -> None:
+    """Have these folders of the tree in the copy, also those of which no file is: a program may
+    list one or save into it."""
+    made = {""}
+
+    def make(folder: str) -> None:
+        while folder not in made:
+            made.add(folder)
+            folder = folder.rpartition("/")[0]
+
+    for path in files:
+        make(path.rpartition("/")[0])
+    # The deepest first: those above come with it.
+    for folder in sorted(folders, reverse=True):
+        path = "code" if folder == "." else f"code/{folder}"
+        if path not in made:
+            files[f"{path}/"] = EMPTY_FOLDER
+            make(path)
 
 
 def _tracked_files(top: str) -> Iterator[str]:
@@ -314,34 +353,53 @@ def _tracked_files(top: str) -> Iterator[str]:
     yield from sorted(set(listed.decode("utf-8", "surrogateescape").split("\0")) - {""})
 
 
-def _ignored(root: str, notes: list[str]) -> frozenset[str]:
+def _folders(top: str, ignored: set[str]) -> Iterator[str]:
+    """The folders of a work tree, but what git ignores and other work trees in it."""
+    for folder, below, names in os.walk(top):
+        inside = os.path.relpath(folder, top)
+        if inside != "." and ".git" in (*below, *names):
+            below.clear()
+            continue
+        prefix = "" if inside == "." else f"{inside}/"
+        below[:] = [n for n in below if n not in SKIPPED_FOLDERS and f"{prefix}{n}/" not in ignored]
+        if prefix:
+            yield inside
+
+
+def _ignored(root: str, notes: list[str]) -> set[str]:
     """Files and folders (with a `/` behind) that a .gitignore at the top of a folder without git
     names. Git itself reads it, by way of an empty repository elsewhere."""
     import tempfile  # 5 ms, for this only
 
     if not os.path.isfile(os.path.join(root, ".gitignore")):
-        return frozenset()
-    skipped = [f"--exclude={folder}/" for folder in (*sorted(SKIPPED_FOLDERS), ".*")]
+        return set()
+    skipped = [f"{folder}/\n" for folder in (*sorted(SKIPPED_FOLDERS), ".*")]
     with tempfile.TemporaryDirectory(prefix="traindeck-") as empty:
-        for folder in ("objects", "refs"):
+        for folder in ("objects", "refs", "info"):
             os.mkdir(f"{empty}/{folder}")
+        Path(empty, "info/exclude").write_text("".join(skipped))
         Path(empty, "HEAD").write_text("ref: refs/heads/none\n")
         where = (f"--git-dir={empty}", f"--work-tree={root}")
-        what = ("--others", "--ignored", "--exclude-standard", "--directory", *skipped)
-        answer = _git(root, *where, "ls-files", "-z", *what)
+        answer = _git(root, *where, *_STATUS, _IGNORED)
     if answer is None:
         notes.append(f"git is needed to read {root}/.gitignore: nothing that it names is left out")
-        return frozenset()
-    return frozenset(answer.decode("utf-8", "surrogateescape").split("\0"))
+        return set()
+    entries = answer.decode("utf-8", "surrogateescape").split("\0")
+    return {entry[2:] for entry in entries if entry.startswith("! ")}
 
 
-def _walk(root: str, ignored: frozenset[str], omitted: dict[str, str]) -> Iterator[str]:
-    """The files of a folder without git. Folders that are skipped are named in `omitted`, but for
-    those that hold no more than caches: a program might read its settings there."""
+def _walk(
+    root: str, ignored: set[str], omitted: dict[str, str], folders: list[str]
+) -> Iterator[str]:
+    """The files of a folder without git (and links to folders); its `folders` are put down beside.
+    Those that are skipped are named in `omitted`, but for those that hold no more than caches: a
+    program might read its settings there."""
     seen = 0
     for folder, below, names in os.walk(root):
         inside = os.path.relpath(folder, root)
         prefix = "" if inside == "." else f"{inside}/"
+        if prefix:
+            folders.append(inside)
         below[:] = sorted(name for name in below if f"{prefix}{name}/" not in ignored)
         for name in below:
             if name not in SKIPPED_FOLDERS and name.startswith("."):
@@ -349,6 +407,7 @@ def _walk(root: str, ignored: frozenset[str], omitted: dict[str, str]) -> Iterat
             elif name in SKIPPED_FOLDERS and not name.startswith((".", "_")):
                 omitted[f"{prefix}{name}/"] = "is called as what holds no code"
         below[:] = [n for n in below if n not in SKIPPED_FOLDERS and not n.startswith(".")]
+        names += [name for name in below if os.path.islink(os.path.join(folder, name))]
         for name in sorted(names):
             seen += 1
             if seen > 10 * SNAPSHOT_FILES:

@@ -221,17 +221,32 @@ def rename(ws: Workspace, run: RunRecord, name: str) -> str:
     return f"another run is called {name} too; only the ids tell them apart" if taken else ""
 
 
-def set_tags(ws: Workspace, run: RunRecord, tags: Mapping[str, str | None]) -> None:
-    """Set tags; a value of None takes the tag away.
+def set_tags(ws: Workspace, runs: Sequence[RunRecord], tags: Mapping[str, str | None]) -> None:
+    """Set tags of runs; a value of None takes the tag away from those that have it.
 
     Raises:
-        TraindeckError: The run has no such tag to take away; nothing is changed.
+        TraindeckError: None of the runs has such a tag to take away; nothing is changed.
     """
+    present = sorted({name for run in runs for name in run.tags})
     for name, value in tags.items():
-        if value is None and name not in run.tags:
-            has = f"It has {', '.join(sorted(run.tags))}." if run.tags else "It has none."
-            raise TraindeckError(f"{run.name} has no tag {name}.", has)
-    annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), tags=dict(tags))])
+        if value is None and name not in present:
+            one = len(runs) == 1
+            none = f"{runs[0].name} has no" if one else f"None of these {len(runs):,} runs has a"
+            has = f"{'It has' if one else 'They have'} {', '.join(present) or 'none'}."
+            raise TraindeckError(f"{none} tag {name}.", has)
+    now = ws.clock()
+    changes = [
+        {name: value for name, value in tags.items() if value is not None or name in run.tags}
+        for run in runs
+    ]
+    annotate(
+        ws,
+        [
+            Annotation(run_id=run.id, time=now, tags=changed)
+            for run, changed in zip(runs, changes, strict=True)
+            if changed
+        ],
+    )
 
 
 def set_note(ws: Workspace, run: RunRecord, note: str) -> None:

@@ -185,7 +185,7 @@ async def launch(
     made: list[Step] = []
 
     async def start(title: str, name: str, request: LaunchRequest, after_any: bool) -> str:
-        after = made[-1].run_id if made else None
+        after = tuple(step.run_id for step in made[-1:])
         request = replace(request, name=_free(ws, name), after=after, after_any=after_any)
         run = await launching.launch(ws, await launching.plan(ws, request))
         made.append(Step(title=title, run_id=run.id, name=run.name))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import Option, Plan, RunSpec, UsageError
 from traindeck.console.durations import parse_duration, parse_stall, write_duration
+from traindeck.console.runs.awaiting import awaited
 from traindeck.console.runs.options import option_text, read_option
 from traindeck.console.runs.request import (
     MAX_COUNT,
@@ -126,13 +127,13 @@ FIELDS: tuple[DraftField, ...] = (
         meaning="How often a failed attempt is repeated.",
     ),
     DraftField(
-        key="after", question="ends", label="after run", takes="a run's name or id",
-        meaning="Start when this run is over.",
+        key="after", question="ends", label="after run", takes="names or ids of runs",
+        meaning="Start when this run is over, or each of these.",
     ),
     DraftField(
         key="after_end", question="ends", label="after it", default="succeeded",
         choices=("succeeded", "is over"),
-        meaning="Whether the run before this one must have succeeded.",
+        meaning="Whether what comes before this one must have succeeded.",
     ),
     DraftField(
         key="background", question="ends", label="leave behind", default=NO, choices=(NO, YES),
@@ -335,12 +336,11 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
     waits_for = draft.text("after").strip()
     if waits_for:
         try:
-            target = ws.record(waits_for)
-            if target.backend != draft.on:
-                problems["after"] = (
-                    f"{target.name} is on {target.backend}, this would be elsewhere."
-                )
-            options["after"] = target.id
+            runs = awaited(ws, [waits_for])
+            for run in runs:
+                if run.backend != draft.on:
+                    problems["after"] = f"{run.name} is on {run.backend}, this would be elsewhere."
+            options["after"] = tuple(run.id for run in runs)
             options["after_any"] = draft.text("after_end") != "succeeded"
         except UsageError as error:
             problems["after"] = str(error.what)

@@ -14,6 +14,7 @@ that no run has ever had is refused too, if it is told what there is.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,23 @@ from traindeck.console.store.filtering import (
 )
 from traindeck.console.store.rows import clean, fold
 
-__all__ = ["KEYS", "Filter", "FilterError", "parse"]
+__all__ = ["KEYS", "LANGUAGE", "Filter", "FilterError", "parse"]
+
+LANGUAGE = (
+    ("lora", "in a name or a tag"),
+    ("state:running,failed", "in one of these; as in --json, or done"),
+    ("tag:sft tag:lr=3e-4", "has the tag; with this value"),
+    ("name:*lora* host:gpu?", "whole; so id, backend, project, recipe, note"),
+    ("is:needs-you", "or active, over, archived, foreign"),
+    ("since:2d before:2026-01-31", "so long ago, a date, or a time of today"),
+    ("reach:stale", "or ok, down: how what is known of it came"),
+    ("lr>1e-4 loss<=1.3 epochs!=3", "parameter, else tag (a number), else metric"),
+    ("sort:loss sort:-created", "in this order, - for descending"),
+    ("-demo -tag:sft", "only what is not so"),
+    ('name:"my run"', "quotes keep spaces and signs"),
+    ("tag:sft state:done lr>1e-4", "all of it has to hold"),
+)
+"""The language by examples, for the help of both front ends."""
 
 KEYS = ("state", "tag", *TEXT_FIELDS, "reach", "is", "since", "before", "sort")
 """What can stand before a colon."""
@@ -326,6 +343,15 @@ def completions(text: str) -> list[str]:
     head = f"{keys[0] if keys else key}:{typed[: typed.rfind(',') + 1]}"
     last = typed[typed.rfind(",") + 1 :]
     return [f"{head}{v}" for known in keys for v in VALUES.get(known, ()) if v.startswith(last)]
+
+
+def completed(text: str) -> tuple[str, list[str]]:
+    """For a filter that is being typed: what all words that its last one could become have in
+    common beyond it, and those words."""
+    word = text.rpartition(" ")[2].removeprefix("-")
+    found = completions(word) if word else []
+    common = os.path.commonprefix(found)  # noqa: RUF071 - by characters
+    return common[len(word) :], found
 
 
 # ----------------------------------------------------------------------------------------- words

@@ -89,8 +89,13 @@ class LogSession:
         await self._go(lambda view: view.to_start())
 
     async def to_end(self) -> None:
-        """Show the last rows."""
-        await self._go(lambda view: view.to_end())
+        """Show the last rows, and those that come after them."""
+
+        async def work(view: LogView) -> None:
+            await view.to_end()
+            view.following = not self._end.over
+
+        await self._go(work)
 
     async def to_percent(self, percent: float) -> None:
         """Show the place at that share of the bytes."""

@@ -230,7 +230,12 @@ async def measured_alone(
     if not isinstance(backend, Measured):
         raise BackendError(f"{run.backend} keeps no metrics of its attempts.")
     alone = replace(
-        with_status(run, status), progress=Progress(), main=None, broken_at=None, metrics={}
+        with_status(run, status),
+        progress=Progress(),
+        main=None,
+        broken_at=None,
+        silent_from=None,
+        metrics={},
     )
     ref = replace(ref_of(run), attempt=number)
     sources = await _sources(backend, ref, None)

@@ -103,7 +103,7 @@ class LaunchRequest:
     """The options of `traindeck run`, typed. Durations are seconds.
 
     Attributes:
-        after: Full id of the run to wait for.
+        after: Full ids of the runs to wait for.
         code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits.
         files: Files that travel with the run beside its code (a recipe's trainer).
         recipe: The resolved recipe, as JSON.
@@ -120,7 +120,7 @@ class LaunchRequest:
     gpus: int = 0
     nodes: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
-    after: str | None = None
+    after: tuple[str, ...] = ()
     after_any: bool = False
     time: float | None = None
     grace: float = 10.0
@@ -183,17 +183,26 @@ def build_spec(
         created=now,
     )
     notes = list(captured.notes)
-    if mode == "here" and request.recipe is None and (count := code_files(captured.code.untracked)):
-        what, them = ("1 untracked file of code is", "it")
-        if count > 1:
-            what, them = f"{count:,} untracked files of code are", "them"
-        notes.append(f"{what} listed, not kept (--code snapshot keeps {them})")
+    if not_kept := code_not_kept(spec):
+        notes.append(not_kept)
     if request.after and request.code is None:
         notes.append(
             "it waits, so it will run in a copy of the code: what is not code (data, outputs of "
             "other runs) must be named by absolute paths, or use --code here"
         )
     return spec, tuple(notes)
+
+
+def code_not_kept(spec: RunSpec) -> str:
+    """That a run's code is not all kept, if it is so: worth a word to a person, not to a script
+    that starts many."""
+    count = code_files(spec.code.untracked)
+    if spec.code.mode == "snapshot" or spec.recipe is not None or not count:
+        return ""
+    what, them = "1 untracked file of code is", "it"
+    if count > 1:
+        what, them = f"{count:,} untracked files of code are", "them"
+    return f"{what} listed, not kept (--code snapshot keeps {them})"
 
 
 def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
@@ -255,6 +264,29 @@ def parse_tags(items: Iterable[str]) -> dict[str, str]:
             )
         tags[key] = value[:4096]
     return tags
+
+
+def parse_tag_changes(items: Iterable[str]) -> dict[str, str | None]:
+    """Tags to be set, of `K` or `K=V` items, and (None) to be taken away, of `-K` items.
+
+    Raises:
+        UsageError: See `parse_tags`; or one is both set and taken away.
+    """
+    words = list(items)
+    gone = parse_tags(word[1:] for word in words if word.startswith("-"))
+    return tag_changes(parse_tags(word for word in words if not word.startswith("-")), gone)
+
+
+def tag_changes(wanted: Mapping[str, str], gone: Iterable[str]) -> dict[str, str | None]:
+    """Both in one.
+
+    Raises:
+        UsageError: One is both set and taken away.
+    """
+    without = dict.fromkeys(gone)
+    for name in wanted.keys() & without.keys():
+        raise UsageError(f"{name} is both set and removed.")
+    return {**wanted, **without}
 
 
 def tags_text(tags: Mapping[str, str]) -> str:

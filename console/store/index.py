@@ -354,6 +354,11 @@ class Index:
 
         return self._db.read(reading.counts)
 
+    def archived(self) -> int:
+        """How many runs are archived."""
+        asked = "SELECT count(*) FROM runs WHERE archived"
+        return int(self._db.read(lambda db: db.execute(asked).fetchone()[0]))
+
     def version(self) -> tuple[int, int]:
         """Changes when anybody has written: compare it to know when to look. The first number
         changes when the file was replaced and all row numbers are void."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.console.store import series
 from traindeck.console.store.database import Connection
+from traindeck.console.store.records import silent_after
 from traindeck.console.store.rows import clean
 from traindeck.console.store.series import Prepared, SourceMark
 
@@ -62,8 +63,20 @@ def ingest(
         assert found is not None
         run = found[1]
         run = replace(run, progress=progress or run.progress, main=main or run.main)
-        writing.store(db, n, replace(run, broken_at=_broken_at(db, n, run, batches)))
+        broken_at, silent_from = _broken_at(db, n, run, batches), _silent_from(db, n, run)
+        writing.store(db, n, replace(run, broken_at=broken_at, silent_from=silent_from))
     return True
+
+
+def _silent_from(db: Connection, n: int, run: RunRecord) -> float | None:
+    """From when on it is silent, by what it measures itself: the samples of the machine go on when
+    it hangs."""
+    newest, reports = db.execute(
+        "SELECT max(last_time), max(count) FROM series WHERE run = ? "
+        "AND key NOT GLOB 'system/*' AND key NOT GLOB '__*'",
+        (n,),
+    ).fetchone()
+    return silent_after(run, newest, reports)
 
 
 def _broken_at(db: Connection, n: int, run: RunRecord, batches: Sequence[Prepared]) -> float | None:

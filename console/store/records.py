@@ -74,6 +74,10 @@ class RunRecord:
         gpus: Of all nodes together.
         main: Key of the metric shown in tables (chosen by console.metrics, e.g. `loss`).
         broken_at: When its main metric ceased to be a finite number; None while it is one.
+        troubled_at: When its place first had something wrong to say of it though it runs; None
+            while it has not.
+        silent_from: Until when it may report nothing without being called silent; None where that
+            cannot be said (see `silent_after`).
         archived: Its files were removed, all but what it made and how it ended.
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
@@ -114,6 +118,8 @@ class RunRecord:
     progress: Progress = field(default_factory=Progress)
     main: str | None = None
     broken_at: float | None = None
+    troubled_at: float | None = None
+    silent_from: float | None = None
     metrics: Mapping[str, MetricSummary] = field(default_factory=dict)
 
     @property
@@ -126,6 +132,20 @@ class RunRecord:
         the index was rebuilt from files. console.store.query says the same in SQL."""
         unasked = self.reach is Reach.STALE and not self.observed_at
         return self.active and (self.reach is Reach.DOWN or unasked)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it though it runs (its supervisor was killed, its directory deleted):
+        of one that is well its place has nothing to say. "" where it was merely not heard of: its
+        figures are shown as old then."""
+        return self.reason if self.state is State.RUNNING and self.reach is Reach.OK else ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether it runs and has reported nothing for long. It may be evaluating, or hang: only
+        its log can say."""
+        runs = self.state is State.RUNNING and self.reach is Reach.OK
+        return runs and self.silent_from is not None and self.observed_at > self.silent_from
 
     @property
     def stoppable(self) -> bool:
@@ -175,13 +195,17 @@ GROUPS = ("needs you", "running", "queued", "finished")
 UNKNOWN_AFTER = 300.0
 """Seconds without an answer after which an active run needs a person."""
 
+SILENT = 180.0
+"""Seconds that no run is called silent for: event files are written every two minutes."""
+
 BAD = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
 """Ends that a person should know of."""
 
 
 def needs_you(run: RunRecord, now: float) -> bool:
     """Whether a person has to look: since they last opened the run it ended badly, its main metric
-    ceased to be a number, or nothing was heard of it for five minutes. Never at an archived one.
+    ceased to be a number, something else went wrong with it, it fell silent, or nothing was heard
+    of it for five minutes. Never at an archived one.
 
     console.store.query says the same in SQL.
     """
@@ -193,9 +217,26 @@ def needs_you(run: RunRecord, now: float) -> bool:
     if run.active and run.reach is Reach.DOWN:
         silent_from = run.observed_at + UNKNOWN_AFTER
         return now > silent_from and looked < silent_from
-    if run.state in DIVERGES and run.broken_at is not None:
-        return looked < run.broken_at
-    return False
+    if run.state in DIVERGES and run.broken_at is not None and looked < run.broken_at:
+        return True
+    if run.state is not State.RUNNING or run.reach is not Reach.OK:
+        return False
+    troubled = run.troubled_at is not None and looked < run.troubled_at
+    return troubled or (run.silent and looked < (run.silent_from or 0.0))
+
+
+def silent_after(run: RunRecord, newest: float | None, reports: int | None) -> float | None:
+    """From when on a run is silent if it reports nothing more: its newest report, and ten times
+    what lies between two of its `reports`, or three minutes. None if this attempt has reported
+    nothing yet."""
+    newest = max(newest or 0.0, run.progress.at or 0.0)
+    if run.started is None or newest < run.started:
+        return None
+    # What earlier attempts reported is counted, so their time is too.
+    began = run.created if run.attempt else run.started
+    counted = run.progress.step if reports is None else reports
+    usual = max(0.0, newest - began) / max(1, counted or 1)
+    return newest + max(SILENT, 10 * usual)
 
 
 def broken_metric(run: RunRecord) -> MetricSummary | None:

@@ -31,7 +31,8 @@ from traindeck.console.store.records import (
 RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
     "created started ended host pid gpus project recipe archived looked_at is_foreign adopted "
-    "log_bytes step total fraction eta progress_at partial main broken_at latest"
+    "log_bytes step total fraction eta progress_at partial main broken_at troubled_at "
+    "silent_from latest"
 )
 """Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
 is over was last of interest."""
@@ -128,7 +129,7 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
         run.archived, run.looked_at, run.foreign, run.adopted, run.log_bytes, progress.step,
         progress.total, progress.fraction, progress.eta, progress.at, progress.partial, run.main,
-        run.broken_at, run.ended or run.created,
+        run.broken_at, run.troubled_at, run.silent_from, run.ended or run.created,
     )  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def record(row: Sequence[Any]) -> RunRecord:
         _, run_id, name, backend, native_id, state, rank, reach, observed_at, attempt, exit_code,
         signal, created, started, ended, host, pid, gpus, project, recipe, archived, looked_at,
         is_foreign, adopted, log_bytes, step, total, fraction, eta, progress_at, partial, main,
-        broken_at, reason, evidence, argv, cwd, note, tags, params,
+        broken_at, troubled_at, silent_from, reason, evidence, argv, cwd, note, tags, params,
     ) = row  # fmt: skip
     try:
         return RunRecord(
@@ -212,6 +213,8 @@ def record(row: Sequence[Any]) -> RunRecord:
             ),
             main=main,
             broken_at=broken_at,
+            troubled_at=troubled_at,
+            silent_from=silent_from,
         )
     except (ValueError, TypeError) as error:
         raise Damaged(f"run {run_id}: {error}") from None

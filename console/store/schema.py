@@ -183,6 +183,26 @@ STEPS: tuple[str, ...] = (
         SELECT coalesce('"' || strftime('%Y-%m-%dT%H:%M:%fZ', progress_at, 'unixepoch') || '"',
         'null') FROM runs WHERE runs.n = ready.n) || '}, "main": ');
     """,
+    # When something began to be wrong with a run that goes on, and from when on it is silent
+    # (records.silent_after), so that both need a person until one has looked.
+    """
+    ALTER TABLE runs ADD COLUMN troubled_at REAL;
+    ALTER TABLE runs ADD COLUMN silent_from REAL;
+    UPDATE runs SET troubled_at = observed_at WHERE state = 'running' AND reach = 'ok'
+        AND EXISTS (SELECT 1 FROM texts t WHERE t.n = runs.n AND t.reason <> '');
+    UPDATE runs SET silent_from = (
+        SELECT newest + max(180.0, 10.0 * max(0.0, newest - began) / max(1, reports)) FROM (
+            SELECT max(coalesce(runs.progress_at, 0.0), coalesce(max(x.last_time), 0.0)) AS newest,
+                coalesce(max(x.count), runs.step, 1) AS reports,
+                CASE WHEN runs.attempt THEN runs.created ELSE runs.started END AS began
+            FROM series x WHERE x.run = runs.n
+            AND x.key NOT GLOB 'system/*' AND x.key NOT GLOB '__*'
+        ) WHERE newest >= runs.started
+    ) WHERE state = 'running' AND started IS NOT NULL;
+    DROP INDEX runs_group;
+    CREATE INDEX runs_group ON runs (state, created, looked_at, ended, reach, observed_at,
+        broken_at, archived, troubled_at, silent_from);
+    """,
 )
 
 

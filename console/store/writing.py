@@ -167,8 +167,18 @@ def _so_far(known: RunRecord, attempt: int) -> dict[str, Any]:
     """What is known of this attempt's course: where the one before had come to is past, and whether
     this one goes on from there it will say."""
     if attempt <= known.attempt:
-        return {"progress": known.progress, "broken_at": known.broken_at}
-    return {"progress": Progress(total=known.progress.total), "broken_at": None}
+        return {
+            "progress": known.progress,
+            "broken_at": known.broken_at,
+            "troubled_at": known.troubled_at,
+            "silent_from": known.silent_from,
+        }
+    return {
+        "progress": Progress(total=known.progress.total),
+        "broken_at": None,
+        "troubled_at": None,
+        "silent_from": None,
+    }
 
 
 def _had_nothing_to_do(db: Connection, n: int, run: RunRecord) -> RunRecord:
@@ -199,7 +209,7 @@ def _insert(db: Connection, run: RunRecord, stamp: int) -> int:
 
 
 def _store(db: Connection, n: int, run: RunRecord, stamp: int, *, described: bool = False) -> None:
-    run = _counted_out(run)
+    run = _troubled(_counted_out(run))
     db.execute(UPDATE_RUN, (*run_values(run), stamp, n))
     db.execute(UPDATE_TEXTS, (*text_values(run), n))
     db.execute("UPDATE ready SET head = ? WHERE n = ?", (head(run), n))
@@ -215,6 +225,16 @@ def _counted_out(run: RunRecord) -> RunRecord:
     if run.state is not State.SUCCEEDED or made.step is None or made.step + 1 != made.total:
         return run
     return replace(run, progress=replace(made, fraction=1.0, eta=None))
+
+
+def _troubled(run: RunRecord) -> RunRecord:
+    """A run with when something began to be wrong with it. What is merely not heard of is as it
+    was."""
+    if run.trouble:
+        return replace(run, troubled_at=run.troubled_at or run.observed_at)
+    if run.state is State.RUNNING and run.reach is not Reach.OK:
+        return run
+    return replace(run, troubled_at=None)
 
 
 def _describe(db: Connection, n: int, run: RunRecord) -> None:

@@ -26,7 +26,7 @@ from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
-from traindeck.console.present.theme import GROUNDS, Theme, of_settings
+from traindeck.console.present.theme import GROUNDS, Theme, to_open_with
 
 from . import keys
 from .leaving import leave_when_told, leaves_nothing
@@ -52,6 +52,9 @@ NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 COMPLAINT_SECONDS = 12.0
+REPEAT_SECONDS = 0.7
+"""Within which the same key again may be the first press still: tapped twice, or held (keyboards
+begin to repeat after up to 0.66 s)."""
 BESIDE = 14
 """Cells of the footer that an urgent notice leaves to its sign and the last key, at most."""
 _FOLDERS = re.compile(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])")
@@ -104,8 +107,11 @@ class TraindeckApp(App[None], inherit_bindings=False):
         clock: Seconds since the epoch. Tests fix it.
         told: What the services have to tell, said in the footer as it comes.
 
+    Attributes:
+        key_repeats: Whether the key being taken is the one before it once more, at once.
+
     Raises:
-        UsageError: The user's keys or theme are wrong.
+        UsageError: The user's keys are wrong, or there is no theme of the name in the settings.
     """
 
     TITLE = "traindeck"
@@ -120,6 +126,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         & > .input--cursor { background: $strong; color: $bg; text-style: none; }
         & > .input--selection { background: $match; color: $on_match; }
         & > .input--placeholder { color: $muted; }
+        & > .input--suggestion { color: $faint; }
     }
     OptionList, Select, Button, TextArea, Tabs { border: none; padding: 0; }
     """
@@ -144,7 +151,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.theme_name = settings.theme
         self._theme_folder = places.themes if places is not None else None
         self._theme_cache = places.state / "themes.json" if places is not None else None
-        theme = of_settings(settings, self._theme_folder, self._theme_cache)
+        theme, self._wrong_theme = to_open_with(settings, self._theme_folder, self._theme_cache)
         self.painter = Painter(self._fitted(theme), choose_glyphs(settings.glyphs, env))
         super().__init__(ansi_color=True)
         self._on_screen = OnScreen()
@@ -156,6 +163,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._told = told
         self._jobs: dict[asyncio.Task[Any], str] = {}
         self._last_key = 0.0
+        self._pressed = ("", 0.0)
+        self.key_repeats = False
         self._interrupted = 0.0
         self._theme_stamp: object = None
         self._report_folder = places.state if places is not None else None
@@ -339,6 +348,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.set_interval(1.0, self._expire_notice)
         if self._theme_folder is not None:
             self.start(self._watch_files(), "")
+        if self._wrong_theme is not None:  # once it is mended it is taken over
+            self.complain(self._wrong_theme)
 
     def _resumed(self, _app: object) -> None:
         """Back from ctrl+z: the terminal is empty, whatever was painted before."""
@@ -360,6 +371,8 @@ class TraindeckApp(App[None], inherit_bindings=False):
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         super()._display(screen, self._on_screen.difference(renderable))
+        if (painted := getattr(screen, "was_painted", None)) is not None:
+            painted()
         if self._on_screen.holds and getattr(screen, "has_content", True):
             self._show_frames()
 
@@ -574,6 +587,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
         Widgets that edit text want their keys themselves and get them the usual way, unless they
         stand in a line that takes them in order: there, what follows `/` in one burst is text.
         """
+        before, now = self._pressed, self.clock()
+        self._pressed = (event.key, now)
+        self.key_repeats = event.key == before[0] and 0 <= now - before[1] < REPEAT_SECONDS
         screen, focused = self.screen, self.screen.focused
         hold = getattr(screen, "hold_key", None)
         if hold is not None and hold(event):

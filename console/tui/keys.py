@@ -35,6 +35,7 @@ class Action:
         section: Under which head it stands in the help; "" leaves it out.
         rank: Place in the footer, most used first; 0 is not shown there.
         shown: How the key is written if not as itself (`g g`).
+        also: Other words for it, by which the palette finds it too.
     """
 
     id: str
@@ -45,13 +46,15 @@ class Action:
     section: str = GO
     rank: int = 0
     shown: str = ""
+    also: str = ""
 
 
 APP = (
     Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run, action", GO, 80),
-    Action("app.help", "question_mark,f1", "keys", "keys", "these keys", "", 90),
+    Action("app.help", "question_mark,f1", "keys", "keys", "these keys", "", 90,
+           also="help manual"),
     Action("app.back", "escape", "back", "back", "back, never quits", GO),
-    Action("app.quit", "q", "leave", "quit", "back, or quit", GO),
+    Action("app.quit", "q", "leave", "quit", "back, or quit", GO, also="exit"),
     Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit now", GO,
            shown="ctrl+c"),
     Action("app.redraw", "ctrl+l", "redraw", "redraw", "draw everything again", GO),
@@ -74,29 +77,36 @@ MOVES = (
 RUNS = (
     Action("runs.open", "enter", "open", "open", "open", THIS, 10),
     Action("runs.overview", "1", "open_tab('overview')", "overview", "overview", ""),
-    Action("runs.charts", "2", "open_tab('charts')", "charts", "charts", THIS),
-    Action("runs.log", "l,3", "open_tab('log')", "log", "log, following", THIS, 20, shown="l"),
-    Action("runs.files", "6", "open_tab('files')", "files", "files", ""),
-    Action("runs.config", "7", "open_tab('config')", "config", "config", ""),
-    Action("runs.stop", "s", "stop", "stop", "stop…", THIS, 40),
-    Action("runs.retry", "R", "retry", "retry", "retry…", THIS, 45),
-    Action("runs.again", "N", "launch_again", "again", "launch with changes", THIS),
+    Action("runs.charts", "2", "open_tab('charts')", "charts", "charts", THIS,
+           also="plots curves metrics graphs"),
+    Action("runs.log", "l,3", "open_tab('log')", "log", "log, following", THIS, 20, shown="l",
+           also="logs tail output"),
+    Action("runs.files", "6", "open_tab('files')", "files", "files", "",
+           also="artifacts checkpoints"),
+    Action("runs.config", "7", "open_tab('config')", "config", "config", "",
+           also="parameters environment"),
+    Action("runs.stop", "s", "stop", "stop", "stop…", THIS, 40, also="kill cancel terminate"),
+    Action("runs.retry", "R", "retry", "retry", "retry…", THIS, 45, also="rerun restart"),
+    Action("runs.again", "N", "launch_again", "again", "launch with changes", THIS,
+           also="clone duplicate relaunch"),
     Action("runs.seen", "x", "seen", "seen", "seen, needs me no more", THIS, 46),
-    Action("runs.edit", "e", "edit", "edit", "edit name, tags, note", THIS),
+    Action("runs.edit", "e", "edit", "edit", "edit name, tags, note", THIS,
+           also="rename annotate"),
     Action("runs.copy", "y", "copy", "copy", "copy…", THIS),
-    Action("runs.remove", "delete", "remove", "remove", "remove…", THIS),
+    Action("runs.remove", "delete", "remove", "remove", "remove…", THIS, also="delete rm"),
     Action("runs.demo", "d", "demo", "demo", "demo: small trainings", LIST, 5),
-    Action("runs.new", "n", "launch", "new", "new run", LIST, 50),
-    Action("runs.filter", "slash", "filter", "filter", "filter, say tag:sft", LIST, 60),
+    Action("runs.new", "n", "launch", "new", "new run", LIST, 50, also="start create"),
+    Action("runs.filter", "slash", "filter", "filter", "filter, say tag:sft", LIST, 60,
+           also="search find"),
     Action("runs.mark", "space", "mark", "mark", "mark · again unmarks", LIST),
     Action("runs.range", "v", "mark_range", "range", "mark a range", LIST),
     Action("runs.mark_all", "asterisk", "mark_all", "all", "mark all shown", LIST),
-    Action("runs.order", "o", "order", "order", "order by…", LIST),
+    Action("runs.order", "o", "order", "order", "order by…", LIST, also="sort"),
     Action("runs.group", "O", "group", "group", "group by…", LIST),
     Action("runs.columns", "vertical_line", "columns", "columns", "columns…", LIST),
-    Action("runs.fold", "z", "fold", "fold", "fold the group", LIST),
+    Action("runs.fold", "z", "fold", "fold", "fold the group", LIST, also="collapse"),
     Action("runs.window", "a", "window", "all", "all runs · last days", LIST),
-    Action("runs.freeze", "f", "freeze", "freeze", "freeze the screen", LIST),
+    Action("runs.freeze", "f", "freeze", "freeze", "freeze the screen", LIST, also="pause"),
 )  # fmt: skip
 
 CHART = "THE CHARTS"
@@ -135,16 +145,20 @@ RUN = (
         TABS,
         shown="1 2 3 6 7",
     ),
-    Action("run.charts", "2", "tab('charts')", "charts", "charts", "", 20),
-    Action("run.log", "3,l", "tab('log')", "log", "log", "", 22),
-    Action("run.files", "6", "tab('files')", "files", "files", ""),
-    Action("run.config", "7", "tab('config')", "config", "config", ""),
-    Action("run.stop", "s", "stop", "stop", "stop…", THIS, 70),
-    Action("run.retry", "R", "retry", "retry", "retry…", THIS, 71),
-    Action("run.edit", "ctrl+e", "edit", "edit", "edit name, tags, note", THIS),
+    Action("run.charts", "2", "tab('charts')", "charts", "charts", "", 20,
+           also="plots curves metrics graphs"),
+    Action("run.log", "3,l", "tab('log')", "log", "log", "", 22, also="logs tail output"),
+    Action("run.files", "6", "tab('files')", "files", "files", "", also="artifacts checkpoints"),
+    Action("run.config", "7", "tab('config')", "config", "config", "",
+           also="parameters environment"),
+    Action("run.stop", "s", "stop", "stop", "stop…", THIS, 70, also="kill cancel terminate"),
+    Action("run.retry", "R", "retry", "retry", "retry…", THIS, 71, also="rerun restart"),
+    Action("run.edit", "ctrl+e", "edit", "edit", "edit name, tags, note", THIS,
+           also="rename annotate"),
     Action("run.copy", "y", "copy", "copy", "copy…", THIS),
-    Action("run.again", "N", "launch_again", "again", "launch with changes", THIS),
-    Action("run.remove", "delete", "remove", "remove", "remove…", THIS),
+    Action("run.again", "N", "launch_again", "again", "launch with changes", THIS,
+           also="clone duplicate relaunch"),
+    Action("run.remove", "delete", "remove", "remove", "remove…", THIS, also="delete rm"),
 )  # fmt: skip
 
 LOG_SECTION = "THE LOG"

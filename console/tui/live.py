@@ -19,7 +19,6 @@ from traindeck.backends.base import (
     FileEntry,
     Reach,
     RunSpec,
-    State,
     Status,
     TraindeckError,
 )
@@ -65,6 +64,13 @@ LEAVING = 1.0
 
 _GROUPS = ("needs", "running", "queued", "finished")
 """Keys of the groups, in the order of `records.GROUPS`."""
+
+_COUNTED = {
+    "needs": "is:needs-you",
+    "running": "is:active -state:new,queued -is:needs-you",
+    "queued": "state:new,queued -is:needs-you",
+}
+"""The groups that the header counts, as filters: it says what the headings say."""
 
 TITLES = {"needs": "NEEDS YOU", "running": "RUNNING", "queued": "QUEUED", "finished": "FINISHED"}
 
@@ -128,10 +134,11 @@ class LiveServices:
                 for key, part in parts.items()
                 if key and len(part)
             )
-            if view.group == "state" and not view.filter:
-                needs_you = len(parts["needs"])
-            else:
-                needs_you = len(_ids(ws, parse(""), "is:needs-you", view, now))
+            by_state = view.group == "state" and not view.filter
+            counted = {
+                key: len(parts[key] if by_state else _ids(ws, parse(""), extra, view, now))
+                for key, extra in _COUNTED.items()
+            }
             beyond = (0, 0)
             if view.filter and not keys and asked.window is not None:
                 from traindeck.console.runs.beyond import fit_beyond
@@ -140,7 +147,13 @@ class LiveServices:
             return Listing(
                 keys=keys,
                 groups=groups,
-                counts=_counts(ws, needs_you),
+                counts=Counts(
+                    running=counted["running"],
+                    queued=counted["queued"],
+                    needs_you=counted["needs"],
+                    total=sum(ws.index.counts().values()),
+                    archived=ws.index.archived(),
+                ),
                 window=asked.window,
                 order=wanted.sort,
                 beyond=beyond,
@@ -167,6 +180,12 @@ class LiveServices:
 
     async def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
         return await self._do(lambda ws: ws.index.short_ids(run_ids))
+
+    async def names(self) -> Sequence[str]:
+        def look(ws: Workspace) -> Sequence[str]:
+            return list(dict.fromkeys([*ws.index.names("tag"), *ws.index.names("param")]))
+
+        return await self._do(look)
 
     async def places(self) -> Sequence[Place]:
         def look(ws: Workspace) -> Sequence[Place]:
@@ -355,7 +374,7 @@ class LiveServices:
         run_id: str,
         *,
         name: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
         note: str | None = None,
     ) -> str:
         from traindeck.console.runs import controlling
@@ -364,14 +383,22 @@ class LiveServices:
             run, told = ws.record(run_id), ""
             if name is not None and name != run.name:
                 told = controlling.rename(ws, run, name)
-            if tags is not None and dict(tags) != dict(run.tags):
-                gone = {key: None for key in run.tags if key not in tags}
-                controlling.set_tags(ws, run, {**gone, **tags})
+            # What was to go and is gone already needs nothing.
+            new = {key: value for key, value in (tags or {}).items() if run.tags.get(key) != value}
+            if new:
+                controlling.set_tags(ws, [run], new)
             if note is not None and note != run.note:
                 controlling.set_note(ws, run, note)
             return told
 
         return await self._do(change)
+
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        from traindeck.console.runs import controlling
+
+        await self._do(
+            lambda ws: controlling.set_tags(ws, [ws.record(run_id) for run_id in run_ids], tags)
+        )
 
     async def looked(self, run_ids: Sequence[str]) -> None:
         from traindeck.console.runs import controlling
@@ -610,13 +637,3 @@ def _ids(ws: Workspace, wanted: Filter, extra: str, view: View, now: float) -> a
     more = parse(extra)
     both = replace(wanted, conditions=(*wanted.conditions, *more.conditions))
     return ws.index.ids(both, sort=view.order, now=now, window=view.window)
-
-
-def _counts(ws: Workspace, needs_you: int) -> Counts:
-    by_state = ws.index.counts()
-    waiting = by_state.get(State.QUEUED, 0) + by_state.get(State.NEW, 0)
-    running = sum(
-        by_state.get(state, 0) for state in (State.RUNNING, State.STARTING, State.STOPPING)
-    )
-    total = sum(by_state.values())
-    return Counts(running=running, queued=waiting, needs_you=needs_you, total=total)

@@ -3,7 +3,8 @@
 Owns no widget and paints nothing. It asks the services in tasks of its own and reports through
 callbacks, so that a slow disk or place delays what is shown, never a key. Data are looked at twice
 a second; rows change their places only when the person has left the keys alone for a while, and
-nothing changes while the screen is frozen.
+nothing changes while the screen is frozen. A run that ended, or began, is shown as it was until the
+list is made anew: a row and the heading above it are one picture.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ POLL = 0.5
 
 REORDER_AFTER = 3.0
 """Seconds without a key after which rows may move."""
+
+MOVE_AFTER = 1.0
+"""The same, once a run in sight has another state: that is shown only when its row moves."""
 
 RELIST = 30.0
 """Seconds after which the list is made anew even if nothing was written: runs leave its window."""
@@ -86,6 +90,7 @@ class RunsModel:
         self.error: TraindeckError | None = None
         self._records: OrderedDict[int, RunRecord] = OrderedDict()
         self._fresh: set[int] = set()  # of these nothing was written since they were read
+        self._held: dict[int, RunRecord] = {}  # read, and to be shown with the next list
         self._kept_for = KEPT
         self._version: int | None = None
         self._listed_at = 0.0
@@ -203,9 +208,7 @@ class RunsModel:
 
     async def _look(self) -> None:
         asked, self._now = self._now, False
-        if asked:
-            await self._list()
-        elif not self.frozen:
+        if self.loaded and not self.frozen:
             version = await self._services.version()
             if version != self._version:
                 self._reorder = True
@@ -213,11 +216,12 @@ class RunsModel:
                 self._version = version
             if time.monotonic() - self._listed_at > RELIST:
                 self._reorder = True
-            if self._reorder and self._idle() >= REORDER_AFTER:
-                await self._list()
+        rest = min(MOVE_AFTER, REORDER_AFTER) if self._held else REORDER_AFTER
+        if asked or (self._reorder and not self.frozen and self._idle() >= rest):
+            await self._list()
         # What was not in sight when something changed is old when it comes into sight again.
         known = self._records if self.frozen else self._fresh
-        missing = [key for key in self._visible() if key not in known]
+        missing = [key for key in self._visible() if key not in known and key not in self._held]
         if missing:
             await self._fetch(missing)
 
@@ -259,10 +263,17 @@ class RunsModel:
         )
         counts_changed = listing.counts != self.listing.counts
         self.listing, self._filter, self.refused = listing, self.view.filter, None
+        held = {} if self.frozen else self._held
+        if held:
+            self._held = {}
+            self._records.update(held)
+            self._fresh.update(held)
         self._taken.set()
         self._taken.clear()
         if not same or counts_changed:
             self._on_listing()
+        if held:
+            self._on_rows(list(held))
 
     async def _fetch(self, keys: Sequence[int], *, anew: bool = False) -> None:
         """Read these. `anew`: something was written, so that the others are old now."""
@@ -278,12 +289,17 @@ class RunsModel:
                 if before is not None:
                     gone.append(key)
                 continue
-            if before != record:
-                changed.append(key)
             if before is not None and before.state is not record.state:
                 regroup = regroup or record.id in self._acted_on
                 if record.state.terminal:
                     self._acted_on.discard(record.id)
+                self._held[key] = record
+                self._fresh.discard(key)
+                self._reorder = True
+                continue
+            self._held.pop(key, None)
+            if before != record:
+                changed.append(key)
             self._records[key] = record
             self._records.move_to_end(key)
             self._fresh.add(key)
@@ -294,6 +310,7 @@ class RunsModel:
             await self._list()
         for key in gone:
             self._records.pop(key, None)
+            self._held.pop(key, None)
             self._fresh.discard(key)
         if changed and self.loaded:
             self._on_rows(changed)

@@ -55,13 +55,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many runs there are, over all of them, not only those listed. `needs_you` are those of
-    the group of that name."""
+    """How many runs there are, over all of them, not only those listed: `running`, `queued` and
+    `needs_you` as in the groups of these names. `archived` ones are among the `total`, and in no
+    list of a window."""
 
     running: int = 0
     queued: int = 0
     needs_you: int = 0
     total: int = 0
+    archived: int = 0
 
 
 def no_keys() -> array[int]:
@@ -162,6 +164,10 @@ class RunsSource(Protocol):
         """Run id -> its shortest unique prefix."""
         ...
 
+    async def names(self) -> Sequence[str]:
+        """The tags and the parameters that runs have, by name."""
+        ...
+
     async def places(self) -> Sequence[Place]:
         """The backends, in the order of the settings."""
         ...
@@ -207,13 +213,22 @@ class RunActions(Protocol):
         run_id: str,
         *,
         name: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
         note: str | None = None,
     ) -> str:
-        """Set what is given: the name, all tags, the note. Returns what is worth knowing, or "".
+        """Set what is given: the name, these tags (None takes one away, the others stay), the note.
+        Returns what is worth knowing, or "".
 
         Raises:
             UsageError: A name or tag that cannot be.
+        """
+        ...
+
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        """Set tags of these runs; None takes one away from those that have it.
+
+        Raises:
+            TraindeckError: None of them has such a tag to take away.
         """
         ...
 

@@ -60,12 +60,24 @@ specs = st.builds(
     recipe=st.none() | st.dictionaries(text, json_values, max_size=2),
     options=st.dictionaries(text, json_values, max_size=2),
     stall_after=st.none() | numbers,
+    after=st.lists(text, max_size=3).map(tuple),
 )
 plans = st.builds(Plan, backend=text, spec=specs, argv=st.just(("x",)), env=names, digest=text)
 
 
 def through_json(value: Any) -> Any:
     return json.loads(json.dumps(encode(value), allow_nan=False))
+
+
+def test_what_is_waited_for_is_written_as_it_was_when_it_could_be_one_only() -> None:
+    assert [encode(RunSpec(after=a))["after"] for a in ((), ("a",), ("a", "b"))] == [
+        None, "a", ["a", "b"],
+    ]  # fmt: skip
+    assert decode(RunSpec, {"after": "a"}).after == ("a",)
+    assert decode(RunSpec, {"after": None}).after == ()
+    for wrong in (7, [7], {"a": 1}):
+        with pytest.raises(ValueError, match="after"):
+            decode(RunSpec, {"after": wrong})
 
 
 def without_content(spec: RunSpec) -> RunSpec:

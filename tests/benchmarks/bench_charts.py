@@ -95,7 +95,7 @@ async def textual_plot_frame(x: np.ndarray[Any, Any], ys: list[np.ndarray[Any, A
 def frames() -> None:
     x, ys = series(POINTS)
     drawn = [Curve(f"run{n}/loss", x, y, n % 8) for n, y in enumerate(ys)]
-    soft = [softened(curve, 0.9) for curve in drawn]
+    soft = [softened(curve, View(smoothing=0.9)) for curve in drawn]
     raw = best(lambda: chart(drawn, View(), CELLS, ROWS))
     smoothed = best(lambda: chart(soft, View(smoothing=0.9, cursor=5e4), CELLS, ROWS))
     zoomed = best(lambda: chart(drawn, View(start=4e4, end=4.2e4), CELLS, ROWS))

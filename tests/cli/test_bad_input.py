@@ -59,7 +59,7 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         ),
         (("run", "python3", "-c", "x y"), "traindeck run -- python3 -c 'x y'"),
         (("run", "--gpu", "1", "--", "x", "-y"), "No such option: --gpu"),
-        (("run", "--after", "a", "--after", "b", "--", "true"), "--after is given more than once"),
+        (("run", "--name", "a", "--name", "b", "--", "true"), "--name is given more than once"),
         (("run", "--name", "a", "--name=a", "--", "true"), "--name is given more than once"),
         (("finetune", "sft", "--on", "a", "--on", "b"), "--on is given more than once"),
         (("stop", "--grace", "1s", "--grace", "2s", "x"), "--grace is given more than once"),
@@ -121,13 +121,14 @@ def test_a_refusal_is_not_preceded_by_a_notice_about_the_code(cli: Cli) -> None:
 def test_untracked_code_is_said_not_to_be_kept_and_a_snapshot_keeps_it(cli: Cli) -> None:
     subprocess.run(["git", "init", "-q"], cwd=cli.cwd, check=True)
     (cli.cwd / "weights.bin").write_text("x")
-    assert "untracked" not in cli("run", "-q", "--", "true").stderr  # what runs write is no code
+    assert "untracked" not in cli("run", "--", "true").stderr  # what runs write is no code
     (cli.cwd / "train.py").write_text("1\n")
-    one = cli("run", "-q", "--", "true").stderr
+    one = cli("run", "--", "true").stderr
     assert "1 untracked file of code is listed, not kept (--code snapshot keeps it)" in one
     (cli.cwd / "sft.yaml").write_text("a: 1\n")
-    assert "2 untracked files of code are listed" in cli("run", "-q", "--", "true").stderr
-    assert "untracked" not in cli("run", "-q", "--code", "snapshot", "--", "true").stderr
+    assert "2 untracked files of code are listed" in cli("run", "--", "true").stderr
+    assert "untracked" not in cli("run", "-q", "--", "true").stderr  # of many, nobody reads it
+    assert "untracked" not in cli("run", "--code", "snapshot", "--", "true").stderr
 
 
 def test_what_a_snapshot_leaves_out_is_said_at_the_launch_and_by_show(cli: Cli) -> None:
@@ -206,7 +207,6 @@ def test_an_ambiguous_prefix_names_the_candidates(cli: Cli) -> None:
     ("text", "said"),
     [
         ("# mine\ntheme: nosuch\n", "settings.yaml, line 2: There is no theme `nosuch`."),
-        ("theme: mine\n", "mine.yaml, line 1: `bse` is not part of a theme. Did you mean `base`?"),
         ("keys: {runs.stop: q}\n", "settings.yaml, line 1: `q` is already app.quit."),
     ],
 )
@@ -214,8 +214,7 @@ def test_doctor_names_the_settings_with_which_the_screen_does_not_start(
     cli: Cli, text: str, said: str
 ) -> None:
     config = cli.home / ".config" / "traindeck"
-    (config / "themes").mkdir(parents=True)
-    (config / "themes" / "mine.yaml").write_text("bse: dark\n")
+    config.mkdir(parents=True)
     (config / "settings.yaml").write_text(text)
     refused = cli()
     assert refused.returncode == 2 and said in refused.stderr
@@ -224,6 +223,18 @@ def test_doctor_names_the_settings_with_which_the_screen_does_not_start(
     assert [check["ok"] for check in wrong] == [False]
     assert refused.stderr == f"traindeck: {wrong[0]['text']} {wrong[0]['fix']}".strip() + "\n"
     assert cli.json("ls", "--json") == []  # what shows no screen goes on
+
+
+def test_doctor_names_what_is_wrong_in_the_file_of_a_theme(cli: Cli) -> None:
+    config = cli.home / ".config" / "traindeck"
+    (config / "themes").mkdir(parents=True)
+    (config / "themes" / "mine.yaml").write_text("bse: dark\n")
+    (config / "settings.yaml").write_text("theme: mine\n")
+    told = json.loads(cli("doctor", "--json").stdout)
+    (wrong,) = (check for check in told if check["topic"] == "settings")
+    said = "mine.yaml, line 1: `bse` is not part of a theme."
+    assert not wrong["ok"] and said in wrong["text"]
+    assert "Did you mean `base`?" in f"{wrong['text']} {wrong['fix']}"
 
 
 def test_a_broken_settings_file_stops_every_command_with_its_line(cli: Cli) -> None:

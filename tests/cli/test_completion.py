@@ -80,6 +80,7 @@ def test_the_shell_is_offered_the_runs_that_a_command_takes(cli: Cli) -> None:
     }
     for words, runs in takes.items():
         assert set(completed(cli, "traindeck", *words, "")) == runs, words
+    assert completed(cli, "traindeck", "run", "--after", "done,o") == ["done,on"]
 
 
 def test_a_run_that_goes_on_is_offered_however_many_came_after_it(cli: Cli) -> None:

@@ -221,9 +221,9 @@ def test_what_the_run_waited_for_is_over(world: World) -> None:
     first = world.started("run", "--on=hpc", "--", "true")
     run = world.started("run", "--on=hpc", "--after", first, "--", "true")
     spec = world.plan("run", "--like", run).spec
-    assert (spec.after, spec.code.mode) == (None, "here")
+    assert (spec.after, spec.code.mode) == ((), "here")
     spec = world.plan("run", "--like", run, "--after-any", first).spec
-    assert (spec.after, spec.after_any, spec.code.mode) == (first, True, "snapshot")
+    assert (spec.after, spec.after_any, spec.code.mode) == ((first,), True, "snapshot")
 
 
 def test_what_another_started_is_no_model(world: World) -> None:

@@ -92,6 +92,21 @@ def test_of_several_runs_of_one_name_the_newest_is_shown_and_none_is_guessed_to_
     assert "this is the newest. All" in cli("show", "-q", "a b").stderr
 
 
+def test_runs_are_tagged_in_one_go(cli: Cli) -> None:
+    one, two = (cli.run("true", options=("--tag", tag)) for tag in ("draft", "lr=1"))
+    done = cli.ok(
+        "tag", "-q", one, two, one, "--add", "paper", "--add", "seed=1", "--remove", "draft"
+    )
+    assert done.split() == [one, two]
+    tags = [cli.json("show", "--json", run)["tags"] for run in (one, two)]
+    assert tags == [{"paper": "", "seed": "1"}, {"lr": "1", "paper": "", "seed": "1"}]
+    refused = cli("tag", one, two, "--add", "x", "--remove", "draft")
+    assert refused.returncode != 0
+    assert "None of these 2 runs has a tag draft. They have lr, paper, seed." in refused.stderr
+    assert "x" not in cli.json("show", "--json", one)["tags"], "nothing is changed"
+    assert [run["id"] for run in cli.json("tag", one, "--add", "y", "--json")] == [one]
+
+
 def test_which_run_of_a_name_is_meant_does_not_hang_on_when_it_was_last_looked_at(cli: Cli) -> None:
     job, go = (sys.executable, "-c", "import time; time.sleep(60)"), cli.cwd / "go"
     old = cli.run(*job, options=("--name", "twin"))

@@ -161,6 +161,28 @@ def test_a_run_waits_for_another_and_is_cancelled_if_that_failed(cli: Cli) -> No
     assert cli.ok("logs", third) == "anyway\n"
 
 
+def test_a_run_waits_for_several(cli: Cli) -> None:
+    sweep = [cli.run("sleep", "300", options=("--name", name)) for name in ("a", "b", "c")]
+    options = ("--name", "eval", "--after", "a,b", "--after", sweep[2], "--after", sweep[0])
+    last = cli.run("echo", "ran", options=options)
+    third = cli.run("true", options=("--after-any", f"{sweep[2]},b"))
+    waits = "waits for 3 of 3 runs to succeed: "
+    assert cli.json("show", "--json", last)["reason"] == waits + ", ".join(
+        f"run {r}" for r in sweep
+    )
+    assert f"{waits}a, b, c" in cli.ok("show", last)
+    said = " ".join(cli.ok("show", last).split())
+    assert f"3 runs, if all succeed: a ({sweep[0]}), b ({sweep[1]}), c ({sweep[2]})" in said
+    assert cli.json("show", "--json", third)["reason"].startswith("waits for 2 of 2 runs to end: ")
+    cli.ok("stop", "b")
+    assert cli("wait", last).returncode == 130
+    assert cli.json("show", "--json", last)["reason"].endswith("it waited for, was cancelled")
+    cli.ok("stop", "--yes", "a", "c")
+    assert cli("wait", third).returncode == 0
+    refused = cli("run", "--after", "a, nobody", "--", "true")
+    assert refused.returncode == 2 and "nobody" in refused.stderr
+
+
 def test_a_dry_run_starts_nothing_and_leaves_nothing(cli: Cli) -> None:
     plan = cli.json("run", "--dry-run", "--json", "--", "touch", "made")
     assert plan["argv"] == ["touch", "made"]

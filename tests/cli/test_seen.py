@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_what_is_seen_needs_nobody_until_it_fails_again(cli: Cli) -> None:
     cli("wait", "two")
     assert cli.ok("ls", "-q", "is:needs-you").split() == [failed[1]]
     assert cli("seen", "one", "nobody").returncode == 2
+
+
+def test_a_run_that_hangs_needs_somebody_until_it_is_seen(cli: Cli) -> None:
+    run = cli.run("sleep", "60", options=("--on-stall", "1s:true"))
+    deadline = time.monotonic() + 30
+    while cli.ok("ls", "-q", "is:needs-you").split() != [run]:
+        assert time.monotonic() < deadline, cli.json("show", "--json", run)
+        time.sleep(0.2)
+    assert cli.ok("seen", "-q", run).split() == [run]
+    assert cli.ok("ls", "-q", "is:needs-you") == ""
+    assert cli.json("show", "--json", run)["reason"] == "stalled: no output for 1 s"
 
 
 async def test_however_many_are_seen_they_are_noted_at_once(

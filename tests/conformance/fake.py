@@ -171,7 +171,7 @@ class Place:
 
     async def _supervise(self, run: Run, attempt: Attempt) -> None:
         spec = run.plan.spec
-        if spec.after is not None and not await self._depend(run, attempt):
+        if spec.after and not await self._depend(run, attempt):
             return
         if attempt.cancel is not None:
             self._record(attempt, Exit(cause="cancel", ended=self.clock()))
@@ -230,21 +230,25 @@ class Place:
 
     async def _depend(self, run: Run, attempt: Attempt) -> bool:
         spec = run.plan.spec
-        attempt.phase, attempt.reason = "waiting", f"waits for run {spec.after}"
-        attempt.tell()
-        while True:
-            before = self.runs.get(spec.after or "")
-            last = before.last if before else None
-            if attempt.cancel is not None or last is None or last.over:
-                break
-            await self._wait(last.changed.wait(), 0.05)
-        if attempt.cancel is None:
-            ended = last.exit if last else None
-            good = ended is not None and ended.cause == "self" and ended.exit_code == 0
-            if not good and not (spec.after_any and last is not None):
-                why = f"run {spec.after} " + ("did not succeed" if last else "is not there")
-                self._record(attempt, Exit(cause="dependency", ended=self.clock(), reason=why))
-                return False
+        attempt.phase = "waiting"
+        left = list(spec.after)
+        while left and attempt.cancel is None:
+            attempt.reason = f"waits for {', '.join(f'run {run}' for run in left)}"
+            attempt.tell()
+            for other in list(left):
+                before = self.runs.get(other)
+                last = before.last if before else None
+                if last is not None and not last.over:
+                    continue
+                ended = last.exit if last else None
+                good = ended is not None and ended.cause == "self" and ended.exit_code == 0
+                if not good and not (spec.after_any and last is not None):
+                    why = f"run {other} " + ("did not succeed" if last else "is not there")
+                    self._record(attempt, Exit(cause="dependency", ended=self.clock(), reason=why))
+                    return False
+                left.remove(other)
+            if left:
+                await asyncio.sleep(0.01)
         attempt.reason = ""
         return True
 
@@ -451,10 +455,9 @@ class FakeBackend:
         for name in spec.secrets:
             if name not in given:
                 raise UsageError(f"The secret {name} has no value here.", f"Set {name}.")
-        if spec.after is not None and (
-            spec.after == spec.run_id or spec.after not in self.place.runs
-        ):
-            raise BackendError(f"There is no run {spec.after} on {self.name} to wait for.")
+        for other in spec.after:
+            if other == spec.run_id or other not in self.place.runs:
+                raise BackendError(f"There is no run {other} on {self.name} to wait for.")
         files = {path: blob.read() for path, blob in plan.files.items()}
         for path, data in files.items():
             if hashlib.sha256(data).hexdigest() != plan.files[path].digest:
@@ -606,10 +609,11 @@ class FakeBackend:
         entries: dict[str, FileEntry] = {}
         for name, data in files.items():
             if name.startswith(inside):
-                first, _, rest = name[len(inside) :].partition("/")
-                entries[first] = FileEntry(
-                    path=inside + first, size=0 if rest else len(data), is_dir=bool(rest)
-                )
+                first, below, _ = name[len(inside) :].partition("/")
+                if first:
+                    entries[first] = FileEntry(
+                        path=inside + first, size=0 if below else len(data), is_dir=bool(below)
+                    )
         return sorted(entries.values(), key=lambda entry: entry.path)
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:

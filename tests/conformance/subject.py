@@ -173,10 +173,10 @@ class _Host:
 
     def break_off(self) -> None:
         """Kill the far end of the connection, as a cut does."""
-        process = self._inner._process
-        if process is not None and process.returncode is None:
+        served = self._inner._served
+        if served is not None and served.process.returncode is None:
             with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(served.process.pid, signal.SIGKILL)
 
 
 class _Channel:

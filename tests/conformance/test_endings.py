@@ -201,7 +201,7 @@ async def test_stopping_ends_the_repeats_too(suite: Suite) -> None:
 async def waiting(suite: Suite, *words: str, any_end: bool = False) -> tuple[JobRef, JobRef]:
     """(a run that is up, one that waits for it)."""
     first = await suite.launch(*words)
-    spec = suite.spec("out:my turn", after=first.run_id, after_any=any_end)
+    spec = suite.spec("out:my turn", after=(first.run_id,), after_any=any_end)
     second = await suite.submit(await suite.plan_or_skip(spec, "after"))
     status = await suite.until(second, State.QUEUED)
     assert first.run_id in status.reason
@@ -225,6 +225,22 @@ async def test_what_waits_for_a_run_that_fails(suite: Suite, any_end: bool, stat
         assert await suite.log(second) == b""
 
 
+@pytest.mark.parametrize(("any_end", "state"), [(False, State.CANCELLED), (True, State.SUCCEEDED)])
+async def test_what_waits_for_three_of_which_one_fails(
+    suite: Suite, any_end: bool, state: State
+) -> None:
+    refs = [await suite.launch(*words) for words in (["exit:0"], ["hold"], ["hold"])]
+    after = tuple(ref.run_id for ref in refs)
+    spec = suite.spec("out:my turn", after=after, after_any=any_end)
+    last = await suite.submit(await suite.plan_or_skip(spec, "after"))
+    status = await suite.until(last, State.QUEUED)
+    assert after[1] in status.reason
+    await suite.backend.cancel(refs[1])
+    await suite.backend.cancel(refs[2])
+    status = await suite.until(last)
+    assert status.state is state
+
+
 async def test_a_run_that_waits_can_be_stopped_and_never_starts(suite: Suite) -> None:
     first, second = await waiting(suite, "hold")
     await suite.backend.cancel(second)
@@ -236,8 +252,9 @@ async def test_a_run_that_waits_can_be_stopped_and_never_starts(suite: Suite) ->
 
 async def test_no_run_waits_for_itself_or_for_one_that_is_not_there(suite: Suite) -> None:
     spec = suite.spec("out:x")
+    there = await suite.launch("exit:0")
     for after in (spec.run_id, "0" * 12):
-        plan = await suite.plan_or_skip(replace(spec, after=after), "after")
+        plan = await suite.plan_or_skip(replace(spec, after=(there.run_id, after)), "after")
         with pytest.raises(BackendError, match=r"\w+ \w+"):
             await suite.backend.submit(plan)
     assert await suite.backend.find([(spec.run_id, 0)]) == []

@@ -51,6 +51,16 @@ async def test_what_was_sent_lies_in_the_run_directory(suite: Suite) -> None:
     assert await files.read_file(ref, "plan/deep/data.bin", len(data) + 5, 20) == b""
 
 
+async def test_a_folder_that_was_sent_is_there_though_it_is_empty(suite: Suite) -> None:
+    files = files_of(suite)
+    empty = Blob(digest=hashlib.sha256(b"").hexdigest(), data=b"")
+    ref = await suite.submit(await suite.plan(suite.spec("out:x", files={"code/a/out/": empty})))
+    await suite.until(ref)
+    (inner,) = await files.list_files(ref, "code/a")
+    assert (inner.path, inner.is_dir) == ("code/a/out", True)
+    assert await files.list_files(ref, "code/a/out") == []
+
+
 async def test_a_file_that_changed_after_planning_is_not_sent(suite: Suite) -> None:
     path = suite.folder / "train.py"
     path.write_bytes(b"old")

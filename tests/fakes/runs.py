@@ -20,6 +20,7 @@ from traindeck.console.store.records import (
     Progress,
     RunRecord,
     group,
+    silent_after,
 )
 from traindeck.console.tui.services import (
     Counts,
@@ -193,6 +194,7 @@ class FakeServices:
             queued=numbers.count(2),
             needs_you=numbers.count(0),
             total=len(alive),
+            archived=sum(run.archived for run in alive),
         )
 
     async def rows(self, keys: Sequence[int]) -> dict[int, RunRecord]:
@@ -214,6 +216,13 @@ class FakeServices:
     async def short_ids(self, run_ids: Collection[str]) -> dict[str, str]:
         await self._pause("short_ids")
         return {run_id: run_id[:5] for run_id in run_ids}
+
+    async def names(self) -> Sequence[str]:
+        await self._pause("names")
+        alive = [run for run in self.runs if run is not None]
+        found = [sorted({name for run in alive for name in run.tags})]
+        found.append(sorted({name for run in alive for name in run.params}))
+        return list(dict.fromkeys(name for names in found for name in names))
 
     async def places(self) -> Sequence[Place]:
         await self._pause("places")
@@ -274,12 +283,21 @@ class FakeServices:
             self.change(self._key(run_id), None)
         return [Outcome(run_id=run_id) for run_id in run_ids]
 
+    async def tag(self, run_ids: Sequence[str], tags: Mapping[str, str | None]) -> None:
+        await self._pause("tag", tuple(run_ids))
+        for key in map(self._key, run_ids):
+            run = self.runs[key]
+            assert run is not None
+            kept = {**run.tags, **tags}
+            left = {name: value for name, value in kept.items() if value is not None}
+            self.change(key, replace(run, tags=left))
+
     async def describe(
         self,
         run_id: str,
         *,
         name: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str | None] | None = None,
         note: str | None = None,
     ) -> str:
         await self._pause("describe", run_id)
@@ -288,10 +306,11 @@ class FakeServices:
         key = self._key(run_id)
         run = self.runs[key]
         assert run is not None
+        merged = {**run.tags, **(tags or {})}
         changed = replace(
             run,
             name=run.name if name is None else name,
-            tags=run.tags if tags is None else dict(tags),
+            tags={key: value for key, value in merged.items() if value is not None},
             note=run.note if note is None else note,
         )
         taken = any(other is not None and other.name == name for other in self.runs)
@@ -391,7 +410,16 @@ def make_run(
         metrics=metrics,
         log_bytes=1_240_000 + number if step else None,
     )
-    return replace(record, **more)  # type: ignore[arg-type]
+    return watched(replace(record, **more))  # type: ignore[arg-type]
+
+
+def watched(run: RunRecord) -> RunRecord:
+    """The run with what the index notes of it: when it fell into trouble, and when it is silent."""
+    own = [m for key, m in run.metrics.items() if not key.startswith(("system/", "__"))]
+    newest = max([m.last_time for m in own if m.last_time], default=None)
+    silent_from = silent_after(run, newest, max([m.count for m in own], default=None))
+    troubled_at = (run.troubled_at or run.observed_at) if run.trouble else None
+    return replace(run, silent_from=silent_from, troubled_at=troubled_at)
 
 
 def small_world(now: float = NOW) -> list[RunRecord]:
@@ -451,10 +479,10 @@ def troubled_world(now: float = NOW) -> list[RunRecord]:
         "input/output error",
     ]
     runs = [
-        replace(run, reason=reason)
+        watched(replace(run, reason=reason))
         for run, reason in zip(small_world(now)[3:7], wrong, strict=True)
     ]
-    broken = replace(small_world(now)[1], reason=wrong[0])
+    broken = watched(replace(small_world(now)[1], reason=wrong[0]))
     silent = replace(small_world(now)[7], reason="no heartbeat from gpu2 for 40 s")
     return [broken, *runs, make_run(30, "bare", State.RUNNING, reason=wrong[1]), silent]
 

@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults.disks import fill_disk
 from tests.payload.harness import Agent, Refusal, installed, runs, until
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Agent]:
+def small(disk: Path) -> Iterator[Agent]:
     """An agent on a disk of a few megabytes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        with installed(disk / "root") as agent:
-            agent.call("hello")
-            yield agent
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    with installed(disk / "root") as agent:
+        agent.call("hello")
+        yield agent
 
 
 def fill(agent: Agent) -> Path:
     """Leave not one byte free."""
-    path = agent.root / "filler"
-    with open(path, "ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1 << 9, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(b"\0" * size)
-    with pytest.raises(OSError) as full:
-        (agent.root / "one").write_bytes(b"x" * 4096)
-    assert full.value.errno == errno.ENOSPC
-    (agent.root / "one").unlink(missing_ok=True)
-    return path
+    return fill_disk(agent.root)
 
 
 @pytest.mark.fault

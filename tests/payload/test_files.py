@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -197,6 +199,42 @@ def test_what_a_job_made_read_only_is_removed(
     assert not (directory / "artifacts").exists()
     assert directory.exists() is bool(keep)
     assert list((agent.root / "runs").glob(".rm-*")) == []
+
+
+@pytest.mark.parametrize("place", ["", "attempts", "attempts/0"])
+def test_a_run_that_may_not_be_read_is_refused_in_words(agent: Agent, place: str) -> None:
+    run = agent.start("sleep", "300")
+    agent.phase(run, "running")
+    agent.obey_modes()
+    folder = agent.directory(run, None) / place
+    folder.chmod(0)
+    served = Served(agent)
+    try:
+        for verb in ("cancel", "log_stat", "read_at"):
+            with pytest.raises(Refusal) as refused:
+                agent.call(verb, run_id=run, attempt=0)
+            words = str(refused.value)
+            assert f"{folder.absolute()} cannot be read" in words and "chmod" in words
+            served.ask(verb, {"run_id": run, "attempt": 0})
+            assert served.receive()[0]["error"] == words
+    finally:
+        served.close()
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("keep", [[], ["artifacts"]], ids=str)
+def test_an_attempt_that_comes_after_a_removal_says_so(
+    agent: Agent, done: str, keep: list[str], tmp_path: Path
+) -> None:
+    """`start` had found the run, and started its supervisor: that finds it no more."""
+    agent.call("rm", run_id=done, keep=keep)
+    (tmp_path / "request").write_text('{"environ": {}}')
+    command = shlex.join([*agent.argv, "supervise", done, "1"])
+    command += f" 3<{tmp_path}/request 4>{tmp_path}/report"
+    subprocess.run(["sh", "-c", command], check=True)
+    said = json.loads((tmp_path / "report").read_text())
+    assert said == {"error": f"Run {done} was removed meanwhile."}
+    assert not agent.directory(done, 1).exists()
 
 
 def test_a_run_that_is_being_removed_is_gone(agent: Agent, done: str) -> None:

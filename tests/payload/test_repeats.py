@@ -146,8 +146,53 @@ def test_a_dependency_that_was_lost_is_no_success(agent: Agent) -> None:
     )
 
 
+def test_a_run_waits_for_all_of_several_and_says_for_which_still(agent: Agent) -> None:
+    runs = [agent.shell("sleep 300"), agent.shell("exit 0"), agent.shell("sleep 300")]
+    agent.ended(runs[1])
+    any_end = agent.shell("echo ran", after=runs, after_any=True)
+    waits = agent.shell("echo never", after=runs)
+    asked = f"waits for 2 of 3 runs to succeed: run {runs[0]}, run {runs[2]}"
+    until(lambda: agent.evidence(waits)["reason"] == asked)
+    # One that was enough may be removed while the others go on.
+    agent.call("rm", run_id=runs[1], keep=[])
+    os.kill(agent.leader(runs[2]), signal.SIGKILL)
+    record = agent.ended(waits)
+    assert (record["cause"], record["started"]) == ("dependency", None)
+    assert record["reason"] == f"run {runs[2]}, which it waited for, was ended by signal 9"
+    asked = f"waits for 1 of 3 runs to end: run {runs[0]}"
+    until(lambda: agent.evidence(any_end)["reason"] == asked)
+    agent.call("cancel", run_id=runs[0], attempt=0)
+    assert agent.ended(any_end)["cause"] == "self"
+    assert agent.log(any_end) == b"ran\n"
+    assert agent.log(waits) == b""
+
+
+def test_a_run_that_waits_for_several_goes_on_when_all_have_succeeded(agent: Agent) -> None:
+    runs = [agent.shell(f"sleep 0.{n}") for n in (1, 3, 2)]
+    waits = agent.shell("echo ran", after=runs)
+    assert agent.ended(waits)["exit_code"] == 0
+    ends = [agent.evidence(run)["exit"]["ended"] for run in runs]
+    assert max(ends) <= agent.evidence(waits)["exit"]["started"]
+
+
+def test_a_run_that_waits_for_many_can_be_stopped_and_names_some(agent: Agent) -> None:
+    first = agent.shell("sleep 300")
+    waits = agent.shell("echo ran", after=[first] * 12)
+    reason = agent.phase(waits, "waiting")["reason"]
+    assert reason.startswith("waits for 12 of 12 runs to succeed: run ")
+    assert reason.count(first) == 8 and reason.endswith(" and 4 more")
+    agent.call("cancel", run_id=waits, attempt=0)
+    assert agent.ended(waits)["cause"] == "cancel"
+
+
 def test_no_circle_can_form(agent: Agent) -> None:
     run = agent.mint()
+    first = agent.shell("exit 0")
+    for more in ([first, run], [first, "0" * 12], [first, 7], {}):
+        with pytest.raises(Refusal):
+            agent.shell("true", run=run, after=more)
+    with pytest.raises(Refusal, match="can be 1000"):
+        agent.shell("true", run=run, after=[first] * 1001)
     with pytest.raises(Refusal, match="itself"):
         agent.shell("true", run=run, after=run)
     with pytest.raises(Refusal, match="not here"):

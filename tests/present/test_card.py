@@ -25,7 +25,7 @@ EVERYTHING = RunSpec(
     on_stall=("wake",),
     stall_after=5400.0,
     resources=Resources(gpus=2, nodes=3),
-    after="0kzzv8c4m2qe",
+    after=("0kzzv8c4m2qe",),
     host="box",
     driver="560.35.03",
     python="/v/bin/python",

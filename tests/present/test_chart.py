@@ -155,6 +155,25 @@ def test_a_logarithmic_axis_has_ticks_within_a_decade_too() -> None:
     assert {1.0, 0.01, 1e-4} <= {float(f"{value:.3g}") for value in known}
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_the_ticks_of_an_axis_are_all_in_units_or_none(log: bool) -> None:
+    for high in (40_000.0, 150_000.0, 400_000.0):
+        curve = Curve("tokens", STEPS, np.linspace(2_000.0, high, STEPS.size))
+        ticks = [row[:LABEL].strip() for row in rows_of(a_chart(curve, rows=24, log=log))[1:-1]]
+        large = [text for text in ticks if text and number(text) >= 1000]
+        assert len(large) > 1
+        assert len({text[-1].isdigit() for text in large}) == 1, ticks
+
+
+@pytest.mark.parametrize("end", [17.0, 17.4, 16.9])
+def test_no_tick_says_again_what_the_end_of_the_axis_says(end: float) -> None:
+    for cells in range(40, 200, 7):
+        x = np.linspace(end - 2.5, end, 50)
+        line = plain(chart([Curve("x", x, x)], View(axis="time"), cells, 12).lines[-1])
+        words = [word for word in line.split() if word[0].isdigit()]
+        assert len(words) == len(set(words)), line
+
+
 def test_what_is_not_above_zero_is_left_out_of_a_logarithmic_axis_and_counted() -> None:
     curve = Curve("x", STEPS, np.where(STEPS > 190, -1.0, STEPS))
     made = a_chart(curve, log=True)
@@ -315,6 +334,7 @@ def test_values_without_a_place_on_the_axis_say_so(log: bool) -> None:
         ("time", 0, 7200, ["30m", "1h00", "1h30", "2h00 elapsed"]),
         ("time", 0, 0.4, ["0s elapsed"]),
         ("time", 0, 40, ["10s", "20s", "40s elapsed"]),
+        ("time", 0, 17.4, ["5s", "10s", "17s elapsed"]),
         ("time", 0, 95, ["15s", "30s", "45s", "1m", "1m15s", "1m35s elapsed"]),
         ("time", 0, 40 * 86400, ["5d", "10d", "20d", "30d", "40d elapsed"]),
         ("time", 0, 3 * 86400, ["12h00", "1d", "1d12h", "2d", "3d elapsed"]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from traindeck.backends.base import Blob, Plan, RunSpec
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import line_width, plain, width
-from traindeck.console.present.form import OPEN, folded, help_lines, window
+from traindeck.console.present.form import OPEN, folded, help_lines, window, wrapped
 from traindeck.console.present.launch_fields import Entry, Place, flat, sections
 from traindeck.console.present.launch_view import (
     PlanState,
@@ -100,6 +100,17 @@ def test_every_parameter_without_effect_says_so() -> None:
         for entry in idle:
             lines, own = launch_form(found, entry.key, None, PLACES, cells, airy=True)
             assert "no effect now" in plain(lines[own[0]]), entry.key
+
+
+@pytest.mark.parametrize("cells", [30, 40, 64])
+def test_a_search_path_longer_than_a_line_is_broken_between_its_folders(cells: int) -> None:
+    folders = ["/usr/local/sbin", "/home/user1/env/bin", "/opt/tools/bin", "/usr/bin"] * 3
+    for word in (f"PATH={':'.join(folders)}", f"Ä={':'.join(folders)}"):
+        lines = wrapped(f"inherits {word} HOME", cells)
+        assert "".join(lines).replace(" ", "") == f"inherits{word}HOME"
+        assert all(width(line) <= cells for line in lines)
+        at = next(n for n, line in enumerate(lines) if ":" in line)
+        assert all(line.endswith(":") for line in lines[at:-1])
 
 
 @pytest.mark.parametrize("count", [3, 20, 60])

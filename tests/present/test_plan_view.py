@@ -56,7 +56,7 @@ specs = st.builds(
         untracked=several,
         omitted=st.dictionaries(some, names, max_size=2),
     ),
-    after=st.none() | st.text("0123456789ab", min_size=12, max_size=12),
+    after=st.lists(st.text("0123456789ab", min_size=12, max_size=12), max_size=3).map(tuple),
     after_any=st.booleans(),
     pty=st.booleans(),
     keep_background=st.booleans(),
@@ -120,8 +120,10 @@ WORDS: Mapping[str, Callable[[RunSpec], Iterable[str]]] = {
         f"grace {write_duration(s.limits.grace)} · {s.limits.retries} retr",
     ),
     "code": lambda s: words_of_code(s.code),
-    "after": lambda s: when(s.after, f"run {s.after}"),
-    "after_any": lambda s: when(s.after and s.after_any, "whatever its end"),
+    "after": lambda s: s.after,
+    "after_any": lambda s: when(
+        s.after and s.after_any, "whatever its end" if len(s.after) == 1 else "whatever their"
+    ),
     "pty": lambda s: when(s.pty, "a pty for its output"),
     "keep_background": lambda s: when(s.keep_background, "those it leaves behind go on"),
     "on_exit": lambda s: when(s.on_exit, command_line(s.on_exit)),

@@ -15,17 +15,20 @@ from traindeck.backends.base import Reach, State
 from traindeck.console.present.cells import line_width, plain
 from traindeck.console.present.glyphs import SETS
 from traindeck.console.present.numbers import count
-from traindeck.console.present.runs_table import (
+from traindeck.console.present.runs_columns import (
     LEAD,
     OPTIONAL,
     ORDER,
-    Look,
     default_columns,
-    group_head,
     heads,
     layout,
-    meter,
     metric_head,
+)
+from traindeck.console.present.runs_table import (
+    Look,
+    group_head,
+    meter,
+    needs,
     row,
     spark,
 )
@@ -54,17 +57,51 @@ def test_columns_are_dropped_in_the_declared_order_as_the_terminal_narrows() -> 
     assert keys(60) == ["state", "name", "done", "metric"]
 
 
-@given(st.integers(20, 260), st.sets(st.sampled_from(OPTIONAL)))
+KEYS = st.sampled_from([*OPTIONAL, "=lr", "=seed", "=a name that is too long for a head"])
+
+
+@given(
+    st.integers(20, 260),
+    st.sets(KEYS),
+    st.dictionaries(KEYS | st.just("name"), st.integers(0, 100)),
+)
 def test_no_width_and_no_choice_of_columns_overlaps_or_sticks_out(
-    cells: int, chosen: set[str]
+    cells: int, chosen: set[str], needed: dict[str, int]
 ) -> None:
-    for table in (layout(cells), layout(cells, chosen)):
+    for table in (layout(cells), layout(cells, chosen), layout(cells, chosen, needed=needed)):
         x = LEAD
         for column in table.columns:
             assert column.x >= x
             x = column.x + column.cells
         assert x <= max(cells, 22)
-        assert [c.key for c in table.columns] == [k for k in ORDER if k in table]
+        assert [c.key for c in table.columns if c.key in ORDER] == [k for k in ORDER if k in table]
+
+
+def test_a_run_without_figures_says_what_it_does_and_not_where_its_interpreter_lies() -> None:
+    loads = make_run(31, "loads", State.RUNNING, argv=("/tmp/x/.venv/bin/python", "a b.py", "-v"))
+    assert shown(loads, 80).rstrip().endswith(" python 'a b.py' -v")
+    tuned = replace(loads, recipe="sft")
+    assert shown(tuned, 80).rstrip().endswith(" recipe sft · no step yet")
+    over = replace(tuned, state=State.SUCCEEDED, ended=NOW)
+    assert shown(over, 80).rstrip().endswith(" recipe sft")
+
+
+def test_a_column_takes_what_its_runs_need_and_the_others_have_the_rest() -> None:
+    def of(key: str, needed: dict[str, int]) -> int:
+        columns = {c.key: c.cells for c in layout(120, needed=needed).columns}
+        return columns[key]
+
+    tags = "sweep lr=3e-2 seed=1"
+    assert of("tags", {"name": 14, "tags": len(tags)}) == len(tags)
+    assert of("name", {"name": 33, "tags": 3}) > of("name", {"name": 14, "tags": 3})
+    assert of("name", {"name": 13}) == of("name", {"name": 16}), "in steps: scrolling shifts none"
+    runs = [replace(run, params={"seed": 3, "lr": 0.001}) for run in small_world()]
+    table = layout(120, ["=seed", "=lr", "done"], needed=needs(runs, ["=seed", "=lr"]))
+    heads_line, line = plain(heads(table)), plain(row(runs[6], table, LOOK))
+    for name, value in (("SEED", "3"), ("LR", "0.001")):
+        assert (
+            heads_line.index(name) + len(name) - LEAD == line.index(f" {value} ") + len(value) + 1
+        )
 
 
 @given(st.integers(60, 200))

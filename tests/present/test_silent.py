@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.fakes.runs import NOW, make_run
+from tests.fakes.runs import NOW, make_run, watched
 
 from traindeck.backends.base import Reach, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.run_overview import Facts, overview
+from traindeck.console.present.runs_columns import layout
 from traindeck.console.present.runs_detail import Pane, detail
-from traindeck.console.present.runs_table import Look, layout, row
+from traindeck.console.present.runs_table import Look, row
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 
@@ -24,7 +25,7 @@ def silent(seconds: float, count: int = 50, **more: object) -> RunRecord:
     cpu = MetricSummary(key="system/cpu", count=300, last=3.0, last_time=NOW - 1)
     metrics = {"loss": loss, "system/cpu": cpu}
     run = replace(run, metrics=metrics, progress=replace(run.progress, at=newest))
-    return replace(run, **{"observed_at": NOW, **more})  # type: ignore[arg-type]
+    return watched(replace(run, **{"observed_at": NOW, **more}))  # type: ignore[arg-type]
 
 
 def shown(run: RunRecord, cells: int = 120, now: float = NOW) -> str:
@@ -57,7 +58,7 @@ def test_it_is_not_said_of_one_that_is_not_silent_for_long() -> None:
     for seconds in (0, 5, 170):
         assert "no step" not in shown(silent(seconds)), seconds
     slow = silent(1500, count=20)
-    slow = replace(slow, started=NOW - 1500 - 20 * 160)
+    slow = watched(replace(slow, started=NOW - 1500 - 20 * 160))
     assert "no step" not in shown(slow), "its steps take minutes"
     assert "no step for 30 min" in shown(replace(slow, observed_at=NOW + 300))
 
@@ -81,5 +82,5 @@ def test_nothing_is_said_that_is_not_known(other: dict[str, object]) -> None:
 
 def test_it_goes_with_the_next_step() -> None:
     run = silent(310)
-    again = replace(run, progress=replace(run.progress, step=51, at=NOW))
+    again = watched(replace(run, progress=replace(run.progress, step=51, at=NOW)))
     assert "no step" not in shown(again) and "values" not in pages(again)[0]

@@ -9,7 +9,8 @@ from tests.fakes.runs import NOW, troubled_world
 from traindeck.backends.base import Reach
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
-from traindeck.console.present.runs_table import Look, layout, row
+from traindeck.console.present.runs_columns import layout
+from traindeck.console.present.runs_table import Look, row
 from traindeck.console.store.records import RunRecord
 
 LOOK = Look(now=NOW)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traindeck.backends.base import Plan, RunSpec, UsageError
+from traindeck.backends.base import Blob, Plan, RunSpec, UsageError
 from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.runs.capture import FILE_CAP, capture, recorded_environ
 from traindeck.console.runs.withheld import holds_private_key
@@ -243,9 +244,10 @@ def test_outside_of_git_folders_that_a_snapshot_skips_are_named(home: Path) -> N
     ):
         (home / "w" / path).parent.mkdir(parents=True, exist_ok=True)
         (home / "w" / path).write_text("")
+    (home / "w" / "data").symlink_to(home)
     found = capture(str(home / "w"), "snapshot", None)
-    assert set(found.files) == {"code/a.py"}
-    assert set(found.code.omitted) == {".hydra/", "sub/.conf/", "venv/", "dev.env"}
+    assert set(found.files) == {"code/a.py", "code/sub/"}
+    assert set(found.code.omitted) == {".hydra/", "sub/.conf/", "venv/", "dev.env", "data"}
 
 
 def test_outside_of_git_a_gitignore_is_obeyed_as_git_would(home: Path) -> None:
@@ -304,7 +306,41 @@ def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
 def test_a_snapshot_of_an_empty_directory_can_still_be_entered(tree: Path) -> None:
     (tree / "empty").mkdir()
     found = capture(str(tree / "empty"), "snapshot", None)
-    assert "code/empty/.traindeck-empty" in found.files
+    assert "code/empty/" in found.files
+    (tree.parent / "bare").mkdir()
+    assert set(capture(str(tree.parent / "bare"), "snapshot", None).files) == {"code/"}
+
+
+def folders(files: Mapping[str, Blob]) -> set[str]:
+    return {path for path in files if path.endswith("/")}
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_empty_folders_are_in_the_snapshot_but_ignored_ones(home: Path, git: bool) -> None:
+    """A program may list one, or save into it."""
+    top = home / "w"
+    for path in ("out", "a/b/c", "logs", "full", "weights", "cache/x", "__pycache__", "inner/.git"):
+        (top / path).mkdir(parents=True)
+    for path in ("logs/1.log", "full/a.py", "inner/x.py"):
+        (top / path).write_text("")
+    with (top / "weights/large.bin").open("wb") as file:
+        file.truncate(FILE_CAP + 1)
+    (top / ".gitignore").write_text("cache/\n*.log\n")
+    if git:
+        subprocess.run(["git", "init", "-q", str(top)], check=True)
+    found = capture(str(top), "snapshot", None)
+    assert folders(found.files) == {"code/out/", "code/a/b/c/", "code/logs/", "code/weights/"}
+    assert ("files", "code/out/ · empty folder") in plan_lines(
+        Plan(spec=RunSpec(argv=("x",)), files={"code/out/": found.files["code/out/"]})
+    )
+
+
+def test_folders_count_as_files_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traindeck.console.runs.capture.SNAPSHOT_FILES", 3)
+    for name in "abcd":
+        (home / "w" / name).mkdir(parents=True)
+    with pytest.raises(UsageError, match="files"):
+        capture(str(home / "w"), "snapshot", None)
 
 
 def test_a_link_to_what_stays_behind_stays_behind(tree: Path) -> None:

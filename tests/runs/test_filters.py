@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from traindeck.backends.base import Reach, State
-from traindeck.console.runs.filters import KEYS, FilterError, parse
+from traindeck.console.runs.filters import KEYS, LANGUAGE, FilterError, completed, parse
 from traindeck.console.store.filtering import (
     SORT_FIELDS,
     Condition,
@@ -320,7 +320,10 @@ runs = st.builds(
     observed_at=st.floats(NOW - 2000, NOW),
     created=st.floats(NOW - 1e6, NOW),
     ended=st.none() | st.just(0.0) | st.floats(NOW - 1e6, NOW),
-    looked_at=st.none() | st.floats(NOW - 1e6, NOW),
+    looked_at=st.none() | st.floats(NOW - 1e6, NOW) | st.floats(NOW - 2000, NOW),
+    broken_at=st.none() | st.floats(NOW - 2000, NOW),
+    troubled_at=st.none() | st.floats(NOW - 2000, NOW),
+    silent_from=st.none() | st.floats(NOW - 2000, NOW + 2000),
     host=st.none() | words,
     project=words,
     recipe=st.none() | words,
@@ -485,3 +488,18 @@ def test_a_metric_that_no_run_ever_had_is_refused_with_the_nearest(
     ) as refused:
         parse("state:failed zzzzzz>3", known=index)
     assert (refused.value.start, refused.value.end) == (13, 21)
+
+
+@pytest.mark.parametrize("example", [example for example, _ in LANGUAGE])
+def test_every_example_of_the_help_is_a_filter(example: str) -> None:
+    assert parse(example)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [("sta", "te:"), ("state:f", "ailed"), ("lora -ta", "g:"), ("s", ""), ("lora", ""), ("", "")],
+)
+def test_what_completes_a_filter_being_typed_is_what_all_words_there_have_in_common(
+    text: str, rest: str
+) -> None:
+    assert completed(text)[0] == rest

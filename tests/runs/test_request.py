@@ -62,8 +62,8 @@ def test_a_secrets_value_is_nowhere_in_the_spec(home: Path) -> None:
 
 def test_a_run_that_waits_takes_a_snapshot_by_default(home: Path) -> None:
     assert spec_of(home).code.mode == "here"
-    assert spec_of(home, after="1" * 12).code.mode == "snapshot"
-    assert spec_of(home, after="1" * 12, code="here").code.mode == "here"
+    assert spec_of(home, after=("1" * 12,)).code.mode == "snapshot"
+    assert spec_of(home, after=("1" * 12,), code="here").code.mode == "here"
 
 
 def test_a_secret_that_is_not_set_is_refused_by_name() -> None:

@@ -60,7 +60,7 @@ async def test_a_run_keeps_its_agent_through_retries_and_waiting_and_a_later_ret
     gate = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
     ws.use_backend(ProcessBackend("local", LocalHost(str(root))))
     repeats = await launch(f"{gate}; [ ${{TRAINDECK_RUN#*/}} = 1 ]", retries=3)
-    waits = await launch("exit 3", after=repeats.id)
+    waits = await launch("exit 3", after=(repeats.id,))
     old = build.agent_version()
     assert agents(repeats) == agents(waits) == [old]
 

@@ -10,9 +10,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from screen_svg import screen_text
+from tests.fakes.runs import FakeServices
 from textual import events
 
 from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.screens.overlay import ChoiceScreen
 from traindeck.console.tui.screens.runs import RunsScreen
 
 MakeApp = Callable[..., TraindeckApp]
@@ -88,6 +90,13 @@ def burst(app: TraindeckApp, *keys: str) -> None:
     them, or characters."""
     for key in keys:
         app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def answer(app: TraindeckApp, pilot: Any, services: FakeServices, key: str) -> None:
+    """Answer a question as a person does: once it stands there, and having read it."""
+    await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+    services.now += 1
+    await pilot.press(key)
 
 
 async def still(app: TraindeckApp, pilot: Any) -> None:

@@ -155,6 +155,52 @@ async def test_a_run_whose_directory_is_gone_leaves_an_empty_form_and_says_so(
         await settle(app, pilot, lambda: "The directory of this run is gone." in screen_text(app))
 
 
+async def test_what_is_marked_and_counted_as_changed_is_what_a_person_changed(
+    make_app: MakeApp,
+) -> None:
+    services = launch_services()
+    app = make_app(services)
+
+    def changed() -> set[str]:
+        marked = {e.key for s in screen.form for e in s.entries if e.changed}
+        head = screen_text(app).splitlines()[0]
+        assert f"changed {len(marked)} of " in head
+        return marked
+
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        screen = await open_form(app, pilot, services.runs[0])
+        assert screen.draft.fields and changed() == set()
+        screen.go_to("tags")
+        await fill(pilot, " x")
+        await settle(app, pilot, lambda: changed() == {"tags"})
+        await pilot.press("backspace", "backspace")
+        await settle(app, pilot, lambda: changed() == set())
+        screen.go_to("start")
+        await pilot.press("space")
+        await settle(app, pilot, lambda: changed() == {"start"})
+
+
+async def test_where_the_plan_is_shown_first_the_form_and_the_plan_say_so(
+    make_app: MakeApp,
+) -> None:
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=NARROW) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "true")
+        await at_rest(app, pilot)
+        assert "ctrl+g plan, then launch" in screen_text(app)
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: isinstance(app.screen, PlanScreen))
+        assert "not launched yet · ctrl+g launches · esc back" in screen_text(app)
+        await pilot.press("escape")
+        # It was seen: now it is launched at once.
+        await settle(app, pilot, lambda: "ctrl+g launch" in screen_text(app))
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: bool(services.launched))
+
+
 async def test_a_recipe_is_chosen_preset_and_kept(make_app: MakeApp) -> None:
     services = launch_services()
     app = make_app(services)

@@ -290,6 +290,26 @@ async def test_smoothing_and_scale_are_named_and_kept(make_app: MakeApp) -> None
         assert pane.state() == {"smoothing": 0, "axis": "step", "log": True}
 
 
+async def test_a_short_curve_is_smoothed_if_a_person_asks_and_what_is_not_is_not_said_to_be(
+    make_app: MakeApp,
+) -> None:
+    world = run_world()
+    run = world.runs[0]
+    assert run is not None
+    world.points[run.id] = {s.key: s for s in curves_of_a_run(40)}
+    app = make_app(world)
+    async with charts(app) as (pilot, pane):
+        text = screen_text(app)
+        assert "smooth off" in text and "as logged: fewer than 200 points" in text
+        logged = [curve.smoothed(pane._shown().view) for curve in pane._curves.values()]
+        text = await press(app, pilot, pane, "e")
+        assert "smooth EMA 0.6" in text and "as logged" not in text
+        soft = [curve.smoothed(pane._shown().view) for curve in pane._curves.values()]
+        assert any((one != other).any() for one, other in zip(logged, soft, strict=True))
+        text = await press(app, pilot, pane, "e e e")
+        assert "smooth off" in text
+
+
 async def test_a_resumed_run_has_a_seam_and_checkpoints_have_marks(make_app: MakeApp) -> None:
     world = run_world()
     run = world.runs[0]

@@ -171,6 +171,10 @@ async def test_a_growing_log_is_followed_until_one_goes_up(make_app: MakeApp) ->
         assert log_rows(app)[0] == before, "what one reads stays where it is"
         await press(app, pilot, pane, "f")
         assert "and another" in log_rows(app)[-1] and "follow on" in screen_text(app)
+        await pilot.press("k")
+        await settle(app, pilot, lambda: "follow off" in screen_text(app))
+        await pilot.press("G")  # at the end, where more is written: there one goes on with it
+        await settle(app, pilot, lambda: "follow on" in screen_text(app))
 
 
 @pytest.mark.parametrize("keys", ["", "slash l o s s enter f", "k"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from screen_harness import CheckScreen, MakeApp, burst, runs_screen, settle
+from screen_harness import CheckScreen, MakeApp, answer, burst, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
 
@@ -277,7 +277,9 @@ async def test_a_stop_goes_on_when_the_screen_is_left(make_app: MakeApp) -> None
     app = make_app(services)
     async with opened(app, "overview", "LOG") as pilot:
         services.delay = 0.3
-        await pilot.press("s", "s", "q")
+        await pilot.press("s")
+        await answer(app, pilot, services, "s")
+        await pilot.press("q")
         await settle(app, pilot, lambda: not isinstance(app.screen, RunScreen))
         await settle(app, pilot, lambda: "asked to stop: 1 run" in screen_text(app))
 

@@ -10,6 +10,7 @@ from screen_harness import (
     SIZE,
     MakeApp,
     OnRuns,
+    answer,
     burst,
     cursor,
     drawn,
@@ -38,11 +39,46 @@ async def test_stopping_asks_and_enter_never_does_it(on_runs: OnRuns) -> None:
         assert not [call for call in services.calls if call[0] == "stop"]
         await pilot.press("s", "tab", "x", "escape")
         assert not [call for call in services.calls if call[0] == "stop"]
-        await pilot.press("s", "s")
+        await pilot.press("s")
+        await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: any(call[0] == "stop" for call in services.calls))
         await settle(app, pilot, lambda: "asked to stop: 2 runs" in screen_text(app))
         await settle(app, pilot, lambda: "◐ stopping" in screen_text(app))
         assert runs_screen(app).table.marked == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "asks", "act"),
+    [
+        (("s", "s"), "Stop 1 run?", "stop"),
+        (("G", "R", "r"), "Retry 1 run?", "retry"),
+        (("G", "delete", "d"), "Remove 1 run?", "remove"),
+    ],
+)
+async def test_keys_that_come_before_the_question_can_be_read_are_no_answer_to_it(
+    on_runs: OnRuns, keys: tuple[str, ...], asks: str, act: str
+) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        burst(app, *keys)
+        await settle(app, pilot, lambda: asks in screen_text(app))
+        assert act not in [call for call, *_ in services.calls]
+        await answer(app, pilot, services, keys[-1])
+        await settle(app, pilot, lambda: act in [call for call, *_ in services.calls])
+
+
+async def test_a_key_that_is_held_stops_nothing_before_it_is_let_go(on_runs: OnRuns) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        await pilot.press("s")
+        await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
+        for _ in range(5):
+            services.now += 0.6
+            await pilot.press("s")
+        assert "Stop 1 run?" in screen_text(app)
+        assert "stop" not in [call for call, *_ in services.calls]
+        await answer(app, pilot, services, "s")
+        await settle(app, pilot, lambda: "stop" in [call for call, *_ in services.calls])
 
 
 async def test_the_question_before_a_stop_follows_its_runs_and_goes_with_the_last(
@@ -152,7 +188,8 @@ async def test_retry_remove_and_seen(on_runs: OnRuns) -> None:
         await go_to(app, pilot, "nanogpt-big")
         await pilot.press("x")  # it is seen already
         assert services.calls.count(("looked", ("0k01v8c4m2qe",))) == 1
-        await pilot.press("R", "r")
+        await pilot.press("R")
+        await answer(app, pilot, services, "r")
         await settle(app, pilot, lambda: "started again: 1 run" in screen_text(app))
         await pilot.press("G", "delete")
         await settle(app, pilot, lambda: "Remove 1 run?" in screen_text(app))
@@ -178,7 +215,8 @@ async def test_what_could_not_be_done_at_all_is_a_dialog_with_what_to_do(on_runs
     services = small_services()
     async with on_runs(services) as (app, pilot):
         services.error = Unreachable("gpu2 does not answer.", "Try again when it is back.")
-        await pilot.press("s", "s")
+        await pilot.press("s")
+        await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "Could not stop 1 run" in screen_text(app))
         assert "try    Try again when it is back." in screen_text(app)
         await pilot.press("y")
@@ -218,6 +256,21 @@ async def test_editing_keeps_what_was_typed_when_it_is_refused(on_runs: OnRuns) 
         run = services.runs[0]
         assert run is not None
         assert (run.tags, run.note) == ({"x": "", "lr": "3e-4"}, "it broke")
+
+
+async def test_editing_leaves_alone_what_is_tagged_elsewhere_meanwhile(on_runs: OnRuns) -> None:
+    services = small_services()
+    run = services.runs[0]
+    assert run is not None
+    services.change(0, replace(run, tags={"keep": "", "gone": "1"}))
+    async with on_runs(services) as (app, pilot):
+        await go_to(app, pilot, "nanogpt-big")
+        await pilot.press("e", "tab", "ctrl+u", *"keep mine")
+        services.change(0, replace(run, tags={"keep": "", "gone": "1", "other": "x"}))
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: not isinstance(app.screen, EditScreen))
+        now = services.runs[0]
+        assert now is not None and dict(now.tags) == {"keep": "", "other": "x", "mine": ""}
 
 
 async def test_what_follows_the_key_that_opens_a_form_in_one_burst_is_text_for_its_fields(

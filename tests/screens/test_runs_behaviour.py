@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from screen_harness import SIZE, MakeApp, OnRuns, burst, cursor, drawn, names, runs_screen, settle
+from screen_harness import (
+    SIZE,
+    MakeApp,
+    OnRuns,
+    answer,
+    burst,
+    cursor,
+    drawn,
+    names,
+    runs_screen,
+    settle,
+)
 from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
@@ -130,13 +141,15 @@ async def test_a_folded_group_stays_folded_and_opens_with_enter(on_runs: OnRuns)
         await settle(app, pilot, lambda: "distil-eval" in screen_text(app))
 
 
-async def test_columns_can_be_chosen_and_reset(on_runs: OnRuns) -> None:
-    async with on_runs() as (app, pilot):
-        await pilot.press("vertical_line", "space", "enter")
-        await settle(app, pilot, lambda: " ID " in screen_text(app))
-        await settle(app, pilot, lambda: "0k05v" in screen_text(app))
-        await pilot.press("vertical_line", "0")
-        await settle(app, pilot, lambda: " ID " not in screen_text(app))
+async def test_that_archived_runs_are_left_out_is_said_with_the_key_that_shows_them(
+    on_runs: OnRuns,
+) -> None:
+    runs = [replace(run, archived=run.name == "distil-eval") for run in small_world()[:-1]]
+    async with on_runs(FakeServices(runs)) as (app, pilot):
+        assert "19 of 20 runs · 1 archived: a shows it ·" in screen_text(app)
+        await pilot.press("a")
+        await settle(app, pilot, lambda: "20 of 20 runs" in screen_text(app))
+        assert "archived" not in screen_text(app) and "distil-eval" in screen_text(app)
 
 
 async def test_the_order_can_be_that_of_the_metric(on_runs: OnRuns) -> None:
@@ -231,6 +244,47 @@ async def test_the_palette_does_what_the_keys_do(on_runs: OnRuns) -> None:
         await settle(app, pilot, lambda: "frozen" in screen_text(app))
         await pilot.press("colon", *"theme light", "enter")
         await settle(app, pilot, lambda: app.painter.theme.name == "light")
+
+
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [
+        ("sort", "order by…"),
+        ("columns", "columns…"),
+        ("kill", "stop…"),
+        ("rm", "remove…"),
+        ("quit", "back, or quit"),
+        ("exit", "back, or quit"),
+        ("logs", "log of "),
+        ("help", "these keys"),
+        ("rename", "edit name"),
+        ("theme", "theme: "),
+    ],
+)
+async def test_the_palette_knows_other_words_for_what_there_is(
+    on_runs: OnRuns, word: str, means: str
+) -> None:
+    async with on_runs() as (app, pilot):
+        if word == "rm":
+            await pilot.press("G")  # one that is over
+        await pilot.press("colon", *word)
+        await settle(app, pilot, lambda: f" : {word}" in screen_text(app))
+        rows = screen_text(app).splitlines()
+        field = next(n for n, row in enumerate(rows) if f" : {word}" in row)
+        assert means in rows[field + 2]
+
+
+async def test_the_palette_offers_the_themes_of_the_user_too(tmp_path: Path) -> None:
+    places = Places(config=tmp_path / "c", state=tmp_path / "s", index=tmp_path / "s" / "i")
+    places.themes.mkdir(parents=True)
+    (places.themes / "mine.yaml").write_text("base: dark\n")
+    app = TraindeckApp(small_services(), Settings(glyphs="best"), places=places, clock=lambda: NOW)
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(app, pilot, drawn(app))
+        await pilot.press("colon", *"mine")
+        await settle(app, pilot, lambda: "theme: mine" in screen_text(app))
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: app.theme_name == "mine")
 
 
 @pytest.mark.parametrize(
@@ -361,7 +415,8 @@ async def test_services_that_take_forever_leave_every_key_alive(on_runs: OnRuns)
         ]:
             await pilot.press(key)
             await settle(app, pilot, seen)
-        await pilot.press("g", "g", "j", "j", "j", "z", "s", "s")
+        await pilot.press("g", "g", "j", "j", "j", "z", "s")
+        await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "◐ stopping 1 run" in screen_text(app))
 
 
@@ -427,6 +482,29 @@ async def test_a_theme_that_is_edited_is_seen_and_a_broken_one_is_told(tmp_path:
         wrong = "✗ mine.yaml, line 3: `acent` is not part of a theme"
         await settle(app, pilot, lambda: wrong in screen_text(app))
         assert app.painter.theme.tokens["accent"] == "#00ff00"
+
+
+async def test_a_theme_whose_file_is_wrong_keeps_nobody_out_and_is_taken_over_once_mended(
+    tmp_path: Path,
+) -> None:
+    places = Places(config=tmp_path / "c", state=tmp_path / "s", index=tmp_path / "s" / "i")
+    places.themes.mkdir(parents=True)
+    file = places.themes / "mine.yaml"
+    file.write_text("bse: dark\n")
+    app = TraindeckApp(
+        small_services(),
+        Settings(theme="mine", glyphs="best"),
+        places=places,
+        depth="truecolor",
+        clock=lambda: NOW,
+    )
+    async with app.run_test(size=SIZE) as pilot:
+        wrong = "mine.yaml, line 1: `bse` is not part of a theme"
+        await settle(app, pilot, lambda: drawn(app)() and wrong in screen_text(app))
+        assert app.painter.theme.name == "dark"
+        await settle(app, pilot, lambda: app._theme_stamp is not None)
+        file.write_text('base: dark\naccent: "#00ff00"\n')
+        await settle(app, pilot, lambda: app.painter.theme.tokens["accent"] == "#00ff00")
 
 
 async def test_the_first_run_takes_the_place_of_the_first_screen(make_app: MakeApp) -> None:

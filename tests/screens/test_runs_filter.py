@@ -9,6 +9,7 @@ from tests.fakes.runs import FakeServices, crowd, make_run, small_services
 from textual import events
 
 from traindeck.backends.base import State
+from traindeck.console.runs.filters import LANGUAGE
 
 
 async def test_a_filter_works_while_it_is_typed_and_escape_takes_it_back(on_runs: OnRuns) -> None:
@@ -170,3 +171,49 @@ async def test_a_filter_shows_what_it_finds_in_folded_groups(on_runs: OnRuns) ->
         assert cursor(app) == "distil-eval"
         await pilot.press("escape")
         await settle(app, pilot, lambda: "▸ FINISHED" in screen_text(app))
+
+
+async def test_a_word_of_the_filter_is_completed_and_what_fits_is_said(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        line = runs_screen(app).filtering.line
+        await pilot.press("slash", "s")
+        await settle(app, pilot, lambda: "state: since: sort:" in screen_text(app).splitlines()[-1])
+        await pilot.press("tab")  # nothing is offered, so nothing is taken
+        assert line.text == "s" and runs_screen(app).filtering.asking
+        await pilot.press(*"ta")
+        await settle(app, pilot, lambda: "filter  state:" in screen_text(app))
+        assert line.text == "sta"
+        await pilot.press("tab")
+        assert line.text == "state:"
+        await pilot.press("f")
+        await settle(app, pilot, lambda: "state:failed" in screen_text(app))
+        await pilot.press("right")
+        assert line.text == "state:failed"
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "state:failed")
+        await pilot.press("space", *"-na")
+        await settle(app, pilot, lambda: "-name:" in screen_text(app))
+        await pilot.press("enter")  # what was only offered is not meant
+        await settle(app, pilot, lambda: runs_screen(app).model.view.filter == "state:failed -na")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_while_a_filter_is_typed_the_help_begins_with_its_language(
+    on_runs: OnRuns, size: tuple[int, int]
+) -> None:
+    async with on_runs(size=size) as (app, pilot):
+        await pilot.press("slash", "f1")
+        await settle(app, pilot, lambda: "WHAT A FILTER SAYS" in screen_text(app))
+        for example, meaning in LANGUAGE:
+            assert example in screen_text(app) and meaning in screen_text(app)
+        await pilot.press("escape", "escape", "question_mark")
+        await settle(app, pilot, lambda: "HOW TO READ A ROW" in screen_text(app) or size[1] < 40)
+        assert "WHAT A FILTER SAYS" not in screen_text(app)
+
+
+async def test_the_search_of_the_help_cuts_no_name(on_runs: OnRuns) -> None:
+    async with on_runs(size=(80, 24)) as (app, pilot):
+        await pilot.press("question_mark", "slash", *"filter")
+        await settle(app, pilot, lambda: "runs.filter" in screen_text(app))
+        row = next(r for r in screen_text(app).splitlines() if "filter, say" in r)
+        assert row.rstrip().endswith("runs.filter") and "keys:" not in row
+        assert "under keys: in settings.yaml" in screen_text(app)

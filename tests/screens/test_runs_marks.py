@@ -59,6 +59,25 @@ async def test_with_all_marks_hidden_a_key_means_the_run_under_the_cursor_and_sa
         assert "1 more, marked but hidden, is left alone." in screen_text(app)
 
 
+async def test_the_tags_of_marked_runs_are_edited_in_one_go(on_runs: OnRuns) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        await pilot.press("slash", *"lora", "enter", "asterisk")
+        assert len(runs_screen(app).table.marked) == 3
+        await pilot.press("e")
+        await settle(app, pilot, lambda: "Edit the tags of 3 runs" in screen_text(app))
+        assert "names and notes are edited one run at a time" in " ".join(
+            screen_text(app).replace("▌", " ").split()
+        )
+        await pilot.press(*"best seed=1 -sft", "enter")
+        await settle(app, pilot, lambda: app.screen is runs_screen(app))
+        for run in services.runs[3:6]:
+            assert run is not None
+            assert dict(run.tags) == {"lr": run.tags["lr"], "best": "", "seed": "1"}
+        await pilot.press("e", *"-", "enter")
+        await settle(app, pilot, lambda: "a tag's name has 1 to 64 characters" in screen_text(app))
+
+
 async def test_esc_and_the_star_touch_only_marks_that_are_listed(on_runs: OnRuns) -> None:
     async with on_runs() as (app, pilot):
         table = runs_screen(app).table

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from screen_harness import OnRuns, cursor, cursor_row, go_to, names, runs_screen, settle
+from screen_harness import OnRuns, answer, cursor, cursor_row, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, make_run, small_services
 
@@ -165,11 +165,12 @@ async def test_what_was_opened_and_tried_again_is_news_when_it_fails(on_runs: On
     services = small_services()
     async with on_runs(services) as (app, pilot):
         await go_to(app, pilot, "nanogpt-big")
-        await pilot.press("enter", "escape", "R", "r")
+        await pilot.press("enter", "escape", "R")
+        await answer(app, pilot, services, "r")
         await settle(app, pilot, lambda: LOOKED in services.calls)
         run = services.runs[0]
         assert run is not None
-        services.change(0, replace(run, state=State.FAILED, ended=NOW + 1))
+        services.change(0, replace(run, state=State.FAILED, ended=services.now + 1))
         await settle(app, pilot, lambda: "x seen" in screen_text(app))
         await pilot.press("j", "k")
         await pilot.pause(0.3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from screen_harness import CheckScreen, MakeApp, drawn, runs_screen, settle, still
+from screen_harness import CheckScreen, MakeApp, answer, drawn, runs_screen, settle, still
 from screen_svg import screen_text
 from tests.fakes.runs import (
     LOG,
@@ -123,12 +123,14 @@ async def test_an_error_that_stops_what_was_asked(
     app = make_app(services)
     async with app.run_test(size=SIZES[size]) as pilot:
         await settle(app, pilot, drawn(app))
-        await pilot.press("j", "j", "j", "j", "space", "space", "s")
+        await pilot.press("j", "j", "j", "j", "space", "space")
+        services.now = NOW - 1
+        await pilot.press("s")
         services.error = Unreachable(
             "The agent on box did not answer within 5 s: connection refused.",
             "Look at it with `traindeck doctor`, then stop the runs again.",
         )
-        await pilot.press("s")
+        await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "Could not stop 2 runs" in screen_text(app))
         await still(app, pilot)
         check_screen(app, f"runs-error-dialog-{size}")

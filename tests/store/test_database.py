@@ -12,16 +12,25 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from traindeck.backends.base import State, Status
+from traindeck.console.runs.filters import parse
 from traindeck.console.store import schema
 from traindeck.console.store.errors import NoSuchRun, StoreError
 from traindeck.console.store.index import Index
-from traindeck.console.store.records import MetricSummary, Progress, RunRecord, iso
+from traindeck.console.store.records import (
+    MetricSummary,
+    Progress,
+    RunRecord,
+    iso,
+    needs_you,
+    silent_after,
+)
 from traindeck.console.store.series import Batch, SourceMark
 
 from .conftest import NOW, listed
@@ -288,6 +297,57 @@ def test_an_index_of_a_newer_traindeck_is_refused_in_words_and_left_alone(
     assert not list(filled.parent.glob("*.corrupt-*"))
 
 
+def without_trouble(db: sqlite3.Connection) -> None:
+    """As it was before the index knew when a run fell into trouble or silence."""
+    db.execute("DROP INDEX runs_group")
+    db.execute("ALTER TABLE runs DROP COLUMN troubled_at")
+    db.execute("ALTER TABLE runs DROP COLUMN silent_from")
+    db.execute("CREATE INDEX runs_group ON runs (state, created)")
+
+
+def test_an_older_index_knows_what_hangs_and_what_is_in_trouble(
+    tmp_path: Path, make_run: Make
+) -> None:
+    path = tmp_path / "index.db"
+    old = Index.open(path)
+    going = {"state": State.RUNNING, "observed_at": NOW, "started": NOW - 900, "ended": None}
+    loss = MetricSummary(key="loss", count=100, last=2.0, last_time=NOW - 400)
+    machine = MetricSummary(key="system/cpu", count=900, last=2.0, last_time=NOW - 1)
+    both = {"loss": loss, "system/cpu": machine}
+    old.put_many(
+        [
+            make_run(name="hangs", metrics=both, **going),
+            make_run(name="slow", metrics={"loss": replace(loss, count=5)}, **going),
+            make_run(name="steps", progress=Progress(step=50, at=NOW - 300), **going),
+            make_run(name="stalled", reason="stalled: no output for 4 s", **going),
+            make_run(name="quiet", **going),
+            make_run(name="over", metrics=both),
+        ]
+    )
+    expected = {
+        run.id: silent_after(run, found and found.last_time, found and found.count)
+        for run in old.rows(old.ids(), metrics="all")
+        if run.active
+        for found in [run.metrics.get("loss")]
+    }
+    old.close()
+    with sqlite3.connect(path) as db:
+        without_trouble(db)
+        version = schema.version() - 1
+        db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (version,))
+        db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    index = Index.open(path)
+    found = index.rows(index.ids())
+    needing = {run.name for run in found if needs_you(run, NOW)}
+    assert needing == {"hangs", "steps", "stalled"}
+    assert set(index.ids(parse("is:needs-you"), now=NOW)) == {
+        n for n, run in index.rows_by_number(index.ids()).items() if run.name in needing
+    }
+    assert {run.id: run.silent_from for run in found if run.active} == expected
+    index.close()
+
+
 def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Make) -> None:
     path = tmp_path / "index.db"
     broken = MetricSummary(key="loss", count=2, last=math.nan, nonfinite=1)
@@ -308,6 +368,7 @@ def test_an_older_index_says_nan_where_it_said_null(tmp_path: Path, make_run: Ma
         db.execute("ALTER TABLE runs DROP COLUMN partial")
         db.execute("DROP INDEX sources_left")
         db.execute("ALTER TABLE marks DROP COLUMN attempts")
+        without_trouble(db)
         db.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
         db.execute("PRAGMA user_version = 2")
     db.close()

@@ -193,6 +193,54 @@ def test_a_main_metric_is_broken_from_its_first_value_that_no_finite_one_followe
     assert wrote(3, 1.0) is None
 
 
+def test_trouble_begins_when_a_place_first_tells_of_it_and_ends_when_it_no_longer_does(
+    index: Index, make_run: Make
+) -> None:
+    run = make_run(state=State.RUNNING, ended=None)
+    index.put(run)
+
+    def told(at: float, reason: str, **more: object) -> float | None:
+        index.update_status(run.id, seen(State.RUNNING, at, reason=reason, **more), now=at)
+        found = index.get(run.id)
+        assert found is not None
+        return found.troubled_at
+
+    assert told(NOW, "") is None
+    assert told(NOW + 5, "stalled: no output for 4 s") == NOW + 5
+    assert told(NOW + 9, "its supervisor has been silent for 61 s") == NOW + 5
+    assert told(NOW + 12, "no heartbeat for 70 s", reach=Reach.STALE) == NOW + 5
+    assert told(NOW + 15, "") is None
+    assert told(NOW + 20, "stalled: no output for 4 s") == NOW + 20
+    assert told(NOW + 25, "", attempt=1) is None
+    assert told(NOW + 30, "stalled: no output for 4 s", attempt=1) == NOW + 30
+    end = seen(State.SUCCEEDED, NOW + 40, rank=Rank.RECORD, exit_code=0, attempt=1)
+    index.update_status(run.id, end, now=NOW + 40)
+    assert index.rows([1])[0].troubled_at is None
+
+
+def test_from_when_on_a_run_is_silent_is_known_with_what_it_reports(
+    index: Index, make_run: Make
+) -> None:
+    run = make_run(state=State.RUNNING, started=NOW, ended=None)
+    index.put(run)
+    marks = [SourceMark(path="log", offset=offset) for offset in range(5)]
+
+    def wrote(n: int, key: str, *seconds: float) -> float | None:
+        times = [NOW + at for at in seconds]
+        steps = [int(at) for at in seconds]
+        batch = Batch(key=key, steps=steps, times=times, values=steps, source="stdout")
+        assert index.ingest(run.id, marks[n], marks[n + 1], [batch])
+        return index.rows([1])[0].silent_from
+
+    assert wrote(0, "loss", 1, 2, 3) == NOW + 3 + 180
+    assert wrote(1, "loss", 60, 120) == NOW + 120 + 240, "its values come every 24 s"
+    assert wrote(2, "system/cpu", 130, 140, 150) == NOW + 120 + 240, "its machine is no sign of it"
+    again = seen(State.RUNNING, NOW + 500, attempt=1, started=NOW + 499)
+    index.update_status(run.id, again, now=NOW + 500)
+    assert index.rows([1])[0].silent_from is None, "this attempt has reported nothing yet"
+    assert wrote(3, "loss", 510, 511) is not None
+
+
 def test_what_a_later_look_leaves_out_stays_known(index: Index, make_run: Make) -> None:
     run = make_run(state=State.RUNNING, ended=None, pid=12, log_bytes=100)
     index.put(run)
@@ -411,6 +459,24 @@ def test_groups_are_what_a_person_must_look_at_first(index: Index, make_run: Mak
             name="1 seen broken",
         ),
         make_run(state=State.RUNNING, observed_at=NOW - 400, name="1 running"),
+        make_run(state=State.RUNNING, troubled_at=NOW - 9, name="0 in trouble"),
+        make_run(state=State.RUNNING, troubled_at=NOW - 9, looked_at=NOW, name="1 seen"),
+        make_run(
+            state=State.RUNNING,
+            troubled_at=NOW - 9,
+            observed_at=NOW - 8,
+            reach=Reach.STALE,
+            name="1 in trouble when it was last heard of",
+        ),
+        make_run(state=State.RUNNING, observed_at=NOW, silent_from=NOW - 9, name="0 hangs"),
+        make_run(
+            state=State.RUNNING,
+            observed_at=NOW,
+            silent_from=NOW - 9,
+            looked_at=NOW - 5,
+            name="1 seen so",
+        ),
+        make_run(state=State.RUNNING, observed_at=NOW, silent_from=NOW + 9, name="1 has time yet"),
         make_run(state=State.RUNNING, reach=Reach.DOWN, observed_at=NOW - 9, name="1 silent"),
         make_run(state=State.QUEUED, name="2 queued"),
         make_run(state=State.FAILED, looked_at=NOW, name="3 seen"),

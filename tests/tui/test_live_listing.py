@@ -44,6 +44,7 @@ def services(home: Path, now: float) -> Iterator[LiveServices]:
             ended=run.ended + shift if run.ended else None,
             observed_at=run.observed_at + shift,
             looked_at=run.looked_at + shift if run.looked_at else None,
+            silent_from=run.silent_from + shift if run.silent_from else None,
         )
         for run in small_world()
     ]
@@ -67,6 +68,17 @@ async def test_groups_are_those_of_the_store_and_hold_every_run_once(
     assert len(GROUPS) == len(KEYS)
     assert listing.counts.needs_you == next(g.count for g in listing.groups if g.key == "needs")
     assert listing.counts.total == 21
+    await services.aclose()
+
+
+@pytest.mark.parametrize("view", [View(), View(group="backend"), View(filter="nothing")])
+async def test_the_header_counts_what_the_headings_count(
+    services: LiveServices, view: View
+) -> None:
+    counts = (await services.listing(view)).counts
+    heads = {group.key: group.count for group in (await services.listing(View())).groups}
+    assert counts.running == heads["running"] and counts.queued == heads["queued"]
+    assert counts.needs_you == heads["needs"] == 3, "one of them runs"
     await services.aclose()
 
 
@@ -194,3 +206,16 @@ async def test_a_question_that_is_on_its_way_when_it_closes_ends_there(
     assert ended.is_set()
     with pytest.raises(asyncio.CancelledError):
         await question
+
+
+async def test_what_runs_were_given_and_how_many_are_archived_is_known(
+    services: LiveServices,
+) -> None:
+    more = [
+        make_run(40, "kept", State.SUCCEEDED, archived=True),
+        make_run(41, "swept", State.RUNNING, params={"depth": 3, "lr": 0.1}),
+    ]
+    open_workspace().index.put_many(more)
+    assert await services.names() == ["demo", "dpo", "eval", "lr", "s", "sft", "vision", "depth"]
+    assert (await services.listing(View())).counts.archived == 1
+    await services.aclose()

@@ -100,6 +100,36 @@ async def test_rows_move_only_after_the_keys_have_rested(
     await watch.until(lambda: watch.listings == 2)
 
 
+async def test_a_run_that_ends_is_shown_so_with_the_list_that_has_it_among_those_that_ended(
+    watch: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watch.until(lambda: watch.listings == 1)
+    model, services = watch.model, watch.services
+    run = services.runs[3]
+    assert run is not None
+    pictures: set[tuple[int, State]] = set()
+
+    def look(*_: object) -> None:
+        record = model.record(3)
+        assert record is not None
+        pictures.add((model.listing.counts.running, record.state))
+
+    monkeypatch.setattr(model, "_on_rows", look)
+    monkeypatch.setattr(model, "_on_listing", look)
+    monkeypatch.setattr(model_module, "REORDER_AFTER", 3.0)
+    running = model.listing.counts.running
+    watch.idle = 0.0
+    services.change(3, replace(run, state=State.SUCCEEDED, ended=services.now))
+    asked = watch.asked("version")
+    await watch.until(lambda: watch.asked("version") > asked + 8)
+    look()
+    assert pictures == {(running, State.RUNNING)} and not model.current([3])
+    watch.idle = 1.1  # nobody waits three seconds for it
+    await watch.until(lambda: len(pictures) > 1)
+    assert pictures == {(running, State.RUNNING), (running - 1, State.SUCCEEDED)}
+    await watch.until(lambda: model.current([3]))
+
+
 async def test_a_new_view_is_shown_at_once_and_frozen_ones_too(watch: Watcher) -> None:
     await watch.until(lambda: watch.listings == 1)
     watch.idle = 0.0

@@ -7,7 +7,7 @@ exclusively, and nothing is started before both are there and the exit record ha
 import os
 import time
 
-from . import VERSION, adopt, exit_slot, layout, locking, procs, records
+from . import VERSION, Refused, adopt, exit_slot, layout, locking, procs, records
 
 
 class Taken(Exception):
@@ -59,6 +59,9 @@ class Attempt:
         self.lock_fd = locking.take(layout.lock_path(self.run, self.number))
         if self.lock_fd is None:
             raise Taken()
+        if layout.is_removed(self.run):  # `rm` has held this lock while it did that
+            self.close()
+            raise Refused("Run %s was removed meanwhile." % self.run)
         self.lock_name = locking.name_of(self.lock_fd)
         try:
             # Not its parents: where the run directory was removed meanwhile, none is made.

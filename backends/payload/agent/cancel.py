@@ -15,6 +15,7 @@ def cancel(request, body):
     words = {"time": time.time(), "grace": grace, "by": wire.field(request, "by", str, "")[:200]}
     if not os.path.isdir(layout.run_dir(run)) or layout.is_gutted(run):
         return {"state": _end_deleted(run)}
+    layout.check_readable(run, attempt)
     claimed = layout.attempts(run)
     following = claimed[-1] + 1 if claimed else 0
     if attempt not in claimed and attempt != following:

@@ -1,5 +1,5 @@
-"""Whether the run that another one waits for is over, and how: by its run directory, the same facts
-that `poll` reports."""
+"""Whether the runs that another one waits for are over, and how: by their run directories, the same
+facts that `poll` reports."""
 
 import time
 
@@ -11,6 +11,52 @@ NEVER = "never"
 
 GONE_AFTER = 60.0
 """Seconds for which a run that cannot be seen may be on its way, or its disk away."""
+
+
+NAMED = 8
+"""Runs that a reason names."""
+
+
+class Dependencies:
+    """The runs that are waited for. One that has ended well is not looked at again: it may be
+    removed while others go on.
+
+    Args:
+        runs: Their ids.
+        any_end: Go on whatever their ends are.
+    """
+
+    def __init__(self, runs, any_end):
+        self._all = len(runs)
+        self._any_end = any_end
+        self._left = [Dependency(run, any_end) for run in runs]
+
+    def look(self):
+        """(verdict, reason) for all of them: NEVER as soon as one has ended badly; what keeps one
+        from being seen comes before the others in a reason."""
+        look = evidence.Look()
+        left = []
+        obstacle = ""
+        for one in self._left:
+            verdict, reason = one.look(look)
+            if verdict == NEVER:
+                return NEVER, reason
+            if verdict == WAIT:
+                left.append(one)
+                obstacle = obstacle or reason
+        self._left = left
+        if not left:
+            return GO, ""
+        return WAIT, obstacle or self._words([one.run for one in left])
+
+    def _words(self, runs):
+        what = "end" if self._any_end else "succeed"
+        if self._all == 1:
+            return "waits for run %s to %s" % (runs[0], what)
+        named = ", ".join("run %s" % run for run in runs[:NAMED])
+        if len(runs) > NAMED:
+            named += " and %d more" % (len(runs) - NAMED)
+        return "waits for %d of %d runs to %s: %s" % (len(runs), self._all, what, named)
 
 
 class Dependency:
@@ -26,9 +72,10 @@ class Dependency:
         self.any_end = any_end
         self._unseen_since = None
 
-    def look(self):
-        """(verdict, reason): GO; WAIT with what is waited for; NEVER with why not."""
-        facts = evidence.of_run(self.run, evidence.Look())
+    def look(self, look):
+        """(verdict, reason): GO; WAIT, with what is in the way if it is more than that the run is
+        not over; NEVER with why not."""
+        facts = evidence.of_run(self.run, look)
         if facts["error"] is not None:
             return WAIT, "run %s, which it waits for, cannot be read: %s" % (
                 self.run,
@@ -53,7 +100,7 @@ class Dependency:
         if not facts["same_host"]:
             host = facts["host"] or "another host"
             return WAIT, "waits for run %s, which runs on %s" % (self.run, host)
-        return WAIT, "waits for run %s to %s" % (self.run, "end" if self.any_end else "succeed")
+        return WAIT, ""
 
     def _ended(self, how):
         if self.any_end:

@@ -50,6 +50,17 @@ def gone(path):
     return Refused("%s is gone: it was deleted." % path)
 
 
+def check_readable(run, attempt):
+    """Refuse what asks for an attempt whose folders we may not look into: nothing that is said of
+    what lies there would be true."""
+    for path in (run_dir(run), run_dir(run) + "/attempts", attempt_dir(run, attempt)):
+        if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+            raise Refused(
+                "%s cannot be read: permission denied. Give yourself access (chmod u+rwx) and try "
+                "again." % path
+            )
+
+
 def check_id(value):
     """A run id, or a refusal."""
     if not is_id(value):

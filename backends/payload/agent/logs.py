@@ -22,6 +22,7 @@ def target(request):
     rank = layout.check_attempt(request.get("rank", 0), "rank")
     if not os.path.lexists(layout.run_dir(run)):
         raise layout.gone(layout.run_dir(run))
+    layout.check_readable(run, attempt)
     if not layout.is_claimed(run, attempt):
         raise Refused("There is no attempt %d of run %s." % (attempt, run))
     return run, attempt, rank

@@ -23,7 +23,7 @@ class Orders:
         self.stall_after = stall if stall and stall > 0 else None
         self.keep = bool(spec.get("keep_background"))
         self.pty = bool(spec.get("pty"))
-        self.after = spec.get("after")
+        self.after = wire.few(spec.get("after"))
         self.after_any = bool(spec.get("after_any"))
         self.adopted = request.get("adopt")
         self.secrets = request.get("secrets") or {}

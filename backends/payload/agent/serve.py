@@ -10,7 +10,7 @@ import select
 import time
 from collections import deque
 
-from . import Refused, logs, verbs, wire
+from . import Refused, evidence, logs, verbs, wire
 
 HIGH_WATER = 1 << 19
 """Bytes waiting to be written above which no stream adds more."""
@@ -80,7 +80,7 @@ class Connection:
             self._fail(key, verb, error)
 
     def _fail(self, key, verb, error):
-        self.answer({"id": key, "error": "%s failed: %s: %s" % (verb, type(error).__name__, error)})
+        self.answer({"id": key, "error": "%s failed: %s." % (verb, evidence.words_for(error))})
 
     def _steer(self, key, request):
         """Credit for a stream, or its end."""

@@ -12,6 +12,7 @@ from . import Refused, evidence, exit_slot, layout, locking, records, wire
 REPORT_WITHIN = 60.0
 UNKNOWN_FOR = 10.0
 NEWS_WITHIN = 0.5
+MAX_AFTER = 1000
 MIN_FREE = 1 << 20
 DAY = 86400.0
 RESERVED = (b"run.json", b"removed.json", b"attempts")
@@ -51,10 +52,10 @@ def _prepare(run, attempt, request, body, record, secrets):
     directory = layout.run_dir(run)
     if not os.path.lexists(directory + "/run.json"):
         if attempt:
-            raise Refused("There is no run %s to repeat." % run)
+            raise Refused("There is no run %s any more: it was removed." % run)
         if record is None:
             raise Refused("There is no run %s, and the request lacks run.json." % run)
-        _check_after(run, record["spec"].get("after"))
+        _check_after(run, wire.few(record["spec"].get("after")))
         _check_secrets(record, secrets)
         return build(run, record, wire.field(request, "files", list, []), body)
     if attempt == 0:
@@ -67,13 +68,14 @@ def _prepare(run, attempt, request, body, record, secrets):
 
 
 def _check_after(run, after):
-    """The run that is waited for must be there already: then no circle can form."""
-    if after is None:
-        return
-    if layout.check_id(after) == run:
-        raise Refused("Run %s cannot wait for itself." % run)
-    if not os.path.isdir(layout.run_dir(after)):
-        raise Refused("Run %s, which is to be waited for, is not here." % after)
+    """The runs that are waited for must be there already: then no circle can form."""
+    if len(after) > MAX_AFTER:
+        raise Refused("%d runs are to be waited for; it can be %d." % (len(after), MAX_AFTER))
+    for other in after:
+        if layout.check_id(other) == run:
+            raise Refused("Run %s cannot wait for itself." % run)
+        if not os.path.isdir(layout.run_dir(other)):
+            raise Refused("Run %s, which is to be waited for, is not here." % other)
 
 
 def _check_secrets(record, secrets):
@@ -135,7 +137,10 @@ def same_plan(run, record):
 def _in_order(run, attempt):
     """Refuse an attempt that is not the next one, or while the one before still goes on."""
     if layout.is_gutted(run):
-        raise Refused("The attempts of run %s were deleted, so it cannot go on with another." % run)
+        raise Refused(
+            "The attempts of run %s were deleted, so it cannot go on with another: start a new run "
+            "like it." % run
+        )
     claimed = layout.attempts(run)
     following = claimed[-1] + 1 if claimed else 0
     if attempt != following:
@@ -158,7 +163,7 @@ def check_record(record):
     for name in ("on_exit", "on_stall"):
         if not all(isinstance(word, str) for word in wire.field(spec, name, list, [])):
             raise Refused("%s must be a list of words." % name)
-    for name in ("cwd", "name", "after"):
+    for name in ("cwd", "name"):
         wire.field(spec, name, str)
     if not wire.field(spec, "cwd", str, "/").startswith("/"):
         raise Refused("cwd must be an absolute path.")
@@ -189,13 +194,20 @@ def build(run, record, files, body):
     try:
         at = 0
         for entry in files:
-            path = relative_path(entry.get("path"))
+            name = wire.field(entry, "path", str, required=True)
+            folder = name.endswith("/")
+            path = relative_path(name[:-1] if folder else name)
             size = wire.field(entry, "size", int, required=True)
             if path[0] in RESERVED:
-                raise Refused("A plan may not bring %s." % entry["path"])
+                raise Refused("A plan may not bring %s." % name)
             if size < 0 or at + size > len(body):
                 raise Refused("The files are longer than the bytes that came with them.")
             full = os.path.join(os.fsencode(aside), *path)
+            if folder:
+                if size:
+                    raise Refused("%s is a folder and cannot have bytes." % name)
+                os.makedirs(full, 0o700, exist_ok=True)
+                continue
             os.makedirs(os.path.dirname(full), 0o700, exist_ok=True)
             mode = wire.field(entry, "mode", int, 0o600) & 0o700 | 0o600
             fd = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

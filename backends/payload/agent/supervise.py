@@ -30,7 +30,8 @@ def supervise(run, number):
         report({"taken": True})
         return
     except (Refused, NoRoom) as refused:
-        report({"error": str(refused)})
+        gone = not os.path.lexists(layout.run_dir(run))
+        report({"error": "Run %s was removed meanwhile." % run if gone else str(refused)})
         return
     report({"pid": os.getpid()})
     watch = Supervisor(attempt, orders, wake)
@@ -50,7 +51,7 @@ def supervise(run, number):
         if following is attempt:
             break
         orders.retries -= 1
-        orders.after = None
+        orders.after = []
         attempt = following
         watch = Supervisor(attempt, orders, wake, watch)
     watch.hook("on_exit", state_of(payload), code_of(payload))

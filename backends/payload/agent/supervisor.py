@@ -148,10 +148,10 @@ class Supervisor:
     # -- before the job
 
     def await_dependency(self):
-        """Wait for the run this one comes after. True to go on; False if it must not start."""
+        """Wait for the runs this one comes after. True to go on; False if it must not start."""
         if not self.orders.after:
             return True
-        waited = dependency.Dependency(self.orders.after, self.orders.after_any)
+        waited = dependency.Dependencies(self.orders.after, self.orders.after_any)
         shown = None
         while True:
             if self._stopped_before("stopped while it waited"):

@@ -106,6 +106,13 @@ def read_all(fd, limit=MAX_JSON + MAX_BODY):
             raise Refused("The request is larger than %d bytes." % limit)
 
 
+def few(value):
+    """The ids that `after` of a spec names: none, one as a text, or several in a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
 def write_all(fd, data):
     """All of `data`, whatever a single write takes."""
     view = memoryview(data)

@@ -117,6 +117,11 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         return [(keys.key_text(key), "keys") for key in bound[:1]]
 
     @property
+    def explains_line(self) -> bool:
+        """Whether the help is first of all about what is being typed."""
+        return False
+
+    @property
     def typing(self) -> bool:
         """Whether a key that is a character is text."""
         return self.deck.line_typed_in() is not None

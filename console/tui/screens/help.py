@@ -29,12 +29,21 @@ class HelpScreen(Overlay[None]):
         self._title = str(getattr(below, "title_words", "") or "")
         self._entries = help_entries(below)
         self._notes: Sequence[Line] = getattr(below, "reading_notes", lambda: ())()
+        self._notes_first = bool(getattr(below, "explains_line", False))
         self._query: str | None = None
         self._top = 0
 
     def lines(self, cells: int) -> list[Line]:
         glyphs = self.deck.painter.glyphs
-        every = help_lines(self._title, self._entries, self._query, self._notes, cells, glyphs)
+        every = help_lines(
+            self._title,
+            self._entries,
+            self._query,
+            self._notes,
+            cells,
+            glyphs,
+            notes_first=self._notes_first,
+        )
         room = self.inner_rows
         self._top = max(0, min(self._top, len(every) - room))
         return [every[0], *every[1 + self._top : self._top + room]]

@@ -9,11 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ScreenEntry:
-    """Where a screen is, and how the palette calls it (`words` "" leaves it out there)."""
+    """Where a screen is, and how the palette calls it (`words` "" leaves it out there; `also`:
+    other words for it)."""
 
     module: str
     name: str
     words: str = ""
+    also: str = ""
 
     def load(self) -> Any:
         """The screen's class."""
@@ -22,7 +24,9 @@ class ScreenEntry:
 
 SCREENS: dict[str, ScreenEntry] = {
     "run": ScreenEntry("run", "RunScreen"),
-    "launch": ScreenEntry("launch", "LaunchScreen", "Launch"),
-    "settings": ScreenEntry("settings", "SettingsScreen", "Settings"),
+    "launch": ScreenEntry("launch", "LaunchScreen", "Launch", "new start run"),
+    "settings": ScreenEntry(
+        "settings", "SettingsScreen", "Settings", "preferences options backends"
+    ),
 }
 """Name -> screen. `run` takes (run, tab), `launch` may take (like); the others take nothing."""

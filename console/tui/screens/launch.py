@@ -243,7 +243,7 @@ class LaunchScreen(DeckScreen):
         if drafted is not None and _blank(self.draft):
             wrong = {key: text for key, text in drafted.problems.items() if key != "command"}
             drafted = replace(drafted, problems=wrong)
-        self.form = sections(self.draft, self.ground, drafted)
+        self.form = sections(self.draft, self.ground, drafted, self._begun)
 
     def _focus(self, key: str) -> None:
         entry = next((entry for entry in flat(self.form) if entry.key == key), None)
@@ -384,7 +384,8 @@ class LaunchScreen(DeckScreen):
         entry = self.entry
         if entry is None or self.caret is not None or entry.key in (START, PLACE):
             return False
-        return entry.changed
+        chosen = {*self.draft.fields, *(f"{VALUE}{key}" for key in self.draft.values)}
+        return entry.key in chosen
 
     def action_field(self, step: int) -> None:
         order = [entry.key for entry in flat(self.form)]
@@ -501,7 +502,7 @@ class LaunchScreen(DeckScreen):
         return ("Launch", f"{what} like {self.like.name}" if self.like is not None else what)
 
     def counts(self) -> Sequence[Line]:
-        entries = [entry for entry in flat(self.form) if entry.key != START]
+        entries = flat(self.form)
         changed = sum(entry.changed for entry in entries)
         return [
             (Span("changed ", "muted"), Span(str(changed), "accent"),
@@ -524,6 +525,11 @@ class LaunchScreen(DeckScreen):
             else:
                 words = f"plan {glyphs.done if state.current else glyphs.ellipsis}"
         return (Span(words, "muted"),)
+
+    def label_of(self, action: keys.Action) -> str:
+        if action.id == "launch.launch" and self.sending.shows_first():
+            return "plan, then launch"
+        return super().label_of(action)
 
     def footer_keys(self) -> list[tuple[str, str]]:
         shown = super().footer_keys()

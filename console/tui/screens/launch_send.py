@@ -32,7 +32,15 @@ class Sending:
 
     def seen(self, plan: Plan) -> None:
         """A person has this plan before the eyes."""
-        self._seen = plan.digest
+        if self._seen != plan.digest:
+            self._seen = plan.digest
+            self._form.footer_bar.update()  # what launching does now
+
+    def shows_first(self) -> bool:
+        """Whether to launch would show the plan before: nobody has seen it."""
+        state = self._form.plan_state
+        unseen = state.plan is None or state.plan.digest != self._seen
+        return not self._form.plan_visible and (state.waiting or unseen)
 
     def launch(self) -> None:
         """Launch what is planned. A plan that nobody has seen is shown instead."""

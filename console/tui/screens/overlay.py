@@ -6,7 +6,9 @@ always leaves it without doing anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import RenderableType
@@ -16,7 +18,7 @@ from textual.geometry import Size
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 
-from traindeck.console.present.cells import Line, Span, width
+from traindeck.console.present.cells import Line, Span, fit, width
 from traindeck.console.present.dialogs import Choice, choices, error_lines, panel
 from traindeck.console.tui.widgets.bars import FooterBar
 from traindeck.console.tui.widgets.lines import Lines
@@ -132,6 +134,15 @@ def around(rows: Sequence[Line], at: int, limit: int) -> list[Line]:
     return list(rows[top : top + limit])
 
 
+JUMPS = ("home", "end", "pageup", "pagedown")
+
+
+def jumped(key: str, at: int, count: int, page: int) -> int:
+    """Where a key of JUMPS leads in a list of `count`."""
+    step = {"home": -count, "end": count, "pageup": -page, "pagedown": page}[key]
+    return min(max(0, at + step), count - 1)
+
+
 class _Dimmed(BackgroundScreen):
     """The screen below, without most of its ink."""
 
@@ -147,7 +158,8 @@ class _Dimmed(BackgroundScreen):
 class ChoiceScreen(Overlay[str | None]):
     """A question with a few answers, each on its own key. Returns the result of the one taken, or
     None: `esc` is always there and always safe. `body` is laid out for the cells and rows that
-    there are."""
+    there are. A harmful answer is one to what was seen: a key that came before the question was
+    painted, or that repeats itself (the one that opened it, tapped twice or held), is none."""
 
     def __init__(
         self,
@@ -161,10 +173,15 @@ class ChoiceScreen(Overlay[str | None]):
         self._body = body
         self.edge = edge
         self._note = note
+        self._painted = math.inf
         self.offer(*options)
 
     def on_mount(self) -> None:
         self.deck.hush()  # what was said before is not about this question
+
+    def was_painted(self) -> None:
+        """It stands on the screen. Called by the application."""
+        self._painted = min(self._painted, time.monotonic())
 
     def offer(self, *options: Choice) -> None:
         """The answers there are from now on."""
@@ -193,7 +210,9 @@ class ChoiceScreen(Overlay[str | None]):
         else:
             for option in self._options:
                 if option.key in (event.key, event.character):
-                    self.dismiss(option.result or None)
+                    seen = event.time > self._painted and not self.deck.key_repeats
+                    if seen or not option.harmful:
+                        self.dismiss(option.result or None)
                     return
 
     def _turn(self, step: int) -> None:
@@ -268,6 +287,9 @@ class MenuScreen(Overlay[str | None]):
             step = 1 if event.key in ("down", "tab") else -1
             self._at = (self._at + step) % len(self._items)
             self.changed()
+        elif event.key in JUMPS:
+            self._at = jumped(event.key, self._at, len(self._items), self.inner_rows - 2)
+            self.changed()
         elif event.key == "enter":
             self.dismiss(self._items[self._at][2])
         else:
@@ -278,32 +300,51 @@ class MenuScreen(Overlay[str | None]):
 
 
 class PickScreen(Overlay[list[str] | None]):
-    """A list whose items are on or off. Returns those that are on."""
+    """A list whose items are on or off. Returns those that are on. `beside` says something about
+    some of those that are on."""
 
     wanted_cells = 44
 
     def __init__(
-        self, title: str, items: Sequence[tuple[str, str]], chosen: Sequence[str], note: str = ""
+        self,
+        title: str,
+        items: Sequence[tuple[str, str]],
+        chosen: Sequence[str],
+        note: str = "",
+        beside: Callable[[Collection[str]], Mapping[str, str]] = lambda on: {},
     ) -> None:
         super().__init__()
+        self._beside = beside
         self._title = title
         self._items = list(items)
         self._on = set(chosen)
         self._note = note
         self._at = 0
 
+    def offer(self, items: Sequence[tuple[str, str]]) -> None:
+        """There are more items; the cursor stays on its own."""
+        here = self._items[self._at][0]
+        self._items = list(items)
+        self._at = next((n for n, (key, _) in enumerate(items) if key == here), 0)
+        if self.is_attached:
+            self.changed()
+
     def lines(self, cells: int) -> list[Line]:
         glyphs = self.deck.painter.glyphs
+        said = self._beside([key for key, _ in self._items if key in self._on])
         rows: list[Line] = []
         for number, (result, words) in enumerate(self._items):
             here = number == self._at
             ground = " @select" if here else ""
             on = result in self._on
+            note = said.get(result, "")
+            words = fit(words, max(0, cells - 4 - len(note)))
             rows.append(
                 (
                     Span(glyphs.cursor if here else " ", f"accent{ground}"),
                     Span(f" {glyphs.done if on else ' '} ", f"accent{ground}"),
-                    Span(words.ljust(max(0, cells - 4)), f"{'text' if on else 'muted'}{ground}"),
+                    Span(words, f"{'text' if on else 'muted'}{ground}"),
+                    Span(note, f"faint{ground}"),
                 )
             )
         head: Line = (Span(self._title, "accent bold"), Span(f"  {self._note}", "muted"))
@@ -318,6 +359,9 @@ class PickScreen(Overlay[list[str] | None]):
         elif event.key in ("down", "j", "tab", "up", "k", "shift+tab"):
             step = 1 if event.key in ("down", "j", "tab") else -1
             self._at = (self._at + step) % len(self._items)
+            self.changed()
+        elif event.key in JUMPS:
+            self._at = jumped(event.key, self._at, len(self._items), self.inner_rows - 2)
             self.changed()
         elif event.key == "space":
             self._on ^= {self._items[self._at][0]}

@@ -30,7 +30,7 @@ RUNS_SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something to go to or to do."""
+    """Something to go to or to do. `also`: other words for it."""
 
     kind: str
     words: str
@@ -38,6 +38,7 @@ class Entry:
     do: Callable[[], object]
     sign: str = ""
     style: str = "muted"
+    also: str = ""
 
 
 class PaletteScreen(Overlay[None]):
@@ -55,7 +56,10 @@ class PaletteScreen(Overlay[None]):
         self._searching: asyncio.Task[None] | None = None
 
     def on_mount(self) -> None:
-        self._fixed = [*self._screens(), *self._actions(), *self._themes()]
+        from traindeck.console.present.theme import available
+
+        self._fixed = [*self._screens(), *self._actions(), *map(self._theme, available(None))]
+        self.deck.start(self._find_themes(), "")
         self._search()
         self.changed()
 
@@ -67,7 +71,9 @@ class PaletteScreen(Overlay[None]):
         entries = [Entry("screen", "Runs", "home", self.deck.go_home)]
         for name, found in SCREENS.items():
             if found.words:
-                entries.append(Entry("screen", found.words, "", self._opener(name)))
+                entries.append(
+                    Entry("screen", found.words, "", self._opener(name), also=found.also)
+                )
         return entries
 
     def _opener(self, name: str) -> Callable[[], object]:
@@ -87,14 +93,20 @@ class PaletteScreen(Overlay[None]):
             if action is None or name.startswith("list.") or name in ("app.palette", "app.back"):
                 continue
             tab = run is not None and "tab(" in action.action
-            if not action.section and not tab:
+            if not action.section and not tab and name != "app.help":
                 continue
             words = f"{action.label} of {clean(run.name or run.id)}" if run and tab else action.help
             shown = keys.shown_keys(action, bound)
             if self.deck.painter.glyphs.name == "ascii":
                 shown = keys.in_words(shown)
             entries.append(
-                Entry("tab" if tab else "action", words, shown, self._doer(action.action))
+                Entry(
+                    "tab" if tab else "action",
+                    words,
+                    shown,
+                    self._doer(action.action),
+                    also=action.also,
+                )
             )
         return entries
 
@@ -112,11 +124,17 @@ class PaletteScreen(Overlay[None]):
     async def _act(self, action: str, node: Any) -> None:
         await self.deck.run_action(action, node)
 
-    def _themes(self) -> list[Entry]:
-        return [
-            Entry("theme", f"theme: {name}", "", self._themer(name))
-            for name in ("dark", "light", "high", "ansi16")
-        ]
+    def _theme(self, name: str) -> Entry:
+        return Entry(
+            "theme", f"theme: {clean(name)}", "", self._themer(name), also="colours colors"
+        )
+
+    async def _find_themes(self) -> None:
+        """The user's own: their folder may be slow."""
+        known = {entry.words for entry in self._fixed}
+        found = map(self._theme, await asyncio.to_thread(self.deck.theme_names))
+        self._fixed += [entry for entry in found if entry.words not in known]
+        self.changed()
 
     def _themer(self, name: str) -> Callable[[], object]:
         return lambda: self.deck.start(self.deck.keep_theme(name), "")
@@ -163,11 +181,19 @@ class PaletteScreen(Overlay[None]):
     # ----------------------------------------------------------------------------------------- show
 
     def _shown(self) -> Sequence[Entry]:
-        items = [(entry.words, entry) for entry in (*self._fixed, *self._runs)]
-        query = self._caret.text
+        every = [*self._fixed, *self._runs]
+        query = self._caret.text.strip().casefold()
         if not query:
-            return [entry for _, entry in items][:60]
-        return best(query, items, 60)
+            return every[:60]
+        items = [(entry.words, entry) for entry in every]
+        # Another word for something counts only by its beginning: more would be chance.
+        items += [
+            (word, entry)
+            for entry in every
+            for word in entry.also.split()
+            if word.startswith(query)
+        ]
+        return list(dict.fromkeys(best(query, items, 60)))
 
     def _within(self, shown: Sequence[Entry]) -> int:
         """The chosen place among what is shown now, which may be less than at the last key."""

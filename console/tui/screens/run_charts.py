@@ -82,6 +82,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self._folded: frozenset[str] = frozenset()
         self._view: View | None = None
         self._smoothing = 2  # noisy curves are the rule: a line over their band
+        self._asked_smooth = False
         self._axis = "step"
         self._log = False
         self._cursor: float | None = None
@@ -148,7 +149,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             return ()
         from traindeck.console.present.charts_view import choices
 
-        return (choices(self._shown().view),)
+        shown = self._shown()
+        return (choices(shown.view, shown.drawn.values()),)
 
     def context(self) -> Line:
         """What part of the run is drawn, for the footer."""
@@ -254,7 +256,14 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         self.update()
 
     def action_smooth(self) -> None:
-        self._smoothing = (self._smoothing + 1) % 4
+        if not self._ready:
+            return
+        from traindeck.console.present.curves import smooths
+
+        shown = self._shown()
+        seen = self._smoothing if smooths(shown.drawn.values(), shown.view) else 0
+        self._smoothing = (seen + 1) % 4
+        self._asked_smooth = True
         self._rebuild()
 
     def action_axis(self) -> None:
@@ -378,6 +387,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 end=end,
                 log=self._log,
                 smoothing=SMOOTHING[self._smoothing],
+                sparse=self._sparse(drawn.values()),
                 # What the curves are on: another axis takes a moment to make.
                 axis=self._on.kind if self._on is not None else self._axis,
                 cursor=self._cursor,
@@ -395,6 +405,14 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             and self._run is not None
             and self._run.active,
         )
+
+    def _sparse(self, drawn: Iterable[Curve]) -> int:
+        """Points from which on a series is smoothed: where all that is drawn is short, a person
+        who asks for it gets it."""
+        from traindeck.console.present.curves import SPARSE
+
+        short = all(curve.y.size < SPARSE for curve in drawn)
+        return 2 if self._asked_smooth and short else SPARSE
 
     def _seams(self) -> list[float]:
         """Where another attempt took over, on the x axis."""
@@ -512,7 +530,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     async def _make_curves(self) -> None:
         from traindeck.console.metrics.axis import Axis, carried
         from traindeck.console.metrics.reduce import SMOOTHING
-        from traindeck.console.present.curves import alerts, curves, softened
+        from traindeck.console.present.curves import View, alerts, curves, softened
 
         run = self._run
         if run is None:
@@ -526,7 +544,8 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         def work() -> tuple[Axis, dict[str, Curve], list[tuple[float, str]]]:
             on = Axis.over(axis, points, began)
             made = curves(wanted, on=on)
-            drawn = {c.key: softened(replace(c, colour=self._colour(c.key)), weight) for c in made}
+            view = View(smoothing=weight, sparse=self._sparse(made))
+            drawn = {c.key: softened(replace(c, colour=self._colour(c.key)), view) for c in made}
             return on, drawn, alerts(made)
 
         made = await asyncio.to_thread(work)

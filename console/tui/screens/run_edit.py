@@ -1,4 +1,4 @@
-"""Name, tags and note of a run, to be changed."""
+"""Name, tags and note of a run, to be changed; of several their tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.widgets import Input
 from traindeck.backends.base import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import wrapped
-from traindeck.console.runs.request import parse_tags, split_words, tags_text
+from traindeck.console.runs.request import parse_tag_changes, parse_tags, split_words, tags_text
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.widgets.bars import FooterBar
 from traindeck.console.tui.widgets.field import Field
@@ -22,6 +22,10 @@ from traindeck.console.tui.widgets.field import Field
 from .overlay import Overlay, Panel
 
 FIELDS = ("name", "tags", "note")
+SEVERAL = (
+    "words or name=value are set of all, -name is taken away; "
+    "names and notes are edited one run at a time"
+)
 
 
 class EditScreen(Overlay[bool]):
@@ -40,23 +44,28 @@ class EditScreen(Overlay[bool]):
     EditScreen Input { width: 58; }
     """
 
-    def __init__(self, run: RunRecord) -> None:
+    def __init__(self, *runs: RunRecord) -> None:
         super().__init__()
-        self._run = run
+        self._runs = runs
+        self._fields = FIELDS if len(runs) == 1 else ("tags",)
         self._problem = ""
         self._held: list[events.Key] | None = []
 
     def compose(self) -> ComposeResult:
         yield Panel()
         with Vertical():
-            for name, value in zip(
-                FIELDS, (self._run.name, tags_text(self._run.tags), self._run.note), strict=True
-            ):
-                yield Field(value, id=name)
+            run, *others = self._runs
+            shown = (
+                {"tags": ""}
+                if others
+                else {"name": run.name, "tags": tags_text(run.tags), "note": run.note}
+            )
+            for name in self._fields:
+                yield Field(shown[name], id=name)
         yield FooterBar()
 
     def on_mount(self) -> None:
-        self.set_focus(self.query_one("#name", Field))
+        self.set_focus(self._first)
         for event in self._let_go():
             self._take(event)
         self.screen_layout_refresh_signal.subscribe(self, self._place, immediate=True)
@@ -70,14 +79,18 @@ class EditScreen(Overlay[bool]):
         self.query_one(Vertical).styles.offset = (panel.x + 3 + 8, panel.y + 3)
 
     def lines(self, cells: int) -> list[Line]:
+        run, *others = self._runs
+        title = f"the tags of {len(self._runs):,} runs" if others else clean(run.name or run.id)
         rows: list[Line] = [
-            (Span("Edit ", "accent bold"), Span(clean(self._run.name or self._run.id), "text")),
+            (Span("Edit ", "accent bold"), Span(title, "text")),
             (),
-            *((Span(name, "muted"),) for name in FIELDS),
+            *((Span(name, "muted"),) for name in self._fields),
             (),
         ]
         if self._problem:
             rows += wrapped(f"{self.deck.painter.glyphs.failed} {self._problem}", cells, "failed")
+        elif others:
+            rows += wrapped(SEVERAL, cells, "faint")
         else:
             rows.append((Span("tags are words or name=value, with spaces between", "faint"),))
         return rows
@@ -102,7 +115,11 @@ class EditScreen(Overlay[bool]):
     @property
     def _field(self) -> Field:
         """The one that is typed in."""
-        return self.focused if isinstance(self.focused, Field) else self.query_one("#name", Field)
+        return self.focused if isinstance(self.focused, Field) else self._first
+
+    @property
+    def _first(self) -> Field:
+        return self.query_one(f"#{self._fields[0]}", Field)
 
     def _let_go(self) -> list[events.Key]:
         """The keys that were held back; from now on none is."""
@@ -126,20 +143,21 @@ class EditScreen(Overlay[bool]):
 
     def _submit(self) -> None:
         self._held = []
-        fields = [self.query_one(f"#{name}", Field) for name in FIELDS]
+        fields = [self.query_one(f"#{name}", Field) for name in self._fields]
         # What was not touched is not written: a name that cannot be shown whole stays as it is.
         values = {str(f.id): f.value.strip() for f in fields if f.changed}
         self.deck.start(self._save(values), "saving")
 
+    def _changed_tags(self, words: list[str]) -> dict[str, str | None]:
+        """What was changed of the tags: others may have been set elsewhere meanwhile."""
+        before, after = self._runs[0].tags, parse_tags(words)
+        gone = {name: None for name in before if name not in after}
+        new = {name: value for name, value in after.items() if before.get(name) != value}
+        return {**gone, **new}
+
     async def _save(self, values: Mapping[str, str]) -> None:
-        tags = values.get("tags")
         try:
-            note = await self.deck.services.describe(
-                self._run.id,
-                name=values.get("name"),
-                tags=None if tags is None else parse_tags(split_words(tags, "Tags")),
-                note=values.get("note"),
-            )
+            note = await self._write(values)
         except TraindeckError as error:
             self._problem = str(error)
             self.changed()
@@ -152,3 +170,17 @@ class EditScreen(Overlay[bool]):
             self.dismiss(True)
             for event in self._let_go():
                 await self.deck.take_late(event)
+
+    async def _write(self, values: Mapping[str, str]) -> str:
+        words = split_words(values["tags"], "Tags") if "tags" in values else None
+        if len(self._runs) > 1:
+            await self.deck.services.tag(
+                [run.id for run in self._runs], parse_tag_changes(words or [])
+            )
+            return ""
+        return await self.deck.services.describe(
+            self._runs[0].id,
+            name=values.get("name"),
+            tags=None if words is None else self._changed_tags(words),
+            note=values.get("note"),
+        )

@@ -242,21 +242,31 @@ class RunsScreen(DeckScreen):
         """What can be begun from here."""
         return {*SCREENS, *self.deck.services.able}
 
-    def reading_notes(self) -> Sequence[Line]:
-        """For the help: how to read a row."""
-        from traindeck.console.present.help import state_notes
+    @property
+    def explains_line(self) -> bool:
+        return self.filtering.asking
 
+    def reading_notes(self) -> Sequence[Line]:
+        """For the help: how to read a row; while a filter is typed, its language."""
+        from traindeck.console.present.help import language_notes, state_notes
+
+        if self.filtering.asking:
+            from traindeck.console.runs.filters import LANGUAGE
+
+            return language_notes(LANGUAGE, self.deck.painter.glyphs)
         return state_notes(max(40, self.app.size.width - 16), self.deck.painter.glyphs)
 
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.filtering.asking:
             f1 = self.help_while_typing()
-            return [("enter", "keep"), ("↑ ↓", "row"), *f1, ("esc", "as before")]
+            ways = [(key, "language") for key, _ in f1]
+            return [("enter", "keep"), ("tab", "complete"), ("↑ ↓", "row"), *ways,
+                    ("esc", "as before")]  # fmt: skip
         run, marked, empty = self.selected, len(self.table.marked), self.is_empty
         # What can be done depends on no more than this, as long as nothing is marked.
         place = (self.table.key is None, empty, self.focused)
         bound = tuple(self.deck.settings.keys.items())
-        depends = (run and (run.state, run.foreign, run.looked_at, run.broken_at), place, bound)
+        depends = (run and (run.state, run.foreign, self.seen.needs_you(run)), place, bound)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
             return self._footer[1]
         shown = super().footer_keys()
@@ -269,7 +279,7 @@ class RunsScreen(DeckScreen):
         if action.id == "runs.open" and self.table.key is None:
             return "unfold"
         name = action.id.removeprefix("runs.")
-        counted = name in ("seen", "stop", "retry", "remove") and self.table.marked
+        counted = name in ("seen", "stop", "retry", "remove", "edit") and self.table.marked
         if counted and self.model.current(self.table.marked):
             return f"{action.label} {len(self.chosen.of(name)):,}"
         return action.label
@@ -288,6 +298,8 @@ class RunsScreen(DeckScreen):
         # With another filter, order or grouping it is another list; a wider window only adds to it.
         shown, self._shown = self._shown, replace(self.model.view, window=None)
         anew = shown != self._shown
+        if anew:
+            self.rows.forget()
         widened, wanted = self.filtering.listed(listing.keys), self.going.listed()
         before = self.table.key
         self.table.folds = not self.model.view.filter  # what it finds is shown
@@ -359,6 +371,8 @@ class RunsScreen(DeckScreen):
     @on(VirtualTable.Scrolled)
     def _scrolled(self) -> None:
         self.model.want()
+        if not self.rows.suits(self.in_sight()):
+            self._lay_out()
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:
@@ -504,11 +518,11 @@ class RunsScreen(DeckScreen):
     def action_columns(self) -> None:
         from .runs_menus import ask_columns
 
-        shown = [column.key for column in self.rows.layout.columns]
-        ask_columns(self, shown, self._columns_chosen)
+        ask_columns(self, self._columns_chosen)
 
     def _columns_chosen(self, columns: list[str]) -> None:
         self.rows.columns = ["state", "name", *columns] if columns else []
+        self.rows.forget()
         self._remember()
         self._lay_out()
 
@@ -543,12 +557,18 @@ class RunsScreen(DeckScreen):
         self.chosen.ask("remove", ask_remove)
 
     def action_edit(self) -> None:
-        if self.selected is not None:
-            from .run_edit import EditScreen
+        """Edit the run under the cursor, or the tags of those that are marked. Marks stay: there
+        may be more to say of them."""
+        from .run_edit import EditScreen
 
-            # Marks stay: only the run under the cursor is edited.
-            edit = EditScreen(self.selected)
-            self.app.push_screen(edit, lambda done: self.model.relist() if done else None)
+        def edit(_: RunsScreen, runs: Sequence[RunRecord], *left: int) -> None:
+            form = EditScreen(*runs)
+            self.app.push_screen(form, lambda done: self.model.relist() if done else None)
+
+        if self.table.marked:
+            self.chosen.ask("edit", edit)
+        elif self.selected is not None:
+            edit(self, [self.selected])
 
     def action_copy(self) -> None:
         if self.selected is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
+from textual.suggester import Suggester
 
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.tui.widgets.field import Field
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3
 """Seconds that keys wait for a filter that was just entered."""
+
+
+class _Words(Suggester):
+    """Completes the word that is being typed."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+
+    async def get_suggestion(self, value: str) -> str | None:
+        from traindeck.console.runs.filters import completed
+
+        return value + completed(value)[0]
 
 
 class FilterLine(Lines):
@@ -34,7 +47,8 @@ class FilterLine(Lines):
         super().__init__(id="filter", ground="select")
         self._owner = owner
         self._before = ""
-        self._field = Field(placeholder="say state:running tag:sft name:*lora* lr>1e-4 since:2d")
+        hint = "say state:running tag:sft name:*lora* lr>1e-4 since:2d"
+        self._field = Field(placeholder=hint, suggester=_Words())
 
     def compose(self) -> ComposeResult:
         yield self._field
@@ -43,6 +57,14 @@ class FilterLine(Lines):
     def text(self) -> str:
         """What is typed."""
         return self._field.value.strip()
+
+    @property
+    def fitting(self) -> Sequence[str]:
+        """The words that what is being typed could become, if there are several."""
+        from traindeck.console.runs.filters import completed
+
+        found = completed(self._field.value)[1]
+        return found if len(found) > 1 else ()
 
     def content(self, cells: int, rows: int) -> Sequence[Line]:
         glyph = self.deck.painter.glyphs.cursor
@@ -105,6 +127,7 @@ class Filtering:
         if self.asking:
             self._screen.deck.hush(all=True)  # a complaint was about what stood there
             self._screen.model.show(filter=self.line.text)
+            self._screen.footer_bar.update()
 
     def move(self, step: int) -> None:
         """Up and down choose a row without leaving the line: it counts, not the one they came

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from traindeck.console.present.cells import clean
@@ -52,13 +52,29 @@ def ask_group(screen: RunsScreen, use: Callable[[str], None]) -> None:
     _ask(screen, menu, lambda group: use("" if group == NO_GROUPS else group))
 
 
-def ask_columns(screen: RunsScreen, shown: Sequence[str], use: Callable[[list[str]], None]) -> None:
-    """Ask which columns to show beside state and name."""
-    from traindeck.console.present.runs_table import OPTIONAL, column_words
+def ask_columns(screen: RunsScreen, use: Callable[[list[str]], None]) -> None:
+    """Ask which columns to show beside state and name: the usual ones, and of what runs were
+    given. Those are read meanwhile."""
+    from traindeck.console.present.runs_columns import OPTIONAL, column_of, column_words
 
-    items = [(key, column_words(key)) for key in OPTIONAL]
-    picked = PickScreen("Columns", items, list(shown), "as far as they fit")
+    rows = screen.rows
+
+    def without_room(ticked: Collection[str]) -> dict[str, str]:
+        return {key: "no room" for key in ticked if key not in rows.layout_of(ticked)}
+
+    def items(keys: Iterable[str]) -> list[tuple[str, str]]:
+        return [(key, column_words(key)) for key in keys]
+
+    chosen = [key for key in rows.chosen if key not in ("state", "name")]
+    kept = [key for key in chosen if key not in OPTIONAL]
+    picked = PickScreen("Columns", items((*OPTIONAL, *kept)), chosen, "", without_room)
     screen.app.push_screen(picked, lambda keys: use(keys) if keys is not None else None)
+
+    async def offer() -> None:
+        named = map(column_of, await screen.deck.services.names())
+        picked.offer(items(dict.fromkeys((*OPTIONAL, *named, *kept))))
+
+    screen.spawn(offer())
 
 
 def _ask(screen: RunsScreen, menu: MenuScreen, use: Callable[[str], None]) -> None:

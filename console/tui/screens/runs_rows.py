@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from traindeck.console.present.cells import Line
-from traindeck.console.present.runs_table import Layout, Look, heads, layout, metric_head, row
+from traindeck.console.present.runs_columns import (
+    Layout,
+    default_columns,
+    heads,
+    layout,
+    metric_head,
+)
+from traindeck.console.present.runs_table import Look, needs, row
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
@@ -40,17 +47,40 @@ class RowLines:
         self.columns: list[str] = []
         self.layout: Layout = layout(80)
         self._metric = ""
+        self._cells = 80
+        self._needed: dict[str, int] = {}
         self._short: dict[str, str] = {}
         self._lines: dict[int, tuple[tuple[object, ...], Line]] = {}
 
     def lay_out(self, cells: int, shown: Sequence[RunRecord]) -> None:
-        """Choose the columns for a width and the runs in sight."""
-        self._metric = metric_head(shown)
-        self.layout = layout(cells, self.columns or None, metric=self._metric)
+        """Choose the columns for a width and the runs in sight. One that needed room once keeps it:
+        scrolling back and forth shifts nothing."""
+        if cells != self._cells:
+            self.forget()
+        self._metric, self._cells = metric_head(shown), cells
+        for key, needed in needs(shown, self.chosen).items():
+            self._needed[key] = max(needed, self._needed.get(key, 0))
+        self.layout = self.layout_of(self.columns)
+
+    def layout_of(self, columns: Collection[str]) -> Layout:
+        """The columns that there is room for, of these or (none) of the usual ones."""
+        return layout(self._cells, columns or None, metric=self._metric, needed=self._needed)
+
+    @property
+    def chosen(self) -> Sequence[str]:
+        """The columns that are to be shown, if there is room."""
+        return self.columns or default_columns(self._cells)
 
     def suits(self, shown: Sequence[RunRecord]) -> bool:
-        """Whether the heads are those of the runs in sight."""
-        return metric_head(shown) == self._metric
+        """Whether the columns are right for the runs in sight."""
+        found = needs(shown, self.chosen)
+        return metric_head(shown) == self._metric and all(
+            cells <= self._needed.get(key, 0) for key, cells in found.items()
+        )
+
+    def forget(self) -> None:
+        """Other runs are to be shown: what those before needed is past."""
+        self._needed = {}
 
     def heads(self) -> Line:
         """The line above the rows."""

@@ -15,7 +15,7 @@ from traindeck.console.present.runs_counts import (
     refused_filter,
     window_words,
 )
-from traindeck.console.present.runs_footer import selection
+from traindeck.console.present.runs_footer import fitting_words, selection
 from traindeck.console.tui.services import View
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def above(screen: RunsScreen, cells: int) -> Line:
         return (Span(f"  {glyph} ", "failed"), Span(clean(str(model.error)), "text"))
     if not model.loaded:
         return ()
+    archived = model.listing.counts.archived
     clauses = list_context(
         len(model.listing.keys),
         model.listing.counts.total,
@@ -46,6 +47,7 @@ def above(screen: RunsScreen, cells: int) -> Line:
         (*model.listing.order, *model.view.order),
         cells,
         frozen=model.frozen,
+        archived=0 if model.filter or model.listing.window is None else archived,
     )
     usual = model.listing.window == screen.deck.settings.window
     return context(clauses, window_words(model.listing.window, usual=usual), cells)
@@ -80,6 +82,8 @@ def below(screen: RunsScreen) -> Line:
     model, table = screen.model, screen.table
     if screen.is_empty:
         return (Span("no runs" if model.loaded else "", "muted"),)
+    if screen.filtering.asking and (words := screen.filtering.line.fitting):
+        return fitting_words(words, screen.app.size.width // 3, screen.deck.painter.glyphs)
     if screen.filtering.asking and model.refused is not None:
         return listed_meanwhile(model.filter)
     marked, waiting = len(table.marked), len(table.waiting)

@@ -4,6 +4,7 @@ Textual's own field would pass an escape sequence in its value on to the termina
 from __future__ import annotations
 
 from textual import events
+from textual.suggester import Suggester
 from textual.widgets import Input
 
 from traindeck.console.present.caret import Caret
@@ -14,8 +15,17 @@ from traindeck.console.tui.typed import typed
 class Field(Input):
     """An `Input` without a border whose value holds only what can be shown."""
 
-    def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:
-        super().__init__(clean(value), placeholder=placeholder, id=id, select_on_focus=False)
+    def __init__(
+        self,
+        value: str = "",
+        *,
+        placeholder: str = "",
+        id: str | None = None,
+        suggester: Suggester | None = None,
+    ) -> None:
+        super().__init__(
+            clean(value), placeholder=placeholder, id=id, select_on_focus=False, suggester=suggester
+        )
         self.cursor_blink = False  # over a slow link nothing is written that says nothing new
         self._given = self.value
 
@@ -27,6 +37,10 @@ class Field(Input):
     def take(self, event: events.Key) -> bool:
         """A key that edits the line as it does in every field; False leaves it to what is bound."""
         mark, at = self.selection
+        offers = self.suggester is not None and mark == at == len(self.value)
+        if offers and event.key in ("right", "ctrl+f", "tab"):
+            self.action_cursor_right()  # takes what completes the line, if that is shown
+            return True
         caret = Caret(self.value, at, None if mark == at else mark)
         after = typed(caret, event.key, event.character)
         if after is None:

@@ -1,22 +1,21 @@
-"""The other lines of the Run screen, by tables: its head, Overview, Files, Config."""
+"""The head of the Run screen and its Overview."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from tests.fakes.runs import NOW, make_run
 
-from traindeck.backends.base import Code, FileEntry, Reach, RunSpec, State, Status
+from traindeck.backends.base import Code, Reach, RunSpec, State, Status
 from traindeck.console.present.cells import Line, line_width, plain
 from traindeck.console.present.metric_tree import nodes, tree_cells, tree_lines
-from traindeck.console.present.run_config import PACKAGES, PATCH, config_lines, found_in, marked
-from traindeck.console.present.run_files import head, sizes, summary, tree, unfolded
-from traindeck.console.present.run_head import head_line, tab_line
+from traindeck.console.present.run_head import head_line, state_words, tab_line
 from traindeck.console.present.run_overview import Facts, curve_size, overview
+from traindeck.console.present.runs_detail import Pane, detail
 from traindeck.console.store.records import MetricSummary, Progress, RunRecord
 
-NOW = 1_790_000_000.0
-NASTY = "日本\x1b[31m\nד" + "x" * 4000
+NASTY = "日本\x1b]52;c;aGk=\x07\x1b[31m\x9b\n[bold]ד" + "x" * 4000
 
 RUN = RunRecord(
     id="0k01v8c4m2qe", name="big", state=State.RUNNING, started=NOW - 3480, created=NOW - 3500,
@@ -28,13 +27,15 @@ RUN = RunRecord(
 FAILED = replace(
     RUN, state=State.FAILED, exit_code=1, ended=NOW - 60, reason="CUDA out of memory at step 412"
 )
+GOING = make_run(4, "llama1b-lora", State.RUNNING, step=3120, total=8000, loss=1.284, eta=600.0)
 
 
 def text(lines: list[Line]) -> str:
     return "\n".join(plain(line) for line in lines)
 
 
-# --------------------------------------------------------------------------------------------- head
+def harmless(lines: list[Line]) -> bool:
+    return not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for line in lines for c in plain(line))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,6 @@ def test_the_tabs_stay_and_what_was_chosen_is_left_out_where_it_is_narrow() -> N
     assert plain(tab_line(tabs, "log", chosen, 20)).strip() == "3 Log  6 Files"
 
 
-# ----------------------------------------------------------------------------------------- overview
-
-
 @pytest.mark.parametrize("cells", [60, 80, 99, 100, 120, 200])
 @pytest.mark.parametrize("rows", [13, 22, 38, 58])
 def test_the_overview_is_as_large_as_its_place(cells: int, rows: int) -> None:
@@ -93,10 +91,10 @@ def test_the_overview_is_as_large_as_its_place(cells: int, rows: int) -> None:
         spec=RunSpec(code=Code(root=NASTY, commit=NASTY, branch=NASTY, untracked=("a",))),
         attempts=[Status(state=State.LOST, attempt=n, reason=NASTY) for n in range(3)],
     )  # fmt: skip
-    for run in (RUN, nasty, replace(RUN, state=State.QUEUED), RunRecord()):
+    for run in (RUN, RunRecord(), *(replace(nasty, state=state) for state in State)):
         lines = overview(run, facts, cells, rows, now=NOW)
         assert len(lines) == rows and {line_width(line) for line in lines} == {cells}
-        assert "\x1b" not in text(lines)
+        assert harmless(lines)
 
 
 def test_the_cause_comes_first_with_the_line_it_rests_on() -> None:
@@ -170,93 +168,67 @@ def test_what_is_not_known_is_no_zero() -> None:
     assert "loss          –" in words and "3 not a number" in words
 
 
-# -------------------------------------------------------------------------------------------- files
-
-FILES = [
-    FileEntry(path="attempts", is_dir=True, modified=NOW - 60),
-    FileEntry(path="attempts/0", is_dir=True, modified=NOW - 60),
-    FileEntry(path="attempts/0/exit.slot", size=4096, modified=NOW - 60),
-    FileEntry(path="attempts/0.txt", size=4, modified=NOW - 60),
-    FileEntry(path="run.json", size=500, modified=NOW - 3600),
-]
+def test_the_end_of_the_log_is_a_bar_in_its_last_state() -> None:
+    log = b"".join(b"line %d\n" % n for n in range(200)) + b"bar 10 %\rbar 90 %\r"
+    shown = text(overview(GOING, Facts(log=log), 120, 36, now=NOW))
+    assert "line 199" in shown
+    assert "bar 10 %" not in shown
 
 
-def test_a_folder_counts_what_is_below_it() -> None:
-    taken = sizes(FILES)
-    assert (taken["attempts"], taken["attempts/0"], taken["run.json"]) == (4100, 4096, 500)
+def test_there_is_a_curve_only_where_there_is_room() -> None:
+    assert curve_size(80, 24) is None and curve_size(120, 10) is None
+    size = curve_size(120, 36)
+    assert size is not None and size[0] > 40 and size[1] >= 9
 
 
-def test_folded_folders_hide_what_is_below_them_and_nothing_else() -> None:
-    assert [e.path for e in unfolded(FILES, {"attempts/0"})] == [
-        "attempts", "attempts/0", "attempts/0.txt", "run.json",
-    ]  # fmt: skip
+def test_the_key_to_the_first_error_is_shown_only_where_the_log_has_one() -> None:
+    missing = replace(GOING, state=State.FAILED, reason="trian: program not found", exit_code=127)
+    shown = text(overview(missing, Facts(), 100, 30, now=NOW))
+    assert "l its log" in shown and "R retry" in shown and "first error" not in shown
+    facts = Facts(log=b"ValueError: no\n", grave=True)
+    assert "E then its first error" in text(overview(missing, facts, 100, 30, now=NOW))
 
 
-def test_the_tree_shows_names_sizes_and_ages_in_their_places() -> None:
-    lines = tree(FILES, sizes(FILES), {"attempts/0"}, 2, 0, 60, 5, NOW)
-    assert {line_width(line) for line in lines} == {60}
-    assert "▾ attempts/" in plain(lines[0]) and "▸ 0/" in plain(lines[1])
-    assert plain(lines[2]).startswith("▌") and "4.10 kB" in plain(lines[2])
-    assert plain(lines[4]).rstrip().endswith("1h00")
-    assert line_width(head("/home/u/" + NASTY, 60)) == 60
-    assert summary(FILES, 2000) == "3 files · 4.60 kB"
-    assert summary(FILES, 5).endswith("the first 5 entries")
+@pytest.mark.parametrize("cells", [80, 120])
+def test_figures_from_a_part_of_the_log_say_so(cells: int) -> None:
+    done = replace(GOING, state=State.SUCCEEDED, ended=NOW)
+    assert "of the log" not in text(overview(done, Facts(), cells, 40, now=NOW))
+    shown = text(overview(done, Facts(share=0.12), cells, 40, now=NOW))
+    assert "LAST from the first 12 % of the log" in shown
+    assert "`traindeck metrics` reads the rest" in shown
 
 
-def test_a_hostile_name_does_not_move_the_grid() -> None:
-    entries = [FileEntry(path="a/" * 40 + NASTY, size=1), FileEntry(path=NASTY, is_dir=True)]
-    for cells in (60, 80, 120):
-        lines = tree(entries, sizes(entries), (), 0, 0, cells, 2, NOW)
-        assert {line_width(line) for line in lines} == {cells}
+@pytest.mark.parametrize("rows", [4, 12])
+def test_a_log_without_a_byte_is_not_waited_for_once_the_run_is_over(rows: int) -> None:
+    done = make_run(9, "quiet", State.SUCCEEDED)
+    for shown in (overview(done, Facts(), 100, 40, now=NOW), detail(done, NOW, 160, rows, Pane())):
+        assert "wrote nothing" in text(shown) and "written yet" not in text(shown)
+    gone = replace(done, log_bytes=10_900)
+    for shown in (overview(gone, Facts(), 100, 40, now=NOW), detail(gone, NOW, 160, rows, Pane())):
+        assert "its log of 10.9 kB cannot be read" in text(shown)
+    assert "blank lines only" in text(overview(gone, Facts(log=b"\n \n"), 100, 40, now=NOW))
+    going = text(detail(make_run(9, "quiet", State.RUNNING), NOW, 160, rows, Pane()))
+    assert "nothing written yet" in going
 
 
-# ------------------------------------------------------------------------------------------- config
-
-SPEC = RunSpec(
-    argv=("python", "train.py"), cwd="/home/u/p", env={"PATH": "/usr/bin:" * 40},
-    env_names=("HOME", "LANG"), secrets=("WANDB_API_KEY",),
-    code=Code(root="/home/u/p", commit="0123", branch="main", untracked=("notes.txt",)),
-)  # fmt: skip
-CAPTURED = {
-    PACKAGES: b"numpy==2.1.0\ntorch==2.6.0\n",
-    PATCH: b"diff --git a/a b/a\n--- a/a\n+++ b/a\n@@ -1 +1 @@\n-lr = 1\n+lr = 2 \x1b[31m\n",
-}
+def test_a_run_whose_end_nobody_saw_ran_at_least_until_it_last_reported() -> None:
+    lost = replace(GOING, state=State.LOST, started=NOW - 3600, ended=None, reason="host rebooted")
+    head = "".join(plain(clause) for clause in state_words(lost, NOW))
+    assert "ran at least 59 min" in head
 
 
-def test_everything_a_run_was_started_from_is_there() -> None:
-    params = {"lr": 3e-4, "packing": False, "eval_data": ""}
-    words = text(config_lines(replace(RUN, params=params), SPEC, CAPTURED, 100))
-    for part in ("PARAMETERS 3", "3e-4", "no", "(empty)", "python train.py",
-                 "a secret: handed over", "2 variables without their values: HOME LANG",
-                 "0123 on main", "notes.txt",
-                 "UNCOMMITTED CHANGES 1", "+lr = 2 ␛[31m", "PACKAGES 2", "torch"):  # fmt: skip
-        assert part in words
-    assert "\x1b" not in words
-
-
-@pytest.mark.parametrize("cells", [60, 80, 120])
-def test_a_value_that_is_too_long_goes_on_below_itself_whole(cells: int) -> None:
-    lines = config_lines(RUN, SPEC, {}, cells)
-    assert all(line_width(line) <= cells for line in lines)
-    joined = "".join(line[1].text for line in lines if len(line) == 2)
-    assert "/usr/bin:" * 40 in joined
-
-
-@pytest.mark.parametrize("cells", [60, 80, 120])
-def test_names_that_go_on_below_are_whole_and_can_be_searched_for(cells: int) -> None:
-    names = tuple(f"A_VARIABLE_{n:03}" for n in range(60))
-    lines = config_lines(RUN, replace(SPEC, env_names=names), {}, cells)
-    assert all(len(found_in(lines, name)) == 1 for name in names)
-
-
-def test_without_its_directory_a_run_says_so() -> None:
-    assert "cannot be read now" in text(config_lines(RUN, None, {}, 80))
-
-
-def test_a_search_finds_lines_in_any_case_and_marks_them() -> None:
-    lines = config_lines(RUN, SPEC, CAPTURED, 100)
-    (number,) = found_in(lines, "NUMPY")
-    shown = marked(lines[number], "NUMPY", current=True)
-    assert ("numpy", "on_accent bold @accent") in [tuple(span) for span in shown]
-    assert plain(shown) == plain(lines[number])
-    assert found_in(lines, "") == []
+def test_an_archived_run_says_so_and_what_is_still_there() -> None:
+    run = replace(GOING, state=State.FAILED, archived=True, attempt=2, log_bytes=None)
+    present = Status(state=State.FAILED, attempt=2)
+    facts = Facts(attempts=(present,), folder="/r/x")
+    tab = text(overview(run, facts, 100, 40, now=NOW))
+    pane = text(detail(run, NOW, 160, 12, Pane()))
+    assert "archived: its files were removed, all but artifacts" in tab
+    assert "how the earlier attempts ended is not known" in tab
+    assert "retry" not in tab and "lost" not in tab
+    for shown in (tab, pane):
+        assert "its log was removed" in shown and "wrote nothing" not in shown
+    assert " archived " in pane
+    assert "archived" in "".join(plain(words) for words in state_words(run, NOW))
+    known = replace(facts, attempts=(Status(state=State.TIMEOUT, attempt=1), present))
+    assert "not known" not in text(overview(run, known, 100, 40, now=NOW))
