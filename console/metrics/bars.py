@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from traindeck.console.metrics.lines import AXES, evaluated, pairs_of
+from traindeck.console.metrics.lines import AXES, evaluated, matches_of, pairs_of
 from traindeck.console.metrics.names import series_name
-from traindeck.console.metrics.numerals import number, whole
+from traindeck.console.metrics.numerals import is_metric, number, whole
 from traindeck.console.metrics.reading import Reading
 
 _BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
@@ -66,6 +66,9 @@ def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
         return None
     postfix = rest.partition(",")[2]  # before it the times
     pairs = [(key, value) for key, value, tied in pairs_of(postfix) if tied]
+    if "." in name:  # `Epoch 1 loss 0.5:  10%|`
+        name, said = _described(name)
+        pairs = said + pairs
     told = dict(pairs)
     bar = Bar(
         n,
@@ -80,6 +83,13 @@ def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
     return bar
 
 
+def _described(name: str) -> tuple[str, list[tuple[str, float]]]:
+    """What a bar is called and the values in its description, which follow."""
+    said = [pair for pair in matches_of(name) if pair.value is not None and is_metric(pair.key)]
+    end = said[0].match.start() if said else len(name)
+    return name[:end].strip(), [(pair.key, pair.value or 0.0) for pair in said]
+
+
 def _enter(bar: Bar, offset: int, reading: Reading) -> None:
     carry = reading.carry
     seen = [bar.name, bar.n, [list(pair) for pair in bar.values]]
@@ -90,7 +100,11 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
     step, total = _unrolled(bar, reading)
     if of and carry.get("named"):
         step, total = int(carry.get("step", 0)), None
-    named = [(name, value) for key, value in bar.values if (name := series_name(key, of))]
+    named = [
+        (reading.called(name, key) if is_metric(name) and not of else name, value)
+        for key, value in bar.values
+        if (name := series_name(key, of))
+    ]
     for name, value in named:
         reading.add(name, step, math.nan, value, offset)
     if not of:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 from traindeck.backends.base import State
 from traindeck.console.metrics import (
+    csv_rows,
     jsonl,
-    lightning_csv,
     names,
     stdout,
     summary,
@@ -64,7 +64,8 @@ class Source:
         size, identity: Of the file now; a new identity or a smaller size means read anew.
         checkpoints: (step, seconds since the epoch) of checkpoints that the file stands for.
         written: When that was last, in seconds since the epoch; infinite if it is not known.
-        of: `eval` or `test` if the file's folder says that this is what was measured.
+        of: What its series stand below: `eval` or `test` if the file's folder says that this is
+            what was measured, the folder's name if it is one of several of another's.
     """
 
     path: str = ""
@@ -96,7 +97,7 @@ KINDS = {
     "trainer_state": _Kind(
         "trainer_state", 1, trainer_state.read_trainer_state, lines=False, whole=True
     ),
-    "csv": _Kind("csv", 1, lightning_csv.read_csv),
+    "csv": _Kind("csv", 1, csv_rows.read_csv),
     "tensorboard": _Kind("tensorboard", 1, tfevents.read_events, lines=False),
     "stdout": _Kind("stdout", 2, stdout.read_stdout),
 }
@@ -109,10 +110,14 @@ _CLOSE = 2e-3
 """Of 4 printed digits and full precision: the same value."""
 
 
-_LOGGED = re.compile(r"(?:train(?:er|ing)?[_-]?)?(?:logs?|metrics|history|stats)\.jsonl")
-"""How people call the file they log to; other .jsonl files are data."""
+_LOGGED = re.compile(
+    r"(?:train(?:er|ing)?[_-]?)?(?:(?:logs?|metrics|history|stats)\.jsonl"
+    r"|(?:logs?|metrics|history|stats|results|summary|progress)\.csv)"
+)
+"""How people call the file they log to; other .jsonl and .csv files are data."""
 
 
+_TRAINING = re.compile(r"train", re.I)
 _WORD = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -121,30 +126,31 @@ def kind_of(name: str) -> str | None:
     if "tfevents" in name:
         return "tensorboard"
     if _LOGGED.fullmatch(name):
-        return "jsonl"
-    return {"trainer_state.json": "trainer_state", "metrics.csv": "csv"}.get(name)
+        return name.rpartition(".")[2]
+    return "trainer_state" if name == "trainer_state.json" else None
 
 
 def with_evaluations(sources: Sequence[Source]) -> list[Source]:
     """Sources as they are, with what their folders say. Keras writes the same names to `train/` and
-    `validation/`, TensorBoard's add_scalars to `loss_train/` and `loss_val/`, others to a folder
-    and `eval/` below it. A folder called so that stands alone is only a name."""
-    said = [evaluated(_WORD.split(_folder(source).rpartition("/")[2])[-1]) for source in sources]
-    beside = set()
-    for source, of in zip(sources, said, strict=True):
-        if not of:
-            folder = _folder(source)
+    `validation/`, TensorBoard's add_scalars to `loss_train/` and `loss_val/` or `loss_A/` below
+    its own, others to a folder and `eval/` below it. A folder called so that stands alone is only
+    a name."""
+    folders = [os.path.dirname(source.path) for source in sources]
+    names = [os.path.basename(folder) for folder in folders]
+    words = [_WORD.split(name)[-1] for name in names]
+    holding, beside = set(), set()
+    for source, folder, word in zip(sources, folders, words, strict=True):
+        holding.add((source.kind, folder))
+        if not evaluated(word):
             beside |= {(source.kind, folder), (source.kind, os.path.dirname(folder))}
-    return [
-        replace(source, of=of)
-        if (source.kind, os.path.dirname(_folder(source))) in beside
-        else source
-        for source, of in zip(sources, said, strict=True)
-    ]
-
-
-def _folder(source: Source) -> str:
-    return os.path.dirname(source.path)
+    found = []
+    for source, folder, name, word in zip(sources, folders, names, words, strict=True):
+        above = (source.kind, os.path.dirname(folder))
+        of = evaluated(word) if above in beside else ""
+        if above in holding and source.kind == "tensorboard" and not _TRAINING.match(word):
+            of = of or ("" if name[:1].isdecimal() else name)  # a number: add_hparams wrote it
+        found.append(replace(source, of=of) if of else source)
+    return found
 
 
 def looked_for(run: RunRecord) -> str:
@@ -155,7 +161,8 @@ def looked_for(run: RunRecord) -> str:
     return (
         f"{head}: step and loss lines in the log (HF Trainer, nanoGPT, "
         "Lightning, Keras, torchtitan, key=value), $TRAINDECK_METRICS, and TensorBoard events, "
-        "trainer_state.json, metrics.csv and metrics.jsonl (log, history, stats, train_log.jsonl) "
+        "trainer_state.json, metrics.csv or .jsonl (log, history, stats, train_log; as .csv also "
+        "results, summary, progress) "
         f"below {run.cwd or 'its artifacts'} (files that may be another run's, of the same time "
         "and place, are left out)"
     )
@@ -323,7 +330,7 @@ async def _same_header(read: Read, carry: Carry) -> bool:
         header = next(csv.reader([line.decode("utf-8", "replace").replace("\0", "")]), [])
     except csv.Error:
         return False
-    return header == carry.get("columns")
+    return [name.strip() for name in header] == carry.get("columns")
 
 
 def _drop_earlier(index: Index, run: RunRecord, attempt: int, key: str, columns: Columns) -> None:

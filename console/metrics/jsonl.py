@@ -34,6 +34,8 @@ def read_metrics(data: bytes, carry: Carry) -> Reading:
             _event(event, record, reading)
             continue
         named = _step(record, STEPS)
+        if named is None and any(_number(record.get(name)) is not None for name in STEPS):
+            continue  # at a step that is none
         step = int(reading.carry.get("count", -1)) + 1 if named is None else named
         reading.carry["count"] = step
         moment = _moment(record)

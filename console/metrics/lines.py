@@ -9,44 +9,66 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from traindeck.console.metrics.names import FOLDED, canonical, mean_name, series_name
-from traindeck.console.metrics.numerals import NEVER, integer, is_metric, number
+from traindeck.console.metrics.numerals import integer, is_metric, is_never, number
 from traindeck.console.metrics.reading import Carry, Reading
 
 EVALUATES = re.compile(
-    r"(?<![\w./-])(validation|validating|valid|val|evaluation|evaluating|eval|testing|test|dev)"
+    r"(?<![\w./-])(valid(?:at(?:e|ing|ion))?|val|eval(?:uat(?:e|ing|ion))?|testing|test|dev)"
     r"(?![\w./-])",
     re.I,
 )
 """A word that says that what follows was measured of evaluation data."""
 
+_WITHIN = re.compile(
+    EVALUATES.pattern + r"\)?[:\s]{0,3}(?:\[\d+\]\s?)?\[\s{0,8}\d+\s{0,3}(?:/\s{0,8}\d+\s?)?\]",
+    re.I,
+)
+"""`Test: [ 10/196]`, `Epoch(val) [1][313/313]`: a place in an evaluation."""
+
 MARK = re.compile(
-    r"(?<![\w./-])(global[_ ]step|step|iteration|iter|it|batch|epoch|ep)s?\b[\s:=#\[|]{0,12}"
+    r"(?:(?<![\w./-])|(?<=\d/))(global[_ ]step|num[_ ]updates|step|iteration|iter\(train\)|iter|it"
+    r"|batch|epoch|ep|episode)s?(?!\w)[\s:=#\[|]{0,12}"
     r"(\d(?:[\d,]{0,13}\d)?)"
     r"(?:\s{0,4}(?:/|of)\s{0,12}(\d(?:[\d,]{0,13}\d)?))?(?![\d.]*[\w%])",
     re.I,
 )
 OF_EPOCH = re.compile(
-    r"(?<![\w./-])epoch\b[\s:=#\[|]{0,6}(\d{1,7})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,7}))?(?!\.?\d)"
+    r"(?:(?<![\w./-])(?:epoch(?:\(train\))?|train:)(?!\w)[\s:=#\[|]{0,6}"
+    r"|^\[(?=\d{1,7}/\d{1,7}\]\s?\[))(\d{1,7})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,7}))?(?!\.?\d)"
     r"[\]\s:|,\[(-]{1,12}(\d[\d,]{0,14})\s{0,6}/\s{0,6}(\d[\d,]{0,14})(?![\d/])",
     re.I,
 )
-"""`Epoch: [0][ 100/5005]`, `Train Epoch: 1 [25600/60000 (43%)]`, `| epoch 1 | 200/2983 batches`."""
+"""`Epoch: [0][ 100/5005]`, `Train Epoch: 1 [25600/60000 (43%)]`, `| epoch 1 | 200/2983 batches`,
+`Train: 0 [ 50/1251 (4%)]`, `Epoch(train) [1][ 50/1509]`, `[0/5][50/1583]`."""
+
+EPOCHS = ("epoch", "ep", "episode")
+"""Words whose number counts what holds steps."""
+
+_ROUND = re.compile(r"\[?(\d{1,9})[\]:]\t")
+"""`[10]<tab>train-rmse:0.1`, as boosted trees are told of."""
+
+_NO_STEP = re.compile(
+    r"(?<![\w./-])(?:global[_ ]step|step|iteration|iter)\s?[:=]\s?(?:-\d|\d{16})", re.I
+)
+"""What is called a step and cannot be one: its line has no place."""
 
 _PAIR = re.compile(
-    r"(?<![\w./@\\-])(?P<key>[A-Za-z_][\w./@-]{0,60}"
-    r"(?: (?:loss|rate|norm|accuracy|acc|scale)\b(?: (?:value|PPL)\b)?)?)"
+    r"(?<![\w./@\\-])(?P<key>[^\W\d][\w./@-]{0,60}(?:'s [\w./@-]{1,60})?"
+    r"(?: (?:loss|rate|norm|accuracy|acc|scale|ppl|bpb|reward)\b(?: (?:value|PPL)\b)?)?)"
     r"(?P<tie>\s{0,3}[:=]\s{0,8}|\s{1,8})"
-    r"(?:(?:np\.float\d\d|tensor|array)\(\[?)?"
+    r"(?:(?:np\.float\d\d|tensor|array)\(\[?|(?P<only>\[))?"
     r"(?P<value>[-+]?(?:\d[\d,]{0,15}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,4})?|[-+]?(?:nan|inf)\b)"
     r"(?:(?P<unit>[kKMG])(?![\w/.-]))?"
     r"(?P<after>\S{0,3})",
     re.I,
 )
 UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-_AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s")
+_AFTER = re.compile(r"[,;|)\]}%'\"]|[munµ]?s\b|[KMGT]i?B|x\b|/s|/sec\b|it/s|\.{1,3}\Z")
 _AFTER_WORD = re.compile(r"[A-Za-z] \Z")
 _SHARE = re.compile(r"acc(?:uracy)?", re.I)
 _OF = re.compile(r"/(\d{1,12})\b")
@@ -63,10 +85,43 @@ _TOTAL = re.compile(
 )
 
 
-_LAST = -1
-
 AXES = ("step", "v_num")
 """Names that `pairs_of` gives too though they are no metrics: a bar is placed by them."""
+
+GLOBAL = ("global step", "global_step", "num updates", "num_updates")
+"""Words whose number is a step, whatever else the line counts."""
+
+_MEAN = re.compile(r"\s?\(\s{0,4}([-+]?[\d.]{1,20}(?:[eE][-+]?\d{1,4})?)\)")
+"""`Loss 6.9 (7.1)`: the last batch's, and the mean so far."""
+
+_SAID = re.compile(r"(?:train|training|val|valid|validation|eval|evaluation|test) \w+", re.I)
+"""A name that says enough for a number of decimals to be a metric, without anything else."""
+
+_BEST = re.compile(r"\b(?:best|highest|lowest) (?:\w+ )?\Z", re.I)
+
+
+class Placed(Enum):
+    """How a line tells where its values belong."""
+
+    NOT = 0
+    HERE = 1
+    """At the step that it names."""
+    LAST = 2
+    """It names an epoch among lines that name steps: it sums up what they said."""
+    WITHIN = 3
+    """It names a place in an evaluation, which happens at the last step."""
+    NOWHERE = 4
+    """At a step that is none."""
+
+
+class Place(NamedTuple):
+    """Where the values of a line belong: how, at which step, of how many, and the line without
+    that."""
+
+    how: Placed
+    step: int | None
+    total: int | None
+    rest: str
 
 
 class Pair(NamedTuple):
@@ -93,6 +148,8 @@ def matches_of(text: str) -> Iterator[Pair]:
         key = found["key"].rstrip(".-/@")
         if " " in key and "=" in found["tie"] and _AFTER_WORD.search(text, 0, found.start()):
             key = key.partition(" ")[2]  # `RUN two loss=0.1`: text, then `name=value`
+        if "'" in key:
+            key = key.replace("'s ", "-")
         tied = bool(found["tie"].strip())
         value = number(found["value"])
         shared = False
@@ -100,7 +157,7 @@ def matches_of(text: str) -> Iterator[Pair]:
             value = None
         elif key.lower() in AXES and "=" in found["tie"]:
             key = key.lower()
-        elif NEVER.fullmatch(key):
+        elif is_never(key) or (found["tie"] == ":" and _in_code(text, found, key)):
             value = None
         else:
             if found["unit"]:
@@ -110,9 +167,14 @@ def matches_of(text: str) -> Iterator[Pair]:
                 shared = True
                 of = _OF.match(text, found.end() - len(after))
                 value = value / int(of[1]) if of is not None and int(of[1]) else None
-            elif after and not _AFTER.match(after):
+            elif (after and not _AFTER.match(after)) or (found["only"] and after[:1] != "]"):
                 value = None
         yield Pair(key, value, tied, shared, found)
+
+
+def _in_code(text: str, found: re.Match[str], key: str) -> bool:
+    """Whether a name and a number are a place in code: `olmo.train:42`, `__main__:train:42`."""
+    return ("." in key or text[: found.start()].endswith(":")) and not is_metric(key)
 
 
 def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
@@ -120,71 +182,97 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
     carry = reading.carry
     began = bool(carry.get("named"))
     after = dict(carry)
-    step, total, rest = _place(text, after)
-    # `eval step 5/50` within training: a place in the evaluation, which happens at the last step.
-    within = began and total is not None and bool(EVALUATES.search(text.partition("/")[0]))
-    # `epoch 3: train loss 0.4` among lines that name steps sums up what they said.
-    sums_up = step == _LAST
-    if within or sums_up:
-        step, total = int(carry.get("step", 0)), None
+    how, step, total, rest = place_of(text, after)
+    if how is Placed.NOWHERE:
+        return
+    if summary := text.startswith("*") and "evaluated" in carry:
+        how, of = Placed.WITHIN, carry["evaluated"]  # of an evaluation: ` * Acc@1 76.1 Acc@5 92.8`
     pairs = [
-        (key, value)
-        for key, value, tied in pairs_of(rest)
-        if key not in AXES and counts(key, tied, step is not None)
+        pair
+        for pair in matches_of(rest)
+        if pair.value is not None
+        and pair.key not in AXES
+        and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
     if not pairs:  # a heading, a configuration: no later value is of the step that it names
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
         return
+    if how is Placed.NOT and _BEST.search(rest, 0, pairs[0].match.start()):
+        return  # said before, or of another epoch
     carry.update(after)
-    of = evaluated(rest[: rest.find(pairs[0][0])]) or of
-    own = not (within or sums_up)
-    counted = False
-    if step is None and carry.get("named"):
-        step, own = int(carry.get("step", 0)), False
-    elif step is None:
-        counted = True
-        names = {key for key, _ in pairs}
-        own = not of and (bool(names & set(carry.get("line_names", ()))) or "lines" not in carry)
-        if own:  # a name comes again: this is the next time
-            carry["lines"] = int(carry.get("lines", -1)) + 1
-            carry["line_names"] = []
-        carry["line_names"] = sorted({*carry.get("line_names", ()), *names})[:50]
-        step = int(carry.get("lines", 0))
-    values = list(_series(pairs, of))
+    of = of if summary else evaluated(rest[: pairs[0].match.start()]) or of
+    if how is Placed.WITHIN and not summary:
+        of = carry["evaluated"] = evaluated(text)
+    own = how is Placed.HERE
+    counted = not own and not began
+    values = list(_series(pairs, of, mean=not own and (began or how is Placed.WITHIN)))
+    if counted:
+        step, own = _counted(values, how, carry)
+    elif not own and step is None:
+        step = int(carry.get("step", 0))
     if own:
-        reading.placed(tuple(name for name, _ in values))
+        values = [
+            (reading.called(name, key) if is_metric(name) else name, key, value)
+            for name, key, value in values
+        ]
+        reading.placed(tuple(name for name, _, _ in values))
     told = carry.get("placed", ())
-    for name, value in values:
+    for name, _, value in values:
         if not own and name in told and is_metric(name):
             name = mean_name(name)
-        reading.add(name, step, math.nan, value, offset, counted=counted)
-    if not counted and not within:
+        reading.add(name, step or 0, math.nan, value, offset, counted=counted)
+    if not counted and how is not Placed.WITHIN:
         carry["step"] = reading.step = step
         if total is not None:
             reading.total = total
 
 
-def _series(pairs: list[tuple[str, float]], of: str) -> Iterator[tuple[str, float]]:
-    """The series of a line's values. `val Loss: 0.3 Acc: 0.9` says once of what both are."""
+def _counted(values: list[tuple[str, str, float]], how: Placed, carry: Carry) -> tuple[int, bool]:
+    """The number of a line among those that name no step, and whether it begins: it does if a name
+    comes again."""
+    names = {name for name, _, _ in values}
+    seen = set(carry.get("line_names", ()))
+    begins = how is not Placed.WITHIN and ("lines" not in carry or bool(names & seen))
+    if begins:
+        carry["lines"] = int(carry.get("lines", -1)) + 1
+        seen = set()
+    carry["line_names"] = sorted(seen | names)[:50]
+    return int(carry.get("lines", 0)), begins
+
+
+def _series(pairs: list[Pair], of: str, *, mean: bool) -> Iterator[tuple[str, str, float]]:
+    """The series of a line's values, with the names there. `val Loss: 0.3 Acc: 0.9` says once of
+    what both are. `mean`: of a value beside a mean, the mean is meant."""
     here = ""
-    for key, value in pairs:
+    for pair in pairs:
+        key, value = pair.key, pair.value
         name = series_name(key, of)
-        if name is None:
+        if name is None or value is None:
             continue
         if " " in key:
             before = name.partition("/")[0]
             here = before if before in ("eval", "test") else ""
         elif here and is_metric(key) and canonical(key) in FOLDED:
             name = f"{here}/{canonical(key)}"
-        yield name, value
+        if mean and (found := _MEAN.match(pair.match.string, pair.match.end("value"))):
+            value = number(found[1])
+        yield name, key, value if value is not None else math.nan
 
 
+@lru_cache(maxsize=4096)
 def counts(key: str, tied: bool, placed: bool) -> bool:
     """Whether a named number is a metric."""
     if tied:
         return placed or is_metric(key)
     return placed and (is_metric(key) or _BESIDE_STEP.fullmatch(key) is not None)
+
+
+def _is_said(pair: Pair) -> bool:
+    """Whether a name alone makes its number a metric: `val loss 11.009`."""
+    return (
+        _SAID.fullmatch(pair.key) is not None and is_metric(pair.key) and "." in pair.match["value"]
+    )
 
 
 def evaluated(text: str) -> str:
@@ -195,40 +283,55 @@ def evaluated(text: str) -> str:
     return "test" if found[1].lower().startswith("test") else "eval"
 
 
-def _place(text: str, carry: Carry) -> tuple[int | None, int | None, str]:
-    """The step that a line names, how many there will be, and the line without that. `_LAST` for
-    the last one that was named."""
+def place_of(text: str, carry: Carry) -> Place:
+    """Where a line says that its values belong."""
     found = OF_EPOCH.search(text)
-    if found is not None:
+    if found is not None and "global" not in text and "num" not in text:  # of GLOBAL
         epoch, n, per_epoch = int(found[1]), integer(found[3]), integer(found[4])
         if n is not None and per_epoch and n <= per_epoch:
+            rest = without(text, found)
+            if carry.get("named") and EVALUATES.search(text, 0, found.start()):
+                return Place(Placed.WITHIN, None, None, rest)
             if epoch == 0:
                 carry["from0"] = True
             passed = max(0, epoch - (0 if carry.get("from0") else 1))
             total = int(found[2]) * per_epoch if found[2] else None
-            carry["named"] = True
-            return passed * per_epoch + n, total, without(text, found)
+            carry["named"] = carry["of_epoch"] = True
+            return Place(Placed.HERE, passed * per_epoch + n, total, rest)
+    elif "[" in text and (within := _WITHIN.search(text)):
+        return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
-    epochs = [mark for mark in marks if mark[1].lower() in ("epoch", "ep")]
+    main = next((mark for mark in marks if mark[1].lower() in GLOBAL), None)
+    epochs = [mark for mark in marks if mark[1].lower() in EPOCHS]
     # `batch 32` alone may be its size.
-    others = ("epoch", "ep") if epochs else ("epoch", "ep", "batch")
-    steps = [mark for mark in marks if mark[1].lower() not in others]
-    step = integer(steps[0][2]) if steps else None
-    if step is not None:
-        rest = without(text, steps[0])
-        total = integer(steps[0][3])
-        epoch_mark = epochs[0] if epochs else None
-        if epoch_mark is not None and not EVALUATES.search(text[: epoch_mark.start()]):
-            step, total = _unrolled(epoch_mark, step, total, carry)
+    others = EPOCHS if epochs else (*EPOCHS, "batch")
+    mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
+    step = integer(mark[2]) if mark else None
+    if mark is not None and step is not None:
+        rest, total = without(text, mark), integer(mark[3])
+        if total is not None and carry.get("named") and EVALUATES.search(text, 0, mark.start()):
+            return Place(Placed.WITHIN, None, None, rest)
+        if main is not None:
+            if found is not None:
+                carry["of_epoch"] = True
+            elif epochs and carry.get("of_epoch"):
+                return Place(Placed.LAST, step, None, rest)
+        elif epochs and not EVALUATES.search(text, 0, epochs[0].start()):
+            step, total = _unrolled(epochs[0], step, total, carry)
         carry["named"] = True
-        return step, total, rest
+        return Place(Placed.HERE, step, total, rest)
     if epochs and (number_of := integer(epochs[0][2])) is not None:
         rest = without(text, epochs[0])
         if carry.get("named") and not carry.get("by_epoch"):
-            return _LAST, None, rest
+            return Place(Placed.LAST, None, None, rest)
         carry["named"] = carry["by_epoch"] = True
-        return number_of, integer(epochs[0][3]), rest
-    return None, None, text
+        return Place(Placed.HERE, number_of, integer(epochs[0][3]), rest)
+    if found := _ROUND.match(text):
+        carry["named"] = True
+        return Place(Placed.HERE, int(found[1]), None, text[found.end() :])
+    if _NO_STEP.search(text):
+        return Place(Placed.NOWHERE, None, None, text)
+    return Place(Placed.NOT, None, None, text)
 
 
 def without(text: str, found: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ The rules are explicit, and a name that none of them knows stays as its script g
    before a name) or `test/`, the rest of the name by the same rules.
 3. Training is what is meant where nothing is said: `train/` before a name is dropped (TensorBoard's
    `train/loss` and stdout's `loss` are one), `train_` before the names that rule 1 or 4 knows.
+   Either may stand at the end: `Loss/train`, `Loss/val`.
 4. `FOLDED` names are written in lower case, so that `Loss` and `loss` are one.
 
 The summary that HF's Trainer gives at its end has a `train_loss` too: it is the mean over the run
@@ -26,6 +27,8 @@ MEAN_LOSS = "train/mean_loss"
 
 ALIASES = {
     "lm loss": "loss",
+    "lm_loss": "loss",
+    "set loss": "loss",
     "lm loss value": "loss",
     "lm loss ppl": "ppl",
     "average loss": "loss",
@@ -48,6 +51,7 @@ ALIASES = {
     "mean_token_accuracy": "token_accuracy",
     "num_tokens": "tokens",
     "tokens_per_second": "tokens_per_s",
+    "tokens_per_sec": "tokens_per_s",
     "tokens/s": "tokens_per_s",
     "tokens/sec": "tokens_per_s",
     "tok/s": "tokens_per_s",
@@ -71,7 +75,8 @@ _DROPPED = re.compile(
 )
 """Names that are no series: they describe the call, or are the axis itself."""
 
-_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)[_/ ](?=\S)", re.I)
+_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)[_/ -](?=\S)", re.I)
+_AT_ITS_END = re.compile(r"(.+)/(train|training|eval|val|valid|validation|test)", re.I)
 _TRAINING = re.compile(r"(?:train|training)([_/ ])(?=\S)", re.I)
 _SPACES = re.compile(r"\s+")
 _LONGEST = 200
@@ -96,6 +101,8 @@ def canonical(name: str) -> str:
         if found[1] == "/":
             return MEAN_LOSS if rest in ("train_loss", "mean_loss") else canonical(rest)
         return _known(rest) or name
+    if found := _AT_ITS_END.fullmatch(name):
+        return canonical(f"{found[2]}/{found[1]}")
     return name
 
 

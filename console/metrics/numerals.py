@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 from traindeck.console.metrics.reading import BIGGEST_STEP
 
 NEVER = re.compile(
     r"v_num|version|port|host|(?:p|t|u|g)?id|rank|seed|epochs?|ep|global_?step|steps?|it"
-    r"|iter|iterations?|eta|date|time|timestamp|ts|line|exit|code|level|gpus?|device|cuda|node"
-    r"|world_size|batch|batch_size|bsz|elapsed|elapsed_time|remaining_time|wall|percentage|https?"
-    r"|samples|consumed|skipped|number|num|num_updates|total|max_steps|total_steps|size|value"
+    r"|iter|iterations?|eta|date|(?:\w+_)?time|timestamp|ts|line|exit|code|level|gpus?|device|cuda|node"
+    r"|world_size|batch|batch_size|bsz|elapsed|time_elapsed|remaining|total_timesteps|n_updates|wall|percentage|https?"
+    r"|[dtpc]p|samples|consumed|skipped|number|num|num_updates|total|max_steps|total_steps|size|value"
     r"|memory|mem|max mem|max_mem|ram|vram|data|loss scale|attempt"
-    r"|of|in|at|for|took|after|and|to|ms|per|the|from|is|with",
+    r"|of|in|at|for|took|after|and|to|ms|per|the|from|is|with"
+    r"|[\w./-]+\.(?:py|cc|cpp|cu|rs|jl|sh)",
     re.I,
 )
-"""Names that are never metrics."""
+"""Names that are never metrics (`is_never`)."""
 
 _KNOWN = re.compile(
     r"(?:(?:average|avg|mean|train(?:ing)?|val(?:id(?:ation)?)?|eval|test|lm|total) )?"
@@ -28,9 +30,16 @@ _ENDS = re.compile(r"(?:^|[_/. -])(?:loss|acc|accuracy|ppl|perplexity|reward|f1|
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
 
 
+@lru_cache(maxsize=4096)
 def is_metric(name: str) -> bool:
     """Whether a name is a metric's even where no step is named."""
     return _KNOWN.fullmatch(name) is not None or _ENDS.search(name) is not None
+
+
+@lru_cache(maxsize=4096)
+def is_never(name: str) -> bool:
+    """Whether a name is none of a metric."""
+    return NEVER.fullmatch(name) is not None
 
 
 def number(text: str) -> float | None:

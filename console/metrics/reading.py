@@ -6,7 +6,9 @@ any process, and each point is found exactly once. Nothing here does I/O.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 Carry = dict[str, Any]
@@ -54,21 +56,40 @@ class Reading:
     step: int | None = None
     total: int | None = None
     last_placed: tuple[str, ...] = ()
+    entered: dict[object, tuple[object, list[Any]]] = field(default_factory=dict)
+    """Where a template's values go, as long as nothing else gets their names (`called`)."""
+
+    def size(self) -> int:
+        """How many points there are."""
+        return sum(len(c.steps) for part in (self.series, self.counted) for c in part.values())
 
     def placed(self, names: tuple[str, ...]) -> None:
         """These series have points whose steps are told beside them."""
-        if names is not self.last_placed:  # mostly it is the same line again, with other digits
+        if names != self.last_placed:  # mostly it is the same line again, with other digits
             self.last_placed = names
             self.carry["placed"] = sorted({*self.carry.get("placed", ()), *names})[:MOST_KEYS]
 
     def called(self, series: str, name: str) -> str:
         """The series for what a source calls `name`: that one, or if the source has given it by
         another name already, as the `loss` of each step, the name itself (`train_loss`, of the
-        epoch): two names in one source are two quantities."""
+        epoch): two names in one source are two quantities. What is called as the series is has it
+        from then on."""
         names = self.carry.get("called", {})
-        if series not in names and len(names) < MOST_KEYS:
-            self.carry["called"] = names = {**names, series: name}
-        return series if names.get(series, name) == name else name
+        held = names.get(series)
+        if held == name:
+            return series
+        if held is None or (_plain(name) == series and _plain(held) != series):
+            if len(names) < MOST_KEYS:
+                self.carry["called"] = {**names, series: name}
+            return series
+        return series if _plain(held) == _plain(name) else name
+
+    def columns(self, key: str, *, counted: bool = False) -> Columns:
+        """The points of a series. If there are too many series, those of none."""
+        series = self.counted if counted else self.series
+        if key not in series and len(series) >= MOST_KEYS:
+            return Columns()
+        return series.setdefault(key, Columns())
 
     def add(
         self,
@@ -81,13 +102,16 @@ class Reading:
         counted: bool = False,
     ) -> None:
         """One point."""
-        series = self.counted if counted else self.series
-        columns = series.get(key)
+        columns = (self.counted if counted else self.series).get(key)
         if columns is None:
-            if len(series) >= MOST_KEYS:
-                return
-            columns = series[key] = Columns()
+            columns = self.columns(key, counted=counted)
         columns.steps.append(step)
         columns.times.append(time)
         columns.values.append(value)
         columns.offsets.append(offset)
+
+
+@lru_cache(maxsize=4096)
+def _plain(name: str) -> str:
+    """A name without what may differ in two spellings of it."""
+    return re.sub(r"[\s_/-]+", " ", name.lower())

@@ -1,10 +1,11 @@
 """Metrics out of what scripts print, without any change to them.
 
 Understood are: the dictionaries of HF's Trainer and TRL (version 5 prints quoted strings of 4
-digits and no step) and of others, JSON objects, tqdm, Keras and Lightning bars with their postfixes
-(`bars`), and lines that name a step, iteration or epoch beside `key value`, `key: value` or
-`key=value` pairs (`lines`: nanoGPT, torchtitan, Megatron, most scripts of one's own). Values have
-the digits that were printed.
+digits and no step) and of others, JSON objects, tqdm, Keras and Lightning bars with their values
+(`bars`), tables (`tables`), and lines that name a step, iteration or epoch beside `key value`,
+`key: value` or `key=value` pairs (`lines`: nanoGPT, torchtitan, Megatron, most scripts of one's
+own). Values have the digits that were printed. What is read of which program stands in a table of
+the tests, tests/metrics/data/programs.yaml.
 
 This is a reading of text that may be anything: a line is looked at in time linear in its length, at
 most `LINE` bytes of it, and what is not clearly a metric is left alone.
@@ -27,10 +28,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
-from traindeck.console.metrics.lines import evaluated, read_line
+from traindeck.console.metrics.lines import Placed, evaluated, place_of, read_line
 from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
-from traindeck.console.metrics.numerals import NEVER, is_metric, real, whole
+from traindeck.console.metrics.numerals import is_metric, is_never, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
+from traindeck.console.metrics.tables import read_row, rows_in
 from traindeck.console.metrics.templates import consider, read_known
 
 LINE = 4096
@@ -41,12 +43,19 @@ _WORDS = tuple(
     word.encode()
     for word in (
         *("loss", "acc", "ppl", "perplex", "reward", "step", "iter", "epoch", "bleu", "rouge"),
-        *("f1", "auc", "bpb", "kl", "max_", "it ", "it=", "it:", "%|", "{"),
+        *("f1", "auc", "bpb", "kl", "max_", "it ", "it=", "it:", "%|", "{", "]\t", "\tlearn:"),
     )
 )
 """A line is looked at if it holds one of these: most lines of most logs do not."""
 
+_RANK = re.compile(
+    r"\[?(?:[Rr]ank|default|GPU|gpu|cuda:)[\s_:=#]{0,2}(\d{1,5})(?!\w)|\[\d+,(\d{1,5})\]<std"
+)
+"""How the lines of one of several processes begin."""
+
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
+_BANNER = re.compile(rb"\W{3,}[A-Za-z][^\n]{0,80}?\W{3,}")
+"""`***** Eval results *****`"""
 _KERAS_EPOCH = re.compile(r"Epoch (\d{1,6})/(\d{1,6})\s*$")
 
 _ITEM = r"'([^'\\]{1,120})': (?:'([^'\\]{0,60})'|([-+\w.]{1,40}))"
@@ -83,9 +92,10 @@ def read_stdout(
     if end == 0 and len(data) > LONGEST:
         end = len(data)
     reading.consumed = end
-    for start, stop in _worth_a_look(data[:end]):
+    for start, stop in _worth_a_look(data[:end], carry):
         of = _heading(data, start, carry) if data[start : start + 1] in (b" ", b"\t") else ""
-        _line(data[start : min(stop, start + LINE)], start, reading, resumed, of)
+        text = data[start : min(stop, start + LINE)].decode("utf-8", "replace")
+        _line(text, start, reading, resumed, of)
     if end:
         reading.carry["heading"] = _heading(data, end, carry)
     if final:
@@ -93,8 +103,9 @@ def read_stdout(
     return reading
 
 
-def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
-    """Where lines (or states of a bar) begin and end that hold one of the words."""
+def _worth_a_look(data: bytes, carry: Carry) -> list[tuple[int, int]]:
+    """Where lines (or states of a bar) begin and end that hold one of the words, or belong to a
+    table."""
     folded = data.translate(_FOLDED)
     found: dict[int, int] = {}
     for word in _WORDS:
@@ -104,6 +115,7 @@ def _worth_a_look(data: bytes) -> list[tuple[int, int]]:
             end = len(folded) if end < 0 else end
             found[folded.rfind(b"\n", 0, at) + 1] = end
             at = folded.find(word, end)
+    found.update(rows_in(folded, carry))
     return sorted(found.items())
 
 
@@ -114,7 +126,7 @@ def _heading(data: bytes, at: int, carry: Carry) -> str:
             return str(carry.get("heading", ""))
         start = data.rfind(b"\n", 0, at - 1) + 1
         line = data[start : at - 1][:LINE].rstrip()
-        if line.endswith(b":"):
+        if line.endswith(b":") or _BANNER.fullmatch(line):
             return evaluated(line.decode("utf-8", "replace"))
         if data[start : start + 1] not in (b" ", b"\t"):
             return ""
@@ -122,11 +134,19 @@ def _heading(data: bytes, at: int, carry: Carry) -> str:
     return ""
 
 
-def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) -> None:
-    text = line.decode("utf-8", "replace")
+def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> None:
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
+    if text[:1] in "[rRdgGc" and (found := _RANK.match(text)):
+        # Of processes that say the same, each of its own share, the first one counts.
+        rank, first = int(found[1] or found[2]), reading.carry.get("rank", math.inf)
+        if rank <= first:
+            before = reading.size() if rank < first else 0
+            _line(text[found.end() :], offset, reading, resumed, of)
+            if rank < first and reading.size() > before:
+                reading.carry["rank"] = rank
+        return
     if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")
@@ -134,11 +154,12 @@ def _line(line: bytes, offset: int, reading: Reading, resumed: bool, of: str) ->
         values = _dictionary(text[opened:])
         if values is not None:
             # A bar on stderr that was not ended stands before it on the same line.
-            if opened:
-                _bar(text[:opened], offset, reading)
-            _logged(values, offset, reading, resumed)
+            head = text[:opened]
+            if opened and _bar(head, offset, reading):
+                head = ""
+            _logged(values, offset, reading, resumed, head)
             return
-    if _bar(text, offset, reading):
+    if read_row(text, offset, reading) or _bar(text, offset, reading):
         return
     if found := _KERAS_EPOCH.match(text):
         reading.carry["keras"] = [int(found[1]), int(found[2])]
@@ -202,10 +223,21 @@ def _dictionary(text: str) -> dict[str, float] | None:
     return values
 
 
-def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bool) -> None:
+def _logged(
+    values: dict[str, float], offset: int, reading: Reading, resumed: bool, before: str
+) -> None:
+    """Enter a dictionary. `before`: what stands before it on its line."""
     if not values:
         return
-    step = next((whole(values[key]) for key in _STEPS if key in values), None)
+    named = next((values[key] for key in _STEPS if key in values), None)
+    step, of = whole(named), evaluated(before)
+    if named is not None and step is None:
+        return  # at a step that is none
+    if step is None and before:
+        place = place_of(before, carry := dict(reading.carry))
+        if place.how is Placed.HERE:
+            reading.carry, step = carry, place.step
+            reading.total = place.total or reading.total
     epoch = values.get("epoch")
     if step is None and epoch is None and not any(map(is_metric, values)):
         return  # a configuration that was printed
@@ -219,8 +251,8 @@ def _logged(values: dict[str, float], offset: int, reading: Reading, resumed: bo
     sums_up = step is None and any(series_name(key) in told for key in values)
     kept: dict[str, float] = {}
     for key, value in values.items():
-        name = MEAN_LOSS if summary and key == "train_loss" else series_name(key)
-        if name is None or (name != "epoch" and NEVER.fullmatch(key)):
+        name = MEAN_LOSS if summary and key == "train_loss" else series_name(key, of)
+        if name is None or (name != "epoch" and is_never(key)):
             continue
         if not sums_up:
             name = reading.called(name, key)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from traindeck.console.metrics.bars import may_be_bar
 from traindeck.console.metrics.lines import (
     AXES,
+    EPOCHS,
     EVALUATES,
+    GLOBAL,
     MARK,
     OF_EPOCH,
     UNITS,
@@ -26,8 +28,8 @@ from traindeck.console.metrics.lines import (
     without,
 )
 from traindeck.console.metrics.names import series_name
-from traindeck.console.metrics.numerals import integer
-from traindeck.console.metrics.reading import Reading
+from traindeck.console.metrics.numerals import integer, is_metric
+from traindeck.console.metrics.reading import Columns, Reading
 
 LONGEST = 600
 """Characters of a line that may become a template."""
@@ -38,39 +40,63 @@ MOST = 8
 """Templates that are kept, the last used first: each is tried on every line."""
 
 _RUN = re.compile(r"\d+")
-_DOUBTFUL = re.compile(r"\d,\d|\d{13}|[eE][-+]?\d{5}|[^\x20-\x7e]")
-"""What may be read otherwise once it has other digits: groups of thousands, very long numbers."""
+_GROUPS = re.compile(r"\d+(?:,\d+)+")
+_DOUBTFUL = re.compile(r"\d{13}|[eE][-+]?\d{5}|[^\x20-\x7e]")
+"""What may be read otherwise once it has other digits: very long numbers."""
 
 
-@dataclass(frozen=True, slots=True)
+Entry = tuple[Columns, int, float, Callable[[str], float]]
+"""Where a value goes, which number it is, its factor, and what makes a float of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Template:
     """How to read the lines of a shape.
 
     Attributes:
         match: The whole line -> its numbers.
         step, total: Which of them these are; -1 for none.
-        values: (series, which number, factor).
-        names: The series.
+        values: (series, its name there if another may have that series, which number, factor, what
+            makes a float of it).
     """
 
     match: Callable[[str], re.Match[str] | None]
     step: int
     total: int
-    values: tuple[tuple[str, int, float], ...]
-    names: tuple[str, ...]
+    values: tuple[tuple[str, str, int, float, Callable[[str], float]], ...]
 
     def enter(self, found: re.Match[str], offset: int, reading: Reading) -> None:
         """Enter what a line says, as `read_line` does."""
         numbers = found.groups()
         step = int(numbers[self.step])
-        for name, which, factor in self.values:
-            reading.add(name, step, math.nan, float(numbers[which]) * factor, offset)
-        reading.placed(self.names)
         carry = reading.carry
+        known = reading.entered.get(self)
+        if known is None or known[0] is not carry.get("called"):
+            known = self._columns(reading)
+        for columns, which, factor, value in known[1]:
+            columns.steps.append(step)
+            columns.times.append(math.nan)
+            columns.values.append(value(numbers[which]) * factor)
+            columns.offsets.append(offset)
         carry["named"] = True
         carry["step"] = reading.step = step
         if self.total >= 0:
             reading.total = int(numbers[self.total])
+
+    def _columns(self, reading: Reading) -> tuple[object, list[Entry]]:
+        """Where the values go in this source, and by which names that was found."""
+        names = [reading.called(part[0], part[1]) if part[1] else part[0] for part in self.values]
+        reading.placed(tuple(names))
+        entries = [
+            (reading.columns(name), *value[2:])
+            for name, value in zip(names, self.values, strict=True)
+        ]
+        known = reading.entered[self] = (reading.carry.get("called"), entries)
+        return known
+
+
+def _grouped(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 _templates: list[Template] = []
@@ -110,11 +136,13 @@ def template_of(text: str) -> Template | None:
     marks = list(MARK.finditer(text))
     if OF_EPOCH.search(text) or EVALUATES.search(text) or may_be_bar(text) or not marks:
         return None
-    if any(mark[1].lower() in ("epoch", "ep", "batch") for mark in marks):
+    if any(mark[1].lower() in (*EPOCHS, "batch", *GLOBAL) for mark in marks[1:]):
+        return None
+    if text.startswith("*") or marks[0][1].lower() in (*EPOCHS, "batch"):
         return None
     mark = marks[0]
     total = integer(mark[3])
-    if integer(mark[2]) is None or total == 0:
+    if integer(mark[2]) is None or total == 0 or "," in mark[0]:
         return None
     spans = [mark.span(2), *([mark.span(3)] if total is not None else [])]
     rest = without(text, mark)
@@ -124,7 +152,7 @@ def template_of(text: str) -> Template | None:
         """A place in `rest` as one in `text`."""
         return span if span[1] <= mark.start() else (span[0] + gap, span[1] + gap)
 
-    values: list[tuple[str, float]] = []
+    values: list[tuple[str, str, float, Callable[[str], float]]] = []
     fixed: list[tuple[int, int]] = []
     for found in matches_of(rest):
         fixed.append(back(found.match.span("key")))
@@ -137,7 +165,9 @@ def template_of(text: str) -> Template | None:
             number = found.match["value"].rstrip(",")
             start = found.match.start("value")
             spans.append(back((start, start + len(number))))
-            values.append((name, UNITS.get(found.match["unit"] or "", 1.0)))
+            called = found.key if is_metric(name) else ""
+            factor = UNITS.get(found.match["unit"] or "", 1.0)
+            values.append((name, called, factor, _grouped if "," in number else float))
     if not values:
         return None
     order = sorted(range(len(spans)), key=lambda which: spans[which])
@@ -148,8 +178,10 @@ def template_of(text: str) -> Template | None:
         match=re.compile(pattern).fullmatch,
         step=group[0],
         total=group[1] if total is not None else -1,
-        values=tuple((name, group[first + n], factor) for n, (name, factor) in enumerate(values)),
-        names=tuple(name for name, _ in values),
+        values=tuple(
+            (series, name, group[first + n], factor, value)
+            for n, (series, name, factor, value) in enumerate(values)
+        ),
     )
 
 
@@ -167,6 +199,7 @@ def _expression(text: str, numbers: list[tuple[int, int]], fixed: list[tuple[int
     opens = {start for start, _ in numbers}
     closes = {end for _, end in numbers}
     edges = sorted({*opens, *closes})
+    groups = [found.span() for found in _GROUPS.finditer(text)]
     for run in _RUN.finditer(text):
         for edge in edges:
             if at <= edge <= run.start() and not (edge == run.start() and edge in closes):
@@ -181,10 +214,15 @@ def _expression(text: str, numbers: list[tuple[int, int]], fixed: list[tuple[int
         before = text[run.start() - 1 : run.start()]
         exponent = inside and re.search(r"[eE][-+]?\Z", text[: run.start()]) is not None
         named = any(start <= run.start() < end for start, end in fixed)
+        grouped = any(start <= run.start() < end for start, end in groups)
         if named or (not inside and (before.isalpha() or before in ("_", "@"))):
             literal(run.end())
         else:
-            parts.append(r"\d{1,4}" if exponent else r"\d{1,12}")
+            if grouped:  # thousands, only as long as all but the first have three digits
+                digits = r"\d{1,3}" if inside and before != "," else rf"\d{{{len(run[0])}}}"
+            else:
+                digits = r"\d{1,4}" if exponent else r"\d{1,12}"
+            parts.append(digits)
             at = run.end()
     for edge in edges:
         literal(edge)

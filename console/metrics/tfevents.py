@@ -58,8 +58,16 @@ def read_events(data: bytes, carry: Carry) -> Reading:
         _together(data, starts, sizes, reading)
     else:
         _singly(data, starts, sizes, range(len(starts)), reading)
-    for columns in reading.series.values():
-        columns.offsets = [-1] * len(columns.steps)
+    # Now by their series; a tag that is called as its series comes before another for the same.
+    tags, reading.series = reading.series, {}
+    for tag in sorted(tags, key=lambda tag: (series_name(tag) != tag, tag)):
+        found = tags[tag]
+        name = reading.called(series_name(tag) or tag, tag)
+        columns = reading.columns(name)
+        columns.steps += found.steps
+        columns.times += found.times
+        columns.values += found.values
+        columns.offsets += [-1] * len(found.steps)
     return reading
 
 
@@ -156,12 +164,12 @@ def _decode(
         taken[members[mine]] = True
         tags = np.ascontiguousarray(part[:, tag : length - 5]).view(f"V{name_size}").ravel()
         for raw in np.unique(tags):
-            name = series_name(raw.tobytes().decode("utf-8", "replace"))
-            if name is None:
+            tag_name = raw.tobytes().decode("utf-8", "replace")
+            if series_name(tag_name) is None:
                 continue
             same = (tags == raw) & (steps < BIGGEST_STEP)
             if same.any():
-                found.setdefault(name, []).append(
+                found.setdefault(tag_name, []).append(
                     (members[mine][same], steps[same], times[same], values[same].astype(np.float64))
                 )
 
@@ -208,9 +216,8 @@ def _value(
             (number,) = _FLOAT.unpack(value)
         elif field == 8 and isinstance(value, tuple) and number is None:
             number = _tensor(data, *value)
-    name = series_name(tag) if tag and number is not None else None
-    if name is not None and number is not None:
-        reading.add(name, step, moment, number, index)
+    if tag and number is not None and series_name(tag) is not None:
+        reading.add(tag, step, moment, number, index)
         reading.step = max(step, reading.step or 0)
 
 

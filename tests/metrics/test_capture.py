@@ -413,6 +413,10 @@ def test_folders_of_data_do_not_hide_what_a_trainer_writes(tmp_path: Path) -> No
         (("runs/x/loss_test/a.tfevents", "runs/x/loss_train/a.tfevents"), ["test", ""]),
         (("out/a.tfevents", "out/eval/a.tfevents"), ["", "eval"]),
         (("runs/test/a.tfevents",), [""]),
+        (("x/a.tfevents", "x/l_A/b.tfevents", "x/l_B/b.tfevents"), ["", "l_A", "l_B"]),
+        (("x/a.tfevents", "x/l_train/b.tfevents", "x/l_val/b.tfevents"), ["", "", "eval"]),
+        (("x/a.tfevents", "x/1764.25/b.tfevents"), ["", ""]),
+        (("x/l_A/b.tfevents", "x/l_B/b.tfevents"), ["", ""]),
         (("runs/latest/a.tfevents", "runs/x/a.tfevents"), ["", ""]),
         (("train/metrics.csv", "test/a.tfevents"), ["", ""]),
     ],
@@ -549,6 +553,8 @@ def test_a_picture_among_events_stops_nothing(desk: Desk) -> None:
         ("trainer_log.jsonl", "jsonl"), ("history.jsonl", "jsonl"), ("train.jsonl", None),
         ("chats.jsonl", None), ("metrics.csv", "csv"), ("trainer_state.json", "trainer_state"),
         ("events.out.tfevents.1.host", "tensorboard"), ("my_metrics.jsonl", None),
+        ("results.csv", "csv"), ("progress.csv", "csv"), ("summary.csv", "csv"),
+        ("train.csv", None), ("results.jsonl", None),
     ],
 )  # fmt: skip
 def test_files_are_known_by_their_names(name: str, kind: str | None) -> None:

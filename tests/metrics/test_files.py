@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traindeck.console.metrics.lightning_csv import read_csv
+from traindeck.console.metrics.csv_rows import read_csv
 from traindeck.console.metrics.trainer_state import read_trainer_state
 
 DATA = Path(__file__).parent / "data"
@@ -95,3 +95,21 @@ def test_hostile_tables_are_read() -> None:
         )
         read_csv(data, {})
     read_csv(b"step,loss\n" + b"x" * 200_000 + b"\n", {})
+
+
+def test_columns_may_be_padded_and_steps_called_otherwise() -> None:
+    reading = read_csv(b"rollout/ep_rew_mean,time/total_timesteps,train/loss\n1.5,2048,\n", {})
+    assert dict(reading.series.items()).keys() == {"rollout/ep_rew_mean"}
+    assert (reading.series["rollout/ep_rew_mean"].steps, reading.step) == ([2048], 2048)
+
+
+def test_epochs_in_a_file_are_no_steps_beside_those_of_the_log() -> None:
+    """As ultralytics and timm write theirs: the log names steps for the same series."""
+    data = b"   epoch,   train/box_loss,   metrics/mAP50(B)\n   1,   1.7,   0.25\n  2,  1.5,  0.5\n"
+    reading = read_csv(data, {})
+    assert (reading.series, reading.step) == ({}, None)
+    assert reading.counted["box_loss"].steps == [1, 2]
+    assert reading.counted["metrics/mAP50(B)"].values == [0.25, 0.5]
+    cut = data.index(b"  2,")
+    first = read_csv(data[:cut], {})
+    assert read_csv(data[cut:], first.carry).counted["box_loss"].steps == [2]

@@ -111,6 +111,8 @@ def test_garbage_between_lines_is_passed_over() -> None:
     reading = read_metrics(junk + lines({"step": 9, "loss": 1.0}), {})
     assert points(reading, "loss")[-1] == (9, 1.0)
     assert points(reading, "loss")[0] == (5, math.inf)
+    strange = read_metrics(lines({"step": -3, "loss": 2.0}, {"step": 1e20, "loss": 3.0}), {})
+    assert not strange.series and not strange.counted, "a step that is none is not the next one"
     assert reading.consumed == len(junk) + len(lines({"step": 9, "loss": 1.0}))
 
 

@@ -23,7 +23,7 @@ numbers = st.one_of(
 names = st.sampled_from(
     ["loss", "train loss", "lr", "grad_norm", "acc", "acc@1", "acc@12", "layer1_loss",
      "layer22_loss", "loss-1", "tok/s", "mfu", "shard-7", "v2", "rank", "time", "eval loss",
-     "epoch", "step", "mem", "reward", "x/y"]
+     "epoch", "step", "mem", "reward", "x/y", "train_loss", "avg_loss", "valid_1's auc"]
 )  # fmt: skip
 ties = st.sampled_from([" ", ": ", "=", " = ", ":"])
 words = st.sampled_from(
@@ -32,7 +32,8 @@ words = st.sampled_from(
 heads = st.sampled_from(
     ["step {}", "iter {}:", "[{}/100]", "step {}/500", "global_step={}", "it {} |",
      "epoch {} step {}", "Epoch 1 step {}", "eval step {}/50", "{}", "step {},", "iter: {},",
-     "step={}, ", "step {}/500,", "epoch {}/9 -", "batch {}", "epoch 3 batch {},"]
+     "step={}, ", "step {}/500,", "epoch {}/9 -", "batch {}", "epoch 3 batch {},",
+     "[rank1]: step {}", "epoch=0/global_step={},", "it {} num_updates 7"]
 )  # fmt: skip
 pairs = st.builds(lambda name, tie, number: (f"{name}{tie}", number), names, ties, numbers)
 shapes = st.tuples(heads, st.lists(st.one_of(pairs, words.map(lambda w: (w, ""))), max_size=6))

@@ -154,3 +154,20 @@ def test_damage_anywhere_is_survived(way: str) -> None:
             broken[rng.randrange(len(broken))] = rng.randrange(256)
         reading = read_events(bytes(broken), carry)
         assert reading.consumed <= len(broken)
+
+
+def test_two_tags_of_one_quantity_stay_two_series(way: str) -> None:
+    data = b"".join(
+        scalar("train/loss", step, 3.0) + scalar("loss", step, 1.0) for step in range(1, 40)
+    )
+    found = flat(read_events(data, {}))
+    assert {*found} == {"loss", "train/loss"}
+    assert found["loss"][2][-1] == "1.0" and found["train/loss"][2][-1] == "3.0"
+    assert {*flat(read_events(scalar("train/loss", 1, 3.0), {}))} == {"loss"}
+
+
+def test_what_stands_at_the_end_of_a_tag_says_what_it_is_of(way: str) -> None:
+    """As PyTorch's own documentation of its SummaryWriter has them."""
+    tags = ["Loss/train", "Loss/test", "Accuracy/train", "Accuracy/val"]
+    found = flat(read_events(b"".join(scalar(tag, 1, 0.5) for tag in tags), {}))
+    assert {*found} == {"loss", "test/loss", "acc", "eval/acc"}
