@@ -70,6 +70,23 @@ async def test_what_is_ticked_and_has_no_room_says_so(on_runs: OnRuns) -> None:
         ], "what was chosen stays chosen"
 
 
+async def test_what_has_no_room_is_what_is_not_shown_then(on_runs: OnRuns) -> None:
+    words = {"WHERE": "where it runs", "AGE": "age", "LEFT": "time left", "TREND": "trend"}
+    async with on_runs(sweep(), size=(80, 24)) as (app, pilot):
+        await pilot.press("vertical_line")
+        await settle(app, pilot, lambda: "seed, a tag or parameter" in screen_text(app))
+        await pilot.press("end", "up", "up", "space")  # one digit wide, which was not shown before
+        lines = screen_text(app).splitlines()
+        lost = {
+            head: any("no room" in line and f"✓ {word}" in line for line in lines)
+            for head, word in words.items()
+        }
+        await pilot.press("enter")
+        await settle(app, pilot, lambda: "SEED" in screen_text(app))
+        heads = next(line for line in screen_text(app).splitlines() if "NAME" in line)
+        assert {head: head not in heads for head in words} == lost
+
+
 async def test_tags_have_the_room_that_names_leave(on_runs: OnRuns) -> None:
     async with on_runs(sweep()) as (app, pilot):
         assert "sweep lr=3e-4 seed=3" in screen_text(app)

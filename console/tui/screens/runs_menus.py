@@ -60,7 +60,8 @@ def ask_columns(screen: RunsScreen, use: Callable[[list[str]], None]) -> None:
     rows = screen.rows
 
     def without_room(ticked: Collection[str]) -> dict[str, str]:
-        return {key: "no room" for key in ticked if key not in rows.layout_of(ticked)}
+        fitting = rows.layout_of(ticked, screen.in_sight())
+        return {key: "no room" for key in ticked if key not in fitting}
 
     def items(keys: Iterable[str]) -> list[tuple[str, str]]:
         return [(key, column_words(key)) for key in keys]

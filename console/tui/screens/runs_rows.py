@@ -62,9 +62,11 @@ class RowLines:
             self._needed[key] = max(needed, self._needed.get(key, 0))
         self.layout = self.layout_of(self.columns)
 
-    def layout_of(self, columns: Collection[str]) -> Layout:
-        """The columns that there is room for, of these or (none) of the usual ones."""
-        return layout(self._cells, columns or None, metric=self._metric, needed=self._needed)
+    def layout_of(self, columns: Collection[str], shown: Sequence[RunRecord] = ()) -> Layout:
+        """The columns that there is room for, of these or (none) of the usual ones. What some of
+        them take is only known if `shown` are the runs in sight."""
+        needed = {**needs(shown, columns), **self._needed}
+        return layout(self._cells, columns or None, metric=self._metric, needed=needed)
 
     @property
     def chosen(self) -> Sequence[str]:
