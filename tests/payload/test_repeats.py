@@ -151,7 +151,7 @@ def test_a_run_waits_for_all_of_several_and_says_for_which_still(agent: Agent) -
     agent.ended(runs[1])
     any_end = agent.shell("echo ran", after=runs, after_any=True)
     waits = agent.shell("echo never", after=runs)
-    asked = f"waits for 2 of 3 runs to succeed: run {runs[0]}, run {runs[2]}"
+    asked = f"waits for run {runs[0]}, run {runs[2]} to succeed (2 of 3 left)"
     until(lambda: agent.evidence(waits)["reason"] == asked)
     # One that was enough may be removed while the others go on.
     agent.call("rm", run_id=runs[1], keep=[])
@@ -159,7 +159,7 @@ def test_a_run_waits_for_all_of_several_and_says_for_which_still(agent: Agent) -
     record = agent.ended(waits)
     assert (record["cause"], record["started"]) == ("dependency", None)
     assert record["reason"] == f"run {runs[2]}, which it waited for, was ended by signal 9"
-    asked = f"waits for 1 of 3 runs to end: run {runs[0]}"
+    asked = f"waits for run {runs[0]} to end (1 of 3 left)"
     until(lambda: agent.evidence(any_end)["reason"] == asked)
     agent.call("cancel", run_id=runs[0], attempt=0)
     assert agent.ended(any_end)["cause"] == "self"
@@ -179,8 +179,8 @@ def test_a_run_that_waits_for_many_can_be_stopped_and_names_some(agent: Agent) -
     first = agent.shell("sleep 300")
     waits = agent.shell("echo ran", after=[first] * 12)
     reason = agent.phase(waits, "waiting")["reason"]
-    assert reason.startswith("waits for 12 of 12 runs to succeed: run ")
-    assert reason.count(first) == 8 and reason.endswith(" and 4 more")
+    assert reason.startswith(f"waits for run {first}, run ")
+    assert reason.count(first) == 8 and reason.endswith(" and 4 more to succeed")
     agent.call("cancel", run_id=waits, attempt=0)
     assert agent.ended(waits)["cause"] == "cancel"
 

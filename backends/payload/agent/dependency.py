@@ -12,7 +12,6 @@ NEVER = "never"
 GONE_AFTER = 60.0
 """Seconds for which a run that cannot be seen may be on its way, or its disk away."""
 
-
 NAMED = 8
 """Runs that a reason names."""
 
@@ -50,13 +49,13 @@ class Dependencies:
         return WAIT, obstacle or self._words([one.run for one in left])
 
     def _words(self, runs):
-        what = "end" if self._any_end else "succeed"
-        if self._all == 1:
-            return "waits for run %s to %s" % (runs[0], what)
-        named = ", ".join("run %s" % run for run in runs[:NAMED])
+        words = "waits for " + ", ".join("run %s" % run for run in runs[:NAMED])
         if len(runs) > NAMED:
-            named += " and %d more" % (len(runs) - NAMED)
-        return "waits for %d of %d runs to %s: %s" % (len(runs), self._all, what, named)
+            words += " and %d more" % (len(runs) - NAMED)
+        words += " to end" if self._any_end else " to succeed"
+        if len(runs) < self._all:
+            words += " (%d of %d left)" % (len(runs), self._all)
+        return words
 
 
 class Dependency:
