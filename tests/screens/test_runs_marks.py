@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from screen_harness import OnRuns, cursor, go_to, names, runs_screen, settle
+from screen_harness import OnRuns, answer, cursor, go_to, names, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.runs import FakeServices, crowd, small_services
 
@@ -31,7 +31,7 @@ async def test_marks_survive_a_filter_and_what_it_hides_is_counted_and_left_alon
         await settle(app, pilot, lambda: "Stop 1 run?" in screen_text(app))
         said = " ".join(screen_text(app).replace("▌", " ").split())
         assert "1 more, marked but hidden, is left alone." in said
-        await pilot.press("s")
+        await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "asked to stop: 1 run" in screen_text(app))
         assert [call for call in services.calls if call[0] == "stop"] == [
             ("stop", ("0k04v8c4m2qe",))
