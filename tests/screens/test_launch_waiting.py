@@ -4,6 +4,8 @@ what is launched is what was asked for."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
@@ -13,6 +15,7 @@ from tests.fakes.launch import FakeLaunchServices, launch_services
 from textual import events
 
 from traindeck.console.runs.drafting import Draft, Drafted
+from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.launch import LaunchScreen
 from traindeck.console.tui.screens.launch_plan import PlanScreen
 
@@ -53,13 +56,21 @@ def gated() -> Gated:
     return services
 
 
-async def test_a_launch_waits_for_its_plan_and_sends_what_was_typed_before_it(
+@asynccontextmanager
+async def waiting_form(
     make_app: MakeApp,
-) -> None:
+) -> AsyncIterator[tuple[Gated, TraindeckApp, Any, LaunchScreen]]:
+    """The form, whose plan is made when `gate` is open."""
     services = gated()
     app = make_app(services)
     async with app.run_test(size=WIDE) as pilot:
-        screen = await open_form(app, pilot)
+        yield services, app, pilot, await open_form(app, pilot)
+
+
+async def test_a_launch_waits_for_its_plan_and_sends_what_was_typed_before_it(
+    make_app: MakeApp,
+) -> None:
+    async with waiting_form(make_app) as (services, app, pilot, screen):
         services.gate.clear()
         burst(app, *"true", "ctrl+g", *"x", "tab", "ctrl+g", *"y")
         await settle(app, pilot, lambda: screen.draft.text("name") == "y")
@@ -74,10 +85,7 @@ async def test_a_launch_waits_for_its_plan_and_sends_what_was_typed_before_it(
 async def test_a_launch_in_the_burst_that_mends_a_field_is_not_refused_for_what_stood_there(
     make_app: MakeApp,
 ) -> None:
-    services = gated()
-    app = make_app(services)
-    async with app.run_test(size=WIDE) as pilot:
-        screen = await open_form(app, pilot)
+    async with waiting_form(make_app) as (services, app, pilot, screen):
         await fill(pilot, "true")
         screen.go_to("time")
         await fill(pilot, "banana")
@@ -88,10 +96,7 @@ async def test_a_launch_in_the_burst_that_mends_a_field_is_not_refused_for_what_
 
 
 async def test_a_launch_that_waited_for_a_plan_there_is_not_says_why(make_app: MakeApp) -> None:
-    services = gated()
-    app = make_app(services)
-    async with app.run_test(size=WIDE) as pilot:
-        screen = await open_form(app, pilot)
+    async with waiting_form(make_app) as (services, app, pilot, screen):
         await fill(pilot, "true")
         screen.go_to("time")
         burst(app, *"soon", "ctrl+g")
@@ -101,10 +106,7 @@ async def test_a_launch_that_waited_for_a_plan_there_is_not_says_why(make_app: M
 
 
 async def test_escape_takes_back_a_launch_that_waits_and_says_so(make_app: MakeApp) -> None:
-    services = gated()
-    app = make_app(services)
-    async with app.run_test(size=WIDE) as pilot:
-        screen = await open_form(app, pilot)
+    async with waiting_form(make_app) as (services, app, pilot, screen):
         services.gate.clear()
         burst(app, *"true", "ctrl+g", "escape")
         await settle(app, pilot, lambda: "not launched: taken back" in screen_text(app))
@@ -156,10 +158,7 @@ async def test_a_plan_with_no_room_opens_at_once_and_is_launched_once_it_stands_
 async def test_a_plan_that_is_overtaken_by_a_key_is_never_shown_as_up_to_date(
     make_app: MakeApp,
 ) -> None:
-    services = gated()
-    app = make_app(services)
-    async with app.run_test(size=WIDE) as pilot:
-        screen = await open_form(app, pilot)
+    async with waiting_form(make_app) as (services, app, pilot, screen):
         services.gate.clear()
         before = len(services.calls)
         await fill(pilot, "true")
