@@ -25,6 +25,7 @@ from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
 
+from traindeck.backends.base import Limits, RunSpec
 from traindeck.console.runs.told import Told
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
@@ -210,6 +211,20 @@ async def test_what_is_typed_faster_than_the_palette_finds_is_for_no_other_run(
         await settle(app, pilot, lambda: isinstance(app.screen, RunScreen))
         assert isinstance(app.screen, RunScreen)
         assert app.screen.record.name == then
+
+
+async def test_a_question_before_a_stop_says_the_grace_that_the_run_was_given(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_runs() as (app, pilot):
+
+        async def spec(run_id: str) -> RunSpec:
+            limits = Limits(grace=60)
+            return RunSpec(run_id=run_id, name="x", argv=("x",), cwd="/", limits=limits)
+
+        monkeypatch.setattr(app.services, "spec", spec)
+        await pilot.press("j", "j", "j", "s")
+        await settle(app, pilot, lambda: "SIGKILL after 1 min." in screen_text(app))
 
 
 async def to_one_that_is_not_listed(app: TraindeckApp, pilot: Any, *then: str) -> None:
