@@ -7,7 +7,7 @@ safe choice has the focus; the harmful one has a letter of its own.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from traindeck.backends.base import State
@@ -112,9 +112,15 @@ def _how_far(run: RunRecord, now: float, *, ended: bool) -> str:
     return f"{age(run_age(run, now))} in{done}"
 
 
+def _span(graces: Collection[float]) -> str:
+    if not graces:
+        return "a grace"
+    return " to ".join(dict.fromkeys((spoken(min(graces)), spoken(max(graces)))))
+
+
 def stop_lines(
     runs: Sequence[RunRecord],
-    grace: float,
+    graces: Collection[float],
     now: float,
     cells: int,
     glyphs: Glyphs = BEST,
@@ -124,12 +130,12 @@ def stop_lines(
     rows: int = ROOMY,
 ) -> list[Line]:
     """Before runs are stopped. `others` of those marked are over or ending already, `hidden` more
-    are marked where they cannot be seen."""
+    are marked where they cannot be seen. `graces`: from TERM to KILL, as far as they are known."""
     waiting = all(run.state in (State.NEW, State.QUEUED) for run in runs)
     text = (
         "They have not started; nothing is lost."
         if waiting
-        else f"SIGTERM now, SIGKILL after {spoken(grace)}. "
+        else f"SIGTERM now, SIGKILL after {_span(graces)}. "
         "What they have not saved by then is lost."
     )
     if len(runs) == 1:

@@ -28,8 +28,8 @@ _NEEDS_YOU = f"""(CASE WHEN r.archived THEN 0
         THEN ? > r.observed_at + {UNKNOWN_AFTER} AND {_LOOKED} < r.observed_at + {UNKNOWN_AFTER}
     WHEN r.state IN ({", ".join(_STATES[s] for s in DIVERGES)}) AND r.broken_at IS NOT NULL
         AND {_LOOKED} < r.broken_at THEN 1
-    WHEN r.state = 'running' AND r.reach = 'ok' THEN coalesce({_LOOKED} < r.troubled_at, 0)
-        OR coalesce({_LOOKED} < r.silent_from AND r.silent_from < r.observed_at, 0)
+    WHEN r.state = 'running' AND r.reach = 'ok' THEN coalesce({_LOOKED} < r.troubled_at,
+        {_LOOKED} < r.silent_from AND r.silent_from < r.observed_at, 0)
     ELSE 0 END)"""
 GROUP = f"""(CASE WHEN {_NEEDS_YOU} THEN 0 WHEN r.state IN ('new', 'queued') THEN 2
     WHEN {_ACTIVE} THEN 1 ELSE 3 END)"""

@@ -221,8 +221,9 @@ def needs_you(run: RunRecord, now: float) -> bool:
         return True
     if run.state is not State.RUNNING or run.reach is not Reach.OK:
         return False
-    troubled = run.troubled_at is not None and looked < run.troubled_at
-    return troubled or (run.silent and looked < (run.silent_from or 0.0))
+    if run.troubled_at is not None:  # a run of which it is said that it stalled is silent, too
+        return looked < run.troubled_at
+    return run.silent and looked < (run.silent_from or 0.0)
 
 
 def silent_after(run: RunRecord, newest: float | None, reports: int | None) -> float | None:

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from traindeck.backends.base import Reach, State, TraindeckError, UsageError
+from traindeck.backends.base import Reach, RunSpec, State, TraindeckError, UsageError
 from traindeck.console.store.records import (
     GROUPS,
     MetricSummary,
@@ -252,6 +252,9 @@ class FakeServices:
 
     def _key(self, run_id: str) -> int:
         return next(k for k, run in enumerate(self.runs) if run and run.id == run_id)
+
+    async def spec(self, run_id: str) -> RunSpec | None:
+        return None
 
     async def stop(self, run_ids: Sequence[str], grace: float | None) -> Sequence[Outcome]:
         await self._pause("stop", tuple(run_ids))

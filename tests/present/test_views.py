@@ -214,7 +214,7 @@ def test_a_lost_run_says_what_happened_then_what_that_means() -> None:
 def test_a_question_names_every_victim_it_has_room_for(cells: int, count: int) -> None:
     runs = (small_world() * 2)[:count]
     for lines in (
-        dialogs.stop_lines(runs, 60, NOW, cells),
+        dialogs.stop_lines(runs, [60], NOW, cells),
         dialogs.retry_lines(runs, NOW, cells),
         dialogs.remove_lines(runs, 10**9, 5, 1, NOW, cells),
     ):
@@ -258,7 +258,7 @@ def test_the_harmful_choice_is_not_the_one_that_has_the_focus() -> None:
 
 def test_waiting_runs_lose_nothing_when_they_are_stopped() -> None:
     queued = [run for run in small_world() if run.state is State.QUEUED]
-    assert "nothing is lost" in "\n".join(map(plain, dialogs.stop_lines(queued, 60, NOW, 70)))
+    assert "nothing is lost" in "\n".join(map(plain, dialogs.stop_lines(queued, [60], NOW, 70)))
 
 
 # ------------------------------------------------------------------------------ help, first start

@@ -25,11 +25,13 @@ from screen_svg import screen_text
 from tests.fakes.runs import NOW, FakeServices, crowd, small_services, small_world
 from textual import events
 
+from traindeck.backends.base import Limits, RunSpec
 from traindeck.console.runs.told import Told
 from traindeck.console.settings import Settings
 from traindeck.console.store.places import Places
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens import runs_going
+from traindeck.console.tui.screens.palette import PaletteScreen
 from traindeck.console.tui.screens.run import RunScreen
 from traindeck.console.tui.services import Listing, View
 
@@ -184,6 +186,45 @@ async def test_a_key_right_after_the_palette_is_for_the_run_that_it_goes_to(
         await settle(app, pilot, lambda: isinstance(app.screen, RunScreen))
         assert isinstance(app.screen, RunScreen)
         assert app.screen.record.name == "llama1b-dpo"
+
+
+@pytest.mark.parametrize(("typed", "then"), [("llama1b-dpo", "llama1b-dpo"), ("no-such-run", None)])
+async def test_what_is_typed_faster_than_the_palette_finds_is_for_no_other_run(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch, typed: str, then: str | None
+) -> None:
+    async with on_runs() as (app, pilot):
+        find, asked, before = app.services.listing, False, cursor(app)
+        assert before != "llama1b-dpo"
+
+        async def slowly(view: View) -> Listing:
+            nonlocal asked
+            await asyncio.sleep(0.1)
+            asked = asked or view.filter == typed
+            return await find(view)
+
+        monkeypatch.setattr(app.services, "listing", slowly)
+        burst(app, "colon", *typed, "enter", "enter")
+        if then is None:
+            await settle(app, pilot, lambda: asked and "nothing fits" in screen_text(app))
+            assert isinstance(app.screen, PaletteScreen)
+            return
+        await settle(app, pilot, lambda: isinstance(app.screen, RunScreen))
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen.record.name == then
+
+
+async def test_a_question_before_a_stop_says_the_grace_that_the_run_was_given(
+    on_runs: OnRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_runs() as (app, pilot):
+
+        async def spec(run_id: str) -> RunSpec:
+            limits = Limits(grace=60)
+            return RunSpec(run_id=run_id, name="x", argv=("x",), cwd="/", limits=limits)
+
+        monkeypatch.setattr(app.services, "spec", spec)
+        await pilot.press("j", "j", "j", "s")
+        await settle(app, pilot, lambda: "SIGKILL after 1 min." in screen_text(app))
 
 
 async def to_one_that_is_not_listed(app: TraindeckApp, pilot: Any, *then: str) -> None:

@@ -54,6 +54,7 @@ class PaletteScreen(Overlay[None]):
         self._runs: list[Entry] = []
         self._at = 0
         self._searching: asyncio.Task[None] | None = None
+        self._held: list[events.Key] | None = None
 
     def on_mount(self) -> None:
         from traindeck.console.present.theme import available
@@ -243,11 +244,15 @@ class PaletteScreen(Overlay[None]):
         if event.key in ("escape", "ctrl+c"):
             self.dismiss(None)
             return
+        if self._held is not None:
+            self._held.append(event)
+            return
         if event.key == "enter":
-            shown = self._shown()
-            self.dismiss(None)
-            if shown:
-                shown[self._within(shown)].do()  # at once: the next key may be for where it leads
+            if self._searches:
+                self._held = []
+                self.deck.start(self._go_once_found(), "")
+            else:
+                self._go()
             return
         if event.key in ("down", "tab", "ctrl+n"):
             self._at = self._within(self._shown()) + 1
@@ -256,6 +261,31 @@ class PaletteScreen(Overlay[None]):
         elif (after := typed(self._caret, event.key, event.character)) is not None:
             self._type(after)
         self.changed()
+
+    @property
+    def _searches(self) -> bool:
+        """Whether the runs that fit what is typed are not known yet."""
+        searching = self._searching is not None and not self._searching.done()
+        return searching and bool(self._caret.text.strip())
+
+    def _go(self) -> bool:
+        """To what is chosen, at once: the next key may be for where it leads. False where nothing
+        fits: the palette stays, for the next key is not for the screen below."""
+        shown = self._shown()
+        if shown:
+            self.dismiss(None)
+            shown[self._within(shown)].do()
+        return bool(shown)
+
+    async def _go_once_found(self) -> None:
+        """Typed faster than the runs are found: what came since is for where it leads, and for
+        nothing if it leads nowhere."""
+        if self._searching is not None:
+            await asyncio.wait([self._searching])
+        held, self._held = self._held or [], None
+        if self.is_current and self._go():
+            for event in held:
+                await self.deck.take_late(event)
 
     def take_paste(self, text: str) -> None:
         """Text that was pasted. Called in the order of typing."""

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import State, TraindeckError, UsageError
+from traindeck.backends.base import Limits, State, TraindeckError, UsageError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice, remove_lines, retry_lines, stop_lines
 from traindeck.console.present.numbers import plural
@@ -92,13 +92,14 @@ class _StopScreen(ChoiceScreen):
         self.runs = list(runs)
         self._others = others
         self._hidden = hidden
+        self._graces: dict[str, float] = {}
         self._offer()
 
     def _said(self, cells: int, rows: int) -> Sequence[Line]:
         deck = self.deck
         return stop_lines(
             self.runs,
-            deck.settings.grace,
+            [self._graces[run.id] for run in self.runs if run.id in self._graces],
             deck.clock(),
             cells,
             deck.painter.glyphs,
@@ -121,6 +122,11 @@ class _StopScreen(ChoiceScreen):
         self._following.cancel()
 
     async def _follow(self) -> None:
+        for run in self.runs:  # each was started with its own
+            with suppress(TraindeckError):
+                spec = await self.deck.services.spec(run.id)
+                self._graces[run.id] = (spec.limits if spec else Limits()).grace
+        self.changed()
         while True:
             await asyncio.sleep(FOLLOW)
             found: list[RunRecord | None] = [*self.runs]
