@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
-from traindeck.console.metrics.lines import Placed, evaluated, place_of, read_line
+from traindeck.console.metrics.lines import Placed, begin_epoch, evaluated, place_of, read_line
 from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
 from traindeck.console.metrics.numerals import is_metric, is_never, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
@@ -57,6 +57,9 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
 _BANNER = re.compile(rb"\W{3,}[A-Za-z][^\n]{0,80}?\W{3,}")
 """`***** Eval results *****`"""
 _KERAS_EPOCH = re.compile(r"Epoch (\d{1,6})/(\d{1,6})\s*$")
+
+_BY_EPOCH = {"keras", "under"}
+"""What is known of a log whose epochs have headings: no line of it says its step by itself."""
 
 _ITEM = r"'([^'\\]{1,120})': (?:'([^'\\]{0,60})'|([-+\w.]{1,40}))"
 _FLAT = re.compile(rf"\{{{_ITEM}(?:, {_ITEM}){{0,200}}\}}")
@@ -147,7 +150,7 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
             if rank < first and reading.size() > before:
                 reading.carry["rank"] = rank
         return
-    if not of and "keras" not in reading.carry and read_known(text, offset, reading):
+    if not of and not reading.carry.keys() & _BY_EPOCH and read_known(text, offset, reading):
         return
     opened = text.find("{")
     if opened >= 0 and text.endswith("}"):
@@ -163,6 +166,7 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
         return
     if found := _KERAS_EPOCH.match(text):
         reading.carry["keras"] = [int(found[1]), int(found[2])]
+        begin_epoch(text, reading.carry)
         return
     if not read_keras(text, offset, reading):
         read_line(text, offset, reading, of)
