@@ -50,11 +50,12 @@ EPOCHS = ("epoch", "ep", "episode")
 """Words whose number counts what holds steps."""
 
 _UNDER = re.compile(
+    r"(?:(?=[\[\d]|.{0,20}?INFO).{0,120}?(?:[\]|>-]\s{1,4}|\bINFO(?::[\w.]{1,60})?:?\s{0,8}))?"
     r"\W{0,80}(?:(?:start(?:ing)?|begin(?:ning)?|train(?:ing)?) )?epoch\W{1,3}"
     r"(\d{1,7})(?:\s?(?:/|of)\s?(\d{1,7}))?(?!\.\d)(?: (?:started|starts|begins))?\W{0,80}",
     re.I,
 )
-"""`Epoch 2/10`, `===== Epoch 2 =====`: below it stands what is of that epoch."""
+"""`Epoch 2/10`, `===== Epoch 2 =====`, `INFO:root:Epoch 2`: what stands below is of that epoch."""
 
 _ROUND = re.compile(r"\[?(\d{1,9})[\]:]\t")
 """`[10]<tab>train-rmse:0.1`, as boosted trees are told of."""
