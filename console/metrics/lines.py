@@ -327,9 +327,9 @@ def place_of(text: str, carry: Carry) -> Place:
                 return Place(Placed.LAST, step, None, rest)
         elif epochs and not EVALUATES.search(text, 0, epochs[0].start()):
             epoch, of = integer(epochs[0][2]) or 0, integer(epochs[0][3])
-            step, total = _unrolled(epoch, of, step, total, carry)
+            step, total = unrolled(epoch, of, step, total, carry)
         elif not epochs and (under := carry.get("under")):
-            step, total = _unrolled(under[0], under[1], step, total, carry)
+            step, total = unrolled(under[0], under[1], step, total, carry)
         carry["named"] = True
         return Place(Placed.HERE, step, total, rest)
     if epochs and (number_of := integer(epochs[0][2])) is not None:
@@ -356,7 +356,7 @@ def begin_epoch(text: str, carry: Carry) -> None:
         carry["under"] = [int(found[1]), int(found[2]) if found[2] else None]
 
 
-def _unrolled(
+def unrolled(
     epoch: int, epochs: int | None, step: int, per: int | None, carry: Carry
 ) -> tuple[int, int | None]:
     """A step named beside or below an epoch. It counts within the epoch if it falls when the

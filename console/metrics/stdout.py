@@ -58,9 +58,6 @@ _BANNER = re.compile(rb"\W{3,}[A-Za-z][^\n]{0,80}?\W{3,}")
 """`***** Eval results *****`"""
 _KERAS_EPOCH = re.compile(r"Epoch (\d{1,6})/(\d{1,6})\s*$")
 
-_BY_EPOCH = {"keras", "under"}
-"""What is known of a log whose epochs have headings: no line of it says its step by itself."""
-
 _ITEM = r"'([^'\\]{1,120})': (?:'([^'\\]{0,60})'|([-+\w.]{1,40}))"
 _FLAT = re.compile(rf"\{{{_ITEM}(?:, {_ITEM}){{0,200}}\}}")
 _ITEMS = re.compile(_ITEM)
@@ -150,7 +147,7 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
             if rank < first and reading.size() > before:
                 reading.carry["rank"] = rank
         return
-    if not of and not reading.carry.keys() & _BY_EPOCH and read_known(text, offset, reading):
+    if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
     opened = text.find("{")
     if opened >= 0 and text.endswith("}"):
