@@ -267,6 +267,10 @@ async def ingest(
         told = replace(told, partial=not last)
     if told != run.progress:
         progress = told
+    if attempt < run.attempt:  # where an attempt before had come to is past
+        total = progress.total if progress is not None else None
+        known = run.progress
+        progress = replace(known, total=total) if total and known.step is None else None
     after = SourceMark(
         path=source.path,
         inode=source.identity,

@@ -49,6 +49,14 @@ OF_EPOCH = re.compile(
 EPOCHS = ("epoch", "ep", "episode")
 """Words whose number counts what holds steps."""
 
+_UNDER = re.compile(
+    r"(?:(?=[\[\d]|.{0,20}?INFO).{0,120}?(?:[\]|>-]\s{1,4}|\bINFO(?::[\w.]{1,60})?:?\s{0,8}))?"
+    r"\W{0,80}(?:(?:start(?:ing)?|begin(?:ning)?|train(?:ing)?) )?epoch\W{1,3}"
+    r"(\d{1,7})(?:\s?(?:/|of)\s?(\d{1,7}))?(?!\.\d)(?: (?:started|starts|begins))?\W{0,80}",
+    re.I,
+)
+"""`Epoch 2/10`, `===== Epoch 2 =====`, `INFO:root:Epoch 2`: what stands below is of that epoch."""
+
 _ROUND = re.compile(r"\[?(\d{1,9})[\]:]\t")
 """`[10]<tab>train-rmse:0.1`, as boosted trees are told of."""
 
@@ -197,6 +205,7 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
     if not pairs:  # a heading, a configuration: no later value is of the step that it names
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
+        begin_epoch(text, carry)
         return
     if how is Placed.NOT and _BEST.search(rest, 0, pairs[0].match.start()):
         return  # said before, or of another epoch
@@ -317,7 +326,10 @@ def place_of(text: str, carry: Carry) -> Place:
             elif epochs and carry.get("of_epoch"):
                 return Place(Placed.LAST, step, None, rest)
         elif epochs and not EVALUATES.search(text, 0, epochs[0].start()):
-            step, total = _unrolled(epochs[0], step, total, carry)
+            epoch, of = integer(epochs[0][2]) or 0, integer(epochs[0][3])
+            step, total = unrolled(epoch, of, step, total, carry)
+        elif not epochs and (under := carry.get("under")):
+            step, total = unrolled(under[0], under[1], step, total, carry)
         carry["named"] = True
         return Place(Placed.HERE, step, total, rest)
     if epochs and (number_of := integer(epochs[0][2])) is not None:
@@ -338,12 +350,17 @@ def without(text: str, found: re.Match[str]) -> str:
     return text[: found.start()] + " | " + text[found.end() :]
 
 
-def _unrolled(
-    epoch_mark: re.Match[str], step: int, per: int | None, carry: Carry
+def begin_epoch(text: str, carry: Carry) -> None:
+    """Note of which epoch the steps below a line are, if that is what it announces."""
+    if found := _UNDER.fullmatch(text):
+        carry["under"] = [int(found[1]), int(found[2]) if found[2] else None]
+
+
+def unrolled(
+    epoch: int, epochs: int | None, step: int, per: int | None, carry: Carry
 ) -> tuple[int, int | None]:
-    """A step named beside an epoch. It counts within the epoch if it falls when the epoch rises,
-    or if it is further than its epoch can be; until that is known the total is not."""
-    epoch, epochs = integer(epoch_mark[2]) or 0, integer(epoch_mark[3])
+    """A step named beside or below an epoch. It counts within the epoch if it falls when the
+    epoch rises, or if it is further than its epoch can be; until that is known the total is not."""
     last_epoch, base, last, last_per, within, *more = carry.get(
         "unroll", (epoch, 0, -1, None, None, step, None, True)
     )

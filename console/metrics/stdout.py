@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.console.metrics.bars import read_bar, read_keras
-from traindeck.console.metrics.lines import Placed, evaluated, place_of, read_line
+from traindeck.console.metrics.lines import Placed, begin_epoch, evaluated, place_of, read_line
 from traindeck.console.metrics.names import MEAN_LOSS, mean_name, series_name
 from traindeck.console.metrics.numerals import is_metric, is_never, real, whole
 from traindeck.console.metrics.reading import LONGEST, Carry, Reading
@@ -163,6 +163,7 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
         return
     if found := _KERAS_EPOCH.match(text):
         reading.carry["keras"] = [int(found[1]), int(found[2])]
+        begin_epoch(text, reading.carry)
         return
     if not read_keras(text, offset, reading):
         read_line(text, offset, reading, of)

@@ -25,6 +25,7 @@ from traindeck.console.metrics.lines import (
     UNITS,
     counts,
     matches_of,
+    unrolled,
     without,
 )
 from traindeck.console.metrics.names import series_name
@@ -56,6 +57,7 @@ class Template:
     Attributes:
         match: The whole line -> its numbers.
         step, total: Which of them these are; -1 for none.
+        whole: The step is one of the whole training by its name.
         values: (series, its name there if another may have that series, which number, factor, what
             makes a float of it).
     """
@@ -63,13 +65,17 @@ class Template:
     match: Callable[[str], re.Match[str] | None]
     step: int
     total: int
+    whole: bool
     values: tuple[tuple[str, str, int, float, Callable[[str], float]], ...]
 
     def enter(self, found: re.Match[str], offset: int, reading: Reading) -> None:
         """Enter what a line says, as `read_line` does."""
         numbers = found.groups()
         step = int(numbers[self.step])
+        total = int(numbers[self.total]) if self.total >= 0 else None
         carry = reading.carry
+        if (under := carry.get("under")) and not self.whole:
+            step, total = unrolled(under[0], under[1], step, total, carry)
         known = reading.entered.get(self)
         if known is None or known[0] is not carry.get("called"):
             known = self._columns(reading)
@@ -80,8 +86,8 @@ class Template:
             columns.offsets.append(offset)
         carry["named"] = True
         carry["step"] = reading.step = step
-        if self.total >= 0:
-            reading.total = int(numbers[self.total])
+        if total is not None:
+            reading.total = total
 
     def _columns(self, reading: Reading) -> tuple[object, list[Entry]]:
         """Where the values go in this source, and by which names that was found."""
@@ -178,6 +184,7 @@ def template_of(text: str) -> Template | None:
         match=re.compile(pattern).fullmatch,
         step=group[0],
         total=group[1] if total is not None else -1,
+        whole=mark[1].lower() in GLOBAL,
         values=tuple(
             (series, name, group[first + n], factor, value)
             for n, (series, name, factor, value) in enumerate(values)

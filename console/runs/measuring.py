@@ -226,6 +226,11 @@ async def measured_alone(
     from traindeck.console.store.records import Progress, with_status
 
     status = await attempt_of(ws, run, number)
+    if run.archived:
+        raise BackendError(
+            f"{run.name} is archived: what each attempt measured by itself went with its files; "
+            "without --attempt stands what all of them did."
+        )
     backend = ws.backend(run.backend)
     if not isinstance(backend, Measured):
         raise BackendError(f"{run.backend} keeps no metrics of its attempts.")

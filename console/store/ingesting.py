@@ -63,6 +63,7 @@ def ingest(
         assert found is not None
         run = found[1]
         run = replace(run, progress=progress or run.progress, main=main or run.main)
+        run = writing.had_nothing_to_do(db, n, run)
         broken_at, silent_from = _broken_at(db, n, run, batches), _silent_from(db, n, run)
         writing.store(db, n, replace(run, broken_at=broken_at, silent_from=silent_from))
     return True

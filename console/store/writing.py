@@ -86,7 +86,7 @@ def merge_statuses(
         known = status_of_run(run)
         status = merge(known, seen, now, settle=SETTLE if settle is None else settle)
         new = replace(with_status(run, status), **_so_far(run, status.attempt))
-        new = clean_record(_had_nothing_to_do(db, n, new))
+        new = clean_record(had_nothing_to_do(db, n, new))
         if new == run:
             continue
         _store(db, n, new, stamp)
@@ -181,11 +181,14 @@ def _so_far(known: RunRecord, attempt: int) -> dict[str, Any]:
     }
 
 
-def _had_nothing_to_do(db: Connection, n: int, run: RunRecord) -> RunRecord:
+def had_nothing_to_do(db: Connection, n: int, run: RunRecord) -> RunRecord:
     """A run whose last attempt ended well without measuring anything is where those before it had
     come to. If it did measure, what it says comes after this and counts."""
     made = run.progress
-    if run.state is not State.SUCCEEDED or not run.attempt or made.step is not None:
+    if run.state is not State.SUCCEEDED or not run.attempt:
+        return run
+    before = made.at is not None and run.started is not None and made.at < run.started
+    if made.step is not None and not before:
         return run
     main = metrics_of(db, n).get(run.main or "")
     if main is None or main.last_step is None or main.source == "counted":

@@ -137,6 +137,31 @@ def test_a_rebuilt_index_has_the_same_metrics(cli: Cli) -> None:
     assert cli.json("metrics", "--json", run, "loss") == before
 
 
+def test_where_an_attempt_came_to_is_not_where_the_next_one_failed(cli: Cli) -> None:
+    program = (
+        "import os, sys\n"
+        "if os.path.exists(sys.argv[1]): sys.exit(int(sys.argv[2]))\n"
+        "open(sys.argv[1], 'w').close()\n"
+        "for i in range(1, 5): print(f'step {i}/10 loss {1 / i}')\n"
+        "sys.exit(1)\n"
+    )
+    runs = {
+        code: cli.run(
+            *(sys.executable, "-c", program, f"marker-{code}", code), options=("--retries", "1")
+        )
+        for code in ("2", "0")
+    }
+    cli("wait", *runs.values())
+    for how in ("seen", "rebuilt"):
+        if how == "rebuilt":
+            cli.ok("reindex")
+        failed, ended_well = (cli.json("show", "--json", runs[code]) for code in ("2", "0"))
+        assert (failed["attempt"], failed["exit_code"]) == (1, 2)
+        assert (failed["progress"]["step"], failed["progress"]["total"]) == (None, 10), how
+        assert (ended_well["progress"]["step"], ended_well["progress"]["total"]) == (4, 10), how
+        assert failed["metrics"]["loss"]["count"] == 4
+
+
 def test_two_runs_at_once_in_one_folder_do_not_get_each_others_files(cli: Cli) -> None:
     program = (
         "import os, sys, time\n"

@@ -355,3 +355,13 @@ def test_a_run_whose_record_is_destroyed_keeps_what_else_is_known_of_it(
     assert "How calm was started is not known" in refused.stderr
     assert "removed 1" in cli.ok("rm", "-y", run)
     assert not (root / run).exists()
+
+
+def test_one_attempt_of_an_archived_run_is_refused_with_what_is_left(cli: Cli) -> None:
+    run = cli.run("bash", "-c", "echo step 1 loss 0.5; exit 1", options=("--retries", "1"))
+    cli("wait", run)
+    cli.ok("rm", "-y", "--keep-artifacts", run)
+    done = cli("metrics", run, "--attempt", "0")
+    assert done.returncode == 1
+    assert "is archived: what each attempt measured by itself went with its files" in done.stderr
+    assert cli.json("metrics", "--json", run)["loss"]["values"] == [0.5]

@@ -118,3 +118,17 @@ def test_what_stands_in_brackets_behind_a_count_is_read_if_it_is_no_bar() -> Non
     fast, slow = both("".join(f"step {n}/500 [loss 0.{n} | lr 1e-3]\n" for n in range(1, 8)))
     assert fast == slow
     assert fast[0]["loss"][0] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_steps_below_headings_go_on_from_epoch_to_epoch_by_a_template_too() -> None:
+    lines = [
+        line
+        for epoch in range(5)
+        for line in (
+            f"== Epoch {epoch} ==",
+            *(f"step {n}: loss {epoch * 20 + n}.5" for n in range(20)),
+        )
+    ]
+    loss = read_stdout("\n".join([*lines, ""]).encode(), {}).series["loss"]
+    assert loss.steps == list(range(100))
+    assert loss.values == [n + 0.5 for n in range(100)]
