@@ -58,7 +58,9 @@ Time = Annotated[
     str | None,
     typer.Option("--time", metavar="T", help="Limit: 90s, 30m, 2h, 1d, [D-]HH:MM:SS or none."),
 ]
-Grace = Annotated[str | None, typer.Option("--grace", metavar="T", help="From TERM to KILL (10s).")]
+Grace = Annotated[
+    str | None, typer.Option("--grace", metavar="T", help="From TERM to KILL (as set: 10s).")
+]
 Retries = Annotated[
     int | None, typer.Option("--retries", metavar="N", help="Repeat a failed attempt.")
 ]

@@ -119,8 +119,8 @@ FIELDS: tuple[DraftField, ...] = (
         meaning="The run is stopped after so long.",
     ),
     DraftField(
-        key="grace", question="ends", label="grace", default="10s", takes="a time like 30s",
-        meaning="Time between asking the run to end and killing it.",
+        key="grace", question="ends", label="grace", takes="30s; else as set",
+        meaning="Time between asking the run to end and killing it; empty for that of Settings.",
     ),
     DraftField(
         key="retries", question="ends", label="retries", default="0", takes=f"0 to {MAX_RETRIES}",
@@ -242,8 +242,7 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
     found["code"] = read("code", lambda text: None if text == "auto" else text)
     found["pty"] = read("pty", lambda text: text == YES) or False
     found["time"] = read("time", _time)
-    grace = read("grace", lambda text: parse_duration(text, "grace") if text else None)
-    found["grace"] = 10.0 if grace is None else grace
+    found["grace"] = read("grace", lambda text: parse_duration(text, "grace") if text else None)
     found["retries"] = read("retries", lambda text: _count(text, 0, MAX_RETRIES)) or 0
     found["keep_background"] = read("background", lambda text: text == YES) or False
     found["on_exit"] = read("on_exit", lambda text: command_words(text) if text else ()) or ()

@@ -51,7 +51,8 @@ async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = 
         Unreachable: The place does not answer.
     """
     backend = ws.backend(request.on)
-    request = replace(request, options=read_options(backend, request.options))
+    grace = ws.settings.grace if request.grace is None else request.grace
+    request = replace(request, options=read_options(backend, request.options), grace=grace)
     refuse_id(ws, request.name)
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)

@@ -104,6 +104,7 @@ class LaunchRequest:
 
     Attributes:
         after: Full ids of the runs to wait for.
+        grace: None for the user's setting.
         code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits.
         files: Files that travel with the run beside its code (a recipe's trainer).
         recipe: The resolved recipe, as JSON.
@@ -123,7 +124,7 @@ class LaunchRequest:
     after: tuple[str, ...] = ()
     after_any: bool = False
     time: float | None = None
-    grace: float = 10.0
+    grace: float | None = None
     retries: int = 0
     code: str | None = None
     pty: bool = False
@@ -165,7 +166,11 @@ def build_spec(
         env_names=tuple(n for n in names if n not in hidden),
         secrets=tuple(sorted(set(request.secrets))),
         resources=Resources(gpus=request.gpus, nodes=request.nodes),
-        limits=Limits(time=request.time, grace=request.grace, retries=request.retries),
+        limits=Limits(
+            time=request.time,
+            grace=Limits().grace if request.grace is None else request.grace,
+            retries=request.retries,
+        ),
         code=captured.code,
         after=request.after,
         after_any=request.after_any,

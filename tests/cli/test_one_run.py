@@ -182,6 +182,15 @@ def test_a_run_waits_for_several(cli: Cli) -> None:
     assert refused.returncode == 2 and "nobody" in refused.stderr
 
 
+def test_the_grace_of_the_settings_is_that_of_a_run_that_asks_for_none(cli: Cli) -> None:
+    folder = cli.home / ".config" / "traindeck"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.yaml").write_text("grace: 3s\n")
+    for options, grace in (((), 3.0), (("--grace", "5s"), 5.0)):
+        plan = cli.json("run", "--dry-run", "--json", *options, "--", "true")
+        assert plan["spec"]["limits"]["grace"] == grace
+
+
 def test_a_dry_run_starts_nothing_and_leaves_nothing(cli: Cli) -> None:
     plan = cli.json("run", "--dry-run", "--json", "--", "touch", "made")
     assert plan["argv"] == ["touch", "made"]

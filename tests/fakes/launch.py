@@ -102,7 +102,7 @@ class FakeLaunchServices(FakeServices):
             tags=options["tags"],
             resources=Resources(gpus=options["gpus"]),
             limits=Limits(
-                time=options["time"], grace=options["grace"], retries=options["retries"]
+                time=options["time"], grace=options["grace"] or 10.0, retries=options["retries"]
             ),
             on_exit=options["on_exit"],
             code=Code(mode="here", root="/home/user1/project", commit="3f9ac1e" * 5, dirty=True,

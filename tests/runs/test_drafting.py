@@ -102,6 +102,6 @@ def test_a_run_whose_files_are_not_here_cannot_be_launched_again() -> None:
 
 
 def test_a_field_that_says_what_holds_anyhow_is_not_changed() -> None:
-    draft = without_default(Draft(), "grace", "20s")
-    assert draft.fields == {"grace": "20s"}
-    assert without_default(draft, "grace", "10s").fields == {}
+    draft = without_default(Draft(), "retries", "2")
+    assert draft.fields == {"retries": "2"}
+    assert without_default(draft, "retries", "0").fields == {}
