@@ -297,7 +297,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         read_spec,
         why_no_log,
     )
-    from traindeck.console.runs.reasons import named
+    from traindeck.console.runs.reasons import named, with_name
     from traindeck.console.runs.refreshing import is_there
 
     full = named(ws.index, ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all"))
@@ -324,7 +324,7 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
         log = await log_tail(ws, record, LOG_TAIL)
         no_log = "" if log else await why_no_log(ws, record)
     if spec is not None:
-        spec = replace(spec, after=tuple(_by_name(ws, run_id) for run_id in spec.after))
+        spec = replace(spec, after=tuple(with_name(ws.index, run_id) for run_id in spec.after))
     lines = card_lines(
         shown,
         now=ws.clock(),
@@ -351,11 +351,6 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
                 f"traindeck: {share:.0%} of the log was read for metrics; "
                 f"`traindeck metrics {record.id}` reads the rest."
             )
-
-
-def _by_name(ws: Workspace, run_id: str) -> str:
-    run = ws.index.get(run_id)
-    return run_id if run is None else f"{run.name} ({run.id})"
 
 
 def _home_short(path: str | None, home: str | None) -> str | None:

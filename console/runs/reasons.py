@@ -37,6 +37,12 @@ def named(index: Index, runs: Iterable[RunRecord]) -> list[RunRecord]:
     return [said(run) for run in runs]
 
 
+def with_name(index: Index, run_id: str) -> str:
+    """A run's id with its name before it, if the run is known here."""
+    run = index.get(run_id)
+    return run_id if run is None else f"{run.name} ({run.id})"
+
+
 def _names(index: Index, texts: Iterable[str]) -> dict[str, str]:
     """Run id -> its name, of those that the texts tell of and that are known here."""
     ids = {found for text in texts for found in _RUN_ID.findall(text[:LONGEST])}
