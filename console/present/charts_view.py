@@ -336,13 +336,16 @@ def _charts(
     if foot:
         return [*lines, *foot]
     clauses = [(Span(clause, "faint"),) for clause in notes[0]]
-    read = [run.metrics[curve.key].source for curve in parts[0][1] if curve.key in run.metrics]
-    if any(read):
-        clauses.insert(1, (Span(f"read from {clean(', '.join(sorted({*read} - {''})))}", "faint"),))
+    read = {run.metrics[curve.key].source for curve in parts[0][1] if curve.key in run.metrics}
+    if sources := sorted(_SOURCE_WORDS.get(source, clean(source)) for source in read if source):
+        clauses.insert(1, (Span(f"read from {', '.join(sources)}", "faint"),))
     if hidden:
         clauses.insert(0, (Span(f"{hidden} more drawn: no room here", "warn"),))
     lines.append((Span(" " * 8), *fitted(clauses, cells - 8)))
     return lines
+
+
+_SOURCE_WORDS = {"counted": "stdout (steps counted)"}
 
 
 def _heights(rows: int, count: int) -> list[int]:

@@ -235,7 +235,8 @@ def _progress(run: RunRecord, label: int, cells: int, now: float, glyphs: Glyphs
         )
         line += [*bar, Span(f" {share_of(run):>5}", "strong"), Span("   ")]
     if progress.step is not None:
-        line.append(Span(step_of(run), "text"))
+        alone = progress.fraction is None and not progress.total
+        line.append(Span(f"step {step_of(run)}" if alone else step_of(run), "text"))
         if progress.total:
             line.append(Span(f" / {figure(progress.total)}", "muted"))
     lines: list[Line] = [tuple(line)]

@@ -96,6 +96,9 @@ def test_what_the_first_chart_was_read_from_stands_below_it() -> None:
     shown = Shown(rows=nodes(run), drawn=drawn, view=View())
     said = text(charts_lines(run, shown, 120, 36))
     assert "read from stdout, trainer_state" in said and "csv" not in said
+    metrics["loss"] = replace(metrics["loss"], source="counted")
+    said = text(charts_lines(replace(run, metrics=metrics), shown, 120, 36))
+    assert "read from stdout, stdout (steps counted)" in said
 
 
 @pytest.mark.parametrize("cells", [38, 80])

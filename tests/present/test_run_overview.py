@@ -77,6 +77,12 @@ def test_the_tabs_stay_and_what_was_chosen_is_left_out_where_it_is_narrow() -> N
     assert plain(tab_line(tabs, "log", chosen, 20)).strip() == "3 Log  6 Files"
 
 
+def test_a_step_without_a_total_is_called_one() -> None:
+    run = replace(RUN, progress=Progress(step=7, at=NOW))
+    assert "step 7" in text(overview(run, Facts(), 80, 22, now=NOW))
+    assert "2,990 / 8,000" in text(overview(RUN, Facts(), 80, 22, now=NOW))
+
+
 @pytest.mark.parametrize("cells", [60, 80, 99, 100, 120, 200])
 @pytest.mark.parametrize("rows", [13, 22, 38, 58])
 def test_the_overview_is_as_large_as_its_place(cells: int, rows: int) -> None:

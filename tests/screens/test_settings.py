@@ -168,6 +168,24 @@ async def test_the_list_is_the_file_as_it_is_though_an_editor_wrote_it_meanwhile
         assert "✗ the file is wrong" in screen_text(app)
 
 
+async def test_a_theme_that_is_mended_is_taken_over(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    monkeypatch.setattr(app, "_theme_folder", tmp_path)
+    theme = tmp_path / "mine.yaml"
+    theme.write_text("base: dark\nink:\n  text: banana\n")
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await open_settings(app, pilot)
+        path.write_text(FILE.replace("theme: dark ", "theme: mine "))
+        await settle(app, pilot, lambda: "mine.yaml, line 3" in screen_text(app))
+        app.take_back(app._notice)
+        assert "the file is wrong" in screen_text(app)
+        theme.write_text('base: dark\nink:\n  text: "#ffffff"\n')
+        await settle(app, pilot, lambda: app.theme_name == "mine")
+        await settle(app, pilot, lambda: "the file is wrong" not in screen_text(app))
+
+
 async def test_nothing_is_written_into_a_file_that_could_not_be_taken_over(
     make_app: MakeApp, tmp_path: Path
 ) -> None:

@@ -112,16 +112,17 @@ class SettingsScreen(DeckScreen):
         while path is not None:
             async with self._turn:
                 stamp = await asyncio.to_thread(_stamp_of, path)
-                if stamp != self._stamp:
-                    self._stamp = stamp
-                    await self._take(path)
+                news, self._stamp = stamp != self._stamp, stamp
+                if news or self._broken is not None:  # that may be mended in the theme's file
+                    await self._take(path, aloud=news)
             await asyncio.sleep(AGAIN)
 
-    async def _take(self, path: Path) -> None:
+    async def _take(self, path: Path, *, aloud: bool) -> None:
         try:
             self.deck.apply_settings(await asyncio.to_thread(settings_module.load, path))
         except TraindeckError as error:
-            self._broken = self.deck.complain(error)
+            if aloud:
+                self._broken = self.deck.complain(error)
         else:
             self.deck.take_back(self._broken)
             self._broken = None
