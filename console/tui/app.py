@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import events
@@ -24,14 +23,12 @@ from traindeck.backends.base import TraindeckError
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
-from traindeck.console.present.color import hexed, is_hex, nearest_256, palette_color
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
-from traindeck.console.present.theme import GROUNDS, Theme, to_open_with
 
 from . import keys
 from .leaving import leave_when_told, leaves_nothing
+from .looks import Looks
 from .on_screen import OnScreen
-from .paint import Painter
 from .state import UiState
 from .terminal import check_terminal, choose_glyphs, console_for
 
@@ -44,6 +41,8 @@ if TYPE_CHECKING:
     from traindeck.console.store.places import Places
     from traindeck.console.store.records import RunRecord
     from traindeck.console.tui.services import Services
+
+    from .paint import Painter
 
 FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
@@ -108,6 +107,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
         told: What the services have to tell, said in the footer as it comes.
 
     Attributes:
+        looks: The theme and the signs in use.
         key_repeats: Whether the key being taken is the one before it once more, at once.
 
     Raises:
@@ -147,17 +147,13 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._environ = env
         self.settings = settings
         self.clock = clock
-        self.depth = depth or color_depth(env)
-        self.theme_name = settings.theme
-        self._theme_folder = places.themes if places is not None else None
-        self._theme_cache = places.state / "themes.json" if places is not None else None
-        theme, self._wrong_theme = to_open_with(settings, self._theme_folder, self._theme_cache)
-        self.painter = Painter(self._fitted(theme), choose_glyphs(settings.glyphs, env))
+        depth = depth or color_depth(env)
+        self.looks = Looks(settings, choose_glyphs(settings.glyphs, env), depth, places)
         super().__init__(ansi_color=True)
         self._on_screen = OnScreen()
         self._on_screen.hold()
         self._on_screen.wary = self.painter.glyphs is not BEST
-        self.console = console_for(self.console, self.depth)
+        self.console = console_for(self.console, depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
         self._notice: Notice | None = None
         self._told = told
@@ -166,7 +162,6 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self._pressed = ("", 0.0)
         self.key_repeats = False
         self._interrupted = 0.0
-        self._theme_stamp: object = None
         self._report_folder = places.state if places is not None else None
         self._failure: TraindeckError | None = None
         self._use_keys(keys.keymap(settings))
@@ -202,11 +197,15 @@ class TraindeckApp(App[None], inherit_bindings=False):
         words = getattr(screen, "title_words", "")
         return f"The screen {words or type(screen).__name__}" if screen else "The first screen"
 
-    # --------------------------------------------------------------------------------------- theme
+    # --------------------------------------------------------------------------------------- looks
+
+    @property
+    def painter(self) -> Painter:
+        """What everything is drawn with."""
+        return self.looks.painter
 
     def get_css_variables(self) -> dict[str, str]:
-        theme = self.painter.theme
-        ours = {name: _css(theme, name) for name in theme.tokens}
+        ours = self.looks.css()
         return {
             **super().get_css_variables(),
             **ours,
@@ -218,21 +217,16 @@ class TraindeckApp(App[None], inherit_bindings=False):
             "scrollbar-background": ours["bg"],
         }
 
-    def use_theme(self, name: str) -> None:
-        """Show everything in another theme, from now on.
+    async def keep_theme(self, name: str) -> None:
+        """Show another theme, and from the next start on too: it goes into settings.yaml.
 
         Raises:
             UsageError: There is no such theme, or its file is wrong. The old one stays.
         """
-        self.painter = Painter(self.load_theme(name), self.painter.glyphs)
-        self.theme_name = name
+        self.looks.use(name)
         self._repaint_all()
-
-    async def keep_theme(self, name: str) -> None:
-        """Show another theme, and from the next start on too: it goes into settings.yaml."""
-        self.use_theme(name)
         path = self.settings.path
-        if path is not None and self._theme_folder is not None:
+        if path is not None and self.looks.may_change:
             from traindeck.console.settings import set_value
 
             self.settings = await asyncio.to_thread(set_value, path, "theme", name)
@@ -241,12 +235,6 @@ class TraindeckApp(App[None], inherit_bindings=False):
                 words = f"theme {name} until the next start: {where} sets another"
                 self.notice(words, "warn", urgent=True)
 
-    def theme_names(self) -> list[str]:
-        """Themes there are, ours and the user's."""
-        from traindeck.console.present.theme import available
-
-        return list(available(self._theme_folder))
-
     def apply_settings(self, settings: Settings) -> None:
         """Let other settings hold from now on.
 
@@ -254,8 +242,9 @@ class TraindeckApp(App[None], inherit_bindings=False):
             UsageError: The keys or the theme are wrong. What held before still does.
         """
         keymap = keys.keymap(settings)
-        if settings.theme != self.theme_name:
-            self.use_theme(settings.theme)
+        if settings.theme != self.looks.name:
+            self.looks.use(settings.theme)
+            self._repaint_all()
         if settings.glyphs != self.settings.glyphs:
             self.use_glyphs(choose_glyphs(settings.glyphs, self._environ))
         self.settings = settings
@@ -266,23 +255,10 @@ class TraindeckApp(App[None], inherit_bindings=False):
         redraw = keymap.get("app.redraw") or keys.all_actions()["app.redraw"].keys
         self._redraw_keys = frozenset(redraw.split(","))
 
-    def load_theme(self, name: str) -> Theme:
-        """A theme, fitted to this terminal."""
-        from traindeck.console.present.theme import load
-
-        return self._fitted(load(name, self._theme_folder, self._theme_cache))
-
-    def _fitted(self, theme: Theme) -> Theme:
-        from traindeck.console.present.theme import for_depth, load
-
-        if self.depth in ("truecolor", "256") and not theme.native:
-            return for_depth(theme, self.depth, theme)
-        return for_depth(theme, self.depth, load("ansi16", None, self._theme_cache))
-
     def use_glyphs(self, glyphs: Glyphs) -> None:
         """Draw signs from another set."""
         if glyphs is not self.painter.glyphs:
-            self.painter = Painter(self.painter.theme, glyphs)
+            self.looks.use_glyphs(glyphs)
             self._on_screen.wary = glyphs is not BEST
             self._on_screen.forget()
             self._repaint_all()
@@ -296,24 +272,19 @@ class TraindeckApp(App[None], inherit_bindings=False):
                     repaint()
             screen.refresh()
 
-    async def _watch_files(self) -> None:
+    async def _follow_theme(self) -> None:
         """The file of the theme in use, when it changes, is taken over at once; a wrong one is
         reported and changes nothing."""
         while True:
             await asyncio.sleep(1.0)
-            name, folder = self.theme_name, self._theme_folder
-            stamp = (name, await asyncio.to_thread(_theme_stamp, name, folder))
-            before, self._theme_stamp = self._theme_stamp, stamp
-            if not isinstance(before, tuple) or before[0] != name or stamp == before:
-                continue  # the first look at this file
             try:
-                theme = await asyncio.to_thread(self.load_theme, name)
+                changed = await self.looks.reload()
             except TraindeckError as error:
                 self.complain(error)
                 continue
-            self.painter = Painter(theme, self.painter.glyphs)
-            self._repaint_all()
-            self.notice("theme reloaded")
+            if changed:
+                self._repaint_all()
+                self.notice("theme reloaded")
 
     # ------------------------------------------------------------------------------------- screens
 
@@ -346,10 +317,10 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.set_timer(FIRST_FRAME, self._show_frames)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
-        if self._theme_folder is not None:
-            self.start(self._watch_files(), "")
-        if self._wrong_theme is not None:  # once it is mended it is taken over
-            self.complain(self._wrong_theme)
+        if self.looks.may_change:
+            self.start(self._follow_theme(), "")
+        if self.looks.wrong is not None:  # once it is mended it is taken over
+            self.complain(self.looks.wrong)
 
     def _resumed(self, _app: object) -> None:
         """Back from ctrl+z: the terminal is empty, whatever was painted before."""
@@ -662,26 +633,3 @@ class TraindeckApp(App[None], inherit_bindings=False):
         """Put text on the clipboard of the terminal, by OSC 52: it also works over SSH."""
         self.copy_to_clipboard(text)
         self.notice((Span(f"copied {what}: ", "muted"), Span(clean(text[:200]), "text")))
-
-
-def _css(theme: Theme, token: str) -> str:
-    """A token's colour for Textual's stylesheet."""
-    value = theme.tokens[token]
-    if is_hex(value):
-        if theme.depth == "256":
-            return hexed(palette_color(nearest_256(value, ground=token in GROUNDS)))
-        return value
-    paint = theme.paint(token) if token not in GROUNDS else theme.paint("text", token)
-    color = paint.ground if token in GROUNDS else paint.ink
-    return f"ansi_{color}" if color else "ansi_default"
-
-
-def _theme_stamp(name: str, folder: Path | None) -> tuple[float, int] | None:
-    from traindeck.console.present.theme import available
-
-    path = available(folder).get(name)
-    try:
-        found = os.stat(path) if path is not None else None
-    except OSError:
-        return None
-    return (found.st_mtime, found.st_size) if found is not None else None

@@ -325,7 +325,7 @@ async def test_the_palette_offers_the_themes_of_the_user_too(tmp_path: Path) -> 
         await pilot.press("colon", *"mine")
         await settle(app, pilot, lambda: "theme: mine" in screen_text(app))
         await pilot.press("enter")
-        await settle(app, pilot, lambda: app.theme_name == "mine")
+        await settle(app, pilot, lambda: app.looks.name == "mine")
 
 
 @pytest.mark.parametrize(
@@ -543,7 +543,7 @@ async def test_a_theme_whose_file_is_wrong_keeps_nobody_out_and_is_taken_over_on
         wrong = "mine.yaml, line 1: `bse` is not part of a theme"
         await settle(app, pilot, lambda: drawn(app)() and wrong in screen_text(app))
         assert app.painter.theme.name == "dark"
-        await settle(app, pilot, lambda: app._theme_stamp is not None)
+        await settle(app, pilot, lambda: app.looks._stamp is not None)
         file.write_text('base: dark\naccent: "#00ff00"\n')
         await settle(app, pilot, lambda: app.painter.theme.tokens["accent"] == "#00ff00")
 

@@ -72,17 +72,17 @@ async def test_a_choice_holds_at_once_and_comments_stay(make_app: MakeApp, tmp_p
     app, path = from_file(make_app, tmp_path)
     async with app.run_test(size=SIZES["120x40"]) as pilot:
         await open_settings(app, pilot)
-        assert app.theme_name == "dark"
-        before = list(app.theme_names())
+        assert app.looks.name == "dark"
+        before = list(app.looks.names())
         await pilot.press("space")
         wanted = before[(before.index("dark") + 1) % len(before)]
-        await settle(app, pilot, lambda: app.theme_name == wanted)
+        await settle(app, pilot, lambda: app.looks.name == wanted)
         await settle(app, pilot, lambda: f"theme: {wanted}   # easy" in path.read_text())
         assert path.read_text().startswith("# mine\n")
         await settle(app, pilot, lambda: app.settings.theme == wanted)
         await pilot.press("u")
         await settle(app, pilot, lambda: "theme" not in path.read_text())
-        await settle(app, pilot, lambda: app.theme_name == "dark")
+        await settle(app, pilot, lambda: app.looks.name == "dark")
 
 
 async def test_what_was_set_is_said_whole_at_80_columns(
@@ -172,7 +172,7 @@ async def test_a_theme_that_is_mended_is_taken_over(
     make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, path = from_file(make_app, tmp_path)
-    monkeypatch.setattr(app, "_theme_folder", tmp_path)
+    monkeypatch.setattr(app.looks, "_folder", tmp_path)
     theme = tmp_path / "mine.yaml"
     theme.write_text("base: dark\nink:\n  text: banana\n")
     async with app.run_test(size=SIZES["120x40"]) as pilot:
@@ -182,7 +182,7 @@ async def test_a_theme_that_is_mended_is_taken_over(
         app.take_back(app._notice)
         assert "the file is wrong" in screen_text(app)
         theme.write_text('base: dark\nink:\n  text: "#ffffff"\n')
-        await settle(app, pilot, lambda: app.theme_name == "mine")
+        await settle(app, pilot, lambda: app.looks.name == "mine")
         await settle(app, pilot, lambda: "the file is wrong" not in screen_text(app))
 
 

@@ -133,7 +133,7 @@ class PaletteScreen(Overlay[None]):
     async def _find_themes(self) -> None:
         """The user's own: their folder may be slow."""
         known = {entry.words for entry in self._fixed}
-        found = map(self._theme, await asyncio.to_thread(self.deck.theme_names))
+        found = map(self._theme, await asyncio.to_thread(self.deck.looks.names))
         self._fixed += [entry for entry in found if entry.words not in known]
         self.changed()
 

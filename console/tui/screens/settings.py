@@ -146,7 +146,7 @@ class SettingsScreen(DeckScreen):
             for name, action in keys.all_actions().items()
             if name not in ("app.quit_now", "app.back")
         }
-        names = self.deck.theme_names()
+        names = self.deck.looks.names()
         self.form = settings_form(self.deck.settings, names, actions, self._problems)
 
     def _look_again(self) -> None:
@@ -280,7 +280,7 @@ class SettingsScreen(DeckScreen):
             keys.keymap(there)
         theme = there.theme if name != "theme" else text
         if theme is not None:
-            await asyncio.to_thread(self.deck.load_theme, theme)
+            await asyncio.to_thread(self.deck.looks.load, theme)
 
     def action_check(self) -> None:
         entry = self.entry
