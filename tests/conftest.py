@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("USER", os.environ.get("USER", "tester"))
     monkeypatch.setenv("TERM", "xterm-256color")
     return folder
+
+
+@pytest.fixture
+def upgrade(tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Call it, and Traindeck is a later version until the test is over."""
+    from tests.fakes.upgrade import upgraded
+
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(upgraded(tmp_path))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,6 @@ from traindeck.backends.base import BackendError, JobRef, Plan, RunSpec, State
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.payload import build
 from traindeck.backends.process import ProcessBackend
-
-
-def forget() -> None:
-    """The next build is made of the sources as they are now."""
-    build.agent_source.cache_clear()
-    build.agent_version.cache_clear()
-
-
-@pytest.fixture
-def newer(tmp_path: Path) -> Iterator[Path]:
-    """The sources of an agent that says other things."""
-    sources = tmp_path / "agent"
-    shutil.copytree(build.SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__"))
-    with open(sources / "layout.py", "a", encoding="utf-8") as file:
-        file.write("\nNEWER = True\n")
-    yield sources
-    forget()
 
 
 async def plan(backend: ProcessBackend, run_id: str, *argv: str) -> Plan:
@@ -46,7 +28,7 @@ async def until(backend: ProcessBackend, ref: JobRef, state: State) -> None:
 
 @pytest.mark.fault
 async def test_what_runs_can_be_seen_and_stopped_by_the_agent_that_is_there(
-    disk: Path, newer: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, upgrade: Callable[[], None]
 ) -> None:
     root = str(disk / "root")
     before = ProcessBackend("local", LocalHost(root))
@@ -55,8 +37,7 @@ async def test_what_runs_can_be_seen_and_stopped_by_the_agent_that_is_there(
     old = build.agent_name()
     await before.aclose()
 
-    monkeypatch.setattr(build, "SOURCES", newer)
-    forget()
+    upgrade()
     filler = fill_disk(disk / "root")
     # What was never ours is not run, be it the newest.
     (disk / "root/bin" / f"agent-{'0' * 16}.py").symlink_to("/dev/stdin")

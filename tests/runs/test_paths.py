@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.fakes.mounts import DEAD, dead_mount
 
 from traindeck.console.runs import paths
 from traindeck.console.runs.drafting import Draft
@@ -104,23 +104,13 @@ def test_of_a_large_folder_no_more_is_read_than_it_takes(
 async def test_a_mount_that_never_answers_is_not_waited_for_and_takes_few_threads(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, scan = threading.Event(), os.scandir
-
-    def hangs(where: Any) -> Any:
-        if str(where).startswith("/mnt/dead"):
-            dead.wait(30)
-        return scan(where)
-
-    monkeypatch.setattr(paths.os, "scandir", hangs)
     monkeypatch.setattr(paths, "PATIENCE", 0.05)
-    try:
+    with dead_mount():
         for _ in range(10):
-            assert await rest_in(Draft(), "model", "/mnt/dead/x") == ""
+            assert await rest_in(Draft(), "model", f"{DEAD}/x") == ""
         hanging = [thread for thread in threading.enumerate() if thread.name == "path"]
         assert len(hanging) == paths.AT_ONCE
         assert all(thread.daemon for thread in hanging)  # the program ends without them
-    finally:
-        dead.set()
     while any(thread.name == "path" for thread in threading.enumerate()):
         await asyncio.sleep(0.01)
     monkeypatch.setattr(paths, "PATIENCE", 10)

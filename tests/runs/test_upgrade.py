@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from traindeck.backends.base import State
 from traindeck.backends.hosts.local import LocalHost
@@ -23,25 +20,8 @@ from traindeck.console.store.places import Places
 from traindeck.console.store.records import RunRecord
 
 
-@pytest.fixture
-def newer(tmp_path: Path) -> Iterator[Path]:
-    """The sources of an agent that says other things, for a build of its own."""
-    sources = tmp_path / "agent"
-    shutil.copytree(build.SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__"))
-    with open(sources / "layout.py", "a", encoding="utf-8") as file:
-        file.write("\nNEWER = True\n")
-    yield sources
-    forget()
-
-
-def forget() -> None:
-    """The next build is made of the sources as they are now."""
-    build.agent_source.cache_clear()
-    build.agent_version.cache_clear()
-
-
 async def test_a_run_keeps_its_agent_through_retries_and_waiting_and_a_later_retry_takes_the_new(
-    tmp_path: Path, newer: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, upgrade: Callable[[], None]
 ) -> None:
     root, work = tmp_path / "root", tmp_path / "work"
     work.mkdir()
@@ -65,8 +45,7 @@ async def test_a_run_keeps_its_agent_through_retries_and_waiting_and_a_later_ret
     assert agents(repeats) == agents(waits) == [old]
 
     await ws.close_backends()
-    monkeypatch.setattr(build, "SOURCES", newer)
-    forget()
+    upgrade()
     new = build.agent_version()
     assert new != old
     ws.use_backend(ProcessBackend("local", LocalHost(str(root))))

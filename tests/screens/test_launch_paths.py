@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ from launch_harness import SIZES, at_rest, fill, open_form
 from screen_harness import MakeApp, burst, settle
 from screen_svg import screen_text
 from tests.fakes.launch import launch_services
+from tests.fakes.mounts import DEAD, dead_mount
 
-from traindeck.console.runs import paths
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.launch import LaunchScreen
 
@@ -97,26 +95,14 @@ async def test_an_arrow_takes_nothing_that_was_not_shown(make_app: MakeApp, home
         assert screen.draft.text("cwd") == "mod"
 
 
-async def test_a_dead_mount_delays_no_key(
-    make_app: MakeApp, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead, scan = threading.Event(), os.scandir
-
-    def hangs(where: Any) -> Any:
-        if str(where).startswith("/mnt/dead"):
-            dead.wait(30)
-        return scan(where)
-
-    monkeypatch.setattr(paths.os, "scandir", hangs)
+async def test_a_dead_mount_delays_no_key(make_app: MakeApp, home: Path) -> None:
     app = make_app(launch_services())
-    try:
+    with dead_mount():
         async with app.run_test(size=WIDE) as pilot:
             screen = await open_form(app, pilot)
             screen.go_to("cwd")
-            await fill(pilot, "/mnt/dead/x")
+            await fill(pilot, f"{DEAD}/x")
             await at_rest(app, pilot)
             await pilot.press("ctrl+u")
             await fill(pilot, "~/mo")
             await offered(app, pilot, screen, "dels/")
-    finally:
-        dead.set()
