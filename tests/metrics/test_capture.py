@@ -100,6 +100,30 @@ def test_a_resume_supersedes_from_its_first_step_and_the_seam_stays(desk: Desk) 
     assert points.seams == ((0, 0), (5, 1))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Epoch {epoch}:  50%|#  | {step}/4 [00:01<00:01, 2.0it/s, loss=0.5]",
+        "Epoch: [{epoch}][{step}/4] Loss 0.5",
+        "epoch {epoch} step {step} loss 0.5",
+    ],
+)
+def test_an_attempt_goes_on_at_the_epoch_whose_number_is_known_from_before(
+    desk: Desk, line: str
+) -> None:
+    def log(*epochs: int) -> bytes:
+        lines = [line.format(epoch=epoch, step=step) for epoch in epochs for step in range(4)]
+        return ("\n".join(lines) + "\n").encode()
+
+    desk.feed("stdout", log(0, 1), final=True)
+    desk.retry(1)
+    desk.feed("stdout", log(2, 3), attempt=1, final=True)
+    assert list(desk.points("loss").steps) == list(range(16))
+    desk.retry(2)
+    desk.feed("stdout", log(3, 4), attempt=2, final=True)
+    assert list(desk.points("loss").steps) == list(range(20))
+
+
 @pytest.mark.parametrize("with_log", [True, False])
 def test_a_history_that_was_handed_on_does_not_move_the_seam(desk: Desk, with_log: bool) -> None:
     first = [(n, 3.0 / n) for n in range(1, 11)]
