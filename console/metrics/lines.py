@@ -330,7 +330,8 @@ def place_of(text: str, carry: Carry) -> Place:
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:
         rest, total = without(text, mark), integer(mark[3])
-        if total is not None and carry.get("named") and EVALUATES.search(text, 0, mark.start()):
+        inside = total is not None or step < int(carry.get("step") or 0)
+        if inside and carry.get("named") and EVALUATES.search(text, 0, mark.start()):
             return Place(Placed.WITHIN, None, None, rest)
         if main is not None:
             if found is not None:

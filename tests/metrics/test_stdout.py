@@ -255,6 +255,29 @@ def test_an_evaluation_is_not_mixed_into_the_training() -> None:
     assert points(reading, "test/acc") == [(200, 0.983)]
 
 
+def test_a_bar_of_nothing_but_evaluation_is_no_part_of_the_training() -> None:
+    def bars(count: int, value: str) -> str:
+        drawn = (
+            f"{n * 10}%|#  | {n}/{count} [00:01<00:02, 9it/s, {value}]" for n in range(count + 1)
+        )
+        return "\r".join(drawn)
+
+    reading = read("\n".join([bars(10, "loss=1.5"), bars(4, "val_loss=2.5, val_acc=0.5")] * 3))
+    assert reading.step == 30 and max(reading.series["loss"].steps) == 30
+    assert set(reading.series["eval/loss"].steps) == {10, 20, 30}
+    alone = read("\n".join([bars(10, "val_loss=2.5")] * 2))  # the training's own: it has no other
+    assert alone.step == 20
+
+
+def test_a_batch_of_an_evaluation_is_no_step_back() -> None:
+    lines = []
+    for step in (100, 200, 300):
+        lines += [f"step {step}/300 loss 1.5"] + [f"eval step {n} loss 2.5" for n in range(1, 6)]
+    reading = read("\n".join(lines))
+    assert (reading.step, reading.total) == (300, 300)
+    assert set(reading.series["eval/loss"].steps) == {100, 200, 300}
+
+
 def test_a_heading_places_nothing_and_says_what_is_measured_below_it() -> None:
     """As PyTorch's own first tutorial prints: the step of no value is named."""
     reading = recorded("pytorch_quickstart.log")
