@@ -282,9 +282,11 @@ async def ingest(
     )
     new = [key for key in {**reading.series, **reading.counted} if key not in run.metrics]
     beyond = set(new[max(0, MOST_KEYS - len(run.metrics)) :])
+    by_epoch = kind.source == "stdout" and state.get("by_epoch")
+    steps_of = "epochs" if by_epoch else kind.source
     batches = [
         _batch(key, columns, name, attempt)
-        for name, found in ((kind.source, reading.series), ("counted", reading.counted))
+        for name, found in ((steps_of, reading.series), ("counted", reading.counted))
         for key, columns in found.items()
         if columns.steps and key not in beyond
     ]
