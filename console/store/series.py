@@ -48,7 +48,9 @@ are not the same axis, so such points are there only as long as their series has
 beyond them (`_apart`): they make room for it.
 """
 
-_NAMES = {code: name for name, code in SOURCES.items()} | {SOURCES["epochs"]: "stdout"}
+NAMES = {code: name for name, code in SOURCES.items()} | {SOURCES["epochs"]: "stdout"}
+"""Trust of a point -> what its source is called."""
+
 _EPOCHS, _PRINTED = SOURCES["epochs"], SOURCES["stdout"]
 _COUNTED = bytes((SOURCES["counted"],))
 _LIMIT = 1 << 62
@@ -600,7 +602,7 @@ def _update(db: sqlite3.Connection, s: int, metric: MetricSummary) -> None:
 
 
 def _source_names(trusts: set[int]) -> tuple[str, ...]:
-    names = (_NAMES.get(trust, "?") for trust in sorted(trusts, reverse=True))
+    names = (NAMES.get(trust, "?") for trust in sorted(trusts, reverse=True))
     return tuple(dict.fromkeys(names))
 
 
