@@ -360,12 +360,12 @@ def _without_epochs(db: sqlite3.Connection, s: int, step: int) -> bool:
     """Take away what stands at epochs, if a file has come to a step that is none of them. There are
     few epochs, so they lie in the first chunk. Whether there were any."""
     first = db.execute(
-        "SELECT c, attempt, count, sources, data FROM chunks WHERE s = ? ORDER BY step0 LIMIT 1",
-        (s,),
+        "SELECT c, attempt, count, sources FROM chunks WHERE s = ? ORDER BY step0 LIMIT 1", (s,)
     ).fetchone()
     if first is None or _EPOCHS not in first[3]:
         return False
-    chunk = _unpack(*first[2:])
+    data = db.execute("SELECT data FROM chunks WHERE c = ?", first[:1]).fetchone()
+    chunk = _unpack(*first[2:], *data)
     trusts = chunk.trusts()
     if not _apart(chunk.steps[trusts.rindex(_EPOCHS)], step):
         return False
