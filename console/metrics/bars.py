@@ -21,6 +21,8 @@ _BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
 _ENDLESS = re.compile(r"(?:^|[\s:])(\d{1,12})it \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
 _NAME = re.compile(r"[:\s]*\d{1,3}%\|.*$", re.S)
 _EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
+_TURN = re.compile(r"(?:^|[\s\[(])(\d{1,6})\s?/\s?(\d{1,6})\W*$")
+"""`Train 1/3:`: the first of three such bars."""
 _DIGITS = re.compile(r"\d+")
 _KERAS = re.compile(r"(?:^|\s)(\d{1,9})/(\d{1,9}) \S{0,60} ?.{0,60}? - (.*)")
 _OF_ALL = re.compile(r"epoch\b[\s:=#\[]{1,4}\Z", re.I)
@@ -130,7 +132,7 @@ def _unrolled(bar: Bar, reading: Reading) -> tuple[int, int | None]:
     if bar.step is not None:
         return bar.step, None
     carry = reading.carry
-    epoch = _EPOCH.search(bar.name)
+    epoch = _EPOCH.search(bar.name) or _TURN.search(bar.name)
     if epoch is not None and bar.total:
         # Lightning counts from 0 (and shows its v_num), people from 1.
         if int(epoch[1]) == 0 or bar.lightning:

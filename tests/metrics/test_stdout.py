@@ -255,6 +255,12 @@ def test_an_evaluation_is_not_mixed_into_the_training() -> None:
     assert points(reading, "test/acc") == [(200, 0.983)]
 
 
+@pytest.mark.parametrize("name", ["Train 2/3: ", "train [2/3]: ", "[2/3] "])
+def test_a_bar_says_in_its_name_which_of_how_many_it_is(name: str) -> None:
+    reading = read(f"{name} 50%|#  | 5/10 [00:01<00:02, 9it/s, loss=1.5]")
+    assert (points(reading, "loss"), reading.total) == ([(15, 1.5)], 30)
+
+
 def test_a_bar_of_nothing_but_evaluation_is_no_part_of_the_training() -> None:
     def bars(count: int, value: str) -> str:
         drawn = (
