@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,11 @@ def demo_command(
             "The first import of torch can take minutes."
         )
         made = await service.launch(ws, seed=seed, python=python)
-        await _watch(ws, made)
+        try:
+            await _watch(ws, made)
+        except asyncio.CancelledError:
+            _say_what_goes_on(ws, made)
+            raise
         report = await service.report(ws, made)
         if json:
             output.emit_json(report.to_json())
@@ -87,6 +92,15 @@ async def _watch(ws: Workspace, made: Demo) -> None:
             painted = len(lines)
         else:
             _say_changes(looks, lines, said)
+
+
+def _say_what_goes_on(ws: Workspace, made: Demo) -> None:
+    runs = [run for step in made.steps if (run := ws.index.get(step.run_id)) and run.active]
+    if runs:
+        short = ws.index.short_ids([run.id for run in runs])
+        names, ids = ", ".join(run.name for run in runs), " ".join(short.values())
+        goes, ends = ("goes", "it") if len(runs) == 1 else ("go", "them")
+        output.note(f"traindeck: {names} {goes} on; `traindeck stop {ids}` ends {ends}.")
 
 
 def _say_changes(looks: tuple[Look, ...], lines: list[Line], said: dict[str, str]) -> None:

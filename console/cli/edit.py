@@ -58,8 +58,11 @@ def tag_command(
     """Set and remove tags; without any, print them. --json: the run, as `show --json` prints it;
     with --add an array of them.
 
-    Example: traindeck tag calm-fox baseline lr=3e-4 --remove draft
-    Example: traindeck ls -q tag:sweep | xargs -r traindeck tag --add paper --remove draft
+    Examples:
+
+    traindeck tag calm-fox baseline lr=3e-4 --remove draft
+
+    traindeck ls -q tag:sweep | xargs -r traindeck tag --add paper --remove draft
     """
     from traindeck.console.runs import controlling
     from traindeck.console.runs.request import parse_tags, tag_changes

@@ -154,8 +154,8 @@ def _csv(index: Index, record: RunRecord, keys: list[str]) -> None:
     import csv
 
     from traindeck.console.store.records import iso
+    from traindeck.console.store.series import NAMES
 
-    names = _sources()
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["metric", "step", "time", "value", "source"])
     for key in keys:
@@ -168,7 +168,7 @@ def _csv(index: Index, record: RunRecord, keys: list[str]) -> None:
                     step,
                     iso(moment) if math.isfinite(moment) else "",
                     points.values[i],
-                    names[points.source_of[i]],
+                    NAMES[points.source_of[i]],
                 ]
             )
 
@@ -177,8 +177,8 @@ def _json(index: Index, record: RunRecord, keys: list[str]) -> dict[str, Any]:
     """Key -> steps, times, values and sources, one of each a point. A value that is not finite is
     its name, as text, for JSON has no such number; a time that nobody noted is null."""
     from traindeck.console.store.records import iso, json_value
+    from traindeck.console.store.series import NAMES
 
-    names = _sources()
     answer = {}
     for key in keys:
         points = index.points(record.id, key)
@@ -186,16 +186,9 @@ def _json(index: Index, record: RunRecord, keys: list[str]) -> dict[str, Any]:
             "steps": list(points.steps),
             "times": [iso(moment) for moment in points.times],
             "values": [json_value(v) for v in points.values],
-            "sources": [names[trust] for trust in points.source_of],
+            "sources": [NAMES[trust] for trust in points.source_of],
         }
     return answer
-
-
-def _sources() -> dict[int, str]:
-    """Trust of a point -> what its source is called."""
-    from traindeck.console.store.series import SOURCES
-
-    return {trust: name for name, trust in SOURCES.items()}
 
 
 def _chart(ws: Workspace, record: RunRecord, series: Mapping[str, Points]) -> None:

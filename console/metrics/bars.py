@@ -15,17 +15,21 @@ from typing import Any
 from traindeck.console.metrics.lines import AXES, evaluated, matches_of, pairs_of
 from traindeck.console.metrics.names import series_name
 from traindeck.console.metrics.numerals import is_metric, number, whole
-from traindeck.console.metrics.reading import Reading
+from traindeck.console.metrics.reading import Carry, Reading
 
 _BAR = re.compile(r"(\d{1,12})/(\d{1,12}) \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
 _ENDLESS = re.compile(r"(?:^|[\s:])(\d{1,12})it \[(\d{1,6}:\d\d[^\]\n]{0,2000})\]?")
 _NAME = re.compile(r"[:\s]*\d{1,3}%\|.*$", re.S)
 _EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
+_TURN = re.compile(r"(?:^|[\s\[(])(\d{1,6})\s?/\s?(\d{1,6})\W*$")
+"""`Train 1/3:`: the first of three such bars."""
 _DIGITS = re.compile(r"\d+")
 _KERAS = re.compile(r"(?:^|\s)(\d{1,9})/(\d{1,9}) \S{0,60} ?.{0,60}? - (.*)")
 _OF_ALL = re.compile(r"epoch\b[\s:=#\[]{1,4}\Z", re.I)
 """`Epoch 3/10 - loss: 0.5` counts epochs, not the batches of one."""
 _KERAS_NAME = re.compile(r"[A-Za-z_]\w{0,60}")
+MEASURED = ("eval/", "test/")
+"""How the names of series begin that were measured of evaluation data."""
 _ENDED = 4
 """Where in what is kept of `fit` stands whether its epoch is over."""
 _BARS = 8
@@ -97,9 +101,8 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
         return
     carry["bar"] = seen
     of = evaluated(bar.name)
-    step, total = _unrolled(bar, reading)
-    if of and carry.get("named"):
-        step, total = int(carry.get("step", 0)), None
+    evaluates = bool(of and carry.get("named")) or _evaluates(bar, carry)
+    step, total = (int(carry.get("step", 0)), None) if evaluates else _unrolled(bar, reading)
     named = [
         (reading.called(name, key) if is_metric(name) and not of else name, value)
         for key, value in bar.values
@@ -107,7 +110,7 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
     ]
     for name, value in named:
         reading.add(name, step, math.nan, value, offset)
-    if not of:
+    if not (of or evaluates):
         reading.placed(tuple(name for name, _ in named))
         carry["step"] = reading.step = step
         carry["named"] = True
@@ -115,12 +118,21 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
             reading.total = total
 
 
+def _evaluates(bar: Bar, carry: Carry) -> bool:
+    """Whether a bar without an epoch is one of evaluating, by all of its values, beside others that
+    are the training's."""
+    names = [name for key, _ in bar.values if (name := series_name(key, ""))]
+    measured = all(name.startswith(MEASURED) for name in names)
+    trains = any(not name.startswith(MEASURED) for name in carry.get("placed", ()))
+    return bool(names) and measured and trains and _EPOCH.search(bar.name) is None
+
+
 def _unrolled(bar: Bar, reading: Reading) -> tuple[int, int | None]:
     """The step that a bar stands at, over all epochs, and how many there will be."""
     if bar.step is not None:
         return bar.step, None
     carry = reading.carry
-    epoch = _EPOCH.search(bar.name)
+    epoch = _EPOCH.search(bar.name) or _TURN.search(bar.name)
     if epoch is not None and bar.total:
         # Lightning counts from 0 (and shows its v_num), people from 1.
         if int(epoch[1]) == 0 or bar.lightning:

@@ -195,6 +195,8 @@ async def ingest(
     kind = KINDS[source.kind]
     restarted = before.inode != source.identity or before.size > source.size
     carry: Carry = {} if restarted or not before.carry else json.loads(before.carry)
+    if attempt and not carry:
+        carry = _handed_on(index, run, source, attempt)
     offset = 0 if restarted or kind.whole else before.offset
     if kind.whole:
         if source.size > WHOLE_LIMIT or (not restarted and before.size == source.size):
@@ -280,9 +282,11 @@ async def ingest(
     )
     new = [key for key in {**reading.series, **reading.counted} if key not in run.metrics]
     beyond = set(new[max(0, MOST_KEYS - len(run.metrics)) :])
+    by_epoch = kind.source == "stdout" and state.get("by_epoch")
+    steps_of = "epochs" if by_epoch else kind.source
     batches = [
         _batch(key, columns, name, attempt)
-        for name, found in ((kind.source, reading.series), ("counted", reading.counted))
+        for name, found in ((steps_of, reading.series), ("counted", reading.counted))
         for key, columns in found.items()
         if columns.steps and key not in beyond
     ]
@@ -290,6 +294,14 @@ async def ingest(
     if not entered:
         return True  # somebody else has read on meanwhile, as far as they came
     return bool(reading.consumed) and after.offset < source.size and not kind.whole
+
+
+def _handed_on(index: Index, run: RunRecord, source: Source, attempt: int) -> Carry:
+    """What the log of the attempt before told of how the program counts its epochs."""
+    folder, before = f"attempts/{attempt}/", f"attempts/{attempt - 1}/"
+    told = index.source(run.id, source.path.replace(folder, before, 1)).carry
+    known: Carry = json.loads(told) if told and source.path.startswith(folder) else {}
+    return {key: known[key] for key in stdout.OF_THE_PROGRAM if key in known}
 
 
 def _packed(carry: Carry) -> str:

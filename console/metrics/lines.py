@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from traindeck.console.metrics.names import FOLDED, canonical, mean_name, series_name
 from traindeck.console.metrics.numerals import integer, is_metric, is_never, number
@@ -106,6 +106,9 @@ _SAID = re.compile(r"(?:train|training|val|valid|validation|eval|evaluation|test
 """A name that says enough for a number of decimals to be a metric, without anything else."""
 
 _BEST = re.compile(r"\b(?:best|highest|lowest) (?:\w+ )?\Z", re.I)
+
+BACK = re.compile(r"\b(?:best|highest|lowest|load(?:ed|ing)|restor(?:ed|ing))\b", re.I)
+"""`Best val loss: 0.5 at epoch 4`: words before what was measured earlier."""
 
 
 class Placed(Enum):
@@ -209,6 +212,10 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         return
     if how is Placed.NOT and _BEST.search(rest, 0, pairs[0].match.start()):
         return  # said before, or of another epoch
+    if how is Placed.HERE and _looks_back(
+        rest[: pairs[0].match.start()], step or 0, int(carry.get("step") or 0)
+    ):
+        return
     carry.update(after)
     of = of if summary else evaluated(rest[: pairs[0].match.start()]) or of
     if how is Placed.WITHIN and not summary:
@@ -235,6 +242,12 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         carry["step"] = reading.step = step
         if total is not None:
             reading.total = total
+
+
+def _looks_back(before: str, step: int, last: int) -> bool:
+    """Whether values are those of an earlier step, by the words before them and the step there."""
+    found = BACK.search(before)
+    return found is not None and (step < last or "stop" in before[: found.start()].lower())
 
 
 def _counted(values: list[tuple[str, str, float]], how: Placed, carry: Carry) -> tuple[int, bool]:
@@ -278,9 +291,11 @@ def counts(key: str, tied: bool, placed: bool) -> bool:
 
 
 def _is_said(pair: Pair) -> bool:
-    """Whether a name alone makes its number a metric: `val loss 11.009`."""
+    """Whether a name alone makes its number a metric: `val loss 11.009`, `train loss nan`."""
     return (
-        _SAID.fullmatch(pair.key) is not None and is_metric(pair.key) and "." in pair.match["value"]
+        _SAID.fullmatch(pair.key) is not None
+        and is_metric(pair.key)
+        and not pair.match["value"].lstrip("+-").replace(",", "").isdecimal()
     )
 
 
@@ -301,12 +316,9 @@ def place_of(text: str, carry: Carry) -> Place:
             rest = without(text, found)
             if carry.get("named") and EVALUATES.search(text, 0, found.start()):
                 return Place(Placed.WITHIN, None, None, rest)
-            if epoch == 0:
-                carry["from0"] = True
-            passed = max(0, epoch - (0 if carry.get("from0") else 1))
             total = int(found[2]) * per_epoch if found[2] else None
             carry["named"] = carry["of_epoch"] = True
-            return Place(Placed.HERE, passed * per_epoch + n, total, rest)
+            return Place(Placed.HERE, _passed(epoch, carry) * per_epoch + n, total, rest)
     elif "[" in text and (within := _WITHIN.search(text)):
         return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
@@ -318,7 +330,8 @@ def place_of(text: str, carry: Carry) -> Place:
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:
         rest, total = without(text, mark), integer(mark[3])
-        if total is not None and carry.get("named") and EVALUATES.search(text, 0, mark.start()):
+        inside = total is not None or step < int(carry.get("step") or 0)
+        if inside and carry.get("named") and EVALUATES.search(text, 0, mark.start()):
             return Place(Placed.WITHIN, None, None, rest)
         if main is not None:
             if found is not None:
@@ -361,32 +374,51 @@ def unrolled(
 ) -> tuple[int, int | None]:
     """A step named beside or below an epoch. It counts within the epoch if it falls when the
     epoch rises, or if it is further than its epoch can be; until that is known the total is not."""
-    last_epoch, base, last, last_per, within, *more = carry.get(
-        "unroll", (epoch, 0, -1, None, None, step, None, True)
-    )
+    began: list[Any] = carry.get("unroll") or _begun(epoch, epochs, step, per, carry)
+    last_epoch, base, last, last_per, within, *more = began
     first, usual, regular = more or (1, None, False)  # not kept by a version before
     if epoch > last_epoch:
         if step <= last:
             within = True
-            base += last_per or _length(first, last, usual, regular)
+            carry["per_epoch"] = last_per or _length(first, last, usual, regular)
+            base += carry["per_epoch"]
         elif within is None:
             within = False
         first, regular = step, True
     elif epoch < last_epoch:  # begun anew
-        base, first = 0, step
+        base = _passed(epoch, carry) * carry.get("per_epoch", 0) if within else 0
+        first = step
     elif step > last >= 0:
         usual = usual or step - last
         regular = step - last == usual
     if within is None and per and epochs and epochs > 1:
-        passed = epoch + (1 if carry.get("from0") or epoch == 0 else 0)
-        if step * epochs > per * passed * 1.0001:
-            within = True
+        far = step * epochs > per * (_passed(epoch, carry) + 1) * 1.0001
+        within = True if far else None
     carry["unroll"] = [epoch, base, step, per, within, first, usual, regular]
     if per is None or within is None:
         return base + step, None
     if within:
         return base + step, per * epochs if epochs else None
     return step, per
+
+
+def _begun(epoch: int, epochs: int | None, step: int, per: int | None, carry: Carry) -> list[Any]:
+    """What `unrolled` begins with. A log may begin in a later epoch: that of a training that goes
+    on. Its steps count within the epoch if an attempt before told so, or if the first one is too
+    small or too large for one of the whole training."""
+    passed, per = _passed(epoch, carry), per or 0
+    known = int(carry.get("per_epoch", 0))
+    share = step * (epochs or 0)
+    within = step <= 1 or (epochs and not per * passed < share <= per * (passed + 1) * 1.0001)
+    base = passed * (known if known and step <= known else per if within else 0)
+    return [epoch, base, -1, None, True if base else None, step, None, True]
+
+
+def _passed(epoch: int, carry: Carry) -> int:
+    """How many epochs lie before one: people count from 1, or from 0 if they have said so."""
+    if epoch == 0:
+        carry["from0"] = True
+    return max(0, epoch - (0 if carry.get("from0") else 1))
 
 
 def _length(first: int, last: int, usual: int | None, regular: bool) -> int:

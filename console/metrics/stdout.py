@@ -35,6 +35,9 @@ from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.metrics.tables import read_row, rows_in
 from traindeck.console.metrics.templates import consider, read_known
 
+OF_THE_PROGRAM = ("from0", "per_epoch")
+"""What the state keeps that is true of the next attempt's log as well."""
+
 LINE = 4096
 """Bytes of a line (or of one state of a progress bar) that are looked at."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from traindeck.console.metrics.bars import may_be_bar
 from traindeck.console.metrics.lines import (
     AXES,
+    BACK,
     EPOCHS,
     EVALUATES,
     GLOBAL,
@@ -141,6 +142,8 @@ def template_of(text: str) -> Template | None:
     might be read in another way."""
     marks = list(MARK.finditer(text))
     if OF_EPOCH.search(text) or EVALUATES.search(text) or may_be_bar(text) or not marks:
+        return None
+    if BACK.search(text):
         return None
     if any(mark[1].lower() in (*EPOCHS, "batch", *GLOBAL) for mark in marks[1:]):
         return None

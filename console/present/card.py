@@ -217,6 +217,7 @@ def _metrics(
     """The metrics, their names in as many cells as their figures leave."""
     names = distinct((clean(m.key) for m in shown), max(LABEL, room - FIGURES - SPARK // 3) - 1)
     label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
+    window = "   last half"  # said once
     for summary in shown:
         at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
         extent = ""
@@ -226,6 +227,9 @@ def _metrics(
         left = min(SPARK, room - label - FIGURES - len(strange))
         trend = spark(summary.spark, left, glyphs) if left >= SPARK // 3 else ""
         main = summary.key == run.main
+        drawn = trend.rstrip()
+        if drawn and not strange and width(drawn + window) <= room - label - FIGURES:
+            trend, window = drawn + window, ""
         yield _row(
             names[clean(summary.key)],
             Span(shown_value(summary.key, summary.last).ljust(8), "strong" if main else "text"),

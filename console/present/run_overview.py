@@ -54,6 +54,8 @@ LABEL, MOST_LABEL = 14, 40
 BESIDE = 47
 """Cells that a metric's figures and trend take beside its name."""
 SPARK = 12
+TRENDS = 56
+"""Cells of the figures from which there are sparklines beside them, mostly."""
 FIGURES = 10
 """Metrics that are shown."""
 
@@ -176,6 +178,12 @@ def _figures_and_curve(
     left = _left(cells) if drawn else cells
     head = "NOW" if run.active else "LAST"
     note = _seen(run, now) if run.active else _partly(facts.share, left)
+    if (
+        not note.startswith("from")
+        and left >= TRENDS
+        and any(m.spark for m in run.metrics.values())
+    ):
+        note = " · ".join(words for words in (note, "trends of the last half") if words)
     figures = [title(head, left, glyphs, note=note), *_figures(run, left, now, glyphs)]
     if not drawn or size is None:
         return figures

@@ -6,6 +6,7 @@ whole; only a first clause that is too long by itself is cut.
 
 from __future__ import annotations
 
+import math
 import re
 import signal as signals
 from collections.abc import Sequence
@@ -187,7 +188,8 @@ def _unknown(run: RunRecord, now: float) -> list[Clause]:
 
 def _broken(run: RunRecord, word: str, glyphs: Glyphs) -> list[Clause]:
     summary = run.metrics[run.main or ""]
-    cause = (Span(f"{glyphs.warning} {clean(word)} is not a number", "warn"),)
+    what = "is infinite" if math.isinf(summary.last or 0.0) else "is not a number"
+    cause = (Span(f"{glyphs.warning} {clean(word)} {what}", "warn"),)
     clauses: list[Clause] = [cause]
     if summary.broken_step is not None:
         clauses[0] = (*cause, Span(f" since step {figure(summary.broken_step)}", "text"))

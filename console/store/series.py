@@ -36,6 +36,7 @@ SOURCES = {
     "tensorboard": 50,
     "logger": 40,
     "stdout": 10,
+    "epochs": 8,
     "counted": 5,
 }
 """Where a value can come from -> how much it is trusted (float64, float32, 4 digits).
@@ -43,9 +44,14 @@ SOURCES = {
 `system` is the supervisor's samples, which indexes of before call `hook`: read again, they win.
 `counted` is what is printed without a step: it stands at its number in the log. Numbers and steps
 are not the same axis, so such points are there only as long as their series has no others.
+`epochs` is what the log names only an epoch for. Nor are those the steps of a file that is far
+beyond them (`_apart`): they make room for it.
 """
 
-_NAMES = {code: name for name, code in SOURCES.items()}
+NAMES = {code: name for name, code in SOURCES.items()} | {SOURCES["epochs"]: "stdout"}
+"""Trust of a point -> what its source is called."""
+
+_EPOCHS, _PRINTED = SOURCES["epochs"], SOURCES["stdout"]
 _COUNTED = bytes((SOURCES["counted"],))
 _LIMIT = 1 << 62
 
@@ -293,15 +299,20 @@ def _enter(db: sqlite3.Connection, s: int, attempt: int, points: _Run) -> _Run |
             return points.cut(0, 0)
         db.execute("DELETE FROM chunks WHERE s = ?", (s,))
         db.execute("DELETE FROM cuts WHERE s = ?", (s,))
+    removed = False
+    if points.trust[0] > _PRINTED:
+        removed = _without_epochs(db, s, points.steps[-1])
+    elif points.trust[0] == _EPOCHS and _apart(points.steps[-1], _last_of_files(db, s)):
+        return points.cut(0, 0)
     cuts = dict(db.execute("SELECT attempt, step FROM cuts WHERE s = ?", (s,)).fetchall())
     limit = min((step for later, step in cuts.items() if later > attempt), default=_LIMIT)
     if points.steps[-1] >= limit:
         points = points.cut(0, bisect_left(points.steps, limit))
     if not len(points):
-        return points
+        return None if removed else points
     first, last = points.steps[0], points.steps[-1]
     # A later attempt's points lie behind these; or these push an earlier one's away.
-    appended = limit == _LIMIT
+    appended = limit == _LIMIT and not removed
     if attempt and first < cuts.get(attempt, _LIMIT):
         db.execute("INSERT OR REPLACE INTO cuts VALUES (?, ?, ?)", (s, attempt, first))
         _supersede(db, s, attempt, first)
@@ -330,6 +341,45 @@ def _enter(db: sqlite3.Connection, s: int, attempt: int, points: _Run) -> _Run |
     db.executemany("DELETE FROM chunks WHERE c = ?", [row[:1] for row in overlapping])
     _write(db, s, attempt, merged)
     return None
+
+
+def _apart(epoch: int, step: int) -> bool:
+    """Whether a step counts something else than the epochs that came to `epoch` meanwhile."""
+    return step > 2 * epoch + 2
+
+
+def _last_of_files(db: sqlite3.Connection, s: int) -> int:
+    """The last step that a file tells, -1 if none does."""
+    last = db.execute(
+        "SELECT step1, sources FROM chunks WHERE s = ? ORDER BY step0 DESC LIMIT 1", (s,)
+    ).fetchone()
+    return int(last[0]) if last is not None and last[1][-1] > _PRINTED else -1
+
+
+def _without_epochs(db: sqlite3.Connection, s: int, step: int) -> bool:
+    """Take away what stands at epochs, if a file has come to a step that is none of them. There are
+    few epochs, so they lie in the first chunk. Whether there were any."""
+    first = db.execute(
+        "SELECT c, attempt, count, sources FROM chunks WHERE s = ? ORDER BY step0 LIMIT 1", (s,)
+    ).fetchone()
+    if first is None or _EPOCHS not in first[3]:
+        return False
+    data = db.execute("SELECT data FROM chunks WHERE c = ?", first[:1]).fetchone()
+    chunk = _unpack(*first[2:], *data)
+    trusts = chunk.trusts()
+    if not _apart(chunk.steps[trusts.rindex(_EPOCHS)], step):
+        return False
+    kept = [at for at, trust in enumerate(trusts) if trust != _EPOCHS]
+    db.execute("DELETE FROM chunks WHERE c = ?", first[:1])
+    if kept:
+        rest = _Run(
+            array("q", [chunk.steps[at] for at in kept]),
+            array("d", [chunk.times[at] for at in kept]),
+            array("d", [chunk.values[at] for at in kept]),
+            bytes(trusts[at] for at in kept),
+        )
+        _write(db, s, first[1], rest)
+    return True
 
 
 def _supersede(db: sqlite3.Connection, s: int, attempt: int, first: int) -> None:
@@ -552,7 +602,8 @@ def _update(db: sqlite3.Connection, s: int, metric: MetricSummary) -> None:
 
 
 def _source_names(trusts: set[int]) -> tuple[str, ...]:
-    return tuple(_NAMES.get(trust, "?") for trust in sorted(trusts, reverse=True))
+    names = (NAMES.get(trust, "?") for trust in sorted(trusts, reverse=True))
+    return tuple(dict.fromkeys(names))
 
 
 def _known_time(time: float) -> float | None:

@@ -253,6 +253,15 @@ def test_metrics_without_bars_get_their_steps_when_the_trainer_ends(cli: Cli) ->
     assert set(points["sources"]) == {"stdout"}
 
 
+def test_what_is_printed_of_an_epoch_is_from_the_log(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "for n in 1 2 3; do echo Epoch $n/3: train_loss=$n.5; done")
+    cli("wait", run)
+    points = cli.json("metrics", "--json", run, "loss")["loss"]
+    assert (points["steps"], points["sources"]) == ([1, 2, 3], ["stdout"] * 3)
+    assert ",1.5,stdout\n" in cli.ok("metrics", "--csv", run, "loss")
+    assert cli.json("show", "--json", run)["metrics"]["loss"]["source"] == "stdout"
+
+
 def test_a_count_from_zero_that_succeeded_is_done(cli: Cli) -> None:
     counts = "for n in range(60): print(f'step {n}/60 loss {3 - n / 60:.3f}')"
     run = cli.run(sys.executable, "-c", counts)

@@ -82,6 +82,32 @@ def test_counted_lines_make_room_for_steps_and_never_mix_with_them(desk: Desk) -
     assert [step for step, _ in desk.pairs("loss")] == [5, 10, 15, 20, 25, 30, 35, 40]
 
 
+@pytest.mark.parametrize("first", ["stdout", "jsonl"])
+def test_epochs_that_are_printed_are_no_steps_of_a_file_that_tells_steps(
+    desk: Desk, first: str
+) -> None:
+    log = b"".join(b"Epoch %d/4: train_loss=%d.5 val_acc=0.5\n" % (n, n) for n in range(1, 5))
+    steps = [(n, n / 8) for n in range(10, 210, 10)]
+    sources = {"stdout": log, "jsonl": rows(*steps[:9])}
+    desk.feed(first, sources.pop(first))
+    for kind, data in sources.items():
+        desk.feed(kind, data)
+    desk.feed("jsonl", rows(*steps))
+    assert desk.pairs("loss") == steps
+    summary = desk.run.metrics["loss"]
+    assert (summary.count, summary.max, summary.source) == (20, 25.0, "jsonl")
+    assert [step for step, _ in desk.pairs("eval/acc")] == [1, 2, 3, 4], "only the log has it"
+    assert desk.run.metrics["eval/acc"].source == "stdout"
+
+
+def test_a_file_that_counts_epochs_too_is_one_with_those_of_the_log(desk: Desk) -> None:
+    desk.feed("jsonl", rows((1, 1.25)))
+    desk.feed("stdout", b"".join(b"Epoch %d/4: train_loss=%d.5\n" % (n, n) for n in range(1, 4)))
+    desk.feed("jsonl", rows((1, 1.25), (4, 4.25)))
+    assert desk.pairs("loss") == [(1, 1.25), (2, 2.5), (3, 3.5), (4, 4.25)]
+    assert desk.run.metrics["loss"].source == "jsonl+stdout"
+
+
 def test_an_interval_among_the_parameters_places_lines_from_the_first(desk: Desk) -> None:
     desk.put(params={"logging_steps": 5, "max_steps": 40})
     log = (DATA / "hf_trainer_plain.log").read_bytes()
@@ -98,6 +124,30 @@ def test_a_resume_supersedes_from_its_first_step_and_the_seam_stays(desk: Desk) 
     assert list(points.steps) == [1, 2, 3, 4, 5, 6, 7]
     assert list(points.values)[-3:] == [15.0, 1.0, 2.0]
     assert points.seams == ((0, 0), (5, 1))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Epoch {epoch}:  50%|#  | {step}/4 [00:01<00:01, 2.0it/s, loss=0.5]",
+        "Epoch: [{epoch}][{step}/4] Loss 0.5",
+        "epoch {epoch} step {step} loss 0.5",
+    ],
+)
+def test_an_attempt_goes_on_at_the_epoch_whose_number_is_known_from_before(
+    desk: Desk, line: str
+) -> None:
+    def log(*epochs: int) -> bytes:
+        lines = [line.format(epoch=epoch, step=step) for epoch in epochs for step in range(4)]
+        return ("\n".join(lines) + "\n").encode()
+
+    desk.feed("stdout", log(0, 1), final=True)
+    desk.retry(1)
+    desk.feed("stdout", log(2, 3), attempt=1, final=True)
+    assert list(desk.points("loss").steps) == list(range(16))
+    desk.retry(2)
+    desk.feed("stdout", log(3, 4), attempt=2, final=True)
+    assert list(desk.points("loss").steps) == list(range(20))
 
 
 @pytest.mark.parametrize("with_log", [True, False])

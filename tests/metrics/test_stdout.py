@@ -112,6 +112,60 @@ def test_epochs_with_bars_of_their_own_are_one_axis() -> None:
     assert read(text + "\n").series["loss"].steps == list(range(1, 13))
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Epoch [{epoch}/8] Step [{step}/25] Loss: 0.5",
+        "epoch {epoch} step {step}/25 loss 0.5",
+        "Epoch {epoch}/8 iter {step}/25 loss 0.5",
+    ],
+)
+def test_a_log_that_begins_in_a_later_epoch_goes_on_there(line: str, first: int) -> None:
+    places = [(epoch, step) for epoch in (3, 4) for step in range(first, first + 25)]
+    text = "\n".join(line.format(epoch=epoch, step=step) for epoch, step in places)
+    reading = read(text)
+    assert reading.series["loss"].steps == list(range(50 + first, 100 + first))
+    assert reading.total == (200 if "/8" in line else None)
+
+
+def test_a_log_that_begins_within_a_later_epoch_goes_on_there() -> None:
+    text = "\n".join(f"Epoch [3/8] Step [{step}/25] Loss: 0.5" for step in range(13, 26))
+    assert read(text).series["loss"].steps == list(range(63, 76))
+
+
+def test_steps_of_the_whole_training_stay_where_a_log_begins_in_a_later_epoch() -> None:
+    text = "\n".join(f"Epoch [3/8] Step [{step}/200] Loss: 0.5" for step in range(51, 76))
+    reading = read(text)
+    assert reading.series["loss"].steps == list(range(51, 76))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Best val loss: 0.123 at epoch 4",
+        "Training done. Best epoch: 4, best val loss: 0.123",
+        "Loaded the checkpoint of epoch 4 (val loss 0.123)",
+        "Early stopping at epoch 6. Best epoch 4 with val loss 0.123",
+    ],
+)
+def test_what_is_said_at_the_end_of_an_earlier_epoch_moves_nothing(said: str) -> None:
+    lines = [f"Epoch {n}/6: train loss {n}.5, val loss {n}.25" for n in range(1, 7)]
+    reading = read("\n".join([*lines, said, "Test loss: 0.7"]))
+    assert (reading.step, reading.total) == (6, 6)
+    assert points(reading, "eval/loss") == [(n, n + 0.25) for n in range(1, 7)]
+    assert points(reading, "test/loss") == [(6, 0.7)]
+
+
+def test_what_is_said_often_of_the_best_step_moves_nothing() -> None:
+    lines = []
+    for n in range(1, 40):
+        lines += [f"step {n * 10} loss {n}.5", f"best so far: step 10 loss {n}.125"]
+    reading = read("\n".join(lines))
+    assert points(reading, "loss")[2:] == [(n * 10, n + 0.5) for n in range(2, 40)]
+    assert reading.step == 390
+
+
 @pytest.mark.parametrize(
     ("lines", "steps", "total"),
     [
@@ -199,6 +253,35 @@ def test_an_evaluation_is_not_mixed_into_the_training() -> None:
     assert points(reading, "eval/ppl") == [(200, 20.0)]
     assert points(reading, "test/loss") == [(200, 0.0512)]
     assert points(reading, "test/acc") == [(200, 0.983)]
+
+
+@pytest.mark.parametrize("name", ["Train 2/3: ", "train [2/3]: ", "[2/3] "])
+def test_a_bar_says_in_its_name_which_of_how_many_it_is(name: str) -> None:
+    reading = read(f"{name} 50%|#  | 5/10 [00:01<00:02, 9it/s, loss=1.5]")
+    assert (points(reading, "loss"), reading.total) == ([(15, 1.5)], 30)
+
+
+def test_a_bar_of_nothing_but_evaluation_is_no_part_of_the_training() -> None:
+    def bars(count: int, value: str) -> str:
+        drawn = (
+            f"{n * 10}%|#  | {n}/{count} [00:01<00:02, 9it/s, {value}]" for n in range(count + 1)
+        )
+        return "\r".join(drawn)
+
+    reading = read("\n".join([bars(10, "loss=1.5"), bars(4, "val_loss=2.5, val_acc=0.5")] * 3))
+    assert reading.step == 30 and max(reading.series["loss"].steps) == 30
+    assert set(reading.series["eval/loss"].steps) == {10, 20, 30}
+    alone = read("\n".join([bars(10, "val_loss=2.5")] * 2))  # the training's own: it has no other
+    assert alone.step == 20
+
+
+def test_a_batch_of_an_evaluation_is_no_step_back() -> None:
+    lines = []
+    for step in (100, 200, 300):
+        lines += [f"step {step}/300 loss 1.5"] + [f"eval step {n} loss 2.5" for n in range(1, 6)]
+    reading = read("\n".join(lines))
+    assert (reading.step, reading.total) == (300, 300)
+    assert set(reading.series["eval/loss"].steps) == {100, 200, 300}
 
 
 def test_a_heading_places_nothing_and_says_what_is_measured_below_it() -> None:
@@ -417,6 +500,13 @@ def test_only_the_beginning_of_an_endless_line_is_looked_at() -> None:
     assert points(read(line), "loss") == [(1, 0.5)]
     noise = b"step 1 loss 0.5 " + b"y" * (1 << 20)
     assert read_stdout(noise, {}).consumed == len(noise), "no line so long is kept"
+
+
+def test_a_loss_whose_name_alone_tells_it_is_a_point_when_it_is_no_number() -> None:
+    reading = read(
+        "[1/3] train loss 1.5 acc 0.5\n[2/3] train loss nan acc nan\n[3/3] train loss inf"
+    )
+    assert [repr(value) for _, value in points(reading, "loss")] == ["1.5", "nan", "inf"]
 
 
 def test_a_nan_is_a_point() -> None:

@@ -139,3 +139,17 @@ def test_a_lost_run_says_what_is_known_of_its_time() -> None:
     silent = a_run(state=State.LOST, started=NOW - 3600, ended=None)
     silent = replace(silent, observed_at=NOW - 60, progress=Progress())
     assert "started 13:13 · found lost 14:12" in card(silent) and "ran" not in card(silent)
+
+
+@pytest.mark.parametrize("cells", [100, 80])
+def test_what_a_sparkline_shows_is_said_once(cells: int) -> None:
+    metrics = {
+        key: MetricSummary(
+            key=key, count=9, last=1.0, last_step=9, min=0.5, min_step=4, spark="620"
+        )
+        for key in ("loss", "eval/loss")
+    }
+    run = a_run(state=State.SUCCEEDED, metrics=metrics, main="loss")
+    shown = [plain(line) for line in card_lines(run, now=NOW, width=cells, short_id="abc")]
+    drawn = [line.rstrip() for line in shown if "▇▃▁" in line]
+    assert [line.endswith("▇▃▁   last half") for line in drawn] == [True, False]

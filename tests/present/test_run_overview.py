@@ -195,6 +195,12 @@ def test_the_key_to_the_first_error_is_shown_only_where_the_log_has_one() -> Non
     assert "E then its first error" in text(overview(missing, facts, 100, 30, now=NOW))
 
 
+def test_what_a_sparkline_shows_is_said() -> None:
+    assert "2s old · trends of the last half" in text(overview(RUN, Facts(), 80, 24, now=NOW))
+    bare = replace(RUN, metrics={"loss": replace(RUN.metrics["loss"], spark="")})
+    assert "last half" not in text(overview(bare, Facts(), 80, 24, now=NOW))
+
+
 @pytest.mark.parametrize("cells", [80, 120])
 def test_figures_from_a_part_of_the_log_say_so(cells: int) -> None:
     done = replace(GOING, state=State.SUCCEEDED, ended=NOW)

@@ -200,6 +200,9 @@ def test_the_cause_is_coloured_and_nothing_else_of_the_sentence() -> None:
 
 def test_a_number_that_is_none_is_a_warning_and_no_figure() -> None:
     assert "▲ loss is not a number since step 1,198" in shown(small_world()[1])
+    run = small_world()[1]
+    loss = replace(run.metrics["loss"], last=float("-inf"))
+    assert "▲ loss is infinite since step 1,198" in shown(replace(run, metrics={"loss": loss}))
 
 
 def test_a_place_that_does_not_answer_makes_its_runs_unknown_with_their_age() -> None:

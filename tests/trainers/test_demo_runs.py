@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,33 @@ async def test_the_demo_trains_examines_and_can_be_run_again(home: Path) -> None
         assert all(run.state is State.CANCELLED for run in ended)
         found = await demo.report(ws, again)
         assert found.exam is None and len(found.problems) == 3
+
+
+@pytest.mark.train
+@pytest.mark.slow
+async def test_interrupting_the_demo_says_that_its_runs_go_on(home: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "traindeck.console.cli.main", "demo", "--python", sys.executable],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # The tests may have been started in the background, where a shell ignores it for them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert demo.stderr is not None
+    assert any("build a base model" in line for line in demo.stderr)
+    os.killpg(demo.pid, signal.SIGINT)
+    _, said = demo.communicate(timeout=20)
+    assert demo.returncode == 130
+    async with open_workspace() as ws:
+        runs = ws.index.active()
+        assert len(runs) == 4
+        for run in runs:
+            await controlling.stop(ws, run)
+        await controlling.wait(ws, [run.id for run in runs])
+    end = said.strip().splitlines()[-1]
+    assert "demo-base, demo-lr3e-3, demo-lr3e-4, demo-exam go on; `traindeck stop " in end
 
 
 async def test_without_torch_the_demo_says_how_to_get_it(home: Path, tmp_path: Path) -> None:

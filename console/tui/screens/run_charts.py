@@ -415,14 +415,17 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         return 2 if self._asked_smooth and short else SPARSE
 
     def _seams(self) -> list[float]:
-        """Where another attempt took over, on the x axis."""
-        found: set[float] = set()
+        """Where another attempt took over, on the x axis: with the first point that it measured of
+        what is drawn."""
+        found: dict[int, float] = {}
         for key in self._chosen:
             if key in self._points:
                 points = self._points[key]
-                starts = [at for at, attempt in points.seams if attempt and at < len(points.steps)]
-                found.update(self._places(key, starts))
-        return sorted(found)
+                for at, attempt in points.seams:
+                    if attempt and at < len(points.steps):
+                        for place in self._places(key, [at]):
+                            found[attempt] = min(place, found.get(attempt, place))
+        return sorted(set(found.values()))
 
     def _places(self, key: str, indices: Iterable[int]) -> list[float]:
         """Where points of a series lie on the x axis; those without a place are left out."""

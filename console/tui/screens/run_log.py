@@ -498,7 +498,7 @@ class LogPane(Vertical, inherit_bindings=False):
         if pattern is not None:
             self._asked.add(what)
         where = "the filtered lines" if self.shown.filtered else "this log"
-        words = f"no {clean(pattern.text)!r} in {where}" if pattern else ""
+        words = f"no '{clean(pattern.text)}' in {where}" if pattern else ""
         self._requests.add(search, otherwise=words, doing="searching" if pattern else "")
 
     def escape(self) -> bool:
