@@ -191,6 +191,15 @@ async def test_what_cannot_be_read_is_a_line_in_the_footer(make_app: MakeApp, me
         assert isinstance(app.screen, RunScreen)
 
 
+async def test_another_search_in_the_config_begins_with_nothing(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "config", "PARAMETERS") as pilot:
+        await pilot.press("slash", *"argv", "enter")
+        await settle(app, pilot, lambda: "hit 1/" in screen_text(app))
+        await pilot.press("slash", *"zzz", "enter")
+        await settle(app, pilot, lambda: "0 lines with 'zzz'" in screen_text(app))
+
+
 async def test_a_long_config_scrolls_to_its_end_and_back(make_app: MakeApp) -> None:
     app = make_app(run_world())
     async with opened(app, "config", "PARAMETERS", size="80x24") as pilot:
