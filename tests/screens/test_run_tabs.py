@@ -131,6 +131,19 @@ async def test_a_run_that_is_stopping_is_not_asked_again(make_app: MakeApp) -> N
         assert app.screen is screen
 
 
+@pytest.mark.parametrize(
+    ("key", "why"), [("R", "is running, not over"), ("delete", "is running, not over")]
+)
+async def test_a_key_that_this_run_is_not_for_says_why(
+    make_app: MakeApp, key: str, why: str
+) -> None:
+    app = make_app(run_world())
+    async with opened(app, "overview", "LOG") as pilot:
+        assert "retry" not in footer(app)
+        await pilot.press(key)
+        await settle(app, pilot, lambda: why in footer(app))
+
+
 async def test_an_overview_says_nothing_of_a_log_that_it_has_not_read(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
