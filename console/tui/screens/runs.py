@@ -264,7 +264,7 @@ class RunsScreen(DeckScreen):
                     ("esc", "as before")]  # fmt: skip
         run, marked, empty = self.selected, len(self.table.marked), self.is_empty
         # What can be done depends on no more than this, as long as nothing is marked.
-        place = (self.table.key is None, empty, self.focused)
+        place = (self.table.key is None, len(self.table.keys) > 0, empty, self.focused)
         bound = tuple(self.deck.settings.keys.items())
         depends = (run and (run.state, run.foreign, self.seen.needs_you(run)), place, bound)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
