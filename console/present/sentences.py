@@ -245,7 +245,8 @@ def _so_far(run: RunRecord) -> list[Clause]:
 def _waiting(run: RunRecord, now: float) -> list[Clause]:
     style = "muted" if run.state in (State.NEW, State.QUEUED) else "text"
     if run.reason:
-        return [(Span(part, style),) for part in _parts(run.reason)]
+        parts = map(_MEANS.split, _parts(run.reason))
+        return [tuple(Span(text, style) for text in part) for part in parts]
     plain = {
         State.NEW: "being sent",
         State.QUEUED: "waits to start",

@@ -204,6 +204,14 @@ def test_a_message_without_room_is_cut_for_a_bare_name_explains_nothing() -> Non
     assert plain(fitted(clauses, 20)) == "RuntimeError"
 
 
+def test_of_a_stop_without_room_is_said_what_was_done_and_no_half_of_what_follows() -> None:
+    reason = "TERM was sent; KILL follows 10 s later"
+    clauses = explain(make_run(1, "x", State.STOPPING, reason=reason), NOW, SETS["best"])
+    assert clauses is not None
+    assert plain(fitted(clauses, 40)) == reason
+    assert plain(fitted(clauses, 31)) == "TERM was sent"
+
+
 def test_a_lost_run_says_what_happened_then_what_that_means() -> None:
     reason = "its supervisor was killed; how it ended is not known"
     run = make_run(1, "gone", State.LOST, step=50, reason=reason)
