@@ -97,8 +97,10 @@ def read_stdout(
     reading.consumed = end
     for start, stop in _worth_a_look(data[:end], carry):
         of = _heading(data, start, carry) if data[start : start + 1] in (b" ", b"\t") else ""
-        text = data[start : min(stop, start + LINE)].decode("utf-8", "replace")
-        _line(text, start, reading, resumed, of)
+        line = data[start : min(stop, start + LINE)]
+        if start + LINE < stop:  # no word is read as its beginning: of 12345 that would be 12
+            line = line[: max(line.rfind(b" "), line.rfind(b"\t")) + 1]
+        _line(line.decode("utf-8", "replace"), start, reading, resumed, of)
     if end:
         reading.carry["heading"] = _heading(data, end, carry)
     if final:

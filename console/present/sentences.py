@@ -1,7 +1,8 @@
 """Sentences that fit: a row that explains itself, a verdict, a finding.
 
 A sentence is made of clauses joined by ` · `, cause first. What does not fit loses its last clause
-whole; only a first clause that is too long by itself is cut.
+whole; only a first clause that is too long by itself is cut, and the message of an exception whose
+name alone would explain nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from traindeck.backends.base import Reach, State
 from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecord
 
 from .ages import spoken
-from .cells import Line, Span, clean, clip_line, line_width
+from .cells import Line, Span, clean, clip, clip_line, line_width
 from .glyphs import Glyphs
 from .numbers import figure, percent, size
 from .states import alert, metric_word
@@ -24,6 +25,8 @@ from .states import alert, metric_word
 # file's, `rows.parquet`.
 _NAME = re.compile(r"(?:\w+\.)*_*[A-Z]\w*[a-z]\w*|CUDA out of memory")
 Clause = tuple[Span, ...]
+
+_MESSAGE = 12  # cells from which on the beginning of a message says something
 
 _SEPARATOR = Span(" · ", "muted")
 # Where the cause ends and its circumstances begin, or what it means: only the cause is coloured.
@@ -40,7 +43,7 @@ def fitted(clauses: Sequence[Clause], cells: int) -> Line:
         before = 3 if line else 0
         needed = line_width(clause) + before
         while used + needed > cells and len(clause) > 1 and (not line or clause[0].style == "warn"):
-            clause = clause[:-1]  # the cause without its circumstances
+            clause = _shorter(clause, cells - used - before)
             needed = line_width(clause) + before
         if used + needed > cells:
             break
@@ -51,6 +54,15 @@ def fitted(clauses: Sequence[Clause], cells: int) -> Line:
     if not line and clauses:
         return clip_line(clauses[0], cells)
     return tuple(line)
+
+
+def _shorter(clause: Clause, cells: int) -> Clause:
+    """A cause without the last of its circumstances; its message, the last to go, is cut."""
+    *kept, last = clause
+    room = cells - line_width(kept)
+    if len(kept) == 1 and last.text.startswith(": ") and room >= _MESSAGE:
+        return (*kept, Span(clip(last.text, room), last.style))
+    return tuple(kept)
 
 
 def choose(cells: int, *versions: str) -> str:
@@ -235,7 +247,8 @@ def _so_far(run: RunRecord) -> list[Clause]:
 def _waiting(run: RunRecord, now: float) -> list[Clause]:
     style = "muted" if run.state in (State.NEW, State.QUEUED) else "text"
     if run.reason:
-        return [(Span(part, style),) for part in _parts(run.reason)]
+        parts = map(_MEANS.split, _parts(run.reason))
+        return [tuple(Span(text, style) for text in part) for part in parts]
     plain = {
         State.NEW: "being sent",
         State.QUEUED: "waits to start",

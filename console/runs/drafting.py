@@ -326,7 +326,7 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
         try:
             secret_values(options["secrets"], ws.environ)
         except UsageError as error:
-            problems["secrets"] = f"{error.what} {error.fix}"
+            problems["secrets"] = f"{error.what} {error.fix}".strip()
     for name, text in options["options"].items():
         try:
             read_option(ws.backend(draft.on), name, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -77,7 +78,9 @@ async def ranks_of(backend: Backend, ref: JobRef) -> list[int]:
 
 
 async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
-    """The last `size` bytes of a run's log; b"" if there is none or its place does not answer."""
+    """The last lines of a run's log, of `size` bytes; b"" if there is none or its place does not
+    answer. No line is without its beginning: of `loss=12.5` the end says something else. Of one
+    that is longer than `size` the end stands behind a `…`."""
     if run.state in (State.NEW, State.QUEUED):
         return b""
     try:
@@ -85,9 +88,14 @@ async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> b
         if not isinstance(backend, SeekableLogs):
             return b""
         stat = await backend.log_stat(ref_of(run), rank)
-        return await backend.read_at(ref_of(run), rank, max(0, stat.size - size), size)
+        start = max(0, stat.size - size)
+        tail = await backend.read_at(ref_of(run), rank, start, size)
     except (BackendError, UsageError):  # a backend that was taken out of the settings
         return b""
+    if not start:
+        return tail
+    _, *lines = re.split(rb"[\r\n]", tail, maxsplit=1)
+    return b"".join(lines) or "…".encode() + tail
 
 
 async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:

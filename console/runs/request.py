@@ -210,14 +210,21 @@ def code_not_kept(spec: RunSpec) -> str:
     return f"{what} listed, not kept (--code snapshot keeps {them})"
 
 
+def _check_secret(name: str) -> None:
+    if not _VARIABLE.fullmatch(name):
+        shown = excerpt(name.partition("=")[0])
+        raise UsageError(f"--secret {shown}: give the name of a variable, not a value.")
+
+
 def secret_values(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
     """The values of secrets from the caller's environment.
 
     Raises:
-        UsageError: One is not set; it is named, never shown.
+        UsageError: One is not set, or is no name of a variable; its value is never shown.
     """
     values = {}
     for name in names:
+        _check_secret(name)
         if name not in environ:
             raise UsageError(
                 f"--secret {excerpt(name)}: {excerpt(name)} is not set in this shell.",
@@ -332,9 +339,7 @@ def _check(request: LaunchRequest) -> None:
         if not low <= value <= high:
             raise UsageError(f"{option} {value}: must be from {low} to {high:,}.")
     for name in request.secrets:
-        if not _VARIABLE.fullmatch(name):
-            shown = excerpt(name.partition("=")[0])
-            raise UsageError(f"--secret {shown}: give the name of a variable, not a value.")
+        _check_secret(name)
         if name in request.env:
             raise UsageError(f"{name} is given by both --env and --secret.", "Keep --secret.")
     if bool(request.on_stall) != (request.stall_after is not None):

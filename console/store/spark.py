@@ -94,13 +94,16 @@ def levels(samples: Sequence[tuple[float, int]], skip: int = 0) -> str:
     total = sum(count for _, count in kept)
     cells = min(CELLS, len(kept))
     sums, weights = [0.0] * cells, [0] * cells
-    passed = 0
+    passed, done = 0, -1
     for mean, count in kept:
         cell = min(cells - 1, (2 * passed + count) * cells // (2 * total))
         passed += count
-        if math.isfinite(mean):
-            sums[cell] += mean * count
-            weights[cell] += count
+        # The mean of two points may fill two cells: what is passed over is no gap.
+        for filled in range(min(done + 1, cell), cell + 1):
+            if math.isfinite(mean):
+                sums[filled] += mean * count
+                weights[filled] += count
+        done = cell
     means = [a / b if b else math.nan for a, b in zip(sums, weights, strict=True)]
     finite = [mean for mean in means if math.isfinite(mean)]
     if not finite:

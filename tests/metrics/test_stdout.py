@@ -495,6 +495,15 @@ def test_what_is_no_metric_is_left_alone(text: str) -> None:
     assert reading.counted == {}
 
 
+@pytest.mark.parametrize("seen", range(1, 20))
+def test_a_number_that_does_not_end_within_what_is_read_of_a_line_is_not_read(seen: int) -> None:
+    line = "step=1 acc=0.5".ljust(LINE - len("loss=") - seen) + "loss=12345.678 z=1\n"
+    reading = read(line)
+    assert points(reading, "acc") == [(1, 0.5)]
+    values = [value for _, value in points(reading, "loss")] if "loss" in reading.series else []
+    assert values == ([12345.678] if seen > len("12345.678") else [])
+
+
 def test_only_the_beginning_of_an_endless_line_is_looked_at() -> None:
     line = "step 1 loss 0.5 " + "x" * (2 * LINE) + " step 2 loss 0.4\n"
     assert points(read(line), "loss") == [(1, 0.5)]

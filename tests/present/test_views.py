@@ -193,6 +193,25 @@ def test_sentences_are_chosen_by_width() -> None:
     assert plain(fitted(clauses, 3)) == "ca…"
 
 
+def test_a_message_without_room_is_cut_for_a_bare_name_explains_nothing() -> None:
+    reason = "RuntimeError: The size of tensor a (512) must match tensor b (256): at dimension 1"
+    run = make_run(1, "odd", State.FAILED, step=7, reason=f"{reason} · train.py:31", exit_code=1)
+    clauses = explain(run, NOW, SETS["best"])
+    assert clauses is not None
+    whole = "RuntimeError: The size of tensor a (512) must match tensor b (256)"
+    assert plain(fitted(clauses, 70)) == whole
+    assert plain(fitted(clauses, 40)) == "RuntimeError: The size of tensor a (512…"
+    assert plain(fitted(clauses, 20)) == "RuntimeError"
+
+
+def test_of_a_stop_without_room_is_said_what_was_done_and_no_half_of_what_follows() -> None:
+    reason = "TERM was sent; KILL follows 10 s later"
+    clauses = explain(make_run(1, "x", State.STOPPING, reason=reason), NOW, SETS["best"])
+    assert clauses is not None
+    assert plain(fitted(clauses, 40)) == reason
+    assert plain(fitted(clauses, 31)) == "TERM was sent"
+
+
 def test_a_lost_run_says_what_happened_then_what_that_means() -> None:
     reason = "its supervisor was killed; how it ended is not known"
     run = make_run(1, "gone", State.LOST, step=50, reason=reason)

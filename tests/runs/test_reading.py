@@ -6,10 +6,10 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from traindeck.backends.base import State, Unreachable
+from traindeck.backends.base import JobRef, State, Unreachable
 from traindeck.console.present.cells import plain
 from traindeck.console.present.sentences import ended, fitted
-from traindeck.console.runs.reading import attempts_of, reason_in
+from traindeck.console.runs.reading import attempts_of, log_tail, reason_in
 from traindeck.console.store.records import Progress, RunRecord
 
 EPOCHS = b"""\
@@ -42,6 +42,29 @@ def test_the_step_of_a_failure_is_the_runs_own_and_not_one_of_an_epoch() -> None
     assert said.startswith("CUDA out of memory at step 279 · 2.0 GiB more wanted")
     nowhere = RunRecord(state=State.FAILED, exit_code=1, reason=reason)
     assert "step" not in plain(fitted(ended(nowhere, "failed"), 110))
+
+
+@pytest.mark.parametrize(
+    ("log", "size", "said"),
+    [
+        (b"loss=1.5\nloss=12.5\nlast\n", 99, b"loss=1.5\nloss=12.5\nlast\n"),
+        (b"loss=1.5\nloss=12.5\nlast\n", 10, b"last\n"),
+        (b"9%|\r10%|\r11%|\ndone\n", 12, b"11%|\ndone\n"),
+        (b"no line ends here", 4, "…here".encode()),
+        (b"this line is long\n", 5, "…long\n".encode()),
+    ],
+)
+async def test_the_end_of_a_log_has_no_line_without_its_beginning(
+    log: bytes, size: int, said: bytes
+) -> None:
+    async def read_at(ref: JobRef, rank: int, offset: int, size: int) -> bytes:
+        return log[offset : offset + size]
+
+    ws = Mock()
+    ws.backend.return_value = Mock(
+        log_stat=AsyncMock(return_value=Mock(size=len(log))), read_at=read_at
+    )
+    assert await log_tail(ws, RunRecord(id="a", state=State.RUNNING), size) == said
 
 
 async def test_a_place_that_does_not_answer_has_lost_no_attempt() -> None:

@@ -66,6 +66,12 @@ def test_a_run_that_waits_takes_a_snapshot_by_default(home: Path) -> None:
     assert spec_of(home, after=("1" * 12,), code="here").code.mode == "here"
 
 
+def test_a_value_pasted_into_a_form_for_a_secret_is_not_repeated_either() -> None:
+    with pytest.raises(UsageError, match="not a value") as error:
+        secret_values(("TOKEN=hunter2",), {})
+    assert "hunter2" not in f"{error.value.what} {error.value.fix}"
+
+
 def test_a_secret_that_is_not_set_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="HF_TOKEN"):
         secret_values(("HF_TOKEN",), {})

@@ -214,7 +214,9 @@ async def test_a_recipe_is_chosen_preset_and_kept(make_app: MakeApp) -> None:
         await fill(pilot, "./base")
         await pilot.press("tab")
         await fill(pilot, "chats.jsonl")
-        await pilot.press("ctrl+r", "a")
+        await pilot.press("ctrl+r")
+        await settle(app, pilot, lambda: "go together, in twenty steps." in screen_text(app))
+        await pilot.press("a")
         await at_rest(app, pilot)
         assert screen.draft.preset == "quick"
         steps = next(e for s in screen.form for e in s.entries if e.key == "set.steps")

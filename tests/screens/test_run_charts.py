@@ -260,6 +260,17 @@ async def test_metrics_are_chosen_in_the_tree(make_app: MakeApp) -> None:
         assert "▸ train" in screen_text(app)
 
 
+async def test_the_ends_of_a_long_tree_are_one_key_away(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with charts(app) as (pilot, pane):
+        await press(app, pilot, pane, "G")
+        assert pane._row == len(pane._rows) - 1 > 5
+        await press(app, pilot, pane, "pageup")
+        assert pane._row == 0
+        await press(app, pilot, pane, "pagedown g g")
+        assert pane._row == 0
+
+
 async def test_in_a_narrow_terminal_the_tree_is_behind_m(make_app: MakeApp) -> None:
     app = make_app(run_world())
     async with charts(app, "80x24") as (pilot, pane):

@@ -131,6 +131,19 @@ async def test_a_run_that_is_stopping_is_not_asked_again(make_app: MakeApp) -> N
         assert app.screen is screen
 
 
+@pytest.mark.parametrize(
+    ("key", "why"), [("R", "is running, not over"), ("delete", "is running, not over")]
+)
+async def test_a_key_that_this_run_is_not_for_says_why(
+    make_app: MakeApp, key: str, why: str
+) -> None:
+    app = make_app(run_world())
+    async with opened(app, "overview", "LOG") as pilot:
+        assert "retry" not in footer(app)
+        await pilot.press(key)
+        await settle(app, pilot, lambda: why in footer(app))
+
+
 async def test_an_overview_says_nothing_of_a_log_that_it_has_not_read(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +202,15 @@ async def test_what_cannot_be_read_is_a_line_in_the_footer(make_app: MakeApp, me
         text = screen_text(app)
         assert "Traceback" not in text and "a bug in traindeck" not in text
         assert isinstance(app.screen, RunScreen)
+
+
+async def test_another_search_in_the_config_begins_with_nothing(make_app: MakeApp) -> None:
+    app = make_app(run_world())
+    async with opened(app, "config", "PARAMETERS") as pilot:
+        await pilot.press("slash", *"argv", "enter")
+        await settle(app, pilot, lambda: "hit 1/" in screen_text(app))
+        await pilot.press("slash", *"zzz", "enter")
+        await settle(app, pilot, lambda: "0 lines with 'zzz'" in screen_text(app))
 
 
 async def test_a_long_config_scrolls_to_its_end_and_back(make_app: MakeApp) -> None:

@@ -143,6 +143,17 @@ async def test_a_folded_group_stays_folded_and_opens_with_enter(on_runs: OnRuns)
         await settle(app, pilot, lambda: "distil-eval" in screen_text(app))
 
 
+async def test_a_list_without_rows_offers_nothing_to_unfold(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        await pilot.press("G", "z")
+        await settle(app, pilot, lambda: "enter unfold" in screen_text(app))
+        await pilot.press("slash", *"nosuch", "enter")
+        await settle(app, pilot, lambda: "No run fits nosuch" in screen_text(app))
+        await settle(app, pilot, lambda: "unfold" not in screen_text(app))
+        await pilot.press("escape", "G")
+        await settle(app, pilot, lambda: "enter unfold" in screen_text(app))
+
+
 async def test_that_archived_runs_are_left_out_is_said_with_the_key_that_shows_them(
     on_runs: OnRuns,
 ) -> None:

@@ -45,6 +45,31 @@ async def test_marks_survive_a_filter_and_what_it_hides_is_counted_and_left_alon
         await settle(app, pilot, lambda: "1 marked · " in screen_text(app))
 
 
+async def test_what_the_filter_hides_while_it_is_done_is_not_marked_when_it_is_back(
+    on_runs: OnRuns,
+) -> None:
+    services = small_services()
+    async with on_runs(services) as (app, pilot):
+        screen = runs_screen(app)
+        await pilot.press("slash", *"state:failed", "enter")
+        await settle(app, pilot, lambda: bool(names(app)) and screen.model.view.filter != "")
+        keys = list(screen.table.keys)
+        await pilot.press("asterisk", "R")
+        await settle(app, pilot, lambda: isinstance(app.screen, ChoiceScreen))
+        failed = {key: run for key in keys if (run := services.runs[key]) is not None}
+        for key, run in failed.items():  # they are started, and leave the list
+            services.change(key, replace(run, state=State.RUNNING, ended=None))
+        screen.model.relist()
+        await settle(app, pilot, lambda: not screen.table.keys)
+        await answer(app, pilot, services, "r")
+        await settle(app, pilot, lambda: "started again" in screen_text(app))
+        for key, run in failed.items():
+            services.change(key, run)
+        screen.model.relist()
+        await settle(app, pilot, lambda: sorted(screen.table.keys) == sorted(keys))
+        assert not screen.table.marked
+
+
 async def test_with_all_marks_hidden_a_key_means_the_run_under_the_cursor_and_says_so(
     on_runs: OnRuns,
 ) -> None:

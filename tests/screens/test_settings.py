@@ -15,6 +15,7 @@ from textual import events
 from traindeck.console.settings import BackendSettings, Settings, Source, load
 from traindeck.console.tui import keys
 from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.screens import settings as settings_screen
 from traindeck.console.tui.screens.settings import SettingsScreen
 
 FILE = """\
@@ -45,7 +46,10 @@ def from_file(make_app: MakeApp, folder: Path) -> tuple[TraindeckApp, Path]:
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
-async def test_the_list(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+async def test_the_list(
+    make_app: MakeApp, check_screen: CheckScreen, size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_screen, "_stamp_of", lambda _: settings_screen.UNREAD)
     path = Path("/home/user1/.config/traindeck/settings.yaml")
     app = make_app(
         launch_services(),
@@ -184,6 +188,17 @@ async def test_a_theme_that_is_mended_is_taken_over(
         theme.write_text('base: dark\nink:\n  text: "#ffffff"\n')
         await settle(app, pilot, lambda: app.looks.name == "mine")
         await settle(app, pilot, lambda: "the file is wrong" not in screen_text(app))
+
+
+async def test_a_file_that_was_deleted_since_the_start_says_nothing_any_more(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    path.unlink()
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await open_settings(app, pilot)
+        await settle(app, pilot, lambda: "settings.yaml, line" not in screen_text(app))
+        assert app.settings.grace == 10.0
 
 
 async def test_nothing_is_written_into_a_file_that_could_not_be_taken_over(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import MetricSummary, Progress, RunRecord
 from traindeck.console.store.series import SOURCES, Batch, SourceMark
-from traindeck.console.store.spark import CELLS, CHUNK, levels
+from traindeck.console.store.spark import CELLS, CHUNK, levels, slices
 
 from .conftest import listed
 
@@ -329,6 +329,13 @@ def test_values_that_are_not_finite_are_gaps_in_the_sparkline() -> None:
     assert levels([(math.nan, 5)]) == "7"
     assert levels([(5.0, 1), (5.0, 1)]) == "33"
     assert levels([(-1.7e308, 1), (0.0, 1), (1.7e308, 1)]) == "036"
+
+
+@pytest.mark.parametrize("points", range(1, 300))
+def test_a_sparkline_has_no_gap_where_no_value_is_missing(points: int) -> None:
+    means, counts = slices(array("d", map(float, range(points))))
+    spark = levels(list(zip(means, counts, strict=True)), points // 2)
+    assert "7" not in spark and spark == "".join(sorted(spark))
 
 
 @pytest.mark.parametrize("count", [999, 1000, 1001, 5000, 40_000, 400_000])

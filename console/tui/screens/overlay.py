@@ -257,7 +257,7 @@ class MenuScreen(Overlay[str | None]):
         self._items = list(items)
         self._current = current
         self._at = next((n for n, item in enumerate(items) if item[2] == current), 0)
-        self.wanted_cells = max(44, min(70, max(width(words) for _, words, _ in items) + 8))
+        self.wanted_cells = max(44, min(100, max(width(words) for _, words, _ in items) + 8))
 
     def lines(self, cells: int) -> list[Line]:
         glyphs = self.deck.painter.glyphs

@@ -374,9 +374,9 @@ class RunScreen(DeckScreen):
         if action == "stop":
             return self.record.stoppable or None
         if action == "retry":
-            return can_retry(self.record)
+            return can_retry(self.record) or None  # the key says why not
         if action == "remove":
-            return self.record.removable
+            return self.record.removable or None
         if action == "launch_again":
             return "launch" in SCREENS
         return True

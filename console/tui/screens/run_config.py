@@ -180,7 +180,7 @@ class ConfigPane(Vertical, inherit_bindings=False):
         self._lines.action_prefix_g()
 
     def action_find(self) -> None:
-        self._ask.ask(FIND, self._lines.text)
+        self._ask.ask(FIND)
         self._lines.chrome()
 
     def action_hit(self, by: int) -> None:

@@ -264,7 +264,7 @@ class RunsScreen(DeckScreen):
                     ("esc", "as before")]  # fmt: skip
         run, marked, empty = self.selected, len(self.table.marked), self.is_empty
         # What can be done depends on no more than this, as long as nothing is marked.
-        place = (self.table.key is None, empty, self.focused)
+        place = (self.table.key is None, len(self.table.keys) > 0, empty, self.focused)
         bound = tuple(self.deck.settings.keys.items())
         depends = (run and (run.state, run.foreign, self.seen.needs_you(run)), place, bound)
         if marked == 0 and self._footer is not None and self._footer[0] == depends:
@@ -533,6 +533,7 @@ class RunsScreen(DeckScreen):
         return next(found, "") or run_id
 
     def action_seen(self) -> None:
+        self.chosen.asked = frozenset()
         # The cursor goes on to what is next in line, not with the run to the end of the list.
         self.spawn(self.seen.say(self.chosen.of("seen"), self.table.key_after()))
 
@@ -577,8 +578,10 @@ class RunsScreen(DeckScreen):
             ask_copy(self, self.selected)
 
     def acted(self) -> None:
-        """Something was done to runs: show it now, and let their marks go."""
+        """Something was done to runs: show it now, and let their marks go; of those too that the
+        filter hides since then: they would be back with them."""
         self.table.clear_marks()
+        self.table.waiting -= self.chosen.asked
         self.model.relist()
 
     async def on_unmount(self) -> None:

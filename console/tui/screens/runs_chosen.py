@@ -39,10 +39,15 @@ ACTIONS = frozenset({"seen", *_NEED})
 
 
 class Chosen:
-    """The runs that are chosen on the Runs screen."""
+    """The runs that are chosen on the Runs screen.
+
+    Attributes:
+        asked: The keys that were last asked about.
+    """
 
     def __init__(self, screen: RunsScreen) -> None:
         self._screen = screen
+        self.asked: frozenset[int] = frozenset()
 
     def keys(self) -> list[int]:
         """Their keys, in the order of the list."""
@@ -80,6 +85,7 @@ class Chosen:
         """Ask about those that an action is for. Marks out of sight, or in a list that is frozen,
         are read first: what is asked is about the runs as they are, not as they were last seen."""
         screen, keys = self._screen, self.keys()
+        self.asked = frozenset(keys)
         model = screen.model
 
         def now(chosen: Mapping[int, RunRecord]) -> None:

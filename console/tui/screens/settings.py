@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 AGAIN = 1.0
 """Seconds between two looks at the file."""
 
+UNREAD = object()
+"""The state of a file that was not looked at yet."""
+
 
 class SettingsPane(Lines):
     """The list, scrolled so that the focused line is in sight, and its help below."""
@@ -96,7 +99,7 @@ class SettingsScreen(DeckScreen):
         self._problems: dict[str, str] = {}
         self._pane = SettingsPane()
         self._turn = asyncio.Lock()
-        self._stamp: object = None
+        self._stamp: object = UNREAD
         self._broken: Notice | None = None
 
     def body(self) -> ComposeResult:
@@ -335,6 +338,7 @@ class SettingsScreen(DeckScreen):
 
 
 def _stamp_of(path: Path) -> object:
+    """Which state of a file this is; None if there is none."""
     try:
         there = path.stat()
     except OSError:
