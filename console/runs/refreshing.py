@@ -140,6 +140,18 @@ async def is_there(ws: Workspace, run: RunRecord) -> bool | None:
     return run.archived or not is_absent(status)
 
 
+async def why_silent(ws: Workspace, run: RunRecord) -> str:
+    """Why nothing can be learnt of a run now; "" if it can."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await ws.backend(run.backend).poll([ref_of(run)])
+    except (BackendError, UsageError) as error:
+        return str(error)
+    except TimeoutError:
+        return "it does not answer."
+    return ""
+
+
 async def enter(
     ws: Workspace,
     backend: Backend,

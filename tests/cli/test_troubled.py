@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,3 +59,41 @@ def test_a_running_run_that_something_is_wrong_with_says_so(
         if do is halt:
             os.kill(supervisor, signal.SIGCONT)
         os.kill(job, signal.SIGKILL)
+
+
+@pytest.fixture
+def elsewhere(cli: Cli) -> tuple[str, Path]:
+    """A run at a backend of the settings, and the folder of its runs."""
+    root = cli.home / "elsewhere"
+    cli.ok("backends", "add", "lab", "--kind", "process", "--option", f"root={root}")
+    return cli.run("sh", "-c", "sleep 3; exit 4", options=("--on", "lab")), root / "runs"
+
+
+def test_who_waits_for_a_place_that_cannot_be_asked_is_told_and_sees_the_end(
+    cli: Cli, elsewhere: tuple[str, Path]
+) -> None:
+    run, runs = elsewhere
+    away = runs.with_name("away")
+    runs.rename(away)
+    words = [sys.executable, "-m", "traindeck.console.cli.main", "wait", run]
+    pipe = subprocess.PIPE
+    waiting = subprocess.Popen(words, cwd=cli.cwd, env=cli.environ, stdout=pipe, stderr=pipe)
+    assert waiting.stderr is not None
+    said = waiting.stderr.readline().decode()
+    assert "lab cannot be asked, the waiting goes on" in said and f"{runs} is not there" in said
+    away.rename(runs)
+    out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, err) == (4, b""), out
+
+
+def test_a_backend_that_was_taken_out_of_the_settings_is_not_waited_for(
+    cli: Cli, elsewhere: tuple[str, Path]
+) -> None:
+    run, _ = elsewhere
+    settings = cli.home / ".config/traindeck/settings.yaml"
+    kept = settings.read_text()
+    settings.unlink()
+    done = cli("wait", run, timeout=20)
+    assert done.returncode == 2 and "There is no backend 'lab'" in done.stderr
+    settings.write_text(kept)
+    assert cli("wait", run).returncode == 4
