@@ -97,3 +97,14 @@ def test_a_backend_that_was_taken_out_of_the_settings_is_not_waited_for(
     assert done.returncode == 2 and "There is no backend 'lab'" in done.stderr
     settings.write_text(kept)
     assert cli("wait", run).returncode == 4
+
+
+def test_rm_says_that_a_directory_stays_whose_backend_was_taken_out_of_the_settings(
+    cli: Cli, elsewhere: tuple[str, Path]
+) -> None:
+    run, runs = elsewhere
+    cli("wait", run)
+    (cli.home / ".config/traindeck/settings.yaml").unlink()
+    done = cli("rm", "-y", run)
+    assert done.returncode == 0 and (runs / run).is_dir()
+    assert "its directory stays: there is no backend lab any more" in done.stderr
