@@ -108,3 +108,16 @@ def test_rm_says_that_a_directory_stays_whose_backend_was_taken_out_of_the_setti
     done = cli("rm", "-y", run)
     assert done.returncode == 0 and (runs / run).is_dir()
     assert "its directory stays: there is no backend lab any more" in done.stderr
+
+
+def test_reindex_says_of_which_place_nothing_could_be_learnt(
+    cli: Cli, elsewhere: tuple[str, Path]
+) -> None:
+    run, runs = elsewhere
+    runs.rename(runs.with_name("away"))
+    done = cli("reindex")
+    assert done.returncode == 0 and done.stdout == "1 runs\n"
+    assert f"what the runs of lab do is not known: {runs} is not there" in done.stderr
+    runs.with_name("away").rename(runs)
+    assert cli("wait", run).returncode == 4
+    assert "not known" not in cli("reindex").stderr
