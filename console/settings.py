@@ -167,11 +167,13 @@ class BackendSettings:
     where: str = "default"
 
     def local_root(self) -> Path | None:
-        """Where its run directories lie, if that is on this machine."""
+        """Where its run directories lie, if that is on this machine (and is a folder's name)."""
         if self.kind != "process":
             return None
+        from traindeck.backends.files import folder_named  # most commands look at no directory
+
         root = self.options.get("root")
-        return Path(root).expanduser() if root else Path.home() / ".traindeck"
+        return folder_named(root) if root else Path.home() / ".traindeck"
 
 
 LOCAL = BackendSettings()
