@@ -170,10 +170,12 @@ class BackendSettings:
         """Where its run directories lie, if that is on this machine (and is a folder's name)."""
         if self.kind != "process":
             return None
-        from traindeck.backends.files import folder_named  # most commands look at no directory
-
         root = self.options.get("root")
-        return folder_named(root) if root else Path.home() / ".traindeck"
+        if not root:
+            return Path.home() / ".traindeck"
+        from traindeck.backends.files import folder_named  # most have none
+
+        return folder_named(root)
 
 
 LOCAL = BackendSettings()
