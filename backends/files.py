@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def folder_named(text: object) -> Path | None:
+    """The folder that a setting names, None if it names none: nobody knows what a relative one
+    would be relative to."""
+    path = os.path.expanduser(text) if isinstance(text, str) else ""
+    return Path(path) if os.path.isabs(path) else None
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading. A link is not followed, and a pipe or a device is refused at once:
     opening one could wait for ever.

@@ -470,8 +470,9 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
     """A process backend from a settings entry (`backends: NAME: {kind: process, root: …}`).
 
     Raises:
-        UsageError: An option that does not exist.
+        UsageError: An option that does not exist, or a value that cannot be.
     """
+    from traindeck.backends.files import folder_named
     from traindeck.backends.hosts.local import LocalHost
 
     unknown = sorted(set(options) - {"root", "python"})
@@ -480,4 +481,11 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
             f"backends.{name}: a process backend has no option {unknown[0]!r}.",
             "It takes root and python.",
         )
-    return ProcessBackend(name, LocalHost(options.get("root"), python=options.get("python")))
+    root, python = options.get("root"), options.get("python")
+    if root and folder_named(root) is None:
+        raise UsageError(
+            f"backends.{name}.root is {str(root)[:60]!r}: expected a folder from / or ~ on."
+        )
+    if python and not isinstance(python, str):
+        raise UsageError(f"backends.{name}.python is {str(python)[:60]!r}: expected a program.")
+    return ProcessBackend(name, LocalHost(root, python=python))

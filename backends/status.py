@@ -263,7 +263,8 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
         held = not seen.rebooted if native is None else native.active
         if seen.supervised is None and held:
             return _Verdict(State.STOPPING, Rank.NONE, why, _reach(seen))
-        lost = f"its supervisor was killed before {follows}"
+        asked = seen.cancel_requested is not None
+        lost = f"{'stopped' if asked else 'its supervisor was killed'} before {follows}"
         said = f"{said or _how(code, number)}; {lost}"
     state: State
     match record.cause:

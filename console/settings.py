@@ -167,11 +167,15 @@ class BackendSettings:
     where: str = "default"
 
     def local_root(self) -> Path | None:
-        """Where its run directories lie, if that is on this machine."""
+        """Where its run directories lie, if that is on this machine (and is a folder's name)."""
         if self.kind != "process":
             return None
         root = self.options.get("root")
-        return Path(root).expanduser() if root else Path.home() / ".traindeck"
+        if not root:
+            return Path.home() / ".traindeck"
+        from traindeck.backends.files import folder_named  # most have none
+
+        return folder_named(root)
 
 
 LOCAL = BackendSettings()

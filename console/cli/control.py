@@ -160,8 +160,10 @@ def rm_command(
             taken = await _taken(ws, record, keep_artifacts)
             total += taken or 0
             shown = "size unknown" if taken is None else size(taken)
-            goes_on = "  the process goes on, unwatched" if record.active else ""
-            output.note(f"  {record.id}  {record.name}  {record.state}  {shown}{goes_on}")
+            more = "  the process goes on, unwatched" if record.active else ""
+            if not ws.has_backend(record.backend):
+                more = f"  its directory stays: there is no backend {record.backend} any more"
+            output.note(f"  {record.id}  {record.name}  {record.state}  {shown}{more}")
         what = f"{len(records)} run{'s' if len(records) > 1 else ''}"
         if not output.confirm(f"Remove {what} and free {size(total)}?", yes=yes):
             return 1

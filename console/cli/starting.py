@@ -83,6 +83,10 @@ async def send(
         return await follow_run(ws, record)
     if failed:
         output.error(f"{record.reason}. The run is recorded as failed.")
+    elif record.state is State.CANCELLED and record.reason:  # what it was to wait for failed before
+        from traindeck.console.runs.reasons import told
+
+        output.tell(told(ws.index, record.reason))
     return 1 if failed else 0
 
 

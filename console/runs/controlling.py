@@ -6,9 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import Adopt, BackendError, Files, TraindeckError, UsageError
+from traindeck.backends.base import (
+    Adopt,
+    BackendError,
+    Files,
+    Reach,
+    TraindeckError,
+    UsageError,
+)
 from traindeck.console.runs.reading import attempts_of
-from traindeck.console.runs.refreshing import MAX_AGE, refresh
+from traindeck.console.runs.refreshing import MAX_AGE, refresh, why_silent
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store import archive
@@ -66,13 +73,18 @@ async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:
 
 
 async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
-    """The run whenever it was looked at, until it is over. Cancelling touches nothing."""
+    """The run whenever it was looked at, until it is over. Cancelling touches nothing.
+
+    Raises:
+        UsageError: It was removed, or its backend is not in the settings any more.
+    """
     wait = FIRST_WAIT
     while True:
         run = ws.index.get(run_id)
         if run is None:
             raise UsageError(f"Run {run_id} was removed.")
         if run.active:
+            ws.backend(run.backend)  # of one that is not there, no end will ever be seen
             await refresh(ws, [run], max_age=wait / 2, turns=True)
             run = ws.index.get(run_id) or run
         yield run
@@ -83,12 +95,18 @@ async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
 
 
 async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
-    """Return when all of these runs are over, in the order given."""
+    """Return when all of these runs are over, in the order given. Of a place that does not answer
+    a line says so, once: it may come back."""
+    silent: set[str] = set()
 
     async def one(run_id: str) -> RunRecord:
         last: RunRecord | None = None
         async for run in watch(ws, run_id):
             last = run
+            if run.active and run.reach is Reach.DOWN and run.backend not in silent:
+                silent.add(run.backend)
+                if why := await why_silent(ws, run):
+                    ws.tell(f"{run.backend} cannot be asked, the waiting goes on: {why}")
         assert last is not None
         return last
 

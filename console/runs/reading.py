@@ -63,7 +63,8 @@ async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
     try:
         return decode(RunSpec, json.loads(data)["spec"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BackendError(f"run.json of run {ref.run_id} cannot be read: {error}.") from None
+        why = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise BackendError(f"run.json of run {ref.run_id} cannot be read: {why}.") from None
 
 
 async def ranks_of(backend: Backend, ref: JobRef) -> list[int]:

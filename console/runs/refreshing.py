@@ -46,7 +46,8 @@ async def refresh(
     """Ask about runs that are not over and were not seen for `max_age` seconds.
 
     Args:
-        runs: Only these, lost ones as well; all active ones by default.
+        runs: Only these, lost ones as well; by default all active ones, and now and then those
+            whose directory was gone.
         turns: Leave a place out that somebody else is asking right now: the caller comes back.
         briefly: Leave to the next look what is over: its end is entered together with what it
             measured, and reading that takes time. A program that could not be started measured
@@ -58,7 +59,7 @@ async def refresh(
     await settle(ws)
     now = ws.clock()
     if runs is None:
-        asked = ws.index.active()
+        asked = ws.index.active() + ws.missing()
     else:
         # One that was lost sight of may be seen again, and whoever names it wants to know.
         asked = [run for run in runs if run.active or run.state is State.LOST]
@@ -138,6 +139,18 @@ async def is_there(ws: Workspace, run: RunRecord) -> bool | None:
     except (BackendError, UsageError, TimeoutError):
         return None
     return run.archived or not is_absent(status)
+
+
+async def why_silent(ws: Workspace, run: RunRecord) -> str:
+    """Why nothing can be learnt of a run now; "" if it can."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await ws.backend(run.backend).poll([ref_of(run)])
+    except (BackendError, UsageError) as error:
+        return str(error)
+    except TimeoutError:
+        return "it does not answer."
+    return ""
 
 
 async def enter(

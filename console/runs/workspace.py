@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from traindeck.console.store.journal import Journal
     from traindeck.console.store.records import RunRecord
 
+LOOK_AGAIN = 60.0
+"""Seconds after which a run whose directory was gone is looked for again."""
+
 
 @dataclass(kw_only=True)
 class Workspace:
@@ -143,14 +146,18 @@ class Workspace:
 
     def has_questions(self) -> bool:
         """Whether anything is to be asked of a place or read on: a run that is not over, one that
-        was not measured to its end, or a submission. A command that only reads need not start an
-        event loop if not."""
-        if self.index.has_active() or self.index.unread():
+        was not measured to its end, one that is missing, or a submission. A command that only reads
+        need not start an event loop if not."""
+        if self.index.has_active() or self.index.unread() or self.missing():
             return True
         try:
             return any(self.places.journal.iterdir())
         except FileNotFoundError:
             return False
+
+    def missing(self) -> list[RunRecord]:
+        """Runs whose directory was gone, to be looked for again: a disk may be mounted by now."""
+        return self.index.missing(self.clock() - LOOK_AGAIN)
 
     async def close_backends(self) -> None:
         """Close connections; they are made anew when needed. Runs are not touched."""

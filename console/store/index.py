@@ -239,6 +239,12 @@ class Index:
             )
         )
 
+    def missing(self, before: float) -> list[RunRecord]:
+        """Runs whose directory was not there when it was last looked for, before this moment."""
+        from traindeck.console.store import reading
+
+        return self._db.read(lambda db: reading.missing(db, before))
+
     def active(self, backend: str | None = None) -> list[RunRecord]:
         """Runs that are not over, oldest first, with their main metric only."""
         from traindeck.console.store import reading

@@ -48,6 +48,11 @@ def active(db: Connection, backend: str | None) -> list[RunRecord]:
     return records(db, where, args, metrics="main", order="ORDER BY r.created, r.n")
 
 
+def missing(db: Connection, before: float) -> list[RunRecord]:
+    """See `Index.missing`."""
+    return records(db, schema.MISSING, [before], metrics="main", order="ORDER BY r.created, r.n")
+
+
 def groups(db: Connection, ids: Sequence[int], now: float) -> bytes:
     """See `Index.groups`."""
     from traindeck.console.store.query import GROUP  # most commands ask no query

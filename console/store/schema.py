@@ -15,6 +15,9 @@ reading 10,000 of them twice the time."""
 ACTIVE = "'new', 'queued', 'starting', 'running', 'stopping'"
 """States of runs that are not over, in SQL (a test compares them with base.ACTIVE)."""
 
+MISSING = "state = 'lost' AND rank = 0 AND NOT archived AND observed_at < ?"
+"""Of a run whose directory was not there when it was last looked for, before a moment, in SQL."""
+
 LEFT = "size - offset > 65536"
 """Of a source that a look has left something of: more than the line that is being written. As in
 the index `sources_left`, which only serves a query that says the same."""

@@ -178,6 +178,8 @@ TABLE: list[tuple[str, Evidence, State, Rank, Reach, str]] = [
      State.STOPPING, Rank.NONE, Reach.OK, "exit code 3; attempt 1 follows"),
     ("it was to follow", over(exit_code=3, next=1), State.FAILED, Rank.RECORD, Reach.OK,
      "exit code 3; its supervisor was killed before attempt 1"),
+    ("it was to follow, stopped first", replace(over(exit_code=3, next=1), cancel_requested=NOW),
+     State.FAILED, Rank.RECORD, Reach.OK, "exit code 3; stopped before attempt 1"),
     ("it was to follow, then a reboot", rebooted(exit=Exit(exit_code=3, next=1)), State.FAILED,
      Rank.RECORD, Reach.OK, "exit code 3; its supervisor was killed before attempt 1"),
     ("it follows, seen from afar", far(exit=Exit(exit_code=3, next=1)), State.STOPPING, Rank.NONE,

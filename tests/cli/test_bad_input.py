@@ -75,6 +75,8 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         (("backends", "add", "x"), "runs of backend local lie in"),
         (("backends", "add", "x", "--option", "root=~/.traindeck/../.traindeck/"), "backend local"),
         (("backends", "add", "x", "--option", "colour=red"), "colour"),
+        (("backends", "add", "x", "--option", "root=relative"), "a folder from / or ~ on"),
+        (("backends", "add", "x", "--option", "root=~nobody-here/x"), "a folder from / or ~ on"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
@@ -393,6 +395,21 @@ def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli
     assert cli("backends", "check", "nowhere").returncode == 2
     assert "runs lie in" in cli("doctor").stdout
     assert cli.ok("ls", "-q", "-a").split() == [run]
+
+
+@pytest.mark.parametrize("odd", ["root: 5", "root: [a]", "root: here", "python: [1]"])
+def test_a_place_whose_settings_cannot_be_is_refused_in_words(cli: Cli, odd: str) -> None:
+    run = cli.run("true")
+    cli("wait", run)
+    config = cli.home / ".config/traindeck"
+    config.mkdir(parents=True)
+    (config / "settings.yaml").write_text(f"backends: {{lab: {{kind: process, {odd}}}}}\n")
+    done = cli("run", "--on", "lab", "--", "true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"backends.lab.{odd.split(':')[0]} is " in done.stderr and "expected" in done.stderr
+    (cli.home / ".local/state/traindeck/index.db").unlink()
+    listed = cli("ls", "-q")
+    assert (listed.stdout.split(), listed.stderr) == ([run], "")
 
 
 def test_what_a_fine_tune_waits_for_may_still_make_its_data(cli: Cli) -> None:

@@ -159,6 +159,9 @@ def test_a_run_waits_for_another_and_is_cancelled_if_that_failed(cli: Cli) -> No
     assert shown["reason"] == f"run {first}, which it waited for, failed with exit code 1"
     assert f"run first ({first}), if it succeeds" in cli.ok("show", second)
     assert cli.ok("logs", third) == "anyway\n"
+    again = cli("retry", second)
+    assert again.returncode == 0 and f"{second}  " in again.stdout
+    assert "first, which it waited for, failed with exit code 1" in again.stderr
 
 
 def test_a_run_waits_for_several(cli: Cli) -> None:

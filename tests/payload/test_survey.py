@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.payload.harness import Agent, Served, runs
+from tests.payload.harness import Agent, Refusal, Served, runs
 
 from traindeck.backends.payload.build import agent_version
 
@@ -32,6 +32,26 @@ def test_hello_says_where_and_what_it_is(agent: Agent) -> None:
     assert abs(answer["now"] - time.time()) < 60
     assert answer["free_bytes"] > 0
     assert isinstance(answer["warnings"], list)
+
+
+def test_of_runs_on_another_disk_the_room_is_that_disks(agent: Agent) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == agent.root.stat().st_dev:
+        pytest.skip("one disk only")
+    (agent.root / "runs").symlink_to(other)
+    space = os.statvfs(other)
+    free = agent.call("hello")["free_bytes"]
+    assert abs(free - space.f_bavail * space.f_frsize) < 1 << 26
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_named(agent: Agent) -> None:
+    folder = agent.root / "runs"
+    said = f"{folder} is not there: is its disk mounted?"
+    assert said not in agent.call("hello")["warnings"]
+    folder.symlink_to(agent.root / "away")
+    assert said in agent.call("hello")["warnings"]
+    with pytest.raises(Refusal, match="is not there: is its disk mounted"):
+        agent.start("true")
 
 
 def test_no_variable_moves_the_root(agent: Agent) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from tests.conformance import fake, jobs
 from traindeck.backends.base import FileEntry, JobRef, State
 from traindeck.console.runs import controlling, launching, refreshing
 from traindeck.console.runs.request import LaunchRequest
-from traindeck.console.runs.workspace import Workspace, open_workspace
+from traindeck.console.runs.workspace import LOOK_AGAIN, Workspace, open_workspace
 from traindeck.console.store.places import Places
 
 
@@ -46,6 +48,31 @@ async def test_a_run_is_seen_only_with_what_it_measured_by_then(
     await controlling.stop(ws, now)
     await ws.aclose()
     await place.close()
+
+
+async def test_a_run_whose_disk_was_not_mounted_for_a_while_is_seen_again_unasked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    async with open_workspace() as ws:
+        request = LaunchRequest(argv=("sh", "-c", "sleep 0.5; exit 4"), cwd=str(home))
+        run = await launching.launch(ws, await launching.plan(ws, request))
+        record = home / ".traindeck/runs" / run.id / "attempts/0/exit.slot"
+        while b"TDX1" not in record.read_bytes():
+            await asyncio.sleep(0.1)
+        runs, away = home / ".traindeck/runs", home / ".traindeck/away"
+        runs.rename(away)
+        runs.mkdir()  # the mount point
+        await refreshing.refresh(ws, max_age=0.0)
+        runs.rmdir()
+        away.rename(runs)
+        gone = ws.index.get(run.id)
+        assert gone is not None and gone.state is State.LOST and not ws.has_questions()
+        ws.clock = lambda: time.time() + LOOK_AGAIN
+        assert ws.has_questions()
+        await refreshing.refresh(ws)
+        back = ws.index.get(run.id)
+        assert back is not None and (back.state, back.exit_code) == (State.FAILED, 4)
 
 
 async def test_a_run_that_was_asked_to_stop_is_known_to_be_stopping_at_once(

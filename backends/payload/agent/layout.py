@@ -43,6 +43,12 @@ def check_mounted():
         raise Refused("%s is not there: is its disk mounted?" % runs())
 
 
+def check_link():
+    """As check_mounted, but where nothing is yet a first run may make the folder."""
+    if os.path.islink(runs()):
+        check_mounted()
+
+
 def gone(path):
     """The refusal of what asks for a run directory that is not there. Raises it where there are no
     runs at all."""

@@ -179,6 +179,7 @@ def build(run, record, files, body):
     if record is None or record.get("id") != run:
         raise Refused("run.json is not of run %s." % run)
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
+    layout.check_link()
     try:
         os.makedirs(layout.runs(), 0o700, exist_ok=True)
         space = os.statvfs(layout.runs())

@@ -23,9 +23,14 @@ def hello(request, body):
     except Refused as refused:
         locks = ""
         warnings.append(str(refused))
+    try:
+        layout.check_link()
+    except Refused as refused:
+        warnings.append(str(refused))
     warnings += logout_warning(logind_files(), lingering())
     try:
-        space = os.statvfs(root)
+        # The runs may lie on another disk.
+        space = os.statvfs(layout.runs() if os.path.isdir(layout.runs()) else root)
         free = space.f_bavail * space.f_frsize
     except OSError:
         free = None
