@@ -334,12 +334,16 @@ async def test_the_logs_of_earlier_attempts_can_be_read(make_app: MakeApp) -> No
         assert asked == [(run.id, 1), (run.id, 0)]
 
 
-async def test_keys_that_would_do_nothing_are_not_offered(make_app: MakeApp) -> None:
+async def test_keys_that_would_do_nothing_are_not_offered_and_say_so(make_app: MakeApp) -> None:
     app = make_app(world())
-    async with opened(app, DONE):
+    async with opened(app, DONE) as (pilot, _):
         footer = screen_text(app).splitlines()[-1]
         for words in ("follow", "next", "first error", "fold", "try…", "time", "attempt"):
             assert words not in footer, footer
+        for key, words in (("E", "no error"), ("T", "nothing to try"), ("z", "nothing to fold"),
+                           ("t", "nobody noted times")):  # fmt: skip
+            await pilot.press(key)
+            await settle(app, pilot, lambda words=words: words in screen_text(app).splitlines()[-1])
 
 
 async def test_a_place_that_does_not_answer_is_said_and_asked_again(make_app: MakeApp) -> None:

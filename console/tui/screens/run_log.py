@@ -60,6 +60,14 @@ QUESTIONS = {
     "line": Question("line", "its number", "go"),
 }
 
+_NOTHING = {
+    "error": "no error so far",
+    "try": "nothing to try again",
+    "fold": "nothing to fold here",
+    "ask('time')": "nobody noted times for this log",
+}
+"""What is said to a key that there is nothing for."""
+
 
 class LogPane(Vertical, inherit_bindings=False):
     """Shows one log of a run, or one of its files as if it were a log.
@@ -363,8 +371,14 @@ class LogPane(Vertical, inherit_bindings=False):
     def action_side(self, by: int) -> None:
         self._requests.add(lambda session: session.side(by))
 
+    def on_key(self, event: events.Key) -> None:
+        """A key for what is not there says so."""
+        bound = self.screen.active_bindings.get(event.key)
+        if bound is not None and not bound.enabled and bound.binding.action in _NOTHING:
+            self._requests.refuse(_NOTHING[bound.binding.action])
+
     def action_error(self) -> None:
-        self._requests.add(lambda session: session.to_error(), otherwise="no error so far")
+        self._requests.add(lambda session: session.to_error(), otherwise=_NOTHING["error"])
 
     def action_hit(self, backward: bool) -> None:
         words = "no hit before this one" if backward else "no hit after this one"
@@ -375,7 +389,7 @@ class LogPane(Vertical, inherit_bindings=False):
         )
 
     def action_fold(self) -> None:
-        self._requests.add(lambda session: session.fold(), otherwise="nothing to fold here")
+        self._requests.add(lambda session: session.fold(), otherwise=_NOTHING["fold"])
 
     def action_peek(self) -> None:
         self._requests.add(lambda session: session.peek(), otherwise="no line has it")
@@ -478,7 +492,7 @@ class LogPane(Vertical, inherit_bindings=False):
             if moment is None:
                 self._requests.refuse(f"{text!r} is no time: write HH:MM or HH:MM:SS")
             else:
-                words = "nobody noted times for this log"
+                words = _NOTHING["ask('time')"]
                 self._requests.add(lambda session: session.to_time(moment), otherwise=words)
 
     def _search(self, what: str, pattern: Pattern | None) -> None:
