@@ -117,7 +117,8 @@ def ls_command(
             [{**run_json(run), "size_bytes": (sizes or {}).get(run.id)} for run in runs]
         )
         return 0
-    _print_list(ws, runs, sizes, hidden=not everything)
+    # Where nothing fits, more is listed only if the next line says so.
+    _print_list(ws, runs, sizes, hidden=not everything and (wanted is None or bool(runs)))
     if wanted is not None and window is not None and not runs:
         from traindeck.console.present.runs_counts import beyond_words
         from traindeck.console.runs.beyond import fit_beyond

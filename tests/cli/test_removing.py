@@ -124,6 +124,7 @@ def test_a_filter_that_only_archived_runs_fit_says_how_to_list_them(cli: Cli) ->
     said = cli("ls", "old-one")
     assert "old-one" not in said.stdout
     assert "only 1 archived run fits: traindeck ls --all" in said.stderr
+    assert "--all" not in said.stdout
     assert "fit" not in cli("ls", "--all", "old-one").stderr
     assert "fit" not in cli("ls", "old").stderr
     assert "fit" not in cli("ls", "nothing-like-it").stderr
