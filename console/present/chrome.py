@@ -50,14 +50,22 @@ def header(
         left.append(Span(clip(clean(crumb), 40, "both"), "strong bold" if last else "text"))
     right = _places(places, now, glyphs, max(12, cells - line_width(left) - 4))
     room = cells - line_width(left) - line_width(right) - 1 - 3
-    middle = fitted(counts, room - 3) if room > 8 else ()
-    if line_width(middle) > room - 3:
-        middle = ()
+    middle = _counts(counts, room - 3)
     line = [*left, Span("   "), *middle] if middle else left
     gap = cells - line_width(line) - line_width(right) - 1
     if gap < 1:
         return fit_line(line, cells)
     return (*line, Span(" " * gap), *right, Span(" "))
+
+
+def _counts(counts: Sequence[Line], room: int) -> Line:
+    """As many as there is room for: the first, and the last, which is what needs a person, stay
+    longest."""
+    shown = list(counts)
+    while len(shown) > 2 and line_width(fitted(shown, 1 << 16)) > room:
+        del shown[-2]
+    middle = fitted(shown, room) if room > 5 else ()
+    return middle if line_width(middle) <= room else ()
 
 
 def _places(places: Sequence[PlaceMark], now: float, glyphs: Glyphs, room: int) -> Line:

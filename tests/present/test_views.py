@@ -145,6 +145,14 @@ def test_a_header_fits_and_keeps_the_places_that_do_not_answer(
         assert "gpu0 ◌ 6m" in plain(line)
 
 
+@pytest.mark.parametrize("cells", range(50, 90))
+def test_what_needs_a_person_is_the_last_count_to_go_but_one(cells: int) -> None:
+    counts = runs_counts.header_counts(6, 2, 3)
+    said = plain(chrome.header(("Runs",), counts, [chrome.PlaceMark(name="local")], cells, NOW))
+    assert "3 need you" in said or "queued" not in said
+    assert "3 need you" in said or cells < 57
+
+
 KEYS = [
     ("enter", "open"),
     ("l", "log"),
