@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.console.metrics.reading import Carry, Columns, Reading
-from traindeck.console.metrics.stdout import LINE, read_stdout
+from traindeck.console.metrics.stdout import LINE, OF_THE_PROGRAM, read_stdout
 from traindeck.console.metrics.trainer_state import read_trainer_state
 from traindeck.console.store.records import RATES
 
@@ -138,6 +138,19 @@ def test_steps_of_the_whole_training_stay_where_a_log_begins_in_a_later_epoch() 
     text = "\n".join(f"Epoch [3/8] Step [{step}/200] Loss: 0.5" for step in range(51, 76))
     reading = read(text)
     assert reading.series["loss"].steps == list(range(51, 76))
+    text = "\n".join(f"Epoch {n // 25 + 1}/8 step {n}/200 loss 0.5" for n in range(50, 100, 5))
+    reading = read(text)  # counted from 0
+    assert (reading.series["loss"].steps, reading.total) == (list(range(50, 100, 5)), 200)
+
+
+def test_an_epoch_that_begins_behind_the_last_step_tells_that_steps_are_of_the_whole() -> None:
+    lines = [f"Epoch {(n - 1) // 450 + 1}/3 step {n}/1000 loss 0.5" for n in range(50, 1001, 50)]
+    assert read("\n".join(lines[:10])).total == 1000, "450 steps are more than a third of them"
+    before = read("\n".join(lines))
+    assert before.series["loss"].steps == list(range(50, 1001, 50))
+    told = {key: before.carry[key] for key in OF_THE_PROGRAM if key in before.carry}
+    again = read_stdout("\n".join(lines[14:]).encode(), told, final=True)
+    assert (again.series["loss"].steps, again.total) == (list(range(750, 1001, 50)), 1000)
 
 
 @pytest.mark.parametrize(
