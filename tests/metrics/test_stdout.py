@@ -274,6 +274,19 @@ def test_a_bar_says_in_its_name_which_of_how_many_it_is(name: str) -> None:
     assert (points(reading, "loss"), reading.total) == ([(15, 1.5)], 30)
 
 
+@pytest.mark.parametrize("name", ["Fold", "client", ""])
+def test_a_bar_of_one_name_that_begins_anew_is_of_a_fold_not_of_an_epoch(name: str) -> None:
+    bars = [
+        f"{name} {fold}/2:  50%|#  | {n}/4 [00:01<00:02, 9it/s, loss={fold}.{epoch}{n}]"
+        for fold in (1, 2)
+        for epoch in range(3)
+        for n in range(1, 5)
+    ]
+    reading = read("\r".join(bars))
+    assert reading.series["loss"].steps == list(range(1, 25))
+    assert reading.total == 4, "how many there will be is not known"
+
+
 def test_a_bar_of_nothing_but_evaluation_is_no_part_of_the_training() -> None:
     def bars(count: int, value: str) -> str:
         drawn = (
