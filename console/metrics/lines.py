@@ -159,6 +159,8 @@ def matches_of(text: str) -> Iterator[Pair]:
         key = found["key"].rstrip(".-/@")
         if " " in key and "=" in found["tie"] and _AFTER_WORD.search(text, 0, found.start()):
             key = key.partition(" ")[2]  # `RUN two loss=0.1`: text, then `name=value`
+        if ". " in key:
+            key = key.partition(". ")[2]  # `Epoch 1 done. Loss: 0.1`
         if "'" in key:
             key = key.replace("'s ", "-")
         tied = bool(found["tie"].strip())

@@ -274,6 +274,13 @@ def test_a_bar_says_in_its_name_which_of_how_many_it_is(name: str) -> None:
     assert (points(reading, "loss"), reading.total) == ([(15, 1.5)], 30)
 
 
+@pytest.mark.parametrize("said", ["done.", "finished.", "took 3.2s."])
+@pytest.mark.parametrize("key", ["Loss", "loss", "Train loss"])
+def test_a_sentence_before_a_name_is_no_part_of_it(said: str, key: str) -> None:
+    lines = [f"Epoch {n} {said} {key}: {n}.5" for n in range(1, 5)]
+    assert points(read("\n".join(lines)), "loss") == [(n, n + 0.5) for n in range(1, 5)]
+
+
 @pytest.mark.parametrize("name", ["Fold", "client", ""])
 def test_a_bar_of_one_name_that_begins_anew_is_of_a_fold_not_of_an_epoch(name: str) -> None:
     bars = [
