@@ -23,6 +23,7 @@ _NAME = re.compile(r"[:\s]*\d{1,3}%\|.*$", re.S)
 _EPOCH = re.compile(r"\b[Ee]poch\b[\s:=#\[]{0,3}(\d{1,6})(?:\s?/\s?(\d{1,6}))?")
 _TURN = re.compile(r"(?:^|[\s\[(])(\d{1,6})\s?/\s?(\d{1,6})\W*$")
 """`Train 1/3:`: the first of three such bars."""
+_NO_TURN = "none"
 _DIGITS = re.compile(r"\d+")
 _KERAS = re.compile(r"(?:^|\s)(\d{1,9})/(\d{1,9}) \S{0,60} ?.{0,60}? - (.*)")
 _OF_ALL = re.compile(r"epoch\b[\s:=#\[]{1,4}\Z", re.I)
@@ -132,24 +133,39 @@ def _unrolled(bar: Bar, reading: Reading) -> tuple[int, int | None]:
     if bar.step is not None:
         return bar.step, None
     carry = reading.carry
-    epoch = _EPOCH.search(bar.name) or _TURN.search(bar.name)
+    name = _DIGITS.sub("#", bar.name)[:60]
+    bars = dict(carry.get("named_bars", {}))
+    last, base = bars.get(name, (0, 0))
+    epoch = _EPOCH.search(bar.name) or _turn(bar, last, carry)
     if epoch is not None and bar.total:
         # Lightning counts from 0 (and shows its v_num), people from 1.
         if int(epoch[1]) == 0 or bar.lightning:
             carry["from0"] = True
         passed = max(0, int(epoch[1]) - (0 if carry.get("from0") else 1))
         epochs = int(epoch[2]) if epoch[2] else None
-        return passed * bar.total + bar.n, epochs * bar.total if epochs else None
-    name = _DIGITS.sub("#", bar.name)[:60]
-    bars = dict(carry.get("named_bars", {}))
-    last, base = bars.get(name, (0, 0))
-    if bar.n < last:  # the next time round
-        base += last
+        base, total = passed * bar.total, epochs * bar.total if epochs else None
+    else:
+        if bar.n < last:  # the next time round
+            base += last
+        # Behind a turn that was none, less than what is done already: it is not known.
+        total = bar.total if not base or carry.get("turn") == _NO_TURN else None
     if name in bars or len(bars) < _BARS:
         bars[name] = [bar.n, base]
         carry["named_bars"] = bars
-    total = bar.total if not base else None
     return base + bar.n, total
+
+
+def _turn(bar: Bar, last: int, carry: Carry) -> re.Match[str] | None:
+    """The number of an epoch in a bar's name that does not call it so. It is none (but a fold's, a
+    client's) once a bar of the same name begins anew."""
+    found = _TURN.search(bar.name)
+    if found is None or carry.get("turn") == _NO_TURN:
+        return None
+    if carry.get("turn") == bar.name[:60] and bar.n < last:
+        carry["turn"] = _NO_TURN
+        return None
+    carry["turn"] = bar.name[:60]
+    return found
 
 
 def read_keras(text: str, offset: int, reading: Reading) -> bool:

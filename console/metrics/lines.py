@@ -159,6 +159,8 @@ def matches_of(text: str) -> Iterator[Pair]:
         key = found["key"].rstrip(".-/@")
         if " " in key and "=" in found["tie"] and _AFTER_WORD.search(text, 0, found.start()):
             key = key.partition(" ")[2]  # `RUN two loss=0.1`: text, then `name=value`
+        if ". " in key:
+            key = key.partition(". ")[2]  # `Epoch 1 done. Loss: 0.1`
         if "'" in key:
             key = key.replace("'s ", "-")
         tied = bool(found["tie"].strip())
@@ -382,8 +384,8 @@ def unrolled(
             within = True
             carry["per_epoch"] = last_per or _length(first, last, usual, regular)
             base += carry["per_epoch"]
-        elif within is None:
-            within = False
+        elif not carry.get("per_epoch"):
+            within, base, carry["per_epoch"] = False, 0, 0
         first, regular = step, True
     elif epoch < last_epoch:  # begun anew
         base = _passed(epoch, carry) * carry.get("per_epoch", 0) if within else 0
@@ -392,8 +394,9 @@ def unrolled(
         usual = usual or step - last
         regular = step - last == usual
     if within is None and per and epochs and epochs > 1:
-        far = step * epochs > per * (_passed(epoch, carry) + 1) * 1.0001
-        within = True if far else None
+        passed = _passed(epoch, carry)
+        if step * epochs > per * (passed + 1) * 1.0001:
+            within, base = True, passed * per
     carry["unroll"] = [epoch, base, step, per, within, first, usual, regular]
     if per is None or within is None:
         return base + step, None
@@ -405,11 +408,13 @@ def unrolled(
 def _begun(epoch: int, epochs: int | None, step: int, per: int | None, carry: Carry) -> list[Any]:
     """What `unrolled` begins with. A log may begin in a later epoch: that of a training that goes
     on. Its steps count within the epoch if an attempt before told so, or if the first one is too
-    small or too large for one of the whole training."""
+    small or too large for one of the whole training. `per_epoch` of 0: they do not."""
     passed, per = _passed(epoch, carry), per or 0
-    known = int(carry.get("per_epoch", 0))
+    known: int | None = carry.get("per_epoch")
     share = step * (epochs or 0)
-    within = step <= 1 or (epochs and not per * passed < share <= per * (passed + 1) * 1.0001)
+    within = step <= 1 or (epochs and not per * passed <= share <= per * (passed + 1) * 1.0001)
+    if known == 0:
+        return [epoch, 0, -1, None, False, step, None, True]
     base = passed * (known if known and step <= known else per if within else 0)
     return [epoch, base, -1, None, True if base else None, step, None, True]
 

@@ -203,7 +203,8 @@ def _times(run: RunRecord, now: float) -> str:
     else:
         ended = f"ended {clock(run.ended, now)}" if run.ended else ""
         if run.state is State.LOST and not run.ended:  # nobody saw it end
-            found = f"found lost {clock(run.observed_at, now)}" if run.observed_at else ""
+            since = run.troubled_at or run.observed_at
+            found = f"found lost {clock(since, now)}" if since else ""
             ended = " · ".join(part for part in (started, found) if part)
         took = f"ran {ran(run)}" if ran(run) else ""
         how = "" if run.state is State.SUCCEEDED else exit_words(run)

@@ -154,7 +154,7 @@ def run_age(run: RunRecord, now: float) -> float | None:
     """The age a list shows, in seconds: how long a run has been running or waiting, or how long ago
     it ended."""
     if not run.active:
-        since = run.ended or run.observed_at or run.created
+        since = run.ended or run.troubled_at or run.observed_at or run.created
     elif run.state in (State.NEW, State.QUEUED):
         since = run.created
     else:

@@ -224,6 +224,7 @@ async def measured_alone(
     from traindeck.console.runs.reading import attempt_of
     from traindeck.console.store.index import Index
     from traindeck.console.store.records import Progress, with_status
+    from traindeck.console.store.series import SourceMark
 
     status = await attempt_of(ws, run, number)
     if run.archived:
@@ -253,6 +254,9 @@ async def measured_alone(
         index = Index.open(Path(folder) / "index.db")
         try:
             index.put(alone)
+            if number:  # how the program counts its epochs the log before told
+                path = f"attempts/{number - 1}/logs/0.log"
+                index.ingest(run.id, SourceMark(path=path), ws.index.source(run.id, path), ())
             for source in sources:
                 over = not alone.active
                 await _follow(index, ws.clock, backend, alone, ref, source, over, math.inf)

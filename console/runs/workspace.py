@@ -157,7 +157,8 @@ class Workspace:
 
     def missing(self) -> list[RunRecord]:
         """Runs whose directory was gone, to be looked for again: a disk may be mounted by now."""
-        return self.index.missing(self.clock() - LOOK_AGAIN)
+        found = self.index.missing(self.clock() - LOOK_AGAIN)
+        return [run for run in found if self.has_backend(run.backend)]
 
     async def close_backends(self) -> None:
         """Close connections; they are made anew when needed. Runs are not touched."""

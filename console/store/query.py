@@ -23,7 +23,8 @@ _BAD = f"r.state IN ({', '.join(sorted(_STATES[s] for s in BAD))})"
 # console.store.records.needs_you and group. `?` is now.
 _LOOKED = "coalesce(r.looked_at, 0)"
 _NEEDS_YOU = f"""(CASE WHEN r.archived THEN 0
-    WHEN {_BAD} THEN {_LOOKED} < coalesce(nullif(r.ended, 0), nullif(r.observed_at, 0), r.created)
+    WHEN {_BAD} THEN {_LOOKED} < coalesce(
+        nullif(r.ended, 0), r.troubled_at, nullif(r.observed_at, 0), r.created)
     WHEN {_ACTIVE} AND r.reach = 'down'
         THEN ? > r.observed_at + {UNKNOWN_AFTER} AND {_LOOKED} < r.observed_at + {UNKNOWN_AFTER}
     WHEN r.state IN ({", ".join(_STATES[s] for s in DIVERGES)}) AND r.broken_at IS NOT NULL

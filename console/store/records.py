@@ -74,8 +74,8 @@ class RunRecord:
         gpus: Of all nodes together.
         main: Key of the metric shown in tables (chosen by console.metrics, e.g. `loss`).
         broken_at: When its main metric ceased to be a finite number; None while it is one.
-        troubled_at: When its place first had something wrong to say of it though it runs; None
-            while it has not.
+        troubled_at: When its place first had something wrong to say of it though it runs, or when
+            it was found lost, however often it is looked for; None while neither is so.
         silent_from: Until when it may report nothing without being called silent; None where that
             cannot be said (see `silent_after`).
         archived: Its files were removed, all but what it made and how it ended.
@@ -213,7 +213,7 @@ def needs_you(run: RunRecord, now: float) -> bool:
         return False
     looked = run.looked_at or 0.0
     if run.state in BAD:
-        return looked < (run.ended or run.observed_at or run.created)
+        return looked < (run.ended or run.troubled_at or run.observed_at or run.created)
     if run.active and run.reach is Reach.DOWN:
         silent_from = run.observed_at + UNKNOWN_AFTER
         return now > silent_from and looked < silent_from

@@ -357,28 +357,37 @@ def _last_of_files(db: sqlite3.Connection, s: int) -> int:
 
 
 def _without_epochs(db: sqlite3.Connection, s: int, step: int) -> bool:
-    """Take away what stands at epochs, if a file has come to a step that is none of them. There are
-    few epochs, so they lie in the first chunk. Whether there were any."""
-    first = db.execute(
-        "SELECT c, attempt, count, sources FROM chunks WHERE s = ? ORDER BY step0 LIMIT 1", (s,)
-    ).fetchone()
-    if first is None or _EPOCHS not in first[3]:
+    """Take away what stands at epochs, of all attempts, if a file has come to a step that is none
+    of them. Whether there were any."""
+    found = db.execute(
+        "SELECT c, attempt, count, sources, data FROM chunks "
+        "WHERE s = ? AND step0 < ? AND instr(sources, ?) ORDER BY step0",
+        (s, step, bytes((_EPOCHS,))),
+    ).fetchall()
+    chunks = [(c, attempt, _unpack(*packed)) for c, attempt, *packed in found]
+    if not chunks:
         return False
-    data = db.execute("SELECT data FROM chunks WHERE c = ?", first[:1]).fetchone()
-    chunk = _unpack(*first[2:], *data)
-    trusts = chunk.trusts()
-    if not _apart(chunk.steps[trusts.rindex(_EPOCHS)], step):
+    last = chunks[-1][2]
+    if not _apart(last.steps[last.trusts().rindex(_EPOCHS)], step):
         return False
-    kept = [at for at, trust in enumerate(trusts) if trust != _EPOCHS]
-    db.execute("DELETE FROM chunks WHERE c = ?", first[:1])
-    if kept:
+    for c, attempt, chunk in chunks:
+        trusts = chunk.trusts()
+        kept = [at for at, trust in enumerate(trusts) if trust != _EPOCHS]
         rest = _Run(
             array("q", [chunk.steps[at] for at in kept]),
             array("d", [chunk.times[at] for at in kept]),
             array("d", [chunk.values[at] for at in kept]),
             bytes(trusts[at] for at in kept),
         )
-        _write(db, s, first[1], rest)
+        db.execute("DELETE FROM chunks WHERE c = ?", (c,))
+        _write(db, s, attempt, rest)
+    # Where an attempt began by its epochs says nothing of the steps of one before.
+    db.execute("DELETE FROM cuts WHERE s = ?", (s,))
+    db.execute(
+        "INSERT INTO cuts SELECT s, attempt, min(step0) FROM chunks "
+        "WHERE s = ? AND attempt > 0 GROUP BY attempt",
+        (s,),
+    )
     return True
 
 

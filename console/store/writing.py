@@ -63,7 +63,7 @@ def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
         status = merge(status_of_run(known), status_of_run(run), now)
         run = replace(
             with_status(run, status),
-            **_so_far(known, status.attempt),
+            **_so_far(known, status),
             main=known.main or run.main,
             created=known.created or run.created,
             native_id=run.native_id or known.native_id,
@@ -85,7 +85,7 @@ def merge_statuses(
         n, run = found
         known = status_of_run(run)
         status = merge(known, seen, now, settle=SETTLE if settle is None else settle)
-        new = replace(with_status(run, status), **_so_far(run, status.attempt))
+        new = replace(with_status(run, status), **_so_far(run, status))
         new = clean_record(had_nothing_to_do(db, n, new))
         if new == run:
             continue
@@ -163,14 +163,17 @@ def render_metrics(db: Connection, n: int) -> None:
     db.execute("UPDATE ready SET metrics = ? WHERE n = ?", (tail(metrics_of(db, n)), n))
 
 
-def _so_far(known: RunRecord, attempt: int) -> dict[str, Any]:
+def _so_far(known: RunRecord, seen: Status) -> dict[str, Any]:
     """What is known of this attempt's course: where the one before had come to is past, and whether
     this one goes on from there it will say."""
-    if attempt <= known.attempt:
+    if seen.attempt <= known.attempt:
+        since = known.troubled_at
+        if State.LOST in (known.state, seen.state):  # one that is still lost is so since then
+            since = (since or known.observed_at or None) if known.state is seen.state else None
         return {
             "progress": known.progress,
             "broken_at": known.broken_at,
-            "troubled_at": known.troubled_at,
+            "troubled_at": since,
             "silent_from": known.silent_from,
         }
     return {
@@ -231,10 +234,10 @@ def _counted_out(run: RunRecord) -> RunRecord:
 
 
 def _troubled(run: RunRecord) -> RunRecord:
-    """A run with when something began to be wrong with it. What is merely not heard of is as it
-    was."""
-    if run.trouble:
-        return replace(run, troubled_at=run.troubled_at or run.observed_at)
+    """A run with when something began to be wrong with it, or it was found lost. What is merely not
+    heard of is as it was."""
+    if run.trouble or run.state is State.LOST:
+        return replace(run, troubled_at=run.troubled_at or run.observed_at or None)
     if run.state is State.RUNNING and run.reach is not Reach.OK:
         return run
     return replace(run, troubled_at=None)

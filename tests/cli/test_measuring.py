@@ -63,6 +63,25 @@ def test_a_retry_continues_the_series_and_supersedes_from_its_first_step(cli: Cl
     assert points["values"] == [10, 20, 3, 4, 5]
 
 
+def test_an_attempt_alone_stands_at_its_steps_in_the_whole(cli: Cli) -> None:
+    marker = cli.cwd / "marker"
+    program = (
+        "import os, sys\n"
+        f"again = os.path.exists({str(marker)!r})\n"
+        f"open({str(marker)!r}, 'w').close()\n"
+        "for epoch in ((3, 4) if again else (1, 2)):\n"
+        "    for i in range(4): print(f'epoch {epoch} step {i} loss {epoch}.{i}', flush=True)\n"
+        "sys.exit(0 if again else 1)\n"
+    )
+    run = cli.run(sys.executable, "-c", program)
+    cli("wait", run)
+    cli.ok("retry", "-q", run)
+    cli("wait", run)
+    assert cli.json("metrics", run, "loss", "--json")["loss"]["steps"] == list(range(16))
+    alone = cli.json("metrics", run, "loss", "--attempt", "1", "--json")["loss"]
+    assert alone["steps"] == list(range(8, 16))
+
+
 def test_each_attempt_keeps_its_own_metrics_and_its_own_reason(cli: Cli) -> None:
     marker = cli.cwd / "marker"
     program = (

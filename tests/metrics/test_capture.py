@@ -100,6 +100,29 @@ def test_epochs_that_are_printed_are_no_steps_of_a_file_that_tells_steps(
     assert desk.run.metrics["eval/acc"].source == "stdout"
 
 
+def test_epochs_of_all_attempts_make_room_for_files_that_are_read_after_the_logs(
+    desk: Desk,
+) -> None:
+    def log(*epochs: int) -> bytes:
+        return b"".join(b"Epoch %d/6: train_loss=%d.5\n" % (n, n) for n in epochs)
+
+    steps = [(n, n / 8) for n in range(0, 600, 10)]
+    desk.feed("stdout", log(1, 2, 3), final=True)
+    desk.retry(1)
+    desk.feed("stdout", log(4, 5, 6), attempt=1, final=True)
+    desk.feed("jsonl", rows(*steps[:30]))
+    desk.feed("jsonl", rows(*steps[30:]), attempt=1)
+    assert desk.pairs("loss") == steps
+    assert desk.points("loss").seams == ((0, 0), (30, 1))
+
+
+@pytest.mark.parametrize(("last", "left"), [(3000, 3000), (300_000, 30)])
+def test_thousands_of_episodes_stay_or_go_as_a_whole(desk: Desk, last: int, left: int) -> None:
+    desk.feed("stdout", b"".join(b"Episode %d: loss=%d.5\n" % (n, n) for n in range(1, 3001)))
+    desk.feed("jsonl", rows(*((n, n / 8) for n in range(last // 30, last + 1, last // 30))))
+    assert len(desk.pairs("loss")) == left
+
+
 def test_a_file_that_counts_epochs_too_is_one_with_those_of_the_log(desk: Desk) -> None:
     desk.feed("jsonl", rows((1, 1.25)))
     desk.feed("stdout", b"".join(b"Epoch %d/4: train_loss=%d.5\n" % (n, n) for n in range(1, 4)))

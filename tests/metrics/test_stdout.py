@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.console.metrics.reading import Carry, Columns, Reading
-from traindeck.console.metrics.stdout import LINE, read_stdout
+from traindeck.console.metrics.stdout import LINE, OF_THE_PROGRAM, read_stdout
 from traindeck.console.metrics.trainer_state import read_trainer_state
 from traindeck.console.store.records import RATES
 
@@ -138,6 +138,19 @@ def test_steps_of_the_whole_training_stay_where_a_log_begins_in_a_later_epoch() 
     text = "\n".join(f"Epoch [3/8] Step [{step}/200] Loss: 0.5" for step in range(51, 76))
     reading = read(text)
     assert reading.series["loss"].steps == list(range(51, 76))
+    text = "\n".join(f"Epoch {n // 25 + 1}/8 step {n}/200 loss 0.5" for n in range(50, 100, 5))
+    reading = read(text)  # counted from 0
+    assert (reading.series["loss"].steps, reading.total) == (list(range(50, 100, 5)), 200)
+
+
+def test_an_epoch_that_begins_behind_the_last_step_tells_that_steps_are_of_the_whole() -> None:
+    lines = [f"Epoch {(n - 1) // 450 + 1}/3 step {n}/1000 loss 0.5" for n in range(50, 1001, 50)]
+    assert read("\n".join(lines[:10])).total == 1000, "450 steps are more than a third of them"
+    before = read("\n".join(lines))
+    assert before.series["loss"].steps == list(range(50, 1001, 50))
+    told = {key: before.carry[key] for key in OF_THE_PROGRAM if key in before.carry}
+    again = read_stdout("\n".join(lines[14:]).encode(), told, final=True)
+    assert (again.series["loss"].steps, again.total) == (list(range(750, 1001, 50)), 1000)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +272,26 @@ def test_an_evaluation_is_not_mixed_into_the_training() -> None:
 def test_a_bar_says_in_its_name_which_of_how_many_it_is(name: str) -> None:
     reading = read(f"{name} 50%|#  | 5/10 [00:01<00:02, 9it/s, loss=1.5]")
     assert (points(reading, "loss"), reading.total) == ([(15, 1.5)], 30)
+
+
+@pytest.mark.parametrize("said", ["done.", "finished.", "took 3.2s."])
+@pytest.mark.parametrize("key", ["Loss", "loss", "Train loss"])
+def test_a_sentence_before_a_name_is_no_part_of_it(said: str, key: str) -> None:
+    lines = [f"Epoch {n} {said} {key}: {n}.5" for n in range(1, 5)]
+    assert points(read("\n".join(lines)), "loss") == [(n, n + 0.5) for n in range(1, 5)]
+
+
+@pytest.mark.parametrize("name", ["Fold", "client", ""])
+def test_a_bar_of_one_name_that_begins_anew_is_of_a_fold_not_of_an_epoch(name: str) -> None:
+    bars = [
+        f"{name} {fold}/2:  50%|#  | {n}/4 [00:01<00:02, 9it/s, loss={fold}.{epoch}{n}]"
+        for fold in (1, 2)
+        for epoch in range(3)
+        for n in range(1, 5)
+    ]
+    reading = read("\r".join(bars))
+    assert reading.series["loss"].steps == list(range(1, 25))
+    assert reading.total == 4, "how many there will be is not known"
 
 
 def test_a_bar_of_nothing_but_evaluation_is_no_part_of_the_training() -> None:

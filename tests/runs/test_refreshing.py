@@ -12,9 +12,11 @@ from tests.conformance import fake, jobs
 
 from traindeck.backends.base import FileEntry, JobRef, State
 from traindeck.console.runs import controlling, launching, refreshing
+from traindeck.console.runs.filters import parse
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import LOOK_AGAIN, Workspace, open_workspace
 from traindeck.console.store.places import Places
+from traindeck.console.store.records import needs_you
 
 
 async def test_a_run_is_seen_only_with_what_it_measured_by_then(
@@ -73,6 +75,36 @@ async def test_a_run_whose_disk_was_not_mounted_for_a_while_is_seen_again_unaske
         await refreshing.refresh(ws)
         back = ws.index.get(run.id)
         assert back is not None and (back.state, back.exit_code) == (State.FAILED, 4)
+
+
+async def test_a_run_that_is_lost_is_so_since_then_however_often_it_is_looked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    async with open_workspace() as ws:
+        request = LaunchRequest(argv=("sh", "-c", "sleep 0.5"), cwd=str(home))
+        run = await launching.launch(ws, await launching.plan(ws, request))
+        folder = home / ".traindeck/runs" / run.id
+        while b"TDX1" not in (folder / "attempts/0/exit.slot").read_bytes():
+            await asyncio.sleep(0.1)
+        folder.rename(home / "away")
+        await refreshing.refresh(ws, max_age=0.0)
+        lost = ws.record(run.id)
+        assert lost.state is State.LOST and lost.troubled_at == lost.observed_at
+        controlling.look(ws, lost)
+        later = time.time() + LOOK_AGAIN
+        ws.clock = lambda: later
+        with monkeypatch.context() as shifted:
+            real = time.time
+            shifted.setattr(time, "time", lambda: real() + LOOK_AGAIN)
+            await refreshing.refresh(ws)
+        again = ws.record(run.id)
+        assert again.observed_at > lost.observed_at and again.troubled_at == lost.troubled_at
+        assert not needs_you(again, later)
+        assert not ws.index.ids(parse("is:needs-you"), now=later)
+        (home / "away").rename(folder)
+        await refreshing.refresh(ws, [again])
+        assert ws.record(run.id).troubled_at is None
 
 
 async def test_a_run_that_was_asked_to_stop_is_known_to_be_stopping_at_once(
