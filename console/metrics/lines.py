@@ -24,6 +24,12 @@ EVALUATES = re.compile(
 )
 """A word that says that what follows was measured of evaluation data."""
 
+_CONFIGURES = re.compile(
+    r"(?:Namespace|Conf(?:ig|iguration)|Arg(?:ument)?s|Param(?:eter)?s|Options|Settings)\(\w+=",
+    re.I,
+)
+"""`Namespace(lr=0.1, epochs=90)`, `TrainConfig(steps=900, lr=1e-3)`."""
+
 _WITHIN = re.compile(
     EVALUATES.pattern + r"\)?[:\s]{0,3}(?:\[\d+\]\s?)?\[\s{0,8}\d+\s{0,3}(?:/\s{0,8}\d+\s?)?\]",
     re.I,
@@ -205,7 +211,7 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
-    if not pairs:  # a heading, a configuration: no later value is of the step that it names
+    if not pairs or _configures(text, pairs):  # or a heading: nothing is of the step that it names
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
         begin_epoch(text, carry)
@@ -242,6 +248,17 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         carry["step"] = reading.step = step
         if total is not None:
             reading.total = total
+
+
+def _configures(text: str, pairs: list[Pair]) -> bool:
+    """Whether a line tells a configuration: `lr=0.1 epochs=90` says how many there will be. Where
+    a result stands beside it (`steps: 10 loss: 5.4`), that many are over."""
+    if _CONFIGURES.search(text):
+        return True
+    if any(is_metric(pair.key) for pair in pairs):
+        return False
+    marks = [found for found in MARK.finditer(text) if found[1].lower() != "batch"]
+    return bool(marks) and all(text[found.end(1)] in "sS" for found in marks)
 
 
 def _looks_back(before: str, step: int, last: int) -> bool:
