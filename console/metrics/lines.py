@@ -211,7 +211,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
-    if not pairs or _configures(text, pairs):  # or a heading: nothing is of the step that it names
+    # Nothing that comes later is of the step that a heading or a configuration names.
+    if not pairs or configures(text, [pair.key for pair in pairs]):
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
         begin_epoch(text, carry)
@@ -250,12 +251,12 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
             reading.total = total
 
 
-def _configures(text: str, pairs: list[Pair]) -> bool:
+def configures(text: str, names: list[str]) -> bool:
     """Whether a line tells a configuration: `lr=0.1 epochs=90` says how many there will be. Where
     a result stands beside it (`steps: 10 loss: 5.4`), that many are over."""
     if _CONFIGURES.search(text):
         return True
-    if any(is_metric(pair.key) for pair in pairs):
+    if any(is_metric(name) for name in names):
         return False
     marks = [found for found in MARK.finditer(text) if found[1].lower() != "batch"]
     return bool(marks) and all(text[found.end(1)] in "sS" for found in marks)
