@@ -30,6 +30,12 @@ _CONFIGURES = re.compile(
 )
 """`Namespace(lr=0.1, epochs=90)`, `TrainConfig(steps=900, lr=1e-3)`."""
 
+_RESULT = re.compile(
+    r"(?:^|[_/. -])(?:scores?|returns?|errors?|success\w*|mse|mae|rmse|[wc]er|fid|psnr|m?iou|map)$",
+    re.I,
+)
+"""Names of results, beside those that `is_metric` knows: `Steps: 10000 | Score: 21`."""
+
 _WITHIN = re.compile(
     EVALUATES.pattern + r"\)?[:\s]{0,3}(?:\[\d+\]\s?)?\[\s{0,8}\d+\s{0,3}(?:/\s{0,8}\d+\s?)?\]",
     re.I,
@@ -256,7 +262,7 @@ def configures(text: str, names: list[str]) -> bool:
     a result stands beside it (`steps: 10 loss: 5.4`), that many are over."""
     if _CONFIGURES.search(text):
         return True
-    if any(is_metric(name) for name in names):
+    if any(is_metric(name) or _RESULT.search(name) for name in names):
         return False
     marks = [found for found in MARK.finditer(text) if found[1].lower() != "batch"]
     return bool(marks) and all(text[found.end(1)] in "sS" for found in marks)

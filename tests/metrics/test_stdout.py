@@ -459,6 +459,12 @@ def test_formats_are_read(text: str, key: str, expected: list[tuple[int, float]]
     assert points(read(text + "\n"), key) == expected
 
 
+def test_a_number_of_steps_that_are_over_is_told_by_a_result_beside_it() -> None:
+    for name in ("Score", "mean_return", "reward", "val_mse"):
+        (found,) = read(f"Steps: 1000 | {name}: 21.5\n").series.values()
+        assert list(zip(found.steps, found.values, strict=True)) == [(1000, 21.5)]
+
+
 def test_a_configuration_with_parts_is_no_measurement() -> None:
     reading = read(b'{"optim": {"lr": 0.1, "loss": 3}, "epochs": 3}\n')
     assert not reading.series and not reading.counted
