@@ -351,6 +351,8 @@ def place_of(text: str, carry: Carry) -> Place:
     # `batch 32` alone may be its size.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
+    if (under := carry.get("under")) and mark is None:  # below `Epoch 1/3`, `batch 3/20` is none
+        mark = next((mark for mark in marks if mark[1].lower() == "batch" and mark[3]), None)
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:
         rest, total = without(text, mark), integer(mark[3])
@@ -365,7 +367,7 @@ def place_of(text: str, carry: Carry) -> Place:
         elif epochs and not EVALUATES.search(text, 0, epochs[0].start()):
             epoch, of = integer(epochs[0][2]) or 0, integer(epochs[0][3])
             step, total = unrolled(epoch, of, step, total, carry)
-        elif not epochs and (under := carry.get("under")):
+        elif not epochs and under:
             step, total = unrolled(under[0], under[1], step, total, carry)
         carry["named"] = True
         return Place(Placed.HERE, step, total, rest)

@@ -459,6 +459,22 @@ def test_formats_are_read(text: str, key: str, expected: list[tuple[int, float]]
     assert points(read(text + "\n"), key) == expected
 
 
+@pytest.mark.parametrize(
+    "line", ["  batch {}/20 loss {}", "Batch {}/20: loss={}", "\rbatch {}/20 loss {}"]
+)
+def test_batches_below_the_heading_of_an_epoch_are_steps(line: str) -> None:
+    log = "".join(
+        f"Epoch {epoch}/3\n"
+        + "".join(line.format(n, epoch + n / 100) + "\n" for n in (10, 20))
+        + f"val loss: {epoch / 10}\n"
+        for epoch in (1, 2, 3)
+    )
+    reading = read(log)
+    assert [step for step, _ in points(reading, "loss")] == [10, 20, 30, 40, 50, 60]
+    assert points(reading, "eval/loss") == [(20, 0.1), (40, 0.2), (60, 0.3)]
+    assert reading.total == 60
+
+
 def test_a_number_of_steps_that_are_over_is_told_by_a_result_beside_it() -> None:
     for name in ("Score", "mean_return", "reward", "val_mse"):
         (found,) = read(f"Steps: 1000 | {name}: 21.5\n").series.values()
