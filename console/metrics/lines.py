@@ -353,6 +353,8 @@ def place_of(text: str, carry: Carry) -> Place:
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
     if (under := carry.get("under")) and mark is None:  # below `Epoch 1/3`, `batch 3/20` is none
         mark = next((mark for mark in marks if mark[1].lower() == "batch" and mark[3]), None)
+        if mark is not None and _another_loop(under[0], mark, carry):
+            return Place(Placed.NOWHERE, None, None, text)
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:
         rest, total = without(text, mark), integer(mark[3])
@@ -383,6 +385,16 @@ def place_of(text: str, carry: Carry) -> Place:
     if _NO_STEP.search(text):
         return Place(Placed.NOWHERE, None, None, text)
     return Place(Placed.NOT, None, None, text)
+
+
+def _another_loop(epoch: int, mark: re.Match[str], carry: Carry) -> bool:
+    """Whether batches are not those that an epoch began with, by how many they are or by beginning
+    again: of its validation, below a heading that is not known."""
+    last_epoch, _, last, per, *_ = carry.get("unroll") or (None, 0, -1, None)
+    if per is None:
+        return False
+    step, total = integer(mark[2]) or 0, integer(mark[3])
+    return total != per or (epoch == last_epoch and step < last)
 
 
 def without(text: str, found: re.Match[str]) -> str:

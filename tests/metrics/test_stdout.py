@@ -475,6 +475,20 @@ def test_batches_below_the_heading_of_an_epoch_are_steps(line: str) -> None:
     assert reading.total == 60
 
 
+@pytest.mark.parametrize("batches", [5, 20])
+def test_batches_of_another_loop_in_an_epoch_are_not_those_of_its_training(batches: int) -> None:
+    log = "".join(
+        f"Epoch {epoch}/3\nTraining\nbatch 10/20 loss 1.0\nbatch 20/20 loss 0.5\n"
+        f"Checking\nbatch 3/{batches} loss 9.0\nbatch 5/{batches} loss 9.0\n"
+        for epoch in (1, 2, 3)
+    )
+    reading = read(log)
+    assert points(reading, "loss") == [
+        (10, 1.0), (20, 0.5), (30, 1.0), (40, 0.5), (50, 1.0), (60, 0.5)
+    ]  # fmt: skip
+    assert reading.total == 60
+
+
 def test_a_number_of_steps_that_are_over_is_told_by_a_result_beside_it() -> None:
     for name in ("Score", "mean_return", "reward", "val_mse"):
         (found,) = read(f"Steps: 1000 | {name}: 21.5\n").series.values()
