@@ -24,6 +24,18 @@ EVALUATES = re.compile(
 )
 """A word that says that what follows was measured of evaluation data."""
 
+_CONFIGURES = re.compile(
+    r"(?:Namespace|Conf(?:ig|iguration)|Arg(?:ument)?s|Param(?:eter)?s|Options|Settings)\(\w+=",
+    re.I,
+)
+"""`Namespace(lr=0.1, epochs=90)`, `TrainConfig(steps=900, lr=1e-3)`."""
+
+_RESULT = re.compile(
+    r"(?:^|[_/. -])(?:scores?|returns?|errors?|success\w*|mse|mae|rmse|[wc]er|fid|psnr|m?iou|map)$",
+    re.I,
+)
+"""Names of results, beside those that `is_metric` knows: `Steps: 10000 | Score: 21`."""
+
 _WITHIN = re.compile(
     EVALUATES.pattern + r"\)?[:\s]{0,3}(?:\[\d+\]\s?)?\[\s{0,8}\d+\s{0,3}(?:/\s{0,8}\d+\s?)?\]",
     re.I,
@@ -207,7 +219,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
-    if not pairs:  # a heading, a configuration: no later value is of the step that it names
+    # Nothing that comes later is of the step that a heading or a configuration names.
+    if not pairs or configures(text, [pair.key for pair in pairs]):
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
         begin_epoch(text, carry)
@@ -244,6 +257,17 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         carry["step"] = reading.step = step
         if total is not None:
             reading.total = total
+
+
+def configures(text: str, names: list[str]) -> bool:
+    """Whether a line tells a configuration: `lr=0.1 epochs=90` says how many there will be. Where
+    a result stands beside it (`steps: 10 loss: 5.4`), that many are over."""
+    if _CONFIGURES.search(text):
+        return True
+    if any(is_metric(name) or _RESULT.search(name) for name in names):
+        return False
+    marks = [found for found in MARK.finditer(text) if found[1].lower() != "batch"]
+    return bool(marks) and all(text[found.end(1)] in "sS" for found in marks)
 
 
 def _looks_back(before: str, step: int, last: int) -> bool:
@@ -329,6 +353,10 @@ def place_of(text: str, carry: Carry) -> Place:
     # `batch 32` alone may be its size.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
+    if (under := carry.get("under")) and mark is None:  # below `Epoch 1/3`, `batch 3/20` is none
+        mark = next((mark for mark in marks if mark[1].lower() == "batch" and mark[3]), None)
+        if mark is not None and _another_loop(under[0], mark, carry):
+            return Place(Placed.NOWHERE, None, None, text)
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:
         rest, total = without(text, mark), integer(mark[3])
@@ -343,7 +371,7 @@ def place_of(text: str, carry: Carry) -> Place:
         elif epochs and not EVALUATES.search(text, 0, epochs[0].start()):
             epoch, of = integer(epochs[0][2]) or 0, integer(epochs[0][3])
             step, total = unrolled(epoch, of, step, total, carry)
-        elif not epochs and (under := carry.get("under")):
+        elif not epochs and under:
             step, total = unrolled(under[0], under[1], step, total, carry)
         carry["named"] = True
         return Place(Placed.HERE, step, total, rest)
@@ -359,6 +387,16 @@ def place_of(text: str, carry: Carry) -> Place:
     if _NO_STEP.search(text):
         return Place(Placed.NOWHERE, None, None, text)
     return Place(Placed.NOT, None, None, text)
+
+
+def _another_loop(epoch: int, mark: re.Match[str], carry: Carry) -> bool:
+    """Whether batches are not those that an epoch began with, by how many they are or by beginning
+    again: of its validation, below a heading that is not known."""
+    last_epoch, _, last, per, *_ = carry.get("unroll") or (None, 0, -1, None)
+    if per is None:
+        return False
+    step, total = integer(mark[2]) or 0, integer(mark[3])
+    return total != per or (epoch == last_epoch and step < last)
 
 
 def without(text: str, found: re.Match[str]) -> str:

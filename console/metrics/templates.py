@@ -24,6 +24,7 @@ from traindeck.console.metrics.lines import (
     MARK,
     OF_EPOCH,
     UNITS,
+    configures,
     counts,
     matches_of,
     unrolled,
@@ -163,10 +164,12 @@ def template_of(text: str) -> Template | None:
 
     values: list[tuple[str, str, float, Callable[[str], float]]] = []
     fixed: list[tuple[int, int]] = []
+    keys: list[str] = []
     for found in matches_of(rest):
         fixed.append(back(found.match.span("key")))
         if found.value is None or found.key in AXES or not counts(found.key, found.tied, True):
             continue
+        keys.append(found.key)
         name = series_name(found.key, "")
         if found.shared or not math.isfinite(found.value):
             return None
@@ -177,7 +180,7 @@ def template_of(text: str) -> Template | None:
             called = found.key if is_metric(name) else ""
             factor = UNITS.get(found.match["unit"] or "", 1.0)
             values.append((name, called, factor, _grouped if "," in number else float))
-    if not values:
+    if not values or configures(text, keys):
         return None
     order = sorted(range(len(spans)), key=lambda which: spans[which])
     pattern = _expression(text, [spans[which] for which in order], fixed)

@@ -26,7 +26,7 @@ from traindeck.backends.base import (
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
-from traindeck.console.runs.retrying import refusal
+from traindeck.console.runs.retrying import refusal, without_whom
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, refuse_id
 from traindeck.console.store.annotations import refuse_unwritable
@@ -119,7 +119,7 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     """The plan of a run's next attempt: what was sent before, with the attempt counted up.
 
     Raises:
-        UsageError: The run is not over, is foreign, or was adopted.
+        UsageError: The run is not over, is foreign, or was adopted; one that it waits for is gone.
         BackendError: Its directory is gone.
     """
     from traindeck.console.runs.reading import read_spec
@@ -131,6 +131,9 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     spec = await read_spec(ws.backend(run.backend), run)
     if (refused := refusal(replace(run, adopted=spec.adopted, argv=spec.argv))) is not None:
         raise refused  # an index of before does not know
+    awaited = () if spec.after_any else spec.after
+    if gone := next((one for one in awaited if ws.index.get(one) is None), None):
+        raise without_whom(run, gone)
     spec = replace(spec, attempt=run.attempt + 1)
     made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
     return replace(made, digest=plan_digest(made))

@@ -40,10 +40,9 @@ def refusal(run: RunRecord) -> UsageError | None:
     if run.adopted:
         return UsageError(f"{run.name} was adopted, not launched; there is nothing to retry.")
     if run.archived:
-        command = "run" if run.recipe is None else "finetune"
         return UsageError(
             f"{run.name} is archived: its files were removed, so there is nothing to retry.",
-            f"Launch one like it: traindeck {command} --like {run.id}" if run.argv else "",
+            _like(run) if run.argv else "",
         )
     if not run.argv:
         return UsageError(
@@ -52,3 +51,15 @@ def refusal(run: RunRecord) -> UsageError | None:
             f"traindeck show --path {run.id} prints where that lies.",
         )
     return None
+
+
+def without_whom(run: RunRecord, awaited: str) -> UsageError:
+    """That a run waits for one that was removed: a further attempt could only wait in vain."""
+    return UsageError(
+        f"{run.name} waits for the success of run {awaited}, which was removed.", _like(run)
+    )
+
+
+def _like(run: RunRecord) -> str:
+    command = "run" if run.recipe is None else "finetune"
+    return f"Launch one like it: traindeck {command} --like {run.id}"

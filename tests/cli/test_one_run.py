@@ -219,6 +219,20 @@ def test_a_secret_is_found_nowhere_afterwards(cli: Cli) -> None:
     assert found == []
 
 
+def test_a_retry_that_would_wait_for_a_run_that_was_removed_is_refused(cli: Cli) -> None:
+    first = cli.run("true")
+    second = cli.run("true", options=("--after", first))
+    third = cli.run("true", options=("--after-any", first))
+    cli.ok("wait", second, third)
+    cli.ok("rm", "-y", first)
+    again = cli("retry", second)
+    assert again.returncode == 2
+    assert f"waits for the success of run {first}, which was removed" in again.stderr
+    assert f"traindeck run --like {second}" in again.stderr
+    cli.ok("retry", "-q", third)  # which goes on whatever became of it
+    cli.ok("stop", "-q", third)
+
+
 def test_a_retry_waits_for_a_run_that_is_ending(cli: Cli) -> None:
     lingers = "(trap '' TERM; exec sleep 60) & exit 3"
     run = cli.run("sh", "-c", lingers, options=("--grace", "3s"))

@@ -492,6 +492,42 @@ def test_formats_are_read(text: str, key: str, expected: list[tuple[int, float]]
     assert points(read(text + "\n"), key) == expected
 
 
+@pytest.mark.parametrize(
+    "line", ["  batch {}/20 loss {}", "Batch {}/20: loss={}", "\rbatch {}/20 loss {}"]
+)
+def test_batches_below_the_heading_of_an_epoch_are_steps(line: str) -> None:
+    log = "".join(
+        f"Epoch {epoch}/3\n"
+        + "".join(line.format(n, epoch + n / 100) + "\n" for n in (10, 20))
+        + f"val loss: {epoch / 10}\n"
+        for epoch in (1, 2, 3)
+    )
+    reading = read(log)
+    assert [step for step, _ in points(reading, "loss")] == [10, 20, 30, 40, 50, 60]
+    assert points(reading, "eval/loss") == [(20, 0.1), (40, 0.2), (60, 0.3)]
+    assert reading.total == 60
+
+
+@pytest.mark.parametrize("batches", [5, 20])
+def test_batches_of_another_loop_in_an_epoch_are_not_those_of_its_training(batches: int) -> None:
+    log = "".join(
+        f"Epoch {epoch}/3\nTraining\nbatch 10/20 loss 1.0\nbatch 20/20 loss 0.5\n"
+        f"Checking\nbatch 3/{batches} loss 9.0\nbatch 5/{batches} loss 9.0\n"
+        for epoch in (1, 2, 3)
+    )
+    reading = read(log)
+    assert points(reading, "loss") == [
+        (10, 1.0), (20, 0.5), (30, 1.0), (40, 0.5), (50, 1.0), (60, 0.5)
+    ]  # fmt: skip
+    assert reading.total == 60
+
+
+def test_a_number_of_steps_that_are_over_is_told_by_a_result_beside_it() -> None:
+    for name in ("Score", "mean_return", "reward", "val_mse"):
+        (found,) = read(f"Steps: 1000 | {name}: 21.5\n").series.values()
+        assert list(zip(found.steps, found.values, strict=True)) == [(1000, 21.5)]
+
+
 def test_a_configuration_with_parts_is_no_measurement() -> None:
     reading = read(b'{"optim": {"lr": 0.1, "loss": 3}, "epochs": 3}\n')
     assert not reading.series and not reading.counted
@@ -505,6 +541,11 @@ def test_a_configuration_with_parts_is_no_measurement() -> None:
         "Python 3.11.7 loss-free 3",
         "{'lr': 3e-4, 'batch_size': 8}",
         "args: Namespace(lr=0.1, seed=3, batch_size=8)",
+        "config Namespace(lr=0.001, steps=900, dt=0.2, seed=1)",
+        "Namespace(batch=32, epochs=90, lr=0.1, momentum=0.9, save_step=100, target_acc=0.9)",
+        "TrainConfig(step=30, lr=1e-3, warmup_iters=100)",
+        "lr=0.001 steps=900 batch=32 dropout=0.1",
+        "lr: 0.001, epochs: 10, dropout: 0.1",
         "loading model 7B from /x/y",
         "Downloading: 100%|####| 10/10 [00:01<00:00, 9.9it/s]",
         "2024-10-01 12:00:00,123 INFO started worker pid=77 port=29500",

@@ -33,7 +33,8 @@ heads = st.sampled_from(
     ["step {}", "iter {}:", "[{}/100]", "step {}/500", "global_step={}", "it {} |",
      "epoch {} step {}", "Epoch 1 step {}", "eval step {}/50", "{}", "step {},", "iter: {},",
      "step={}, ", "step {}/500,", "epoch {}/9 -", "batch {}", "epoch 3 batch {},",
-     "[rank1]: step {}", "epoch=0/global_step={},", "it {} num_updates 7"]
+     "[rank1]: step {}", "epoch=0/global_step={},", "it {} num_updates 7",
+     "steps={}", "iters: {} batch 8", "TrainConfig(step={},"]
 )  # fmt: skip
 pairs = st.builds(lambda name, tie, number: (f"{name}{tie}", number), names, ties, numbers)
 shapes = st.tuples(heads, st.lists(st.one_of(pairs, words.map(lambda w: (w, ""))), max_size=6))
@@ -112,6 +113,12 @@ def test_a_line_that_would_be_a_bar_with_other_digits_is_not_taken_for_one_that_
     lines = [f"step 501/500 [00:01 loss 0.{n} |" for n in range(4)]
     fast, slow = both("\n".join([*lines, "step 7/500 [00:01 loss 0.5 |\n"]))
     assert fast == slow
+
+
+def test_a_configuration_becomes_no_template_however_often_it_is_printed() -> None:
+    fast, slow = both("".join(f"Namespace(lr=0.{n}, steps=90, dt=0.2)\n" for n in range(1, 8)))
+    assert fast == slow
+    assert fast[0] == {}
 
 
 def test_what_stands_in_brackets_behind_a_count_is_read_if_it_is_no_bar() -> None:
