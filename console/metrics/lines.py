@@ -105,7 +105,13 @@ _MEAN = re.compile(r"\s?\(\s{0,4}([-+]?[\d.]{1,20}(?:[eE][-+]?\d{1,4})?)\)")
 _SAID = re.compile(r"(?:train|training|val|valid|validation|eval|evaluation|test) \w+", re.I)
 """A name that says enough for a number of decimals to be a metric, without anything else."""
 
-_BEST = re.compile(r"\b(?:best|highest|lowest) (?:\w+ )?\Z", re.I)
+_BEST = re.compile(r"(?<!new )\b(?:best|highest|lowest|prev|previous)[ _](?:\w+ )?\Z", re.I)
+"""Before a value of another step than the line's. `new best` is of this one."""
+
+_HEAD = re.compile(r"(?:\btrain(?:ing)?|" + EVALUATES.pattern + r")\W{1,4}\Z", re.I)
+"""`| val: ` before `loss 0.5`: of what the values behind it were measured."""
+_BEFORE = 40
+"""Characters before a name that are looked at for such words."""
 
 BACK = re.compile(r"\b(?:best|highest|lowest|load(?:ed|ing)|restor(?:ed|ing))\b", re.I)
 """`Best val loss: 0.5 at epoch 4`: words before what was measured earlier."""
@@ -205,6 +211,7 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
+    pairs[1:] = [pair for pair in pairs[1:] if not _before(_BEST, pair)]
     if not pairs:  # a heading, a configuration: no later value is of the step that it names
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
@@ -265,21 +272,32 @@ def _counted(values: list[tuple[str, str, float]], how: Placed, carry: Carry) ->
 
 def _series(pairs: list[Pair], of: str, *, mean: bool) -> Iterator[tuple[str, str, float]]:
     """The series of a line's values, with the names there. `val Loss: 0.3 Acc: 0.9` says once of
-    what both are. `mean`: of a value beside a mean, the mean is meant."""
-    here = ""
+    what both are, and so does `train: loss 0.4 | val: loss 0.3`. `mean`: of a value beside a mean,
+    the mean is meant."""
+    here, said = "", set[str]()
     for pair in pairs:
         key, value = pair.key, pair.value
+        head = _before(_HEAD, pair) if pair is not pairs[0] else None
+        if head is not None:
+            of, here = "", evaluated(head[0])
         name = series_name(key, of)
         if name is None or value is None:
             continue
-        if " " in key:
+        if " " in key and head is None:
             before = name.partition("/")[0]
             here = before if before in ("eval", "test") else ""
-        elif here and is_metric(key) and canonical(key) in FOLDED:
-            name = f"{here}/{canonical(key)}"
+        elif here and (head or name in said or (is_metric(key) and canonical(key) in FOLDED)):
+            name = series_name(key, here) or name
+        said.add(name)
         if mean and (found := _MEAN.match(pair.match.string, pair.match.end("value"))):
             value = number(found[1])
         yield name, key, value if value is not None else math.nan
+
+
+def _before(words: re.Pattern[str], pair: Pair) -> re.Match[str] | None:
+    """Words that stand right before a name."""
+    start = pair.match.start()
+    return words.search(pair.match.string, max(0, start - _BEFORE), start)
 
 
 @lru_cache(maxsize=4096)
