@@ -73,6 +73,8 @@ _BELOW = 8
 """Lines that a heading is looked for above."""
 _EXACT = 400
 """Steps up to which an epoch of 4 digits names one."""
+_FIRST = 2.5
+"""Epochs of the second dictionary over the first one's: 2 if both end an interval."""
 _WAITING = 12
 """Dictionaries kept back until their place is known."""
 
@@ -312,6 +314,7 @@ def _settle(reading: Reading, resumed: bool, last: bool = False) -> None:
     waiting = carry.pop("waiting")
     for values, offset, counts in waiting:
         if counts:
+            _past_the_first(values.get("epoch"), carry)
             carry["number"] = int(carry.get("number", 0)) + 1
             carry["counted"] = int(carry.get("counted", 0)) + 1
         step = int(carry.get("number", 0)) * interval
@@ -321,6 +324,17 @@ def _settle(reading: Reading, resumed: bool, last: bool = False) -> None:
             step = _between(step, values.get("epoch"), carry.get("at"))
         carry["waiting"] = [[values, offset, counts]]
         _place(reading, step, counted=not carry.get("cadence"))
+
+
+def _past_the_first(epoch: float | None, carry: Carry) -> None:
+    """`logging_first_step`: the first dictionary is of step 1, and no interval lies before it, if
+    its epoch is much less than half of the second one's."""
+    first = carry.get("epochs", (0.0,))[0]
+    if carry.get("counted") == 1 and not carry.get("base") and epoch and epoch > _FIRST * first:
+        carry["counted"] = 0
+        carry["epochs"] = [epoch, epoch]
+        if carry.get("cadence"):
+            carry["number"] = 0
 
 
 def _between(step: int, epoch: float | None, last: list[Any] | None) -> int:
@@ -365,6 +379,8 @@ def _cadence(values: Mapping[str, float], reading: Reading) -> None:
     end = values.get("epoch")
     if carry.get("cadence") or count < 2 or not runtime or not pace or not end:
         return
+    if carry.get("base"):
+        return  # of a resumed training, some versions tell all steps there, others their own
     first, last = carry.get("epochs", (0.0, 0.0))
     steps = runtime * pace
     if not (0 < first < last < math.inf and 0 < steps < 1e12 and 0 < end < math.inf):
