@@ -55,6 +55,12 @@ _RANK = re.compile(
     r"\[?(?:[Rr]ank|default|GPU|gpu|cuda:)[\s_:=#]{0,2}(\d{1,5})(?!\w)|\[\d+,(\d{1,5})\]<std"
 )
 """How the lines of one of several processes begin."""
+_RANK_WITHIN = re.compile(r"(?<![\w./-])(?<![a-z] )\[?rank[\s_]?(\d{1,5})\]?(?![\w%]|\.\d)", re.I)
+"""`step 4 rank 1 loss 0.5`, `10:00:00 - rank1 - INFO`: a process' rank further on. What is tied to
+its name, or is a `mean rank`, may be a measure."""
+
+_HEAD = 90
+"""Characters in which it stands."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
 _BANNER = re.compile(rb"\W{3,}[A-Za-z][^\n]{0,80}?\W{3,}")
@@ -153,6 +159,10 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
             _line(text[found.end() :], offset, reading, resumed, of)
             if rank < first and reading.size() > before:
                 reading.carry["rank"] = rank
+        return
+    if "ank" in text and (found := _RANK_WITHIN.search(text, 0, _HEAD)):
+        text = f"rank {found[1]} {text[: found.start()]}{text[found.end() :]}"
+        _line(text, offset, reading, resumed, of)
         return
     if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
