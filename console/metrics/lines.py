@@ -108,6 +108,9 @@ _SAID = re.compile(r"(?:train|training|val|valid|validation|eval|evaluation|test
 _BEST = re.compile(r"(?<!new )\b(?:best|highest|lowest|prev|previous)[ _](?:\w+ )?\Z", re.I)
 """Before a value of another step than the line's. `new best` is of this one."""
 
+_BEST_EPOCH = re.compile(r"\bbest (?:\w+ ){0,2}(?:epoch|step|iter\w*)\b[\s:=#]{0,3}\d", re.I)
+"""`Best epoch: 4 with val loss 0.5`"""
+
 _HEAD = re.compile(r"(?:\btrain(?:ing)?|" + EVALUATES.pattern + r")\W{1,4}\Z", re.I)
 """`| val: ` before `loss 0.5`: of what the values behind it were measured."""
 _BEFORE = 40
@@ -211,7 +214,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
-    pairs[1:] = [pair for pair in pairs[1:] if not _before(_BEST, pair)]
+    if how is not Placed.NOT:
+        pairs = [pair for pair in pairs if not _before(_BEST, pair)]
     if not pairs:  # a heading, a configuration: no later value is of the step that it names
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
@@ -222,6 +226,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
     if how is Placed.HERE and _looks_back(
         rest[: pairs[0].match.start()], step or 0, int(carry.get("step") or 0)
     ):
+        return
+    if _BEST_EPOCH.search(text, 0, pairs[0].match.end()):
         return
     carry.update(after)
     of = of if summary else evaluated(rest[: pairs[0].match.start()]) or of
@@ -341,7 +347,12 @@ def place_of(text: str, carry: Carry) -> Place:
         return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
     main = next((mark for mark in marks if mark[1].lower() in GLOBAL), None)
-    epochs = [mark for mark in marks if mark[1].lower() in EPOCHS]
+    epochs = [
+        mark
+        for mark in marks
+        if mark[1].lower() in EPOCHS
+        and (mark[3] or not mark[0].lower().startswith("epochs"))  # `epochs=10`: how many
+    ]
     # `batch 32` alone may be its size.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
