@@ -353,9 +353,11 @@ def place_of(text: str, carry: Carry) -> Place:
         if mark[1].lower() in EPOCHS
         and (mark[3] or not mark[0].lower().startswith("epochs"))  # `epochs=10`: how many
     ]
-    # `batch 32` alone may be its size.
+    # `batch 32` alone may be its size, but for `batch 3:` and `batch 3/10` below `Epoch 2`.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
+    if mark is None and not epochs and carry.get("under"):
+        mark = next((mark for mark in marks if mark[1].lower() == "batch" and _counts(mark)), None)
     step = integer(mark[2]) if mark else None
     if mark is not None and step is not None:
         rest, total = without(text, mark), integer(mark[3])
@@ -386,6 +388,12 @@ def place_of(text: str, carry: Carry) -> Place:
     if _NO_STEP.search(text):
         return Place(Placed.NOWHERE, None, None, text)
     return Place(Placed.NOT, None, None, text)
+
+
+def _counts(mark: re.Match[str]) -> bool:
+    """Whether a number behind `batch` says which one, not how large."""
+    tied = set(mark.string[mark.end(1) : mark.start(2)]) & {":", "="}
+    return mark[3] is not None or (not tied and mark.string[mark.end() :].startswith(":"))
 
 
 def without(text: str, found: re.Match[str]) -> str:
