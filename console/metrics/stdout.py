@@ -151,18 +151,15 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
-    if text[:1] in "[rRdgGc" and (found := _RANK.match(text)):
+    rank, said = _rank(text)
+    if rank is not None:
         # Of processes that say the same, each of its own share, the first one counts.
-        rank, first = int(found[1] or found[2]), reading.carry.get("rank", math.inf)
+        first = reading.carry.get("rank", math.inf)
         if rank <= first:
             before = reading.size() if rank < first else 0
-            _line(text[found.end() :], offset, reading, resumed, of)
+            _line(said, offset, reading, resumed, of)
             if rank < first and reading.size() > before:
                 reading.carry["rank"] = rank
-        return
-    if "ank" in text and (found := _RANK_WITHIN.search(text, 0, _HEAD)):
-        text = f"rank {found[1]} {text[: found.start()]}{text[found.end() :]}"
-        _line(text, offset, reading, resumed, of)
         return
     if not of and "keras" not in reading.carry and read_known(text, offset, reading):
         return
@@ -186,6 +183,15 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
         read_line(text, offset, reading, of)
         if not of:
             consider(text)
+
+
+def _rank(text: str) -> tuple[int | None, str]:
+    """Which of several processes says a line, None if it does not tell, and what it says."""
+    if text[:1] in "[rRdgGc" and (found := _RANK.match(text)):
+        return int(found[1] or found[2]), text[found.end() :]
+    if "ank" in text and (found := _RANK_WITHIN.search(text, 0, _HEAD)):
+        return int(found[1]), text[: found.start()] + text[found.end() :]
+    return None, text
 
 
 def _bar(text: str, offset: int, reading: Reading) -> bool:
