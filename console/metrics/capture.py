@@ -353,6 +353,8 @@ def _drop_earlier(index: Index, run: RunRecord, attempt: int, key: str, columns:
     """Take out of a history what earlier attempts logged: a resumed trainer hands on theirs. Its
     own part begins where the attempt's own log begins, else where the history differs."""
     known = index.points(run.id, key)
+    if known.sources == ("counted",):
+        return  # no steps: they say nothing of where a part begins
     seam = next((at for at, owner in known.seams if owner >= attempt), len(known.steps))
     keep = 0
     if seam < len(known.steps):

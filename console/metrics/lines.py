@@ -117,7 +117,16 @@ _MEAN = re.compile(r"\s?\(\s{0,4}([-+]?[\d.]{1,20}(?:[eE][-+]?\d{1,4})?)\)")
 _SAID = re.compile(r"(?:train|training|val|valid|validation|eval|evaluation|test) \w+", re.I)
 """A name that says enough for a number of decimals to be a metric, without anything else."""
 
-_BEST = re.compile(r"\b(?:best|highest|lowest) (?:\w+ )?\Z", re.I)
+_BEST = re.compile(r"(?<!new )\b(?:best|highest|lowest|prev|previous)[ _](?:\w+ )?\Z", re.I)
+"""Before a value of another step than the line's. `new best` is of this one."""
+
+_BEST_EPOCH = re.compile(r"\bbest (?:\w+ ){0,2}(?:epoch|step|iter\w*)\b[\s:=#]{0,3}\d", re.I)
+"""`Best epoch: 4 with val loss 0.5`"""
+
+_HEAD = re.compile(r"(?:\btrain(?:ing)?|" + EVALUATES.pattern + r")\W{1,4}\Z", re.I)
+"""`| val: ` before `loss 0.5`: of what the values behind it were measured."""
+_BEFORE = 40
+"""Characters before a name that are looked at for such words."""
 
 BACK = re.compile(r"\b(?:best|highest|lowest|load(?:ed|ing)|restor(?:ed|ing))\b", re.I)
 """`Best val loss: 0.5 at epoch 4`: words before what was measured earlier."""
@@ -171,7 +180,7 @@ def matches_of(text: str) -> Iterator[Pair]:
         key = found["key"].rstrip(".-/@")
         if " " in key and "=" in found["tie"] and _AFTER_WORD.search(text, 0, found.start()):
             key = key.partition(" ")[2]  # `RUN two loss=0.1`: text, then `name=value`
-        if ". " in key:
+        if ". " in key and not evaluated(key.partition(".")[0]):
             key = key.partition(". ")[2]  # `Epoch 1 done. Loss: 0.1`
         if "'" in key:
             key = key.replace("'s ", "-")
@@ -219,6 +228,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
+    if how is not Placed.NOT:
+        pairs = [pair for pair in pairs if not _before(_BEST, pair)]
     # Nothing that comes later is of the step that a heading or a configuration names.
     if not pairs or configures(text, [pair.key for pair in pairs]):
         if found := _TOTAL.search(text):
@@ -230,6 +241,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
     if how is Placed.HERE and _looks_back(
         rest[: pairs[0].match.start()], step or 0, int(carry.get("step") or 0)
     ):
+        return
+    if _BEST_EPOCH.search(text, 0, pairs[0].match.end()):
         return
     carry.update(after)
     of = of if summary else evaluated(rest[: pairs[0].match.start()]) or of
@@ -291,21 +304,32 @@ def _counted(values: list[tuple[str, str, float]], how: Placed, carry: Carry) ->
 
 def _series(pairs: list[Pair], of: str, *, mean: bool) -> Iterator[tuple[str, str, float]]:
     """The series of a line's values, with the names there. `val Loss: 0.3 Acc: 0.9` says once of
-    what both are. `mean`: of a value beside a mean, the mean is meant."""
-    here = ""
+    what both are, and so does `train: loss 0.4 | val: loss 0.3`. `mean`: of a value beside a mean,
+    the mean is meant."""
+    here, said = "", set[str]()
     for pair in pairs:
         key, value = pair.key, pair.value
+        head = _before(_HEAD, pair) if pair is not pairs[0] else None
+        if head is not None:
+            of, here = "", evaluated(head[0])
         name = series_name(key, of)
         if name is None or value is None:
             continue
-        if " " in key:
+        if " " in key and head is None:
             before = name.partition("/")[0]
             here = before if before in ("eval", "test") else ""
-        elif here and is_metric(key) and canonical(key) in FOLDED:
-            name = f"{here}/{canonical(key)}"
+        elif here and (head or name in said or (is_metric(key) and canonical(key) in FOLDED)):
+            name = series_name(key, here) or name
+        said.add(name)
         if mean and (found := _MEAN.match(pair.match.string, pair.match.end("value"))):
             value = number(found[1])
         yield name, key, value if value is not None else math.nan
+
+
+def _before(words: re.Pattern[str], pair: Pair) -> re.Match[str] | None:
+    """Words that stand right before a name."""
+    start = pair.match.start()
+    return words.search(pair.match.string, max(0, start - _BEFORE), start)
 
 
 @lru_cache(maxsize=4096)
@@ -349,12 +373,17 @@ def place_of(text: str, carry: Carry) -> Place:
         return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
     main = next((mark for mark in marks if mark[1].lower() in GLOBAL), None)
-    epochs = [mark for mark in marks if mark[1].lower() in EPOCHS]
-    # `batch 32` alone may be its size.
+    epochs = [
+        mark
+        for mark in marks
+        if mark[1].lower() in EPOCHS
+        and (mark[3] or not mark[0].lower().startswith("epochs"))  # `epochs=10`: how many
+    ]
+    # `batch 32` alone may be its size, but for `batch 3:` and `batch 3/10` below `Epoch 2`.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
-    if (under := carry.get("under")) and mark is None:  # below `Epoch 1/3`, `batch 3/20` is none
-        mark = next((mark for mark in marks if mark[1].lower() == "batch" and mark[3]), None)
+    if (under := carry.get("under")) and mark is None and not epochs:
+        mark = next((mark for mark in marks if mark[1].lower() == "batch" and _counts(mark)), None)
         if mark is not None and _another_loop(under[0], mark, carry):
             return Place(Placed.NOWHERE, None, None, text)
     step = integer(mark[2]) if mark else None
@@ -389,14 +418,18 @@ def place_of(text: str, carry: Carry) -> Place:
     return Place(Placed.NOT, None, None, text)
 
 
+def _counts(mark: re.Match[str]) -> bool:
+    """Whether a number behind `batch` says which one, not how large."""
+    tied = set(mark.string[mark.end(1) : mark.start(2)]) & {":", "="}
+    return mark[3] is not None or (not tied and mark.string[mark.end() :].startswith(":"))
+
+
 def _another_loop(epoch: int, mark: re.Match[str], carry: Carry) -> bool:
     """Whether batches are not those that an epoch began with, by how many they are or by beginning
     again: of its validation, below a heading that is not known."""
     last_epoch, _, last, per, *_ = carry.get("unroll") or (None, 0, -1, None)
-    if per is None:
-        return False
     step, total = integer(mark[2]) or 0, integer(mark[3])
-    return total != per or (epoch == last_epoch and step < last)
+    return bool(per and total and total != per) or (epoch == last_epoch and step < last)
 
 
 def without(text: str, found: re.Match[str]) -> str:

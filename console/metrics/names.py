@@ -75,7 +75,7 @@ _DROPPED = re.compile(
 )
 """Names that are no series: they describe the call, or are the axis itself."""
 
-_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)[_/ -](?=\S)", re.I)
+_EVALUATION = re.compile(r"(eval|evaluation|val|valid|validation|test)(?:[_/ -]|\. )(?=\S)", re.I)
 _AT_ITS_END = re.compile(r"(.+)/(train|training|eval|val|valid|validation|test)", re.I)
 _TRAINING = re.compile(r"(?:train|training)([_/ ])(?=\S)", re.I)
 _SPACES = re.compile(r"\s+")

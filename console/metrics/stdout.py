@@ -55,6 +55,12 @@ _RANK = re.compile(
     r"\[?(?:[Rr]ank|default|GPU|gpu|cuda:)[\s_:=#]{0,2}(\d{1,5})(?!\w)|\[\d+,(\d{1,5})\]<std"
 )
 """How the lines of one of several processes begin."""
+_RANK_WITHIN = re.compile(r"(?<![\w./-])(?<![a-z] )\[?rank[\s_]?(\d{1,5})\]?(?![\w%]|\.\d)", re.I)
+"""`step 4 rank 1 loss 0.5`, `10:00:00 - rank1 - INFO`: a process' rank further on. What is tied to
+its name, or is a `mean rank`, may be a measure."""
+
+_HEAD = 90
+"""Characters in which it stands."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
 _BANNER = re.compile(rb"\W{3,}[A-Za-z][^\n]{0,80}?\W{3,}")
@@ -73,6 +79,8 @@ _BELOW = 8
 """Lines that a heading is looked for above."""
 _EXACT = 400
 """Steps up to which an epoch of 4 digits names one."""
+_FIRST = 2.5
+"""Epochs of the second dictionary over the first one's: 2 if both end an interval."""
 _WAITING = 12
 """Dictionaries kept back until their place is known."""
 
@@ -143,12 +151,13 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     text = text.rstrip("\b").strip()  # Keras goes back over what it drew
-    if text[:1] in "[rRdgGc" and (found := _RANK.match(text)):
+    rank, said = _rank(text)
+    if rank is not None:
         # Of processes that say the same, each of its own share, the first one counts.
-        rank, first = int(found[1] or found[2]), reading.carry.get("rank", math.inf)
+        first = reading.carry.get("rank", math.inf)
         if rank <= first:
             before = reading.size() if rank < first else 0
-            _line(text[found.end() :], offset, reading, resumed, of)
+            _line(said, offset, reading, resumed, of)
             if rank < first and reading.size() > before:
                 reading.carry["rank"] = rank
         return
@@ -174,6 +183,15 @@ def _line(text: str, offset: int, reading: Reading, resumed: bool, of: str) -> N
         read_line(text, offset, reading, of)
         if not of:
             consider(text)
+
+
+def _rank(text: str) -> tuple[int | None, str]:
+    """Which of several processes says a line, None if it does not tell, and what it says."""
+    if text[:1] in "[rRdgGc" and (found := _RANK.match(text)):
+        return int(found[1] or found[2]), text[found.end() :]
+    if "ank" in text and (found := _RANK_WITHIN.search(text, 0, _HEAD)):
+        return int(found[1]), text[: found.start()] + text[found.end() :]
+    return None, text
 
 
 def _bar(text: str, offset: int, reading: Reading) -> bool:
@@ -312,6 +330,7 @@ def _settle(reading: Reading, resumed: bool, last: bool = False) -> None:
     waiting = carry.pop("waiting")
     for values, offset, counts in waiting:
         if counts:
+            _past_the_first(values.get("epoch"), carry)
             carry["number"] = int(carry.get("number", 0)) + 1
             carry["counted"] = int(carry.get("counted", 0)) + 1
         step = int(carry.get("number", 0)) * interval
@@ -321,6 +340,17 @@ def _settle(reading: Reading, resumed: bool, last: bool = False) -> None:
             step = _between(step, values.get("epoch"), carry.get("at"))
         carry["waiting"] = [[values, offset, counts]]
         _place(reading, step, counted=not carry.get("cadence"))
+
+
+def _past_the_first(epoch: float | None, carry: Carry) -> None:
+    """`logging_first_step`: the first dictionary is of step 1, and no interval lies before it, if
+    its epoch is much less than half of the second one's."""
+    first = carry.get("epochs", (0.0,))[0]
+    if carry.get("counted") == 1 and not carry.get("base") and epoch and epoch > _FIRST * first:
+        carry["counted"] = 0
+        carry["epochs"] = [epoch, epoch]
+        if carry.get("cadence"):
+            carry["number"] = 0
 
 
 def _between(step: int, epoch: float | None, last: list[Any] | None) -> int:
@@ -365,6 +395,8 @@ def _cadence(values: Mapping[str, float], reading: Reading) -> None:
     end = values.get("epoch")
     if carry.get("cadence") or count < 2 or not runtime or not pace or not end:
         return
+    if carry.get("base"):
+        return  # of a resumed training, some versions tell all steps there, others their own
     first, last = carry.get("epochs", (0.0, 0.0))
     steps = runtime * pace
     if not (0 < first < last < math.inf and 0 < steps < 1e12 and 0 < end < math.inf):

@@ -129,6 +129,8 @@ async def measure(
             continue
         if number == status.attempt and (over or run.active):
             sources += _beside(ws, run, status)
+        elif number < status.attempt:
+            sources += _left_behind(ws, run, number)
         for source in sources:
             left = source.size - ws.index.source(run.id, source.path).offset
             if left > most:
@@ -195,6 +197,21 @@ def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
         return []
     ended = status.ended if status.state.terminal else None
     return _written_by(ws.index, run, root / "runs" / run.id, status.started, ended, ws.clock())
+
+
+def _left_behind(ws: Workspace, run: RunRecord, number: int) -> list[Source]:
+    """Files that an attempt before the last wrote, and no later one since: nobody else reads what
+    it wrote after the last look at it."""
+    root = ws.settings.local_roots().get(run.backend)
+    if root is None:
+        return []
+    folder = root / "runs" / run.id
+    own = attempt_times(folder, run.id, number, None)
+    following = attempt_times(folder, run.id, number + 1, None)
+    if own is None:
+        return []
+    ended = min(own[1], following[0] - AFTERWARDS if following is not None else math.inf)
+    return _written_by(ws.index, run, folder, own[0], ended, ws.clock())
 
 
 def left_out(ws: Workspace, run: RunRecord) -> list[str]:

@@ -181,6 +181,28 @@ def test_where_an_attempt_came_to_is_not_where_the_next_one_failed(cli: Cli) -> 
         assert failed["metrics"]["loss"]["count"] == 4
 
 
+def test_files_of_an_attempt_that_nobody_saw_working_are_read_too(cli: Cli) -> None:
+    program = (
+        "import os, sys\n"
+        "last = os.path.exists('0')\n"
+        "os.makedirs(name := str(int(last)))\n"
+        "steps = range(4, 7) if last else range(1, 6)\n"
+        "lines = [f'{n},{n + 10 * last}\\n' for n in steps]\n"
+        "open(name + '/metrics.csv', 'w').write('step,loss\\n' + ''.join(lines))\n"
+        "sys.exit(not last)\n"
+    )
+    run = cli.run(sys.executable, "-c", program, options=("--retries", "1"))
+    cli("wait", run)
+    for how in ("seen", "rebuilt"):
+        if how == "rebuilt":
+            cli.ok("reindex")
+        loss = cli.json("metrics", "--json", run)["loss"]
+        assert dict(zip(loss["steps"], loss["values"], strict=True)) == {
+            **{n: n for n in range(1, 4)},
+            **{n: n + 10 for n in range(4, 7)},
+        }, how
+
+
 def test_two_runs_at_once_in_one_folder_do_not_get_each_others_files(cli: Cli) -> None:
     program = (
         "import os, sys, time\n"

@@ -189,6 +189,20 @@ def test_a_history_that_was_handed_on_does_not_move_the_seam(desk: Desk, with_lo
     assert points.values[6] == 5.0 / 7
 
 
+def test_points_that_were_only_counted_take_none_from_a_history(desk: Desk) -> None:
+    history = [(n, 40.0 - n) for n in range(5, 35, 5)]
+    desk.feed(
+        "stdout", b"".join(b"{'loss': '%d', 'epoch': '0.%02d'}\n" % (40 - n, n) for n, _ in history)
+    )
+    desk.retry(1)
+    desk.feed(
+        "stdout", b"{'loss': '9', 'epoch': '0.35'}\n{'loss': '8', 'epoch': '0.4'}\n", attempt=1
+    )
+    history += [(35, 9.0), (40, 8.0)]
+    desk.feed("trainer_state", state(history, max_steps=40), path="/x/state.json", attempt=1)
+    assert desk.pairs("loss") == history
+
+
 def test_a_csv_that_was_rewritten_with_a_new_column_is_read_anew(desk: Desk) -> None:
     old = b"step,loss\n1,2.0\n2,1.5\n"
     desk.feed("csv", old)

@@ -59,6 +59,29 @@ def test_what_trl_printed_agrees_with_what_it_saved(log: str) -> None:
                 assert seen[step] == pytest.approx(value, rel=6e-4), (key, step)
 
 
+def trained(*steps: int, of: int = 60, epochs: int = 3, pace: int = 60) -> bytes:
+    """What the Trainer prints without a bar when it logs at these steps."""
+    lines = [f"{{'loss': '{100 - n}', 'epoch': '{n * epochs / of:.4g}'}}" for n in steps]
+    end = f"'train_steps_per_second': '{pace}', 'train_loss': '5', 'epoch': '{epochs}'"
+    return "\n".join([*lines, f"{{'train_runtime': '1', {end}}}\n"]).encode()
+
+
+@pytest.mark.parametrize("cadence", [0, 5])
+def test_a_first_step_that_is_logged_too_moves_no_later_one(cadence: int) -> None:
+    log = trained(1, *range(5, 61, 5))
+    reading = read_stdout(log, {}, final=True, cadence=cadence)
+    if reading.again:
+        reading = read_stdout(log, reading.carry, final=True)
+    assert reading.step == 60
+    assert dict(points(reading, "loss")) == {n: 100 - n for n in range(5, 61, 5)}
+
+
+def test_the_pace_of_a_resumed_training_tells_no_interval() -> None:
+    reading = read_stdout(trained(40, 50, 60, pace=30), {}, final=True, resumed=True)
+    assert not reading.again
+    assert reading.counted["loss"].steps == [4, 5, 6]
+
+
 def test_dictionaries_without_bars_are_counted_until_their_end_tells_the_interval() -> None:
     data = (DATA / "hf_trainer_plain.log").read_bytes()
     live = read_stdout(data[: data.index(b"{'train_runtime")], {})
