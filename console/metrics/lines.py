@@ -125,11 +125,17 @@ _BEST_EPOCH = re.compile(r"\bbest (?:\w+ ){0,2}(?:epoch|step|iter\w*)\b[\s:=#]{0
 
 _HEAD = re.compile(r"(?:\btrain(?:ing)?|" + EVALUATES.pattern + r")\W{1,4}\Z", re.I)
 """`| val: ` before `loss 0.5`: of what the values behind it were measured."""
+_SHORTEST = 4
+"""Characters between two values that may be such a word: `dev `."""
 _BEFORE = 40
 """Characters before a name that are looked at for such words."""
 
 BACK = re.compile(r"\b(?:best|highest|lowest|load(?:ed|ing)|restor(?:ed|ing))\b", re.I)
 """`Best val loss: 0.5 at epoch 4`: words before what was measured earlier."""
+
+_EARLIER = ("best", "highest", "lowest", "prev", "load", "restor")
+"""What the words of `_BEST`, `_BEST_EPOCH` and `BACK` begin with. Lines that hold none, nearly all,
+need no closer look, for that is dear."""
 
 
 class Placed(Enum):
@@ -228,7 +234,9 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
-    if how is not Placed.NOT:
+    folded = text.lower()
+    earlier = any(word in folded for word in _EARLIER)
+    if earlier and how is not Placed.NOT:
         pairs = [pair for pair in pairs if not _before(_BEST, pair)]
     # Nothing that comes later is of the step that a heading or a configuration names.
     if not pairs or configures(text, [pair.key for pair in pairs]):
@@ -236,16 +244,17 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
             reading.total = integer(found[1]) or reading.total
         begin_epoch(text, carry)
         return
-    if how is Placed.NOT and _BEST.search(rest, 0, pairs[0].match.start()):
-        return  # said before, or of another epoch
-    if how is Placed.HERE and _looks_back(
-        rest[: pairs[0].match.start()], step or 0, int(carry.get("step") or 0)
-    ):
-        return
-    if _BEST_EPOCH.search(text, 0, pairs[0].match.end()):
-        return
+    start = pairs[0].match.start()
+    if earlier:
+        if how is Placed.NOT and _BEST.search(rest, 0, start):
+            return  # said before, or of another epoch
+        last = int(carry.get("step") or 0)
+        if how is Placed.HERE and _looks_back(rest[:start], step or 0, last):
+            return
+        if _BEST_EPOCH.search(text, 0, pairs[0].match.end()):
+            return
     carry.update(after)
-    of = of if summary else evaluated(rest[: pairs[0].match.start()]) or of
+    of = of if summary else evaluated(rest[:start]) or of
     if how is Placed.WITHIN and not summary:
         of = carry["evaluated"] = evaluated(text)
     own = how is Placed.HERE
@@ -275,7 +284,7 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
 def configures(text: str, names: list[str]) -> bool:
     """Whether a line tells a configuration: `lr=0.1 epochs=90` says how many there will be. Where
     a result stands beside it (`steps: 10 loss: 5.4`), that many are over."""
-    if _CONFIGURES.search(text):
+    if "(" in text and _CONFIGURES.search(text):
         return True
     if any(is_metric(name) or _RESULT.search(name) for name in names):
         return False
@@ -306,10 +315,12 @@ def _series(pairs: list[Pair], of: str, *, mean: bool) -> Iterator[tuple[str, st
     """The series of a line's values, with the names there. `val Loss: 0.3 Acc: 0.9` says once of
     what both are, and so does `train: loss 0.4 | val: loss 0.3`. `mean`: of a value beside a mean,
     the mean is meant."""
-    here, said = "", set[str]()
+    here, said, end = "", set[str](), 0
     for pair in pairs:
         key, value = pair.key, pair.value
-        head = _before(_HEAD, pair) if pair is not pairs[0] else None
+        wide = end and pair.match.start() - end >= _SHORTEST
+        head = _before(_HEAD, pair) if wide else None
+        end = pair.match.end("value")
         if head is not None:
             of, here = "", evaluated(head[0])
         name = series_name(key, of)
