@@ -239,7 +239,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
     if earlier and how is not Placed.NOT:
         pairs = [pair for pair in pairs if not _before(_BEST, pair)]
     # Nothing that comes later is of the step that a heading or a configuration names.
-    if not pairs or configures(text, [pair.key for pair in pairs]):
+    keys = [pair.key for pair in pairs]
+    if not pairs or (configures(text, keys) and not _advances(keys, step, carry)):
         if found := _TOTAL.search(text):
             reading.total = integer(found[1]) or reading.total
         begin_epoch(text, carry)
@@ -290,6 +291,14 @@ def configures(text: str, names: list[str]) -> bool:
         return False
     marks = [found for found in MARK.finditer(text) if found[1].lower() != "batch"]
     return bool(marks) and all(text[found.end(1)] in "sS" for found in marks)
+
+
+def _advances(keys: list[str], step: int | None, carry: Carry) -> bool:
+    """Whether what looks like a configuration came before with a smaller number: `iterations: 20
+    residual: 0.4` tells a place then, not how many there will be."""
+    before, last = carry.get("configured", (None, 0))
+    carry["configured"] = [keys[:50], step or 0]
+    return bool(before == keys[:50] and (step or 0) > last)
 
 
 def _looks_back(before: str, step: int, last: int) -> bool:
@@ -395,6 +404,9 @@ def place_of(text: str, carry: Carry) -> Place:
     mark = main or next((mark for mark in marks if mark[1].lower() not in others), None)
     if (under := carry.get("under")) and mark is None and not epochs:
         mark = next((mark for mark in marks if mark[1].lower() == "batch" and _counts(mark)), None)
+        evaluates = mark is not None and EVALUATES.search(text, 0, mark.start())
+        if mark is not None and evaluates:
+            return Place(Placed.WITHIN, None, None, without(text, mark))
         if mark is not None and _another_loop(under[0], mark, carry):
             return Place(Placed.NOWHERE, None, None, text)
     step = integer(mark[2]) if mark else None
