@@ -393,11 +393,12 @@ def place_of(text: str, carry: Carry) -> Place:
         return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
     main = next((mark for mark in marks if mark[1].lower() in GLOBAL), None)
+    steps = any(mark[1].lower() not in (*EPOCHS, "batch") for mark in marks)
     epochs = [
         mark
         for mark in marks
         if mark[1].lower() in EPOCHS
-        and (mark[3] or not mark[0].lower().startswith("epochs"))  # `epochs=10`: how many
+        and (mark[3] or not mark[0].lower().startswith("epochs") or _rises(mark, steps, carry))
     ]
     # `batch 32` alone may be its size, but for `batch 3:` and `batch 3/10` below `Epoch 2`.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
@@ -439,6 +440,16 @@ def place_of(text: str, carry: Carry) -> Place:
     if _NO_STEP.search(text):
         return Place(Placed.NOWHERE, None, None, text)
     return Place(Placed.NOT, None, None, text)
+
+
+def _rises(mark: re.Match[str], steps: bool, carry: Carry) -> bool:
+    """Whether `Epochs: 3` came after `Epochs: 2`, or began as the first one beside a step, so that
+    it does not say how many there will be."""
+    number_of = integer(mark[2]) or 0
+    last, rising = carry.get("epochs_said", (None, False))
+    rising = rising or number_of - 1 == last or (steps and number_of <= 1)
+    carry["epochs_said"] = [number_of, rising]
+    return bool(rising)
 
 
 def _counts(mark: re.Match[str]) -> bool:
