@@ -133,10 +133,6 @@ _BEFORE = 40
 BACK = re.compile(r"\b(?:best|highest|lowest|load(?:ed|ing)|restor(?:ed|ing))\b", re.I)
 """`Best val loss: 0.5 at epoch 4`: words before what was measured earlier."""
 
-_EARLIER = ("best", "highest", "lowest", "prev", "load", "restor")
-"""What the words of `_BEST`, `_BEST_EPOCH` and `BACK` begin with. Lines that hold none, nearly all,
-need no closer look, for that is dear."""
-
 
 class Placed(Enum):
     """How a line tells where its values belong."""
@@ -234,8 +230,9 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         and pair.key not in AXES
         and (counts(pair.key, pair.tied, how is not Placed.NOT) or _is_said(pair))
     ]
+    # Most lines hold none of the words of `_BEST`, `_BEST_EPOCH` and `BACK`, which are dear.
     folded = text.lower()
-    earlier = any(word in folded for word in _EARLIER)
+    earlier = "est" in folded or "prev" in folded or "load" in folded
     if earlier and how is not Placed.NOT:
         pairs = [pair for pair in pairs if not _before(_BEST, pair)]
     # Nothing that comes later is of the step that a heading or a configuration names.
@@ -393,12 +390,11 @@ def place_of(text: str, carry: Carry) -> Place:
         return Place(Placed.WITHIN, None, None, without(text, within))
     marks = list(MARK.finditer(text))
     main = next((mark for mark in marks if mark[1].lower() in GLOBAL), None)
-    steps = any(mark[1].lower() not in (*EPOCHS, "batch") for mark in marks)
     epochs = [
         mark
         for mark in marks
         if mark[1].lower() in EPOCHS
-        and (mark[3] or not mark[0].lower().startswith("epochs") or _rises(mark, steps, carry))
+        and (mark[3] or not mark[0].lower().startswith("epochs") or _rises(mark, marks, carry))
     ]
     # `batch 32` alone may be its size, but for `batch 3:` and `batch 3/10` below `Epoch 2`.
     others = EPOCHS if epochs else (*EPOCHS, "batch")
@@ -442,10 +438,11 @@ def place_of(text: str, carry: Carry) -> Place:
     return Place(Placed.NOT, None, None, text)
 
 
-def _rises(mark: re.Match[str], steps: bool, carry: Carry) -> bool:
+def _rises(mark: re.Match[str], marks: list[re.Match[str]], carry: Carry) -> bool:
     """Whether `Epochs: 3` came after `Epochs: 2`, or began as the first one beside a step, so that
     it does not say how many there will be."""
     number_of = integer(mark[2]) or 0
+    steps = any(other[1].lower() not in (*EPOCHS, "batch") for other in marks)
     last, rising = carry.get("epochs_said", (None, False))
     rising = rising or number_of - 1 == last or (steps and number_of <= 1)
     carry["epochs_said"] = [number_of, rising]
