@@ -79,10 +79,12 @@ class LocalHost:
         try:
             async with asyncio.timeout(timeout):
                 out, err = await process.communicate(stdin)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             with suppress(ProcessLookupError):
                 process.kill()
             out, err = await process.communicate()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             return Done(outcome=Outcome.TIMEOUT, out=out, err=err)
         code = process.returncode if process.returncode is not None else 0
         if code < 0:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _START = (
     " from traindeck.console.logs.scanner import main; main(int(sys.argv[2]), sys.argv[3] == 'b')"
 )
 _LINE = 1 << 20
+_KEPT = 8
+"""Processes killed last, whose pipes may not be seen to be closed yet."""
 
 
 class ScanEnded(TraindeckError):
@@ -39,7 +42,7 @@ class Worker:
         self._source = source
         self._background = background
         self._process: asyncio.subprocess.Process | None = None
-        self._killed: list[asyncio.subprocess.Process] = []
+        self._killed: deque[asyncio.subprocess.Process] = deque(maxlen=_KEPT)
         self._turn = asyncio.Lock()
 
     async def ask(self, request: str) -> AsyncIterator[list[bytes]]:
@@ -118,6 +121,6 @@ class Worker:
     def _kill(self, process: asyncio.subprocess.Process) -> None:
         if self._process is process:
             self._process = None
-            self._killed = [old for old in self._killed if old.returncode is None] + [process]
+            self._killed.append(process)
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -73,6 +73,7 @@ async def read_run(ws: Workspace, run_id: str) -> None:
     finally:
         if reader.returncode is None:
             reader.terminate()
+            await reader.wait()  # or a loop that ends now would leave it behind
 
 
 async def read_all(ws: Workspace, tell: Callable[[str], None] | None = None) -> None:
