@@ -216,7 +216,7 @@ def summary(series: Points) -> MetricSummary:
         min_step=low[1],
         max=high[0],
         max_step=high[1],
-        spark="776655544443333322221111",
+        spark="666555444433333222211110",
         nonfinite=len(series.steps) - len(finite),
         source="stdout",
     )
