@@ -10,6 +10,8 @@ MINUTE = 60.0
 HOUR = 3600.0
 DAY = 86400.0
 WEEK = 7 * DAY
+EXACT = 10 * MINUTE
+"""Below it the seconds matter: runs of 61 and 119 s are not alike."""
 
 _UNITS = {"s": 1.0, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 
@@ -32,15 +34,17 @@ def age(seconds: float | None, *, coarse: bool = False) -> str:
     return f"{int(whole // WEEK)}w"
 
 
-def spoken(seconds: float | None) -> str:
-    """A duration in a sentence: `6 s`, `11 min`, `3 h 04`, `2 days`."""
+def spoken(seconds: float | None, *, exact: bool = False) -> str:
+    """A duration in a sentence: `6 s`, `11 min`, `3 h 04`, `2 days`. `exact`: with the seconds of
+    one that is short, as `1 min 50 s`."""
     if seconds is None or math.isnan(seconds):
         return "an unknown time"
     whole = max(0, int(min(seconds, 9999 * WEEK)))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min"
+        rest = f" {whole % 60} s" if exact and whole < EXACT and whole % 60 else ""
+        return f"{whole // 60} min{rest}"
     hours = whole // 3600
     if hours < 24:
         return f"{hours} h {whole % 3600 // 60:02d}"

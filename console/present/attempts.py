@@ -33,7 +33,9 @@ def attempt_lines(
         if status.state is State.CANCELLED and (how := exit_words(tried)):
             clauses.append((Span(how, "text"),))
         if status.started and status.ended:
-            clauses.append((Span(f"ran {spoken(status.ended - status.started)}", "text"),))
+            clauses.append(
+                (Span(f"ran {spoken(status.ended - status.started, exact=True)}", "text"),)
+            )
         if status.ended:
             clauses.append((Span(f"{age(now - status.ended)} ago", "muted"),))
         yield (

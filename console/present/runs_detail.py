@@ -241,7 +241,9 @@ def _spent(run: RunRecord, now: float) -> str:
     if run.started is None:
         return ""
     if run.ended is not None:
-        return f" after {spoken(run.ended - run.started)}, {spoken(now - run.ended)} ago"
+        return (
+            f" after {spoken(run.ended - run.started, exact=True)}, {spoken(now - run.ended)} ago"
+        )
     if run.active:
         return f" for {spoken(now - run.started)}"
     return f" after {ran(run)}" if ran(run) else ""

@@ -146,7 +146,7 @@ def ran(run: RunRecord) -> str:
     if run.started is None:
         return ""
     if run.ended is not None:
-        return spoken(run.ended - run.started)
+        return spoken(run.ended - run.started, exact=True)
     sign = last_sign(run)
     return f"at least {spoken(sign - run.started)}" if sign and sign > run.started else ""
 

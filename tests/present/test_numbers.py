@@ -129,6 +129,8 @@ def test_an_age(seconds: float | None, shown: str) -> None:
 
 
 def test_ages_in_sentences() -> None:
+    exact = [spoken(v, exact=True) for v in (6, 60, 110, 599, 600, 661)]
+    assert exact == ["6 s", "1 min", "1 min 50 s", "9 min 59 s", "10 min", "11 min"]
     assert [spoken(v) for v in (6, 660, 11040, 86400, 2 * 86400)] == [
         "6 s",
         "11 min",
