@@ -116,7 +116,11 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
         for key, value in bar.values
         if (name := series_name(key, of))
     ]
-    for name, value in named:
+    # Lightning draws a step before it has set what was measured there, and again when it has.
+    early = bar.lightning and before and before[2] == seen[2] and before[1] < bar.n
+    if early:
+        carry["bar"] = [*seen, "early"]
+    for name, value in named if not early else ():
         reading.add(name, step, math.nan, value, offset)
     if not (of or evaluates):
         reading.placed(tuple(name for name, _ in named))
