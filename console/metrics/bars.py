@@ -40,7 +40,8 @@ _BARS = 8
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A bar as drawn: its number, how many there will be (None: not known), its name, the values
-    after it, whether it is Lightning's, and a step if one is among the values."""
+    after it, whether it is Lightning's, a step if one is among the values, and whether it was only
+    just begun."""
 
     n: int
     total: int | None
@@ -48,6 +49,7 @@ class Bar:
     values: tuple[tuple[str, float], ...]
     lightning: bool = False
     step: int | None = None
+    new: bool = False
 
 
 def may_be_bar(text: str) -> bool:
@@ -82,6 +84,7 @@ def read_bar(text: str, offset: int, reading: Reading) -> Bar | None:
         tuple(pair for pair in pairs if pair[0] not in AXES),
         lightning="v_num" in told,
         step=whole(told.get("step")),
+        new=not n and rest.startswith("00:00<?"),
     )
     if bar.values:
         _enter(bar, offset, reading)
@@ -98,9 +101,13 @@ def _described(name: str) -> tuple[str, list[tuple[str, float]]]:
 def _enter(bar: Bar, offset: int, reading: Reading) -> None:
     carry = reading.carry
     seen = [bar.name, bar.n, [list(pair) for pair in bar.values]]
-    if carry.get("bar") == seen:
+    before = carry.get("bar")
+    if before == seen:
         return
     carry["bar"] = seen
+    if bar.new and before and before[2] == seen[2]:
+        _unrolled(bar, reading)  # begun anew, with what was measured before: Lightning's epochs
+        return
     of = evaluated(bar.name)
     evaluates = bool(of and carry.get("named")) or _evaluates(bar, carry)
     step, total = (int(carry.get("step", 0)), None) if evaluates else _unrolled(bar, reading)
@@ -109,7 +116,11 @@ def _enter(bar: Bar, offset: int, reading: Reading) -> None:
         for key, value in bar.values
         if (name := series_name(key, of))
     ]
-    for name, value in named:
+    # Lightning draws a step before it has set what was measured there, and again when it has.
+    early = bar.lightning and before and before[2] == seen[2] and before[1] < bar.n
+    if early:
+        carry["bar"] = [*seen, "early"]
+    for name, value in named if not early else ():
         reading.add(name, step, math.nan, value, offset)
     if not (of or evaluates):
         reading.placed(tuple(name for name, _ in named))

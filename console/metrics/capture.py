@@ -297,7 +297,7 @@ async def ingest(
 
 
 def _handed_on(index: Index, run: RunRecord, source: Source, attempt: int) -> Carry:
-    """What the log of the attempt before told of how the program counts its epochs."""
+    """What the attempt before told of how the program counts its epochs and calls its series."""
     folder, before = f"attempts/{attempt}/", f"attempts/{attempt - 1}/"
     told = index.source(run.id, source.path.replace(folder, before, 1)).carry
     known: Carry = json.loads(told) if told and source.path.startswith(folder) else {}

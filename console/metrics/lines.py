@@ -98,8 +98,9 @@ _BESIDE_STEP = re.compile(
 """Names that are metrics where a step is named, though neither `=` nor `:` follows them."""
 
 _TOTAL = re.compile(
-    r"(?<![\w.-])(?:max_(?:iters|steps)|num_train_steps|num_training_steps|total_steps|train_iters"
+    r"(?<![\w.-])(?:(?:max_(?:iters|steps)|num_train_steps|num_training_steps|total_steps|train_iters"
     r"|total (?:optimization |training |train )?steps)\s{0,3}[:=]\s{0,3}"
+    r"|total steps (?=\d{1,12} \(warmup ))"  # torchtitan's
     r"(\d[\d,]{0,14})(?![\d.]*\w)",
     re.I,
 )

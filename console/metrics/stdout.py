@@ -35,7 +35,7 @@ from traindeck.console.metrics.reading import LONGEST, Carry, Reading
 from traindeck.console.metrics.tables import read_row, rows_in
 from traindeck.console.metrics.templates import consider, read_known
 
-OF_THE_PROGRAM = ("from0", "per_epoch")
+OF_THE_PROGRAM = ("from0", "per_epoch", "called")
 """What the state keeps that is true of the next attempt's log as well."""
 
 LINE = 4096

@@ -122,9 +122,20 @@ def chart(
 def text_chart(
     series: Mapping[str, Any], *, width: int, height: int, log: bool = False, glyphs: Glyphs = BEST
 ) -> list[Line]:
-    """A chart for the command line: all series on one scale, and what was reduced below it."""
-    made = chart(curves(series), View(log=log), max(40, width), height, glyphs=glyphs)
-    return [*made.lines, (Span(" " * LABEL), Span(" · ".join(made.notes), "faint"))]
+    """A chart for the command line: all series on one scale, and what was reduced below it. Where
+    a run resumed is drawn and said."""
+    seams = sorted(
+        {
+            int(points.steps[at])
+            for points in series.values()
+            for at, attempt in getattr(points, "seams", ())
+            if attempt and at < len(points.steps)
+        }
+    )
+    marks = [Mark(x=x, kind="seam") for x in seams]
+    made = chart(curves(series), View(log=log), max(40, width), height, marks=marks, glyphs=glyphs)
+    resumed = [f"resumed at {', '.join(map(figure, seams[-4:]))}"] if seams else []
+    return [*made.lines, (Span(" " * LABEL), Span(" · ".join([*made.notes, *resumed]), "faint"))]
 
 
 # ------------------------------------------------------------------------------------------ inside

@@ -173,6 +173,18 @@ def test_an_attempt_goes_on_at_the_epoch_whose_number_is_known_from_before(
     assert list(desk.points("loss").steps) == list(range(20))
 
 
+def test_an_attempt_calls_what_it_measures_as_the_one_before_did(desk: Desk) -> None:
+    def log(at: int, of: float) -> bytes:
+        lines = f"step {at}: train loss {of + 0.1}, val loss {of + 0.2}\niter {at}: loss {of}\n"
+        return (lines + f"step {at + 20}: train loss {of + 0.3}, val loss {of + 0.4}\n").encode()
+
+    desk.feed("stdout", log(0, 4.0), final=True)
+    desk.retry(1)
+    desk.feed("stdout", log(20, 5.0), attempt=1, final=True)
+    assert desk.pairs("loss") == [(0, 4.0), (20, 5.0)]
+    assert desk.pairs("train loss") == [(20, 5.1), (40, 5.3)]
+
+
 @pytest.mark.parametrize("with_log", [True, False])
 def test_a_history_that_was_handed_on_does_not_move_the_seam(desk: Desk, with_log: bool) -> None:
     first = [(n, 3.0 / n) for n in range(1, 11)]

@@ -695,3 +695,15 @@ def test_the_pace_is_read_however_it_is_written(words: str) -> None:
     found = read_stdout(f"step 1 loss 2.0 {words}\n".encode(), {}).series
     pace = [columns.values for name, columns in found.items() if name in RATES]
     assert pace == [[9001.0]], found
+
+
+def test_a_step_of_lightning_that_is_drawn_before_its_loss_is_set_has_none_yet() -> None:
+    def drawn(n: int, loss: float) -> bytes:
+        return f"\rEpoch 0:  50%|##   | {n}/8 [00:01<00:01, 6.5it/s, v_num=0, loss={loss}]".encode()
+
+    log = drawn(1, 0.9) + drawn(2, 0.9) + drawn(2, 0.7) + drawn(3, 0.7)
+    reading = read_stdout(log + b"\r", {})
+    assert points(reading, "loss") == [(1, 0.9), (2, 0.7)]
+    assert reading.step == 3
+    reading = read_stdout(drawn(3, 0.7) + b"\r", reading.carry)
+    assert points(reading, "loss") == [(3, 0.7)], "and it may be the same"

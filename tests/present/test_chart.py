@@ -418,7 +418,11 @@ def test_curves_of_the_store_keep_the_order_and_skip_what_has_no_time() -> None:
     (by_step,) = curves({"a": points})
     assert by_step.x.tolist() == [1.0, 2.0, 3.0]
     lines = text_chart({"a": points}, width=60, height=10)
-    assert "3 of 3 points" in plain(lines[-1])
+    assert "3 of 3 points" in plain(lines[-1]) and "resumed" not in plain(lines[-1])
+    again = replace(points, seams=((0, 0), (1, 1)))
+    resumed = text_chart({"a": again}, width=60, height=10)
+    assert plain(resumed[-1]).endswith("resumed at 2")
+    assert resumed[:-1] != lines[:-1], "and the seam is drawn"
 
 
 # --------------------------------------------------------------------------------------- properties
