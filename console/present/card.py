@@ -221,6 +221,7 @@ def _metrics(
     window = "   last half"  # said once
     for summary in shown:
         at = f" @ {figure(summary.last_step)}" if summary.last_step is not None else ""
+        at += " counted" if at and summary.source == "counted" else ""
         extent = ""
         if summary.min is not None and summary.count > 1:
             extent = f"   min {shown_value(summary.key, summary.min)} @ {figure(summary.min_step)}"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from traindeck.backends.base import BackendError, TraindeckError
-from traindeck.console.logs.rows import Window
+from traindeck.console.logs.rows import Anchor, Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
 from traindeck.console.logs.source import ByteSource
@@ -56,6 +56,7 @@ class LogSession:
         self._closed = False
         self._end = LogEnd(opening, self._spawn)
         self._ranked: tuple[Hit, int] | None = None
+        self._at_first_error: Anchor | None = None
         self._lag = Lag()
         self._lags: WeakKeyDictionary[Search, Lag] = WeakKeyDictionary()
         self._told: LogShown | None = None
@@ -119,21 +120,30 @@ class LogSession:
         return bool(await self._go(work))
 
     async def to_error(self) -> bool:
-        """Show the first error. False if none is known (yet)."""
+        """Show the first error; from there, what the run ended of, if that is elsewhere. False if
+        none is known (yet)."""
 
         async def work(view: LogView) -> bool:
-            assert self._survey is not None
-            at = self._survey.first_error
-            if at is None and self._end.finding is not None:
-                at = self._end.finding.offset
-            if at is None:
-                at = self._end.not_finite
-            if at is None:
+            places = self._errors()
+            if not places:
                 return False
-            await view.to_offset(at, mark=True)
+            here = view.target is not None and view.target == self._at_first_error
+            await view.to_offset(places[-1 if here else 0], mark=True)
+            self._at_first_error = None if here else view.target
             return True
 
         return bool(await self._go(work))
+
+    def _errors(self) -> list[int]:
+        """Where the first error lies, and what the run ended of, if that is another one."""
+        assert self._survey is not None
+        first, finding, lost = self._survey.first_error, self._end.finding, self._end.not_finite
+        places = [] if first is None else [first]
+        if finding is not None and not (
+            first is not None and finding.offset <= first < finding.offset + finding.length
+        ):
+            places.append(finding.offset)
+        return places or ([] if lost is None else [lost])
 
     async def find(self, pattern: Pattern | None) -> None:
         """Search for something else from now on, or (None) for nothing.

@@ -153,3 +153,11 @@ def test_what_a_sparkline_shows_is_said_once(cells: int) -> None:
     shown = [plain(line) for line in card_lines(run, now=NOW, width=cells, short_id="abc")]
     drawn = [line.rstrip() for line in shown if "▇▃▁" in line]
     assert [line.endswith("▇▃▁   last half") for line in drawn] == [True, False]
+
+
+def test_a_step_that_is_only_a_number_in_the_log_is_called_so() -> None:
+    counted = MetricSummary(key="loss", count=3, last=1.0, last_step=3, source="counted")
+    run = a_run(state=State.SUCCEEDED, metrics={"loss": counted}, main="loss")
+    assert "1.000 @ 3 counted" in " ".join(card(run).split())
+    run = replace(run, metrics={"loss": replace(counted, source="stdout")})
+    assert "counted" not in card(run)

@@ -80,6 +80,21 @@ async def test_of_a_run_whose_loss_is_no_number_the_first_such_line_is_known(ove
     await log.session.aclose()
 
 
+async def test_behind_the_first_error_comes_the_one_that_ended_the_run() -> None:
+    trace = b'Traceback (most recent call last):\n  File "a.py", line 5, in <module>\nKeyError: 1\n'
+    early = b"ERROR could not reach the tracker, going on without it\n"
+    log = Growing(early + b"".join(LINE % n for n in range(500)) + trace)
+    log.fate = Fate(failed=True, exit_code=1)
+    assert (await log.settled()).first_error == 0
+    seen = []
+    for _ in range(3):
+        assert await log.session.to_error()
+        shown = await log.look()
+        seen.append(shown.first)
+    assert seen[0] == seen[2] == 1 and (seen[1] or 0) > 400
+    await log.session.aclose()
+
+
 async def test_what_takes_long_is_as_it_was_last_known_until_it_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
