@@ -63,6 +63,8 @@ def read_system(data: bytes, carry: Carry) -> Reading:
         reading.carry["sample"] = sample
         for name, raw in record.items():
             value = _number(raw)
+            if name == "rss_bytes" and not value:
+                continue  # what is just ending has given its memory back already
             if name != "time" and value is not None:
                 reading.add(f"system/{name[:100]}", sample, moment, value)
     return reading

@@ -244,6 +244,8 @@ def _spent(run: RunRecord, now: float) -> str:
         return (
             f" after {spoken(run.ended - run.started, exact=True)}, {spoken(now - run.ended)} ago"
         )
+    if run.state is State.STOPPING:
+        return ""  # how long it has been is not known; how long it has run is said elsewhere
     if run.active:
         return f" for {spoken(now - run.started)}"
     return f" after {ran(run)}" if ran(run) else ""

@@ -94,6 +94,13 @@ def test_samples_of_the_system_are_counted_and_timed() -> None:
     ].steps == [2]
 
 
+def test_the_last_sample_of_what_is_just_ending_says_nothing_of_its_memory() -> None:
+    rows = ({"time": 5.0, "rss_bytes": 9, "procs": 1}, {"time": 6.0, "rss_bytes": 0, "procs": 1})
+    series = read_system(lines(*rows), {}).series
+    assert list(series["system/rss_bytes"].values) == [9.0]
+    assert list(series["system/procs"].values) == [1.0, 1.0]
+
+
 def test_a_torn_last_line_waits_for_its_rest() -> None:
     data = lines({"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0})
     for cut in range(len(data)):

@@ -66,6 +66,16 @@ def test_a_small_pane_has_the_figures_and_the_last_line_of_the_log() -> None:
     assert lines[3].strip() == "log step 2 loss 1.0"
 
 
+def test_how_long_a_run_went_on_is_not_how_long_it_is_stopping() -> None:
+    run = make_run(9, "ends", State.RUNNING)
+    said = []
+    for state in (State.RUNNING, State.STOPPING):
+        lines = detail(replace(run, state=state), NOW, 120, 12, Pane())
+        said.append("\n".join(map(plain, lines)))
+    assert "running for" in said[0]
+    assert "stopping" in said[1] and "stopping for" not in said[1]
+
+
 @pytest.mark.parametrize(("cells", "rows"), [(80, 4), (120, 12)])
 def test_the_pane_of_a_retry_shows_no_values_of_the_attempt_before(cells: int, rows: int) -> None:
     run = replace(small_world()[4], attempt=1, started=NOW - 60)
