@@ -13,7 +13,7 @@ import re
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -582,12 +582,13 @@ async def _measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
             except OSError:
                 continue
             source = Source(path=f"attempts/{attempt}/{name}", kind=kind, size=size, identity=1)
-            times: Times | None = None
-            if kind == "stdout":
-                samples = Samples(FileSource(path.with_suffix(".idx")))
+            if kind != "stdout":
+                await _whole(index, run, source, path, attempt, None)
+                continue
+            async with aclosing(FileSource(path.with_suffix(".idx"))) as file:
+                samples = Samples(file)
                 await samples.refresh()
-                times = samples.at
-            await _whole(index, run, source, path, attempt, times)
+                await _whole(index, run, source, path, attempt, samples.at)
     if run.started is None:
         return
     now = max(time.time(), run.ended or 0.0)

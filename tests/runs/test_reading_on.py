@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,22 @@ async def test_an_index_that_is_made_anew_has_all_there_was(ws: Workspace) -> No
     assert before is not None and after is not None
     assert after.metrics["loss"] == before.metrics["loss"]
     assert after.progress.step == before.progress.step == STEPS - 1
+
+
+async def test_an_index_that_is_made_anew_leaves_nothing_open(ws: Workspace) -> None:
+    run = await ended(ws, TALKS)
+    for _ in range(3):
+        rebuild_index(ws)
+    until(lambda: not _open_in(run))
+
+
+def _open_in(run: RunRecord) -> list[str]:
+    """Files of a run that this process has open."""
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [link for link in links if run.id in link]
 
 
 async def test_a_run_that_somebody_has_opened_is_read_by_a_process(ws: Workspace) -> None:
