@@ -47,6 +47,20 @@ async def test_every_letter_is_text_in_a_text_field(make_app: MakeApp) -> None:
         assert screen.draft.text("command") == "n"
 
 
+async def test_what_is_typed_into_a_number_takes_its_place(make_app: MakeApp) -> None:
+    app = make_app(launch_services())
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        screen = await open_form(app, pilot)
+        screen.go_to("retries")
+        await fill(pilot, "12")
+        assert screen.draft.text("retries") == "12"
+        screen.go_to("cwd")
+        screen.go_to("retries")
+        await pilot.press("end")
+        await fill(pilot, "0")
+        assert screen.draft.text("retries") == "120"
+
+
 async def test_what_is_pasted_is_one_line_of_text(make_app: MakeApp) -> None:
     app = make_app(launch_services())
     async with app.run_test(size=WIDE) as pilot:

@@ -9,6 +9,7 @@ wrong, what was typed stays.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -63,6 +64,8 @@ WIDE = 100
 """From this many columns on the plan stands beside the form."""
 
 FORM_SHARE = 0.48
+
+_NUMBER = re.compile(r"-?\d[\d_]*(?:\.\d+)?(?:e-?\d+)?", re.I)
 
 
 def _blank(draft: Draft) -> bool:
@@ -258,7 +261,8 @@ class LaunchScreen(DeckScreen):
         self._paint()
 
     def _line_of(self, entry: Entry) -> Caret:
-        return Caret(entry.text, len(entry.text))
+        """The line of a field. A number is selected whole: behind an 8 a 4 would make 84."""
+        return Caret(entry.text, len(entry.text), mark=0 if _NUMBER.fullmatch(entry.text) else None)
 
     def _paint(self) -> None:
         if not self.is_mounted:
