@@ -50,7 +50,11 @@ def stop_command(
         records = await controlling.to_stop(ws, runs)
         active = [record for record in records if record.active]
         if len(active) > 1 or any(record.foreign for record in active):
-            names = ", ".join(record.name for record in active)
+            called = [record.name for record in active]
+            names = ", ".join(
+                record.name if called.count(record.name) == 1 else f"{record.name} ({record.id})"
+                for record in active
+            )
             if not output.confirm(f"Stop {len(active)} runs: {names}?", yes=yes):
                 return 1
         for record in records:

@@ -267,7 +267,7 @@ def _metric(metric: MetricSummary, name: str, run: RunRecord, cells: int, glyphs
     if value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e9:
         value = int(value)
     style = "stale" if run.unknown else "strong bold" if main else "text"
-    line.append(Span(f"{figure(value):<9}", style))
+    line.append(Span(f"{figure(value):<8} ", style))
     notes: list[Span] = []
     if metric.nonfinite:
         notes = [Span(f"{figure(metric.nonfinite)} not a number", "warn")]

@@ -132,3 +132,13 @@ def test_what_means_a_run_by_its_id_is_no_name_for_another(cli: Cli) -> None:
             assert refused.returncode == 2 and "cannot be a name: the id of" in refused.stderr
     assert len(cli.json("ls", "--json")) == 2
     cli.ok("rename", other, "1st")
+
+
+def test_who_stops_runs_of_one_name_is_asked_about_each_by_its_id(cli: Cli) -> None:
+    ids = [cli.run("sleep", "60", options=("--name", "twin")) for _ in "ab"]
+    other = cli.run("sleep", "60", options=("--name", "single"))
+    said = cli("stop", *ids, other)
+    assert said.returncode != 0
+    assert all(f"twin ({run})" in said.stderr for run in ids)
+    assert "single?" in said.stderr or "single," in said.stderr
+    cli.ok("stop", "--yes", *ids, other)
