@@ -135,7 +135,8 @@ def test_a_stream_sends_no_more_than_its_credit(agent: Agent, served: Served) ->
 
 
 def test_streams_share_the_pipe(agent: Agent, served: Served) -> None:
-    ids = [agent.shell("seq 1 300000") for _ in range(3)]
+    # Far more than waits in the pipe's queue for a stream that was asked for a moment earlier.
+    ids = [agent.shell("seq 1 900000") for _ in range(3)]
     for run in ids:
         agent.ended(run)
     numbers = {served.ask("follow", follow(run)): run for run in ids}
