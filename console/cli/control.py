@@ -43,6 +43,7 @@ def stop_command(
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.durations import parse_duration
     from traindeck.console.runs import controlling
+    from traindeck.console.runs.reasons import with_name
 
     seconds = parse_duration(grace, "--grace") if grace else None
 
@@ -52,7 +53,7 @@ def stop_command(
         if len(active) > 1 or any(record.foreign for record in active):
             called = [record.name for record in active]
             names = ", ".join(
-                record.name if called.count(record.name) == 1 else f"{record.name} ({record.id})"
+                record.name if called.count(record.name) == 1 else with_name(ws.index, record.id)
                 for record in active
             )
             if not output.confirm(f"Stop {len(active)} runs: {names}?", yes=yes):

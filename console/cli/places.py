@@ -152,20 +152,17 @@ def reindex_command(json: Json = False, quiet: Quiet = False) -> int:
 
     --json: {"runs": how many it lists}. -q prints their ids.
     """
-    from traindeck.backends.base import Reach
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.reading_on import read_all
     from traindeck.console.runs.rebuild import rebuild_index
-    from traindeck.console.runs.refreshing import refresh, why_silent
+    from traindeck.console.runs.refreshing import refresh, silent_places
 
     async def body(ws: Workspace) -> int:
         count = rebuild_index(ws)
         await read_all(ws, ws.tell)
         await refresh(ws)  # of what has no record of an end, files do not say whether it goes on
-        silent = {run.backend: run for run in ws.index.active() if run.reach is Reach.DOWN}
-        for name, run in silent.items():
-            if why := await why_silent(ws, run):
-                output.tell(f"what the runs of {name} do is not known: {why}")
+        for name, why in (await silent_places(ws)).items():
+            output.tell(f"what the runs of {name} do is not known: {why}")
         if json:
             output.emit_json({"runs": count})
         elif quiet:

@@ -153,6 +153,13 @@ async def why_silent(ws: Workspace, run: RunRecord) -> str:
     return ""
 
 
+async def silent_places(ws: Workspace) -> dict[str, str]:
+    """Backend -> why nothing can be learnt of its runs now; without those that answer."""
+    down = {run.backend: run for run in ws.index.active() if run.reach is Reach.DOWN}
+    found = {name: await why_silent(ws, run) for name, run in down.items()}
+    return {name: why for name, why in found.items() if why}
+
+
 async def enter(
     ws: Workspace,
     backend: Backend,
