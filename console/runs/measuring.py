@@ -127,10 +127,8 @@ async def measure(
         except BackendError as error:
             ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
             continue
-        if number == status.attempt and (over or run.active):
-            sources += _beside(ws, run, status)
-        elif number < status.attempt:
-            sources += _left_behind(ws, run, number)
+        if over or run.active:
+            sources += _beside(ws, run, number, status)
         for source in sources:
             left = source.size - ws.index.source(run.id, source.path).offset
             if left > most:
@@ -190,28 +188,23 @@ async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> lis
     return found
 
 
-def _beside(ws: Workspace, run: RunRecord, status: Status) -> list[Source]:
-    """Files that a trainer on this machine wrote below artifacts/ or, in place, its cwd."""
-    root = ws.settings.local_roots().get(run.backend)
-    if root is None or status.started is None:
-        return []
-    ended = status.ended if status.state.terminal else None
-    return _written_by(ws.index, run, root / "runs" / run.id, status.started, ended, ws.clock())
-
-
-def _left_behind(ws: Workspace, run: RunRecord, number: int) -> list[Source]:
-    """Files that an attempt before the last wrote, and no later one since: nobody else reads what
-    it wrote after the last look at it."""
+def _beside(ws: Workspace, run: RunRecord, number: int, status: Status) -> list[Source]:
+    """Files that a trainer on this machine wrote during one attempt below artifacts/ or, in place,
+    its cwd; what was written once the next one began is that one's. `status` is of the run or of
+    this attempt."""
     root = ws.settings.local_roots().get(run.backend)
     if root is None:
         return []
     folder = root / "runs" / run.id
-    own = attempt_times(folder, run.id, number, None)
-    following = attempt_times(folder, run.id, number + 1, None)
-    if own is None:
+    started, ended = status.started, status.ended if status.state.terminal else None
+    if number < status.attempt:
+        started, ended = attempt_times(folder, run.id, number, None) or (None, None)
+    if started is None:
         return []
-    ended = min(own[1], following[0] - AFTERWARDS if following is not None else math.inf)
-    return _written_by(ws.index, run, folder, own[0], ended, ws.clock())
+    following = attempt_times(folder, run.id, number + 1, None)
+    if following is not None:
+        ended = min(math.inf if ended is None else ended, following[0] - AFTERWARDS)
+    return _written_by(ws.index, run, folder, started, ended, ws.clock())
 
 
 def left_out(ws: Workspace, run: RunRecord) -> list[str]:
@@ -262,11 +255,7 @@ async def measured_alone(
     )
     ref = replace(ref_of(run), attempt=number)
     sources = await _sources(backend, ref, None)
-    if number < run.attempt:  # what was written after the next began is the next's
-        following = (await attempt_of(ws, run, number + 1)).started
-        ends = [end for end in (status.ended, following and following - AFTERWARDS) if end]
-        status = replace(status, ended=min(ends, default=None))
-    sources += _beside(ws, run, status)
+    sources += _beside(ws, run, number, status)
     with TemporaryDirectory(prefix="traindeck-") as folder:
         index = Index.open(Path(folder) / "index.db")
         try:
