@@ -1,7 +1,8 @@
 """What a backend is: the protocols and the plain data that pass through them.
 
-This module is all that a third-party backend imports. It holds no behaviour beyond encoding, does
-no I/O but `Blob.read`, and imports nothing of Traindeck but its errors. Times are seconds since the
+This module is all that a third-party backend imports; it hands on what errors.py, states.py and
+encoding.py hold of the contract, and imports nothing else of Traindeck. It holds no behaviour
+beyond encoding and does no I/O but `Blob.read`. Times are seconds since the
 epoch (UTC, float), durations are seconds, sizes are bytes, unless a name says otherwise. `None`
 means "not known" or "does not apply", never 0.
 
@@ -11,75 +12,28 @@ does not know, so that a record written by a newer version can be read by an old
 
 from __future__ import annotations
 
-import math
-import types
-import typing
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from enum import Enum, Flag, IntEnum, StrEnum, auto
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, replace
+from enum import Flag, StrEnum, auto
+from typing import Any, Protocol, runtime_checkable
 
+from traindeck.backends.encoding import FEW
+from traindeck.backends.encoding import decode as decode
+from traindeck.backends.encoding import encode as encode
 from traindeck.backends.errors import BackendError as BackendError
 from traindeck.backends.errors import TraindeckError as TraindeckError
 from traindeck.backends.errors import Unreachable as Unreachable
 from traindeck.backends.errors import UsageError as UsageError
+from traindeck.backends.states import ACTIVE as ACTIVE
+from traindeck.backends.states import TERMINAL as TERMINAL
+from traindeck.backends.states import Rank as Rank
+from traindeck.backends.states import Reach as Reach
+from traindeck.backends.states import State as State
+from traindeck.backends.states import Status as Status
 
 PROTOCOL = 1
 """Version of this contract. A backend states the one it was written for as `protocol`."""
-
-T = TypeVar("T")
-
-
-# ----------------------------------------------------------------------------------------- states
-
-
-class State(StrEnum):
-    """What a run is doing. `unknown` is not a state: it is a `reach` of `down`."""
-
-    NEW = "new"
-    QUEUED = "queued"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-    PREEMPTED = "preempted"
-    LOST = "lost"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether an attempt in this state is over."""
-        return self in TERMINAL
-
-
-TERMINAL = frozenset(
-    {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMEOUT, State.PREEMPTED, State.LOST}
-)
-ACTIVE = frozenset(State) - TERMINAL
-
-
-class Reach(StrEnum):
-    """Whether the place a run executes at answered when it was last asked."""
-
-    OK = "ok"
-    STALE = "stale"
-    DOWN = "down"
-
-
-class Rank(IntEnum):
-    """What a terminal state rests on. Within an attempt only a stronger one replaces it."""
-
-    NONE = 0
-    """Absence, or a conclusion of the console's own. Anything the place says overrules it."""
-    LOST = 1
-    """It is gone, and nothing recorded how it ended. A later sign of life overrules it."""
-    NATIVE = 2
-    """The terminal word of the backend's own scheduler."""
-    RECORD = 3
-    """The exit record in the run directory."""
 
 
 class Capability(Flag):
@@ -166,11 +120,6 @@ class Blob:
             return file.read()
 
 
-_FEW = "few"
-"""Marks (as `wire`) a field of texts that is null in JSON if it has none, and a text if it has
-one."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What the user wants to run, before any place was asked about it.
@@ -220,7 +169,7 @@ class RunSpec:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     code: Code = field(default_factory=Code)
-    after: tuple[str, ...] = field(default=(), metadata={"wire": _FEW})
+    after: tuple[str, ...] = field(default=(), metadata={"wire": FEW})
     after_any: bool = False
     pty: bool = False
     keep_background: bool = False
@@ -332,41 +281,6 @@ class JobRef:
     attempt: int = 0
     native_id: str = ""
     seen: Status | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """What is known of an attempt.
-
-    Attributes:
-        observed_at: By the console's clock. A sign of life is dated when the place was asked, its
-            absence (rank below NATIVE) when the place had answered: an answer that was long on its
-            way must not pass for a later sign of life.
-        rank: What a terminal state rests on; NONE while it is not terminal.
-        exit_code: The leader's exit code; None if it was killed or never ran. A program that cannot
-            be started is 127 if it is missing, else 126.
-        signal: Number of the signal that ended the leader.
-        reason: One sentence: why it waits, failed, or was lost. Of a job that runs, what is wrong
-            with it though it runs: screens show it as a warning.
-        started, ended: Of the job itself, on the place's clock.
-        host: Where it executes.
-        evidence: What the state rests on, strongest first, for `show`.
-    """
-
-    state: State = State.NEW
-    observed_at: float = 0.0
-    reach: Reach = Reach.OK
-    attempt: int = 0
-    rank: Rank = Rank.NONE
-    exit_code: int | None = None
-    signal: int | None = None
-    reason: str = ""
-    started: float | None = None
-    ended: float | None = None
-    host: str | None = None
-    pid: int | None = None
-    log_bytes: int | None = None
-    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -684,101 +598,3 @@ def plan_digest(plan: Plan) -> str:
 
     text = json.dumps(encode(replace(plan, digest="")), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def encode(value: Any) -> Any:
-    """A data class (or a mapping, sequence, enum of them) as plain JSON values. Bytes are refused:
-    what is binary travels beside the JSON (fields marked `wire: False` are left out).
-
-    Raises:
-        TypeError: A value of a type that JSON has not.
-        ValueError: A number that is not finite.
-    """
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        how = {f.name: f.metadata.get("wire", True) for f in fields(value)}
-        return {
-            name: (_encode_few if wire == _FEW else encode)(getattr(value, name))
-            for name, wire in how.items()
-            if wire
-        }
-    if isinstance(value, Mapping):
-        return {str(k): encode(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items: Iterable[Any] = sorted(value) if isinstance(value, (set, frozenset)) else value
-        return [encode(v) for v in items]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"cannot encode {value}: JSON has only finite numbers")
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise TypeError(f"cannot encode {type(value).__name__}")
-
-
-def _encode_few(texts: Sequence[str]) -> Any:
-    return encode(texts) if len(texts) > 1 else next(iter(texts), None)
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def decode(kind: type[T], data: Mapping[str, Any]) -> T:
-    """The inverse of `encode` for a data class. Unknown fields are ignored, missing ones take
-    their defaults.
-
-    Raises:
-        ValueError: A known field holds a value of another shape.
-    """
-    hints = _HINTS.get(kind)
-    if hints is None:
-        hints = _HINTS[kind] = typing.get_type_hints(kind)
-    known = {f.name: f.metadata.get("wire", True) for f in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for name, raw in data.items():
-        if wire := known.get(name):
-            if wire == _FEW and not isinstance(raw, list):
-                raw = [] if raw is None else [raw]
-            try:
-                values[name] = _decode_value(hints[name], raw)
-            except (TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise ValueError(f"{kind.__name__}.{name}: {error}") from None
-    return kind(**values)
-
-
-def _decode_value(hint: Any, raw: Any) -> Any:
-    origin = typing.get_origin(hint)
-    args = typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if raw is None:
-            return None
-        return _decode_value(next(a for a in args if a is not type(None)), raw)
-    if hint is Any:
-        return raw
-    if origin is tuple:
-        if not isinstance(raw, (list, tuple)):
-            raise ValueError(f"expected a list, got {type(raw).__name__}")
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_decode_value(args[0], v) for v in raw)
-        return tuple(_decode_value(a, v) for a, v in zip(args, raw, strict=True))
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(raw, Mapping):
-            raise ValueError(f"expected an object, got {type(raw).__name__}")
-        return {str(k): _decode_value(args[1], v) for k, v in raw.items()}
-    if isinstance(hint, type):
-        if is_dataclass(hint):
-            if not isinstance(raw, Mapping):
-                raise ValueError(f"expected an object, got {type(raw).__name__}")
-            return decode(hint, raw)
-        if issubclass(hint, Enum):
-            return hint(raw)
-        if hint is bytes and not isinstance(raw, bytes):
-            raise ValueError("bytes travel beside the JSON")
-        if hint is float and isinstance(raw, (int, float)) and not isinstance(raw, bool):
-            if not math.isfinite(raw):
-                raise ValueError("expected a finite number")
-            return float(raw)
-        if hint in (str, int, float, bool) and (
-            not isinstance(raw, hint) or (hint is int and isinstance(raw, bool))
-        ):
-            raise ValueError(f"expected {hint.__name__}, got {type(raw).__name__}")
-    return raw

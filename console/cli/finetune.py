@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, refuse_mixture
 from traindeck.console.cli.command import Command
@@ -180,7 +180,7 @@ def finetune_command(
 
 
 def _print_parameters(recipe: Recipe, json: bool, quiet: bool) -> None:
-    from traindeck.backends.base import encode
+    from traindeck.backends.encoding import encode
     from traindeck.console.recipes.describing import help_text
 
     found = [(group, parameter) for group in recipe.groups for parameter in group.parameters]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet
 from traindeck.console.cli.command import Command

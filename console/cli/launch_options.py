@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from traindeck.backends.base import UsageError
-from traindeck.backends.errors import excerpt
+from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.cli.completion import (
     complete_after,
     complete_after_any,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from traindeck.backends.base import Files, SeekableLogs, TraindeckError, UsageError
+from traindeck.backends.base import Files, SeekableLogs
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 

@@ -60,7 +60,7 @@ def add_command(
     """Add a backend to the settings file. --json: it, as in `backends list --json`."""
     import re
 
-    from traindeck.backends.base import encode
+    from traindeck.backends.encoding import encode
     from traindeck.backends.registry import create
     from traindeck.console.runs.request import parse_pairs
     from traindeck.console.runs.workspace import open_workspace
@@ -124,7 +124,7 @@ def doctor_command(json: Json = False, quiet: QuietNames = False) -> int:
 
     --json: an array of {"topic", "ok", "text", "fix"}; `ok` is null for what is neither.
     """
-    from traindeck.backends.base import encode
+    from traindeck.backends.encoding import encode
     from traindeck.console.cli.screen import check_settings
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.diagnosis import diagnose
@@ -175,7 +175,7 @@ def reindex_command(json: Json = False, quiet: Quiet = False) -> int:
 
 
 def _list(json: bool, quiet: bool) -> int:
-    from traindeck.backends.base import encode
+    from traindeck.backends.encoding import encode
     from traindeck.console.runs.workspace import open_workspace
 
     backends = open_workspace(tell=output.tell).settings.backends
@@ -192,7 +192,8 @@ def _list(json: bool, quiet: bool) -> int:
 
 
 async def _probe(ws: Workspace, name: str) -> Health:
-    from traindeck.backends.base import Health, Reach
+    from traindeck.backends.base import Health
+    from traindeck.backends.states import Reach
 
     try:
         backend = ws.backend(name)

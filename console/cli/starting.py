@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import State, UsageError
+from traindeck.backends.errors import UsageError
+from traindeck.backends.states import State
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import one_run
 
@@ -99,7 +100,7 @@ def _not_started(record: RunRecord) -> bool:
 
 
 def _show_plan(made: Plan, json: bool) -> None:
-    from traindeck.backends.base import encode
+    from traindeck.backends.encoding import encode
 
     if json:
         output.emit_json(encode(made))

@@ -16,7 +16,7 @@ from traindeck.console.cli.command import Command
 from traindeck.console.cli.completion import complete_filter, complete_run
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Status
+    from traindeck.backends.states import Status
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from traindeck.backends.base import Unreachable
+from traindeck.backends.errors import Unreachable
 from traindeck.console.logs.source import ByteSource
 
 CHUNK = 1 << 20

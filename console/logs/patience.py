@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.logs.search import Progress, Search
 
 V = TypeVar("V")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console.logs.source import ByteSource
 from traindeck.console.logs.times import Times
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.logs.census import Census, block_for
 from traindeck.console.logs.scanner import Literal, Scanner, hits
 from traindeck.console.logs.source import ByteSource

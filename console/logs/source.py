@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from traindeck.backends.base import BackendError, Files, JobRef, LogStat, SeekableLogs
+from traindeck.backends.base import Files, JobRef, LogStat, SeekableLogs
+from traindeck.backends.errors import BackendError
 
 T = TypeVar("T")
 

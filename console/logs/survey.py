@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.logs.census import Census, block_for
 from traindeck.console.logs.scanner import Scanner
 from traindeck.console.logs.severity import LOOK, Severity

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.logs.source import ByteSource
 
 _ROOT = str(Path(__file__).parents[3])

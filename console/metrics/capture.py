@@ -17,7 +17,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.metrics import (
     csv_rows,
     jsonl,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from traindeck.backends.base import State, Status
+from traindeck.backends.states import State, Status
 from traindeck.console.store.records import Progress, RunRecord, with_status
 
 from .ages import age, spoken

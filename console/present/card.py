@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from traindeck.backends.base import RunSpec, State, Status
+from traindeck.backends.base import RunSpec
+from traindeck.backends.states import State, Status
 from traindeck.console.runs.retrying import can_retry
-from traindeck.console.store.journal import NOT_SENT
-from traindeck.console.store.records import CHECKPOINT, NOT_STARTED, MetricSummary, RunRecord
+from traindeck.console.store.records import (
+    CHECKPOINT,
+    NOT_SENT,
+    NOT_STARTED,
+    MetricSummary,
+    RunRecord,
+)
 
 from .ages import age, clock, spoken
 from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_on

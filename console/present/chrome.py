@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import Reach
+from traindeck.backends.states import Reach
 
 from .ages import age
 from .cells import Line, Span, clean, clip, clip_line, fit_line, line_width, width

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 
 from .ages import age
 from .cells import Line, Span, clean, clip, fit

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.runs.retrying import same_code
 from traindeck.console.store.records import RunRecord
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import Reach
+from traindeck.backends.states import Reach
 from traindeck.console.runs.drafting import (
     FIELDS,
     OPTION,

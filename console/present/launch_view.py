@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from traindeck.backends.base import Plan, Reach
+from traindeck.backends.base import Plan
+from traindeck.backends.states import Reach
 
 from .caret import Caret
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import LOG_REMOVED, RunRecord
 

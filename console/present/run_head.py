@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.store.records import RunRecord
 
 from .ages import age, spoken

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import RunSpec, State, Status
+from traindeck.backends.base import RunSpec
+from traindeck.backends.states import State, Status
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 
 from .ages import window as window_text
 from .cells import Line, Span, clean, clip

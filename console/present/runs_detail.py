@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .ages import age, spoken

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from traindeck.backends.base import Reach, State
+from traindeck.backends.states import Reach, State
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
 
 from .ages import age

@@ -12,7 +12,7 @@ import re
 import signal as signals
 from collections.abc import Sequence
 
-from traindeck.backends.base import Reach, State
+from traindeck.backends.states import Reach, State
 from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecord
 
 from .ages import spoken

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from traindeck.backends.base import Health, Reach
+from traindeck.backends.base import Health
+from traindeck.backends.states import Reach
 from traindeck.console.settings import SETTINGS, Settings, Source
 
 from .caret import Caret

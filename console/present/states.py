@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.store.records import RunRecord, broken_metric
 
 from .glyphs import Glyphs

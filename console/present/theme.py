@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 
 from .color import is_hex, luminance, mix, nearest_256
 

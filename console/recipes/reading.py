@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console import documents
 from traindeck.console.documents import Document, Key
 from traindeck.console.recipes.schema import (

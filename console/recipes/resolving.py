@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traindeck.backends.base import Blob, UsageError
+from traindeck.backends.base import Blob
+from traindeck.backends.errors import UsageError
 from traindeck.console.recipes.schema import Parameter, Recipe, Value, nearest_key, parse
 
 FORMAT = 1

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console.recipes.resolving import Resolved
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

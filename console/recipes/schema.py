@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from traindeck.backends.base import UsageError
-from traindeck.backends.errors import excerpt
+from traindeck.backends.errors import UsageError, excerpt
 
 Value = str | int | float | bool | tuple[str, ...]
 """A parameter's value. Names are a tuple; a word that stands for a number is text."""

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from traindeck.backends.base import Blob, Code, UsageError
+from traindeck.backends.base import Blob, Code
+from traindeck.backends.errors import UsageError
 from traindeck.console.runs.captured import PACKAGES, PATCH, UNTRACKED
 from traindeck.console.runs.interpreter import editable_inside, packages, site_packages
 from traindeck.console.runs.withheld import (

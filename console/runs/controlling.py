@@ -6,22 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from traindeck.backends.base import (
-    Adopt,
-    BackendError,
-    Files,
-    Reach,
-    TraindeckError,
-    UsageError,
-)
+from traindeck.backends.base import Adopt, Files
+from traindeck.backends.errors import BackendError, TraindeckError, UsageError
+from traindeck.backends.states import Reach
 from traindeck.console.runs.reading import attempts_of
 from traindeck.console.runs.refreshing import MAX_AGE, refresh, why_silent
 from traindeck.console.runs.request import check_name
 from traindeck.console.runs.workspace import Workspace, ref_of, refuse_id
 from traindeck.console.store import archive
 from traindeck.console.store.annotations import Annotation, append, refuse_unwritable
-from traindeck.console.store.journal import NOT_SENT, Submission
-from traindeck.console.store.records import RunRecord, needs_you
+from traindeck.console.store.journal import Submission
+from traindeck.console.store.records import NOT_SENT, RunRecord, needs_you
 from traindeck.console.store.rows import fold
 from traindeck.console.store.schema import MOST_LEFT
 

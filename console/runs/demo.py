@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import ACTIVE, BackendError, State, UsageError
+from traindeck.backends.errors import BackendError, UsageError
+from traindeck.backends.states import ACTIVE, State
 from traindeck.console.runs import launching
 from traindeck.console.runs.finetuning import (
     has_training,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.runs.workspace import Workspace
 
 TRAINING = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import Option, Plan, RunSpec, UsageError
+from traindeck.backends.base import Option, Plan, RunSpec
+from traindeck.backends.errors import UsageError
 from traindeck.console.durations import parse_duration, parse_stall, write_duration
 from traindeck.console.runs.awaiting import awaited
 from traindeck.console.runs.options import option_text, read_option
@@ -310,7 +311,7 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
     Raises:
         Unreachable: The place does not answer.
     """
-    from traindeck.backends.base import Unreachable
+    from traindeck.backends.errors import Unreachable
     from traindeck.console.recipes.resolving import RecipeError
     from traindeck.console.runs import launching
 
@@ -483,7 +484,7 @@ def _stall_text(spec: RunSpec) -> str:
 def ground(ws: Workspace) -> Ground:
     """What there is to launch with here. A backend that cannot be made has no options."""
 
-    from traindeck.backends.base import BackendError
+    from traindeck.backends.errors import BackendError
     from traindeck.console.runs.finetuning import recipe_names
 
     options: dict[str, Mapping[str, Option]] = {}

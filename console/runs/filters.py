@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from traindeck.backends.base import Reach, State, UsageError
+from traindeck.backends.errors import UsageError
+from traindeck.backends.states import Reach, State
 from traindeck.console.durations import parse_duration
 from traindeck.console.store.filtering import (
     MARKS,

@@ -11,18 +11,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from traindeck.backends.base import (
-    Adopt,
-    BackendError,
-    JobRef,
-    Plan,
-    RunSpec,
-    State,
-    Unreachable,
-    UsageError,
-    encode,
-    plan_digest,
-)
+from traindeck.backends.base import Adopt, JobRef, Plan, RunSpec, plan_digest
+from traindeck.backends.encoding import encode
+from traindeck.backends.errors import BackendError, Unreachable, UsageError
+from traindeck.backends.states import State
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.logs.evidence import what_ended
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.search import Pattern, Search

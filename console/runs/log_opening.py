@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from traindeck.backends.base import BackendError, Files, SeekableLogs, State
+from traindeck.backends.base import Files, SeekableLogs
+from traindeck.backends.errors import BackendError
+from traindeck.backends.states import State
 from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
 from traindeck.console.logs.times import Times
 from traindeck.console.runs.log_sources import NearSource

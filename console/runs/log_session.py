@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from traindeck.backends.base import BackendError, TraindeckError
+from traindeck.backends.errors import BackendError, TraindeckError
 from traindeck.console.logs.rows import Anchor, Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting

@@ -19,16 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from traindeck.backends.base import (
-    Backend,
-    BackendError,
-    Files,
-    JobRef,
-    SeekableLogs,
-    Status,
-    TraindeckError,
-)
+from traindeck.backends.base import Backend, Files, JobRef, SeekableLogs
+from traindeck.backends.errors import BackendError, TraindeckError
 from traindeck.backends.files import open_regular
+from traindeck.backends.states import Status
 from traindeck.console.metrics.capture import (
     Read,
     Source,

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from traindeck.backends.base import Backend, Option, UsageError
-from traindeck.backends.errors import excerpt
+from traindeck.backends.base import Backend, Option
+from traindeck.backends.errors import UsageError, excerpt
 
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 
 TIMEOUT = 124
 """As timeout(1) returns."""

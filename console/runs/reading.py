@@ -6,20 +6,10 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import (
-    Backend,
-    BackendError,
-    FileEntry,
-    Files,
-    JobRef,
-    RunSpec,
-    SeekableLogs,
-    State,
-    Status,
-    Unreachable,
-    UsageError,
-    decode,
-)
+from traindeck.backends.base import Backend, FileEntry, Files, JobRef, RunSpec, SeekableLogs
+from traindeck.backends.encoding import decode
+from traindeck.backends.errors import BackendError, Unreachable, UsageError
+from traindeck.backends.states import State, Status
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import (

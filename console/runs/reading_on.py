@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.store.schema import MOST_LEFT
 
 if TYPE_CHECKING:

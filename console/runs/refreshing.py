@@ -10,15 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from traindeck.backends.base import (
-    Backend,
-    BackendError,
-    Rank,
-    Reach,
-    State,
-    Status,
-    UsageError,
-)
+from traindeck.backends.base import Backend
+from traindeck.backends.errors import BackendError, UsageError
+from traindeck.backends.states import Rank, Reach, State, Status
 from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import NOT_STARTED, RunRecord, is_explained_by_log

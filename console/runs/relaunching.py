@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console.runs.drafting import (
     BY_KEY,
     OPTION,

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from traindeck.backends.base import Blob, Limits, Resources, RunSpec, UsageError
-from traindeck.backends.errors import excerpt
+from traindeck.backends.base import Blob, Limits, Resources, RunSpec
+from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.runs.capture import Captured, capture, code_files, recorded_environ
 from traindeck.console.runs.interpreter import interpreter
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
-from traindeck.backends.base import State, UsageError
-from traindeck.console.store.journal import NOT_SENT
-from traindeck.console.store.records import RunRecord
+from traindeck.backends.errors import UsageError
+from traindeck.backends.states import State
+from traindeck.console.store.records import NOT_SENT, RunRecord
 
 
 def can_retry(run: RunRecord) -> bool:
@@ -33,6 +31,8 @@ def refusal(run: RunRecord) -> UsageError | None:
             f"{run.name} is {run.state}, not over.", f"Stop it first: traindeck stop {run.id}"
         )
     if run.reason == NOT_SENT:
+        import shlex
+
         return UsageError(
             f"{run.name} was never sent, so there is nothing to retry.",
             f"Launch it anew: traindeck run -- {shlex.join(run.argv)}",

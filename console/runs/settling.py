@@ -9,22 +9,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from traindeck.backends.base import (
-    Backend,
-    BackendError,
-    JobRef,
-    RunSpec,
-    State,
-    Status,
-    TraindeckError,
-    UsageError,
-    decode,
-)
+from traindeck.backends.base import Backend, JobRef, RunSpec
+from traindeck.backends.encoding import decode
+from traindeck.backends.errors import BackendError, TraindeckError, UsageError
+from traindeck.backends.states import State, Status
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.annotations import Annotation, append
 from traindeck.console.store.describe import describe
 from traindeck.console.store.errors import StoreError
-from traindeck.console.store.journal import NOT_SENT, Submission
+from traindeck.console.store.journal import Submission
+from traindeck.console.store.records import NOT_SENT
 
 PATIENCE = 2.0
 """Seconds that a place may take to say what became of a submission."""

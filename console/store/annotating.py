@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from traindeck.backends.base import encode
+from traindeck.backends.encoding import encode
 from traindeck.console.store.annotations import Annotation, statuses
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.rows import clean, joined

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traindeck.backends.base import Status, decode, encode
+from traindeck.backends.encoding import decode, encode
+from traindeck.backends.states import Status
 from traindeck.console.store.errors import os_error
 from traindeck.console.store.places import make_folder
 

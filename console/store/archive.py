@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import decode, encode
+from traindeck.backends.encoding import decode, encode
 from traindeck.console.store.errors import StoreError, os_error
 from traindeck.console.store.records import Progress, RunRecord
 from traindeck.console.store.series import SOURCES, Batch, Points, SourceMark

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from traindeck.backends.base import RunSpec, State
+from traindeck.backends.base import RunSpec
+from traindeck.backends.states import State
 from traindeck.console.store.records import Param, RunRecord, Scalar, values_of
 
 MAX_PARAMS = 500

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from traindeck.console.store.database import INODE, Connection, Damaged, Database
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Reach, State, Status
+    from traindeck.backends.states import Reach, State, Status
     from traindeck.console.store.annotations import Annotation
     from traindeck.console.store.filtering import Filter
     from traindeck.console.store.records import Progress, RunRecord

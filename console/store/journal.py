@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from traindeck.backends.base import encode
+from traindeck.backends.encoding import encode
 from traindeck.console.store.errors import StoreError, os_error
 from traindeck.console.store.owner import Life, Owner, owner_from, this_process
 from traindeck.console.store.places import make_folder
@@ -29,8 +29,6 @@ ABANDONED = 3600.0
 as dead: sending takes seconds, at worst minutes."""
 
 UNSENT = "unsent"
-NOT_SENT = "not sent: the launcher died"
-"""The reason of a run that ended before it was sent."""
 
 _TEMPORARY = re.compile(r"\.[0-9a-z]{12}\.\d{1,6}\.json\.\d+\.[0-9a-f]{8}")
 _NAME = re.compile(r"([0-9a-hjkmnp-tv-z]{12})\.(\d{1,6})\.json")

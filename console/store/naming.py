@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from traindeck.backends.base import ACTIVE
 from traindeck.backends.errors import excerpt
+from traindeck.backends.states import ACTIVE
 from traindeck.console.store.database import Connection
 from traindeck.console.store.errors import AmbiguousRun, NoSuchRun
 from traindeck.console.store.ids import SHORTEST, shared_length

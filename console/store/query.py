@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from traindeck.backends.base import State, UsageError
+from traindeck.backends.errors import UsageError
+from traindeck.backends.states import State
 from traindeck.console.store import schema
 from traindeck.console.store.filtering import UNKNOWN, Condition, Filter, as_word, is_pattern
 from traindeck.console.store.records import BAD, DIVERGES, UNKNOWN_AFTER

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import State
+from traindeck.backends.states import State
 from traindeck.console.store import schema
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord

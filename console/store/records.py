@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from traindeck.backends.base import ACTIVE, Rank, Reach, State, Status
+from traindeck.backends.states import ACTIVE, Rank, Reach, State, Status
 
 CHECKPOINT = "__checkpoint__"
 """A series of marks, not of values: the steps at which checkpoints were written."""
+
+NOT_SENT = "not sent: the launcher died"
+"""The reason of a run that ended before it was sent."""
 
 Scalar = str | int | float | bool | None
 Param = Scalar | tuple[Scalar, ...]

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from traindeck.backends.base import Reach, RunSpec, State, decode
+from traindeck.backends.base import RunSpec
+from traindeck.backends.encoding import decode
+from traindeck.backends.states import Reach, State
 from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.index import Index
-from traindeck.console.store.journal import NOT_SENT, UNSENT, Journal
+from traindeck.console.store.journal import UNSENT, Journal
 from traindeck.console.store.places import Places
-from traindeck.console.store.records import RunRecord, status_of_run, with_status
+from traindeck.console.store.records import NOT_SENT, RunRecord, status_of_run, with_status
 from traindeck.console.store.rundirs import list_runs, read_run
 
 _AT_ONCE = 1000

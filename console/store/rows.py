@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import Rank, Reach, State
+from traindeck.backends.states import Rank, Reach, State
 from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Damaged
 from traindeck.console.store.records import (

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 from zlib import crc32
 
-from traindeck.backends.base import Reach, RunSpec, decode
+from traindeck.backends.base import RunSpec
+from traindeck.backends.encoding import decode
+from traindeck.backends.states import Reach
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.console.store.describe import describe
 from traindeck.console.store.ids import is_id, minted_at

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import Reach, State, Status
+from traindeck.backends.states import Reach, State, Status
 from traindeck.backends.status import SETTLE, merge
 from traindeck.console.store import annotating, schema
 from traindeck.console.store.annotations import Annotation

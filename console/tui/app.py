@@ -19,7 +19,7 @@ from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
@@ -353,10 +353,12 @@ class TraindeckApp(App[None], inherit_bindings=False):
             self.use_glyphs(SETS["plain" if event.x <= len(_PROBE) + 1 else "ascii"])
 
     def on_resize(self, event: events.Resize) -> None:
-        from .screens.too_small import TooSmallScreen
-
         self._on_screen.forget()
         small = event.size.width < MIN_CELLS or event.size.height < MIN_ROWS
+        if not small and len(self.screen_stack) == 1:
+            return
+        from .screens.too_small import TooSmallScreen
+
         shown = [screen for screen in self.screen_stack if isinstance(screen, TooSmallScreen)]
         if small and not isinstance(self.screen, TooSmallScreen):
             self.push_screen(TooSmallScreen())

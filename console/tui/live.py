@@ -13,13 +13,8 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from traindeck.backends.base import (
-    FileEntry,
-    Reach,
-    RunSpec,
-    Status,
-    TraindeckError,
-)
+from traindeck.backends.errors import TraindeckError
+from traindeck.backends.states import Reach, Status
 from traindeck.console.runs.reasons import named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
@@ -36,7 +31,7 @@ from .listing import list_runs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from traindeck.backends.base import Health, Plan
+    from traindeck.backends.base import FileEntry, Health, Plan, RunSpec
     from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession
@@ -392,7 +387,7 @@ class LiveServices:
 
     async def save_recipe(self, draft: Draft, name: str) -> Path:
         async def save(ws: Workspace) -> Path:
-            from traindeck.backends.base import UsageError
+            from traindeck.backends.errors import UsageError
             from traindeck.console.recipes.resolving import resolve
             from traindeck.console.recipes.saving import save_recipe
             from traindeck.console.runs.finetuning import recipe_names

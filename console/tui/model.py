@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Listing, Place, Services, View
 

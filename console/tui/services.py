@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import FileEntry, Reach, RunSpec, Status
+from traindeck.backends.states import Reach, Status
 from traindeck.console.store.records import RunRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from traindeck.backends.base import Health, Plan
+    from traindeck.backends.base import FileEntry, Health, Plan, RunSpec
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession
     from traindeck.console.runs.log_shown import Spot

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from traindeck.backends.base import UsageError
+from traindeck.backends.errors import UsageError
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
 
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")

@@ -12,8 +12,7 @@ from traindeck.backends.base import Limits, Plan, Resources, RunSpec, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.plan_view import plan_lines
-from traindeck.console.store.journal import NOT_SENT
-from traindeck.console.store.records import MetricSummary, Progress, RunRecord
+from traindeck.console.store.records import NOT_SENT, MetricSummary, Progress, RunRecord
 
 LOSS = {"loss": MetricSummary(key="loss", count=1, last=1.0)}
 EVERYTHING = RunSpec(

@@ -19,7 +19,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import Choice

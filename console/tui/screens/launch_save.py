@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual import events
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.dialogs import wrapped

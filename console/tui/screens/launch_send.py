@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import State, TraindeckError
+from traindeck.backends.errors import TraindeckError
+from traindeck.backends.states import State
 from traindeck.console.present.cells import clean
 from traindeck.console.present.launch_view import obstacle
 

@@ -10,7 +10,7 @@ from typing import Any
 from textual import events
 from textual.screen import Screen
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.ages import age
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span, clean, clip, fit_line, width

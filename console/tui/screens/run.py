@@ -16,7 +16,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, clean
 from traindeck.console.present.run_head import head_line, state_words, tab_line
 from traindeck.console.runs.retrying import can_retry

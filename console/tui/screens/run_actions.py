@@ -13,7 +13,9 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from traindeck.backends.base import Limits, State, TraindeckError, UsageError
+from traindeck.backends.base import Limits
+from traindeck.backends.errors import TraindeckError, UsageError
+from traindeck.backends.states import State
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import Choice, remove_lines, retry_lines, stop_lines
 from traindeck.console.present.numbers import plural

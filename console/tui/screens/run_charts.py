@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from textual.binding import BindingType
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.metrics.names import main_metric
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.metric_tree import SYSTEM, Node, nodes, tree_cells

@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
-from traindeck.backends.base import RunSpec, TraindeckError
+from traindeck.backends.base import RunSpec
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.numbers import plural
 from traindeck.console.present.run_config import config_lines, found_in, marked

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.dialogs import wrapped
 from traindeck.console.runs.request import parse_tag_changes, parse_tags, split_words, tags_text

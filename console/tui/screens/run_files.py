@@ -10,7 +10,8 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.message import Message
 
-from traindeck.backends.base import FileEntry, TraindeckError
+from traindeck.backends.base import FileEntry
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.numbers import size as bytes_text
 from traindeck.console.present.run_files import head, sizes, summary, tree, unfolded

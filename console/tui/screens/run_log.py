@@ -18,7 +18,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.log_view import (
     Subject,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, UsageError
 
 if TYPE_CHECKING:
     from traindeck.console.runs.log_session import LogSession

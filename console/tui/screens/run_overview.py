@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from textual.timer import Timer
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line
 from traindeck.console.present.run_overview import Facts, curve_size, overview
 from traindeck.console.store.records import RunRecord

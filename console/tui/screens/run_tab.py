@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from textual.widget import Widget
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Services

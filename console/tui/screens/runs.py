@@ -20,7 +20,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
 
-from traindeck.backends.base import TraindeckError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line
 from traindeck.console.present.chrome import PlaceMark
 from traindeck.console.present.runs_counts import header_counts, sign_counts

@@ -70,10 +70,10 @@ def in_place_of_rows(screen: RunsScreen, *, slow: bool) -> Sequence[Line]:
 
 def in_place_of_the_list(screen: RunsScreen, cells: int, rows: int) -> Sequence[Line]:
     """When there are no runs: what is possible here, and the key for it."""
-    from traindeck.console.present.first_start import first_start
-
     if not screen.model.loaded:
         return ()
+    from traindeck.console.present.first_start import first_start
+
     return first_start(cells, rows, screen.able(), screen.deck.painter.glyphs)
 
 

@@ -17,7 +17,9 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from traindeck.backends.base import Health, Reach, TraindeckError, UsageError
+from traindeck.backends.base import Health
+from traindeck.backends.errors import TraindeckError, UsageError
+from traindeck.backends.states import Reach
 from traindeck.console import settings as settings_module
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
