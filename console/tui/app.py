@@ -94,7 +94,7 @@ class TakesTyping(Protocol):
         ...
 
 
-class TraindeckApp(App[None], inherit_bindings=False):
+class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
     """Traindeck's screens over a set of services.
 
     Args:
@@ -128,7 +128,6 @@ class TraindeckApp(App[None], inherit_bindings=False):
         & > .input--placeholder { color: $muted; }
         & > .input--suggestion { color: $faint; }
     }
-    OptionList, Select, Button, TextArea, Tabs { border: none; padding: 0; }
     """
 
     def __init__(
@@ -150,8 +149,10 @@ class TraindeckApp(App[None], inherit_bindings=False):
         depth = depth or color_depth(env)
         self.looks = Looks(settings, choose_glyphs(settings.glyphs, env), depth, places)
         super().__init__(ansi_color=True)
+        # What Textual lays on every screen, and we have the footer's left for.
+        self._disable_notifications = self._disable_tooltips = True
         self._on_screen = OnScreen()
-        self._on_screen.hold()
+        self._waiting = True
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = console_for(self.console, depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
@@ -314,7 +315,7 @@ class TraindeckApp(App[None], inherit_bindings=False):
             self._driver.write("\x1b[8l")
             leave_when_told(self.exit)
             self.set_timer(WARM_AFTER, lambda: self.start(asyncio.to_thread(_warm), ""))
-        self.set_timer(FIRST_FRAME, self._show_frames)
+        self.set_timer(FIRST_FRAME, self._wait_no_more)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
         if self.looks.may_change:
@@ -334,18 +335,20 @@ class TraindeckApp(App[None], inherit_bindings=False):
         self.screen.refresh(layout=True)
         self._repaint_all()
 
-    def _show_frames(self) -> None:
-        """There is something to show, or it was waited for long enough: write from now on."""
-        if not self.screen_stack:
-            return  # it is over already
-        super()._display(self.screen, self._on_screen.release())
+    def shows(self, screen: Screen[Any]) -> bool:
+        """Whether a screen is drawn yet: the first frame waits for what it is to show."""
+        self._waiting = self._waiting and not getattr(screen, "has_content", True)
+        return not self._waiting
+
+    def _wait_no_more(self) -> None:
+        if self._waiting and self.screen_stack:
+            self._waiting = False
+            self.screen.refresh()
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         super()._display(screen, self._on_screen.difference(renderable))
         if (painted := getattr(screen, "was_painted", None)) is not None:
             painted()
-        if self._on_screen.holds and getattr(screen, "has_content", True):
-            self._show_frames()
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         if self.settings.glyphs == "auto" and event.x > len(_PROBE):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from rich.cells import cell_len
@@ -46,7 +45,6 @@ class OnScreen:
 
     def __init__(self) -> None:
         self.wary = False
-        self._held: list[LayoutUpdate | ChopsUpdate] | None = None
         self._rows: list[list[Cell]] = []
         self._codes: dict[tuple[Style | None, ColorSystem], tuple[str, str, str]] = {}
 
@@ -54,28 +52,11 @@ class OnScreen:
         """Somebody else wrote to the terminal, or it has another size: nothing is known."""
         self._rows = []
 
-    def hold(self) -> None:
-        """Keep updates until `release`: they go out as one, in which the last word counts."""
-        self._held = []
-
-    @property
-    def holds(self) -> bool:
-        """Whether anything is held back."""
-        return bool(self._held)
-
-    def release(self) -> Any:
-        """What was held back, as one update, None if nothing was; from now on nothing is."""
-        held, self._held = self._held, None
-        return _Difference(self, held) if held else None
-
     def difference(self, update: Any) -> Any:
-        """An update of Textual's, as one that writes only what differs; None as long as updates are
-        held back. What is not an update of rows is passed on."""
+        """An update of Textual's, as one that writes only what differs. What is not an update of
+        rows is passed on."""
         if isinstance(update, (LayoutUpdate, ChopsUpdate)):
-            if self._held is None:
-                return _Difference(self, [update])
-            self._held.append(update)
-            return None
+            return _Difference(self, update)
         if update is not None:
             self.forget()
         return update
@@ -140,7 +121,8 @@ class OnScreen:
 
 
 def _is_single(row: Sequence[Cell]) -> bool:
-    return all(len(char) == 1 for char, _ in row)
+    chars = [char for char, _ in row]
+    return "" not in chars and len("".join(chars)) == len(chars)
 
 
 def _mend(row: list[Cell]) -> None:
@@ -231,18 +213,16 @@ class _Pen:
 
 
 class _Difference(CompositorUpdate):
-    """Updates that ask, when they are written, what the terminal shows by then."""
+    """An update that asks, when it is written, what the terminal shows by then."""
 
-    def __init__(self, shown: OnScreen, updates: Sequence[LayoutUpdate | ChopsUpdate]) -> None:
+    def __init__(self, shown: OnScreen, update: LayoutUpdate | ChopsUpdate) -> None:
         self._shown = shown
-        self._updates = updates
+        self._update = update
 
     def render_segments(self, console: Console) -> str:
         system = console._color_system or ColorSystem.TRUECOLOR
-        pieces = chain.from_iterable(
-            _layout(update) if isinstance(update, LayoutUpdate) else _chops(update)
-            for update in self._updates
-        )
+        update = self._update
+        pieces = _layout(update) if isinstance(update, LayoutUpdate) else _chops(update)
         return self._shown.write(pieces, system)
 
 

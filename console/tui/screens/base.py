@@ -61,6 +61,10 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         yield from self.body()
         yield self.footer_bar
 
+    def _compositor_refresh(self) -> None:
+        if self.deck.shows(self):  # else what changed is kept in mind, and drawn with the rest
+            super()._compositor_refresh()
+
     def body(self) -> ComposeResult:
         """The widgets between header and footer."""
         yield from ()
