@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Flag, StrEnum, auto
 from typing import Any, Protocol, runtime_checkable
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW
 from traindeck.backends.encoding import decode as decode
 from traindeck.backends.encoding import encode as encode

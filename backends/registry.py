@@ -15,10 +15,10 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from traindeck.backends.base import PROTOCOL, Backend, BackendError, TraindeckError, UsageError
+from traindeck.backends.data import dataclass
 
 GROUP = "traindeck.backends"
 

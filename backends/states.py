@@ -6,8 +6,9 @@ the contract: the data classes of the rest cost a start ten milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from traindeck.backends.data import dataclass
 
 
 class State(StrEnum):

@@ -23,10 +23,11 @@ import math
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from traindeck.backends.base import Rank, Reach, State, Status, decode
+from traindeck.backends.data import dataclass
 
 SILENCE = 60.0
 """Seconds after which a heartbeat (every 10 s) counts as silent, and a claim as abandoned."""

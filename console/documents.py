@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends import files
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.console.durations import seconds_of, write_duration
 

@@ -67,6 +67,7 @@ def test_listing_needs_no_event_loop_and_no_backend(home: Path) -> None:
     loaded = modules_of(["ls", "--json"], home)
     assert "asyncio" not in loaded
     assert not {m for m in loaded if m.startswith("traindeck.backends.") and m.count(".") > 1} - {
+        "traindeck.backends.data",
         "traindeck.backends.encoding",
         "traindeck.backends.errors",
         "traindeck.backends.states",

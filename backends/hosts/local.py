@@ -14,11 +14,11 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from traindeck.backends import files
 from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Unreachable
+from traindeck.backends.data import dataclass
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.payload.build import agent_name, agent_source
 

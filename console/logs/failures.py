@@ -10,8 +10,9 @@ is not.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from traindeck.backends.data import dataclass
 
 
 class Kind(StrEnum):

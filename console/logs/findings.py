@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.diagnosis import diagnose
 from traindeck.console.logs.failures import SECONDARY, Diagnosis, Kind, Try
 from traindeck.console.logs.neutral import neutral

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import Unreachable
 from traindeck.console.logs.source import ByteSource
 

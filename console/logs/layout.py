@@ -5,9 +5,9 @@ traceback folded, the rest line by line. Pure: the same lines and choices give t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.lines import Line
 from traindeck.console.logs.severity import Severity, plain, said_by, severity
 from traindeck.console.logs.tracebacks import Frame, Traceback, parse

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.source import Pages
 from traindeck.console.logs.units import SEGMENT, forward, start_of
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.widths import BREAK, DROP, REPLACE, width
 
 Color = int | tuple[int, int, int]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.layout import Block, blocks
 from traindeck.console.logs.lines import Line, Lines
 from traindeck.console.logs.patience import Patience

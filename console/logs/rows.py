@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.layout import Fold, Role
 from traindeck.console.logs.neutral import LogLine
 from traindeck.console.logs.severity import Severity

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.logs.census import Census, block_for
 from traindeck.console.logs.scanner import Literal, Scanner, hits

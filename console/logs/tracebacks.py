@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.neutral import neutral
 from traindeck.console.logs.severity import plain, said_by
 

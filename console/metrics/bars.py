@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from traindeck.backends.data import dataclass
 from traindeck.console.metrics.lines import AXES, evaluated, matches_of, pairs_of
 from traindeck.console.metrics.names import series_name
 from traindeck.console.metrics.numerals import is_metric, number, whole

@@ -15,8 +15,9 @@ import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import State
 from traindeck.console.metrics import (
     csv_rows,

@@ -7,9 +7,11 @@ any process, and each point is found exactly once. Nothing here does I/O.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
+
+from traindeck.backends.data import dataclass
 
 Carry = dict[str, Any]
 """A reader's state: small, plain JSON."""

@@ -8,12 +8,13 @@ value at a cursor is that of the nearest logged point. Needs numpy; imported whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from traindeck.backends.data import dataclass
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.metrics.bars import may_be_bar
 from traindeck.console.metrics.lines import (
     AXES,

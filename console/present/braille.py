@@ -6,10 +6,10 @@ Needs numpy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from traindeck.backends.data import dataclass
 
 DOTS_X, DOTS_Y = 2, 4
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from traindeck.backends.data import dataclass
 
 from . import braille
 from .cells import Line, Span, char_width, clean, clip, pad

@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from traindeck.backends.data import dataclass
 from traindeck.console.metrics.reduce import formula
 from traindeck.console.store.records import RunRecord
 

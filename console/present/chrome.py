@@ -7,8 +7,8 @@ Nothing here is ever cut in half.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
 
 from .ages import age

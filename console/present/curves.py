@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from traindeck.backends.data import dataclass
 from traindeck.console.metrics.axis import Axis
 from traindeck.console.metrics.reduce import Columns, Envelope, arrays, nearest, smooth
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import State
 from traindeck.console.runs.retrying import same_code
 from traindeck.console.store.records import RunRecord

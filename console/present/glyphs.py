@@ -3,7 +3,7 @@ cells wide, and for terminals that know only ASCII. Every sign is exactly one ce
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from traindeck.backends.data import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

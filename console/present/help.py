@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from traindeck.backends.data import dataclass
 
 from .cells import Line, Span, fit_line, line_width, width
 from .glyphs import BEST, Glyphs

@@ -7,9 +7,10 @@ ordinary fields; nothing is explained twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
 from traindeck.console.runs.drafting import (
     FIELDS,

@@ -6,9 +6,10 @@ The plan's lines are those of `--dry-run`, made by the same function from the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from traindeck.backends.base import Plan
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
 
 from .caret import Caret

@@ -11,10 +11,10 @@ import re
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import State
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import LOG_REMOVED, RunRecord

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .cells import Line, Span, clean, distinct, fit, fit_line, pad, width

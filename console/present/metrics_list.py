@@ -7,8 +7,8 @@ no number is ever cut. Piped, everything is there, and no bars are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.store.records import MetricSummary, RunRecord
 
 from .cells import Line, Span, clean, clip_line, distinct, fit, pad, width

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from traindeck.backends.base import RunSpec
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import State, Status
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import MetricSummary, RunRecord

@@ -9,8 +9,8 @@ A parameter or tag may be a column of its own: `=lr` is the key of that of `lr`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.store.records import RunRecord
 
 from .cells import Line, Span, clean, clip, fit, fit_line, width

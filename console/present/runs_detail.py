@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import State
 from traindeck.console.store.records import MetricSummary, RunRecord
 

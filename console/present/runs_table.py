@@ -7,9 +7,10 @@ are made of these cells. Nothing may shift when a number changes: every cell is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach, State
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import State
 from traindeck.console.store.records import RunRecord, broken_metric
 

@@ -10,11 +10,12 @@ and size are the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 
 from .color import is_hex, luminance, mix, nearest_256

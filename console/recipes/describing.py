@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.recipes.resolving import RecipeError, Resolved, applies, resolve
 from traindeck.console.recipes.schema import Kind, Parameter, Recipe, accepts, text_of
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from traindeck.backends.base import Blob
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.console.recipes.schema import Parameter, Recipe, Value, nearest_key, parse
 

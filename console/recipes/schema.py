@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError, excerpt
 
 Value = str | int | float | bool | tuple[str, ...]

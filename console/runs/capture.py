@@ -13,10 +13,11 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from traindeck.backends.base import Blob, Code
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.console.runs.captured import PACKAGES, PATCH, UNTRACKED
 from traindeck.console.runs.interpreter import editable_inside, packages, site_packages

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from traindeck.backends.base import Adopt, Files
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, TraindeckError, UsageError
 from traindeck.backends.states import Reach
 from traindeck.console.runs.reading import attempts_of

@@ -17,10 +17,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, UsageError
 from traindeck.backends.states import ACTIVE, State
 from traindeck.console.runs import launching

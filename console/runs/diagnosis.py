@@ -7,9 +7,9 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError
 from traindeck.console.runs.workspace import Workspace
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import Option, Plan, RunSpec
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.console.durations import parse_duration, parse_stall, write_duration
 from traindeck.console.runs.awaiting import awaited

@@ -18,10 +18,11 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.backends.states import Reach, State
 from traindeck.console.durations import parse_duration

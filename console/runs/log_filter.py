@@ -4,8 +4,8 @@ neighbours, and the place given back when it goes."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.rows import Anchor, chosen
 from traindeck.console.logs.search import Search
 from traindeck.console.logs.window import LogView

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from traindeck.backends.base import Files, SeekableLogs
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError
 from traindeck.backends.states import State
 from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from traindeck.backends.data import dataclass
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.rows import Window
 from traindeck.console.logs.search import Pattern

@@ -10,10 +10,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.runs.capture import Captured, capture, code_files, recorded_environ
 from traindeck.console.runs.interpreter import interpreter

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from traindeck.backends.data import dataclass
 from traindeck.console.store.index import Index
 from traindeck.console.store.places import Places, find_places
 

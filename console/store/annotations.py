@@ -13,10 +13,11 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import decode, encode
 from traindeck.backends.states import Status
 from traindeck.console.store.errors import os_error

@@ -7,8 +7,8 @@ the two together. Comparing ignores case; `*` and `?` are wildcards that span th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from traindeck.backends.data import dataclass
 from traindeck.console.store.records import RunRecord, group
 from traindeck.console.store.rows import fold, param_number, param_text, tag_text
 

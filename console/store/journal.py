@@ -15,10 +15,11 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import encode
 from traindeck.console.store.errors import StoreError, os_error
 from traindeck.console.store.owner import Life, Owner, owner_from, this_process

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import ACTIVE, Rank, Reach, State, Status
 
 CHECKPOINT = "__checkpoint__"

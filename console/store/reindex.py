@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from traindeck.backends.base import RunSpec
+from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import decode
 from traindeck.backends.states import Reach, State
 from traindeck.console.store.annotations import Annotation

@@ -17,11 +17,12 @@ import sqlite3
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from operator import ge
 from typing import Any
 
+from traindeck.backends.data import dataclass
 from traindeck.console.store.database import Damaged
 from traindeck.console.store.records import MetricSummary
 from traindeck.console.store.rows import SERIES, clean, summary, summary_values

@@ -12,13 +12,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean, width

@@ -9,8 +9,9 @@ F-key stands beside `?`, for where that is text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from traindeck.backends.data import dataclass
 
 if TYPE_CHECKING:
     from textual.binding import Binding

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach, Status
 from traindeck.console.store.records import RunRecord
 

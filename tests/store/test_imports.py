@@ -28,6 +28,7 @@ def test_printing_all_runs_imports_nothing_but_the_index(
     ours = {name for name in loaded if name.startswith("traindeck.")}
     store = "traindeck.console.store"
     modules = {f"{store}.{name}" for name in ("index", "database", "schema", "places")}
-    assert ours == {"traindeck.console", store, *modules}
+    data = {"traindeck.backends", "traindeck.backends.data"}
+    assert ours == {"traindeck.console", store, *modules, *data}
     heavy = {"numpy", "yaml", "platformdirs", "hashlib", "subprocess", "asyncio", "typer", "rich"}
     assert not heavy & set(loaded)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from textual import events
 from textual.screen import Screen
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.ages import age
 from traindeck.console.present.caret import Caret

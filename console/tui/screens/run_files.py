@@ -4,13 +4,13 @@ whatever is in it does no harm and its size does not matter; a binary one only s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.message import Message
 
 from traindeck.backends.base import FileEntry
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError
 from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.numbers import size as bytes_text

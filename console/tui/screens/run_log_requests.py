@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError, UsageError
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ Enter takes it, esc leaves everything as it was."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
 
+from traindeck.backends.data import dataclass
 from traindeck.console.present.cells import Line, Span, line_width
 
 from .field import Field
