@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("textual", "torch", "paramiko", "httpx", "numpy", "yaml", "rich", "pynvml", "transformers")
+HEAVY += ("pydantic",)  # typer's, for values that have to be validated
 
 PROGRAM = """
 import os, sys

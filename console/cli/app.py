@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output, streams
-from traindeck.console.cli.command import Command
+from traindeck.console.cli.command import Command, Group
 
 COMMANDS: dict[str, str] = {
     "run": "launch",
@@ -46,7 +46,7 @@ ACTS = frozenset(COMMANDS) - {"ls", "show", "logs", "metrics", "backends", "doct
 """Commands that do more than print: what they did is done, whoever reads of it or not."""
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Finds commands without importing them all."""
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, QuietNames, many_runs
+from traindeck.console.cli.command import Group
 from traindeck.console.cli.completion import complete_backend
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-backends_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+backends_app = typer.Typer(cls=Group, rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(backends_app, name="backends")
 
 
