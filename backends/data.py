@@ -22,9 +22,10 @@ else:
         """As the standard one, with the same options."""
 
         def make(plain):
-            if options.keys() <= _OURS and options.get("frozen") and options.get("slots"):
-                return _frozen(plain, options.get("kw_only", False), options.get("eq", True))
-            return dataclasses.dataclass(plain, **options)
+            usual = options.keys() <= _OURS and options.get("frozen") and options.get("slots")
+            if not usual or hasattr(plain, "__dataclass_fields__"):  # inherited
+                return dataclasses.dataclass(plain, **options)
+            return _frozen(plain, options.get("kw_only", False), options.get("eq", True))
 
         return make if cls is None else make(cls)
 

@@ -156,8 +156,9 @@ def test_what_a_class_says_itself_is_kept() -> None:
     assert Itself(1) != Itself(1)
 
 
-def test_a_subclass_of_the_standard_library_may_build_on_it() -> None:
-    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@pytest.mark.parametrize("decorate", [dataclass, dataclasses.dataclass])
+def test_a_class_of_data_may_build_on_it(decorate: Any) -> None:
+    @decorate(frozen=True, slots=True, kw_only=True)
     class More(Sent):
         extra: int = 1
 
