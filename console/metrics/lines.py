@@ -131,8 +131,8 @@ _SHORTEST = 4
 _BEFORE = 40
 """Characters before a name that are looked at for such words."""
 
-BACK = re.compile(r"\b(?:best|highest|lowest|load(?:ed|ing)|restor(?:ed|ing))\b", re.I)
-"""`Best val loss: 0.5 at epoch 4`: words before what was measured earlier."""
+BACK = re.compile(r"\b(?:(?:best|highest|lowest)(?:_|\b)|(?:load|restor)(?:ed|ing)\b)", re.I)
+"""`Best val loss: 0.5 at epoch 4`: words before what was measured earlier, or of its name."""
 
 
 class Placed(Enum):
@@ -248,7 +248,8 @@ def read_line(text: str, offset: int, reading: Reading, of: str = "") -> None:
         if how is Placed.NOT and _BEST.search(rest, 0, start):
             return  # said before, or of another epoch
         last = int(carry.get("step") or 0)
-        if how is Placed.HERE and _looks_back(rest[:start], step or 0, last):
+        until = pairs[0].match.start("value")
+        if how is Placed.HERE and _looks_back(rest[:until], step or 0, last):
             return
         if _BEST_EPOCH.search(text, 0, pairs[0].match.end()):
             return
@@ -300,7 +301,7 @@ def _advances(keys: list[str], step: int | None, carry: Carry) -> bool:
 
 
 def _looks_back(before: str, step: int, last: int) -> bool:
-    """Whether values are those of an earlier step, by the words before them and the step there."""
+    """Whether values are those of an earlier step, by the words before and the step there."""
     found = BACK.search(before)
     return found is not None and (step < last or "stop" in before[: found.start()].lower())
 

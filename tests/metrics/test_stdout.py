@@ -193,6 +193,30 @@ def test_what_is_said_at_the_end_of_an_earlier_epoch_moves_nothing(said: str) ->
     assert points(reading, "test/loss") == [(6, 0.7)]
 
 
+@pytest.mark.parametrize("by", ["step", "epoch"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "best loss: 0.1 at {by} 2",
+        "Best loss: 0.1 ({by} 2)",
+        "best loss 0.1 at {by} 2",
+        "best loss: 0.1 in {by} 2",
+        "best_loss: 0.1 {by}: 2",
+        "best_acc=0.912 {by}=2",
+        "Best accuracy: 0.9 at {by} 2",
+        "best acc: 91.2 at {by} 2",
+        "Highest accuracy 91.2 % ({by} 2)",
+        "lowest loss so far: 0.1 at {by} 2",
+    ],
+)
+def test_a_best_value_with_its_step_behind_it_moves_nothing(said: str, by: str) -> None:
+    lines = [f"{by} {n}/5 loss {n}.5" for n in range(1, 6)]
+    reading = read("\n".join([*lines, said.format(by=by), "final test loss 0.9"]))
+    assert (reading.step, reading.total) == (5, 5)
+    assert points(reading, "loss") == [(n, n + 0.5) for n in range(1, 6)]
+    assert points(reading, "test/loss") == [(5, 0.9)]
+
+
 def test_what_is_said_often_of_the_best_step_moves_nothing() -> None:
     lines = []
     for n in range(1, 40):
