@@ -232,16 +232,22 @@ def own(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
     return None if left else summary
 
 
+def _last(run: RunRecord, summary: MetricSummary | None) -> MetricSummary | None:
+    """What a cell may show as a run's last: none where its log is read only in part, for there is
+    no room to say so."""
+    return None if run.read_in_part else own(run, summary)
+
+
 def _metric(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    return _number(run, own(run, run.metrics.get(run.main or "")), column, quiet)
+    return _number(run, _last(run, run.metrics.get(run.main or "")), column, quiet)
 
 
 def _eval(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    return _number(run, own(run, find_metric(run, EVALS)), column, quiet)
+    return _number(run, _last(run, find_metric(run, EVALS)), column, quiet)
 
 
 def _rate(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    summary = own(run, find_metric(run, RATES))
+    summary = _last(run, find_metric(run, RATES))
     text = "" if summary is None else count(summary.last)
     return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
 
@@ -274,7 +280,7 @@ def spark(levels: str, cells: int, glyphs: Glyphs) -> str:
 
 
 def _trend(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    summary = own(run, run.metrics.get(run.main or ""))
+    summary = _last(run, run.metrics.get(run.main or ""))
     text = spark(summary.spark if summary else "", column.cells, look.glyphs)
     stale = run.active and run.reach is not Reach.OK
     style = "accent" if look.selected else "faint" if quiet else "stale" if stale else "done"

@@ -322,6 +322,16 @@ def test_a_run_whose_log_was_read_in_part_came_at_least_so_far(state: State, cel
     assert ("≥ 51 %" in line) is over and "51 %" in line
 
 
+def test_what_was_read_of_a_part_of_the_log_does_not_pass_for_a_runs_last_value() -> None:
+    measured = {"loss": MetricSummary(last=0.1234, last_step=359, count=360, spark="0123456")}
+    run = replace(BARE, argv=(), main="loss", metrics=measured)
+    for state in (State.SUCCEEDED, State.RUNNING):
+        whole = replace(run, state=state, progress=Progress(step=359))
+        part = replace(whole, progress=Progress(step=359, partial=True))
+        assert "0.1234" in shown(whole) and "▇" in shown(whole)
+        assert ("0.1234" in shown(part)) is ("▇" in shown(part)) is (state is State.RUNNING)
+
+
 def test_a_failed_run_is_not_said_to_have_come_to_a_step_that_may_not_be_its_last() -> None:
     failed = replace(BARE, state=State.FAILED, exit_code=1, reason="boom")
     assert "boom at step 359" in shown(replace(failed, progress=Progress(step=359)))
