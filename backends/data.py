@@ -44,7 +44,6 @@ def _frozen(plain: type, kw_only: bool, eq: bool) -> Any:
     how = made.__dataclass_params__
     how.init, how.repr, how.eq, how.frozen = True, True, eq, True
     fields = dataclasses.fields(made)
-    names = [f.name for f in fields]
     shown = [f.name for f in fields if f.repr]
     compared = _values([f.name for f in fields if f.compare])
 
@@ -58,16 +57,10 @@ def _frozen(plain: type, kw_only: bool, eq: bool) -> Any:
     def __hash__(self: Any) -> int:
         return hash(compared(self))
 
-    def __getstate__(self: Any) -> list[Any]:
-        return [getattr(self, name) for name in names]
-
-    def __setstate__(self: Any, values: list[Any]) -> None:
-        for name, value in zip(names, values, strict=True):
-            object.__setattr__(self, name, value)
-
-    for method in (__repr__, __getstate__, __setstate__, *([__eq__, __hash__] if eq else [])):
-        if plain.__dict__.get(method.__name__) is None:  # else the class has its own
-            setattr(made, method.__name__, method)
+    shared = [("__getstate__", _state), ("__setstate__", _take_state), ("__repr__", __repr__)]
+    for name, method in [*shared, *([("__eq__", __eq__), ("__hash__", __hash__)] if eq else [])]:
+        if plain.__dict__.get(name) is None:  # else the class has its own
+            setattr(made, name, method)
     made.__setattr__ = _refuse_to_assign
     made.__delattr__ = _refuse_to_delete
     made.__init__ = _init(made, fields)
@@ -79,6 +72,16 @@ def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
     return lambda of: tuple(getattr(of, name) for name in names)
+
+
+def _state(self: Any) -> list[Any]:
+    """For a copy or a pickle: the values of all fields, those too that a class built on it adds."""
+    return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+def _take_state(self: Any, values: list[Any]) -> None:
+    for field, value in zip(dataclasses.fields(self), values, strict=True):
+        object.__setattr__(self, field.name, value)
 
 
 def _refuse_to_assign(self: object, name: str, value: object) -> None:

@@ -167,6 +167,27 @@ def test_a_class_of_data_may_build_on_it(decorate: Any) -> None:
         More().extra = 3  # type: ignore[misc]
 
 
+@dataclasses.dataclass(frozen=True)
+class Built(Sent):
+    """One of the standard library's on one of ours, with room for more."""
+
+    extra: int = 1
+
+
+@dataclass(frozen=True)
+class BuiltOfOurs(Sent):
+    """The same, all of ours."""
+
+    extra: int = 1
+
+
+@pytest.mark.parametrize("made", [Built, BuiltOfOurs])
+def test_what_is_built_on_it_is_copied_and_sent_with_its_own_fields(made: Any) -> None:
+    one = made(name="a", extra=2)
+    for other in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one)):
+        assert (other.name, other.extra) == ("a", 2)
+
+
 def test_other_options_are_the_standard_librarys() -> None:
     @dataclass(order=True, frozen=True, slots=True)
     class Ordered:
