@@ -83,7 +83,7 @@ class Database:
     ) -> None:
         self.path = path
         self.generation = 0
-        """Grows when the file was replaced: row numbers from before mean nothing then."""
+        """Grows when the file was replaced: row numbers from before mean no run then."""
         self._build = build
         self._tell = tell
         self._wait = wait
@@ -215,6 +215,7 @@ class Database:
         try:
             if anew or _check_version(db) < schema.version():
                 _transaction(db, "BEGIN IMMEDIATE", _upgrade)
+            _number_anew(db)
             if anew and self._build is not None:
                 # An object of its own: whatever threads a rebuild has, none waits for our guard.
                 self._build(
@@ -502,8 +503,20 @@ def _upgrade(db: Connection) -> None:
         for statement in schema.STEPS[number].split(";\n"):
             if statement.strip():
                 db.execute(statement)
+    if at == 0:
+        _number_anew(db)
     db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (schema.version(),))
     db.execute(f"PRAGMA user_version = {schema.version()}")
+
+
+def _number_anew(db: Connection) -> None:
+    """Number the runs that are entered from now on as none was in any index before: a console that
+    is open keeps numbers, of rows in sight and of marked runs, and an index that takes the place of
+    another must not give them to other runs. They begin at the milliseconds since 2025, 65,536 for
+    each: fewer than can be entered in one."""
+    begin = max(0, int((time.time() - 1_735_689_600) * 1000)) << 16
+    db.execute("DELETE FROM sqlite_sequence WHERE name = 'runs'")
+    db.execute("INSERT INTO sqlite_sequence VALUES ('runs', ?)", (begin,))
 
 
 def _expected() -> list[tuple[str | None]]:

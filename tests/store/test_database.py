@@ -277,6 +277,18 @@ def test_a_reindex_is_seen_by_everyone_at_once(filled: Path, make_run: Make) -> 
     assert not list(filled.parent.glob("index.db.corrupt-*")), "nothing was damaged"
 
 
+def test_a_number_of_a_run_means_no_other_one_after_a_rebuild(filled: Path) -> None:
+    index = Index.open(filled, rebuild=lambda index: index.put_many(runs))
+    index.delete([run.id for run in index.rows(index.ids()[5:8])])  # the numbers have a gap now
+    runs = index.rows(index.ids())
+    before = {n: index.rows([n])[0].id for n in index.ids()}
+    index.rebuild()
+    assert sorted(names(index)) == sorted(run.name for run in runs)
+    found = index.rows_by_number(list(before))
+    assert {n: run.id for n, run in found.items()} == {n: before[n] for n in found}
+    index.close()
+
+
 def test_an_index_of_a_newer_traindeck_is_refused_in_words_and_left_alone(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

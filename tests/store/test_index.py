@@ -162,13 +162,13 @@ def test_a_new_attempt_is_not_as_far_as_the_last_one(index: Index, make_run: Mak
     marks = [SourceMark(path="log", offset=offset) for offset in range(3)]
     far = Progress(step=80, total=100, fraction=0.8, at=NOW)
     index.ingest(run.id, marks[0], marks[1], [], progress=far)
-    assert index.rows([1])[0].progress.step == 80
+    assert index.rows(index.ids())[0].progress.step == 80
     index.update_statuses({run.id: seen(State.RUNNING, NOW + 5, attempt=1)})
-    assert index.rows([1])[0].progress == Progress(total=100)
-    assert broken_metric(index.rows([1])[0]) is None, "its loss is the last one's still"
+    assert index.rows(index.ids())[0].progress == Progress(total=100)
+    assert broken_metric(index.rows(index.ids())[0]) is None, "its loss is the last one's still"
     index.ingest(run.id, marks[1], marks[2], [], progress=replace(far, step=3, fraction=0.03))
     index.update_statuses({run.id: seen(State.RUNNING, NOW + 9, attempt=1)})
-    assert index.rows([1])[0].progress.step == 3
+    assert index.rows(index.ids())[0].progress.step == 3
 
 
 def test_a_main_metric_is_broken_from_its_first_value_that_no_finite_one_followed(
@@ -215,7 +215,7 @@ def test_trouble_begins_when_a_place_first_tells_of_it_and_ends_when_it_no_longe
     assert told(NOW + 30, "stalled: no output for 4 s", attempt=1) == NOW + 30
     end = seen(State.SUCCEEDED, NOW + 40, rank=Rank.RECORD, exit_code=0, attempt=1)
     index.update_status(run.id, end, now=NOW + 40)
-    assert index.rows([1])[0].troubled_at is None
+    assert index.rows(index.ids())[0].troubled_at is None
 
 
 def test_from_when_on_a_run_is_silent_is_known_with_what_it_reports(
@@ -230,14 +230,14 @@ def test_from_when_on_a_run_is_silent_is_known_with_what_it_reports(
         steps = [int(at) for at in seconds]
         batch = Batch(key=key, steps=steps, times=times, values=steps, source="stdout")
         assert index.ingest(run.id, marks[n], marks[n + 1], [batch])
-        return index.rows([1])[0].silent_from
+        return index.rows(index.ids())[0].silent_from
 
     assert wrote(0, "loss", 1, 2, 3) == NOW + 3 + 180
     assert wrote(1, "loss", 60, 120) == NOW + 120 + 240, "its values come every 24 s"
     assert wrote(2, "system/cpu", 130, 140, 150) == NOW + 120 + 240, "its machine is no sign of it"
     again = seen(State.RUNNING, NOW + 500, attempt=1, started=NOW + 499)
     index.update_status(run.id, again, now=NOW + 500)
-    assert index.rows([1])[0].silent_from is None, "this attempt has reported nothing yet"
+    assert index.rows(index.ids())[0].silent_from is None, "this attempt has reported nothing yet"
     assert wrote(3, "loss", 510, 511) is not None
 
 

@@ -14,8 +14,11 @@ from tests.fakes.runs import make_run, small_world
 
 from traindeck.backends.base import Reach, State, UsageError
 from traindeck.console.runs.workspace import Workspace, open_workspace
+from traindeck.console.store.index import Index
 from traindeck.console.store.records import GROUPS, RATES, group
+from traindeck.console.tui import model as model_module
 from traindeck.console.tui.live import LiveServices
+from traindeck.console.tui.model import RunsModel
 from traindeck.console.tui.services import View
 
 KEYS = ("needs", "running", "queued", "finished")
@@ -219,3 +222,43 @@ async def test_what_runs_were_given_and_how_many_are_archived_is_known(
     assert await services.names() == ["demo", "dpo", "eval", "lr", "s", "sft", "vision", "depth"]
     assert (await services.listing(View())).counts.archived == 1
     await services.aclose()
+
+
+async def test_an_index_that_is_rebuilt_beside_the_list_neither_doubles_nor_swaps_a_row(
+    services: LiveServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> dict[int, str]:
+        records = {key: model.record(key) for key in visible()}
+        return {key: record.id for key, record in records.items() if record is not None}
+
+    def visible() -> list[int]:
+        return sorted(model.listing.keys)[4:10]
+
+    monkeypatch.setattr(model_module, "POLL", 0.02)
+    model = RunsModel(
+        services,
+        View(window=None),
+        on_listing=lambda: None,
+        on_rows=lambda keys: None,
+        on_error=lambda error: None,
+        visible=visible,
+        idle=lambda: 0.0,  # somebody uses the keys all the time
+    )
+    path = open_workspace().places.index
+    other = Index.open(path, rebuild=lambda index: index.put_many(runs))
+    other.delete([run.id for run in other.rows(other.ids()[5:8])])  # the numbers have a gap now
+    runs = other.rows(other.ids())
+    task = asyncio.get_running_loop().create_task(model.run())
+    while len(shown()) < 6:
+        await asyncio.sleep(0.01)
+    before, keys = shown(), model.listing.keys
+    other.rebuild()
+    while model.listing.keys == keys:
+        assert shown() == before
+        await asyncio.sleep(0.01)
+    while len(shown()) < 6:
+        await asyncio.sleep(0.01)
+    found = other.rows_by_number(visible())
+    assert shown() == {key: run.id for key, run in found.items()}
+    task.cancel()
+    other.close()
