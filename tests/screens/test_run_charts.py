@@ -232,6 +232,16 @@ async def test_epochs_are_an_axis_where_they_were_logged(make_app: MakeApp) -> N
         text = await press(app, pilot, pane, "x x left left")
         assert pane._axis == "epoch"
         assert "epoch 1.9" in text and "2 epoch" in text, text
+        await pilot.press("escape", "escape")
+        other = world.runs[2]
+        assert other is not None
+        app.open_run(other, "charts")  # the axis stays chosen, but this one knows no epochs
+        await settle(app, pilot, lambda: bool(app.screen.query(ChartsPane)))
+        pane = app.screen.query_one(ChartsPane)
+        await settle(app, pilot, lambda: pane._ready and pane._fetching is None)
+        text = await press(app, pilot, pane, "left")
+        assert "x step" in text and "no epoch" not in text, text
+        assert "x time" in await press(app, pilot, pane, "x")
 
 
 async def test_without_samples_the_key_for_them_is_not_offered(make_app: MakeApp) -> None:

@@ -228,7 +228,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         if any(key in self._chosen for key in wanted):
             self._chosen = shown
         else:
-            if self._axis != "time" and self._clock() is None:
+            if self._x != "time" and self._clock() is None:
                 self._axis = "time"  # nothing says which step it was then
                 self._window = self._cursor = None
             self._chosen = shown + wanted
@@ -270,8 +270,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         kinds = ["step", "time"]
         if self._run is not None and "epoch" in self._run.metrics:
             kinds.append("epoch")
-        at = kinds.index(self._axis) if self._axis in kinds else -1
-        self._axis = kinds[(at + 1) % len(kinds)]
+        self._axis = kinds[(kinds.index(self._x) + 1) % len(kinds)]
         self._window = None
         if set(self._guides()) <= set(self._points):
             self._rebuild()
@@ -389,7 +388,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
                 smoothing=SMOOTHING[self._smoothing],
                 sparse=self._sparse(drawn.values()),
                 # What the curves are on: another axis takes a moment to make.
-                axis=self._on.kind if self._on is not None else self._axis,
+                axis=self._on.kind if self._on is not None else self._x,
                 cursor=self._cursor,
                 focus=next(iter(drawn), ""),
             ),
@@ -446,7 +445,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
     def _guides(self) -> list[str]:
         """Series that the x axis needs though they are not drawn."""
         wanted: list[str] = []
-        if self._axis == "epoch":
+        if self._x == "epoch":
             wanted.append("epoch")
         clock = self._clock()
         if clock is not None and any(key.startswith(f"{SYSTEM}/") for key in self._chosen):
@@ -462,6 +461,12 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
         return min((t for t in known if math.isfinite(t)), default=None)
 
     # --------------------------------------------------------------------------------------- inside
+
+    @property
+    def _x(self) -> str:
+        """The axis that was chosen, for whatever run; the step where this one knows no epochs."""
+        unknown = self._run is None or "epoch" not in self._run.metrics
+        return "step" if self._axis == "epoch" and unknown else self._axis
 
     def _node(self) -> Node | None:
         return self._rows[self._row] if self._row < len(self._rows) else None
@@ -540,7 +545,7 @@ class ChartsPane(Lines, can_focus=True, inherit_bindings=False):
             return
         wanted = {key: self._points[key] for key in self._chosen if key in self._points}
         weight = SMOOTHING[self._smoothing]
-        axis, began, points = self._axis, self._began(), self._points
+        axis, began, points = self._x, self._began(), self._points
         self._wished += 1
         wish = self._wished
 
