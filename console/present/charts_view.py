@@ -141,7 +141,7 @@ def _value(key: str, value: float) -> Line:
 
 def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
     """The read-out where there is no room beside the charts. It takes as few rows from them as it
-    can: if one does not hold all, the smoothed values go first."""
+    can: if one does not hold all, the smoothed values go first, and that is said."""
     view = shown.view
     if view.cursor is None or not shown.drawn:
         return []
@@ -160,13 +160,16 @@ def _read_out_rows(shown: Shown, cells: int, glyphs: Glyphs) -> list[Line]:
         full.append((*name, shown_soft, Span(f" raw {raw}", "muted"), away))
         if not _differ(soft, value):
             full[-1] = short[-1]
-    lines = _wrapped(head, full, cells - 1)
-    return lines if len(lines) == 1 else _wrapped(head, short, cells - 1)[:READ_OUT]
+    lines = _wrapped((head,), full, cells - 1)
+    if len(lines) == 1:
+        return lines
+    said = (head,) if full == short else (head, Span(" raw", "muted"))
+    return _wrapped(said, short, cells - 1)[:READ_OUT]
 
 
-def _wrapped(head: Span, parts: Sequence[Line], cells: int) -> list[Line]:
+def _wrapped(head: Line, parts: Sequence[Line], cells: int) -> list[Line]:
     """Parts one after the other, on as many rows as they need."""
-    lines: list[Line] = [(head,)]
+    lines: list[Line] = [head]
     for part in parts:
         if line_width(lines[-1]) + line_width(part) > cells:
             lines.append(())

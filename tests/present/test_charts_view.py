@@ -173,6 +173,13 @@ def test_a_narrow_terminal_reads_the_values_at_the_cursor_too() -> None:
     lines = charts_lines(RUN, replace(shown, drawn=many), 80, 20)
     assert len(lines) == 20
     assert "metric_0 40.0" in text(lines[-3:]) and "@ 40" in plain(lines[-1])
+    assert "raw" not in text(lines[-3:])
+    # Where there is no room for both, what is read is not the smoothed value that the dot is at.
+    x = np.arange(0.0, 3000.0, 10.0)
+    rough = {f"m_{n}": Curve(f"m_{n}", x, x % 70 + n, n) for n in range(5)}
+    view = View(cursor=420.0, smoothing=0.9)
+    lines = charts_lines(RUN, replace(shown, drawn=rough, view=view), 80, 20)
+    assert "step 420 raw" in text(lines[-3:]), text(lines[-3:])
 
 
 @pytest.mark.parametrize("cells", [80, 120])
