@@ -579,7 +579,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             if not await line.take_typed(event):
                 await self._do_bound(event.key)
             return True
-        if focused is None or not getattr(focused, "keys_in_order", False):
+        if focused is not None and not getattr(focused, "keys_in_order", False):
             return False
         return await self._do_bound(event.key)
 

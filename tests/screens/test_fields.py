@@ -65,6 +65,14 @@ async def test_in_the_palette(on_runs: OnRuns) -> None:
         assert isinstance(app.screen, PaletteScreen)
 
 
+async def test_in_the_palette_before_anything_has_the_focus(on_runs: OnRuns) -> None:
+    async with on_runs() as (app, pilot):
+        app.screen.set_focus(None)  # as for a moment at the start
+        burst(app, "colon", *KEYS)
+        await settle(app, pilot, lambda: "X│neY WtZwo" in screen_text(app).replace("▏", "│"))
+        assert isinstance(app.screen, PaletteScreen)
+
+
 async def test_f1_opens_the_help_where_a_question_mark_is_text(
     make_app: MakeApp, tmp_path: Path
 ) -> None:
