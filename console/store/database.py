@@ -513,7 +513,7 @@ def _number_anew(db: Connection) -> None:
     """Number the runs that are entered from now on as none was in any index before: a console that
     is open keeps numbers, of rows in sight and of marked runs, and an index that takes the place of
     another must not give them to other runs. They begin at the milliseconds since 2025, 65,536 for
-    each: fewer than can be entered in one."""
+    each: more than can be entered in one. (A clock set back meanwhile could repeat some.)"""
     begin = max(0, int((time.time() - 1_735_689_600) * 1000)) << 16
     db.execute("DELETE FROM sqlite_sequence WHERE name = 'runs'")
     db.execute("INSERT INTO sqlite_sequence VALUES ('runs', ?)", (begin,))
