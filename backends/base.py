@@ -52,6 +52,12 @@ class Capability(Flag):
     ADOPT = auto()
     DURABLE_RECORD = auto()
     """The run directory outlives the job."""
+    HERE = auto()
+    """Jobs see the files of this machine under the same names: the caller's folder, interpreter and
+    code are theirs. Without it only what a plan carries is there."""
+    INHERITS = auto()
+    """A job inherits the caller's whole environment, in memory. Without it only what the spec holds
+    of it (`env`, and `secrets` by their values) reaches the job."""
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -563,6 +569,9 @@ class Host(Protocol):
     the other side is near or far."""
 
     name: str
+    here: bool
+    """Whether it is this machine: its files are those of this program, and what it starts inherits
+    this program's environment."""
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None

@@ -43,6 +43,11 @@ from traindeck.backends.status import decode_evidence, status_of
 SUBMIT_TIMEOUT = 120.0
 """Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
 
+CAPABILITIES = (
+    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
+)
+"""Of a process backend on any host."""
+
 READ_LIMIT = 4 << 20
 """Bytes the agent hands out per read (FORMAT.md §7)."""
 
@@ -58,9 +63,6 @@ class ProcessBackend:
 
     protocol = PROTOCOL
     kind = "process"
-    capabilities = (
-        Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
-    )
     settle = 10.0  # a supervisor that was just started claims within that, on the slowest machine
     options_schema: Mapping[str, Option] = {}
 
@@ -69,6 +71,9 @@ class ProcessBackend:
 
         self.name = name
         self.host = host
+        self.capabilities = CAPABILITIES
+        if host.here:
+            self.capabilities |= Capability.HERE | Capability.INHERITS
         self._clock = clock or time.time
 
     async def probe(self) -> Health:

@@ -47,6 +47,7 @@ class LocalHost:
     """
 
     name = "local"
+    here = True
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class RecordingHost:
     """A host that writes down what is sent to its agent, and answers as if all went well."""
 
     name = "recording"
+    here = True
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any], bytes]] = []

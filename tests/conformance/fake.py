@@ -373,7 +373,13 @@ class FakeBackend:
 
     protocol = PROTOCOL
     kind = "fake"
-    capabilities = Capability.SEEKABLE_LOGS | Capability.FILES | Capability.DURABLE_RECORD
+    capabilities = (
+        Capability.SEEKABLE_LOGS
+        | Capability.FILES
+        | Capability.DURABLE_RECORD
+        | Capability.HERE
+        | Capability.INHERITS
+    )
     settle = 0.0
     options_schema: Mapping[str, Option] = {
         "partition": Option(help="Where to run.", choices=("cpu", "gpu"))

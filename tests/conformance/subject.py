@@ -144,6 +144,7 @@ class _Host:
 
     def __init__(self, link: _Link, inner: LocalHost) -> None:
         self.name = inner.name
+        self.here = inner.here
         self._link = link
         self._inner = inner
 
