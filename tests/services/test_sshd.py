@@ -13,7 +13,6 @@ import pytest
 from tests.services import below, missing
 from tests.services.sshd import Box, Sshd
 
-
 ROOT = Path(__file__).parents[2]
 
 
