@@ -6,10 +6,11 @@ import glob
 import os
 import re
 import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 
+from traindeck.backends import files
 from traindeck.backends.errors import UsageError
 from traindeck.backends.hosts import sshconfig
 from traindeck.backends.hosts.sshwords import expand_home
@@ -57,12 +58,10 @@ class _Reader:
         if self.files > _MAX_FILES:
             return
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            opened = files.open_regular(Path(path), follow=True)
         except (OSError, ValueError):
             return
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return
+        with opened as file:
             text = file.read(_MAX_FILE).decode("utf-8", "replace")
         for line in text.splitlines():
             keyword, _, rest = re.sub(r"[\s=]+", " ", line.strip(), count=1).partition(" ")
