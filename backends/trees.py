@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+from traindeck.backends.base import Blob, Tree
 
 FORMAT = 1
 
@@ -69,6 +71,26 @@ def objects(files: Mapping[str, Leaf], folders: Iterable[str] = ()) -> Objects:
             above, _, name = folder.rpartition("/")
             inside[above].append((name, FOLDER, digest, sum(entry[3] for entry in entries)))
     return Objects(top=digest, folders=made)
+
+
+def files_of(tree: Tree) -> Iterator[tuple[str, Blob]]:
+    """What a tree is made of, by path: its files, and its empty folders, with a `/` behind (the top
+    is ""). Nothing, of a tree whose content is not here."""
+    todo = [("", tree.digest)] if tree.content is not None else []
+    while todo:
+        above, digest = todo.pop()
+        assert tree.content is not None
+        inside = entries(tree.content.blob(digest).read())
+        if not inside:
+            yield above, Blob(digest=digest)
+        below = []
+        for name, kind, inner, size in inside:
+            if kind == FOLDER:
+                below.append((f"{above}{name}/", inner))
+            else:
+                mode = 0o700 if kind == EXECUTABLE else 0o600
+                yield above + name, Blob(digest=inner, size=size, mode=mode)
+        todo += reversed(below)
 
 
 def _encoded(entries: list[tuple[str, str, str, int]]) -> bytes:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import Blob, Plan, RunSpec, UsageError
-from traindeck.backends.trees import entries
+from traindeck.backends.trees import files_of
 from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.runs.capture import FILE_CAP, Captured, capture, recorded_environ
 from traindeck.console.runs.withheld import holds_private_key
@@ -52,23 +52,11 @@ def copied(found: Captured) -> dict[str, Blob]:
     """The files of a snapshot with what was captured beside it, by path in the run directory; and
     its empty folders, with a `/` behind."""
     files = dict(found.files)
-    content = found.code.tree.content if found.code.tree is not None else None
-
-    def look(digest: str, path: str) -> None:
-        assert content is not None
-        inside = entries(content.blob(digest).read())
-        if not inside:
-            files[f"{path}/"] = Blob(digest=digest)
-        for name, kind, inner, size in inside:
-            if kind == "tree":
-                look(inner, f"{path}/{name}")
-                continue
-            blob = content.blob(inner)
-            assert (blob.digest, blob.size) == (inner, size)
-            files[f"{path}/{name}"] = replace(blob, mode=0o700 if kind == "exec" else 0o600)
-
-    if found.code.tree is not None:
-        look(found.code.tree.digest, "code")
+    if (tree := found.code.tree) is not None and tree.content is not None:
+        for path, listed in files_of(tree):
+            blob = tree.content.blob(listed.digest)
+            assert path.endswith("/") or blob.size == listed.size
+            files[f"code/{path}"] = replace(blob, mode=listed.mode)
     return files
 
 
