@@ -49,7 +49,9 @@ async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = 
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
-    spec, found = build_spec(
+    # On a thread: a snapshot looks at ten thousand files.
+    spec, found = await asyncio.to_thread(
+        build_spec,
         request,
         run_id=run_id,
         name=name,

@@ -55,7 +55,7 @@ def copied(found: Captured) -> dict[str, Blob]:
     if (tree := found.code.tree) is not None and tree.content is not None:
         for path, listed in files_of(tree):
             blob = tree.content.blob(listed.digest)
-            assert path.endswith("/") or blob.size == listed.size
+            assert path == "" or path.endswith("/") or blob.size == listed.size
             files[f"code/{path}"] = replace(blob, mode=listed.mode)
     return files
 

@@ -5,6 +5,7 @@ given, and nothing of it reaches the store. A blob is whole or not there; who se
 the same time writes the same bytes.
 """
 
+import errno
 import os
 import time
 
@@ -197,15 +198,16 @@ def _digest_of(fd):
 
 
 def entries_of(digest):
-    """What lies in a folder: (name, kind, digest, size), or None if its object is not here.
+    """What lies in a folder: (name as bytes, kind, digest, size), or None if its object is not here.
     Refuses an object that is none: every name is looked at, because paths are built from them."""
     data = records.read_bytes(path_of(digest), MOST_BYTES)
     if data is None:
         return None
-    found = wire.parse_object(data) or {}
-    entries = found.get("entries")
-    if found.get("format") != 1 or not isinstance(entries, list):
+    words = wire.parse_object(data) or {}
+    entries = words.get("entries")
+    if words.get("format") != 1 or not isinstance(entries, list):
         raise Refused("Blob %s is not a folder that this agent can read." % digest)
+    found = []
     for entry in entries:
         if not isinstance(entry, list) or len(entry) < 4:
             raise Refused("Blob %s has an entry that is none." % digest)
@@ -216,7 +218,8 @@ def entries_of(digest):
         check_digest(inner)
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise Refused("Blob %s has an entry %.200r without a size." % (digest, name))
-    return [tuple(entry[:4]) for entry in entries]
+        found.append((part, kind, inner, size))
+    return found
 
 
 def use(digest):
@@ -245,6 +248,7 @@ def lay_out(digest, folder):
     missing = {}
     todo = [(digest, folder, 0)]
     count = 0
+    base = store()
     until = time.monotonic() + STEP
     while todo:
         digest, folder, depth = todo.pop()
@@ -258,13 +262,18 @@ def lay_out(digest, folder):
         if count > MOST or depth > DEEPEST:
             raise Refused("The code is deeper or has more files than any that is laid out here.")
         for name, kind, inner, size in entries:
-            path = folder + b"/" + wire.to_bytes(name)
+            path = folder + b"/" + name
+            mode = 0o700 if kind == "exec" else 0o600
             if kind == "tree":
                 todo.append((inner, path, depth + 1))
-            elif missing:
-                if not _whole(inner, size):
-                    missing[inner] = True
-            elif not (yield from _copy(inner, path, size, 0o700 if kind == "exec" else 0o600)):
+                continue
+            if missing:
+                there = _whole(inner, size)
+            elif size <= SMALL:
+                there = _copy_small("%s/%s/%s" % (base, inner[:2], inner), path, size, mode)
+            else:
+                there = yield from _copy(inner, path, size, mode)
+            if not there and not _whole(inner, size):
                 missing[inner] = True
             if time.monotonic() > until:
                 yield None, 0.0
@@ -289,8 +298,30 @@ def _whole(digest, size):
     return False
 
 
+def _copy_small(source, path, size, mode):
+    """A file of one's own from a blob; False if that is not here, whole. Of these there may be ten
+    thousand, and somebody waits."""
+    try:
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        data = os.read(fd, size + 1)
+    finally:
+        os.close(fd)
+    if len(data) != size:
+        return False
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        if size and os.write(fd, data) != size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(fd)
+    return True
+
+
 def _copy(digest, path, size, mode):
-    """A file of one's own from a blob; False if that is not here, whole. A generator."""
+    """As `_copy_small`, for a file that takes its time. A generator."""
     try:
         source = os.open(path_of(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -298,21 +329,11 @@ def _copy(digest, path, size, mode):
     try:
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            if size <= SMALL:
-                data = os.read(source, SMALL + 1)
-                done = len(data)
-                if done == size:
-                    wire.write_all(target, data)
-            else:
-                done = yield from _copy_large(source, target)
+            return (yield from _copy_large(source, target)) == size
         finally:
             os.close(target)
     finally:
         os.close(source)
-    if done == size:
-        return True
-    os.unlink(path)
-    return _whole(digest, size)
 
 
 def _copy_large(source, target):
