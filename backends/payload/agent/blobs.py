@@ -198,8 +198,8 @@ def _digest_of(fd):
 
 
 def entries_of(digest):
-    """What lies in a folder: (name as bytes, kind, digest, size), or None if its object is not here.
-    Refuses an object that is none: every name is looked at, because paths are built from them."""
+    """What lies in a folder: (name in bytes, kind, digest, size), or None if its object is not
+    here. Refuses one that is none: every name is looked at, because paths are built from them."""
     data = records.read_bytes(path_of(digest), MOST_BYTES)
     if data is None:
         return None
