@@ -123,9 +123,9 @@ def _files(plan: Plan, whole: bool) -> Iterator[Line]:
     shown = items if whole else items[:SHOWN]
     for index, (path, blob) in enumerate(shown):
         if path.endswith("/"):
-            yield "" if index else "files", f"{path} · empty folder"
+            yield "" if index else "files", f"{plain_or_quoted(path)} · empty folder"
             continue
-        text = f"{path} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
+        text = f"{plain_or_quoted(path)} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
         yield "" if index else "files", text + (" · executable" if blob.mode & 0o100 else "")
     if len(items) > len(shown):
         rest = sum(blob.size for _, blob in items[len(shown) :])
