@@ -420,7 +420,7 @@ def test_a_plan_of_a_snapshot_counts_its_files_and_lists_them_on_request(cli: Cl
     assert len(listed) == 302 and listed["code/go.sh"]["mode"] == 0o700
     assert plan["spec"]["code"]["tree"]["files"] == 301
     assert len(json.dumps(plan)) < 10_000
-    run = json.loads(cli.ok(*command, "--json", "--follow", "--", "./go.sh").splitlines()[0])
+    run = json.loads(cli.ok(*command, "--json", "--", "./go.sh"))
     top = cli.home / ".traindeck/runs" / run["id"]
     assert (top / "code/pkg2/m299.py").read_text() == "x = 299\n" and (top / "code/out").is_dir()
     assert (top / "run.json").stat().st_size < 10_000
