@@ -49,6 +49,9 @@ CAPABILITIES = (
 )
 """Of a process backend on any host."""
 
+ENVIRONMENT = ("environment", "prelude")
+"""What a settings entry says of the environment of its runs, whatever the host."""
+
 READ_LIMIT = 4 << 20
 """Bytes the agent hands out per read (FORMAT.md §7)."""
 
@@ -59,13 +62,13 @@ class ProcessBackend:
     Args:
         name: What the user calls this place.
         host: Where argv can be run; closed together with this backend.
+        kind: What the settings call it: `process` here, `ssh` elsewhere.
         environment: What runs execute in that ask for nothing else (backends/environments.py).
         prelude: Lines of sh that are run before any of them.
         clock: Returns now, for `observed_at`.
     """
 
     protocol = PROTOCOL
-    kind = "process"
     settle = 10.0  # a supervisor that was just started claims within that, on the slowest machine
     options_schema: Mapping[str, Option] = {}
 
@@ -74,6 +77,7 @@ class ProcessBackend:
         name: str,
         host: Host,
         *,
+        kind: str = "process",
         environment: str = "",
         prelude: str | None = None,
         clock: Any = None,
@@ -81,6 +85,7 @@ class ProcessBackend:
         import time
 
         self.name = name
+        self.kind = kind
         self.host = host
         self.environment = environment
         self.prelude = prelude
@@ -111,6 +116,7 @@ class ProcessBackend:
         if isinstance(free, int):
             enough = free > 1 << 30
             checks.append((enough, f"{free / 1e9:.1f} GB free for runs"))
+        checks[:0] = self.host.remarks
         checks += [(False, str(w)) for w in answer.get("warnings", [])]
         return Health(
             reach=Reach.OK,
@@ -553,7 +559,7 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
     from traindeck.backends.files import folder_named
     from traindeck.backends.hosts.local import LocalHost
 
-    unknown = sorted(set(options) - {"root", "python", "environment", "prelude"})
+    unknown = sorted(set(options) - {"root", "python", *ENVIRONMENT})
     if unknown:
         raise UsageError(
             f"backends.{name}: a process backend has no option {unknown[0]!r}.",
