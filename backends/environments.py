@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,7 @@ exec "$@"
 _CONDA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/=@:-]{0,199}")
 _PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")
+_STARTERS = ("torchrun", "accelerate", "deepspeed")
 _FORMS = (
     "Give a folder of a virtual environment or conda prefix, an interpreter, conda:NAME, "
     "modules:A,B or none."
@@ -289,6 +290,11 @@ def taken_off(spec: RunSpec) -> RunSpec:
         for name in ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX"):
             env.pop(name, None)
     return replace(spec, argv=argv, env=env)
+
+
+def runs_python(argv: Sequence[str]) -> bool:
+    """Whether a command is one of an environment's own: its Python, or what starts many of it."""
+    return bool(argv) and (_PYTHON.fullmatch(argv[0]) is not None or argv[0] in _STARTERS)
 
 
 def _is_python(spec: RunSpec) -> bool:

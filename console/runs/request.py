@@ -207,8 +207,11 @@ def build_spec(
         cwd, captured = _elsewhere(request)
     inherits = Capability.INHERITS in place
     values, names = recorded_environ(environ if inherits else {})
-    looks = bool(environment) or Capability.HERE not in place
-    needs = (request.needs if request.needs is not None else LOOKED_AT) if looks else ()
+    needs = request.needs
+    if needs is None:
+        needs = LOOKED_AT if environment or environments.runs_python(request.argv) else ()
+    if not environment and Capability.HERE in place:
+        needs = ()  # it is the shell's own, and a launch does not wait for an interpreter
     hidden = {*request.secrets, *request.env}
     spec = RunSpec(
         run_id=run_id,
