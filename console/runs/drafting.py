@@ -534,6 +534,7 @@ def ground(ws: Workspace) -> Ground:
     """What there is to launch with here. A backend that cannot be made has no options."""
 
     from traindeck.backends.errors import BackendError
+    from traindeck.console.runs.choosing import AUTO
     from traindeck.console.runs.finetuning import recipe_names
 
     options: dict[str, Mapping[str, Option]] = {}
@@ -542,9 +543,12 @@ def ground(ws: Workspace) -> Ground:
             options[name] = dict(ws.backend(name).options_schema)
         except (UsageError, BackendError):
             continue
+    backends = {name: entry.kind for name, entry in ws.settings.backends.items()}
+    if len(backends) > 1:
+        backends.setdefault(AUTO, "the first that can start it")
     return Ground(
         recipes=tuple(recipe_names(ws)),
-        backends={name: entry.kind for name, entry in ws.settings.backends.items()},
+        backends=backends,
         options=options,
         cwd=here(),
     )
