@@ -44,6 +44,9 @@ def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
         yield from _listed("untracked", map(plain_or_quoted, spec.code.untracked))
     if spec.environment:
         yield "inside", plain_or_quoted(spec.environment)
+    if whole:
+        yield from _listed("imports", map(plain_or_quoted, spec.needs))
+        yield from _listed("reads", map(plain_or_quoted, spec.reads))
     if python := runs_in(spec):
         yield "python", python
     if packages := installed(spec):
