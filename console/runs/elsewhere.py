@@ -28,6 +28,13 @@ def is_here(ws: Workspace, name: str) -> bool:
     return Capability.HERE in ws.backend(name).capabilities
 
 
+def default_environment(ws: Workspace, name: str) -> str:
+    """What a place's settings say that its runs execute in; "" if nothing."""
+    entry = ws.settings.backends.get(name)
+    text = entry.options.get("environment") if entry is not None else None
+    return text if isinstance(text, str) else ""
+
+
 def home_there(path: str) -> str:
     """A path of another machine, with `~` for what is our home: a shell has written that out."""
     home = os.path.expanduser("~").rstrip("/")

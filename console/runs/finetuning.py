@@ -65,7 +65,7 @@ def recipe_request(
         RecipeError: What was set is wrong, by name.
     """
     from traindeck.console.recipes.resolving import command, resolve
-    from traindeck.console.runs.elsewhere import is_here
+    from traindeck.console.runs.elsewhere import default_environment, is_here
     from traindeck.console.runs.request import LaunchRequest
 
     resolved = resolve(recipe, overrides, preset=preset)
@@ -74,7 +74,7 @@ def recipe_request(
         return _elsewhere(recipe, resolved, python, present=present, options=options)
     if present and not options.get("after"):
         _check_paths(recipe, resolved.values, options.get("cwd"))
-    named = options.get("environment") not in (None, "", "none")
+    named = (options.get("environment") or default_environment(ws, on)) not in ("", "none")
     interpreter = python or ("python" if named else training_python(ws.environ))
     made = command(resolved, interpreter, gpus=int(options.get("gpus", 0)))
     request = LaunchRequest(

@@ -15,7 +15,7 @@ from traindeck.backends.base import Adopt, Capability, JobRef, Plan, RunSpec, pl
 from traindeck.backends.encoding import encode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State
-from traindeck.console.runs.elsewhere import refuse_only_here
+from traindeck.console.runs.elsewhere import default_environment, refuse_only_here
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import (
@@ -54,7 +54,12 @@ async def plan(
     """
     backend = ws.backend(request.on)
     grace = ws.settings.grace if request.grace is None else request.grace
-    request = replace(request, options=read_options(backend, request.options), grace=grace)
+    request = replace(
+        request,
+        options=read_options(backend, request.options),
+        grace=grace,
+        environment=request.environment or default_environment(ws, request.on),
+    )
     refuse_id(ws, request.name)
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
