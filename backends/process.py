@@ -96,9 +96,10 @@ class ProcessBackend:
 
     async def probe(self) -> Health:
         """See `Backend.probe`."""
-        before = self._clock()
         try:
-            answer, _ = await (await self.host.agent()).call("hello")
+            agent = await self.host.agent()
+            before = self._clock()  # what it took to get there says the host, if it is worth a word
+            answer, _ = await agent.call("hello")
         except BackendError as error:
             return Health(
                 reach=Reach.DOWN,

@@ -17,7 +17,7 @@ from traindeck.backends.asking import Stranger, asker
 from traindeck.backends.base import Unreachable
 from traindeck.backends.hosts import knownhosts
 from traindeck.backends.hosts.link import NeedsPerson
-from traindeck.backends.hosts.paramiko_link import WINDOW, said
+from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
 
 if TYPE_CHECKING:
@@ -139,14 +139,20 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
     guarded = _Guarded(way)
     where = _where(target)
     try:
-        transport = paramiko.Transport(guarded, default_window_size=WINDOW)  # type: ignore[arg-type]
+        transport = paramiko.Transport(
+            guarded,  # type: ignore[arg-type]
+            default_window_size=WINDOW,
+            default_max_packet_size=PACKET,
+        )
         transport.daemon = True
+        options = transport.get_security_options()
+        # One pass over the bytes instead of two: twice as fast.
+        options.ciphers = sorted(options.ciphers, key=lambda name: "-gcm" not in name)
         transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT
         if target.server_alive_interval:
             transport.set_keepalive(max(1, int(target.server_alive_interval)))
         transport.use_compression(target.compression)
         if known := knownhosts.preferred_key_types(target):
-            options = transport.get_security_options()
             usable = _with_rsa_names(known)
             first = [kind for kind in options.key_types if kind in usable]
             options.key_types = (*first, *(k for k in options.key_types if k not in first))

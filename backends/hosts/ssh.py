@@ -92,6 +92,7 @@ class SSHHost:
         self._pipe: Pipe | None = None
         self._connecting: asyncio.Task[Channel] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._took = 0.0
         self._pause = 0.0
         self._next_try = 0.0
         self._why: Unreachable | BackendError | None = None
@@ -132,7 +133,9 @@ class SSHHost:
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:
         """See `Host.remarks`."""
-        found = [(True, f"reached by {self.transport}")] if self.transport else []
+        found = []
+        if self._channel is not None:
+            found.append((True, f"reached by {self.transport}, in {self._took:.1f} s"))
         if self.banner:
             first = " ".join(self.banner.splitlines()[0].split())[:100]
             found.append((True, f"it says before the agent answers: {first}"))
@@ -182,6 +185,7 @@ class SSHHost:
 
     async def _connect(self) -> Channel:
         await self._drop()
+        began = time.monotonic()
         try:
             link, asked = await self._login()
             try:
@@ -196,6 +200,7 @@ class SSHHost:
         self._by_person = asked or getattr(link, "asked", False)
         self._why = None
         self._pause = 0.0
+        self._took = time.monotonic() - began
         self._watching = asyncio.create_task(self._watch(channel), name=f"watch-{self.name}")
         return channel
 
