@@ -486,7 +486,9 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     recipe = ""
     if spec.recipe is not None:
         recipe = str(spec.recipe.get("recipe", ""))
-        texts["python"] = "" if spec.environment or not spec.python else spec.argv[0]
+        found = spec.argv[0] in ("python", "python3")  # there, by its environment
+        found = found and bool(spec.environment or spec.code.mode == "snapshot")
+        texts["python"] = "" if found else spec.argv[0]
     else:
         texts["command"] = shlex.join(spec.argv)
         texts["code"] = "snapshot" if spec.code.mode == "snapshot" and not spec.after else "auto"

@@ -72,7 +72,7 @@ def recipe_request(
     on = options.get("on", "local")
     if not is_here(ws, on):
         return _elsewhere(recipe, resolved, python, present=present, options=options)
-    if present and not options.get("after"):
+    if present and not options.get("after") and on in ws.settings.local_roots():
         _check_paths(recipe, resolved.values, options.get("cwd"))
     named = (options.get("environment") or default_environment(ws, on)) not in ("", "none")
     interpreter = python or ("python" if named else training_python(ws.environ))
@@ -119,9 +119,9 @@ def _elsewhere(
         if problems and present:
             raise RecipeError(problems)
     if python and not more.get("environment"):
-        more["environment"] = python
-    # `python` and nothing else: which one that is, is found out there.
-    made = command(resolved, "python3", gpus=int(more.get("gpus", 0)))
+        more["environment"], python = python, None
+    # `python3` and nothing else: which one that is, is found out there.
+    made = command(resolved, python or "python3", gpus=int(more.get("gpus", 0)))
     request = LaunchRequest(
         argv=made.argv,
         run_dir_words=made.run_dir_words,
