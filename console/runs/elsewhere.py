@@ -9,8 +9,9 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from traindeck.backends.base import Blob, Capability, Facts, RunSpec
+from traindeck.backends.base import Capability, Facts, RunSpec
 from traindeck.backends.errors import UsageError
+from traindeck.backends.trees import Leaf
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -90,15 +91,16 @@ def refuse_only_here(spec: RunSpec, facts: Facts, name: str) -> None:
         )
 
 
-def files_along(root: str, paths: Iterable[str]) -> dict[str, Blob]:
-    """Files and folders below `root` as files of a plan. Links that lead out are left out.
+def files_along(root: str, paths: Iterable[str]) -> dict[str, Leaf]:
+    """Files and folders below `root` as files of a tree, by their paths there. Links that lead out
+    are left out.
 
     Raises:
         UsageError: One cannot be read, or all together are too large to be sent along.
     """
     from traindeck.console.runs.withheld import is_secret_file
 
-    found: dict[str, Blob] = {}
+    found: dict[str, Leaf] = {}
     total = 0
     inside = os.path.realpath(root) + os.sep
     for path in _files(root, paths):
@@ -119,12 +121,10 @@ def files_along(root: str, paths: Iterable[str]) -> dict[str, Blob]:
                     "Copy it to the other machine, and give its path there, from / or ~ on.",
                 )
             with open(full, "rb") as file:
-                data = file.read()
+                digest = hashlib.sha256(file.read()).hexdigest()
         except OSError as error:
             raise UsageError(f"{full} cannot be read: {error.strerror or error}.") from None
-        found[f"code/{path}"] = Blob(
-            digest=hashlib.sha256(data).hexdigest(), size=len(data), data=data, path=full
-        )
+        found[path] = Leaf(digest, info.st_size, info.st_mode & 0o100 != 0)
     return found
 
 

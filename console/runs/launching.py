@@ -64,13 +64,16 @@ async def plan(
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
-    spec, found = build_spec(
+    # On a thread: a snapshot looks at ten thousand files.
+    spec, found = await asyncio.to_thread(
+        build_spec,
         request,
         run_id=run_id,
         name=name,
         now=ws.clock(),
         environ=ws.environ,
         place=backend.capabilities,
+        memory=ws.places.snapshots,
     )
     notes = (*notes, *found)
     if taken:

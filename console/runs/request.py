@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Any
 
 from traindeck.backends import environments
@@ -18,7 +19,6 @@ from traindeck.backends.base import Blob, Capability, Code, Limits, Resources, R
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.runs.capture import (
-    EMPTY_FOLDER,
     Captured,
     capture,
     code_files,
@@ -182,6 +182,7 @@ def build_spec(
     now: float,
     environ: Mapping[str, str],
     place: Capability = HERE,
+    memory: Path | None = None,
 ) -> tuple[RunSpec, tuple[str, ...]]:
     """The spec of a request, with the code captured, and notes for the plan.
 
@@ -190,6 +191,7 @@ def build_spec(
         environ: The caller's environment; of that only what is asked for goes to a place whose jobs
             do not inherit it.
         place: What the place can do.
+        memory: See `capture`.
 
     Raises:
         UsageError: What was asked for makes no sense; the option is named.
@@ -201,10 +203,10 @@ def build_spec(
         cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
         mode = request.code or ("snapshot" if request.after else "here")
         python = interpreter(request.argv, cwd, {**environ, **request.env})
-        captured: Captured = capture(cwd, mode, python)
+        captured: Captured = capture(cwd, mode, python, memory)
     else:
         python = None  # one of there
-        cwd, captured = _elsewhere(request)
+        cwd, captured = _elsewhere(request, memory)
     inherits = Capability.INHERITS in place
     values, names = recorded_environ(environ if inherits else {})
     needs = request.needs
@@ -274,7 +276,7 @@ def environment_named(text: str, *, local: bool) -> str:
     return text
 
 
-def _elsewhere(request: LaunchRequest) -> tuple[str, Captured]:
+def _elsewhere(request: LaunchRequest, memory: Path | None) -> tuple[str, Captured]:
     """Where a run begins on a machine that has not this one's files, and the code that it takes
     along."""
     source = os.path.abspath(os.path.expanduser(request.code_from or here()))
@@ -288,13 +290,15 @@ def _elsewhere(request: LaunchRequest) -> tuple[str, Captured]:
         return home_there(request.cwd), Captured(code=Code(mode="here"))
     same = request.cwd is None or request.cwd == request.code_from
     asked = None if same else home_there(request.cwd or "")
+    from traindeck.console.runs.snapshot import Snapshot
+
     if request.sends is None:
-        captured = capture(source, "snapshot", None)
+        captured = capture(source, "snapshot", None, memory)
     else:
         known = capture(source, "here", None)
-        files = files_along(source, request.sends)
-        code = replace(known.code, mode="snapshot", root=source, untracked=())
-        captured = Captured(code=code, files=files or {"code/": EMPTY_FOLDER})
+        tree = Snapshot(source, files_along(source, request.sends), memory=memory).tree
+        code = replace(known.code, mode="snapshot", root=source, untracked=(), tree=tree)
+        captured = Captured(code=code)
     return folder_there(asked, source, captured.code.root), captured
 
 
