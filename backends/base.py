@@ -327,6 +327,24 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How it stands with the way to a place, without asking it.
+
+    Attributes:
+        state: `stale` while one that was lost is being made again, `down` once that has failed.
+        since: When it became so; 0 if that is not known.
+        next_try: When the place itself tries again. Whoever asks before that is refused at once.
+            None if nothing is tried until somebody asks.
+        why: What went wrong, in a sentence; "" if nothing did.
+    """
+
+    state: Reach = Reach.OK
+    since: float = 0.0
+    next_try: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One of a backend's own options, for the launch form and for validation: `plan` is only given
     values of this type, and among `choices` if there are any."""
@@ -494,6 +512,16 @@ class Files(Protocol):
 
 
 @runtime_checkable
+class Linked(Protocol):
+    """A backend whose place may be out of reach, and that knows when it will try again."""
+
+    @property
+    def link(self) -> Link:
+        """Asks nobody."""
+        ...
+
+
+@runtime_checkable
 class Adopt(Protocol):
     """Take a process that already runs under watch."""
 
@@ -572,6 +600,12 @@ class Host(Protocol):
     here: bool
     """Whether it is this machine: its files are those of this program, and what it starts inherits
     this program's environment."""
+
+    @property
+    def link(self) -> Link:
+        """How it stands with the way there. Asks nobody. What is asked of a host that is out of
+        reach fails at once while it waits for its next try: callers come back, it backs off."""
+        ...
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None

@@ -26,6 +26,7 @@ from traindeck.backends.base import (
     Host,
     HostDevices,
     JobRef,
+    Link,
     LogChunk,
     LogStat,
     Option,
@@ -75,6 +76,11 @@ class ProcessBackend:
         if host.here:
             self.capabilities |= Capability.HERE | Capability.INHERITS
         self._clock = clock or time.time
+
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`."""
+        return self.host.link
 
     async def probe(self) -> Health:
         """See `Backend.probe`."""

@@ -23,7 +23,15 @@ from typing import Any
 
 from tests.conformance import fake as memory
 
-from traindeck.backends.base import AgentChannel, Backend, DeviceCount, Done, Unreachable
+from traindeck.backends.base import (
+    AgentChannel,
+    Backend,
+    DeviceCount,
+    Done,
+    Link,
+    Reach,
+    Unreachable,
+)
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.process import ProcessBackend
 
@@ -147,6 +155,10 @@ class _Host:
         self.here = inner.here
         self._link = link
         self._inner = inner
+
+    @property
+    def link(self) -> Link:
+        return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
 
     def _check(self) -> None:
         if not self._link.whole:
