@@ -30,15 +30,18 @@ from traindeck.backends.base import (
     LogChunk,
     LogStat,
     Option,
+    Piece,
     Plan,
     Reach,
     RunSpec,
     Status,
+    Tail,
     Unreachable,
     UsageError,
     encode,
     plan_digest,
 )
+from traindeck.backends.logs import ask_tails, parse_cursor
 from traindeck.backends.status import decode_evidence, status_of
 
 SUBMIT_TIMEOUT = 120.0
@@ -275,10 +278,11 @@ class ProcessBackend:
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
         """See `Backend.logs`. The cursor is a byte offset."""
-        if cursor and not (cursor.isascii() and cursor.isdecimal()):
-            raise UsageError(f"{cursor!r} is no log cursor of this backend.")
+        offset, identity = parse_cursor(cursor)
         agent = await self.host.agent()
-        params = {**_key(ref), "rank": rank, "offset": int(cursor or 0), "follow": follow}
+        params = {**_key(ref), "rank": rank, "offset": offset, "follow": follow}
+        if identity:
+            params["identity"] = identity
         async with agent.stream("follow", params) as answers:
 
             async def chunks() -> AsyncIterator[LogChunk]:
@@ -288,6 +292,7 @@ class ProcessBackend:
                         cursor=str(header["offset"]),
                         eof=bool(header.get("eof")),
                         cut=bool(header.get("cut")),
+                        identity=str(header.get("identity") or ""),
                     )
 
             yield chunks()
@@ -342,6 +347,10 @@ class ProcessBackend:
         )
         found = answer["offset"]
         return None if found is None else int(found)
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await ask_tails(await self.host.agent(), wanted, budget)
 
     # ------------------------------------------------------------------------------- Files
 
