@@ -27,13 +27,14 @@ async def ask_tails(agent: AgentChannel, wanted: Sequence[Tail], budget: int) ->
         Unreachable: The agent does not answer.
         BackendError: It refuses, or its answer makes no sense.
     """
-    asked: dict[tuple[str, int], list[tuple[str, Tail]]] = {}
-    for tail in wanted:
+    groups: list[tuple[tuple[str, int], list[tuple[str, Tail]]]] = []
+    for tail in wanted:  # in this order: what comes first has the budget first
         base = f"attempts/{tail.ref.attempt}/"
         if tail.path.startswith(base):
             key = (tail.ref.run_id, tail.ref.attempt)
-            asked.setdefault(key, []).append((tail.path.removeprefix(base), tail))
-    groups = list(asked.items())
+            if not groups or groups[-1][0] != key:
+                groups.append((key, []))
+            groups[-1][1].append((tail.path.removeprefix(base), tail))
     if not groups:
         return []
     runs = [

@@ -189,6 +189,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
             if keep and not run.archived:
                 await _keep_known(ws, run)
             freed = await backend.remove(ref_of(run), keep=keep)
+    ws.mirror.forget(run.id)
     if keep_artifacts:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=True)])
     else:

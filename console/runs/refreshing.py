@@ -195,12 +195,17 @@ async def ingest(
 ) -> None:
     """Enter what the runs have measured since the last look."""
     now = ws.clock()
+    due = []
     for run in runs:
         status = seen[run.id]
         young = status.started is None or now - status.started < YOUNG
         went_on = status.attempt > run.attempt  # what its last attempt wrote is read now or never
         if status.state.terminal or went_on or not young:
-            from traindeck.console.runs.measuring import measure, telling_faults
+            due.append((run, status))
+    if due:
+        from traindeck.console.runs.measuring import fetch, measure, telling_faults
 
+        reader = await fetch(ws, backend, due)
+        for run, status in due:
             with telling_faults(run, ws.tell):
-                await measure(ws, backend, run, status)
+                await measure(ws, reader, run, status)
