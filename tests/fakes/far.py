@@ -84,6 +84,17 @@ class FarBackend(ProcessBackend):
         super().__init__(name, FarHost(root))
         assert not self.capabilities & Capability.HERE
 
+    async def end(self) -> None:
+        """End all runs there, and the connection."""
+        self.host.mend()
+        for _ in range(3):  # the first question may still find the old link
+            with suppress(Unreachable):
+                for ref in await self.find():
+                    await self.cancel(ref, grace=0.0)
+                    await self.until_over(ref)
+                break
+        await self.aclose()
+
     async def until_over(self, ref: JobRef) -> Status:
         """Wait for the end of a run."""
         while not (status := (await self.poll([ref]))[ref]).state.terminal:

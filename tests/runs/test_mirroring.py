@@ -15,7 +15,7 @@ from traindeck.backends.base import Reach, State, Unreachable
 from traindeck.console.runs import controlling, launching, reading, refreshing
 from traindeck.console.runs.measuring import complete
 from traindeck.console.runs.request import LaunchRequest
-from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.places import Places
 from traindeck.console.store.records import RunRecord
 
@@ -63,10 +63,7 @@ async def elsewhere(
     monkeypatch.setattr(refreshing, "YOUNG", -1.0)
     made = Elsewhere(tmp_path)
     yield made
-    made.place.host.mend()
-    for run in made.ws.index.active():
-        await made.place.cancel(ref_of(run), grace=0.0)
-        await made.place.until_over(ref_of(run))
+    await made.place.end()
     await made.ws.aclose()
 
 
