@@ -137,6 +137,8 @@ class Filler:
     Attributes:
         level: Whether the copy is what the log is, as far as can be known without asking.
         ended: Whether nothing more will come.
+        looked: Whether the log was looked at, and its copy is one of it if there is anything.
+        busy: Whether more is on its way, as far as is known.
         lost_at: Since when the place does not answer, in seconds since the epoch; None while it
             does.
         why: Why not.
@@ -146,6 +148,8 @@ class Filler:
         self.copy = copy
         self.level = False
         self.ended = False
+        self.looked = False
+        self.busy = False
         self.lost_at: float | None = None
         self.why = ""
         self._backend = backend
@@ -164,7 +168,7 @@ class Filler:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self.level = False
+        self.level = self.busy = False
 
     async def _fill(self) -> None:
         while not self.ended:
@@ -175,7 +179,10 @@ class Filler:
                     except Unreachable as error:
                         self._lose(str(error))
                     except (BackendError, OSError):
-                        self.level = False  # there is none yet, or no more: readers say which
+                        self.level = self.busy = False  # none yet, or no more: readers say which
+                        self.looked = True
+                else:
+                    self.looked = True  # somebody else copies it
             if not self.ended:
                 await asyncio.sleep(AGAIN)
 
@@ -183,7 +190,11 @@ class Filler:
         size = 0
         if isinstance(self._backend, SeekableLogs):
             there = await self._backend.log_stat(self._ref, self._rank)
-            writer.skip_to(size := there.size, there.identity)
+            size = there.size
+            if there.identity and there.identity != writer.held.identity:
+                writer.begin(there.identity)
+            writer.skip_to(size, there.identity)
+        self.looked, self.busy = True, writer.held.size < size
         at = writer.held.size
         events = follow_log(self._backend, self._ref, self._rank, at, copy=self.copy, writer=writer)
         async with aclosing(events):
@@ -198,10 +209,11 @@ class Filler:
                         self.ended = True
                 self.lost_at, self.why = None, ""
                 self.level = self.ended or writer.held.size >= size
+                self.busy = not self.level
                 if self.ended:
                     return
 
     def _lose(self, why: str) -> None:
-        self.level, self.why = False, why
+        self.level, self.busy, self.why = False, False, why
         if self.lost_at is None:
             self.lost_at = time.time()
