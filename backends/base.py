@@ -646,6 +646,11 @@ class Host(Protocol):
         reach fails at once while it waits for its next try: callers come back, it backs off."""
         ...
 
+    @property
+    def remarks(self) -> tuple[tuple[bool, str], ...]:
+        """How it was reached, and what was odd about it: lines for `Health.checks`. Asks nobody."""
+        ...
+
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
     ) -> Done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -44,7 +45,8 @@ class Channel:
 
     Args:
         reader, writer: The agent's stdout and stdin.
-        marker: The random marker it was started with; everything before it is a login banner.
+        marker: The random marker it was started with; everything before it is a login banner. None
+            if that has been read already.
         timeout: Seconds to wait for an answer to a call before calling the agent unreachable.
         starts_nothing: Why no run may be begun with this agent; raised where one would be.
     """
@@ -53,21 +55,22 @@ class Channel:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        marker: str,
+        marker: str | None,
         *,
         timeout: float = 30.0,
         starts_nothing: BackendError | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._marker = marker.encode()
+        self._marker = None if marker is None else marker.encode()
         self._timeout = timeout
         self._starts_nothing = starts_nothing
         self._next_id = 1
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._streams: dict[int, _Stream] = {}
         self._failed: Unreachable | None = None
-        self.banner = b""
+        self.heard = time.monotonic()
+        """When something of the agent's last arrived, by the monotonic clock."""
         self._task = asyncio.create_task(self._read(), name="agent-channel")
 
     @property
@@ -114,6 +117,11 @@ class Channel:
             if not stream.ended and self._failed is None:
                 with suppress(Unreachable):
                     await self._send({"id": number, "close": True}, b"")
+
+    def fail(self, error: Unreachable) -> None:
+        """Give the agent up: whoever waits for it hears why."""
+        self._fail(error)
+        self._task.cancel()
 
     async def aclose(self) -> None:
         """Close the agent's stdin, which ends it. Idempotent."""
@@ -162,9 +170,11 @@ class Channel:
 
     async def _read(self) -> None:
         try:
-            await self._skip_banner()
+            if self._marker is not None:
+                await self._skip_banner(self._marker + b"\n")
             while True:
                 head = await self._reader.readexactly(_HEAD.size)
+                self.heard = time.monotonic()
                 json_size, body_size = _HEAD.unpack(head)
                 if json_size > _MAX_JSON or body_size > _MAX_BODY:
                     raise ValueError("a frame of absurd size")
@@ -176,15 +186,13 @@ class Channel:
         except (OSError, ValueError) as error:
             self._fail(Unreachable(f"The connection to the agent broke: {error}."))
 
-    async def _skip_banner(self) -> None:
-        wanted = self._marker + b"\n"
+    async def _skip_banner(self, wanted: bytes) -> None:
         seen = b""
         while not seen.endswith(b"\n" + wanted) and seen != wanted:
             line = await self._reader.readline()
             if not line:
                 raise asyncio.IncompleteReadError(seen, None)
             seen = (seen + line)[-65536:]
-        self.banner = seen[: -len(wanted)].strip()
 
     def _dispatch(self, header: dict[str, Any], body: bytes) -> None:
         number = header.pop("id", None)

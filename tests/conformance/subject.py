@@ -26,13 +26,13 @@ from tests.conformance import fake as memory
 from traindeck.backends.base import (
     AgentChannel,
     Backend,
-    DeviceCount,
     Done,
     Link,
     Reach,
     Unreachable,
 )
 from traindeck.backends.hosts.local import LocalHost
+from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
 
 
@@ -110,17 +110,19 @@ def fake(folder: Path) -> Subject:
 def process(folder: Path) -> Subject:
     """Processes on this machine, with a root of their own."""
     link = _Link()
-    hosts: list[_Host] = []
+    hosts: list[LocalHost] = []
 
     def make() -> Backend:
-        host = _Host(link, LocalHost(str(folder / "root")))
-        hosts.append(host)
-        return ProcessBackend("local", host)
+        hosts.append(LocalHost(str(folder / "root")))
+        return ProcessBackend("local", _Host(link, hosts[-1]))
 
     def cut() -> None:
         link.whole = False
         for host in hosts:
-            host.break_off()
+            served = host._served
+            if served is not None and served.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(served.process.pid, signal.SIGKILL)
 
     async def close() -> None:
         for host in hosts:
@@ -139,6 +141,52 @@ def process(folder: Path) -> Subject:
     )
 
 
+def ssh(folder: Path) -> Subject:
+    """Processes on a machine behind a jump host, over SSH by paramiko."""
+    return _over_ssh(folder, "paramiko", "hop1")
+
+
+def openssh(folder: Path) -> Subject:
+    """Processes on a machine over SSH, by the user's own `ssh`."""
+    return _over_ssh(folder, "openssh", "box0")
+
+
+def _over_ssh(folder: Path, transport: str, alias: str) -> Subject:
+    from tests.services.sshd import Box, Sshd
+
+    link = _Link()
+    hosts: list[SSHHost] = []
+    place = folder / "sshd"
+    sshd = Sshd(place, *(Box() for _ in range(2 if alias == "hop1" else 1)))
+    sshd.__enter__()
+
+    def make() -> Backend:
+        host = SSHHost("far", alias, config_file=str(sshd.config), transport=transport)
+        hosts.append(host)
+        return ProcessBackend("far", _Host(link, host), kind="ssh")
+
+    def cut() -> None:
+        link.whole = False
+        for box in sshd.boxes:
+            box.drop()
+
+    async def close() -> None:
+        for host in hosts:
+            await host.aclose()
+        sshd.stop()
+
+    return Subject(
+        make=make,
+        cwd=str(folder),
+        trips=lambda: link.trips,
+        cut=cut,
+        restore=lambda: setattr(link, "whole", True),
+        folders=(folder,),
+        here=True,
+        close=close,
+    )
+
+
 @dataclass
 class _Link:
     """The way to a host: counted, and cut."""
@@ -148,11 +196,12 @@ class _Link:
 
 
 class _Host:
-    """A local host behind a link that can be cut."""
+    """A host behind a link that can be cut."""
 
-    def __init__(self, link: _Link, inner: LocalHost) -> None:
+    def __init__(self, link: _Link, inner: LocalHost | SSHHost) -> None:
         self.name = inner.name
         self.here = inner.here
+        self.remarks = inner.remarks
         self._link = link
         self._inner = inner
 
@@ -178,18 +227,8 @@ class _Host:
         self._check()
         return _Channel(self._link, await self._inner.agent())
 
-    async def devices(self) -> DeviceCount:
-        return await self._inner.devices()
-
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-    def break_off(self) -> None:
-        """Kill the far end of the connection, as a cut does."""
-        served = self._inner._served
-        if served is not None and served.process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(served.process.pid, signal.SIGKILL)
 
 
 class _Channel:
