@@ -15,10 +15,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from traindeck.backends.base import BackendError, Unreachable
+from traindeck.backends.base import AgentRefused, BackendError, Unreachable
 
 CREDIT = 1 << 20
-"""Bytes of a stream that may be on their way. Enough for an 80 ms link at 10 MB/s."""
+MOST_CREDIT = 16 << 20
+"""Bytes of a stream that may be on their way, at first and at most. It grows while they arrive as
+soon as they can, and not when it is the link that they wait for: what is under way there stands
+before the answer to whatever is asked next."""
+
+SOON = 1.7
+"""Round trips within which all of a stream's credit has come: then it is the credit that bounds."""
 
 BEGINNING = ("start", "adopt")
 """Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
@@ -36,6 +42,7 @@ class _Stream:
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()
         self.ready = asyncio.Event()
+        self.credit = CREDIT
         self.ended = False
         self.error: Exception | None = None
 
@@ -69,6 +76,8 @@ class Channel:
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._streams: dict[int, _Stream] = {}
         self._failed: Unreachable | None = None
+        self.round_trip = 0.0
+        """Seconds of the quickest answer so far; 0 before the first."""
         self.heard = time.monotonic()
         """When something of the agent's last arrived, by the monotonic clock."""
         self._task = asyncio.create_task(self._read(), name="agent-channel")
@@ -93,14 +102,18 @@ class Channel:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._calls[number] = future
         limit = self._timeout if timeout is None else timeout
+        asked = time.monotonic()
         try:
             async with asyncio.timeout(limit):
                 await self._send({**(params or {}), "id": number, "verb": verb}, body)
-                return await future
+                answer = await future
         except TimeoutError:
             raise Unreachable(f"The agent did not answer `{verb}` within {limit:.0f} s.") from None
         finally:
             self._calls.pop(number, None)
+        took = time.monotonic() - asked
+        self.round_trip = min(self.round_trip or took, took)
+        return answer
 
     @asynccontextmanager
     async def stream(
@@ -153,13 +166,19 @@ class Channel:
 
     async def _take(self, number: int, stream: _Stream) -> AsyncIterator[Answer]:
         taken = 0
+        since = time.monotonic()
         while True:
             while stream.answers:
                 answer = stream.answers.popleft()
                 taken += len(answer[1])
-                if taken >= CREDIT // 2 and not stream.ended:
-                    await self._send({"id": number, "credit": taken}, b"")
-                    taken = 0
+                if taken >= stream.credit // 2 and not stream.ended:
+                    now = time.monotonic()
+                    # Half of it has come: twice as much would have, had there been more.
+                    more = stream.credit if 2 * (now - since) < SOON * self.round_trip else 0
+                    more = min(more, MOST_CREDIT - stream.credit)
+                    stream.credit += more
+                    await self._send({"id": number, "credit": taken + more}, b"")
+                    taken, since = 0, now
                 yield answer
             if stream.error is not None:
                 raise stream.error
@@ -197,7 +216,7 @@ class Channel:
     def _dispatch(self, header: dict[str, Any], body: bytes) -> None:
         number = header.pop("id", None)
         error = header.get("error")
-        failure = BackendError(str(error)) if error is not None else None
+        failure = AgentRefused(str(error), header, body) if error is not None else None
         if (future := self._calls.get(number)) is not None:
             if not future.done():
                 if failure is not None:

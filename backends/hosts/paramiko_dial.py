@@ -17,7 +17,7 @@ from traindeck.backends.asking import Stranger, asker
 from traindeck.backends.base import Unreachable
 from traindeck.backends.hosts import knownhosts
 from traindeck.backends.hosts.link import NeedsPerson
-from traindeck.backends.hosts.paramiko_link import WINDOW, said
+from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from traindeck.backends.hosts.sshconfig import Target
 
 CONNECT_TIMEOUT = 15.0
+
+LOOK = 2.0
+"""Seconds after which a connection's thread looks whether it has been closed."""
+
 BEFORE_KEYS = 1 << 18
 """Bytes that a server may send before it has shown its key."""
 
@@ -126,7 +130,9 @@ def _socket(target: Target, through: paramiko.Transport | None, config_file: str
 
 
 class _Guarded:
-    """A socket that gives up on a server that talks too much before it has shown its key."""
+    """A socket that gives up on a server that talks too much before it has shown its key, and that
+    wakes nobody ten times a second to see whether it is still wanted, as paramiko has it: with
+    fifty machines that costs more than asking all of them."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -140,6 +146,14 @@ class _Guarded:
                 raise OSError("it sends too much that is not SSH")
         return data
 
+    def settimeout(self, seconds: float | None) -> None:
+        self._inner.settimeout(None if seconds is None else max(seconds, LOOK))
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self._inner.shutdown(socket.SHUT_RDWR)  # wakes who waits for bytes
+        self._inner.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
@@ -150,14 +164,20 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
     guarded = _Guarded(way)
     where = _where(target)
     try:
-        transport = paramiko.Transport(guarded, default_window_size=WINDOW)  # type: ignore[arg-type]
+        transport = paramiko.Transport(
+            guarded,  # type: ignore[arg-type]
+            default_window_size=WINDOW,
+            default_max_packet_size=PACKET,
+        )
         transport.daemon = True
+        options = transport.get_security_options()
+        # One pass over the bytes instead of two: twice as fast.
+        options.ciphers = sorted(options.ciphers, key=lambda name: "-gcm" not in name)
         transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT
         if target.server_alive_interval:
             transport.set_keepalive(max(1, int(target.server_alive_interval)))
         transport.use_compression(target.compression)
         if known := knownhosts.preferred_key_types(target):
-            options = transport.get_security_options()
             usable = _with_rsa_names(known)
             first = [kind for kind in options.key_types if kind in usable]
             options.key_types = (*first, *(k for k in options.key_types if k not in first))

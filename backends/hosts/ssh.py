@@ -94,6 +94,7 @@ class SSHHost:
         self._pipe: Pipe | None = None
         self._connecting: asyncio.Task[Channel] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._took = 0.0
         self._pause = 0.0
         self._next_try = 0.0
         self._why: Unreachable | BackendError | None = None
@@ -151,7 +152,9 @@ class SSHHost:
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:
         """See `Host.remarks`."""
-        found = [(True, f"reached by {self.transport}")] if self.transport else []
+        found = []
+        if self._channel is not None:
+            found.append((True, f"reached by {self.transport}, in {self._took:.1f} s"))
         if self.banner:
             first = " ".join(self.banner.splitlines()[0].split())[:100]
             found.append((True, f"it says before the agent answers: {first}"))
@@ -203,6 +206,7 @@ class SSHHost:
         if self._channel is not None:
             self._heard = self._channel.heard
         await self._drop()
+        began = time.monotonic()
         try:
             link, asked = await self._login()
             try:
@@ -217,6 +221,7 @@ class SSHHost:
         self._by_person = asked or getattr(link, "asked", False)
         self._why = None
         self._pause = 0.0
+        self._took = time.monotonic() - began
         self._watching = asyncio.create_task(self._watch(channel), name=f"watch-{self.name}")
         return channel
 

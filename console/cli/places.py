@@ -110,10 +110,15 @@ def check_command(
     --json: an array of {"name", "reach", "observed_at", "version", "clock_skew_s", "checks"}, with
     {"ok", "text"} of each check.
     """
+    import asyncio
+
     from traindeck.console.cli.session import with_workspace
 
     async def body(ws: Workspace) -> int:
-        healths = [(n, await _probe(ws, n)) for n in names or list(ws.settings.backends)]
+        asked = names or list(ws.settings.backends)
+        healths = list(
+            zip(asked, await asyncio.gather(*(_probe(ws, n) for n in asked)), strict=True)
+        )
         if json:
             output.emit_json([_health_json(name, health) for name, health in healths])
         elif quiet:

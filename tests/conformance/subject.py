@@ -11,6 +11,8 @@ The last functions are the factories of this tree; what `--backend` names looks 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import inspect
 import os
 import signal
@@ -19,7 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.conformance import fake as memory
 
@@ -34,6 +36,9 @@ from traindeck.backends.base import (
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
+
+if TYPE_CHECKING:
+    from tests.services.sshd import Sshd
 
 
 @dataclass(kw_only=True)
@@ -151,29 +156,46 @@ def openssh(folder: Path) -> Subject:
     return _over_ssh(folder, "openssh", "box0")
 
 
-def _over_ssh(folder: Path, transport: str, alias: str) -> Subject:
+@functools.cache
+def _boxes() -> Sshd:
+    """Two machines for as long as this process lives: each test has a root of its own there."""
+    from tempfile import TemporaryDirectory
+
     from tests.services.sshd import Box, Sshd
 
-    link = _Link()
-    hosts: list[SSHHost] = []
-    place = folder / "sshd"
-    sshd = Sshd(place, *(Box() for _ in range(2 if alias == "hop1" else 1)))
+    folder = TemporaryDirectory(prefix="traindeck-boxes-")
+    sshd = Sshd(Path(folder.name), Box(), Box())
     sshd.__enter__()
 
+    def end() -> None:
+        sshd.stop()
+        folder.cleanup()
+
+    atexit.register(end)
+    return sshd
+
+
+def _over_ssh(folder: Path, transport: str, alias: str) -> Subject:
+    link = _Link()
+    hosts: list[SSHHost] = []
+    config = folder / "ssh_config"
+    if not config.exists():  # else this is a second console, in a process of its own
+        config.write_bytes(_boxes().config.read_bytes())
+    root = folder / "root"
+
     def make() -> Backend:
-        host = SSHHost("far", alias, config_file=str(sshd.config), transport=transport)
+        host = SSHHost("far", alias, config_file=str(config), transport=transport, root=str(root))
         hosts.append(host)
         return ProcessBackend("far", _Host(link, host), kind="ssh")
 
     def cut() -> None:
         link.whole = False
-        for box in sshd.boxes:
+        for box in _boxes().boxes:
             box.drop()
 
     async def close() -> None:
         for host in hosts:
             await host.aclose()
-        sshd.stop()
 
     return Subject(
         make=make,
@@ -182,6 +204,7 @@ def _over_ssh(folder: Path, transport: str, alias: str) -> Subject:
         cut=cut,
         restore=lambda: setattr(link, "whole", True),
         folders=(folder,),
+        durable=True,
         here=True,
         close=close,
     )
