@@ -18,6 +18,7 @@ VERBS = {
     "read": "files",
     "rm": "files",
     "put": "files",
+    "run": "programs",
     "adopt": "adopt",
     "unwatch": "adopt",
 }
