@@ -215,6 +215,7 @@ class Facts:
         program_note: What keeps it from being executed though it is there, as `is not executable`,
             or what else may have been meant.
         notes: Sentences the plan repeats as warnings.
+        detail: What only this backend's own `plan` reads, as JSON values.
     """
 
     observed_at: float = 0.0
@@ -234,6 +235,7 @@ class Facts:
     program_note: str = ""
     free_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,8 +281,9 @@ class JobRef:
     `native_id` is the scheduler's own name for it, "" where (run id, attempt) is the only one. For
     one job it is the same from `submit` and from `find`: references are dictionary keys.
 
-    `seen` is what the place said of the job when it took it, if it did: as from `poll`, a round
-    trip earlier. It is no part of the name.
+    `seen` is what the place said of the job when it took it or listed it, if it did: as from
+    `poll`, a round trip earlier. It is no part of the name; nor is `title`, what a foreign job is
+    called there.
     """
 
     backend: str = ""
@@ -288,6 +291,7 @@ class JobRef:
     attempt: int = 0
     native_id: str = ""
     seen: Status | None = field(default=None, compare=False)
+    title: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

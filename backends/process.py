@@ -173,7 +173,7 @@ class ProcessBackend:
         late: dict[str, str] = {}
         env = dict(spec.env)
         if spec.code.mode == "snapshot":
-            spec = _in_snapshot(spec, f"{facts.home}/runs/{spec.run_id}/code")
+            spec = in_snapshot(spec, f"{facts.home}/runs/{spec.run_id}/code")
             env["PYTHONPATH"] = spec.env["PYTHONPATH"]
         if spec.resources.gpus:
             env.update(_devices(spec, facts))
@@ -442,7 +442,7 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
     return header, b"".join(parts)
 
 
-def _in_snapshot(spec: RunSpec, code: str) -> RunSpec:
+def in_snapshot(spec: RunSpec, code: str) -> RunSpec:
     """The same run, started in its copy of the code, which comes first on PYTHONPATH."""
     below = posixpath.relpath(spec.cwd, spec.code.root)
     inherited = spec.env.get("PYTHONPATH")
@@ -477,15 +477,24 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    from traindeck.backends.files import folder_named
-    from traindeck.backends.hosts.local import LocalHost
-
     unknown = sorted(set(options) - {"root", "python"})
     if unknown:
         raise UsageError(
             f"backends.{name}: a process backend has no option {unknown[0]!r}.",
             "It takes root and python.",
         )
+    return ProcessBackend(name, local_host(name, options))
+
+
+def local_host(name: str, options: Mapping[str, Any]) -> Host:
+    """This machine, with the `root` and `python` of a settings entry.
+
+    Raises:
+        UsageError: A value that cannot be.
+    """
+    from traindeck.backends.files import folder_named
+    from traindeck.backends.hosts.local import LocalHost
+
     root, python = options.get("root"), options.get("python")
     if root and folder_named(root) is None:
         raise UsageError(
@@ -493,4 +502,4 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
         )
     if python and not isinstance(python, str):
         raise UsageError(f"backends.{name}.python is {str(python)[:60]!r}: expected a program.")
-    return ProcessBackend(name, LocalHost(root, python=python))
+    return LocalHost(root, python=python)

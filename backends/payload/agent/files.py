@@ -165,7 +165,7 @@ def _kept(run, names):
     kept = dict.fromkeys([os.fsdecode(name) for name in names] + ["run.json", "removed.json"])
     claimed = layout.attempts(run)
     if claimed and "attempts" not in kept:
-        end = dict.fromkeys(("claim", "agent.json", "exit.slot"))
+        end = dict.fromkeys(("claim", "agent.json", "exit.slot", "queued.json", "word.json"))
         kept["attempts"] = {str(claimed[-1]): end}
     return kept
 
@@ -189,6 +189,10 @@ def _refuse_unless_over(run):
     facts = evidence.of_run(run, evidence.Look())
     if facts["error"] is not None:
         raise Refused("Run %s cannot be read: %s." % (run, facts["error"]))
+    if facts["attempt"] is None and facts["queued"] is not None:
+        if not evidence.is_over(facts):
+            raise Refused("Run %s waits in a queue: it is not over." % run)
+        return
     if facts["attempt"] is None:
         if facts["age"] is not None and facts["age"] < UNCLAIMED_FOR:
             raise Refused("Run %s is just being started." % run)

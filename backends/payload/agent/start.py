@@ -47,6 +47,14 @@ def answer(run, attempt, created, pid):
     return {"run_id": run, "attempt": attempt, "created": created, "pid": pid, "evidence": facts}
 
 
+def prepare_only(request, body):
+    """What `start` of attempt 0 does before anything is claimed."""
+    run = layout.check_id(request.get("run_id"))
+    record = wire.field(request, "run", dict)
+    check_record(record)
+    return _prepare(run, 0, request, body, record, wire.field(request, "secrets", dict, {}))
+
+
 def _prepare(run, attempt, request, body, record, secrets):
     """Have a run directory in which the attempt may be claimed. True if this call made it."""
     directory = layout.run_dir(run)
@@ -301,11 +309,11 @@ def supervise(run, attempt, orders, made):
         if report is None:
             if not layout.is_claimed(run, attempt):
                 if made:
-                    _unmake(run)
+                    unmake(run)
                 raise Refused("The supervisor of run %s did not start." % run)
         elif "error" in report:
             if made:
-                _unmake(run)
+                unmake(run)
             raise Refused(report["error"])
         elif "pid" in report:
             return True, report["pid"]
@@ -318,7 +326,7 @@ def supervise(run, attempt, orders, made):
     return False, pid
 
 
-def _unmake(run):
+def unmake(run):
     """Take back a run directory in which nothing was claimed: there is no such run. Under the lock
     that a claim needs, so that none is made meanwhile."""
     try:

@@ -19,6 +19,8 @@ VERBS = {
     "rm": "files",
     "put": "files",
     "run": "programs",
+    "enqueue": "handover",
+    "conclude": "handover",
     "adopt": "adopt",
     "unwatch": "adopt",
 }
