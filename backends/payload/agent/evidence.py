@@ -212,6 +212,8 @@ def of_attempt(run, attempt, look):
     claimed_at = os.lstat(directory + "/claim").st_mtime
     facts["claimed_at"] = records.number(claim.get("time")) or claimed_at
     facts["host"] = where.get("host") if isinstance(where.get("host"), str) else ""
+    if isinstance(where.get("scheduler"), dict):
+        facts["scheduler"] = where["scheduler"]
     _read_exit(facts, directory, run, attempt)
     _read_cancel(facts, run, attempt)
     facts["log_bytes"] = logfile.size(run, attempt)

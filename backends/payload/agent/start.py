@@ -15,7 +15,7 @@ NEWS_WITHIN = 0.5
 MAX_AFTER = 1000
 MIN_FREE = 1 << 20
 DAY = 86400.0
-RESERVED = (b"run.json", b"removed.json", b"attempts")
+RESERVED = (b"run.json", b"removed.json", b"secrets.json", b"attempts")
 SUPERVISOR_KEEPS = (b"PATH", b"HOME", b"LANG", b"LC_ALL", b"TZ", b"TMPDIR", b"LD_LIBRARY_PATH")
 """What a supervisor keeps of its caller's environment: what its interpreter may need to live. The
 rest is the job's and goes through the pipe, because /proc shows an environment."""
@@ -32,7 +32,7 @@ def start(request, body):
     if layout.is_removed(run):
         raise Refused("Run %s was removed." % run)
     if not layout.is_claimed(run, attempt):
-        made = _prepare(run, attempt, request, body, record, orders["secrets"])
+        made = make_ready(run, attempt, request, body, record, orders["secrets"])
     elif attempt == 0:
         same_plan(run, record)
     created, pid = yield from supervise(run, attempt, orders, made)
@@ -47,8 +47,12 @@ def answer(run, attempt, created, pid):
     return {"run_id": run, "attempt": attempt, "created": created, "pid": pid, "evidence": facts}
 
 
-def _prepare(run, attempt, request, body, record, secrets):
-    """Have a run directory in which the attempt may be claimed. True if this call made it."""
+def make_ready(run, attempt, request, body, record, secrets, before_is_over=False):
+    """Have a run directory in which the attempt may be claimed. True if this call made it.
+
+    Args:
+        before_is_over: Whoever asks knows that the attempt before is over: a scheduler says so.
+    """
     directory = layout.run_dir(run)
     if not os.path.lexists(directory + "/run.json"):
         if attempt:
@@ -61,10 +65,15 @@ def _prepare(run, attempt, request, body, record, secrets):
     if attempt == 0:
         same_plan(run, record)
     else:
-        _in_order(run, attempt)
-    there = records.read_object(directory + "/run.json", records.MAX_RUN) or {}
-    _check_secrets(there, secrets)
+        _in_order(run, attempt, before_is_over)
+    _check_secrets({"secrets": secret_names(run)}, secrets)
     return False
+
+
+def secret_names(run):
+    """The names of the secrets of a run that is there."""
+    there = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN) or {}
+    return wire.field(there, "secrets", list, [])
 
 
 def _check_after(run, after):
@@ -134,7 +143,7 @@ def same_plan(run, record):
         raise Refused("The run id %s is taken by another plan." % run)
 
 
-def _in_order(run, attempt):
+def _in_order(run, attempt, before_is_over):
     """Refuse an attempt that is not the next one, or while the one before still goes on."""
     if layout.is_gutted(run):
         raise Refused(
@@ -145,7 +154,9 @@ def _in_order(run, attempt):
     following = claimed[-1] + 1 if claimed else 0
     if attempt != following:
         raise Refused("The next attempt of run %s is %d, not %d." % (run, following, attempt))
-    if claimed and not evidence.is_over(evidence.of_attempt(run, claimed[-1], evidence.Look())):
+    if not claimed or before_is_over:
+        return
+    if not evidence.is_over(evidence.of_attempt(run, claimed[-1], evidence.Look())):
         raise Refused("Attempt %d of run %s is not over." % (claimed[-1], run))
 
 
@@ -301,11 +312,11 @@ def supervise(run, attempt, orders, made):
         if report is None:
             if not layout.is_claimed(run, attempt):
                 if made:
-                    _unmake(run)
+                    unmake(run)
                 raise Refused("The supervisor of run %s did not start." % run)
         elif "error" in report:
             if made:
-                _unmake(run)
+                unmake(run)
             raise Refused(report["error"])
         elif "pid" in report:
             return True, report["pid"]
@@ -318,7 +329,7 @@ def supervise(run, attempt, orders, made):
     return False, pid
 
 
-def _unmake(run):
+def unmake(run):
     """Take back a run directory in which nothing was claimed: there is no such run. Under the lock
     that a claim needs, so that none is made meanwhile."""
     try:
