@@ -50,7 +50,8 @@ _ATTEMPTS = 99_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start."""
+    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start; `word`
+    what the place itself called the end, if it was heard."""
 
     cause: str = "self"
     exit_code: int | None = None
@@ -60,6 +61,7 @@ class Exit:
     reason: str = ""
     host: str = ""
     next: int | None = None
+    word: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +345,10 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
             state, said = State.FAILED, said or "ended from outside"
             if native is not None and native.state in _TAKEN:
                 state, said = native.state, native.reason or said
+            elif record.word in _TAKEN_WORDS:
+                state = _TAKEN_WORDS[record.word]
+            elif seen.cancel_requested is not None:
+                state, said = State.CANCELLED, "stopped on request"
         case "unknown":
             state = State.LOST
             said = said or f"ended{_clock(record.ended)}, exit code not knowable"
@@ -353,6 +359,7 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
 
 
 _TAKEN = frozenset({State.TIMEOUT, State.PREEMPTED, State.CANCELLED})
+_TAKEN_WORDS: Mapping[str | None, State] = {str(state): state for state in _TAKEN}
 
 
 def _unreadable(seen: Evidence, native: Native | None) -> _Verdict:

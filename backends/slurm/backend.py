@@ -429,7 +429,12 @@ class SlurmBackend:
             with suppress(BackendError):
                 await channel.call(
                     "conclude",
-                    {"run_id": ref.run_id, "attempt": attempt or 0, "word": word},
+                    {
+                        "run_id": ref.run_id,
+                        "attempt": attempt or 0,
+                        "word": word,
+                        "final": job is None or job.word not in reading.RETURNS,
+                    },
                 )
         return better
 

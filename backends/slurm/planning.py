@@ -36,16 +36,23 @@ def without_devices(spec: RunSpec) -> RunSpec:
 def dependencies(
     spec: RunSpec, heard: Heard, evidence: Mapping[str, Evidence]
 ) -> dict[str, str | None]:
-    """The number of the Slurm job of each run that is waited for; None for one that needs no
-    waiting for by Slurm: it is over, and our batch step looks how it ended."""
+    """The number of the Slurm job of each run that is waited for; "" for one that need not be
+    waited for any more, None for one that has ended badly and is known to Slurm no more."""
     jobs = listing.of_run(heard.jobs or ())
     found: dict[str, str | None] = {}
     for run, seen in evidence.items():
         job = reading.job_of(jobs.get(run, []), seen)
-        over = seen.exit is not None and seen.exit.next is None
-        if seen.found:
-            # One that Slurm lists no more would be refused by it.
-            found[run] = None if over or job is None else job.number
+        if not seen.found:
+            continue
+        record = seen.exit if seen.exit is not None and seen.exit.next is None else None
+        good = record is not None and record.cause == "self" and record.exit_code == 0
+        over = record is not None or seen.word is not None or job is None
+        if good or (over and spec.after_any):
+            found[run] = ""
+        elif job is not None:
+            found[run] = job.number  # if it has failed, Slurm sees that too
+        else:
+            found[run] = None
     return found
 
 
@@ -113,6 +120,7 @@ def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> 
         agent=facts.agent,
         time=time,
         dependency=dependency,
+        kill_wait=cluster.config.kill_wait,
     )
     made = Plan(
         backend=name,
@@ -133,6 +141,12 @@ def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> 
 
 
 def _dependency(spec: RunSpec, depends: Mapping[str, str | None]) -> str | None:
+    for run in spec.after:
+        if run in depends and depends[run] is None:
+            raise UsageError(
+                f"Run {run}, which is to be waited for, did not succeed.",
+                "Use --after-any to start whatever its end was.",
+            )
     numbers = [number for run in spec.after if (number := depends.get(run))]
     if not numbers:
         return None

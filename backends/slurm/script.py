@@ -6,7 +6,7 @@ no line of it begins with #SBATCH: options are words of argv.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from traindeck.backends.base import RunSpec
@@ -32,6 +32,7 @@ def argv(
     agent: str,
     time: str | None,
     dependency: str | None,
+    kill_wait: float | None = None,
 ) -> tuple[str, ...]:
     """The argv of `sbatch` for one attempt."""
     run_dir = f"{home}/runs/{spec.run_id}"
@@ -61,14 +62,9 @@ def argv(
         f"--output={run_dir}/batch.log",
         f"--chdir={run_dir}",
         f"{run_dir}/{PATH}",
-        *batch_step(spec, home=home, python=python, agent=agent),
-    ]
-    return tuple(words)
-
-
-def batch_step(spec: RunSpec, *, home: str, python: str, agent: str) -> Sequence[str]:
-    """The program of the batch step."""
-    return (
+        # The program of the batch step.
         *(python, "-I", "-S", f"{home}/bin/agent-{agent}.py"),
         *("batch", spec.run_id, str(spec.attempt)),
-    )
+        *(() if kill_wait is None else (f"{kill_wait:g}",)),
+    ]
+    return tuple(words)

@@ -42,6 +42,7 @@ class Attempt:
         self.reason = ""
         self.adopted = False
         self.adopt_fd = None
+        self.scheduler = None
         self.oom = None
         self._behind = False
 
@@ -111,6 +112,8 @@ class Attempt:
             "lock": self.lock_name,
             "time": time.time(),
         }
+        if self.scheduler is not None:
+            words["scheduler"] = self.scheduler
         words.update(more)
         return words
 

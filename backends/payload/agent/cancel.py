@@ -40,7 +40,7 @@ def _ask(run, attempt, words, look):
     facts = None
     if attempt in layout.queued(run) and not layout.is_claimed(run, attempt):
         facts = evidence.of_run(run, look)
-        if facts["attempt"] is None and facts["word"] is not None:
+        if facts["attempt"] is None and facts.get("word") is not None:
             return False
         facts = None
     if layout.is_claimed(run, attempt):

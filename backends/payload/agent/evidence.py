@@ -131,10 +131,6 @@ def nothing():
         "removed": False,
         "newer": None,
         "error": None,
-        "queued": None,
-        "word": None,
-        "job": None,
-        "batch_said": "",
     }
 
 
@@ -217,12 +213,13 @@ def of_attempt(run, attempt, look):
     where = agent or claim
     _read_agent(facts, agent)
     _read_queue(facts, run, attempt)
-    scheduler = where.get("scheduler")
-    if isinstance(scheduler, dict) and isinstance(scheduler.get("job_id"), str):
-        facts["job"] = scheduler["job_id"]
     claimed_at = os.lstat(directory + "/claim").st_mtime
     facts["claimed_at"] = records.number(claim.get("time")) or claimed_at
     facts["host"] = where.get("host") if isinstance(where.get("host"), str) else ""
+    if isinstance(where.get("scheduler"), dict):
+        facts["scheduler"] = where["scheduler"]
+        if isinstance(where["scheduler"].get("job_id"), str):
+            facts["job"] = where["scheduler"]["job_id"]
     _read_exit(facts, directory, run, attempt)
     _read_cancel(facts, run, attempt)
     facts["log_bytes"] = logfile.size(run, attempt)
@@ -252,8 +249,9 @@ def _of_queued(run, attempt, look):
     facts["age"] = look.age(os.lstat(layout.attempt_dir(run, attempt) + "/queued.json").st_mtime)
     _read_queue(facts, run, attempt)
     _read_cancel(facts, run, attempt)
-    said = records.read_bytes(layout.run_dir(run) + "/batch.log", 1 << 16) or b""
-    facts["batch_said"] = said[-400:].decode("utf-8", "replace")
+    said = (records.read_bytes(layout.run_dir(run) + "/batch.log", 1 << 16) or b"")[-400:]
+    if said.strip():
+        facts["batch_said"] = said.decode("utf-8", "replace")
     return facts
 
 
@@ -268,7 +266,8 @@ def _read_queue(facts, run, attempt):
             "id": number if isinstance(number, str) else None,
             "time": records.number(there.get("time")),
         }
-        facts["job"] = facts["queued"]["id"]
+        if isinstance(number, str):
+            facts["job"] = number
     word = records.read_object(directory + "/word.json")
     if word is not None and word.get("format") == records.FORMAT:
         facts["word"] = word
@@ -359,10 +358,10 @@ def is_over(facts, higher=False):
     if facts["error"] is not None or facts["newer"] is not None:
         return False
     if facts["attempt"] is None:
-        if facts["queued"] is None:
+        if facts.get("queued") is None:
             return False
         # A cancel seen beside a missing claim has won.
-        return facts["word"] is not None or facts["cancel_requested"] is not None
-    if facts["word"] is not None and not facts["alive"]:
+        return facts.get("word") is not None or facts["cancel_requested"] is not None
+    if facts.get("word") is not None and not facts["alive"]:
         return True
     return facts["rebooted"] or (bool(facts["same_host"]) and facts["alive"] is False)

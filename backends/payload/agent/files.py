@@ -189,7 +189,7 @@ def _refuse_unless_over(run):
     facts = evidence.of_run(run, evidence.Look())
     if facts["error"] is not None:
         raise Refused("Run %s cannot be read: %s." % (run, facts["error"]))
-    if facts["attempt"] is None and facts["queued"] is not None:
+    if facts["attempt"] is None and facts.get("queued") is not None:
         if not evidence.is_over(facts):
             raise Refused("Run %s waits in a queue: it is not over." % run)
         return

@@ -7,7 +7,19 @@ prints the number of the job it made, and that another prints the numbers of tho
 import os
 import time
 
-from . import Refused, evidence, layout, locking, procs, programs, records, start, wire
+from . import (
+    Refused,
+    evidence,
+    layout,
+    locking,
+    prepare,
+    procs,
+    programs,
+    records,
+    secrets,
+    start,
+    wire,
+)
 
 WAIT_FOR_OTHERS = 90.0
 """Seconds to wait for somebody else who is just submitting the same attempt."""
@@ -39,12 +51,12 @@ def is_shared():
 
 
 def asked(request):
-    """What the commands of a request printed, [] if it has none. A generator."""
+    """What the answer to a request says of its commands, nothing if it has none. A generator."""
     words = wire.field(request, "commands", list, [])
     if not words:
-        return []
-    answer = yield from _run(words, wire.field(request, "timeout", float, programs.SECONDS))
-    return answer
+        return {}
+    seconds = wire.field(request, "timeout", float, programs.SECONDS)
+    return {"done": (yield from _run(words, seconds))}
 
 
 def _run(words, seconds):
@@ -66,10 +78,7 @@ def enqueue(request, body):
             start.same_plan(run, record)
     if layout.is_claimed(run, attempt):
         return _answer(run, attempt, False, _read(run, attempt).get("id"))
-    if attempt == 0:
-        yield from _made(start.prepare_only(request, body))
-    else:
-        yield from _in_order(run, attempt, request)
+    yield from _make_ready(run, attempt, request, body)
     path = _path(run, attempt)
     mine = _mine()
     until = time.monotonic() + WAIT_FOR_OTHERS
@@ -83,7 +92,7 @@ def enqueue(request, body):
             # Whoever else asked for it was refused by the scheduler and took the run back.
             if time.monotonic() > until or attempt:
                 raise Refused("Run %s is not here any more." % run) from None
-            yield from _made(start.prepare_only(request, body))
+            yield from _make_ready(run, attempt, request, body)
             continue
         except OSError as error:
             raise Refused("%s cannot be written: %s." % (path, error.strerror)) from None
@@ -106,11 +115,20 @@ def enqueue(request, body):
     return answer
 
 
-def _made(result):
-    """`prepare` may be a generator or not."""
+def _make_ready(run, attempt, request, body):
+    """Have the run directory, and in it what a batch step needs."""
+    if attempt:
+        yield from _in_order(run, attempt, request)
+        names = start.secret_names(run)
+        values = wire.field(request, "secrets", dict, {})
+        start.check_variables(values)
+        start.check_secrets(names, values)
+        if names:
+            secrets.keep(run, {name: values[name] for name in names})
+        return
+    result = prepare.prepare(request, body)
     if hasattr(result, "send"):
-        result = yield from result
-    return result
+        yield from result
 
 
 def _mine():
@@ -226,8 +244,9 @@ def _number(out):
 
 
 def _in_order(run, attempt, request):
-    """Refuse an attempt that is not the next one, or while the one before still goes on. A
-    generator: the scheduler is asked where the run directory does not tell."""
+    """Refuse an attempt that is not the next one, or while the one before still goes on: of those
+    that are claimed or were submitted. A generator: the scheduler is asked where the run directory
+    does not tell."""
     directory = layout.run_dir(run)
     if not os.path.lexists(directory + "/run.json"):
         raise Refused("There is no run %s any more: it was removed." % run)
@@ -242,16 +261,16 @@ def _in_order(run, attempt, request):
     if not evidence.is_over(facts):
         goes_on = bool(facts["alive"]) or facts["exit"] is not None
         if not goes_on:
-            before = wire.field(request, "before", dict, required=True)
-            (done,) = yield from _run([before], programs.SECONDS)
+            command = wire.field(request, "before", dict, required=True)
+            (done,) = yield from _run([command], programs.SECONDS)
             goes_on = done["outcome"] != "exited" or done["code"] != 0 or bool(_text(done, "out"))
         if goes_on:
             raise Refused("Attempt %d of run %s is not over." % (attempt - 1, run))
 
 
 def conclude(request, body):
-    """The verb: keep the scheduler's last word on an attempt that left no exit record. The first
-    one stands."""
+    """The verb: keep the scheduler's last word on an attempt that left no exit record, or one that
+    leaves it to the scheduler. The first one stands. `final`: it will not start it again."""
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
     word = wire.field(request, "word", dict, required=True)
@@ -259,7 +278,10 @@ def conclude(request, body):
     if not (layout.is_claimed(run, attempt) or attempt in layout.queued(run)):
         raise Refused("There is no attempt %d of run %s." % (attempt, run))
     facts = evidence.of_run(run, evidence.Look())
-    if facts["exit"] is None and not facts["alive"]:
+    record = facts["exit"]
+    if (record is None or record["cause"] == "outside") and not facts["alive"]:
+        if wire.field(request, "final", bool, False):
+            secrets.drop(run)
         try:
             records.make_once(directory + "/word.json", dict(word, format=records.FORMAT))
         except OSError as error:

@@ -22,7 +22,7 @@ def find(request, body):
                 found.append(_found(name, _highest(name)))
                 if len(found) % PAUSE_EVERY == 0:
                     yield None, 0.0
-        return {"runs": found, "done": done}
+        return dict(done, runs=found)
     for key in asked:
         if not isinstance(key, list) or len(key) != 2:
             raise Refused("runs must be pairs of an id and an attempt.")
@@ -37,7 +37,7 @@ def find(request, body):
             found.append(_found(run, attempt))
         elif there:
             found.append(_found(run, None))
-    return {"runs": found, "done": done}
+    return dict(done, runs=found)
 
 
 def _highest(run):
@@ -53,7 +53,8 @@ def _found(run, attempt):
     words = {"id": run, "attempt": attempt}
     if attempt is not None:
         handed = [n for n in layout.queued(run) if n <= attempt]
-        words["job"] = _number(run, handed[-1]) if handed else None
+        if handed:
+            words["job"] = _number(run, handed[-1])
     return words
 
 
@@ -84,11 +85,6 @@ def poll(request, body):
         runs[run] = evidence.of_run(run, look)
         if count % PAUSE_EVERY == 0:
             yield None, 0.0
-    return {
-        "now": look.now,
-        "host": look.host,
-        "boot_id": look.boot_id,
-        "shared": handover.is_shared(),
-        "done": done,
-        "runs": runs,
-    }
+    if done:
+        done["shared"] = handover.is_shared()
+    return dict(done, now=look.now, host=look.host, boot_id=look.boot_id, runs=runs)

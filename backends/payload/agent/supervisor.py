@@ -328,7 +328,22 @@ class Supervisor:
             return min(due, self.began + self.orders.time)
         return due
 
+    def _outside(self, now, grace):
+        """TERM was sent to the supervisor itself. Returns whether it was passed on."""
+        asked = self.ending.ask(now, "outside", grace)
+        if asked:
+            self.reason = "its supervisor was sent TERM and passed it on"
+        return asked
+
+    def _warn(self):
+        """The time is nearly over, says whoever gave it (USR2): so is told who listens."""
+        self.wake.warned = False
+        count = self.tree.pass_on(procs.SIGUSR2)
+        records.append_event(self.attempt.directory, "warned", processes=count)
+
     def _limits(self, now):
+        if self.wake.warned:
+            self._warn()
         cancelled = self.cancelled()
         if self.ending.due is not None:
             if cancelled:
@@ -340,9 +355,7 @@ class Supervisor:
             grace = self._grace()
             asked = self.ending.ask(now, "cancel", grace)
         elif self.wake.asked:
-            asked = self.ending.ask(now, "outside", grace)
-            if asked:
-                self.reason = "its supervisor was sent TERM and passed it on"
+            asked = self._outside(now, grace)
         elif self.orders.time is not None and now >= self.began + self.orders.time:
             asked = self.ending.ask(now, "timeout", grace)
             if asked:

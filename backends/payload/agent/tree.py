@@ -160,6 +160,33 @@ class Tree:
         self.scan(fresh=True, found=found)
         return sum(sent)
 
+    def told(self):
+        """Note that somebody else has sent TERM to every member there is: each gets it once.
+        Returns how many there are."""
+        members = self.scan(fresh=True)
+        self._asked.update(members)
+        return len(members)
+
+    def pass_on(self, number):
+        """Signal those who have a handler for it: the leader, or, where it is a shell or a
+        launcher that would only be ended by it, the first below it that have one; not what these
+        have started. Returns how many were signalled."""
+        members = self.scan(fresh=True)
+        below = {}
+        for pid in members:
+            found = procs.stat_of(pid)
+            parent = found.ppid if found is not None else None
+            below.setdefault(parent if parent in members else None, []).append(pid)
+        sent = 0
+        look = below.pop(None, [])
+        while look:
+            pid = look.pop()
+            if procs.catches(pid, number):
+                sent += procs.send_signal(pid, members[pid], number)
+            else:
+                look += below.pop(pid, [])
+        return sent
+
     def drop_untouchable(self):
         """Forget the members that are another user's by now (a setuid program): no signal of ours
         reaches them, so their end is not waited for. Returns their pids."""

@@ -21,6 +21,8 @@ VERBS = {
     "run": "programs",
     "enqueue": "handover",
     "conclude": "handover",
+    "prepare": "prepare",
+    "forget": "prepare",
     "adopt": "adopt",
     "unwatch": "adopt",
 }
@@ -67,6 +69,10 @@ def main(words):
             return serve.serve(words[1] if len(words) > 1 else "")
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
+        if verb == "batch" and 3 <= len(words) <= 4:
+            from . import batch
+
+            return batch.batch(words[1:])
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
     except Refused as refused:
