@@ -50,8 +50,8 @@ _ATTEMPTS = 99_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start; `word`
-    what the place itself called the end, if it was heard."""
+    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start,
+    `word` what the place itself called the end, if it was heard."""
 
     cause: str = "self"
     exit_code: int | None = None

@@ -195,7 +195,7 @@ class SlurmBackend:
         channel = await self.host.agent()
         asked = self._clock()
         answer, _ = await channel.call("enqueue", header, body, timeout=SUBMIT_TIMEOUT)
-        number = answer.get("id")
+        number = answer.get("job")
         if "evidence" not in answer:
             self._refused(answer)
         seen = decode_evidence(answer.get("evidence"))

@@ -26,7 +26,11 @@ from traindeck.backends.base import (
     UsageError,
 )
 
-OURS = ("tests.conformance.subject:fake", "tests.conformance.subject:process")
+OURS = (
+    "tests.conformance.subject:fake",
+    "tests.conformance.subject:process",
+    "tests.conformance.subject:slurm",
+)
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -185,6 +189,15 @@ class Suite:
         for backend in self._made:
             await backend.aclose()
         await called(self.subject.close)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cluster_is_left() -> Iterator[None]:
+    """End the cluster that the tests of a session share, if one was started."""
+    yield
+    from tests.services.slurm import end_shared
+
+    end_shared()
 
 
 @pytest.fixture

@@ -15,17 +15,25 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tests.conformance import fake as memory
 
-from traindeck.backends.base import AgentChannel, Backend, DeviceCount, Done, Unreachable
+from traindeck.backends.base import (
+    AgentChannel,
+    Backend,
+    DeviceCount,
+    Done,
+    Host,
+    Unreachable,
+)
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.process import ProcessBackend
+from traindeck.backends.slurm.backend import SlurmBackend
 
 
 @dataclass(kw_only=True)
@@ -44,6 +52,9 @@ class Subject:
         durable: Whether a process that is killed while it submits can be simulated by one that
             calls the factory with the same folder and is killed.
         here: Whether jobs are processes of this machine that this user can see.
+        keeps: Name of the file in a run directory in which the place keeps a run's secrets while it
+            may have to start it again; nobody but this user may read it, and it goes with the end.
+        apart: Processes of the place itself that are below the suite's own, as pids.
         close: Give everything back at the end. May be async.
     """
 
@@ -58,6 +69,8 @@ class Subject:
     folders: tuple[Path, ...] = ()
     durable: bool = False
     here: bool = False
+    keeps: str = ""
+    apart: Callable[[], Collection[int]] | None = None
     close: Callable[[], Any] | None = None
 
 
@@ -101,13 +114,30 @@ def fake(folder: Path) -> Subject:
 
 def process(folder: Path) -> Subject:
     """Processes on this machine, with a root of their own."""
+    return _local(folder, lambda host: ProcessBackend("local", host))
+
+
+def slurm(folder: Path) -> Subject:
+    """A real Slurm cluster, whose commands are on this machine. One for all tests of a session;
+    a process that is started by one of them finds it by a file in the folder."""
+    from tests.services.slurm import shared
+
+    environ, daemons = shared(folder / "slurm.conf.is", nodes=2, cpus=64)
+    made = _local(folder, lambda host: SlurmBackend("lab", host), {**os.environ, **environ})
+    return replace(made, patience=90.0, keeps="secrets.json", apart=daemons)
+
+
+def _local(
+    folder: Path, backend: Callable[[Host], Backend], environ: Mapping[str, str] | None = None
+) -> Subject:
+    """A backend on this machine as the host, with a root of its own."""
     link = _Link()
     hosts: list[_Host] = []
 
     def make() -> Backend:
-        host = _Host(link, LocalHost(str(folder / "root")))
+        host = _Host(link, LocalHost(str(folder / "root"), environ=environ))
         hosts.append(host)
-        return ProcessBackend("local", host)
+        return backend(host)
 
     def cut() -> None:
         link.whole = False

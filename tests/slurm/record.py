@@ -1,7 +1,7 @@
 """Records what a real cluster prints, for test_parsers.py: `python -m tests.slurm.record FOLDER`.
 
-The files of data/22.05 were made with it on Debian's Slurm. Those of the other versions were written
-by hand from what is known of how they differ.
+The files of data/22.05 were made with it on Debian's Slurm, those of the other versions by hand
+(data/README.md).
 """
 
 from __future__ import annotations

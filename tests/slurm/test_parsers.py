@@ -1,4 +1,4 @@
-"""What Slurm prints, read: the same from 22.05 to 26.05, and nothing that it prints breaks a reader."""
+"""What Slurm prints, read: the same from 22.05 to 26.05, and nothing of it breaks a reader."""
 
 from __future__ import annotations
 

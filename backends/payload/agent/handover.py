@@ -200,7 +200,7 @@ def _submit(run, attempt, path, mine, request, number):
             if number is None:
                 if answered:
                     _take_back(run, attempt, path)
-                return dict(said, run_id=run, attempt=attempt, id=None, known=answered)
+                return dict(said, run_id=run, attempt=attempt, job=None, known=answered)
         created = True
     try:
         records.replace(path, dict(mine, id=number))
@@ -224,7 +224,7 @@ def _take_back(run, attempt, path):
 
 def _answer(run, attempt, created, number):
     answer = start.answer(run, attempt, created, None)
-    answer["id"] = number
+    answer["job"] = number
     return answer
 
 
