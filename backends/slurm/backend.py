@@ -262,7 +262,9 @@ class SlurmBackend:
             return {}
         channel = await self.host.agent()
         asked = self._clock()
-        heard, evidence = await self._look(channel, sorted({ref.run_id for ref in refs}))
+        heard, evidence = await self._look(
+            channel, sorted({ref.run_id for ref in refs if ref.run_id})
+        )
         answered = self._clock()
         jobs = listing.of_run(heard.jobs or ())
         runs = {job.number: job.key[0] for job in heard.jobs or () if job.key}
@@ -404,7 +406,7 @@ class SlurmBackend:
                 native = replace(
                     native,
                     state=detail.state,
-                    reason=words.ended(detail) or native.reason,
+                    reason=native.reason or words.ended(detail, Around()),
                     exit_code=detail.exit_code,
                     signal=detail.signal,
                     ended=detail.ended or native.ended,

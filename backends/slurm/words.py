@@ -185,7 +185,7 @@ def _named(said: str) -> str:
     return f" ({names[:80]})" if colon and names else ""
 
 
-def ended(job: Job) -> str:
+def ended(job: Job, around: Around) -> str:
     """Why a job that is over ended as it did, in Slurm's view; "" if there is nothing to say."""
     where = ", ".join(job.hosts[:4])
     on = f" on {where}" if where else ""
@@ -207,13 +207,13 @@ def ended(job: Job) -> str:
             return "a more urgent job took its place"
         case "CANCELLED":
             if job.reason == "DependencyNeverSatisfied" or job.reason == "Dependency":
-                return "the run it waited for did not succeed"
+                return f"{_depends(job, around)}, which it waited for, did not succeed"
             return "cancelled in Slurm" if job.hosts else "cancelled in Slurm before it started"
         case "REVOKED":
             return "another cluster of the federation runs it"
         case "FAILED":
             if job.reason == "JobLaunchFailure":
-                return f"Slurm could not launch it{on}"
+                return f"it was killed, or could not be launched{on}"
             if job.reason and job.reason != "NonZeroExitCode":
                 return f"Slurm says {job.reason}"
     return ""
@@ -226,7 +226,7 @@ def now(job: Job, around: Around) -> str:
             return f"{job.word.lower()}: {waiting(job, around)}"
         return waiting(job, around)
     if job.over:
-        return ended(job)
+        return ended(job, around)
     if job.state is None:
         return f"Slurm says {job.word}, a word that this Traindeck does not know"
     match job.word:
