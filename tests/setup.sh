@@ -2,7 +2,9 @@
 # What the tests need from Debian. Installed when we are root on Debian; elsewhere the tests that
 # need it skip and say what to install.
 set -eu
-packages="git gcc libc6-dev strace tmux"
+packages="git gcc libc6-dev strace tmux openssh-server openssh-client libnss-wrapper tcsh fish faketime librsvg2-bin"
+# A real Slurm: its daemons, its commands, the REST service with tokens, and what signs messages.
+packages="$packages slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin munge"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"
