@@ -15,6 +15,7 @@ from traindeck.backends.status import ATTRIBUTE_CACHE, Evidence, Native, Word, s
 RETURNS = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "FAILED"})
 """Words that a job may have for a moment before it waits again."""
 MOMENT = 5.0
+"""Seconds of such a moment: until then it is not taken for an end."""
 
 BEAT = 10.0
 """Seconds between two heartbeats of a supervisor."""
@@ -70,8 +71,9 @@ def native_of(
         over = gone_for
         if job.over and job.ended is not None:
             over = max(over, heard.now - job.ended)
+        returns = job.word in RETURNS and over < MOMENT
         return Native(
-            state=words.state(job),
+            state=State.STOPPING if returns else words.state(job),
             reason=words.now(job, around),
             exit_code=job.exit_code,
             signal=job.signal,
@@ -117,8 +119,6 @@ def status(
 ) -> Status:
     """The status of a run of ours."""
     cache = ATTRIBUTE_CACHE if heard.shared else 0.0
-    if job is not None and job.word in RETURNS:
-        cache = max(cache, MOMENT)
     if seen.queued is not None and seen.attempt is None:
         attempt = max(attempt, seen.queued.attempt)
     found = status_of(seen, attempt, asked, answered=answered, native=native, cache=cache)
