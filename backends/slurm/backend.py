@@ -54,6 +54,8 @@ PRIORITIES_EVERY = 60.0
 """Seconds between two looks at everybody's waiting jobs, which only the number in "14 jobs before
 it" needs."""
 CONCLUDED_AT_ONCE = 16
+PAUSE_EVERY = 200
+"""Runs that are judged before others have a turn."""
 AT_ONCE = 16
 """Commands in one request."""
 LOST_AFTER = 600.0
@@ -235,25 +237,26 @@ class SlurmBackend:
             timeout=commands.TIMEOUT + 20,
         )
         (said,) = self._said(answer, ["squeue"])
-        jobs = listing.squeue(said.out) if said.ok else []
+        jobs = listing.Listing(said.out if said.ok else "")
         there = {str(run["id"]): run for run in answer["runs"]}
         found: dict[tuple[str, int], JobRef] = {}
         for run in answer["runs"]:
             if run["attempt"] is not None:
                 key = (str(run["id"]), int(run["attempt"]))
                 found[key] = self._ref(*key, run.get("job"))
-        for run_id, ours in listing.of_run(jobs).items():
+        highest = dict(sorted(found))
+        for run_id in there.keys() & jobs.runs():
             # Submitted, and whoever did it was killed before that could be written down.
+            ours = jobs.of_run(run_id)
             for job in ours:
                 key = job.key or ("", 0)
-                known = any(k[0] == run_id and k[1] >= key[1] for k in found)
-                if run_id in there and not known and (keys is None or key in keys):
+                if key[1] > highest.get(run_id, -1) and (keys is None or key in keys):
                     number = min((j.number for j in ours if j.key == key), key=int)
                     found[key] = self._ref(*key, number)
         refs = list(found.values())
         if keys is None:
             heard = Heard(jobs=jobs if said.ok else None, why=said.why, now=asked)
-            refs += self._foreign.refs(heard, Around(now=asked), asked)
+            refs += await self._foreign.refs(heard, Around(now=asked), asked)
         return refs
 
     async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
@@ -266,17 +269,19 @@ class SlurmBackend:
             channel, sorted({ref.run_id for ref in refs if ref.run_id})
         )
         answered = self._clock()
-        jobs = listing.of_run(heard.jobs or ())
-        runs = {job.number: job.key[0] for job in heard.jobs or () if job.key}
+        jobs = heard.jobs or listing.Listing()
+        runs = jobs.run_of()
         runs |= {seen.job: run for run, seen in evidence.items() if seen.job}
         ends: dict[JobRef, tuple[Evidence, Job | None, Native]] = {}
         found = {}
-        for ref in refs:
+        for count, ref in enumerate(refs, 1):
+            if count % PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
             if not ref.run_id:
                 found[ref] = self._foreign.status(ref, heard, Around(now=heard.now), asked)
                 continue
             seen = evidence[ref.run_id]
-            mine = jobs.get(ref.run_id, [])
+            mine = jobs.of_run(ref.run_id)
             job = reading.job_of(mine, seen) if seen.found else None
             if job is not None and (job.key or ("", 0))[1] < ref.attempt:
                 latest = seen.attempt if seen.attempt is not None else -1
@@ -346,15 +351,13 @@ class SlurmBackend:
             self._waiting = reading.priorities(said[1].out) if said[1].ok else {}
         moment = answer.get("now")
         heard = Heard(
-            jobs=listing.squeue(said[0].out) if said[0].ok else None,
+            jobs=listing.Listing(said[0].out) if said[0].ok else None,
             why=f"Slurm does not answer: {said[0].why}",
             now=float(moment) if isinstance(moment, (int, float)) else self._clock(),
             shared=answer.get("shared") is not False,
             min_job_age=self._config.min_job_age if self._config is not None else None,
         )
-        self._wants_waiting = any(
-            job.waits and job.reason == "Priority" and job.key for job in heard.jobs or ()
-        )
+        self._wants_waiting = heard.jobs is not None and heard.jobs.waits_by_priority()
         seen = answer.get("runs")
         shown = seen if isinstance(seen, dict) else {}
         return heard, {run: decode_evidence(shown.get(run)) for run in runs}
@@ -462,7 +465,7 @@ class SlurmBackend:
             return  # the request stands; the supervisor sees it
         seen = evidence[ref.run_id]
         argvs: list[tuple[str, ...]] = []
-        for job in listing.of_run(heard.jobs).get(ref.run_id, []):
+        for job in heard.jobs.of_run(ref.run_id):
             if job.over:
                 continue
             if job.waits or (seen.attempt is None and job.state is not State.STOPPING):

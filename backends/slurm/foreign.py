@@ -21,15 +21,15 @@ from traindeck.backends.base import (
     UsageError,
 )
 from traindeck.backends.slurm import commands, listing, reading, survey
-from traindeck.backends.slurm.listing import Job
+from traindeck.backends.slurm.listing import REST
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.slurm.words import Around
 
 PIECE = 1 << 20
+PAUSE_EVERY = 200
+"""Jobs that are read before others have a turn."""
 EVERY = 2.0
 """Seconds between two looks at a log that is followed."""
-REST = "[*]"
-"""Stands, in the id of an array, for its tasks that have not been started."""
 
 
 class ForeignJobs:
@@ -44,25 +44,26 @@ class ForeignJobs:
         self._name = name
         self._paths = tuple(paths)
 
-    def refs(self, heard: Heard, around: Around, asked: float) -> list[JobRef]:
+    async def refs(self, heard: Heard, around: Around, asked: float) -> list[JobRef]:
         """All that there are."""
-        return [
-            JobRef(
-                backend=self._name,
-                native_id=native(job),
-                title=job.name,
-                seen=reading.foreign(job, heard, around, asked),
+        found: list[JobRef] = []
+        for job in heard.jobs.foreign() if heard.jobs is not None else ():
+            found.append(
+                JobRef(
+                    backend=self._name,
+                    native_id=listing.native(job.id),
+                    title=job.name,
+                    seen=reading.foreign(job, heard, around, asked),
+                )
             )
-            for job in heard.jobs or ()
-            if job.key is None
-        ]
+            if len(found) % PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
+        return found
 
     def status(self, ref: JobRef, heard: Heard, around: Around, asked: float) -> Status:
         """How one is."""
-        for job in heard.jobs or ():
-            if job.key is None and native(job) == ref.native_id:
-                return reading.foreign(job, heard, around, asked)
-        return reading.foreign(None, heard, around, asked)
+        job = None if heard.jobs is None else heard.jobs.foreign_job(ref.native_id)
+        return reading.foreign(job, heard, around, asked)
 
     async def cancel(self, channel: AgentChannel, ref: JobRef) -> None:
         """End one: TERM, then Slurm's own grace (KillWait)."""
@@ -185,9 +186,3 @@ class ForeignJobs:
                 return begin + found
             at = begin if backward else at + PIECE
         return None
-
-
-def native(job: Job) -> str:
-    """What names a job here. What is left of an array has a name that stays while tasks start."""
-    array, bracket, _ = job.id.partition("_[")
-    return f"{array}_{REST}" if bracket else job.id

@@ -7,7 +7,7 @@ name comes last, because it is the user's own text and may hold the separator.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from traindeck.backends.base import State
 from traindeck.backends.data import dataclass
@@ -21,6 +21,9 @@ SACCT = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,Partition,Reaso
 
 NAME = re.compile(r"td-([0-9a-hjkmnp-tv-z]{12})-(0|[1-9][0-9]{0,4})")
 """The name of a job of ours: the run and the attempt it was submitted for."""
+
+REST = "[*]"
+"""Stands, in the id of an array, for its tasks that have not been started."""
 
 STATES: Mapping[str, State] = {
     "PENDING": State.QUEUED,
@@ -112,47 +115,102 @@ def job_name(run_id: str, attempt: int) -> str:
     return f"td-{run_id}-{attempt}"
 
 
+class Listing:
+    """What `squeue -h -o SQUEUE` printed. Ten thousand lines are split at once and read one by one
+    as they are asked for: a reader of a few runs pays for a few.
+
+    A line that is none (a warning, a name with a line break in it) is passed over.
+    """
+
+    def __init__(self, output: str = "") -> None:
+        self._ours: dict[str, list[list[str]]] = {}
+        self._others: dict[str, list[str]] = {}
+        columns = SQUEUE.count("|")
+        for line in output.splitlines():
+            parts = line.split("|", columns)
+            if len(parts) <= columns or not parts[1].strip().isdigit():
+                continue
+            if match := NAME.fullmatch(parts[-1]):
+                self._ours.setdefault(match[1], []).append(parts)
+            else:
+                self._others[native(parts[0].strip())] = parts
+
+    def of_run(self, run_id: str) -> list[Job]:
+        """The jobs submitted for a run of ours, the last one first."""
+        jobs = [_job(parts) for parts in self._ours.get(run_id, ())]
+        jobs.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
+        return jobs
+
+    def runs(self) -> list[str]:
+        """The runs of ours that are listed."""
+        return list(self._ours)
+
+    def run_of(self) -> dict[str, str]:
+        """Our runs by the numbers of their jobs."""
+        return {parts[1].strip(): run for run, rows in self._ours.items() for parts in rows}
+
+    def waits_by_priority(self) -> bool:
+        """Whether one of ours waits because others come before it."""
+        return any(
+            parts[3] == "PENDING" and parts[-2] == "Priority"
+            for rows in self._ours.values()
+            for parts in rows
+        )
+
+    def foreign(self) -> Iterator[Job]:
+        """Those that are not ours."""
+        for parts in self._others.values():
+            yield _job(parts)
+
+    def foreign_job(self, native_id: str) -> Job | None:
+        """One of them."""
+        parts = self._others.get(native_id)
+        return None if parts is None else _job(parts)
+
+
 def squeue(output: str) -> list[Job]:
-    """The jobs of `squeue -h -o SQUEUE`. A line that is none (a warning, a name with a line break
-    in it) is passed over."""
-    found = []
-    for line in output.splitlines():
-        parts = line.split("|", SQUEUE.count("|"))
-        if len(parts) <= SQUEUE.count("|") or not parts[1].strip().isdigit():
-            continue
-        job, number, array, word, partition, nodes, gres, limit, left = parts[:9]
-        submitted, start, end, priority, account, qos, user, dependency, hosts, reason, name = (
-            parts[9:]
-        )
-        word = state_word(word)
-        state = STATES.get(word)
-        over = state is not None and state.terminal
-        found.append(
-            Job(
-                id=job.strip(),
-                number=number.strip(),
-                name=name,
-                word=word,
-                state=state,
-                reason=text.known(reason),
-                array=job.strip() != array.strip() or "_" in job,
-                partition=text.known(partition),
-                account=text.known(account),
-                qos=text.known(qos),
-                user=user.strip(),
-                dependency=text.known(dependency),
-                priority=text.count(priority),
-                nodes=text.count(nodes.partition("-")[0]),
-                hosts=text.nodes(hosts),
-                gpus=sum(text.gpus(gres).values()) * (text.count(nodes.partition("-")[0]) or 1),
-                limit=text.duration(limit),
-                left=text.duration(left),
-                submitted=text.moment(submitted),
-                start=text.moment(start),
-                ended=text.moment(end) if over else None,
-            )
-        )
-    return found
+    """All the jobs that are listed."""
+    listing = Listing(output)
+    jobs = [job for run in listing.runs() for job in listing.of_run(run)]
+    return [*jobs, *listing.foreign()]
+
+
+def native(job: str) -> str:
+    """What names a job here. What is left of an array has a name that stays while tasks start."""
+    array, bracket, _ = job.partition("_[")
+    return f"{array}_{REST}" if bracket else job
+
+
+def _job(parts: Sequence[str]) -> Job:
+    job, number, array, word, partition, nodes, gres, limit, left = parts[:9]
+    submitted, start, end, priority, account, qos, user, dependency, hosts, reason, name = parts[9:]
+    word = state_word(word)
+    state = STATES.get(word)
+    over = state is not None and state.terminal
+    count = text.count(nodes.partition("-")[0])
+    return Job(
+        id=job.strip(),
+        number=number.strip(),
+        name=name,
+        word=word,
+        state=state,
+        reason=text.known(reason),
+        array=job.strip() != array.strip() or "_" in job,
+        partition=text.known(partition),
+        account=text.known(account),
+        qos=text.known(qos),
+        user=user.strip(),
+        dependency=text.known(dependency),
+        priority=text.count(priority),
+        nodes=count,
+        hosts=text.nodes(hosts),
+        gpus=text.gpu_count(gres) * (count or 1),
+        limit=text.duration(limit),
+        left=text.duration(left),
+        submitted=text.moment(submitted),
+        start=text.moment(start),
+        ended=text.moment(end) if over else None,
+    )
 
 
 def sacct(output: str) -> list[Job]:
@@ -244,14 +302,3 @@ def ending(code: str) -> tuple[int | None, int | None]:
     if 0 < signal < 65 and signal != 53:
         return None, signal
     return int(first) if int(first) < 256 else None, None
-
-
-def of_run(jobs: Iterable[Job]) -> dict[str, list[Job]]:
-    """Our jobs by run, those submitted last first."""
-    found: dict[str, list[Job]] = {}
-    for job in jobs:
-        if job.key is not None:
-            found.setdefault(job.key[0], []).append(job)
-    for run in found.values():
-        run.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
-    return found

@@ -19,8 +19,9 @@ from traindeck.backends.base import (
     decode,
     plan_digest,
 )
-from traindeck.backends.slurm import limits, listing, reading, script, words
+from traindeck.backends.slurm import limits, reading, script, words
 from traindeck.backends.slurm.cluster import Cluster, unproven
+from traindeck.backends.slurm.listing import Listing
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.status import Evidence
 
@@ -38,10 +39,10 @@ def dependencies(
 ) -> dict[str, str | None]:
     """The number of the Slurm job of each run that is waited for; "" for one that need not be
     waited for any more, None for one that has ended badly and is known to Slurm no more."""
-    jobs = listing.of_run(heard.jobs or ())
+    jobs = heard.jobs or Listing()
     found: dict[str, str | None] = {}
     for run, seen in evidence.items():
-        job = reading.job_of(jobs.get(run, []), seen)
+        job = reading.job_of(jobs.of_run(run), seen)
         if not seen.found:
             continue
         record = seen.exit if seen.exit is not None and seen.exit.next is None else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from traindeck.backends.base import Rank, Reach, State, Status
 from traindeck.backends.data import dataclass
 from traindeck.backends.slurm import words
-from traindeck.backends.slurm.listing import Job
+from traindeck.backends.slurm.listing import Job, Listing
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import ATTRIBUTE_CACHE, Evidence, Native, Word, status_of
 
@@ -32,7 +32,7 @@ class Heard:
         min_job_age: How long Slurm lists a job that is over; None if that is not known.
     """
 
-    jobs: Sequence[Job] | None = None
+    jobs: Listing | None = None
     why: str = ""
     now: float = 0.0
     shared: bool = True

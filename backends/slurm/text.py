@@ -9,11 +9,15 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 NOTHING = frozenset(
     {"", "(null)", "N/A", "n/a", "NONE", "None", "none", "Unknown", "UNKNOWN", "INVALID", "NOT_SET"}
 )
 """How an absent value is written, by one command or another."""
+
+CACHED = 4096
+"""Values that are remembered: a list of ten thousand jobs says the same thing over and over."""
 
 MAX_NODES = 20_000
 """Names that a list of nodes is expanded to at the most."""
@@ -31,6 +35,7 @@ def known(text: str) -> str:
     return "" if text in NOTHING else text
 
 
+@lru_cache(CACHED)
 def duration(text: str) -> float | None:
     """Seconds of `1-02:03:04`, `1-02`, `02:03:04`, `03:04`, or of minutes (`90`). None for
     `UNLIMITED` and whatever else is no number."""
@@ -57,6 +62,7 @@ def written(seconds: float) -> str:
     return f"{days}-{hours:02}:{minutes:02}:00" if days else f"{hours:02}:{minutes:02}:00"
 
 
+@lru_cache(CACHED)
 def moment(text: str) -> float | None:
     """Seconds since the epoch of `2026-11-30T06:54:10` (UTC), None if it is not known."""
     match = _MOMENT.fullmatch(text.strip())
@@ -68,6 +74,7 @@ def moment(text: str) -> float | None:
     return float(calendar.timegm((year, month, day, hour, minute, second)))
 
 
+@lru_cache(CACHED)
 def count(text: str) -> int | None:
     """A whole number, `12`, also with a unit of a thousand (`2K`)."""
     match = _AMOUNT.fullmatch(text.strip())
@@ -126,6 +133,13 @@ def gpus(text: str) -> dict[str, int]:
     return found
 
 
+@lru_cache(CACHED)
+def gpu_count(text: str) -> int:
+    """How many GPUs a GRES or TRES text names, of whatever kind."""
+    return sum(gpus(text).values())
+
+
+@lru_cache(CACHED)
 def nodes(text: str) -> tuple[str, ...]:
     """The names in a list of nodes: `n[0-1,05],login` and so on. At most `MAX_NODES`."""
     found: list[str] = []

@@ -222,7 +222,7 @@ def test_nothing_that_is_printed_breaks_a_reader(out: str) -> None:
     around = Around(now=1.0)
     for job in [*listing.squeue(out), *listing.sacct(out)]:
         assert isinstance(words.now(job, around), str)
-        encode(reading.foreign(job, reading.Heard(jobs=[job]), around, 1.0))
+        encode(reading.foreign(job, reading.Heard(jobs=listing.Listing()), around, 1.0))
     for line in out.splitlines():
         listing.shown(line)
         listing.output_of(line)

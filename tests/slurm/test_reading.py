@@ -8,7 +8,7 @@ import pytest
 
 from traindeck.backends.base import Rank, Reach, State, Status
 from traindeck.backends.slurm import listing, reading
-from traindeck.backends.slurm.listing import Job
+from traindeck.backends.slurm.listing import Job, Listing
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import Evidence, Exit, Queued, Word
@@ -49,9 +49,10 @@ def look(
     seen: Evidence, listed: Job | None, *, gone_for: float = 0.0, attempt: int = 0, **heard: Any
 ) -> Status:
     """The status that one look gives."""
-    jobs = None if "why" in heard else [listed] if listed is not None else []
-    told = Heard(**{"jobs": jobs, "now": NOW, "shared": True, **heard})
-    mine = reading.job_of(jobs or [], seen)
+    jobs = [] if "why" in heard or listed is None else [listed]
+    said = None if "why" in heard else Listing()
+    told = Heard(**{"jobs": said, "now": NOW, "shared": True, **heard})
+    mine = reading.job_of(jobs, seen)
     native = reading.native_of(mine, seen, told, Around(now=NOW), gone_for)
     return reading.status(seen, attempt, mine, native, told, asked=NOW, answered=NOW)
 
