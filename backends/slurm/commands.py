@@ -31,8 +31,8 @@ not read the profile that would name the folder."""
 ENVIRONMENT: Mapping[str, str] = {"TZ": "UTC0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
 """How commands that print are to print: times in UTC, messages in English."""
 
-TIMEOUT = 40.0
-"""Seconds for a command that asks: slurmctld itself gives up on a message after 10 to 30."""
+TIMEOUT = 20.0
+"""Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
