@@ -128,8 +128,8 @@ def test_the_records_name_slurms_job(agent: Agent) -> None:
     step = agent.batch(
         run,
         SLURM_ARRAY_TASK_ID="3",
-        SLURM_JOB_NODELIST="n[0-1]",
-        SLURM_JOB_NUM_NODES="2",
+        SLURM_JOB_NODELIST="n[3]",
+        SLURM_JOB_NUM_NODES="1",
         SLURM_JOB_PARTITION="gpu",
         SLURM_CLUSTER_NAME="test",
     )
@@ -139,8 +139,8 @@ def test_the_records_name_slurms_job(agent: Agent) -> None:
         "job_id": "12",
         "array_task": 3,
         "restart_count": 0,
-        "nodes": "n[0-1]",
-        "node_count": 2,
+        "nodes": "n[3]",
+        "node_count": 1,
         "partition": "gpu",
         "cluster": "test",
     }

@@ -85,17 +85,24 @@ class _Step:
         # Slurm has waited for them, by their jobs; it alone sees those that left no record.
         orders.after = []
         earlier = self._number()
-        attempt = Attempt(run, self.number)
+        several = self.place["node_count"] > 1
+        if several:
+            from .ranks import MARGIN, LauncherAttempt, RanksSupervisor
+        attempt = (LauncherAttempt if several else Attempt)(run, self.number)
         attempt.scheduler = self.place
         try:
             attempt.claim()
         except Taken:
             slurm.say(self._taken())
             return DUPLICATE
-        watch = BatchSupervisor(attempt, orders, wake)
+        watch = (RanksSupervisor if several else BatchSupervisor)(attempt, orders, wake)
         # A request to stop what Slurm has started again is meant for the run.
         watch.requests[:0] = [Request(layout.attempt_dir(run, n)) for n in earlier]
-        watch.settle_in(word, slurm.Canary(), self.kill_wait)
+        kill_wait = self.kill_wait
+        if several:
+            # Room for the ranks' end before ours.
+            kill_wait = max(kill_wait - MARGIN, kill_wait / 2)
+        watch.settle_in(word, slurm.Canary(), kill_wait)
         watch, payload = see_through(watch)
         if payload is None:
             return 1

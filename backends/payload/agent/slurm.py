@@ -24,17 +24,36 @@ def place(environ):
     return {
         "kind": "slurm",
         "job_id": job,
-        "array_task": _number(environ.get("SLURM_ARRAY_TASK_ID")),
-        "restart_count": _number(environ.get("SLURM_RESTART_COUNT")) or 0,
+        "array_task": number(environ.get("SLURM_ARRAY_TASK_ID")),
+        "restart_count": number(environ.get("SLURM_RESTART_COUNT")) or 0,
         "nodes": environ.get("SLURM_JOB_NODELIST", "")[:KEPT],
-        "node_count": _number(environ.get("SLURM_JOB_NUM_NODES")) or 1,
+        "node_count": number(environ.get("SLURM_JOB_NUM_NODES")) or 1,
         "partition": environ.get("SLURM_JOB_PARTITION", "")[:256],
         "cluster": environ.get("SLURM_CLUSTER_NAME", "")[:256],
     }
 
 
-def _number(text):
+def number(text):
+    """The number that a variable holds, or None."""
     return int(text) if text and text.isdigit() and len(text) <= 12 else None
+
+
+def first_node(nodes):
+    """The name of the first node of a list as Slurm writes it: `n[003-7,9]x` is n003x."""
+    name = ""
+    depth = 0
+    for letter in nodes:
+        if letter == "[":
+            depth = 1
+        elif letter == "]":
+            depth = 0
+        elif depth == 0 and letter == ",":
+            break
+        elif depth and letter in "-,":
+            depth = 2
+        elif depth < 2:
+            name += letter
+    return name
 
 
 def job_environ(environ):
@@ -70,7 +89,7 @@ class Word:
     def __init__(self, place, environ):
         self._job = place["job_id"]
         self._begin = 0
-        self._end_time = _number(environ.get("SLURM_JOB_END_TIME"))
+        self._end_time = number(environ.get("SLURM_JOB_END_TIME"))
         try:
             self._begin = os.fstat(2).st_size  # an earlier start of this job wrote before
         except OSError:

@@ -72,7 +72,7 @@ def next_attempt(watch):
     before = watch.attempt
     told = False
     while True:
-        following = Attempt(before.run, before.number + 1)
+        following = type(before)(before.run, before.number + 1)
         following.scheduler = before.scheduler
         try:
             following.claim()

@@ -22,6 +22,8 @@ class Tree:
         run, attempt: Whose they are.
         leader: (pid, starttime) of the first, or None before it exists.
         parent: Pid of the supervisor if orphans of the tree come to it, else None.
+        rank: Of an attempt on several nodes whose it is, as bytes; None of one that has no ranks,
+            or for what starts the ranks.
 
     Attributes:
         members: {pid: starttime} as of the last scan.
@@ -30,8 +32,9 @@ class Tree:
             1 perhaps, 2 likely.
     """
 
-    def __init__(self, run, attempt, leader=None, parent=None):
+    def __init__(self, run, attempt, leader=None, parent=None, rank=None):
         self.tag = ("%s/%d" % (run, attempt)).encode()
+        self.rank = rank
         self.leader = leader
         self.parent = parent
         self.members = {}
@@ -134,7 +137,8 @@ class Tree:
         environ = procs.environ_of(pid)
         run = procs.variable(environ, b"TRAINDECK_RUN")
         if run == self.tag:
-            return MEMBER
+            ours = procs.variable(environ, b"TRAINDECK_RANK") == self.rank
+            return MEMBER if ours else FOREIGN
         if run is not None or procs.variable(environ, b"TRAINDECK_SUPERVISOR") is not None:
             return FOREIGN
         return None

@@ -73,6 +73,10 @@ def main(words):
             from . import batch
 
             return batch.batch(words[1:])
+        if verb == "rank" and len(words) == 4:
+            from . import rank
+
+            return rank.rank(words[1:])
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
     except Refused as refused:
