@@ -12,11 +12,12 @@ import binascii
 import hashlib
 import hmac
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traindeck.backends import files
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError
 
@@ -93,10 +94,11 @@ def verify(target: Target, key_type: str, blob: bytes) -> Verdict:
     first, *others = _names(target)
     known, entry = _judge(_entries(target, first), key_type, blob)
     if known in (Known.UNKNOWN, Known.AUTHORITY):
-        # As OpenSSH does: a key known under the name alone is known on every port.
+        # As OpenSSH does: a key known under the name alone is known on every port. That another
+        # one is says nothing.
         for name in others:
             plain, found = _judge(_entries(target, name), key_type, blob)
-            if plain is Known.KNOWN or (plain is Known.AUTHORITY and entry is None):
+            if plain in (Known.KNOWN, Known.REVOKED) or (plain is Known.AUTHORITY and not entry):
                 known, entry = plain, found
     if entry is None:
         return verdict
@@ -173,7 +175,7 @@ def remember(target: Target, key_type: str, blob: bytes) -> str:
         )
     if not name or any(c.isspace() or not c.isprintable() or c in ",#|@!*?" for c in name):
         raise BackendError(f"The key of {target.alias} cannot be remembered under {name!r}.")
-    path = os.path.expanduser(target.user_known_hosts[0])
+    path = target.user_known_hosts[0]
     shown = _hashed(name, os.urandom(20)) if target.hash_known_hosts else name
     line = f"{shown} {key_type} {base64.b64encode(blob).decode()}\n".encode()
     if _parse(line, path, 0) is None:
@@ -205,12 +207,10 @@ def fingerprint(blob: bytes) -> str:
 def read(path: str) -> Iterator[Entry]:
     """The lines of a file that can be understood. Nothing for a file that cannot be read."""
     try:
-        descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError):
+        opened = files.open_regular(Path(path), follow=True)
+    except (OSError, ValueError):  # the latter for a name that can be none
         return
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return  # a pipe would have us wait for ever
+    with opened as file:
         number, taken, inside = 0, 0, False
         while taken < _MAX_FILE and (line := file.readline(_MAX_LINE)):
             taken += len(line)

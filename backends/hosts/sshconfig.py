@@ -232,32 +232,21 @@ class _Resolver:
     ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
         if not self.ssh:
             return self.ask_paramiko(alias, user, port)
-        import subprocess
-
         command = [*self.ssh, *options, *(["-l", user] if user else [])]
         command += [*(["-p", port] if port else []), "-G", "--", alias]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env=dict(self.environ),
-                timeout=_PATIENCE,
-            )
-        except subprocess.TimeoutExpired:
+        code, out, err = _run(command, self.environ)
+        if code is None:
             raise BackendError(
                 f"ssh does not say how {alias} is reached within {_PATIENCE:.0f} s.",
                 "Look for `Match exec` and CanonicalizeHostname in your SSH configuration.",
-            ) from None
-        except OSError as error:
-            raise BackendError(f"{self.ssh[0]} cannot be started: {error.strerror}.") from None
-        if done.returncode != 0:
+            )
+        if code != 0:
             raise UsageError(
-                f"ssh cannot use its configuration for {excerpt(alias)}: {_reason(done.stderr)}.",
-                f"Try `ssh -G {alias}`.",
+                f"ssh cannot use its configuration for {excerpt(alias)}: {_reason(err)}.",
+                f"Try `ssh -G {excerpt(alias)}`.",
             )
         settings: dict[str, tuple[str, ...]] = {}
-        for line in done.stdout.decode("utf-8", "surrogateescape").splitlines():
+        for line in out.decode("utf-8", "surrogateescape").splitlines():
             option, _, value = line.partition(" ")
             settings[option.lower()] = (*settings.get(option.lower(), ()), value)
         return settings, ()
@@ -439,3 +428,32 @@ def _reason(stderr: bytes) -> str:
     told = [line.strip() for line in lines if ": terminating" not in line]
     line = next(filter(None, told), "it does not say why")
     return excerpt("".join(c if c.isprintable() else "?" for c in line), 300).rstrip(".")
+
+
+def _run(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int | None, bytes, bytes]:
+    """Exit code (None if it took too long), output and errors of `ssh`, with no terminal to ask on.
+
+    Raises:
+        BackendError: It cannot be started.
+    """
+    import signal
+    import subprocess
+
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environ),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BackendError(f"{command[0]} cannot be started: {error.strerror}.") from None
+    with process:
+        try:
+            out, err = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with what a `Match exec` has started
+            return None, b"", b""
+    return process.returncode, out, err

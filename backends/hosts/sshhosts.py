@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 
+from traindeck.backends import files
 from traindeck.backends.errors import UsageError
 from traindeck.backends.hosts import sshconfig
 from traindeck.backends.hosts.sshwords import expand_home
@@ -17,7 +17,9 @@ from traindeck.backends.hosts.sshwords import expand_home
 _MAX_NAMES = 2000
 _MAX_FILES = 200
 _MAX_DEPTH = 16
-_MAX_FILE = 1 << 20
+_MAX_BYTES = 4 << 20
+"""Of all files together."""
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 def hosts_in_config(
@@ -39,7 +41,8 @@ def hosts_in_config(
 class _Reader:
     def __init__(self) -> None:
         self.folder = expand_home("~/.ssh")
-        self.files = 0
+        self.read: set[str] = set()
+        self.left = _MAX_BYTES
 
     def names(self, path: str, depth: int) -> Iterator[str]:
         for keyword, words in self.lines(path):
@@ -53,24 +56,32 @@ class _Reader:
                         yield from self.names(found, depth + 1)
 
     def lines(self, path: str) -> Iterator[tuple[str, list[str]]]:
-        self.files += 1
-        if self.files > _MAX_FILES:
-            return
+        path = os.path.realpath(path)
+        if path in self.read or len(self.read) >= _MAX_FILES:
+            return  # a name counts once, however often its file is included
+        self.read.add(path)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            opened = files.open_regular(Path(path), follow=True)
         except (OSError, ValueError):
             return
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return
-            text = file.read(_MAX_FILE).decode("utf-8", "replace")
-        for line in text.splitlines():
+        with opened as file:
+            data = file.read(self.left)
+        self.left -= len(data)
+        for line in data.decode("utf-8", "replace").splitlines():
             keyword, _, rest = re.sub(r"[\s=]+", " ", line.strip(), count=1).partition(" ")
             if keyword.lower() in ("host", "include"):
-                try:
-                    yield keyword.lower(), shlex.split(rest, comments=True)
-                except ValueError:  # a quote that does not end
-                    continue
+                yield keyword.lower(), list(_words(rest))
+
+
+def _words(text: str) -> Iterator[str]:
+    """Words, quoted or not, up to a comment. None where a quote has no end: ssh refuses it."""
+    if text.count('"') % 2:
+        return
+    for found in _WORD.finditer(text):
+        quoted, bare = found.groups()
+        if quoted is None and bare.startswith("#"):
+            return
+        yield bare if quoted is None else quoted
 
 
 def _is_name(word: str) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import socket
-import stat
+from pathlib import Path
 
+from traindeck.backends import files
 from traindeck.backends.hosts import knownhosts
 from traindeck.backends.hosts.sshconfig import Target
 
@@ -72,7 +72,7 @@ def _login(target: Target) -> str:
             return "it takes Kerberos tickets only (GSSAPI)"
         if target.get("hostbasedauthentication") == "yes":
             return "it trusts this machine instead of a key (HostbasedAuthentication)"
-    if left[:1] == ["publickey"] or left == ["publickey"]:
+    if left[:1] == ["publickey"]:
         kinds = [kind for path in target.identity_files if (kind := _key_type(path))]
         if kinds and all(kind.startswith("sk-") for kind in kinds):
             return "its key is on a security key (FIDO)"
@@ -108,16 +108,10 @@ def _private_type(data: bytes) -> str:
 
 def _read(path: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with files.open_regular(Path(path), follow=True) as file:
+            return file.read(_MAX_KEY)
     except (OSError, ValueError):
         return b""
-    try:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return os.read(descriptor, _MAX_KEY) if is_file else b""
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def _is_shared(path: str) -> bool:

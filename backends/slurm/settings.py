@@ -54,4 +54,7 @@ def _host(name: str, options: Mapping[str, Any]) -> Host:
         if given_for_ssh:
             raise UsageError(f"backends.{name}.{given_for_ssh[0]} is only for a host with `via`.")
         return local_host(name, options)
-    raise UsageError(f"backends.{name}.via: no host can be reached by SSH yet.")
+    from traindeck.backends.hosts.ssh import host_from
+
+    for_host = {key: options[key] for key in (*HOST, *SSH) if key in options}
+    return host_from(name, {"host": via, **for_host})

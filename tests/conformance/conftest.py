@@ -26,10 +26,9 @@ from traindeck.backends.base import (
     UsageError,
 )
 
-OURS = (
-    "tests.conformance.subject:fake",
-    "tests.conformance.subject:process",
-    "tests.conformance.subject:slurm",
+OURS = tuple(
+    f"tests.conformance.subject:{name}"
+    for name in ("fake", "process", "ssh", "openssh", "slurm", "slurm_over_ssh")
 )
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 

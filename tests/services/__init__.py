@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where daemons lie, which is not on everybody's PATH."""
 
 
+@cache
 def need(program: str, package: str) -> str:
     """The path of a program (or of the first file that a pattern with `/` matches). Without it the
     test skips and says what to install; in CI, where it was to be installed, the test fails."""
@@ -74,13 +76,14 @@ def below(*pids: int) -> set[int]:
     return found & living
 
 
-def marked(mark: str) -> set[int]:
-    """The processes that were started with `NAME=value` in their environment, but not this one."""
-    word = b"\0" + mark.encode() + b"\0"
+def marked(*marks: str) -> set[int]:
+    """The processes that were started with one of these `NAME=value` in their environment, but not
+    this one."""
+    words = {mark.encode() for mark in marks}
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if word in b"\0" + (folder / "environ").read_bytes():
+            if not words.isdisjoint((folder / "environ").read_bytes().split(b"\0")):
                 found.add(int(folder.name))
     return found - {os.getpid()}
 

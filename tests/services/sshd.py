@@ -24,6 +24,7 @@ USER = "deck"
 """The account on every box."""
 
 _PACKAGES = "openssh-server libnss-wrapper"
+_WRAPPER = "/usr/lib/*-linux-gnu*/libnss_wrapper.so"
 _WAIT = 20.0
 """Seconds that a server may take to say that it listens, on a machine that is very busy."""
 
@@ -87,24 +88,16 @@ class Server:
         """Listen; on the same port as before, if there was one. Returns when it does."""
         again = self.port
         for _ in range(10):
-            self.port = again or free_port()
-            if self._try_to_start():
+            self.launch()
+            if self.is_up():
                 return
+            self.port = again  # somebody took another one in between
         raise RuntimeError(f"{self.name} does not start: {self.log.read_text()[-2000:]}")
 
     def stop(self) -> None:
         """The machine goes down: no process of it is left, neither sshd nor what was started
         through it. `start` brings it up again."""
-        if self._process is None:
-            return
-        # Stopped, it takes no further connection while we count those that there are.
-        os.kill(self._process.pid, signal.SIGSTOP)
-        while found := self.processes():
-            kill(found)
-            self._process.poll()
-        self._process.wait()
-        self._process = None
-        self._dismiss_guard()
+        _down([self])
 
     def drop(self) -> None:
         """Every open connection breaks. What runs on the box stays, new connections are taken."""
@@ -123,8 +116,7 @@ class Server:
 
     def processes(self) -> set[int]:
         """All processes of the box: sshd, and what was started through it, detached or not."""
-        ours = marked(self._mark)
-        return below(*ours, *([self._process.pid] if self._process else [])) - {os.getpid()}
+        return _processes([self])
 
     def jobs(self) -> set[int]:
         """The processes that were started through it."""
@@ -149,11 +141,13 @@ class Server:
                 pass
         return found
 
-    def _try_to_start(self) -> bool:
+    def launch(self) -> None:
+        """The first half of `start`, which does not wait."""
+        self.port = self.port or free_port()
         configuration = self.folder / "sshd_config"
         configuration.write_text(self._configuration())
         environ = dict(os.environ)
-        environ["LD_PRELOAD"] = need("/usr/lib*/**/libnss_wrapper.so", _PACKAGES)
+        environ["LD_PRELOAD"] = need(_WRAPPER, _PACKAGES)
         environ["NSS_WRAPPER_PASSWD"] = str(self.folder / "passwd")
         environ["NSS_WRAPPER_GROUP"] = str(self.folder / "group")
         sshd = need("sshd", _PACKAGES)
@@ -168,12 +162,16 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def is_up(self) -> bool:
+        """The other half of `start`: wait until it listens. False if its port was taken."""
+        assert self._process is not None
         until = time.monotonic() + _WAIT
         while b"Server listening" not in self.log.read_bytes():
             if self._process.poll() is not None:
                 self._process = None
                 if b"already in use" in self.log.read_bytes():
-                    return False  # somebody took the port in between
+                    return False
                 raise RuntimeError(f"{self.name}: sshd says {self.log.read_text()[-2000:]}")
             if time.monotonic() > until:
                 self.stop()
@@ -259,7 +257,7 @@ class Sshd:
 
     def __init__(self, folder: Path, *boxes: Box, start: bool = True) -> None:
         need("sshd", _PACKAGES)
-        need("/usr/lib*/**/libnss_wrapper.so", _PACKAGES)
+        need(_WRAPPER, _PACKAGES)
         need("ssh", "openssh-client")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
@@ -276,8 +274,13 @@ class Sshd:
 
     def __enter__(self) -> Sshd:
         try:
-            for box in self.boxes if self._starts else ():
-                box.start()
+            starting = self.boxes if self._starts else ()
+            for box in starting:
+                box.launch()
+            for box in starting:
+                if not box.is_up():
+                    box.port = 0
+                    box.start()
             self.write_configuration()
         except BaseException:
             self.stop()
@@ -297,8 +300,7 @@ class Sshd:
 
     def stop(self) -> None:
         """Stop every server, and all that was started through them."""
-        for box in self.boxes:
-            box.stop()
+        _down(self.boxes)
 
     def ssh(self, host: str, *words: str, options: Sequence[str] = ()) -> list[str]:
         """The argv of OpenSSH's own client to a host of ours."""
@@ -331,6 +333,28 @@ class Sshd:
                 blocks.append("\n  ".join(block))
         self.known_hosts.write_text("".join(f"{line}\n" for line in known))
         self.config.write_text("\n\n".join(blocks) + "\n")
+
+
+def _processes(servers: Sequence[Server]) -> set[int]:
+    ours = marked(*(server._mark for server in servers))
+    return below(*ours, *(s._process.pid for s in servers if s._process)) - {os.getpid()}
+
+
+def _down(servers: Sequence[Server]) -> None:
+    up = [server for server in servers if server._process]
+    for server in up:
+        # Stopped, it takes no further connection while we count those that there are.
+        os.kill(server.pid, signal.SIGSTOP)
+    while found := _processes(up):
+        kill(found)
+        for server in up:
+            assert server._process
+            server._process.poll()
+    for server in up:
+        assert server._process
+        server._process.wait()
+        server._process = None
+        server._dismiss_guard()
 
 
 def make_key(path: Path, kind: str, *, passphrase: str = "", comment: str = "test") -> None:
