@@ -324,7 +324,8 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
             state = State.SUCCEEDED if code == 0 else State.FAILED
             if state is State.FAILED and not said:
                 said = _killed_by_kernel(seen) if number == signal.SIGKILL else ""
-                said = said or (native.reason if native else "") or _how(code, number)
+                word = native.reason if native is not None and not native.active else ""
+                said = said or word or _how(code, number)
         case "cancel":
             state, said = State.CANCELLED, said or "stopped on request"
         case "timeout":
