@@ -471,6 +471,10 @@ def test_a_secret_is_kept_for_a_requeue_and_removed_at_the_end(agent: Agent) -> 
     agent.call("prepare", **request)
     assert _secrets(agent, run).stat().st_mode & 0o777 == 0o600
     assert _finds(agent, run, b"hunter2") == [_secrets(agent, run)]
+    listed = agent.call("ls", run_id=run, path="")["entries"]
+    assert [entry["path"] for entry in listed] == ["attempts", "run.json"]
+    with pytest.raises(Refusal, match="holds secrets"):
+        agent.call("read", run_id=run, path="secrets.json", offset=0, size=100)
     step = agent.batch(run)
     agent.said(run, b"has it")
     stepd_says(agent, REQUEUED)

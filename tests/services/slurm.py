@@ -349,8 +349,16 @@ class Cluster:
         return seen
 
     def hurry(self, job: str) -> None:
-        """Let a requeued job start now: Slurm holds it back for two minutes."""
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Let a requeued job start now: Slurm holds it back for two minutes, from when the last
+        process of its last start has gone. Returns when it has started."""
+
+        def started() -> bool:
+            seen = self.show(job)
+            if seen.get("JobState") == "PENDING":
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            return seen.get("JobState") not in ("PENDING", "COMPLETING", "CONFIGURING")
+
+        until(started, f"job {job} to start again", self._check, lambda: str(self.show(job)))
 
     def idle(self) -> int:
         """How many nodes are idle."""

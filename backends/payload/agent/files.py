@@ -8,7 +8,7 @@ import os
 import stat
 import time
 
-from . import Refused, evidence, layout, locking, records, start, wire
+from . import Refused, evidence, layout, locking, records, secrets, start, wire
 
 MAX_READ = 4 << 20
 LAST_WORDS = 1.0
@@ -57,6 +57,8 @@ def ls(request, body):
     entries = []
     try:
         for name in sorted(os.listdir(fd)):
+            if not parts and secrets.is_ours(name):
+                continue
             try:
                 info = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError:
@@ -85,6 +87,8 @@ def read(request, body):
         raise Refused("offset and size must not be negative.")
     if not parts:
         raise Refused("The path of a file is needed.")
+    if secrets.is_ours(wire.to_text(parts[0])):
+        raise Refused("%s holds secrets and is not read." % request["path"])
     fd = open_below(layout.run_dir(run), parts, os.O_RDONLY | os.O_NONBLOCK)
     try:
         info = os.fstat(fd)
