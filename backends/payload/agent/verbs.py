@@ -64,7 +64,8 @@ def main(words):
         if verb == "serve":
             from . import serve
 
-            return serve.serve(words[1] if len(words) > 1 else "")
+            silence = float(words[2]) if len(words) > 2 else None
+            return serve.serve(words[1] if len(words) > 1 else "", silence)
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         if verb == "batch" and 3 <= len(words) <= 4:
