@@ -14,11 +14,6 @@ def _path(run):
     return "%s/%s" % (layout.run_dir(run), NAME)
 
 
-def is_ours(name):
-    """Whether a name in a run directory is that of the file, or of one on its way to it."""
-    return name.startswith(NAME)
-
-
 def keep(run, values):
     """Write them down."""
     data = wire.dumps(values).encode("ascii")
