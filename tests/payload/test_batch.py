@@ -98,7 +98,8 @@ def test_the_next_attempt_is_prepared_where_the_scheduler_says_that_one_is_over(
 
 
 @pytest.mark.parametrize("code", [0, 7, 255])
-def test_its_exit_code_is_the_jobs(agent: Agent, code: int) -> None:
+def test_its_exit_code_is_the_jobs(every_agent: Agent, code: int) -> None:
+    agent = every_agent
     run = shell(agent, f"echo out; echo err >&2; exit {code}")
     step = agent.batch(run)
     assert step.wait(PATIENCE) == code
@@ -234,7 +235,8 @@ def test_of_many_batch_steps_one_runs(agent: Agent) -> None:
     assert agent.log(run) == b"ran\n"
 
 
-def test_started_again_it_is_the_next_attempt(agent: Agent) -> None:
+def test_started_again_it_is_the_next_attempt(every_agent: Agent) -> None:
+    agent = every_agent
     run = shell(agent, "echo $TRAINDECK_RUN; exec sleep 300")
     step = agent.batch(run)
     agent.running(run)
@@ -471,6 +473,10 @@ def test_a_secret_is_kept_for_a_requeue_and_removed_at_the_end(agent: Agent) -> 
     agent.call("prepare", **request)
     assert _secrets(agent, run).stat().st_mode & 0o777 == 0o600
     assert _finds(agent, run, b"hunter2") == [_secrets(agent, run)]
+    listed = agent.call("ls", run_id=run, path="")["entries"]
+    assert [entry["path"] for entry in listed] == ["attempts", "run.json"]
+    with pytest.raises(Refusal, match="holds secrets"):
+        agent.call("read", run_id=run, path="secrets.json", offset=0, size=100)
     step = agent.batch(run)
     agent.said(run, b"has it")
     stepd_says(agent, REQUEUED)

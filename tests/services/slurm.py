@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services import need
+from tests.services import free_port, kill, marked, missing, need
 
 PACKAGES = "slurmctld slurmd slurm-client munge"
 REST_PACKAGES = "slurmrestd slurm-wlm-jwt-plugin"
@@ -88,7 +88,7 @@ class Cluster:
         if rest:
             need("slurmrestd", REST_PACKAGES)
         if os.geteuid() != 0:
-            pytest.skip("only root can make the device nodes that stand in for GPUs")
+            missing("only root can make the device nodes that stand in for GPUs")
         self.nodes = [f"n{number}" for number in range(nodes)]
         self.gpus = gpus
         self.cpus = cpus
@@ -146,9 +146,7 @@ class Cluster:
         self._end_daemons()
         end = time.monotonic() + 10
         while left := self._steps():
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill(left)
             assert time.monotonic() < end, f"processes {left} of the cluster cannot be ended"
             time.sleep(0.02)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -277,18 +275,9 @@ class Cluster:
                     raise PortTaken(f"{name}: its port was taken")
                 pytest.fail(f"{name} ended with {process.returncode}: {text[-2000:]}")
 
-    def _steps(self) -> list[int]:
+    def _steps(self) -> set[int]:
         """Processes that carry our configuration file in their environment."""
-        tag = f"SLURM_CONF={self.conf}".encode()
-        found = []
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == os.getpid():
-                continue
-            with contextlib.suppress(OSError):
-                block = Path(f"/proc/{name}/environ").read_bytes()  # that of a zombie is empty
-                if tag in block.split(b"\0"):
-                    found.append(int(name))
-        return found
+        return marked(f"SLURM_CONF={self.conf}")
 
     def _controller_answers(self) -> bool:
         done = self.run("scontrol", "ping", check=False)
@@ -349,8 +338,16 @@ class Cluster:
         return seen
 
     def hurry(self, job: str) -> None:
-        """Let a requeued job start now: Slurm holds it back for two minutes."""
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Let a requeued job start now: Slurm holds it back for two minutes, from when the last
+        process of its last start has gone. Returns when it has started."""
+
+        def started() -> bool:
+            seen = self.show(job)
+            if seen.get("JobState") == "PENDING":
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            return seen.get("JobState") not in ("PENDING", "COMPLETING", "CONFIGURING")
+
+        until(started, f"job {job} to start again", self._check, lambda: str(self.show(job)))
 
     def idle(self) -> int:
         """How many nodes are idle."""
@@ -388,11 +385,10 @@ def _secret(path: Path, size: int, mode: int) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    ports: dict[int, None] = {}
+    while len(ports) < count:
+        ports[free_port()] = None
+    return list(ports)
 
 
 def _listens(port: int) -> bool:

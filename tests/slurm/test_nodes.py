@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
 from typing import Any
 
 import pytest
-from tests.payload.harness import until
+from tests.payload.harness import members, until
 from tests.slurm.conftest import Place
 
 TWO = ("--nodes=2", "--gres=gpu:4")
@@ -90,6 +91,33 @@ def test_a_rank_that_does_not_end_is_killed_after_the_grace(place: Place) -> Non
     run, _ = place.shell(script, *TWO, limits={"grace": 0.5})
     assert place.agent.ended(run)["exit_code"] == 5
     assert rank_record(place, run, 0)["signal"] == signal.SIGKILL
+
+
+def test_a_rank_whose_supervisor_is_lost_ends_the_run_and_says_so(place: Place) -> None:
+    run, _ = place.shell("echo ready; exec sleep 300", *TWO)
+    said(place, run, "ready")
+    folder = place.agent.directory(run) / "ranks" / "1"
+    words = json.loads((folder / "agent.json").read_text())
+    os.kill(words["pid"], signal.SIGKILL)
+    record = place.agent.ended(run)
+    assert (record["cause"], record["exit_code"]) == ("self", 1)
+    assert record["reason"] == "rank 1 left no record: its node or its supervisor was lost"
+    # Where Slurm tracks processes by their parents (here), not by cgroups, it loses an orphan.
+    for pid in members(run):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_rank_that_cannot_begin_is_quoted(place: Place) -> None:
+    run = place.prepare("true")
+    # What the first rank is to lie in is no folder.
+    ranks = place.agent.directory(run) / "ranks"
+    ranks.mkdir(parents=True)
+    (ranks / "1").write_text("")
+    place.submit(run, *TWO)
+    record = place.agent.ended(run)
+    assert record["exit_code"] == 1
+    assert record["reason"].startswith("rank 1: ")
+    assert "cannot be written" in record["reason"]
 
 
 def test_a_stop_reaches_every_rank_once(place: Place) -> None:

@@ -15,6 +15,8 @@ MARGIN = 3.0
 """Seconds between the KILL that a rank sends and ours of srun."""
 SEEN_WITHIN = 5.0
 """Seconds for the records of other nodes to be seen here after srun has ended."""
+LOOK = 2.0
+"""Seconds between two looks for ranks that have ended: each opens a file of each node."""
 NOT_SEEN = "left no record: its node or its supervisor was lost"
 
 
@@ -91,6 +93,7 @@ class RanksSupervisor(batch.BatchSupervisor):
         self.ranks = {}
         self.first_bad = None
         self.give_up_at = None
+        self.look_due = 0.0
 
     def _program(self):
         for rank in range(self.count):
@@ -130,7 +133,9 @@ class RanksSupervisor(batch.BatchSupervisor):
         batch.BatchSupervisor._limits(self, now)
         if self.over:
             return
-        self._look()
+        if now >= self.look_due:
+            self.look_due = now + LOOK
+            self._look()
         if self.first_bad is not None and not self.ending.cause:
             if self.give_up_at is None:
                 grace = self.orders.grace
@@ -170,25 +175,27 @@ class RanksSupervisor(batch.BatchSupervisor):
         return batch.BatchSupervisor.payload(self)
 
     def _sum_up(self):
+        """From srun's end and the ranks' records: status, cause and reason of the attempt."""
+        self.status = 0
         missing = [rank for rank in range(self.count) if rank not in self.ranks]
-        srun, self.status = self.status, 0
-        if self.first_bad is not None:
-            record = self.ranks[self.first_bad]
-            how = "ended with exit code %s" % record["exit_code"]
-            self.status = (record["exit_code"] or 0) << 8
-            if record["signal"] is not None:
-                how = "was ended by signal %d" % record["signal"]
-                self.status = record["signal"]
-            if record["cause"] in ("launch", "outside"):
-                how = record["reason"] or how
+        bad = self.ranks.get(self.first_bad)
+        if missing and self.cause == "self" and (bad is None or bad["cause"] == "outside"):
+            # srun has ended the others because of one that was lost, or could not begin.
+            self.status = 1 << 8
+            self.reason = self._said() or "rank %d %s" % (missing[0], NOT_SEEN)
+        elif bad is not None:
+            how = "ended with exit code %s" % bad["exit_code"]
+            self.status = (bad["exit_code"] or 0) << 8
+            if bad["signal"] is not None:
+                how = "was ended by signal %d" % bad["signal"]
+                self.status = bad["signal"]
             if self.cause == "self":
-                self.reason = "rank %d on %s: %s" % (self.first_bad, record["host"], how)
-                if record["cause"] in ("launch", "outside"):
-                    self.cause = record["cause"]
+                if bad["cause"] in ("launch", "outside"):
+                    self.cause = bad["cause"]
+                    how = bad["reason"] or how
+                self.reason = "rank %d on %s: %s" % (self.first_bad, bad["host"], how)
         elif missing:
-            self.status = srun if srun != 0 else 1 << 8
-            if self.cause == "self":
-                self.reason = self._said() or "rank %d %s" % (missing[0], NOT_SEEN)
+            self.status = 1 << 8
 
     def _said(self):
         """What a rank that could not begin has said through srun, the first one."""
