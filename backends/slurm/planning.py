@@ -105,6 +105,7 @@ def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> 
     spec = replace(
         spec,
         env=env,
+        env_names=(),
         argv=argv,
         run_dir_words=(),
         python_version=facts.run_python_version,

@@ -426,3 +426,66 @@ async def test_a_host_without_slurm_says_what_to_do(
     health = await backend.probe()
     assert health.reach is Reach.DOWN
     await backend.aclose()
+
+
+async def test_a_run_on_two_nodes_has_a_log_a_rank(lab: Lab) -> None:
+    ref = await lab.launch(
+        "env:PET_NODE_RANK", "env:CUDA_VISIBLE_DEVICES", resources=Resources(gpus=2, nodes=2)
+    )
+    status = await lab.until(ref)
+    assert (status.state, status.nodes) == (State.SUCCEEDED, ("n0", "n1"))
+    for rank in (0, 1):
+        said = b""
+        async with lab.backend.logs(ref, rank=rank) as chunks:
+            async for chunk in chunks:
+                said += chunk.data
+        assert said == b"PET_NODE_RANK=%d\nCUDA_VISIBLE_DEVICES=0,1\n" % rank
+
+
+async def test_a_preempted_run_says_so_and_goes_on_when_it_may(tmp_path: Path) -> None:
+    settings = {"PreemptMode": "REQUEUE", "PreemptType": "preempt/partition_prio"}
+    partitions = {
+        "gpu": "Nodes=ALL Default=YES State=UP PriorityTier=1 PreemptMode=REQUEUE",
+        "high": "Nodes=ALL State=UP PriorityTier=10 PreemptMode=OFF",
+    }
+    with cluster(nodes=1, settings=settings, partitions=partitions) as made:
+        lab = Lab(made, tmp_path / "root")
+        ref = await lab.launch("env:TRAINDECK_RUN", "hold", resources=Resources(gpus=4))
+        once = await lab.launch("hold", resources=Resources(gpus=4), options={"requeue": False})
+        await lab.said(ref, "/0")
+        urgent = await lab.launch(
+            "hold", resources=Resources(gpus=4), options={"partition": "high"}
+        )
+        await lab.until(urgent, State.RUNNING)
+        status = await lab.until(ref, State.QUEUED)
+        assert status.attempt == 0
+        await lab.backend.cancel(urgent)
+        async with asyncio.timeout(PATIENCE):
+            while (status := await lab.status(ref)).attempt == 0:
+                hurry = ("scontrol", "update", f"JobId={ref.native_id}", "StartTime=now")
+                made.run(*hurry, check=False)
+                await lab.backend.cancel(once)
+                await asyncio.sleep(0.2)
+        await lab.said(replace(ref, attempt=1), "/1")
+        await lab.backend.cancel(ref)
+        await lab.until(ref)
+        final = await lab.launch("out:up", "hold", options={"requeue": False})
+        await lab.said(final, "up")
+        urgent = await lab.launch(
+            "hold", resources=Resources(gpus=4), options={"partition": "high", "exclusive": True}
+        )
+        status = await lab.until(final)
+        assert status.state is State.PREEMPTED, status
+        await lab.backend.cancel(urgent)
+        await lab.until(urgent)
+        await lab.backend.aclose()
+
+
+async def test_a_node_that_fails_sends_the_run_to_another(lab: Lab) -> None:
+    ref = await lab.launch("env:SLURMD_NODENAME", "hold", options={"requeue": False})
+    await lab.said(ref, "NODENAME")
+    node = (await lab.log(ref)).decode().strip().rpartition("=")[2]
+    lab.slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=smoke")
+    status = await lab.until(ref)
+    assert status.state is State.FAILED
+    assert node in status.reason or "node" in status.reason
