@@ -55,6 +55,8 @@ class Capability(Flag):
     HERE = auto()
     """Jobs see the files of this machine under the same names: the caller's folder, interpreter and
     code are theirs. Without it only what a plan carries is there."""
+    FOREIGN = auto()
+    """It lists jobs of this user that were submitted without Traindeck."""
     INHERITS = auto()
     """A job inherits the caller's whole environment, in memory. Without it only what the spec holds
     of it (`env`, and `secrets` by their values) reaches the job."""
@@ -282,8 +284,8 @@ class JobRef:
     one job it is the same from `submit` and from `find`: references are dictionary keys.
 
     `seen` is what the place said of the job when it took it or listed it, if it did: as from
-    `poll`, a round trip earlier. It is no part of the name; nor is `title`, what a foreign job is
-    called there.
+    `poll`, a round trip earlier. It is no part of the name; nor are `title`, what a foreign job is
+    called there, and `made`, when it was submitted.
     """
 
     backend: str = ""
@@ -292,6 +294,7 @@ class JobRef:
     native_id: str = ""
     seen: Status | None = field(default=None, compare=False)
     title: str = field(default="", compare=False)
+    made: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,6 +497,17 @@ class Files(Protocol):
         Raises:
             BackendError: The run is not over.
         """
+        ...
+
+
+@runtime_checkable
+class Foreign(Protocol):
+    """Jobs that this user submitted without Traindeck. They can be polled, stopped and, where logs
+    are seekable, read as any other; they have no run directory."""
+
+    async def list_foreign(self) -> list[JobRef]:
+        """Those that are not over, with what the place says of them (`seen`), what they are called
+        and when they were submitted. Their `run_id` is empty."""
         ...
 
 

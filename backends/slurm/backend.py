@@ -58,6 +58,9 @@ PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
 AT_ONCE = 16
 """Commands in one request."""
+CAPABILITIES = (
+    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.FOREIGN | Capability.DURABLE_RECORD
+)
 LOST_AFTER = 600.0
 """Seconds of silence after which a run that Slurm knows no more is written down as lost."""
 
@@ -89,7 +92,7 @@ class SlurmBackend:
     ) -> None:
         self.name = name
         self.host = host
-        self.capabilities = Capability.SEEKABLE_LOGS | Capability.FILES | Capability.DURABLE_RECORD
+        self.capabilities = CAPABILITIES
         if host.here:
             self.capabilities |= Capability.HERE
         self.defaults = dict(options or {})
@@ -258,6 +261,16 @@ class SlurmBackend:
             heard = Heard(jobs=jobs if said.ok else None, why=said.why, now=asked)
             refs += await self._foreign.refs(heard, Around(now=asked), asked)
         return refs
+
+    async def list_foreign(self) -> list[JobRef]:
+        """See `Foreign.list_foreign`."""
+        channel = await self.host.agent()
+        asked = self._clock()
+        (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
+        if not said.ok:
+            raise Unreachable(f"Slurm does not answer on `{self.name}`: {said.why}.")
+        heard = Heard(jobs=listing.Listing(said.out), now=asked)
+        return await self._foreign.refs(heard, Around(now=asked), asked, over=False)
 
     async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
         """See `Backend.poll`."""
@@ -520,14 +533,17 @@ class SlurmBackend:
 
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """See `Files.list_files`."""
+        self._foreign.has_no_files(ref)
         return await self._directory.list_files(ref, path)
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
         """See `Files.read_file`."""
+        self._foreign.has_no_files(ref)
         return await self._directory.read_file(ref, path, offset, size)
 
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
         """See `Files.remove`."""
+        self._foreign.has_no_files(ref)
         return await self._directory.remove(ref, keep=keep)
 
     # ------------------------------------------------------------------------------- inside

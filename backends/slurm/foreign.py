@@ -44,15 +44,20 @@ class ForeignJobs:
         self._name = name
         self._paths = tuple(paths)
 
-    async def refs(self, heard: Heard, around: Around, asked: float) -> list[JobRef]:
-        """All that there are."""
+    async def refs(
+        self, heard: Heard, around: Around, asked: float, *, over: bool = True
+    ) -> list[JobRef]:
+        """All that there are; without those that are over unless `over`."""
         found: list[JobRef] = []
         for job in heard.jobs.foreign() if heard.jobs is not None else ():
+            if job.over and not over:
+                continue
             found.append(
                 JobRef(
                     backend=self._name,
                     native_id=listing.native(job.id),
                     title=job.name,
+                    made=job.submitted,
                     seen=reading.foreign(job, heard, around, asked),
                 )
             )
@@ -64,6 +69,17 @@ class ForeignJobs:
         """How one is."""
         job = None if heard.jobs is None else heard.jobs.foreign_job(ref.native_id)
         return reading.foreign(job, heard, around, asked)
+
+    def has_no_files(self, ref: JobRef) -> None:
+        """Refuse what asks for the run directory of such a job.
+
+        Raises:
+            BackendError: It is one.
+        """
+        if not ref.run_id and ref.native_id:
+            raise BackendError(
+                f"Job {ref.native_id} was not started by Traindeck: it has no run directory."
+            )
 
     async def cancel(self, channel: AgentChannel, ref: JobRef) -> None:
         """End one: TERM, then Slurm's own grace (KillWait)."""
