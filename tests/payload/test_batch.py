@@ -214,16 +214,16 @@ def test_a_second_job_for_the_same_attempt_does_nothing_and_says_why(agent: Agen
     run = shell(agent, "echo ran; sleep 300")
     first = agent.batch(run)
     agent.running(run)
-    assert agent.batch(run, SLURM_JOB_ID="13").wait(PATIENCE) == 75
+    assert agent.batch(run, SLURM_JOB_ID="13").wait(PATIENCE) == 73
     said = agent.batch_said()
     assert f"attempt 0 of run {run} is claimed by Slurm job 12 on " in said
     assert said.endswith("job 13 does nothing.\n")
     first.terminate()
     first.wait(PATIENCE)
-    assert agent.batch(run, SLURM_JOB_ID="13").wait(PATIENCE) == 75
+    assert agent.batch(run, SLURM_JOB_ID="13").wait(PATIENCE) == 73
     # Nor if that one is started again by Slurm.
     again = agent.batch(run, SLURM_JOB_ID="13", SLURM_RESTART_COUNT="1")
-    assert again.wait(PATIENCE) == 75
+    assert again.wait(PATIENCE) == 73
     assert agent.log(run) == b"ran\n"
     assert not agent.directory(run, 1).exists()
 
@@ -231,7 +231,7 @@ def test_a_second_job_for_the_same_attempt_does_nothing_and_says_why(agent: Agen
 def test_of_many_batch_steps_one_runs(agent: Agent) -> None:
     run = shell(agent, "echo ran; sleep 0.2")
     steps = [agent.batch(run, SLURM_JOB_ID=str(n)) for n in range(20, 28)]
-    assert sorted(step.wait(PATIENCE) for step in steps) == [0] + [75] * 7
+    assert sorted(step.wait(PATIENCE) for step in steps) == [0] + [73] * 7
     assert agent.log(run) == b"ran\n"
 
 
@@ -347,6 +347,7 @@ def test_who_was_told_by_slurm_is_not_told_again(agent: Agent) -> None:
     step = agent.batch(run)
     agent.said(run, b"ready")
     (canary,) = _children(step.pid) - {agent.leader(run)}
+    os.kill(canary, signal.SIGUSR2)
     for pid in (canary, agent.leader(run), step.pid):
         os.kill(pid, signal.SIGTERM)
     assert step.wait(PATIENCE) == 3

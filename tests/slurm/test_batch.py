@@ -55,7 +55,7 @@ def test_two_jobs_for_one_attempt_run_once(place: Place) -> None:
     run, job = place.shell("echo ran; exec sleep 300")
     place.agent.said(run, b"ran")
     again = place.submit(run)
-    assert place.slurm.reaches(again, "FAILED")["ExitCode"] == "75:0"
+    assert place.slurm.reaches(again, "FAILED")["ExitCode"] == "73:0"
     assert f"is claimed by Slurm job {job} on" in place.said(run, again)
     assert place.agent.log(run) == b"ran\n"
     place.slurm.run("scancel", job)

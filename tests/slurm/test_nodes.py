@@ -68,6 +68,14 @@ def test_what_ranks_need_to_find_each_other_is_in_the_environment(place: Place) 
     assert envs[0]["MASTER_PORT"] == envs[1]["MASTER_PORT"]
 
 
+def test_a_command_that_sees_to_the_nodes_itself_is_started_once(place: Place) -> None:
+    script = "srun --ntasks-per-node=1 sh -c 'echo $SLURMD_NODENAME' | sort"
+    run, _ = place.shell(script, *TWO, options={"launch": "once"})
+    assert place.agent.ended(run)["exit_code"] == 0
+    assert log(place, run, 0) == "n0\nn1\n"
+    assert not (place.agent.directory(run) / "ranks").exists()
+
+
 def test_when_one_rank_fails_the_others_are_ended_and_its_code_is_the_runs(place: Place) -> None:
     script = (
         "trap 'echo saved; exit 9' TERM; echo ready; "

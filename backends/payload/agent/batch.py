@@ -15,8 +15,9 @@ from .supervise import see_through
 from .supervisor import Supervisor
 from .wake import Wake
 
-DUPLICATE = 75
-"""Exit code of a batch step whose attempt is somebody else's."""
+DUPLICATE = 73
+"""Exit code of a batch step whose attempt is somebody else's (EX_CANTCREAT; 75 is what our trainers
+end with after a stop)."""
 KILL_WAIT = 30.0
 """Slurm's default of the seconds between TERM and KILL."""
 TOLD_WITHIN = 0.15
@@ -85,7 +86,9 @@ class _Step:
         # Slurm has waited for them, by their jobs; it alone sees those that left no record.
         orders.after = []
         earlier = self._number()
-        several = self.place["node_count"] > 1
+        options = orders.spec.get("options")
+        once = isinstance(options, dict) and options.get("launch") == "once"
+        several = self.place["node_count"] > 1 and not once
         if several:
             from .ranks import MARGIN, LauncherAttempt, RanksSupervisor
         attempt = (LauncherAttempt if several else Attempt)(run, self.number)

@@ -185,10 +185,12 @@ class Program:
             self.close()
         if self.pid is None or self.outcome is not None:
             return
-        try:
-            os.killpg(self.pid, procs.SIGKILL)
-        except OSError:
-            pass
+        # By its own pid as well: it may not have come to make a session of its own.
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.pid, procs.SIGKILL)
+            except OSError:
+                pass
         self.outcome = outcome
         self._finish()
         _unreaped.append(self.pid)

@@ -148,6 +148,8 @@ class Canary:
     """
 
     def __init__(self):
+        import _signal
+
         from . import job
 
         read, self._write = os.pipe()
@@ -156,6 +158,8 @@ class Canary:
         if self.pid == 0:
             try:
                 job.reset_signals()
+                for number in (procs.SIGUSR1, procs.SIGUSR2, procs.SIGHUP, procs.SIGINT):
+                    _signal.signal(number, _signal.SIG_IGN)
                 null = os.open("/dev/null", os.O_RDWR)
                 for fd in (0, 1, 2):
                     os.dup2(null, fd)
@@ -173,7 +177,10 @@ class Canary:
     @property
     def was_told(self):
         """Whether TERM came to it."""
-        return self.status is not None and os.WIFSIGNALED(self.status)
+        status = self.status
+        return (
+            status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == procs.SIGTERM
+        )
 
     def release(self):
         """Let it end."""
