@@ -199,7 +199,15 @@ class SlurmBackend:
         }
         channel = await self.host.agent()
         asked = self._clock()
-        answer, _ = await channel.call("enqueue", header, body, timeout=SUBMIT_TIMEOUT)
+        if (tree := spec.code.tree) is not None and spec.attempt == 0:
+            from traindeck.backends.sending import call_with_tree
+
+            place = f"{self.name}:{(plan.body or {}).get('root')}"
+            answer, _ = await call_with_tree(
+                channel, "enqueue", header, body, tree, place, timeout=SUBMIT_TIMEOUT
+            )
+        else:
+            answer, _ = await channel.call("enqueue", header, body, timeout=SUBMIT_TIMEOUT)
         number = answer.get("job")
         if "evidence" not in answer:
             self._refused(answer)

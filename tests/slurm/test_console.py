@@ -50,6 +50,18 @@ def test_a_run_goes_to_the_cluster_and_comes_back(traindeck: Traindeck) -> None:
     assert shown["native_id"].isdigit()
 
 
+def test_code_goes_along_as_it_was_at_the_launch(traindeck: Traindeck, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    subprocess.run(["git", "init", "-q", str(code)], check=True)
+    (code / "model.py").write_text("WORD = 'then'\n")
+    (code / "train.py").write_text("import model; print(model.WORD)\n")
+    words = ("run", "--on", "lab", "--code", "snapshot", "--cwd", str(code), "-q")
+    run = traindeck(*words, "--", sys.executable, "train.py").stdout.strip()
+    (code / "model.py").write_text("WORD = 'now'\n")
+    assert traindeck("logs", "-f", run).stdout == "then\n"
+
+
 def test_what_the_cluster_has_not_is_said_with_what_it_has(traindeck: Traindeck) -> None:
     refused = traindeck("run", "--on", "lab", "--option", "partition=x", "--", "true", code=2)
     assert refused.stderr == ("traindeck: `lab` has no partition 'x'. There are: gpu, short.\n")

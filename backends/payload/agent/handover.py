@@ -126,9 +126,7 @@ def _make_ready(run, attempt, request, body):
         if names:
             secrets.keep(run, {name: values[name] for name in names})
         return
-    result = prepare.prepare(request, body)
-    if hasattr(result, "send"):
-        yield from result
+    yield from prepare.prepare(request, body)
 
 
 def _mine():

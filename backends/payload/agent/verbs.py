@@ -25,6 +25,8 @@ VERBS = {
     "forget": "prepare",
     "adopt": "adopt",
     "unwatch": "adopt",
+    "blobs_missing": "blobs",
+    "blobs_put": "blobs",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 
@@ -78,10 +80,14 @@ def main(words):
             from . import rank
 
             return rank.rank(words[1:])
+        if words == ["sweep", "blobs"]:
+            from . import sweep
+
+            return sweep.sweep()
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
     except Refused as refused:
-        wire.write_answer(1, {"error": str(refused)})
+        wire.write_answer(1, dict(refused.more, error=str(refused)), refused.body)
         return 1
     except OSError as error:
         wire.write_answer(1, {"error": "%s failed: %s." % (verb, error)})
