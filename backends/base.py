@@ -56,6 +56,8 @@ class Capability(Flag):
     HERE = auto()
     """Jobs see the files of this machine under the same names: the caller's folder, interpreter and
     code are theirs. Without it only what a plan carries is there."""
+    FOREIGN = auto()
+    """It lists jobs of this user that were submitted without Traindeck."""
     INHERITS = auto()
     """A job inherits the caller's whole environment, in memory. Without it only what the spec holds
     of it (`env`, and `secrets` by their values) reaches the job."""
@@ -304,6 +306,7 @@ class Facts:
         place: What was found there, in a few words: an environment, free devices.
         starts_in: Seconds until such a run would begin: 0 for now, None if that is not known.
         notes: Sentences the plan repeats as warnings.
+        detail: What only this backend's own `plan` reads, as JSON values.
     """
 
     observed_at: float = 0.0
@@ -330,6 +333,7 @@ class Facts:
     place: str = ""
     starts_in: float | None = 0.0
     notes: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,8 +382,9 @@ class JobRef:
     `native_id` is the scheduler's own name for it, "" where (run id, attempt) is the only one. For
     one job it is the same from `submit` and from `find`: references are dictionary keys.
 
-    `seen` is what the place said of the job when it took it, if it did: as from `poll`, a round
-    trip earlier. It is no part of the name.
+    `seen` is what the place said of the job when it took it or listed it, if it did: as from
+    `poll`, a round trip earlier. It is no part of the name; nor are `title`, what a foreign job is
+    called there, and `made`, when it was submitted.
     """
 
     backend: str = ""
@@ -387,6 +392,8 @@ class JobRef:
     attempt: int = 0
     native_id: str = ""
     seen: Status | None = field(default=None, compare=False)
+    title: str = field(default="", compare=False)
+    made: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -656,6 +663,17 @@ class Linked(Protocol):
     @property
     def link(self) -> Link:
         """Asks nobody."""
+        ...
+
+
+@runtime_checkable
+class Foreign(Protocol):
+    """Jobs that this user submitted without Traindeck. They can be polled, stopped and, where logs
+    are seekable, read as any other; they have no run directory."""
+
+    async def list_foreign(self) -> list[JobRef]:
+        """Those that are not over, with what the place says of them (`seen`), what they are called
+        and when they were submitted. Their `run_id` is empty."""
         ...
 
 

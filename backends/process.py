@@ -242,7 +242,7 @@ class ProcessBackend:
         run_dir = f"{facts.home}/runs/{spec.run_id}"
         spec = replace(spec, cwd=facts.cwd or spec.cwd)
         if spec.code.mode == "snapshot":
-            spec = _in_snapshot(spec, f"{run_dir}/code")
+            spec = in_snapshot(spec, f"{run_dir}/code")
         program = spec.argv[0]
         words = tuple(
             posixpath.join(run_dir, word) if index in spec.run_dir_words else word
@@ -530,7 +530,7 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
     return header, b"".join(parts)
 
 
-def _in_snapshot(spec: RunSpec, code: str) -> RunSpec:
+def in_snapshot(spec: RunSpec, code: str) -> RunSpec:
     """The same run, started in its copy of the code, which comes first on PYTHONPATH."""
     inherited = spec.env.get("PYTHONPATH")
     path = code if not inherited else f"{code}:{inherited}"
@@ -593,15 +593,24 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    from traindeck.backends.files import folder_named
-    from traindeck.backends.hosts.local import LocalHost
-
     unknown = sorted(set(options) - {"root", "python", *ENVIRONMENT})
     if unknown:
         raise UsageError(
             f"backends.{name}: a process backend has no option {unknown[0]!r}.",
             "It takes root, python, environment and prelude.",
         )
+    return ProcessBackend(name, local_host(name, options), **environment_of(name, options))
+
+
+def local_host(name: str, options: Mapping[str, Any]) -> Host:
+    """This machine, with the `root` and `python` of a settings entry.
+
+    Raises:
+        UsageError: A value that cannot be.
+    """
+    from traindeck.backends.files import folder_named
+    from traindeck.backends.hosts.local import LocalHost
+
     root, python = options.get("root"), options.get("python")
     if root and folder_named(root) is None:
         raise UsageError(
@@ -609,7 +618,7 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
         )
     if python and not isinstance(python, str):
         raise UsageError(f"backends.{name}.python is {str(python)[:60]!r}: expected a program.")
-    return ProcessBackend(name, LocalHost(root, python=python), **environment_of(name, options))
+    return LocalHost(root, python=python)
 
 
 def environment_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

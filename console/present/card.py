@@ -157,7 +157,8 @@ def _lines(
         text = f"   {left_out[0]}{more} not read: another run worked here at the same time"
         yield _row("metrics", Span("none"), Span(clean(text), "muted"))
     note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
-    unknown = "" if note else "not known: its run.json could not be read"
+    reason = "submitted without Traindeck" if run.foreign else "its run.json could not be read"
+    unknown = "" if note else f"not known: {reason}"
     yield _row("command", Span(clean(command_line(run.argv)) or unknown), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))

@@ -42,12 +42,21 @@ def hello(request, body):
         "host": procs.hostname(),
         "boot_id": procs.boot_id(),
         "uid": os.getuid(),
+        "user": user(),
         "root": root,
         "pid": os.getpid(),
         "free_bytes": free,
         "locks": locks,
         "warnings": warnings,
     }
+
+
+def user():
+    """The name of this user, "" if it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def version():

@@ -19,6 +19,11 @@ VERBS = {
     "tails": "tails",
     "rm": "files",
     "put": "files",
+    "run": "programs",
+    "enqueue": "handover",
+    "conclude": "handover",
+    "prepare": "prepare",
+    "forget": "prepare",
     "adopt": "adopt",
     "unwatch": "adopt",
     "blobs_missing": "blobs",
@@ -68,6 +73,14 @@ def main(words):
             return serve.serve(words[1] if len(words) > 1 else "", silence)
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
+        if verb == "batch" and 3 <= len(words) <= 4:
+            from . import batch
+
+            return batch.batch(words[1:])
+        if verb == "rank" and len(words) == 4:
+            from . import rank
+
+            return rank.rank(words[1:])
         if words == ["sweep", "blobs"]:
             from . import sweep
 
