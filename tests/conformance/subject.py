@@ -23,7 +23,16 @@ from typing import Any
 
 from tests.conformance import fake as memory
 
-from traindeck.backends.base import AgentChannel, Backend, DeviceCount, Done, Unreachable
+from traindeck.backends.base import (
+    AgentChannel,
+    Backend,
+    Connection,
+    DeviceCount,
+    Done,
+    Terminal,
+    TerminalSize,
+    Unreachable,
+)
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.process import ProcessBackend
 
@@ -161,6 +170,14 @@ class _Host:
         self._check()
         self._link.trips += 1
         await self._inner.put(path, data, mode=mode)
+
+    async def terminal(self, argv: Any, *, size: TerminalSize | None = None) -> Terminal:
+        self._check()
+        return await self._inner.terminal(argv, size=size)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        self._check()
+        return await self._inner.connect(port, address=address)
 
     async def agent(self) -> AgentChannel:
         self._check()

@@ -18,6 +18,9 @@ VERBS = {
     "read": "files",
     "rm": "files",
     "put": "files",
+    "tree": "fetch",
+    "session": "session",
+    "ports": "session",
     "adopt": "adopt",
     "unwatch": "adopt",
 }
@@ -62,6 +65,10 @@ def main(words):
             from . import serve
 
             return serve.serve(words[1] if len(words) > 1 else "")
+        if verb == "session" and len(words) == 2:
+            from . import session
+
+            return session.become(words[1])
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         request, body = wire.read_request(0)
