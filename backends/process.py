@@ -390,7 +390,7 @@ class ProcessBackend:
                             size=int(header.get("size", 0)),
                             modified=float(header.get("modified", 0.0)),
                             end=bool(header.get("end")),
-                            error=str(header.get("error") or ""),
+                            error=str(header.get("problem") or ""),
                         )
 
             yield pieces()

@@ -113,7 +113,7 @@ class Fetch:
             return self._next()
         except (Refused, OSError) as error:
             why = "%s." % error.strerror if isinstance(error, OSError) else str(error)
-            return self._answer({"end": True, "error": why}), b""
+            return self._answer({"end": True, "problem": why}), b""
 
     def _open(self):
         path, offset, modified = self.wanted[self._at]
