@@ -719,6 +719,11 @@ class Host(Protocol):
     """Whether it is this machine: its files are those of this program, and what it starts inherits
     this program's environment."""
 
+    @property
+    def remarks(self) -> tuple[tuple[bool, str], ...]:
+        """How it was reached, and what was odd about it: lines for `Health.checks`. Asks nobody."""
+        ...
+
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
     ) -> Done:

@@ -16,14 +16,17 @@ def folder_named(text: object) -> Path | None:
     return Path(path) if os.path.isabs(path) else None
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     """Open a file for reading. A link is not followed, and a pipe or a device is refused at once:
     opening one could wait for ever.
+
+    Args:
+        follow: Follow links; for what users keep where they like, such as their SSH configuration.
 
     Raises:
         OSError: It is not there, cannot be read, or is no regular file.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(path, flags)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

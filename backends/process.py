@@ -69,18 +69,19 @@ class ProcessBackend:
     Args:
         name: What the user calls this place.
         host: Where argv can be run; closed together with this backend.
+        kind: What the settings call it: `process` here, `ssh` elsewhere.
         clock: Returns now, for `observed_at`.
     """
 
     protocol = PROTOCOL
-    kind = "process"
     settle = 10.0  # a supervisor that was just started claims within that, on the slowest machine
     options_schema: Mapping[str, Option] = {}
 
-    def __init__(self, name: str, host: Host, *, clock: Any = None) -> None:
+    def __init__(self, name: str, host: Host, *, kind: str = "process", clock: Any = None) -> None:
         import time
 
         self.name = name
+        self.kind = kind
         self.host = host
         self.capabilities = CAPABILITIES
         if host.here:
@@ -89,9 +90,10 @@ class ProcessBackend:
 
     async def probe(self) -> Health:
         """See `Backend.probe`."""
-        before = self._clock()
         try:
-            answer, _ = await (await self.host.agent()).call("hello")
+            agent = await self.host.agent()
+            before = self._clock()  # what it took to get there says the host, if it is worth a word
+            answer, _ = await agent.call("hello")
         except BackendError as error:
             return Health(
                 reach=Reach.DOWN,
@@ -109,6 +111,7 @@ class ProcessBackend:
         if isinstance(free, int):
             enough = free > 1 << 30
             checks.append((enough, f"{free / 1e9:.1f} GB free for runs"))
+        checks[:0] = self.host.remarks
         checks += [(False, str(w)) for w in answer.get("warnings", [])]
         return Health(
             reach=Reach.OK,

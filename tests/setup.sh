@@ -1,8 +1,11 @@
 #!/bin/sh
 # What the tests need from Debian. Installed when we are root on Debian; elsewhere the tests that
-# need it skip and say what to install.
+# need it skip and say what to install (with CI set they fail). No daemon that comes with a package
+# is started: the tests start their own.
 set -eu
-packages="git gcc libc6-dev strace tmux"
+packages="git gcc libc6-dev strace tmux openssh-server openssh-client libnss-wrapper tcsh fish faketime librsvg2-bin"
+# A real Slurm: its daemons, its commands, the REST service with tokens, and what signs messages.
+packages="$packages slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin munge"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"
@@ -10,6 +13,12 @@ done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "installing Debian packages:$missing"
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod 755 $policy
+  fi
   (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing) \
     > /tmp/traindeck-apt.$$ 2>&1 || { tail -n 20 /tmp/traindeck-apt.$$ >&2; exit 1; }
   rm -f /tmp/traindeck-apt.$$

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,7 +18,13 @@ from typing import Any
 from traindeck.backends.base import BackendError, Unreachable
 
 CREDIT = 1 << 20
-"""Bytes of a stream that may be on their way. Enough for an 80 ms link at 10 MB/s."""
+MOST_CREDIT = 16 << 20
+"""Bytes of a stream that may be on their way, at first and at most. It grows while they arrive as
+soon as they can, and not when it is the link that they wait for: what is under way there stands
+before the answer to whatever is asked next."""
+
+SOON = 1.7
+"""Round trips within which all of a stream's credit has come: then it is the credit that bounds."""
 
 BEGINNING = ("start", "adopt")
 """Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
@@ -35,6 +42,7 @@ class _Stream:
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()
         self.ready = asyncio.Event()
+        self.credit = CREDIT
         self.ended = False
         self.error: Exception | None = None
 
@@ -44,7 +52,8 @@ class Channel:
 
     Args:
         reader, writer: The agent's stdout and stdin.
-        marker: The random marker it was started with; everything before it is a login banner.
+        marker: The random marker it was started with; everything before it is a login banner. None
+            if that has been read already.
         timeout: Seconds to wait for an answer to a call before calling the agent unreachable.
         starts_nothing: Why no run may be begun with this agent; raised where one would be.
     """
@@ -53,21 +62,24 @@ class Channel:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        marker: str,
+        marker: str | None,
         *,
         timeout: float = 30.0,
         starts_nothing: BackendError | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._marker = marker.encode()
+        self._marker = None if marker is None else marker.encode()
         self._timeout = timeout
         self._starts_nothing = starts_nothing
         self._next_id = 1
         self._calls: dict[int, asyncio.Future[Answer]] = {}
         self._streams: dict[int, _Stream] = {}
         self._failed: Unreachable | None = None
-        self.banner = b""
+        self.round_trip = 0.0
+        """Seconds of the quickest answer so far; 0 before the first."""
+        self.heard = time.monotonic()
+        """When something of the agent's last arrived, by the monotonic clock."""
         self._task = asyncio.create_task(self._read(), name="agent-channel")
 
     @property
@@ -90,14 +102,18 @@ class Channel:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._calls[number] = future
         limit = self._timeout if timeout is None else timeout
+        asked = time.monotonic()
         try:
             async with asyncio.timeout(limit):
                 await self._send({**(params or {}), "id": number, "verb": verb}, body)
-                return await future
+                answer = await future
         except TimeoutError:
             raise Unreachable(f"The agent did not answer `{verb}` within {limit:.0f} s.") from None
         finally:
             self._calls.pop(number, None)
+        took = time.monotonic() - asked
+        self.round_trip = min(self.round_trip or took, took)
+        return answer
 
     @asynccontextmanager
     async def stream(
@@ -114,6 +130,11 @@ class Channel:
             if not stream.ended and self._failed is None:
                 with suppress(Unreachable):
                     await self._send({"id": number, "close": True}, b"")
+
+    def fail(self, error: Unreachable) -> None:
+        """Give the agent up: whoever waits for it hears why."""
+        self._fail(error)
+        self._task.cancel()
 
     async def aclose(self) -> None:
         """Close the agent's stdin, which ends it. Idempotent."""
@@ -145,13 +166,19 @@ class Channel:
 
     async def _take(self, number: int, stream: _Stream) -> AsyncIterator[Answer]:
         taken = 0
+        since = time.monotonic()
         while True:
             while stream.answers:
                 answer = stream.answers.popleft()
                 taken += len(answer[1])
-                if taken >= CREDIT // 2 and not stream.ended:
-                    await self._send({"id": number, "credit": taken}, b"")
-                    taken = 0
+                if taken >= stream.credit // 2 and not stream.ended:
+                    now = time.monotonic()
+                    # Half of it has come: twice as much would have, had there been more.
+                    more = stream.credit if 2 * (now - since) < SOON * self.round_trip else 0
+                    more = min(more, MOST_CREDIT - stream.credit)
+                    stream.credit += more
+                    await self._send({"id": number, "credit": taken + more}, b"")
+                    taken, since = 0, now
                 yield answer
             if stream.error is not None:
                 raise stream.error
@@ -162,9 +189,11 @@ class Channel:
 
     async def _read(self) -> None:
         try:
-            await self._skip_banner()
+            if self._marker is not None:
+                await self._skip_banner(self._marker + b"\n")
             while True:
                 head = await self._reader.readexactly(_HEAD.size)
+                self.heard = time.monotonic()
                 json_size, body_size = _HEAD.unpack(head)
                 if json_size > _MAX_JSON or body_size > _MAX_BODY:
                     raise ValueError("a frame of absurd size")
@@ -176,15 +205,13 @@ class Channel:
         except (OSError, ValueError) as error:
             self._fail(Unreachable(f"The connection to the agent broke: {error}."))
 
-    async def _skip_banner(self) -> None:
-        wanted = self._marker + b"\n"
+    async def _skip_banner(self, wanted: bytes) -> None:
         seen = b""
         while not seen.endswith(b"\n" + wanted) and seen != wanted:
             line = await self._reader.readline()
             if not line:
                 raise asyncio.IncompleteReadError(seen, None)
             seen = (seen + line)[-65536:]
-        self.banner = seen[: -len(wanted)].strip()
 
     def _dispatch(self, header: dict[str, Any], body: bytes) -> None:
         number = header.pop("id", None)

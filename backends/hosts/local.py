@@ -57,6 +57,7 @@ class LocalHost:
 
     name = "local"
     here = True
+    remarks: tuple[tuple[bool, str], ...] = ()
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.errors import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, QuietNames, many_runs
 from traindeck.console.cli.command import Group
@@ -31,7 +31,7 @@ def backends_command(
 
     traindeck backends
 
-    traindeck backends add scratch --kind process --option root=/scratch/me/traindeck
+    traindeck backends add ssh gpu1
 
     traindeck backends check local
     """
@@ -48,38 +48,45 @@ def list_command(json: Json = False, quiet: QuietNames = False) -> int:
 
 @backends_app.command("add")
 def add_command(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="ssh, slurm, process, …")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="Kind of backend.")
-    ] = "process",
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="HOST", help="The machine, as ssh knows it; else NAME."),
+    ] = None,
+    ssh_config: Annotated[
+        str | None,
+        typer.Option("--ssh-config", metavar="FILE", help="An ssh configuration of its own."),
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option("--root", metavar="FOLDER", help="Where runs lie there; ~/.traindeck."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="K=V", help="An option of its kind.")
     ] = None,
     json: Json = False,
     quiet: QuietNames = False,
 ) -> int:
-    """Add a backend to the settings file. --json: it, as in `backends list --json`."""
-    import re
+    """Add a backend to the settings file. --json: it, as in `backends list --json`.
 
+    Examples:
+
+    traindeck backends add ssh gpu1
+
+    traindeck backends add ssh big --host me@gpu7.example.org --root /scratch/me/traindeck
+    """
     from traindeck.backends.encoding import encode
-    from traindeck.backends.registry import create
+    from traindeck.console.runs.placing import add_backend
     from traindeck.console.runs.request import parse_pairs
     from traindeck.console.runs.workspace import open_workspace
-    from traindeck.console.settings import BackendSettings, set_value
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
-        raise UsageError(f"{name!r}: a backend's name has letters, digits, - and _, at most 32.")
-    ws = open_workspace()
-    if name in ws.settings.backends and name != "local":
-        raise UsageError(f"There is a backend {name} already.", f"Edit {ws.places.settings}.")
-    options = parse_pairs(option or [], "--option")
-    create(name, kind, options)  # refuses an unknown kind or option before anything is written
-    ws.settings.refuse_shared_root(BackendSettings(name=name, kind=kind, options=options))
-    set_value(ws.places.settings, f"backends.{name}.kind", kind)
-    for key, value in options.items():
-        set_value(ws.places.settings, f"backends.{name}.{key}", value)
+    options = {"host": host, "ssh_config": ssh_config, "root": root}
+    added = add_backend(
+        open_workspace(), kind, name, {**options, **parse_pairs(option or [], "--option")}
+    )
     if json:
-        output.emit_json(encode(open_workspace().settings.backends[name]))
+        output.emit_json(encode(added))
     else:
         output.line(name)
     return 0
@@ -91,6 +98,10 @@ def check_command(
         list[str] | None,
         typer.Argument(metavar="BACKEND", autocompletion=complete_backend),
     ] = None,
+    accept_new: Annotated[
+        bool,
+        typer.Option("--accept-new", help="Note the key of a machine that is not known yet."),
+    ] = False,
     json: Json = False,
     quiet: QuietNames = False,
 ) -> int:
@@ -99,10 +110,15 @@ def check_command(
     --json: an array of {"name", "reach", "observed_at", "version", "clock_skew_s", "checks"}, with
     {"ok", "text"} of each check.
     """
+    import asyncio
+
     from traindeck.console.cli.session import with_workspace
 
     async def body(ws: Workspace) -> int:
-        healths = [(n, await _probe(ws, n)) for n in names or list(ws.settings.backends)]
+        asked = names or list(ws.settings.backends)
+        healths = list(
+            zip(asked, await asyncio.gather(*(_probe(ws, n) for n in asked)), strict=True)
+        )
         if json:
             output.emit_json([_health_json(name, health) for name, health in healths])
         elif quiet:
@@ -115,7 +131,7 @@ def check_command(
                     output.line(f"{'ok ' if passed else '!! '} {name}: {output.neutral(text)}")
         return 0 if all(passed for _, h in healths for passed, _ in h.checks) else 1
 
-    return with_workspace(body)
+    return with_workspace(body, accept_new=accept_new)
 
 
 @app.command("doctor")

@@ -68,7 +68,7 @@ def settings_form(
             key=f"{BACKEND}{name}",
             label=name,
             text=" ".join([entry.kind, *(f"{k}={v}" for k, v in entry.options.items())]),
-            meaning="A place to run at. Add one with: traindeck backends add NAME --kind KIND",
+            meaning="A place to run at. Add one with: traindeck backends add KIND NAME",
             hint=source_words(settings.source(f"{BACKEND}{name}")),
             changed=settings.source(f"{BACKEND}{name}").kind != "default",
             idle=True,

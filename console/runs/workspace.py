@@ -19,6 +19,7 @@ from traindeck.console.store.index import Index
 from traindeck.console.store.places import Places, find_places
 
 if TYPE_CHECKING:
+    from traindeck.backends.asking import Asker
     from traindeck.backends.base import Backend, JobRef
     from traindeck.console.settings import Settings
     from traindeck.console.store.journal import Journal
@@ -36,6 +37,8 @@ class Workspace:
         environ: The caller's environment, which local runs inherit.
         clock: Now, in seconds since the epoch.
         tell: Takes one line of diagnostics.
+        asks: Makes whoever answers what a connection needs to know; called when a place that is
+            not this machine is first needed. None if nobody can be asked.
         stores: What is to be done has to be noted (a launch): an index that cannot be written is
             refused. For anything else a copy of it in memory does.
         patience: Seconds that a look may spend on reading what a run has measured to its end. What
@@ -46,6 +49,7 @@ class Workspace:
     environ: Mapping[str, str]
     clock: Callable[[], float] = time.time
     tell: Callable[[str], None] = lambda line: None
+    asks: Callable[[], Asker] | None = None
     stores: bool = False
     patience: float = 2.0
     left: frozenset[tuple[str, str, int]] = frozenset()
@@ -110,6 +114,10 @@ class Workspace:
                 )
             from traindeck.backends.registry import create
 
+            if self.asks is not None and configured.local_root() is None:
+                from traindeck.backends.asking import set_asker
+
+                set_asker(self.asks())
             self._backends[name] = create(name, configured.kind, configured.options)
         return self._backends[name]
 

@@ -64,19 +64,36 @@ GIVEN = ("--set", "model=m", "--set", "data=d")
         (("finetune", "sft", "--on", "a", "--on", "b"), "--on is given more than once"),
         (("stop", "--grace", "1s", "--grace", "2s", "x"), "--grace is given more than once"),
         (("logs", "-n", "1", "--lines=2", "x"), "--lines is given more than once"),
-        (("backends", "add", "x", "--kind", "a", "--kind", "b"), "--kind is given more than once"),
+        (
+            ("backends", "add", "ssh", "x", "--root", "~/a", "--root", "~/b"),
+            "--root is given more than once",
+        ),
         (("run", "--bogus"), "No such option: --bogus"),
         (("rm",), "--older-than"),
         (("metrics", "nobody"), "nobody"),
         (("logs", "nobody", "--grep", "["), "["),
         (("adopt", "1"), "1"),
-        (("backends", "add", "x y"), "x y"),
-        (("backends", "add", "x", "--kind", "quantum"), "quantum"),
-        (("backends", "add", "x"), "runs of backend local lie in"),
-        (("backends", "add", "x", "--option", "root=~/.traindeck/../.traindeck/"), "backend local"),
-        (("backends", "add", "x", "--option", "colour=red"), "colour"),
-        (("backends", "add", "x", "--option", "root=relative"), "a folder from / or ~ on"),
-        (("backends", "add", "x", "--option", "root=~nobody-here/x"), "a folder from / or ~ on"),
+        (("backends", "add", "process", "x y"), "x y"),
+        (("backends", "add", "quantum", "x"), "quantum"),
+        (("backends", "add", "x"), "NAME"),
+        (("backends", "add", "process", "x"), "runs of backend local lie in"),
+        (
+            ("backends", "add", "process", "x", "--root", "~/.traindeck/../.traindeck/"),
+            "backend local",
+        ),
+        (("backends", "add", "process", "x", "--option", "colour=red"), "colour"),
+        (("backends", "add", "ssh", "x", "--option", "colour=red"), "colour"),
+        (("backends", "add", "ssh", "x", "--option", "transport=rsh"), "transport"),
+        (("backends", "add", "ssh", "x", "--host", "-oProxyCommand=sh"), "host"),
+        (("backends", "add", "ssh", "x", "--root", "~/it's"), "root"),
+        (
+            ("backends", "add", "process", "x", "--option", "root=relative"),
+            "a folder from / or ~ on",
+        ),
+        (
+            ("backends", "add", "process", "x", "--option", "root=~nobody-here/x"),
+            "a folder from / or ~ on",
+        ),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
@@ -384,7 +401,7 @@ def test_a_broken_third_party_backend_is_one_line_and_costs_nobody_else(cli: Cli
     run = cli.run("true")
     assert cli("wait", run).stderr == ""
     assert cli.ok("ls", "-q").split() == [run]
-    for args in (("run", "--on", "lab", "--", "true"), ("backends", "add", "q", "--kind=quantum")):
+    for args in (("run", "--on", "lab", "--", "true"), ("backends", "add", "quantum", "q")):
         done = cli(*args)
         assert (done.returncode, done.stdout) == (1, ""), (args, done.stderr)
         assert said in done.stderr and len(done.stderr.splitlines()) == 1

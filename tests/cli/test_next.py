@@ -72,7 +72,7 @@ def not_mounted(cli: Cli) -> str:
 
 
 def of_a_place_that_was_taken_out(cli: Cli) -> str:
-    cli.ok("backends", "add", "scratch", "--option", f"root={cli.home}/scratch")
+    cli.ok("backends", "add", "process", "scratch", "--option", f"root={cli.home}/scratch")
     run = ended(cli, "false", options=("--on", "scratch"))
     (cli.home / ".config/traindeck/settings.yaml").unlink()
     return run

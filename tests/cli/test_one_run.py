@@ -324,7 +324,7 @@ def test_ten_commands_at_once_share_the_index(cli: Cli) -> None:
 
 
 def test_a_backend_that_was_taken_out_of_the_settings_stops_no_command(cli: Cli) -> None:
-    cli.ok("backends", "add", "extra", "--kind", "process", "--option", f"root={cli.home}/extra")
+    cli.ok("backends", "add", "process", "extra", "--option", f"root={cli.home}/extra")
     run = cli.run("sleep", "60", options=("--on", "extra"))
     settings = cli.home / ".config" / "traindeck" / "settings.yaml"
     before = settings.read_text()

@@ -65,7 +65,7 @@ def test_a_running_run_that_something_is_wrong_with_says_so(
 def elsewhere(cli: Cli) -> tuple[str, Path]:
     """A run at a backend of the settings, and the folder of its runs."""
     root = cli.home / "elsewhere"
-    cli.ok("backends", "add", "lab", "--kind", "process", "--option", f"root={root}")
+    cli.ok("backends", "add", "process", "lab", "--option", f"root={root}")
     return cli.run("sh", "-c", "sleep 3; exit 4", options=("--on", "lab")), root / "runs"
 
 

@@ -26,7 +26,7 @@ from traindeck.backends.base import (
     UsageError,
 )
 
-OURS = ("tests.conformance.subject:fake", "tests.conformance.subject:process")
+OURS = tuple(f"tests.conformance.subject:{name}" for name in ("fake", "process", "ssh", "openssh"))
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 

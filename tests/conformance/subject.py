@@ -11,6 +11,8 @@ The last functions are the factories of this tree; what `--backend` names looks 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import inspect
 import os
 import signal
@@ -19,7 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.conformance import fake as memory
 
@@ -27,14 +29,17 @@ from traindeck.backends.base import (
     AgentChannel,
     Backend,
     Connection,
-    DeviceCount,
     Done,
     Terminal,
     TerminalSize,
     Unreachable,
 )
 from traindeck.backends.hosts.local import LocalHost
+from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
+
+if TYPE_CHECKING:
+    from tests.services.sshd import Sshd
 
 
 @dataclass(kw_only=True)
@@ -111,17 +116,83 @@ def fake(folder: Path) -> Subject:
 def process(folder: Path) -> Subject:
     """Processes on this machine, with a root of their own."""
     link = _Link()
-    hosts: list[_Host] = []
+    hosts: list[LocalHost] = []
 
     def make() -> Backend:
-        host = _Host(link, LocalHost(str(folder / "root")))
-        hosts.append(host)
-        return ProcessBackend("local", host)
+        hosts.append(LocalHost(str(folder / "root")))
+        return ProcessBackend("local", _Host(link, hosts[-1]))
 
     def cut() -> None:
         link.whole = False
         for host in hosts:
-            host.break_off()
+            served = host._served
+            if served is not None and served.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(served.process.pid, signal.SIGKILL)
+
+    async def close() -> None:
+        for host in hosts:
+            await host.aclose()
+
+    return Subject(
+        make=make,
+        cwd=str(folder),
+        trips=lambda: link.trips,
+        cut=cut,
+        restore=lambda: setattr(link, "whole", True),
+        folders=(folder,),
+        durable=True,
+        here=True,
+        close=close,
+    )
+
+
+def ssh(folder: Path) -> Subject:
+    """Processes on a machine behind a jump host, over SSH by paramiko."""
+    return _over_ssh(folder, "paramiko", "hop1")
+
+
+def openssh(folder: Path) -> Subject:
+    """Processes on a machine over SSH, by the user's own `ssh`."""
+    return _over_ssh(folder, "openssh", "box0")
+
+
+@functools.cache
+def _boxes() -> Sshd:
+    """Two machines for as long as this process lives: each test has a root of its own there."""
+    from tempfile import TemporaryDirectory
+
+    from tests.services.sshd import Box, Sshd
+
+    folder = TemporaryDirectory(prefix="traindeck-boxes-")
+    sshd = Sshd(Path(folder.name), Box(), Box())
+    sshd.__enter__()
+
+    def end() -> None:
+        sshd.stop()
+        folder.cleanup()
+
+    atexit.register(end)
+    return sshd
+
+
+def _over_ssh(folder: Path, transport: str, alias: str) -> Subject:
+    link = _Link()
+    hosts: list[SSHHost] = []
+    config = folder / "ssh_config"
+    if not config.exists():  # else this is a second console, in a process of its own
+        config.write_bytes(_boxes().config.read_bytes())
+    root = folder / "root"
+
+    def make() -> Backend:
+        host = SSHHost("far", alias, config_file=str(config), transport=transport, root=str(root))
+        hosts.append(host)
+        return ProcessBackend("far", _Host(link, host), kind="ssh")
+
+    def cut() -> None:
+        link.whole = False
+        for box in _boxes().boxes:
+            box.drop()
 
     async def close() -> None:
         for host in hosts:
@@ -149,11 +220,12 @@ class _Link:
 
 
 class _Host:
-    """A local host behind a link that can be cut."""
+    """A host behind a link that can be cut."""
 
-    def __init__(self, link: _Link, inner: LocalHost) -> None:
+    def __init__(self, link: _Link, inner: LocalHost | SSHHost) -> None:
         self.name = inner.name
         self.here = inner.here
+        self.remarks = inner.remarks
         self._link = link
         self._inner = inner
 
@@ -183,18 +255,8 @@ class _Host:
         self._check()
         return _Channel(self._link, await self._inner.agent())
 
-    async def devices(self) -> DeviceCount:
-        return await self._inner.devices()
-
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-    def break_off(self) -> None:
-        """Kill the far end of the connection, as a cut does."""
-        served = self._inner._served
-        if served is not None and served.process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(served.process.pid, signal.SIGKILL)
 
 
 class _Channel:

@@ -178,19 +178,27 @@ class Connection:
             self.writing = self.writing[done:] if done < len(self.writing) else None
 
 
-def serve(marker):
-    """The program `serve MARKER`: until the end of stdin."""
+def serve(marker, silence=None):
+    """The program `serve MARKER [SECONDS]`: until the end of stdin, or until nothing was heard for
+    so long (the other side was cut off, and nobody told us)."""
     wire.write_all(1, b"\n" + marker.encode("utf-8", "surrogateescape") + b"\n")
     os.set_blocking(0, False)
     os.set_blocking(1, False)
     link = Connection(0, 1)
     ready = set()
+    heard = time.monotonic()
     try:
         while True:
             # In this order: where work stopped because too much was waiting to be written, some
             # of it still is, and the pipe will wake us.
             link.write()
-            pause = link.work(time.monotonic(), ready)
+            now = time.monotonic()
+            if silence is not None and now - heard > silence:
+                return 0
+            pause = link.work(now, ready)
+            if silence is not None:
+                left = max(0.0, heard + silence - now) + 0.1
+                pause = left if pause is None else min(pause, left)
             poller = select.poll()
             poller.register(0, select.POLLIN)
             # Registered for nothing, it still tells that the reader is gone.
@@ -209,6 +217,7 @@ def serve(marker):
                     continue
                 if not data:
                     return 0
+                heard = time.monotonic()
                 link.hear(data)
     except (BrokenPipeError, ConnectionResetError):
         return 0

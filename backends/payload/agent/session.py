@@ -6,12 +6,14 @@ holds nothing, waits for nothing and is no member of the run.
 """
 
 import binascii
+import errno
 import os
 import pwd
 import sys
 
 from . import Refused, job, layout, procs, records, start, wire
 
+REACH_WITHIN = 5.0
 MAX_WORD = 100000
 """Bytes of the one word; the kernel takes 131,072."""
 
@@ -157,6 +159,45 @@ def ports(request, body):
         for (port, address), program in sorted(found.items())
     ]
     return {"listeners": listeners}
+
+
+def reach(request, body):
+    """The verb: whether a port of an address can be connected to from here. A generator that waits
+    without holding anybody up."""
+    import select
+    import socket
+    import time
+
+    address = wire.field(request, "address", str, required=True)
+    port = wire.field(request, "port", int, required=True)
+    if not 0 < port < 65536:
+        raise Refused("%d is no port." % port)
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Refused("%.100s cannot be found: %s." % (address, error)) from None
+    why = "no address"
+    for family, kind, _, _, where in found[:4]:
+        try:
+            taken = socket.socket(family, kind)
+        except OSError as error:
+            why = error.strerror
+            continue
+        try:
+            taken.setblocking(False)
+            code = taken.connect_ex(where)
+            until = time.monotonic() + REACH_WITHIN
+            while code == errno.EINPROGRESS and time.monotonic() < until:
+                if select.select([], [taken], [], 0)[1]:
+                    code = taken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    break
+                yield None, 0.01
+            if code == 0:
+                return {}
+            why = os.strerror(code) if code != errno.EINPROGRESS else "no answer"
+        finally:
+            taken.close()
+    raise Refused("Port %d of %.100s cannot be reached: %s." % (port, address, why.lower()))
 
 
 def _leader(run, attempt):

@@ -21,6 +21,7 @@ VERBS = {
     "tree": "fetch",
     "session": "session",
     "ports": "session",
+    "reach": "session",
     "adopt": "adopt",
     "unwatch": "adopt",
 }
@@ -64,7 +65,8 @@ def main(words):
         if verb == "serve":
             from . import serve
 
-            return serve.serve(words[1] if len(words) > 1 else "")
+            silence = float(words[2]) if len(words) > 2 else None
+            return serve.serve(words[1] if len(words) > 1 else "", silence)
         if verb == "session" and len(words) == 2:
             from . import session
 

@@ -1,0 +1,177 @@
+"""A link through the user's own `ssh`: for what paramiko cannot do (security keys, Kerberos, host
+certificates, some second factors), and for whoever prefers it.
+
+Each command is a child process; all but the first go through the connection of the first. It has no
+terminal: what it wants to know it asks a small program of ours, which asks whoever can answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from traindeck.backends.asking import Nobody, asker
+from traindeck.backends.base import Unreachable
+from traindeck.backends.hosts.askpass import AskServer
+from traindeck.backends.hosts.link import (
+    READ_AHEAD,
+    STDERR_KEPT,
+    NeedsPerson,
+    Pipe,
+    last_words,
+)
+from traindeck.backends.hosts.sshconfig import Target
+
+_FOR_A_PERSON = re.compile(
+    r"permission denied|host key verification failed|too many authentication|"
+    r"could not resolve|no such identity|remote host identification has changed|revoked",
+    re.IGNORECASE,
+)
+"""What ssh says of a connection that would fail again."""
+
+
+class OpenSSHLink:
+    """See `Link`. Nothing is connected before the first command.
+
+    Args:
+        target: The machine.
+    """
+
+    kind = "openssh"
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._folder = tempfile.mkdtemp(prefix="td-")
+        self._asks: AskServer | None = None
+        self._running: list[asyncio.subprocess.Process] = []
+        self._closed = False
+
+    @property
+    def alive(self) -> bool:
+        """See `Link.alive`."""
+        return not self._closed
+
+    @property
+    def asked(self) -> bool:
+        """Whether a person had to give a secret."""
+        return self._asks is not None and self._asks.gave_secret
+
+    def argv(self, *options: str, command: Sequence[str] = ()) -> list[str]:
+        """How ssh is called: with options of ours, which go before those of the user's files."""
+        target = self._target
+        words = [*target.ssh, "-o", "NumberOfPasswordPrompts=1"]
+        words += ["-o", f"ConnectTimeout={target.connect_timeout or 15:.0f}"]
+        if not target.server_alive_interval:
+            words += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=2"]
+        if target.strict_host_key_checking == "no":
+            words += ["-o", "StrictHostKeyChecking=accept-new"]  # a changed key is never taken
+        if self._can_ask():
+            words += ["-o", "BatchMode=no"]
+        else:
+            words += ["-o", "BatchMode=yes"]
+        if not target.control_path:
+            words += ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._folder}/c"]
+            words += ["-o", "ControlPersist=no"]
+        return [*words, *options, "--", target.alias, *command]
+
+    def environ(self) -> dict[str, str]:
+        """The environment ssh is started in."""
+        environ = dict(os.environ)
+        if self._can_ask():
+            if self._asks is None:
+                self._asks = AskServer(Path(self._folder), self._target.alias)
+            environ.update(self._asks.environ)
+        return environ
+
+    async def open(self, command: str) -> Pipe:
+        """See `Link.open`. Whether it could connect shows in the pipe: `failure` tells why not."""
+        if self._closed:
+            raise Unreachable(f"The connection to {self._target.alias} was closed.")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.argv("-T", command=(command,)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=self.environ(),
+                limit=READ_AHEAD,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unreachable(f"ssh cannot be started: {error.strerror or error}.") from None
+        self._running.append(process)
+        assert process.stdout is not None and process.stdin is not None
+        said = _Said(process)
+
+        def close() -> None:
+            said.task.cancel()
+            with suppress(ProcessLookupError):
+                process.terminate()
+
+        return Pipe(reader=process.stdout, writer=process.stdin, said=said.text, close=close)
+
+    def failure(self, said: str) -> Unreachable:
+        """Why a command's connection ended, by what ssh said."""
+        alias = self._target.alias
+        words = last_words(said)
+        if not words:
+            return Unreachable(f"The connection to {alias} ended.")
+        if _FOR_A_PERSON.search(said):
+            return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
+        return Unreachable(f"{alias}: {words}.")
+
+    def keep(self, process: asyncio.subprocess.Process) -> None:
+        """A child that is to end with this, at the latest."""
+        self._running = [one for one in self._running if one.returncode is None]
+        self._running.append(process)
+
+    async def aclose(self) -> None:
+        """See `Link.aclose`."""
+        self._closed = True
+        for process in self._running:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+        for process in self._running:
+            try:
+                async with asyncio.timeout(2):
+                    await process.wait()
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        self._running.clear()
+        self.drop()
+
+    def drop(self) -> None:
+        """Give back what is left when nothing runs any more."""
+        if self._asks is not None:
+            self._asks.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @staticmethod
+    def _can_ask() -> bool:
+        return not isinstance(asker(), Nobody)
+
+
+class _Said:
+    """Keeps the last of a child's stderr, reading it so that it never blocks."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._kept = b""
+        self.task = asyncio.create_task(self._read(process), name="ssh-stderr")
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        with suppress(OSError):
+            while data := await process.stderr.read(4096):
+                self._kept = (self._kept + data)[-STDERR_KEPT:]
+
+    def text(self) -> str:
+        return self._kept.decode("utf-8", "replace")

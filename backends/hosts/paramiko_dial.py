@@ -1,0 +1,396 @@
+"""Making a connection with paramiko: the way there, whose machine it is, and who we are.
+
+Everything here blocks and runs on the worker thread of a host. Nothing is ever tried again by
+itself, and a password is asked for once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from traindeck.backends.asking import Stranger, asker
+from traindeck.backends.base import Unreachable
+from traindeck.backends.hosts import knownhosts
+from traindeck.backends.hosts.link import NeedsPerson
+from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
+from traindeck.backends.hosts.sshconfig import unresolved
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from traindeck.backends.hosts.sshconfig import Target
+
+CONNECT_TIMEOUT = 15.0
+BEFORE_KEYS = 1 << 18
+"""Bytes that a server may send before it has shown its key."""
+
+
+class Dialled:
+    """A connection that was made.
+
+    Attributes:
+        transport: The one to the machine itself.
+        beneath: Those to the jump hosts, the nearest to the machine first.
+        asked: Whether a person had to give a secret for it.
+    """
+
+    def __init__(
+        self, transport: paramiko.Transport, beneath: tuple[paramiko.Transport, ...], asked: bool
+    ) -> None:
+        self.transport = transport
+        self.beneath = beneath
+        self.asked = asked
+
+
+def dial(target: Target, config_file: str | None = None) -> Dialled:
+    """Connect and authenticate.
+
+    Args:
+        target: The machine.
+        config_file: The configuration it was found in, to name the hosts that are there.
+
+    Raises:
+        Unreachable: It does not answer.
+        NeedsPerson: Its key is unknown or not the one that is known, or it does not let us in.
+    """
+    made: list[paramiko.Transport] = []
+    asked = False
+    try:
+        for hop in (*target.jumps, target):
+            through = made[-1] if made else None
+            transport = _handshake(hop, _socket(hop, through, config_file))
+            made.append(transport)
+            _check_key(hop, transport)
+            asked |= _authenticate(hop, transport)
+    except BaseException:
+        for transport in reversed(made):
+            with suppress(Exception):
+                transport.close()
+        raise
+    *beneath, last = made
+    return Dialled(last, tuple(reversed(beneath)), asked)
+
+
+# -------------------------------------------------------------------------------------- the way
+
+
+def _socket(target: Target, through: paramiko.Transport | None, config_file: str | None) -> Any:
+    import paramiko
+
+    timeout = target.connect_timeout or CONNECT_TIMEOUT
+    where = _where(target)
+    if through is not None:
+        try:
+            return through.open_channel(
+                "direct-tcpip",
+                (target.hostname, target.port),
+                ("127.0.0.1", 0),
+                window_size=WINDOW,
+                timeout=timeout,
+            )
+        except Exception as error:
+            raise Unreachable(
+                f"{where} cannot be reached from its jump host: {said(error)}."
+            ) from None
+    if target.proxy_command:
+        try:
+            return paramiko.ProxyCommand(target.proxy_command)
+        except Exception as error:
+            raise Unreachable(f"The ProxyCommand of {target.alias} fails: {said(error)}.") from None
+    try:
+        return socket.create_connection((target.hostname, target.port), timeout)
+    except socket.gaierror:
+        raise unresolved(target, config_file=config_file) from None
+    except TimeoutError:
+        raise Unreachable(f"{where} did not answer within {timeout:.0f} s.") from None
+    except ConnectionRefusedError:
+        raise Unreachable(f"{where} refuses the connection: no sshd listens there.") from None
+    except OSError as error:
+        raise Unreachable(f"{where} cannot be reached: {error.strerror or error}.") from None
+
+
+class _Guarded:
+    """A socket that gives up on a server that talks too much before it has shown its key."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.left: int | None = BEFORE_KEYS
+
+    def recv(self, size: int) -> bytes:
+        data: bytes = self._inner.recv(size)
+        if self.left is not None:
+            self.left -= len(data)
+            if self.left < 0:
+                raise OSError("it sends too much that is not SSH")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def _handshake(target: Target, way: Any) -> paramiko.Transport:
+    import paramiko
+
+    guarded = _Guarded(way)
+    where = _where(target)
+    try:
+        transport = paramiko.Transport(
+            guarded,  # type: ignore[arg-type]
+            default_window_size=WINDOW,
+            default_max_packet_size=PACKET,
+        )
+        transport.daemon = True
+        options = transport.get_security_options()
+        # One pass over the bytes instead of two: twice as fast.
+        options.ciphers = sorted(options.ciphers, key=lambda name: "-gcm" not in name)
+        transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT
+        if target.server_alive_interval:
+            transport.set_keepalive(max(1, int(target.server_alive_interval)))
+        transport.use_compression(target.compression)
+        if known := knownhosts.preferred_key_types(target):
+            usable = _with_rsa_names(known)
+            first = [kind for kind in options.key_types if kind in usable]
+            options.key_types = (*first, *(k for k in options.key_types if k not in first))
+        transport.start_client(timeout=CONNECT_TIMEOUT)
+    except Exception as error:
+        with suppress(Exception):
+            way.close()
+        text = said(error)
+        if guarded.left is not None and guarded.left == BEFORE_KEYS:
+            raise Unreachable(
+                f"{where} takes the connection and says nothing ({text}).",
+                "It may be throttling (MaxStartups), or be no SSH server.",
+            ) from None
+        raise Unreachable(f"{where} is not understood as an SSH server: {text}.") from None
+    guarded.left = None
+    return transport
+
+
+def _with_rsa_names(kinds: Any) -> set[str]:
+    """Key types with the names that an RSA key signs under."""
+    found = set(kinds)
+    if "ssh-rsa" in found:
+        found |= {"rsa-sha2-512", "rsa-sha2-256"}
+    return found
+
+
+def _where(target: Target) -> str:
+    port = "" if target.port == 22 else f", port {target.port}"
+    named = f" ({target.hostname}{port})" if target.hostname != target.alias or port else ""
+    return f"{target.alias}{named}"
+
+
+# ------------------------------------------------------------------------------------- whose it is
+
+
+def _check_key(target: Target, transport: paramiko.Transport) -> None:
+    key = transport.get_remote_server_key()
+    kind, data = key.get_name(), key.asbytes()
+    verdict = knownhosts.verify(target, kind, data)
+    if verdict.known is knownhosts.Known.KNOWN:
+        return
+    if verdict.known is knownhosts.Known.UNKNOWN and target.user_known_hosts:
+        stranger = Stranger(
+            host=target.alias,
+            address=_where(target),
+            key_type=kind,
+            fingerprint=verdict.fingerprint,
+            file=target.user_known_hosts[0],
+        )
+        if target.strict_host_key_checking in ("no", "accept-new") or asker().trusts(stranger):
+            knownhosts.remember(target, kind, data)
+            return
+    refused = knownhosts.refusal(target, verdict)
+    raise NeedsPerson(refused.what, refused.fix)
+
+
+# -------------------------------------------------------------------------------------- who we are
+
+
+def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
+    """Log in. Whether a secret was asked for."""
+    import paramiko
+
+    asked = False
+    tried: list[str] = []
+    try:
+        transport.auth_none(target.user)
+        return asked
+    except paramiko.BadAuthenticationType as error:
+        allowed = list(error.allowed_types)
+    except Exception as error:
+        raise Unreachable(
+            f"{_where(target)} broke off while we logged in: {said(error)}."
+        ) from None
+    try:
+        if "publickey" in allowed and target.pubkey_authentication:
+            for label, key in _keys(target, tried):
+                tried.append(label)
+                try:
+                    further = transport.auth_publickey(target.user, key)
+                except paramiko.BadAuthenticationType as error:
+                    allowed = list(error.allowed_types)
+                    break
+                except paramiko.AuthenticationException:
+                    continue
+                if not further:
+                    return asked
+                allowed = list(further)  # that was one of several steps
+                break
+        for method in ("keyboard-interactive", "password"):
+            if method not in allowed or method not in _by_typing(target):
+                continue
+            further, answered = _by_secret(target, transport, method)
+            asked |= answered
+            if answered:
+                if not further:
+                    return True
+                allowed = list(further)
+    except paramiko.AuthenticationException as error:
+        raise NeedsPerson(
+            f"{target.alias} does not accept that ({said(error)}); not tried again."
+        ) from None
+    except Unreachable:
+        raise
+    except Exception as error:
+        why = said(error)
+        fix = ""
+        if "Too many" in why or len(tried) >= 5:
+            fix = "It allows few tries: name one key with IdentityFile and IdentitiesOnly yes."
+        raise NeedsPerson(
+            f"{_where(target)} broke off after {len(tried)} keys were tried: {why}.", fix
+        ) from None
+    keys = f"none of {len(tried)} keys ({', '.join(tried[:4])})" if tried else "no key was found"
+    raise NeedsPerson(
+        f"{target.alias} does not let {target.user} in: {keys}; it takes {', '.join(allowed)}.",
+        f"Try `ssh {target.alias}`; load a key with ssh-add, or name one with IdentityFile.",
+    )
+
+
+def _by_typing(target: Target) -> tuple[str, ...]:
+    """The ways of giving a secret that the user's configuration allows, in the order to try."""
+    found = []
+    if target.kbdint_authentication:
+        found.append("keyboard-interactive")
+    if target.password_authentication:
+        found.append("password")
+    wanted = target.preferred_authentications
+    return tuple(method for method in found if not wanted or method in wanted)
+
+
+def _by_secret(
+    target: Target, transport: paramiko.Transport, method: str
+) -> tuple[list[str], bool]:
+    """One try with a password or a one-time code: (further methods, whether one was given)."""
+    answered = False
+    who = f"{target.user}@{target.alias}"
+
+    def ask(prompt: str) -> str:
+        nonlocal answered
+        given = asker().secret(target.alias, prompt)
+        answered |= given is not None
+        return given or ""
+
+    if method == "password":
+        given = asker().secret(target.alias, f"Password of {who}:")
+        return (list(transport.auth_password(target.user, given)), True) if given else ([], False)
+
+    class Declined(Exception):
+        pass
+
+    def answers(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        found = []
+        for prompt, _ in prompts:
+            words = " ".join(f"{title} {instructions} {prompt}".split())[:200]
+            found.append(ask(f"{who}: {words}"))
+            if not answered:
+                raise Declined
+        return found
+
+    try:
+        return list(transport.auth_interactive(target.user, answers)), answered
+    except Declined:
+        return [], False
+
+
+def _keys(target: Target, tried: list[str]) -> Iterator[tuple[str, Any]]:
+    """The keys to try, in OpenSSH's order: those of the agent that the user's files name, those
+    files, then the rest of the agent's."""
+    import paramiko
+
+    held = _agent_keys(target)
+    files = [path for path in target.identity_files if os.path.isfile(path)]
+    named = {_public_part(path): path for path in files}
+    first = [key for key in held if key.asbytes() in named]
+    for key in first:
+        yield f"{key.get_name()} of the agent", key
+    from_agent = {key.asbytes() for key in first}
+    for path in files:
+        if _public_part(path) in from_agent:
+            continue
+        key = _load(target, path)
+        if key is None:
+            continue
+        for certificate in target.certificate_files:
+            with suppress(Exception):
+                key.load_certificate(certificate)
+        yield os.path.basename(path), key
+    if target.identities_only:
+        return
+    for key in held:
+        if key not in first and isinstance(key, paramiko.AgentKey):
+            yield f"{key.get_name()} of the agent", key
+
+
+def _load(target: Target, path: str) -> Any:
+    """The key in a file; None for one of a kind that paramiko does not know, or whose passphrase
+    nobody gives."""
+    import paramiko
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return paramiko.PKey.from_path(path)
+    except (TypeError, paramiko.PasswordRequiredException):
+        given = asker().secret(target.alias, f"Passphrase of {path}:")
+        if not given:
+            return None
+        try:
+            return paramiko.PKey.from_path(path, given.encode())  # type: ignore[arg-type]
+        except Exception:
+            raise NeedsPerson(f"The passphrase of {path} is wrong; not tried again.") from None
+    except (OSError, ValueError, paramiko.SSHException, UnsupportedAlgorithm):
+        return None
+
+
+def _public_part(path: str) -> bytes:
+    """The public key beside a private one, as bytes; b"" if there is none."""
+    import base64
+
+    try:
+        with open(f"{path}.pub", encoding="utf-8", errors="replace") as file:
+            words = file.read(65536).split()
+        return base64.b64decode(words[1])
+    except (OSError, ValueError, IndexError):
+        return b""
+
+
+def _agent_keys(target: Target) -> list[Any]:
+    from paramiko.agent import AgentSSH
+
+    path = target.identity_agent
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return []
+        way = socket.socket(socket.AF_UNIX)
+        way.settimeout(5.0)
+        way.connect(path)
+        held = AgentSSH()
+        held._connect(way)  # type: ignore[attr-defined]
+        return list(held.get_keys())
+    except Exception:
+        return []
