@@ -77,7 +77,7 @@ def _say(made: Forwarding, record: RunRecord, json: bool, quiet: bool) -> None:
         output.line(made.url)
     sys.stdout.flush()
     if made.moved:
-        output.tell(f"port {made.port} of this machine is taken; this is {made.local}")
+        output.tell(f"port {made.port} of this machine is not free; this is {made.local}")
     if made.problem:
         output.tell(f"{made.problem} It is tried again with each connection.")
     elif not quiet:

@@ -11,9 +11,9 @@ import errno
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Protocol, Self, cast
 
-from traindeck.backends.base import BackendError, Forward, Listener
+from traindeck.backends.base import Backend, BackendError, Capability, Forward, Listener
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
@@ -22,6 +22,10 @@ PIECE = 1 << 16
 LIKELY = {6006: "TensorBoard", 8888: "Jupyter", 8787: "Dask", 8265: "Ray", 5000: "MLflow"}
 """What mostly listens on a port."""
 _URL = re.compile(rb"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]|[\w.-]+):(\d{2,5})\b")
+
+
+class Reached(Backend, Forward, Protocol):
+    """A backend that forwards."""
 
 
 def parse_port(text: str) -> tuple[int, int | None]:
@@ -41,7 +45,7 @@ def parse_port(text: str) -> tuple[int, int | None]:
     return ports[0], ports[1] if colon else None
 
 
-def forwarding(ws: Workspace, run: RunRecord) -> Forward:
+def forwarding(ws: Workspace, run: RunRecord) -> Reached:
     """The backend of a run, as one that can be connected to.
 
     Raises:
@@ -51,7 +55,7 @@ def forwarding(ws: Workspace, run: RunRecord) -> Forward:
     backend = ws.backend(run.backend)
     if not isinstance(backend, Forward):
         raise BackendError(f"{backend.name} cannot forward a port of its runs.")
-    return backend
+    return cast("Reached", backend)
 
 
 async def likely_ports(ws: Workspace, run: RunRecord) -> list[Listener]:
@@ -88,7 +92,7 @@ class Forwarding:
         changed: Called when any of these changed.
     """
 
-    def __init__(self, backend: Forward, run: RunRecord, port: int) -> None:
+    def __init__(self, backend: Reached, run: RunRecord, port: int) -> None:
         self.run = run
         self.port = port
         self.local = 0
@@ -105,12 +109,21 @@ class Forwarding:
         return f"http://127.0.0.1:{self.local}"
 
     async def listen(self, local: int | None) -> None:
-        """Listen on `local`, which has to be free, or on the port's own number, else on any.
+        """Listen on `local`, which has to be free, or on the port's own number, else on any. On
+        the machine that the run is on, the port's own number is the run's: to take it would be to
+        connect to ourselves.
 
         Raises:
             UsageError: `local` is taken, or may not be had.
         """
-        for wanted in (local or self.port, 0):
+        here = bool(self._backend.capabilities & Capability.HERE)
+        if here and local == self.port:
+            raise UsageError(
+                f"{self.run.name} is on this machine: its port {local} is here already.",
+                f"Open http://127.0.0.1:{local}.",
+            )
+        self.moved = here and local is None
+        for wanted in (local or (0 if here else self.port), 0):
             try:
                 self._server = await asyncio.start_server(self._accept, "127.0.0.1", wanted)
                 break

@@ -95,7 +95,15 @@ async def test_a_port_that_is_taken_here_gives_another_unless_it_was_named(world
     async with await forwarding.start(world.ws, world.run, world.port) as made:
         assert made.moved and made.local != world.port
         assert await world.asked(made.local, b"ab") == b"ba"
-    with pytest.raises(UsageError, match=f"Port {world.port} of this machine is taken"):
+        with pytest.raises(UsageError, match=f"Port {made.local} of this machine is taken"):
+            await forwarding.start(world.ws, world.run, world.port, made.local)
+
+
+async def test_a_port_of_a_run_on_this_machine_never_leads_to_itself(world: World) -> None:
+    free = free_port()
+    async with await forwarding.start(world.ws, world.run, free) as made:
+        assert made.local != free and made.problem
+    with pytest.raises(UsageError, match="is here already"):
         await forwarding.start(world.ws, world.run, world.port, world.port)
 
 

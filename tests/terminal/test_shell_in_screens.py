@@ -57,7 +57,8 @@ def test_the_screen_comes_back_as_it_was(deck: Terminal) -> None:
     deck.press("?")
     deck.wait("KEYS ON THIS SCREEN")
     deck.press("escape")
+    deck.wait(lambda t: "KEYS ON THIS SCREEN" not in t.text)
     deck.resize(90, 25)
-    deck.wait(lambda t: "KEYS" not in t.text and "calm-fox" in t.text)
+    deck.wait(lambda t: "selected 1/1" in t.screen.display[24])
     deck.press("q")
     assert deck.ended() == 0
