@@ -22,6 +22,7 @@ from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW
 from traindeck.backends.encoding import decode as decode
 from traindeck.backends.encoding import encode as encode
+from traindeck.backends.errors import AgentRefused as AgentRefused
 from traindeck.backends.errors import BackendError as BackendError
 from traindeck.backends.errors import TraindeckError as TraindeckError
 from traindeck.backends.errors import Unreachable as Unreachable
@@ -86,6 +87,48 @@ class Limits:
     """How often a `failed` attempt is repeated by the executing side."""
 
 
+class Content(Protocol):
+    """Where the bytes of a tree are until they are sent, and what is remembered of its sending.
+    Whoever captured the code hands it over with it; nothing of it is part of a plan."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """All that the tree is made of, the objects of its folders included: digest -> bytes."""
+        ...
+
+    def blob(self, digest: str) -> Blob:
+        """One of them. Its `read` gives what is there now: the sender compares the digest."""
+        ...
+
+    def known(self, place: str) -> Collection[str]:
+        """Digests that a place had when something was last sent there: a hint, no more."""
+        ...
+
+    def sent(self, place: str) -> None:
+        """Remember that a place has all of it now."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Told while bytes are sent, in bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A folder with all below it, named by its content (payload/FORMAT.md, "Blobs and trees").
+
+    Attributes:
+        digest: SHA-256 (hex) of the object of its top folder.
+        files: How many files there are in it; `size` is how many bytes they have.
+        content: Where the bytes are; None for a tree that was sent already.
+    """
+
+    digest: str = ""
+    files: int = 0
+    size: int = 0
+    content: Content | None = field(default=None, compare=False, metadata={"wire": False})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """Which code runs, as captured at launch.
@@ -98,6 +141,8 @@ class Code:
         dirty: Whether tracked files differ from `commit`.
         untracked: Paths below `root` that git neither tracks nor ignores (capped, sorted).
         omitted: Paths left out of a snapshot, or of the diff that was captured, with the reason.
+        tree: The snapshot: what a place must lay out as `code/` of the run directory, copied, so
+            that a job may change its own; None in place, and for runs of versions that had none.
     """
 
     mode: str = "here"
@@ -107,6 +152,7 @@ class Code:
     dirty: bool = False
     untracked: tuple[str, ...] = ()
     omitted: Mapping[str, str] = field(default_factory=dict)
+    tree: Tree | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +204,9 @@ class RunSpec:
         host, driver, python_version: For the record, put in by `plan` as far as `survey` found
             them out: the host's name, the version of the accelerators' driver there, and that of
             `python` as far as it can be told without starting it ("3.12.1" or "3.12").
-        files: What travels with the run: path relative to the run directory -> content (a code
-            snapshot, the captured diff, a recipe's trainer). A path that ends with `/` is a folder,
-            made though it is empty.
+        files: What travels with the run beside the tree of its code: path relative to the run
+            directory -> content (the captured diff, a recipe's trainer). A path that ends with `/`
+            is a folder, made though it is empty.
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
         options: The backend's own options, checked against its `options_schema`. Only what was
@@ -699,7 +745,7 @@ class AgentChannel(Protocol):
 
         Raises:
             Unreachable: The agent went away before it answered.
-            BackendError: The agent refused; the message says why.
+            AgentRefused: It said no; the message says why.
         """
         ...
 

@@ -248,7 +248,15 @@ class ProcessBackend:
         header["secrets"] = {name: secrets[name] for name in spec.secrets}
         agent = await self.host.agent()
         asked = self._clock()
-        answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
+        if (tree := spec.code.tree) is not None and spec.attempt == 0:
+            from traindeck.backends.sending import call_with_tree
+
+            place = f"{spec.host}:{(plan.body or {}).get('root')}"
+            answer, _ = await call_with_tree(
+                agent, "start", header, body, tree, place, timeout=SUBMIT_TIMEOUT
+            )
+        else:
+            answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
         return self._taken(spec, answer, asked)
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
@@ -499,14 +507,18 @@ def plan_file(plan: Plan) -> bytes:
 
 def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
     """What `submit` sends for a plan, secrets apart: the header and the bytes after it. The files
-    travel with attempt 0 only: a later one runs what is there."""
+    travel with attempt 0 only: a later one runs what is there. Of the code only the tree is named
+    here (backends/sending.py brings what it is made of)."""
     agent = str((plan.body or {}).get("agent", ""))
     blobs: dict[str, Blob] = {}
+    listed: list[dict[str, Any]] = []
+    parts = []
     if plan.spec.attempt == 0:
         shown = plan_file(plan)
         blobs = {**plan.files, "plan/plan.json": Blob(size=len(shown), data=shown)}
-    listed = []
-    parts = []
+        if (tree := plan.spec.code.tree) is not None:
+            # Without a size: an agent that knows no trees refuses it, and starts nothing.
+            listed.append({"path": "code/", "tree": tree.digest})
     for path, blob in blobs.items():
         data = blob.read()
         if path in plan.files and hashlib.sha256(data).hexdigest() != blob.digest:

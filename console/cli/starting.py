@@ -99,11 +99,22 @@ def _not_started(record: RunRecord) -> bool:
     return record.state is State.FAILED and record.exit_code in NOT_STARTED
 
 
+def _listed(made: Plan) -> dict[str, Any]:
+    """The files of a plan's tree, which the plan itself names by one digest."""
+    from traindeck.backends.encoding import encode
+    from traindeck.backends.trees import files_of
+
+    tree = made.spec.code.tree
+    if tree is None:
+        return {}
+    return {"tree": {f"code/{path}": encode(blob) for path, blob in files_of(tree)}}
+
+
 def _show_plan(made: Plan, json: bool) -> None:
     from traindeck.backends.encoding import encode
 
     if json:
-        output.emit_json(encode(made))
+        output.emit_json({**encode(made), **_listed(made)})
         return
     from traindeck.console.present.plan_view import plan_lines
 

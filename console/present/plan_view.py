@@ -82,6 +82,9 @@ def _code(plan: Plan) -> str:
     later = plan.spec.attempt > 0 and code.mode != "snapshot"
     place = f"in place, as it is now, {root}" if later else f"in place, {root}"
     parts = [f"a snapshot of {root}" if code.mode == "snapshot" else place]
+    if code.tree is not None:
+        files = "1 file" if code.tree.files == 1 else f"{code.tree.files:,} files"
+        parts.append(f"{files}, {bytes_text(code.tree.size)}")
     if code.commit:
         branch = f" on {code.branch}" if code.branch else ""
         changes = " + uncommitted changes" if code.dirty else ""
@@ -111,13 +114,18 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _files(plan: Plan, whole: bool) -> Iterator[Line]:
+    """What goes along; of a tree only its line under `code`, where the whole is not asked for."""
     items = list(plan.files.items())
+    if whole and (tree := plan.spec.code.tree) is not None and plan.spec.attempt == 0:
+        from traindeck.backends.trees import files_of
+
+        items += ((f"code/{path}", blob) for path, blob in files_of(tree))
     shown = items if whole else items[:SHOWN]
     for index, (path, blob) in enumerate(shown):
         if path.endswith("/"):
-            yield "" if index else "files", f"{path} · empty folder"
+            yield "" if index else "files", f"{plain_or_quoted(path)} · empty folder"
             continue
-        text = f"{path} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
+        text = f"{plain_or_quoted(path)} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
         yield "" if index else "files", text + (" · executable" if blob.mode & 0o100 else "")
     if len(items) > len(shown):
         rest = sum(blob.size for _, blob in items[len(shown) :])

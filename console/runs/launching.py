@@ -49,7 +49,16 @@ async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = 
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
-    spec, found = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    # On a thread: a snapshot looks at ten thousand files.
+    spec, found = await asyncio.to_thread(
+        build_spec,
+        request,
+        run_id=run_id,
+        name=name,
+        now=ws.clock(),
+        environ=ws.environ,
+        memory=ws.places.snapshots,
+    )
     notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Any
 
 from traindeck.backends.base import Blob, Limits, Resources, RunSpec
@@ -138,13 +139,20 @@ class LaunchRequest:
 
 
 def build_spec(
-    request: LaunchRequest, *, run_id: str, name: str, now: float, environ: Mapping[str, str]
+    request: LaunchRequest,
+    *,
+    run_id: str,
+    name: str,
+    now: float,
+    environ: Mapping[str, str],
+    memory: Path | None = None,
 ) -> tuple[RunSpec, tuple[str, ...]]:
     """The spec of a request, with the code captured, and notes for the plan.
 
     Args:
         run_id, name: As minted by the caller.
         environ: The caller's environment.
+        memory: See `capture`.
 
     Raises:
         UsageError: What was asked for makes no sense; the option is named.
@@ -154,7 +162,7 @@ def build_spec(
     cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
     mode = request.code or ("snapshot" if request.after else "here")
     python = interpreter(request.argv, cwd, {**environ, **request.env})
-    captured: Captured = capture(cwd, mode, python)
+    captured: Captured = capture(cwd, mode, python, memory)
     values, names = recorded_environ(environ)
     hidden = {*request.secrets, *request.env}
     spec = RunSpec(

@@ -64,6 +64,11 @@ class Places:
     def archived(self) -> Path:
         return self.state / "archived"
 
+    @property
+    def snapshots(self) -> Path:
+        """What is remembered of code that was read and sent; it can be deleted."""
+        return self.state / "snapshots"
+
 
 def find_places(
     environ: Mapping[str, str] | None = None,

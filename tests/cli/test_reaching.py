@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .conftest import Cli
 
@@ -57,8 +59,9 @@ def test_what_cannot_be_brought_is_said_in_words(cli: Cli) -> None:
         assert words in done.stderr
 
 
-def forward(cli: Cli, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def forward(cli: Cli, *args: str) -> Iterator[subprocess.Popen[str]]:
+    made = subprocess.Popen(
         [sys.executable, "-m", "traindeck.console.cli.main", "forward", *args],
         cwd=cli.cwd,
         env=cli.environ,
@@ -66,34 +69,37 @@ def forward(cli: Cli, *args: str) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
+    try:
+        yield made
+    finally:
+        made.kill()
+        made.wait()
 
 
 def test_a_port_of_a_run_is_found_and_a_page_of_it_read_here(cli: Cli) -> None:
     run = cli.run("python3", "-c", SERVES)
     while "serving" not in cli("logs", run).stdout:
         pass
-    made = forward(cli, run)
-    assert made.stdout is not None
-    url = made.stdout.readline().strip()
-    with urllib.request.urlopen(url, timeout=20) as page:
-        assert page.status == 200
-    made.send_signal(signal.SIGINT)
-    assert made.wait(20) == 130
+    with forward(cli, run) as made:
+        assert made.stdout is not None
+        url = made.stdout.readline().strip()
+        with urllib.request.urlopen(url, timeout=20) as page:
+            assert page.status == 200
+        made.send_signal(signal.SIGINT)
+        assert made.wait(20) == 130
     assert cli.json("show", "--json", run)["state"] == "running"
 
 
 def test_that_nobody_listens_is_a_word_in_the_json(cli: Cli) -> None:
     run = cli.run("sleep", "60")
-    made = forward(cli, "--json", run, "1")
-    assert made.stdout is not None
-    text = ""
-    while not text.rstrip().endswith("}"):
-        text += made.stdout.readline()
+    with forward(cli, "--json", run, "1") as made:
+        assert made.stdout is not None
+        text = ""
+        while not text.rstrip().endswith("}"):
+            text += made.stdout.readline()
     said = json.loads(text)
     assert (said["run"], said["port"]) == (run, 1)
     assert "port 1 of" in said["problem"]
-    made.terminate()
-    made.wait(20)
 
 
 def test_an_absurd_port_and_none_at_all_are_refused(cli: Cli) -> None:

@@ -24,6 +24,8 @@ VERBS = {
     "reach": "session",
     "adopt": "adopt",
     "unwatch": "adopt",
+    "blobs_missing": "blobs",
+    "blobs_put": "blobs",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 
@@ -73,10 +75,14 @@ def main(words):
             return session.become(words[1])
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
+        if words == ["sweep", "blobs"]:
+            from . import sweep
+
+            return sweep.sweep()
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
     except Refused as refused:
-        wire.write_answer(1, {"error": str(refused)})
+        wire.write_answer(1, dict(refused.more, error=str(refused)), refused.body)
         return 1
     except OSError as error:
         wire.write_answer(1, {"error": "%s failed: %s." % (verb, error)})
