@@ -22,6 +22,7 @@ from traindeck.backends.base import (
     Connection,
     DeviceCount,
     Done,
+    Link,
     Outcome,
     Terminal,
     TerminalSize,
@@ -72,6 +73,11 @@ class LocalHost:
         self._served: _Served | None = None
         self._older: _Served | None = None
         self._starting = asyncio.Lock()
+
+    @property
+    def link(self) -> Link:
+        """See `Host.link`: nothing lies between."""
+        return Link()
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None

@@ -30,6 +30,8 @@ from traindeck.backends.base import (
     Backend,
     Connection,
     Done,
+    Link,
+    Reach,
     Terminal,
     TerminalSize,
     Unreachable,
@@ -228,6 +230,10 @@ class _Host:
         self.remarks = inner.remarks
         self._link = link
         self._inner = inner
+
+    @property
+    def link(self) -> Link:
+        return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
 
     def _check(self) -> None:
         if not self._link.whole:

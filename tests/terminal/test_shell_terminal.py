@@ -136,6 +136,7 @@ def test_what_hung_up_on_a_full_screen_leaves_a_usable_one(start_shell: StartShe
     terminal.wait("42")
     terminal.press("\r", "~.")
     terminal.wait(lambda t: b"\x1b[?1049l" in t.raw)
+    terminal.wait(asks("outer$"))
     terminal.press("echo done\r")
     terminal.wait(lambda t: "\ndone" in t.text)
     for mode in (b"1049", b"1000"):
