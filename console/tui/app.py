@@ -12,14 +12,14 @@ import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.errors import TraindeckError
+from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from traindeck.console.tui.services import Services
 
     from .paint import Painter
+
+T = TypeVar("T")
 
 FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
@@ -153,6 +155,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self._disable_notifications = self._disable_tooltips = True
         self._on_screen = OnScreen()
         self._waiting = True
+        self._lent = False
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = console_for(self.console, depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
@@ -329,6 +332,23 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self._driver.write("\x1b[8l")
         self.action_redraw()
 
+    async def lend_terminal(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Give the terminal away for as long as something runs in it; then everything is as it was.
+        Nothing is drawn meanwhile, and what goes on in the background goes on.
+
+        Raises:
+            UsageError: There is no terminal that could be given away.
+        """
+        if self._driver is None or not self._driver.can_suspend:
+            raise UsageError("This terminal cannot be handed to another program.")
+        self._lent = True
+        try:
+            with self.suspend():
+                return await work()
+        finally:
+            self._lent = False
+            self.action_redraw()
+
     def action_redraw(self) -> None:
         """Write everything again: something else has written to the terminal."""
         self._on_screen.forget()
@@ -346,6 +366,8 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self.screen.refresh()
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        if self._lent:
+            return
         super()._display(screen, self._on_screen.difference(renderable))
         if (painted := getattr(screen, "was_painted", None)) is not None:
             painted()

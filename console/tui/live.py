@@ -27,6 +27,7 @@ from traindeck.console.tui.services import (
 )
 
 from .listing import list_runs
+from .live_reaching import LiveReaching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,7 @@ LEAVING = 1.0
 """Seconds that the services get to end in."""
 
 
-class LiveServices:
+class LiveServices(LiveReaching):
     """Implements `Services`. Made on any thread; `aclose` ends its own.
 
     Args:
@@ -68,6 +69,7 @@ class LiveServices:
     able = frozenset({"demo"})
 
     def __init__(self, make: Callable[[], Workspace]) -> None:
+        super().__init__()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="services", daemon=True)
         self._make = make
@@ -450,6 +452,7 @@ class LiveServices:
         self._closed = True
 
         async def close() -> None:
+            await self.end_forwards()
             if self._ws is not None:
                 await self._ws.aclose()
 
