@@ -294,11 +294,38 @@ class JobRef:
 class LogChunk:
     """Bytes of a log and the cursor *after* them. `eof`: the log is complete, this is its end.
     `cut`: the log was replaced or cut short; these bytes are from its new beginning, and what was
-    read before is in it no more."""
+    read before is in it no more. `identity` is that of the file (`LogStat`), "" if there is none.
+    """
 
     data: bytes = b""
     cursor: str = ""
     eof: bool = False
+    cut: bool = False
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """A file of a run's directory (`path` relative to it) of which the first `offset` bytes are
+    known, and the `identity` of the file that they are from, "" if nothing is."""
+
+    ref: JobRef = field(default_factory=JobRef)
+    path: str = ""
+    offset: int = 0
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What follows a `Tail`: `data` from `offset` on, of a file that has `size` bytes by now. `cut`
+    as in `LogChunk`: it begins at 0, and what was known of the file is in it no more."""
+
+    ref: JobRef = field(default_factory=JobRef)
+    path: str = ""
+    offset: int = 0
+    data: bytes = b""
+    size: int = 0
+    identity: str = ""
     cut: bool = False
 
 
@@ -324,6 +351,24 @@ class Health:
     clock_skew: float | None = None
     checks: tuple[tuple[bool, str], ...] = ()
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How it stands with the way to a place, without asking it.
+
+    Attributes:
+        state: `stale` while one that was lost is being made again, `down` once that has failed.
+        since: When it became so; 0 if that is not known.
+        next_try: When the place itself tries again. Whoever asks before that is refused at once.
+            None if nothing is tried until somebody asks.
+        why: What went wrong, in a sentence; "" if nothing did.
+    """
+
+    state: Reach = Reach.OK
+    since: float = 0.0
+    next_try: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,7 +502,9 @@ class Backend(Protocol):
 class SeekableLogs(Protocol):
     """Random access to logs: what the Log screen needs to open 10 GB at once.
 
-    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too.
+    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too, and so is
+    `OFFSET@IDENTITY`: if the log is not that file any more, it begins anew and says `cut`, however
+    long the new one is. Chunks carry the identity then.
     """
 
     async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat: ...
@@ -490,6 +537,26 @@ class Files(Protocol):
         Raises:
             BackendError: The run is not over.
         """
+        ...
+
+
+@runtime_checkable
+class Tails(Protocol):
+    """Copies of what grows, kept elsewhere for little: for places whose files are not here."""
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """What files of many runs have grown by, in ONE round trip: at most `budget` bytes, without
+        those that have not grown or are not there. What is more comes when it is asked again."""
+        ...
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A backend whose place may be out of reach, and that knows when it will try again."""
+
+    @property
+    def link(self) -> Link:
+        """Asks nobody."""
         ...
 
 
@@ -572,6 +639,12 @@ class Host(Protocol):
     here: bool
     """Whether it is this machine: its files are those of this program, and what it starts inherits
     this program's environment."""
+
+    @property
+    def link(self) -> Link:
+        """How it stands with the way there. Asks nobody. What is asked of a host that is out of
+        reach fails at once while it waits for its next try: callers come back, it backs off."""
+        ...
 
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:

@@ -26,18 +26,22 @@ from traindeck.backends.base import (
     Host,
     HostDevices,
     JobRef,
+    Link,
     LogChunk,
     LogStat,
     Option,
+    Piece,
     Plan,
     Reach,
     RunSpec,
     Status,
+    Tail,
     Unreachable,
     UsageError,
     encode,
     plan_digest,
 )
+from traindeck.backends.logs import ask_tails, parse_cursor
 from traindeck.backends.status import decode_evidence, status_of
 
 SUBMIT_TIMEOUT = 120.0
@@ -77,6 +81,11 @@ class ProcessBackend:
             self.capabilities |= Capability.HERE | Capability.INHERITS
         self._clock = clock or time.time
 
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`."""
+        return self.host.link
+
     async def probe(self) -> Health:
         """See `Backend.probe`."""
         try:
@@ -87,7 +96,7 @@ class ProcessBackend:
             return Health(
                 reach=Reach.DOWN,
                 observed_at=self._clock(),
-                checks=((False, str(error)),),
+                checks=((False, str(error)), *self._next_try()),
                 note=error.what,
             )
         after = self._clock()
@@ -109,6 +118,13 @@ class ProcessBackend:
             root=f"{answer['root']}/runs",
             clock_skew=answer["now"] - (before + after) / 2,
             checks=tuple(checks),
+        )
+
+    def _next_try(self) -> list[tuple[bool, str]]:
+        """When a host that does not answer is asked again, as a line of a probe."""
+        due = self.host.link.next_try
+        return (
+            [] if due is None else [(False, f"next try in {max(0.0, due - self._clock()):.0f} s")]
         )
 
     async def survey(self, spec: RunSpec) -> Facts:
@@ -272,10 +288,11 @@ class ProcessBackend:
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
         """See `Backend.logs`. The cursor is a byte offset."""
-        if cursor and not (cursor.isascii() and cursor.isdecimal()):
-            raise UsageError(f"{cursor!r} is no log cursor of this backend.")
+        offset, identity = parse_cursor(cursor)
         agent = await self.host.agent()
-        params = {**_key(ref), "rank": rank, "offset": int(cursor or 0), "follow": follow}
+        params = {**_key(ref), "rank": rank, "offset": offset, "follow": follow}
+        if identity:
+            params["identity"] = identity
         async with agent.stream("follow", params) as answers:
 
             async def chunks() -> AsyncIterator[LogChunk]:
@@ -285,6 +302,7 @@ class ProcessBackend:
                         cursor=str(header["offset"]),
                         eof=bool(header.get("eof")),
                         cut=bool(header.get("cut")),
+                        identity=str(header.get("identity") or ""),
                     )
 
             yield chunks()
@@ -339,6 +357,10 @@ class ProcessBackend:
         )
         found = answer["offset"]
         return None if found is None else int(found)
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await ask_tails(await self.host.agent(), wanted, budget)
 
     # ------------------------------------------------------------------------------- Files
 

@@ -116,7 +116,7 @@ def _lines(
     left_out: Sequence[str],
     glyphs: Glyphs,
 ) -> Iterator[Line]:
-    state = mark(run)
+    state = mark(run, now)
     facts = [run.id, where(run), run.host or "", f"attempt {run.attempt}" if run.attempt else ""]
     facts += ["archived"] if run.archived else []
     yield (

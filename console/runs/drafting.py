@@ -401,7 +401,7 @@ async def draft_recipe(ws: Workspace, draft: Draft) -> Recipe | None:
     from traindeck.console.runs.reading import read_spec
 
     run = ws.record(draft.like)
-    spec = await read_spec(ws.backend(run.backend), run)
+    spec = await read_spec(ws.reader(run.backend), run)
     return from_run(spec.recipe or {}, f"run {run.name}", ws.places.recipes)
 
 

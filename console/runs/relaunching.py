@@ -42,7 +42,7 @@ async def draft_like(ws: Workspace, text: str) -> Draft:
     run = ws.record(text)
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so how is not known.")
-    spec = await read_spec(ws.backend(run.backend), run)
+    spec = await read_spec(ws.reader(run.backend), run)
     return draft_of(spec, run.backend, ws.environ)
 
 

@@ -64,6 +64,11 @@ class Places:
     def archived(self) -> Path:
         return self.state / "archived"
 
+    @property
+    def mirror(self) -> Path:
+        """Copies of what runs elsewhere write; they can be deleted."""
+        return self.state / "mirror"
+
 
 def find_places(
     environ: Mapping[str, str] | None = None,
