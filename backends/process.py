@@ -86,6 +86,10 @@ class ProcessBackend:
         """See `Linked.link`."""
         return self.host.link
 
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        self.host.try_now()
+
     async def probe(self) -> Health:
         """See `Backend.probe`."""
         try:
