@@ -13,7 +13,7 @@ from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.settings import BackendSettings, set_value
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Backend, Health, Link
+    from traindeck.backends.base import Health, Link
     from traindeck.console.runs.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
@@ -192,24 +192,22 @@ def for_person(ws: Workspace, *names: str) -> Iterator[None]:
 
 def link_at(ws: Workspace, name: str) -> Link:
     """How it stands with the way to a place, as far as that is known without asking it."""
-    from traindeck.backends.base import Link, Linked
+    from traindeck.backends.base import Link
+    from traindeck.console.runs.following import link_of
 
-    backend = _made(ws, name)
-    return backend.link if isinstance(backend, Linked) else Link()
+    try:
+        return link_of(ws.backend(name))
+    except TraindeckError:
+        return Link()  # it cannot be made, which what is asked of it says
 
 
 def try_now(ws: Workspace, name: str) -> None:
     """What is asked of a place next is tried at once, if it can put off anything at all."""
     from traindeck.backends.base import Linked
 
-    backend = _made(ws, name)
+    try:
+        backend = ws.backend(name)
+    except TraindeckError:
+        return  # what is asked of it will say so
     if isinstance(backend, Linked):
         backend.try_now()
-
-
-def _made(ws: Workspace, name: str) -> Backend | None:
-    """A backend; None for one that cannot be made, which what is asked of it will say."""
-    try:
-        return ws.backend(name)
-    except TraindeckError:
-        return None
