@@ -7,8 +7,8 @@ broken backend must never cost more than one sentence.
 
 An entry point names a factory, `factory(name, options) -> Backend`: the name the user gave the
 place, and the rest of its settings, which the factory checks (`base.UsageError` for what it does
-not know). If the module of a factory has a function `discover(options) -> names`, it says what the kind
-could reach by the files of this user, asking nobody: names that may be its option `host`.
+not know). If the module of a factory has a function `discover(options) -> names`, it says what the
+kind could reach by the files of this user, asking nobody: names that may be its option `host`.
 """
 
 from __future__ import annotations

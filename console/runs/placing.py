@@ -81,7 +81,9 @@ def remove_backend(ws: Workspace, name: str, *, force: bool = False) -> None:
         raise UsageError(f"The backend {name} is always there; the settings do not name it.")
     active = [run for run in ws.index.active() if run.backend == name]
     if active and not force:
-        which = active[0].name if len(active) == 1 else f"{active[0].name} and {len(active) - 1} more"
+        which = (
+            active[0].name if len(active) == 1 else f"{active[0].name} and {len(active) - 1} more"
+        )
         raise UsageError(
             f"Runs of {name} are not over, as far as is known: {which}.",
             "They would go on unwatched. Stop them first, or remove it all the same with --yes.",
@@ -111,7 +113,9 @@ def found_places(
     kinds = dict.fromkeys([*registry.IN_TREE, *(entry.kind for entry in backends)])
     found = []
     for each in [kind] if kind is not None else kinds:
-        there = {entry.options.get("host") or entry.name for entry in backends if entry.kind == each}
+        there = {
+            entry.options.get("host") or entry.name for entry in backends if entry.kind == each
+        }
         try:
             names = registry.discover(each, options if kind is not None else None)
         except TraindeckError:
@@ -140,18 +144,31 @@ def add_found(ws: Workspace, found: Found) -> BackendSettings:
     return add_backend(ws, found.kind, name, {} if name == found.host else {"host": found.host})
 
 
-async def check_backend(ws: Workspace, name: str) -> Health:
+async def check_backend(ws: Workspace, name: str, *, asked: bool = True) -> Health:
     """Ask a place how it is. Never raises for what is wrong with the place.
+
+    Args:
+        asked: A person has just asked for it: it is tried at once, and may ask them. Else one that
+            makes a pause is left alone, and what was wrong with it last is told.
 
     Raises:
         UsageError: There is no backend of this name.
     """
+    from traindeck.backends.base import Health
+    from traindeck.backends.states import Reach
+
     try:
         backend = ws.backend(name)
     except TraindeckError as error:
         if name not in ws.settings.backends:
             raise  # a name that was typed
         return _down(error)
+    if asked:
+        with for_person(ws, name):
+            return await backend.probe()
+    link = link_at(ws, name)
+    if link.next_try is not None and link.next_try > ws.clock():
+        return Health(reach=Reach.DOWN, checks=((False, link.why),), note=link.why)
     return await backend.probe()
 
 
@@ -165,7 +182,8 @@ async def check_found(ws: Workspace, found: Found) -> Health:
     except TraindeckError as error:
         return _down(error)
     try:
-        return await backend.probe()
+        with for_person(ws):
+            return await backend.probe()
     finally:
         await backend.aclose()
 

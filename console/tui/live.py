@@ -425,10 +425,7 @@ class LiveServices:
         from traindeck.console.runs import placing
 
         async def ask(ws: Workspace) -> Health:
-            if not asked:
-                return await placing.check_backend(ws, backend)
-            with placing.for_person(ws, backend):
-                health = await placing.check_backend(ws, backend)
+            health = await placing.check_backend(ws, backend, asked=asked)
             self._enter_health(backend, health, placing.link_at(ws, backend))
             return health
 
@@ -445,11 +442,7 @@ class LiveServices:
     async def probe_found(self, found: Found) -> Health:
         from traindeck.console.runs import placing
 
-        async def ask(ws: Workspace) -> Health:
-            with placing.for_person(ws):
-                return await placing.check_found(ws, found)
-
-        return await self._await(ask)
+        return await self._await(lambda ws: placing.check_found(ws, found))
 
     async def add_found(self, found: Found) -> str:
         from traindeck.console.runs import placing
