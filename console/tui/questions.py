@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from traindeck.backends.asking import Stranger
@@ -116,10 +117,11 @@ class Questions:
     def begin(self) -> None:
         """Take questions. Called on the application's loop."""
         loop = asyncio.get_running_loop()
+        context = copy_context()  # the application's, which its screens find it by
 
         def wake() -> None:
             with suppress(RuntimeError):  # it has ended
-                loop.call_soon_threadsafe(self._wake)
+                loop.call_soon_threadsafe(self._wake, context=context)
 
         self._asker.open(wake)
 

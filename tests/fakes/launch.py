@@ -49,6 +49,7 @@ class FakeLaunchServices(FakeServices):
         self.specs: dict[str, RunSpec] = {}
         self.refusal: TraindeckError | None = None
         self.there: list[Found] = []
+        self.said: dict[str, str] = {}
         self.launched: list[Plan] = []
         self.saved: dict[str, Draft] = {}
         self.warnings: tuple[str, ...] = ()
@@ -157,7 +158,7 @@ class FakeLaunchServices(FakeServices):
         return Health(
             reach=place.reach,
             observed_at=self.now,
-            checks=checks if up else ((False, "no answer within 5 s"),),
+            checks=checks if up else ((False, self.said.get(backend, "no answer within 5 s")),),
         )
 
     async def found(self) -> Sequence[Found]:
