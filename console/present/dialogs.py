@@ -257,8 +257,8 @@ def stranger_lines(stranger: Stranger, cells: int) -> list[Line]:
     """Before a machine is trusted whose key is not known."""
     text = (
         "Its key is not known here, so it may be another machine than you think. Compare the "
-        "fingerprint with what its administrator says, or with `ssh-keygen -lf` there. If you "
-        "trust it, the key is noted and not asked for again."
+        "fingerprint with what whoever runs it says. If you trust it, the key is noted, and you "
+        "are not asked again."
     )
     address = stranger.address if stranger.address != stranger.host else ""
     facts = (
@@ -277,19 +277,18 @@ def stranger_lines(stranger: Stranger, cells: int) -> list[Line]:
 
 
 def secret_lines(
-    host: str, prompt: str, typed: bool, cells: int, glyphs: Glyphs = BEST
+    host: str, prompt: str, typed: bool, cells: int, glyphs: Glyphs = BEST, *, open: bool = True
 ) -> list[Line]:
-    """Before a secret is given. Neither it nor its length is shown."""
+    """Before a secret is given. Neither it nor its length is shown. Not `open`: no key counts yet,
+    and there is no field."""
     state = "typed, not shown" if typed else ""
-    text = (
-        "It is sent and kept nowhere. If it is wrong, it is not tried again before you ask for it."
-    )
+    text = "It is not kept. If it is wrong, it is not tried again before you ask for it."
     box = (Span(glyphs.cursor, "accent"), Span(f" {state}", "muted"))
     return [
         (Span(clip(f"{clean(host)} asks you", cells), "warn bold"),),
         (),
         *wrapped(clean(prompt), cells, "text"),
-        fit_line(box, cells, "text @bg"),
+        fit_line(box, cells, "text @bg") if open else (),
         (),
         *wrapped(text, cells),
     ]

@@ -215,7 +215,7 @@ def _health(
         )
     if mark is not None and mark.reach is not Reach.OK:
         if mark.connect:
-            words = f"it waits for you: {mark.connect} tries again, and asks what it must know"
+            words = "it waits for you: c tries again, and asks what it must know"
             lines.append((lead, Span(f"{glyphs.warning} ", "warn"), Span(words, "text")))
         elif due := next_try(mark.next_try, now):
             words = f"{due}, c tries at once" if mark.next_try and mark.next_try > now else due

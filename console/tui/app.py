@@ -641,6 +641,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
 
     def action_connect(self) -> None:
         """Answer what a place asks; if none does, try those again that do not answer."""
+        self._forget_notice()  # what went wrong last, this may mend
         if self._questions is None or not self._questions.open_now():
             self.start(self._connect(), "connecting")
 

@@ -26,7 +26,8 @@ LONGEST = 4096
 
 
 class TrustScreen(ChoiceScreen):
-    """Whether to go on with a machine whose key is not known. Returns TRUST, or None for no."""
+    """Whether to go on with a machine whose key is not known. Returns TRUST, or None for no. The
+    answers come up when they can be given."""
 
     wanted_cells = 72
 
@@ -35,15 +36,45 @@ class TrustScreen(ChoiceScreen):
             lambda cells, rows: stranger_lines(stranger, cells),
             [Choice("esc", "no", ""), Choice("t", "trust it", TRUST, harmful=True)],
         )
+        self._seen = Seen(self)
 
-    @property
-    def open_for_keys(self) -> bool:
-        """Whether it has been there long enough to be answered."""
-        return time.monotonic() > self._painted + UNSEEN
+    def was_painted(self) -> None:
+        super().was_painted()
+        self._seen.painted()
+
+    def lines(self, cells: int) -> list[Line]:
+        lines = super().lines(cells)
+        return lines if self._seen.ready else [*lines[:-1], ()]
+
+    def footer_keys(self) -> list[tuple[str, str]]:
+        return super().footer_keys() if self._seen.ready else []
 
     def hold_key(self, event: events.Key) -> bool:
         """Whether a key was meant for something else. Called in the order of typing."""
-        return event.time < self._painted + UNSEEN
+        return not self._seen.counts(event)
+
+
+class Seen:
+    """From when on keys count for a question: some time after it was painted."""
+
+    def __init__(self, screen: Overlay[str | None]) -> None:
+        self.ready = False
+        self._screen = screen
+        self._at = math.inf
+
+    def painted(self) -> None:
+        """The question stands on the screen."""
+        if self._at == math.inf:
+            self._at = time.monotonic() + UNSEEN
+            self._screen.set_timer(UNSEEN, self._open)
+
+    def counts(self, event: events.Key) -> bool:
+        """Whether a key was pressed after that."""
+        return self.ready and event.time >= self._at
+
+    def _open(self) -> None:
+        self.ready = True
+        self._screen.changed()
 
 
 class SecretScreen(Overlay[str | None]):
@@ -58,29 +89,27 @@ class SecretScreen(Overlay[str | None]):
         self._host = host
         self._prompt = prompt
         self._secret: list[str] = []
-        self._painted = math.inf
+        self._seen = Seen(self)
 
     def on_mount(self) -> None:
         self.deck.hush()
 
     def was_painted(self) -> None:
         """It stands on the screen. Called by the application."""
-        self._painted = min(self._painted, time.monotonic())
-
-    @property
-    def open_for_keys(self) -> bool:
-        """See `TrustScreen.open_for_keys`."""
-        return time.monotonic() > self._painted + UNSEEN
+        self._seen.painted()
 
     def hold_key(self, event: events.Key) -> bool:
         """See `TrustScreen.hold_key`."""
-        return event.time < self._painted + UNSEEN
+        return not self._seen.counts(event)
 
     def lines(self, cells: int) -> list[Line]:
         glyphs = self.deck.painter.glyphs
-        return secret_lines(self._host, self._prompt, bool(self._secret), cells, glyphs)
+        typed = bool(self._secret)
+        return secret_lines(self._host, self._prompt, typed, cells, glyphs, open=self._seen.ready)
 
     def footer_keys(self) -> list[tuple[str, str]]:
+        if not self._seen.ready:
+            return []
         return [("enter", "send it"), ("ctrl+u", "begin anew"), ("esc", "none")]
 
     def take_key(self, event: events.Key) -> None:
@@ -97,13 +126,13 @@ class SecretScreen(Overlay[str | None]):
         elif event.key == "ctrl+u":
             self._secret.clear()
             self.changed()
-        elif event.is_printable and event.character and len(self._secret) < LONGEST:
-            self._secret.append(event.character)
+        elif event.is_printable and not event.key.startswith(("alt+", "ctrl+")):
+            self._secret += (event.character or "") if len(self._secret) < LONGEST else ""
             self.changed()
 
     def take_paste(self, text: str) -> None:
         """Text that was pasted: its first line."""
-        if self.open_for_keys:
+        if self._seen.ready:
             room = LONGEST - len(self._secret)
             self._secret += next(iter(text.splitlines()), "")[:room]
             self.changed()

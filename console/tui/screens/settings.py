@@ -136,7 +136,7 @@ class SettingsScreen(DeckScreen):
             with suppress(TraindeckError):
                 for place in await self.deck.services.places():
                     before = self.marks.get(place.name)
-                    self.marks[place.name] = mark = place_mark(place, "c")
+                    self.marks[place.name] = mark = place_mark(place, self.deck.connect_key)
                     key = f"{BACKEND}{place.name}"
                     health = self.health.get(key)
                     turned = before is not None and before.reach is not mark.reach
