@@ -22,6 +22,7 @@ from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW
 from traindeck.backends.encoding import decode as decode
 from traindeck.backends.encoding import encode as encode
+from traindeck.backends.errors import AgentRefused as AgentRefused
 from traindeck.backends.errors import BackendError as BackendError
 from traindeck.backends.errors import TraindeckError as TraindeckError
 from traindeck.backends.errors import Unreachable as Unreachable
@@ -55,6 +56,8 @@ class Capability(Flag):
     HERE = auto()
     """Jobs see the files of this machine under the same names: the caller's folder, interpreter and
     code are theirs. Without it only what a plan carries is there."""
+    FOREIGN = auto()
+    """It lists jobs of this user that were submitted without Traindeck."""
     INHERITS = auto()
     """A job inherits the caller's whole environment, in memory. Without it only what the spec holds
     of it (`env`, and `secrets` by their values) reaches the job."""
@@ -83,6 +86,48 @@ class Limits:
     """How often a `failed` attempt is repeated by the executing side."""
 
 
+class Content(Protocol):
+    """Where the bytes of a tree are until they are sent, and what is remembered of its sending.
+    Whoever captured the code hands it over with it; nothing of it is part of a plan."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """All that the tree is made of, the objects of its folders included: digest -> bytes."""
+        ...
+
+    def blob(self, digest: str) -> Blob:
+        """One of them. Its `read` gives what is there now: the sender compares the digest."""
+        ...
+
+    def known(self, place: str) -> Collection[str]:
+        """Digests that a place had when something was last sent there: a hint, no more."""
+        ...
+
+    def sent(self, place: str) -> None:
+        """Remember that a place has all of it now."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Told while bytes are sent, in bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A folder with all below it, named by its content (payload/FORMAT.md, "Blobs and trees").
+
+    Attributes:
+        digest: SHA-256 (hex) of the object of its top folder.
+        files: How many files there are in it; `size` is how many bytes they have.
+        content: Where the bytes are; None for a tree that was sent already.
+    """
+
+    digest: str = ""
+    files: int = 0
+    size: int = 0
+    content: Content | None = field(default=None, compare=False, metadata={"wire": False})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """Which code runs, as captured at launch.
@@ -95,6 +140,8 @@ class Code:
         dirty: Whether tracked files differ from `commit`.
         untracked: Paths below `root` that git neither tracks nor ignores (capped, sorted).
         omitted: Paths left out of a snapshot, or of the diff that was captured, with the reason.
+        tree: The snapshot: what a place must lay out as `code/` of the run directory, copied, so
+            that a job may change its own; None in place, and for runs of versions that had none.
     """
 
     mode: str = "here"
@@ -104,6 +151,7 @@ class Code:
     dirty: bool = False
     untracked: tuple[str, ...] = ()
     omitted: Mapping[str, str] = field(default_factory=dict)
+    tree: Tree | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +185,12 @@ class RunSpec:
         argv: The command, exactly as given. Never passed through a shell.
         run_dir_words: Positions in `argv` of paths that are relative to the run directory; the plan
             makes them absolute.
-        cwd: Absolute directory to run in.
+        cwd: Directory to run in, absolute; before it is planned it may begin with `~`, or be
+            relative: a place in the snapshot of its code.
+        environment: What it executes in there, as asked for (backends/environments.py); "" for what
+            the place has by itself.
+        needs: Packages that it imports; one with a `?` behind is only looked at, if it is there.
+        reads: Paths that must be there.
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
@@ -155,9 +208,9 @@ class RunSpec:
         host, driver, python_version: For the record, put in by `plan` as far as `survey` found
             them out: the host's name, the version of the accelerators' driver there, and that of
             `python` as far as it can be told without starting it ("3.12.1" or "3.12").
-        files: What travels with the run: path relative to the run directory -> content (a code
-            snapshot, the captured diff, a recipe's trainer). A path that ends with `/` is a folder,
-            made though it is empty.
+        files: What travels with the run beside the tree of its code: path relative to the run
+            directory -> content (the captured diff, a recipe's trainer). A path that ends with `/`
+            is a folder, made though it is empty.
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
         options: The backend's own options, checked against its `options_schema`. Only what was
@@ -184,6 +237,9 @@ class RunSpec:
     on_exit: tuple[str, ...] = ()
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None
+    environment: str = ""
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     python: str | None = None
     python_version: str | None = None
     packages: int | None = None
@@ -198,6 +254,34 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What was found of an environment, where the run is to execute.
+
+    Attributes:
+        asked: As it was asked for; "" for what the place has by itself.
+        kind: `venv`, `conda`, `interpreter`, `modules`, `prelude`, or "" for what is on its PATH.
+        prefix: The folder that holds its bin/.
+        python: Its interpreter, absolute, and its version.
+        imports: What was imported there, with its version ("" if it says none).
+        failed: What could not be, with the reason in its own words.
+        packages: `name==version` of what is installed.
+        others: How other environments there are named.
+        problem: Why nothing can run in it: a part of a sentence.
+    """
+
+    asked: str = ""
+    kind: str = ""
+    prefix: str = ""
+    python: str = ""
+    python_version: str | None = None
+    imports: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that planning has to ask the place for, dated. Cacheable.
 
@@ -209,12 +293,20 @@ class Facts:
         run_python_version: That of the interpreter which the spec names, as far as it can be told.
         agent: Content version of the agent that will supervise.
         devices: UUIDs of the accelerators that are free, in the order they would be taken.
+        devices_busy: Those that a compute process is on.
         devices_total: How many there are; None if it could not be found out (`devices_note`).
         cwd_ok: Whether the spec's cwd exists and can be entered there.
         program: Absolute path the spec's argv[0] resolves to there, if it does.
         program_note: What keeps it from being executed though it is there, as `is not executable`,
             or what else may have been meant.
+        environment: What the run would execute in; None if that was not asked.
+        path: PATH there, of a job that brings none of its own.
+        cwd: The spec's cwd as it is written there.
+        missing: Those of the spec's `reads` that are not there.
+        place: What was found there, in a few words: an environment, free devices.
+        starts_in: Seconds until such a run would begin: 0 for now, None if that is not known.
         notes: Sentences the plan repeats as warnings.
+        detail: What only this backend's own `plan` reads, as JSON values.
     """
 
     observed_at: float = 0.0
@@ -226,6 +318,7 @@ class Facts:
     run_python_version: str | None = None
     agent: str = ""
     devices: tuple[str, ...] = ()
+    devices_busy: tuple[str, ...] = ()
     devices_total: int | None = None
     devices_note: str = ""
     driver: str | None = None
@@ -233,15 +326,23 @@ class Facts:
     program: str | None = None
     program_note: str = ""
     free_bytes: int | None = None
+    environment: Environment | None = None
+    path: str = ""
+    cwd: str = ""
+    missing: tuple[str, ...] = ()
+    place: str = ""
+    starts_in: float | None = 0.0
     notes: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCount:
-    """The accelerators of a host: UUIDs in bus order; `total` None and a `note` if they cannot be
-    counted (no driver, no permission)."""
+    """The accelerators of a host: UUIDs in bus order, those of them that a compute process is on;
+    `total` None and a `note` if they cannot be counted (no driver, no permission)."""
 
     uuids: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
     total: int | None = None
     driver: str | None = None
     note: str = ""
@@ -257,6 +358,7 @@ class Plan:
         body: The request body, for a backend that is spoken to in JSON.
         env: Variables set for the job, with their values (never those of `secrets`).
         bound_late: What can be known only at submission (leased devices, a port), with the reason.
+        place: What was found at the place, in a few words, and why it was chosen if nobody did.
         warnings: Sentences to read before pressing enter.
         digest: SHA-256 over everything above; `submit` refuses a plan whose digest does not match.
     """
@@ -268,6 +370,7 @@ class Plan:
     body: Mapping[str, Any] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     bound_late: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
     warnings: tuple[str, ...] = ()
     digest: str = ""
 
@@ -279,8 +382,9 @@ class JobRef:
     `native_id` is the scheduler's own name for it, "" where (run id, attempt) is the only one. For
     one job it is the same from `submit` and from `find`: references are dictionary keys.
 
-    `seen` is what the place said of the job when it took it, if it did: as from `poll`, a round
-    trip earlier. It is no part of the name.
+    `seen` is what the place said of the job when it took it or listed it, if it did: as from
+    `poll`, a round trip earlier. It is no part of the name; nor are `title`, what a foreign job is
+    called there, and `made`, when it was submitted.
     """
 
     backend: str = ""
@@ -288,6 +392,8 @@ class JobRef:
     attempt: int = 0
     native_id: str = ""
     seen: Status | None = field(default=None, compare=False)
+    title: str = field(default="", compare=False)
+    made: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -569,6 +675,17 @@ class Linked(Protocol):
 
 
 @runtime_checkable
+class Foreign(Protocol):
+    """Jobs that this user submitted without Traindeck. They can be polled, stopped and, where logs
+    are seekable, read as any other; they have no run directory."""
+
+    async def list_foreign(self) -> list[JobRef]:
+        """Those that are not over, with what the place says of them (`seen`), what they are called
+        and when they were submitted. Their `run_id` is empty."""
+        ...
+
+
+@runtime_checkable
 class Adopt(Protocol):
     """Take a process that already runs under watch."""
 
@@ -628,7 +745,7 @@ class AgentChannel(Protocol):
 
         Raises:
             Unreachable: The agent went away before it answered.
-            BackendError: The agent refused; the message says why.
+            AgentRefused: It said no; the message says why.
         """
         ...
 

@@ -25,6 +25,7 @@ GROUP = "traindeck.backends"
 
 IN_TREE: Mapping[str, str] = {
     "process": "traindeck.backends.process:make",
+    "slurm": "traindeck.backends.slurm.settings:make",
     "ssh": "traindeck.backends.hosts.ssh:make",
 }
 """Kind -> factory. The same lines stand in pyproject.toml, for whoever lists entry points."""

@@ -363,9 +363,11 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    from traindeck.backends.process import ProcessBackend
+    from traindeck.backends.process import ENVIRONMENT, ProcessBackend, environment_of
 
-    return ProcessBackend(name, host_from(name, options), kind="ssh")
+    executes = environment_of(name, options)
+    host = host_from(name, {k: v for k, v in options.items() if k not in ENVIRONMENT})
+    return ProcessBackend(name, host, kind="ssh", **executes)
 
 
 def discover(options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -393,7 +395,7 @@ def host_from(name: str, options: Mapping[str, Any]) -> SSHHost:
     if unknown:
         raise UsageError(
             f"{where}: an ssh backend has no option {unknown[0]!r}.",
-            f"It takes {', '.join(known[:-1])} and {known[-1]}.",
+            f"It takes {', '.join(known)}, environment and prelude.",
         )
     transport = options.get("transport") or "auto"
     if transport not in TRANSPORTS:

@@ -202,6 +202,11 @@ def complete_host(ctx: typer.Context, incomplete: str) -> list[str]:
     return _offered(names, incomplete)
 
 
+def complete_place(incomplete: str) -> list[str]:
+    """Configured backends, and `auto`."""
+    return complete_backend(incomplete) + ["auto"] * "auto".startswith(incomplete)
+
+
 def complete_recipe(incomplete: str) -> list[str]:
     """Recipes by name."""
     from traindeck.console.runs.finetuning import recipe_names

@@ -224,7 +224,7 @@ async def _print(
     from traindeck.console.runs.mirrored import is_far, log_path
 
     backend = ws.backend(ref.backend)
-    far, lost = is_far(backend), False
+    far, lost, printed = is_far(backend), False, False
     copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if far else None
     with copy.writing() if copy is not None else nullcontext() as writer:
         events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, writer=writer)
@@ -233,9 +233,11 @@ async def _print(
                 match event:
                     case Appended(_, data):
                         sink(data, False)
+                        printed = True
                     case Lost(why):
                         if not (follow and far):
-                            raise Unreachable(why)
+                            held = "what is held here of its log was printed, there may be more"
+                            raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
                         lost = True
                         why = output.neutral(" ".join(why.split()))
                         sink.note(f"traindeck: {ref.backend} is waited for: {why}")

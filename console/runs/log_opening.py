@@ -96,7 +96,8 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
         if filler is None or filler.lost_at is None:
             return Link()
         known = link_of(place)
-        return Link(state=Reach.DOWN, since=filler.lost_at, next_try=known.next_try, why=filler.why)
+        why = known.why or filler.why  # what made it break says less than what keeps it so
+        return Link(state=Reach.DOWN, since=filler.lost_at, next_try=known.next_try, why=why)
 
     def times() -> Times | None:
         if not isinstance(backend, Files):

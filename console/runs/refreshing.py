@@ -69,6 +69,10 @@ async def refresh(
     changed = await asyncio.gather(
         *(_ask(ws, name, members, patience, turns, briefly) for name, members in due.items())
     )
+    if runs is None:
+        from traindeck.console.runs.foreign import look_for_foreign
+
+        changed.append(await look_for_foreign(ws, patience))
     if ws.index.unread():
         from traindeck.console.runs.reading_on import read_on
 
@@ -213,6 +217,8 @@ async def ingest(
     now = ws.clock()
     due = []
     for run in runs:
+        if run.foreign:
+            continue  # it has no run directory to measure in
         status = seen[run.id]
         young = status.started is None or now - status.started < YOUNG
         went_on = status.attempt > run.attempt  # what its last attempt wrote is read now or never

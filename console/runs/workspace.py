@@ -187,14 +187,22 @@ class Workspace:
 
     def has_questions(self) -> bool:
         """Whether anything is to be asked of a place or read on: a run that is not over, one that
-        was not measured to its end, one that is missing, or a submission. A command that only reads
-        need not start an event loop if not."""
+        was not measured to its end, one that is missing, a submission, or jobs that somebody
+        submitted by hand. A command that only reads need not start an event loop if not."""
+        if self.with_foreign():
+            return True
         if self.index.has_active() or self.index.unread() or self.missing():
             return True
         try:
             return any(self.places.journal.iterdir())
         except FileNotFoundError:
             return False
+
+    def with_foreign(self) -> list[str]:
+        """The places that may list jobs which were submitted without Traindeck: by their kind, for
+        most of which nothing need be imported to know."""
+        places = self.settings.backends.items()
+        return [name for name, place in places if place.kind not in ("process", "ssh")]
 
     def missing(self) -> list[RunRecord]:
         """Runs whose directory was gone, to be looked for again: a disk may be mounted by now."""
@@ -257,7 +265,9 @@ def ref_of(run: RunRecord) -> JobRef:
     """The reference a run's backend knows it by."""
     from traindeck.backends.base import JobRef
 
-    return JobRef(backend=run.backend, run_id=run.id, attempt=run.attempt, native_id=run.native_id)
+    # A foreign job has no run: its id here is only ours.
+    run_id = "" if run.foreign else run.id
+    return JobRef(backend=run.backend, run_id=run_id, attempt=run.attempt, native_id=run.native_id)
 
 
 def refuse_id(ws: Workspace, name: str | None) -> None:

@@ -391,7 +391,8 @@ class LiveServices:
     async def path_rest(self, draft: Draft, key: str, text: str) -> str:
         from traindeck.console.runs.paths import rest_in
 
-        here = await self._do(lambda ws: draft.on in ws.settings.local_roots())
+        # What goes along to another machine lies here, too; only a folder to run in does not.
+        here = key != "cwd" or await self._do(lambda ws: draft.on in ws.settings.local_roots())
         return await rest_in(draft, key, text) if here else ""
 
     async def launch(self, plan: Plan) -> RunRecord:

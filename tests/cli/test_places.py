@@ -99,6 +99,14 @@ def test_a_backend_whose_runs_are_not_over_is_removed_only_when_that_is_insisted
         cli.ok("stop", "-q", "--grace", "1s", run)
 
 
+def test_a_cluster_is_added_by_its_login_node_or_here(cli: Cli) -> None:
+    cli.ok("backends", "add", "slurm", "lab", "--via", "login1", "--option", "partition=gpu")
+    cli.ok("backends", "add", "slurm", "here", "--local", "--root", str(cli.home / "cluster"))
+    lab, here = cli.json("backends", "--json")[1:]
+    assert (lab["kind"], lab["options"]) == ("slurm", {"via": "login1", "partition": "gpu"})
+    assert (here["kind"], here["options"]) == ("slurm", {"root": str(cli.home / "cluster")})
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

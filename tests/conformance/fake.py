@@ -44,12 +44,14 @@ from traindeck.backends.base import (
     RunSpec,
     State,
     Status,
+    Tree,
     Unreachable,
     UsageError,
     encode,
     plan_digest,
 )
 from traindeck.backends.status import Evidence, Exit, status_of
+from traindeck.backends.trees import entries
 
 PYTHON = "/fake/bin/python3"
 CHUNK = 65_536
@@ -362,6 +364,27 @@ class _Leader:
         self.attempt.write(os.fsencode(text) + b"\n")
 
 
+def laid_out(tree: Tree) -> dict[str, bytes]:
+    """The files of a tree and its folders (with a `/` behind), below `code/`."""
+    if tree.content is None:
+        raise BackendError("The code of this plan is not here any more; it was not sent.")
+    files: dict[str, bytes] = {}
+    todo = [(tree.digest, "code/")]
+    while todo:
+        digest, path = todo.pop()
+        data = tree.content.blob(digest).read()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise BackendError(f"{path} changed after the plan was made; it was not sent.")
+        if not path.endswith("/"):
+            files[path] = data
+            continue
+        inside = entries(data)
+        if not inside:
+            files[path] = b""
+        todo += [(inner, path + name + "/" * (kind == "tree")) for name, kind, inner, _ in inside]
+    return files
+
+
 class FakeBackend:
     """A backend on a `Place`.
 
@@ -468,6 +491,8 @@ class FakeBackend:
         for path, data in files.items():
             if hashlib.sha256(data).hexdigest() != plan.files[path].digest:
                 raise BackendError(f"{path} changed after the plan was made; it was not sent.")
+        if spec.code.tree is not None and spec.attempt == 0:
+            files.update(laid_out(spec.code.tree))
         await self._visit()
         run = self.place.runs.get(spec.run_id)
         if run is None and spec.attempt > 0:

@@ -150,7 +150,7 @@ class Command:
     def __call__(self, *words: str) -> tuple[int, str, str]:
         done = self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = done.communicate(timeout=PATIENCE)
-        return done.returncode, out.decode(), err.decode()
+        return done.returncode, out.decode(errors="replace"), err.decode()
 
 
 @pytest.fixture
@@ -168,7 +168,10 @@ def until(condition: Callable[[], Any]) -> None:
 def test_logs_f_prints_the_very_bytes_and_a_line_for_each_loss(
     traindeck: Command, proxy: Proxy, sshd: Sshd, tmp_path: Path
 ) -> None:
-    command = (sys.executable, "-c", WRITE, "5", str(SIZE))
+    # It cannot end before the link is lost.
+    go = tmp_path / "go"
+    script = '"$1" -c "$2" 5 "$3"; until [ -e "$4" ]; do sleep 0.05; done; "$1" -c "$2" 6 "$3"'
+    command = ("sh", "-c", script, "sh", sys.executable, WRITE, str(SIZE // 2), str(go))
     code, out, err = traindeck("run", "-q", "--on", "gpu1", "--cwd", "/", "--", *command)
     assert code == 0, err
     run = out.strip()
@@ -179,6 +182,7 @@ def test_logs_f_prints_the_very_bytes_and_a_line_for_each_loss(
         proxy.refuse()
         proxy.drop()
         until(lambda: b"is waited for" in said.read_bytes())
+        go.touch()
         proxy.heal()
         assert following.wait(timeout=PATIENCE) == 0
     assert printed.read_bytes() == log_of(sshd[0], run)

@@ -203,6 +203,27 @@ class Agent:
             "environ": None if environ is None else dict(environ),
         }
 
+    def batch(
+        self, run: str, attempt: int = 0, *, kill_wait: float | None = None, **variables: str
+    ) -> subprocess.Popen[bytes]:
+        """A batch step as Slurm would start it: in an environment of Slurm's, its output going to
+        `batch.out` beside the root."""
+        env = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "12", **variables}
+        more = [] if kill_wait is None else [str(kill_wait)]
+        with (self.root.parent / "batch.out").open("ab") as out:
+            return subprocess.Popen(
+                [*self.argv, "batch", run, str(attempt), *more],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=env,
+                start_new_session=True,
+            )
+
+    def batch_said(self) -> str:
+        """What the batch steps have printed themselves."""
+        return (self.root.parent / "batch.out").read_text()
+
     def mint(self) -> str:
         """A run id that is cleaned up after the test."""
         self.ids.append(new_id())

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conformance import jobs
 from tests.fakes.far import FarBackend
 
 from traindeck.backends.base import Reach, State, Unreachable
+from traindeck.console.logs.search import Pattern
 from traindeck.console.runs import controlling, launching, reading, refreshing
+from traindeck.console.runs.log_opening import log_of
+from traindeck.console.runs.log_session import LogSession
+from traindeck.console.runs.log_shown import LogShown
 from traindeck.console.runs.measuring import complete
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
@@ -187,3 +193,109 @@ async def test_what_was_removed_leaves_nothing_here(elsewhere: Elsewhere) -> Non
     assert elsewhere.ws.mirror.has(run.id)
     await controlling.remove(elsewhere.ws, run)
     assert not elsewhere.ws.mirror.has(run.id)
+
+
+def _on_this_loop(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+    return asyncio.ensure_future(work)
+
+
+async def shown_when(
+    session: LogSession, wanted: Callable[[LogShown], bool], height: int = 10
+) -> LogShown:
+    while not wanted(shown := await session.look(height, 80)):
+        await asyncio.sleep(0.02)
+    return shown
+
+
+def text_of(shown: LogShown) -> list[str]:
+    return [row.line.text for row in shown.window.rows]
+
+
+async def test_an_open_log_costs_no_round_trip_a_look_and_stays_when_the_link_goes(
+    elsewhere: Elsewhere,
+) -> None:
+    run = await elsewhere.shell("seq 1 3000; exec sleep 600")
+    run = await elsewhere.until(run, State.RUNNING)
+    while elsewhere.there(run, "logs/0.log").stat().st_size < len(b"".join(NUMBERS)):
+        await asyncio.sleep(0.02)
+    session = LogSession(_on_this_loop, await log_of(elsewhere.ws, run, 0))
+    await shown_when(session, lambda shown: shown.lines == 3000 and not shown.busy)
+    host = elsewhere.place.host
+    host.asked.clear()
+    for _ in range(5):
+        await session.scroll(-100)
+        await session.look(10, 80)
+    await session.to_end()
+    # Times of lines are read from the place; the log itself is not.
+    assert not {"read_at", "log_stat", "follow"} & set(host.asked)
+    with elsewhere.there(run, "logs/0.log").open("ab") as file:
+        file.write(b"new\n")
+    await shown_when(session, lambda shown: text_of(shown)[-1:] == ["new"])
+    host.cut()
+    shown = await shown_when(session, lambda shown: shown.link.state is not Reach.OK)
+    assert text_of(shown)[-1] == "new" and not shown.problem
+    assert "gpu1 does not answer" in shown.link.why and shown.link.since <= time.time()
+    await session.to_start()
+    assert text_of(await session.look(10, 80))[0] == "1"
+    await session.find(Pattern("2500"))
+    await session.next_hit()
+    await shown_when(session, lambda shown: "2500" in text_of(shown) and shown.hits == 1)
+    with elsewhere.there(run, "logs/0.log").open("ab") as file:
+        file.write(b"while it was gone\n")
+    host.mend()
+    await session.to_end()
+    await shown_when(session, lambda shown: text_of(shown)[-1:] == ["while it was gone"])
+    await shown_when(session, lambda shown: shown.link.state is Reach.OK)
+    await session.aclose()
+
+
+NUMBERS = [b"%d\n" % number for number in range(1, 3001)]
+
+
+async def test_a_log_that_was_looked_at_opens_while_its_place_is_out_of_reach(
+    elsewhere: Elsewhere,
+) -> None:
+    run = await elsewhere.shell("seq 1 3000; exec sleep 600")
+    run = await elsewhere.until(run, State.RUNNING)
+    while elsewhere.here(run, "logs/0.log") != b"".join(NUMBERS):
+        run = await elsewhere.look(run)
+    elsewhere.place.host.cut()
+    session = LogSession(_on_this_loop, await log_of(elsewhere.ws, run, 0))
+    shown = await shown_when(session, lambda shown: shown.lines == 3000)
+    assert text_of(shown)[-1] == "3000"
+    await session.aclose()
+    never = await log_of(elsewhere.ws, replace(run, id="0" * 12), 0)
+    other = LogSession(_on_this_loop, never)
+    shown = await other.look(10, 80)
+    assert "gpu1 does not answer" in shown.problem
+    await other.aclose()
+
+
+async def test_a_huge_log_elsewhere_opens_at_its_end_and_jumps_anywhere(
+    elsewhere: Elsewhere,
+) -> None:
+    run = await elsewhere.shell("exec sleep 600")
+    run = await elsewhere.until(run, State.RUNNING)
+    size = 10 << 30
+    with elsewhere.there(run, "logs/0.log").open("r+b") as file:
+        for share in range(0, 101, 10):
+            file.seek((size - 20) * share // 100)
+            file.write(b"\nat %d per cent\n" % share)
+        file.truncate(size)
+    session = LogSession(_on_this_loop, await log_of(elsewhere.ws, run, 0))
+    shown = await session.look(10, 80)
+    assert shown.window.size == size and shown.unread and shown.lines is None
+    await session.to_percent(50.0)
+    await session.look(10, 80)
+    assert elsewhere.place.host.sent < 32 << 20
+    with elsewhere.there(run, "logs/0.log").open("ab") as file:
+        file.write(b"\nnew\n")
+    await session.to_end()
+    await shown_when(session, lambda shown: "new" in text_of(shown))
+    elsewhere.place.host.cut()
+    shown = await shown_when(session, lambda shown: shown.link.state is not Reach.OK)
+    assert "new" in text_of(shown)
+    await session.to_start()  # what is not held here cannot be shown: words, and no other bytes
+    shown = await session.look(10, 80)
+    assert shown.problem and shown.link.state is not Reach.OK
+    await session.aclose()

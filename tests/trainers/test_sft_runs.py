@@ -114,6 +114,18 @@ def test_a_stopped_run_saves_says_so_and_goes_on_as_if_nothing_had_been(sft: Sta
     assert again.curve("tokens")[40] == straight.curve("tokens")[40]
 
 
+def test_a_run_whose_limit_is_near_saves_and_goes_on(sft: Start) -> None:
+    job = sft(steps=30, save_every=1000, log_every=1)
+    job.until(lambda job: len(job.curve("loss")) >= 3)
+    job.stop(signal.SIGUSR2)
+    job.until(lambda job: job.events("checkpoint"))
+    assert job.wait() == 0, job.log
+    step = job.events("checkpoint")[0]["step"]
+    assert 3 <= step < 30
+    assert f"SIGUSR2: saving a checkpoint at step {step}, then going on" in job.log
+    assert max(job.curve("loss")) == 30
+
+
 def test_what_is_measured_of_a_stopped_run_ends_where_it_was_stopped(sft: Start) -> None:
     job = sft(steps=100_000, log_every=50_000, save_every=2)
     job.until(lambda job: job.events("checkpoint"))

@@ -161,6 +161,22 @@ def test_a_signal_is_remembered_and_a_second_ctrl_c_ends_at_once() -> None:
     assert done.stdout == "alive\n" and done.returncode == -signal.SIGINT
 
 
+def test_a_warning_asks_for_one_checkpoint_and_no_end() -> None:
+    from traindeck_reporting import Stop
+
+    before = signal.getsignal(signal.SIGUSR2)
+    stop = Stop()
+    stop.listen()
+    try:
+        assert not stop.agreed(1) and not stop.save
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert not stop.agreed(1) and stop.save
+        assert not stop.agreed(1) and not stop.save
+    finally:
+        stop.release()
+    assert signal.getsignal(signal.SIGUSR2) == before
+
+
 def test_signals_are_given_back() -> None:
     from traindeck_reporting import Stop
 

@@ -18,7 +18,8 @@ class NoRoom(Exception):
     """The place cannot hold the attempt now; nothing was left claimed."""
 
 
-def _make_dir(path):
+def make_dir(path):
+    """A folder of an attempt, if it is not there yet. Raises OSError."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -27,6 +28,8 @@ def _make_dir(path):
 
 class Attempt:
     """One attempt under supervision: its directory, lock, slot and leader."""
+
+    FOLDERS = ("logs", "control", "traces")
 
     def __init__(self, run, number):
         self.run = run
@@ -42,6 +45,7 @@ class Attempt:
         self.reason = ""
         self.adopted = False
         self.adopt_fd = None
+        self.scheduler = None
         self.oom = None
         self._behind = False
 
@@ -56,7 +60,7 @@ class Attempt:
             self.adopt_fd = adopt.take(adopted)
             self.leader = (adopted["pid"], adopted["starttime"])
         layout.locks()
-        self.lock_fd = locking.take(layout.lock_path(self.run, self.number))
+        self.lock_fd = locking.take(self.lock_path())
         if self.lock_fd is None:
             raise Taken()
         if layout.is_removed(self.run):  # `rm` has held this lock while it did that
@@ -65,7 +69,7 @@ class Attempt:
         self.lock_name = locking.name_of(self.lock_fd)
         try:
             # Not its parents: where the run directory was removed meanwhile, none is made.
-            _make_dir(self.directory)
+            make_dir(self.directory)
             made = records.make_once(claim, self._identity({"adopted": adopted}))
         except OSError as error:
             self.close()
@@ -82,18 +86,33 @@ class Attempt:
             raise NoRoom(self._words(error)) from None
         records.append_event(self.directory, "claimed", pid=os.getpid())
 
+    def lock_path(self):
+        """The lock that is held while it is supervised."""
+        return layout.lock_path(self.run, self.number)
+
+    def log_path(self):
+        """The file that the leader's output goes to."""
+        return layout.log_path(self.run, self.number)
+
+    def index_path(self):
+        """The file for the times of that log's growth, or None if they are not taken here."""
+        return self.log_path()[: -len(".log")] + ".idx"
+
+    def system_path(self):
+        """The file for the samples of the tree's processes, or None if they are not taken here."""
+        return self.directory + "/system.jsonl"
+
     def _words(self, error):
         return "%s cannot be written: %s." % (self.directory, error.strerror)
 
     def _furnish(self, adopted):
-        for name in ("logs", "control", "traces"):
-            _make_dir("%s/%s" % (self.directory, name))
+        for name in self.FOLDERS:
+            make_dir("%s/%s" % (self.directory, name))
         self.slot_fd = exit_slot.allocate(self.directory)
         records.write_whole(self.directory + "/heartbeat", b"")
         if adopted is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            path = layout.log_path(self.run, self.number)
-            self.log_fd = os.open(path, flags, 0o600)
+            self.log_fd = os.open(self.log_path(), flags, 0o600)
         else:
             self.adopted = True
             self.phase = "running"
@@ -111,6 +130,8 @@ class Attempt:
             "lock": self.lock_name,
             "time": time.time(),
         }
+        if self.scheduler is not None:
+            words["scheduler"] = self.scheduler
         words.update(more)
         return words
 

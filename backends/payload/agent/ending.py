@@ -36,11 +36,14 @@ class Ending:
         self._sweeping = False
         self._empty = 0
 
-    def ask(self, now, cause, grace, takeover=False):
+    def ask(self, now, cause, grace, takeover=False, told=False):
         """TERM on request, to the leader (to all, if it is not known). Returns whether there was
-        anybody to receive it."""
+        anybody to receive it. `told`: somebody else has sent TERM to all of them already."""
         leader = self._members.leader
-        if not self._members.signal(procs.SIGTERM, leader and leader[0]):
+        if told:
+            if not self._members.told():
+                return False
+        elif not self._members.signal(procs.SIGTERM, leader and leader[0]):
             return False
         self.cause = cause
         self._grace = max(0.0, grace)

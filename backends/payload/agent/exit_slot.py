@@ -63,6 +63,8 @@ def _known(payload):
         value = known[name] = payload.get(name)
         if not isinstance(value, str):
             return None
+    if isinstance(payload.get("word"), str):
+        known["word"] = payload["word"]
     return known
 
 

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 
-from . import Refused, evidence, layout, locking, records, start, wire
+from . import Refused, evidence, layout, locking, records, secrets, start, wire
 
 MAX_READ = 4 << 20
 LAST_WORDS = 1.0
@@ -57,6 +57,8 @@ def ls(request, body):
     entries = []
     try:
         for name in sorted(os.listdir(fd)):
+            if not parts and name == secrets.NAME:
+                continue
             try:
                 info = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError:
@@ -85,6 +87,8 @@ def read(request, body):
         raise Refused("offset and size must not be negative.")
     if not parts:
         raise Refused("The path of a file is needed.")
+    if parts == [os.fsencode(secrets.NAME)]:
+        raise Refused("%s holds secrets: it is shown to nobody." % secrets.NAME)
     fd = open_below(layout.run_dir(run), parts, os.O_RDONLY | os.O_NONBLOCK)
     try:
         info = os.fstat(fd)
@@ -165,7 +169,7 @@ def _kept(run, names):
     kept = dict.fromkeys([os.fsdecode(name) for name in names] + ["run.json", "removed.json"])
     claimed = layout.attempts(run)
     if claimed and "attempts" not in kept:
-        end = dict.fromkeys(("claim", "agent.json", "exit.slot"))
+        end = dict.fromkeys(("claim", "agent.json", "exit.slot", "queued.json", "word.json"))
         kept["attempts"] = {str(claimed[-1]): end}
     return kept
 
@@ -189,6 +193,10 @@ def _refuse_unless_over(run):
     facts = evidence.of_run(run, evidence.Look())
     if facts["error"] is not None:
         raise Refused("Run %s cannot be read: %s." % (run, facts["error"]))
+    if facts["attempt"] is None and facts.get("queued") is not None:
+        if not evidence.is_over(facts):
+            raise Refused("Run %s waits in a queue: it is not over." % run)
+        return
     if facts["attempt"] is None:
         if facts["age"] is not None and facts["age"] < UNCLAIMED_FOR:
             raise Refused("Run %s is just being started." % run)

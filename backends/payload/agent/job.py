@@ -10,6 +10,8 @@ OURS = (
     b"TRAINDECK_RUN_DIR",
     b"TRAINDECK_METRICS",
     b"TRAINDECK_ARTIFACTS",
+    b"TRAINDECK_RESUME_FROM",
+    b"TRAINDECK_RANK",
     b"TRAINDECK_SUPERVISOR",
 )
 
@@ -42,6 +44,12 @@ def environment(inherited, spec, secrets, run, attempt):
     env[b"TRAINDECK_RUN_DIR"] = os.fsencode(directory)
     env[b"TRAINDECK_METRICS"] = os.fsencode(attempt_dir + "/metrics.jsonl")
     env[b"TRAINDECK_ARTIFACTS"] = os.fsencode(directory + "/artifacts")
+    if attempt:
+        from . import resume
+
+        checkpoint = resume.newest(run, attempt)
+        if checkpoint is not None:
+            env[b"TRAINDECK_RESUME_FROM"] = os.fsencode(checkpoint)
     cwd = spec.get("cwd")
     if cwd:
         env[b"PWD"] = wire.to_bytes(cwd, "cwd")

@@ -47,18 +47,23 @@ class Request:
     wrote it may not have been able to wake us (another host of a shared file system), and a
     shorter grace may replace it.
 
+    Args:
+        directory: Of the attempt, or of the rank, that is asked.
+        path: The file, if it is not that of the attempt's control folder.
+
     Attributes:
         grace: Seconds that were asked for, or None for the run's own.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, path=None):
         self.grace = None
         self._directory = directory
+        self._path = path or directory + "/control/cancel.json"
         self._seen = None
 
     def look(self):
         """Whether there is one."""
-        path = self._directory + "/control/cancel.json"
+        path = self._path
         try:
             info = os.lstat(path)
         except OSError:

@@ -13,6 +13,7 @@ SIGHUP = 1
 SIGINT = 2
 SIGKILL = 9
 SIGUSR1 = 10
+SIGUSR2 = 12
 SIGTERM = 15
 SIGCHLD = 17
 SIGCONT = 18
@@ -180,13 +181,21 @@ def is_running(pid, starttime):
     return found is not None and found.starttime == starttime and not found.dead
 
 
+def catches(pid, number):
+    """Whether a process has a handler of its own for a signal: it would not be ended by it."""
+    for line in (read_proc("/proc/%d/status" % pid) or b"").splitlines():
+        if line.startswith(b"SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 def is_supervisor(pid, starttime, run):
     """Whether exactly this process exists, is ours, and supervises `run`: an agent.json that was
     forged or is stale names something else."""
     if not is_running(pid, starttime) or uid_of(pid) != os.getuid():
         return False
     words = (read_proc("/proc/%d/cmdline" % pid) or b"").split(b"\0")
-    return b"supervise" in words and run.encode() in words
+    return (b"supervise" in words or b"batch" in words) and run.encode() in words
 
 
 def send_signal(pid, starttime, number):

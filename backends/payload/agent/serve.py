@@ -75,9 +75,12 @@ class Connection:
                 else:
                     self._answer_result(key, result)
         except Refused as refused:
-            self.answer({"id": key, "error": str(refused)})
+            self._refuse(key, refused)
         except Exception as error:
             self._fail(key, verb, error)
+
+    def _refuse(self, key, refused):
+        self.answer(dict(refused.more, id=key, error=str(refused)), refused.body)
 
     def _fail(self, key, verb, error):
         self.answer({"id": key, "error": "%s failed: %s." % (verb, evidence.words_for(error))})
@@ -119,7 +122,7 @@ class Connection:
                 self._answer_result(key, end.value)
             except Refused as refused:
                 del self.tasks[key]
-                self.answer({"id": key, "error": str(refused)})
+                self._refuse(key, refused)
             except Exception as error:
                 del self.tasks[key]
                 self._fail(key, "The request", error)

@@ -15,7 +15,7 @@ NEWS_WITHIN = 0.5
 MAX_AFTER = 1000
 MIN_FREE = 1 << 20
 DAY = 86400.0
-RESERVED = (b"run.json", b"removed.json", b"attempts")
+RESERVED = (b"run.json", b"removed.json", b"secrets.json", b"attempts")
 SUPERVISOR_KEEPS = (b"PATH", b"HOME", b"LANG", b"LC_ALL", b"TZ", b"TMPDIR", b"LD_LIBRARY_PATH")
 """What a supervisor keeps of its caller's environment: what its interpreter may need to live. The
 rest is the job's and goes through the pipe, because /proc shows an environment."""
@@ -32,7 +32,7 @@ def start(request, body):
     if layout.is_removed(run):
         raise Refused("Run %s was removed." % run)
     if not layout.is_claimed(run, attempt):
-        made = _prepare(run, attempt, request, body, record, orders["secrets"])
+        made = yield from make_ready(run, attempt, request, body, record, orders["secrets"])
     elif attempt == 0:
         same_plan(run, record)
     created, pid = yield from supervise(run, attempt, orders, made)
@@ -47,8 +47,13 @@ def answer(run, attempt, created, pid):
     return {"run_id": run, "attempt": attempt, "created": created, "pid": pid, "evidence": facts}
 
 
-def _prepare(run, attempt, request, body, record, secrets):
-    """Have a run directory in which the attempt may be claimed. True if this call made it."""
+def make_ready(run, attempt, request, body, record, secrets, before_is_over=False):
+    """Have a run directory in which the attempt may be claimed. True if this call made it. A
+    generator.
+
+    Args:
+        before_is_over: Whoever asks knows that the attempt before is over: a scheduler says so.
+    """
     directory = layout.run_dir(run)
     if not os.path.lexists(directory + "/run.json"):
         if attempt:
@@ -56,15 +61,20 @@ def _prepare(run, attempt, request, body, record, secrets):
         if record is None:
             raise Refused("There is no run %s, and the request lacks run.json." % run)
         _check_after(run, wire.few(record["spec"].get("after")))
-        _check_secrets(record, secrets)
-        return build(run, record, wire.field(request, "files", list, []), body)
+        check_secrets(wire.field(record, "secrets", list, []), secrets)
+        return (yield from build(run, record, wire.field(request, "files", list, []), body))
     if attempt == 0:
         same_plan(run, record)
     else:
-        _in_order(run, attempt)
-    there = records.read_object(directory + "/run.json", records.MAX_RUN) or {}
-    _check_secrets(there, secrets)
+        _in_order(run, attempt, before_is_over)
+    check_secrets(secret_names(run), secrets)
     return False
+
+
+def secret_names(run):
+    """The names of the secrets of a run that is there."""
+    there = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN) or {}
+    return wire.field(there, "secrets", list, [])
 
 
 def _check_after(run, after):
@@ -78,8 +88,9 @@ def _check_after(run, after):
             raise Refused("Run %s, which is to be waited for, is not here." % other)
 
 
-def _check_secrets(record, secrets):
-    for name in wire.field(record, "secrets", list, []):
+def check_secrets(names, secrets):
+    """Refuse, by its name, a secret without a value."""
+    for name in names:
         if name not in secrets:
             raise Refused("The secret %.100s has no value." % name)
 
@@ -134,7 +145,7 @@ def same_plan(run, record):
         raise Refused("The run id %s is taken by another plan." % run)
 
 
-def _in_order(run, attempt):
+def _in_order(run, attempt, before_is_over):
     """Refuse an attempt that is not the next one, or while the one before still goes on."""
     if layout.is_gutted(run):
         raise Refused(
@@ -145,7 +156,9 @@ def _in_order(run, attempt):
     following = claimed[-1] + 1 if claimed else 0
     if attempt != following:
         raise Refused("The next attempt of run %s is %d, not %d." % (run, following, attempt))
-    if claimed and not evidence.is_over(evidence.of_attempt(run, claimed[-1], evidence.Look())):
+    if not claimed or before_is_over:
+        return
+    if not evidence.is_over(evidence.of_attempt(run, claimed[-1], evidence.Look())):
         raise Refused("Attempt %d of run %s is not over." % (claimed[-1], run))
 
 
@@ -175,7 +188,13 @@ def check_record(record):
 
 
 def build(run, record, files, body):
-    """Make the run directory, whole or not at all. True if this call made it."""
+    """Make the run directory, whole or not at all. True if this call made it. A generator that
+    gives way while it lays out a tree."""
+    from . import blobs
+
+    trees = [wire.field(entry, "tree", str) for entry in files if "tree" in entry]
+    for tree in trees:
+        blobs.use(tree)
     if record is None or record.get("id") != run:
         raise Refused("run.json is not of run %s." % run)
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
@@ -183,7 +202,7 @@ def build(run, record, files, body):
     try:
         os.makedirs(layout.runs(), 0o700, exist_ok=True)
         space = os.statvfs(layout.runs())
-        if space.f_bavail * space.f_frsize < MIN_FREE + len(body):
+        if space.f_bavail * space.f_frsize < MIN_FREE + len(body) + sum(map(blobs.size_of, trees)):
             raise Refused("There is no space left in %s." % layout.runs())
         _sweep()
         os.mkdir(aside, 0o700)
@@ -198,12 +217,15 @@ def build(run, record, files, body):
             name = wire.field(entry, "path", str, required=True)
             folder = name.endswith("/")
             path = relative_path(name[:-1] if folder else name)
-            size = wire.field(entry, "size", int, required=True)
             if path[0] in RESERVED:
                 raise Refused("A plan may not bring %s." % name)
+            full = os.path.join(os.fsencode(aside), *path)
+            if "tree" in entry:
+                yield from blobs.lay_out(entry["tree"], full)
+                continue
+            size = wire.field(entry, "size", int, required=True)
             if size < 0 or at + size > len(body):
                 raise Refused("The files are longer than the bytes that came with them.")
-            full = os.path.join(os.fsencode(aside), *path)
             if folder:
                 if size:
                     raise Refused("%s is a folder and cannot have bytes." % name)
@@ -237,10 +259,14 @@ def build(run, record, files, body):
     except OSError as error:
         remove_tree(aside)
         raise Refused("%s cannot be written: %s." % (layout.runs(), error.strerror)) from None
-    except Exception:
+    except BaseException:  # also that nobody waits for it any more
         remove_tree(aside)
         raise
     records.sync_dir(layout.runs())
+    if trees:
+        from . import sweep
+
+        sweep.if_due()
     return True
 
 
@@ -301,11 +327,11 @@ def supervise(run, attempt, orders, made):
         if report is None:
             if not layout.is_claimed(run, attempt):
                 if made:
-                    _unmake(run)
+                    unmake(run)
                 raise Refused("The supervisor of run %s did not start." % run)
         elif "error" in report:
             if made:
-                _unmake(run)
+                unmake(run)
             raise Refused(report["error"])
         elif "pid" in report:
             return True, report["pid"]
@@ -318,7 +344,7 @@ def supervise(run, attempt, orders, made):
     return False, pid
 
 
-def _unmake(run):
+def unmake(run):
     """Take back a run directory in which nothing was claimed: there is no such run. Under the lock
     that a claim needs, so that none is made meanwhile."""
     try:

@@ -34,7 +34,13 @@ def supervise(run, number):
         report({"error": "Run %s was removed meanwhile." % run if gone else str(refused)})
         return
     report({"pid": os.getpid()})
-    watch = Supervisor(attempt, orders, wake)
+    see_through(Supervisor(attempt, orders, wake))
+
+
+def see_through(watch):
+    """Everything from an attempt that is claimed to the end of the last one. Returns the Supervisor
+    of that one and what its record says, None if somebody else has gone on with the run."""
+    orders, wake = watch.orders, watch.wake
     while True:
         if watch.await_dependency() and watch.begin():
             watch.watch_to_end()
@@ -44,19 +50,19 @@ def supervise(run, number):
             watch.record(payload)
             break
         # For as long as this stands and we live, nobody takes the run for over.
-        watch.record(dict(payload, next=attempt.number + 1))
+        watch.record(dict(payload, next=watch.attempt.number + 1))
         following = next_attempt(watch)
         if following is None:
-            return
-        if following is attempt:
+            return watch, None
+        if following is watch.attempt:
             break
         orders.retries -= 1
         orders.after = []
-        attempt = following
-        watch = Supervisor(attempt, orders, wake, watch)
+        watch = type(watch)(following, orders, wake, watch)
     watch.hook("on_exit", state_of(payload), code_of(payload))
     watch.finish_hooks()
-    attempt.close()
+    watch.attempt.close()
+    return watch, payload
 
 
 def next_attempt(watch):
@@ -66,7 +72,8 @@ def next_attempt(watch):
     before = watch.attempt
     told = False
     while True:
-        following = Attempt(before.run, before.number + 1)
+        following = type(before)(before.run, before.number + 1)
+        following.scheduler = before.scheduler
         try:
             following.claim()
             break

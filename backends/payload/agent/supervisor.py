@@ -213,11 +213,12 @@ class Supervisor:
         now = self.began = time.monotonic()
         directory = self.attempt.directory
         try:
-            if self.attempt.log_fd is not None:
-                path = directory + "/logs/0.idx"
+            path = self.attempt.index_path()
+            if self.attempt.log_fd is not None and path is not None:
                 self.log = sampler.LogWatch(self.attempt.log_fd, path, now, not self.adoption)
-            path = directory + "/system.jsonl"
-            self.system = sampler.SystemWatch(self.tree, path, now, not self.adoption)
+            path = self.attempt.system_path()
+            if path is not None:
+                self.system = sampler.SystemWatch(self.tree, path, now, not self.adoption)
         except OSError as error:
             # A disk that is full now: the job goes on without measurements.
             records.append_event(directory, "disk_full", error=str(error))
@@ -233,7 +234,7 @@ class Supervisor:
 
     def _fork(self):
         attempt, orders = self.attempt, self.orders
-        env = orders.environment(attempt.run, attempt.number)
+        argv, env, cwd = self._program()
         try:
             os.mkdir(layout.run_dir(attempt.run) + "/artifacts", 0o700)
         except OSError:
@@ -246,7 +247,7 @@ class Supervisor:
             self.terminal = terminal.Terminal(attempt.log_fd)
             slave = self.terminal.slave
         pid, gate = job.fork_held(
-            orders.argv, env, orders.cwd, attempt.log_fd, (attempt.lock_fd,), orders.umask, slave
+            argv, env, cwd, attempt.log_fd, (attempt.lock_fd,), orders.umask, slave
         )
         if self.terminal is not None:
             self.terminal.started()
@@ -259,8 +260,13 @@ class Supervisor:
             job.drop(gate)
             os.waitpid(pid, 0)
             raise
-        job.release(gate, orders.argv, orders.cwd, self._while_it_starts)
+        job.release(gate, argv, cwd, self._while_it_starts)
         records.append_event(attempt.directory, "started", pid=pid, pty=orders.pty)
+
+    def _program(self):
+        """What the leader is: argv, environment and folder, all bytes. Raises Refused."""
+        orders = self.orders
+        return orders.argv, orders.environment(self.attempt.run, self.attempt.number), orders.cwd
 
     def _while_it_starts(self, fd):
         """Wait for word from the process that is to become the job: a directory on a file server
@@ -328,7 +334,22 @@ class Supervisor:
             return min(due, self.began + self.orders.time)
         return due
 
+    def _outside(self, now, grace):
+        """TERM was sent to the supervisor itself. Returns whether it was passed on."""
+        asked = self.ending.ask(now, "outside", grace)
+        if asked:
+            self.reason = "its supervisor was sent TERM and passed it on"
+        return asked
+
+    def _warn(self):
+        """The time is nearly over, says whoever gave it (USR2): so is told who listens."""
+        self.wake.warned = False
+        count = self.tree.pass_on(procs.SIGUSR2)
+        records.append_event(self.attempt.directory, "warned", processes=count)
+
     def _limits(self, now):
+        if self.wake.warned:
+            self._warn()
         cancelled = self.cancelled()
         if self.ending.due is not None:
             if cancelled:
@@ -340,9 +361,7 @@ class Supervisor:
             grace = self._grace()
             asked = self.ending.ask(now, "cancel", grace)
         elif self.wake.asked:
-            asked = self.ending.ask(now, "outside", grace)
-            if asked:
-                self.reason = "its supervisor was sent TERM and passed it on"
+            asked = self._outside(now, grace)
         elif self.orders.time is not None and now >= self.began + self.orders.time:
             asked = self.ending.ask(now, "timeout", grace)
             if asked:

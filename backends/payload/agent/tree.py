@@ -22,6 +22,8 @@ class Tree:
         run, attempt: Whose they are.
         leader: (pid, starttime) of the first, or None before it exists.
         parent: Pid of the supervisor if orphans of the tree come to it, else None.
+        rank: Of an attempt on several nodes whose it is, as bytes; None of one that has no ranks,
+            or for what starts the ranks.
 
     Attributes:
         members: {pid: starttime} as of the last scan.
@@ -30,8 +32,9 @@ class Tree:
             1 perhaps, 2 likely.
     """
 
-    def __init__(self, run, attempt, leader=None, parent=None):
+    def __init__(self, run, attempt, leader=None, parent=None, rank=None):
         self.tag = ("%s/%d" % (run, attempt)).encode()
+        self.rank = rank
         self.leader = leader
         self.parent = parent
         self.members = {}
@@ -134,7 +137,8 @@ class Tree:
         environ = procs.environ_of(pid)
         run = procs.variable(environ, b"TRAINDECK_RUN")
         if run == self.tag:
-            return MEMBER
+            ours = procs.variable(environ, b"TRAINDECK_RANK") == self.rank
+            return MEMBER if ours else FOREIGN
         if run is not None or procs.variable(environ, b"TRAINDECK_SUPERVISOR") is not None:
             return FOREIGN
         return None
@@ -159,6 +163,33 @@ class Tree:
 
         self.scan(fresh=True, found=found)
         return sum(sent)
+
+    def told(self):
+        """Note that somebody else has sent TERM to every member there is: each gets it once.
+        Returns how many there are."""
+        members = self.scan(fresh=True)
+        self._asked.update(members)
+        return len(members)
+
+    def pass_on(self, number):
+        """Signal those who have a handler for it: the leader, or, where it is a shell or a
+        launcher that would only be ended by it, the first below it that have one; not what these
+        have started. Returns how many were signalled."""
+        members = self.scan(fresh=True)
+        below = {}
+        for pid in members:
+            found = procs.stat_of(pid)
+            parent = found.ppid if found is not None else None
+            below.setdefault(parent if parent in members else None, []).append(pid)
+        sent = 0
+        look = below.pop(None, [])
+        while look:
+            pid = look.pop()
+            if procs.catches(pid, number):
+                sent += procs.send_signal(pid, members[pid], number)
+            else:
+                look += below.pop(pid, [])
+        return sent
 
     def drop_untouchable(self):
         """Forget the members that are another user's by now (a setuid program): no signal of ours

@@ -19,8 +19,15 @@ VERBS = {
     "tails": "tails",
     "rm": "files",
     "put": "files",
+    "run": "programs",
+    "enqueue": "handover",
+    "conclude": "handover",
+    "prepare": "prepare",
+    "forget": "prepare",
     "adopt": "adopt",
     "unwatch": "adopt",
+    "blobs_missing": "blobs",
+    "blobs_put": "blobs",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 
@@ -66,10 +73,22 @@ def main(words):
             return serve.serve(words[1] if len(words) > 1 else "", silence)
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
+        if verb == "batch" and 3 <= len(words) <= 4:
+            from . import batch
+
+            return batch.batch(words[1:])
+        if verb == "rank" and len(words) == 4:
+            from . import rank
+
+            return rank.rank(words[1:])
+        if words == ["sweep", "blobs"]:
+            from . import sweep
+
+            return sweep.sweep()
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
     except Refused as refused:
-        wire.write_answer(1, {"error": str(refused)})
+        wire.write_answer(1, dict(refused.more, error=str(refused)), refused.body)
         return 1
     except OSError as error:
         wire.write_answer(1, {"error": "%s failed: %s." % (verb, error)})

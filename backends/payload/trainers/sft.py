@@ -8,7 +8,8 @@ parameters of console/recipes/sft.yaml; a test compares the two.
 
 Exit codes: 0 finished, 1 failed, 2 nothing was started (the recipe, the data or the model is not
 usable), 75 asked to stop, a checkpoint was saved. (Under torchrun with several processes its
-launcher's own code is seen instead.)
+launcher's own code is seen instead.) USR2, a scheduler's warning before its limit, makes a
+checkpoint, and the training goes on.
 """
 
 from __future__ import annotations

@@ -157,18 +157,29 @@ def series(logs: dict[str, Any]) -> dict[str, float]:
 
 class Stop:
     """Remembers that somebody asked for an end. A second Ctrl-C ends the process at once; a second
-    TERM does not, since torchrun passes on what each process has already got by itself."""
+    TERM does not, since torchrun passes on what each process has already got by itself.
+
+    USR2 asks for a checkpoint and no end: a scheduler says with it that the time is nearly over,
+    and what is left of it is worth being trained in.
+
+    Attributes:
+        signal: The last of SIGNALS that came, 0 if none did.
+        save: Whether, as of the last `agreed`, a checkpoint was asked for. True once a request.
+    """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self.signal = 0
+        self.save = False
+        self._wanted = False
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
         """Take the signals over."""
         for number in self.SIGNALS:
             self._before[number] = signal.signal(number, self._asked)
+        self._before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._warned)
 
     def release(self) -> None:
         """Give them back."""
@@ -182,18 +193,25 @@ class Stop:
             os.kill(os.getpid(), number)
         self.signal = number
 
+    def _warned(self, number: int, frame: FrameType | None) -> None:
+        self._wanted = True
+
     def agreed(self, processes: int) -> bool:
         """Whether to stop now. With several processes one request counts for all of them: they
-        must leave the loop at the same step, or the others wait for ever."""
+        must leave the loop (or save) at the same step, or the others wait for ever."""
+        wanted, self._wanted = self._wanted, False
         if processes == 1:
+            self.save = wanted
             return bool(self.signal)
         import torch
         import torch.distributed
 
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        flag = torch.tensor([self.signal], device=device)
-        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-        return bool(flag.item())
+        flags = torch.tensor([self.signal, int(wanted)], device=device)
+        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
+        ended, saved = flags.tolist()
+        self.save = bool(saved)
+        return bool(ended)
 
 
 # -------------------------------------------------------------------------------------- callback
@@ -268,6 +286,9 @@ class Reporter:
             control.should_training_stop = True
             name = signal.Signals(self.stop.signal).name if self.stop.signal else "a request"
             say(f"{name}: saving a checkpoint at step {state.global_step}, then stopping")
+        elif self.stop.save:
+            control.should_save = True
+            say(f"SIGUSR2: saving a checkpoint at step {state.global_step}, then going on")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._pause()
