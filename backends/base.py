@@ -472,12 +472,15 @@ class Link:
         next_try: When the place itself tries again. Whoever asks before that is refused at once.
             None if nothing is tried until somebody asks.
         why: What went wrong, in a sentence; "" if nothing did.
+        person: Only a person can mend it (a password, a key that is not known), and nothing is
+            tried before `try_now`.
     """
 
     state: Reach = Reach.OK
     since: float = 0.0
     next_try: float | None = None
     why: str = ""
+    person: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -738,6 +741,11 @@ class Linked(Protocol):
         """Asks nobody."""
         ...
 
+    def try_now(self) -> None:
+        """What is asked next is tried at once, also where only a person can connect: one has just
+        asked for it. Does no I/O, and nothing where the place answers."""
+        ...
+
 
 @runtime_checkable
 class Foreign(Protocol):
@@ -907,6 +915,10 @@ class Host(Protocol):
     def link(self) -> Link:
         """How it stands with the way there. Asks nobody. What is asked of a host that is out of
         reach fails at once while it waits for its next try: callers come back, it backs off."""
+        ...
+
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
         ...
 
     @property

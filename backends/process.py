@@ -114,6 +114,10 @@ class ProcessBackend:
         """See `Linked.link`."""
         return self.host.link
 
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        self.host.try_now()
+
     async def probe(self) -> Health:
         """See `Backend.probe`."""
         try:
@@ -124,7 +128,7 @@ class ProcessBackend:
             return Health(
                 reach=Reach.DOWN,
                 observed_at=self._clock(),
-                checks=((False, str(error)), *self._next_try()),
+                checks=((False, str(error)),),
                 note=error.what,
             )
         after = self._clock()
@@ -146,13 +150,6 @@ class ProcessBackend:
             root=f"{answer['root']}/runs",
             clock_skew=answer["now"] - (before + after) / 2,
             checks=tuple(checks),
-        )
-
-    def _next_try(self) -> list[tuple[bool, str]]:
-        """When a host that does not answer is asked again, as a line of a probe."""
-        due = self.host.link.next_try
-        return (
-            [] if due is None else [(False, f"next try in {max(0.0, due - self._clock()):.0f} s")]
         )
 
     async def survey(self, spec: RunSpec) -> Facts:

@@ -79,6 +79,9 @@ class LocalHost:
         """See `Host.link`: nothing lies between."""
         return Link()
 
+    def try_now(self) -> None:
+        """See `Host.try_now`: it is always tried."""
+
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
     ) -> Done:

@@ -24,6 +24,7 @@ from traindeck.backends.base import (
     Health,
     Host,
     JobRef,
+    Link,
     LogChunk,
     LogStat,
     Option,
@@ -112,6 +113,15 @@ class SlurmBackend:
         self._gone_since: dict[str, float] = {}
 
     # ----------------------------------------------------------------------------- before a run
+
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`: that to the host with Slurm's commands."""
+        return self.host.link
+
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        self.host.try_now()
 
     async def probe(self) -> Health:
         """See `Backend.probe`."""

@@ -54,6 +54,8 @@ APP = (
     Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run, action", GO, 80),
     Action("app.help", "question_mark,f1", "keys", "keys", "these keys", "", 90,
            also="help manual"),
+    Action("app.connect", "C,ctrl+y", "connect", "connect", "connect to places, answer them", GO,
+           also="password ssh reconnect retry trust backends"),
     Action("app.back", "escape", "back", "back", "back, never quits", GO),
     Action("app.quit", "q", "leave", "quit", "back, or quit", GO, also="exit"),
     Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit now", GO,
@@ -272,6 +274,7 @@ SETTINGS = (
     Action("settings.previous", "left", "change(-1)", "previous", "the one before", ""),
     Action("settings.unset", "u", "unset", "unset", "back to the default", LIST, 30),
     Action("settings.check", "c", "check", "check", "ask the backend how it is", LIST, 40),
+    Action("settings.add", "a", "add", "add", "make a backend of it", LIST, 15),
 )  # fmt: skip
 
 SCOPES: dict[str, tuple[Action, ...]] = {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession
     from traindeck.console.runs.log_shown import Spot
+    from traindeck.console.runs.placing import Found
     from traindeck.console.runs.pulling import Progress, Pulled
 
 # ------------------------------------------------------------------------------------------- data
@@ -100,13 +101,14 @@ class Listing:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A backend as the header shows it. `seen_at` is when it last answered, `next_try` when it is
-    asked again if it does not."""
+    asked again if it does not, `person` that only a person can connect to it."""
 
     name: str = ""
     reach: Reach = Reach.OK
     seen_at: float = 0.0
     note: str = ""
     next_try: float | None = None
+    person: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,8 +381,28 @@ class Launching(Protocol):
         """Keep a draft as a recipe of the user's. Never overwrites one."""
         ...
 
-    async def probe(self, backend: str) -> Health:
-        """Ask a backend how it is. A backend that cannot be made is down, with the reason."""
+    async def probe(self, backend: str, *, asked: bool = False) -> Health:
+        """Ask a backend how it is. A backend that cannot be made is down, with the reason.
+
+        Args:
+            asked: A person has just asked for it: it is tried at once, and may ask them.
+        """
+        ...
+
+    async def found(self) -> Sequence[Found]:
+        """Machines that this user's files name and that are no backend yet. Asks none of them."""
+        ...
+
+    async def probe_found(self, found: Found) -> Health:
+        """Ask one of them how it would be as a backend, for a person who has just asked for it."""
+        ...
+
+    async def add_found(self, found: Found) -> str:
+        """Write one of them into the settings; returns the name it has there.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
         ...
 
     async def settings_changed(self) -> None:

@@ -279,6 +279,9 @@ class _Host:
     def link(self) -> Link:
         return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
 
+    def try_now(self) -> None:
+        self._inner.try_now()
+
     def _check(self) -> None:
         if not self._link.whole:
             raise Unreachable("The link to this host is cut.")

@@ -33,7 +33,7 @@ from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from . import runs_says
-from .base import DeckScreen
+from .base import DeckScreen, place_mark
 from .index import SCREENS
 from .runs_chosen import ACTIONS, Chosen
 from .runs_filter import Filtering
@@ -227,15 +227,7 @@ class RunsScreen(DeckScreen):
         return sign_counts(found.running, found.queued, found.needs_you, glyphs)
 
     def places(self) -> Sequence[PlaceMark]:
-        return [
-            PlaceMark(
-                name=place.name,
-                reach=place.reach,
-                seen_at=place.seen_at,
-                next_try=place.next_try,
-            )
-            for place in self.model.places
-        ]
+        return [place_mark(place, self.deck.connect_key) for place in self.model.places]
 
     def run_in_hand(self) -> RunRecord | None:
         return self.selected
