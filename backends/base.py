@@ -695,6 +695,20 @@ class Files(Protocol):
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes: ...
 
+    async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
+        """Delete a finished run's directory except the top-level names in `keep`, and how it ended
+        if anything is kept. Returns the bytes freed: 0 if it is gone already.
+
+        Raises:
+            BackendError: The run is not over.
+        """
+        ...
+
+
+@runtime_checkable
+class Fetch(Files, Protocol):
+    """Files, and much of a run directory at once."""
+
     async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """All that lies below a folder, at any depth, folders before what they hold; of a file, the
         file. One round trip.
@@ -710,15 +724,6 @@ class Files(Protocol):
         """The bytes of files, one after the other in this order, each to the end that it had when
         it was opened. One round trip for all of them. A file that cannot be read
         is a piece with an `error`; the others come all the same. Leaving the context ends it."""
-        ...
-
-    async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
-        """Delete a finished run's directory except the top-level names in `keep`, and how it ended
-        if anything is kept. Returns the bytes freed: 0 if it is gone already.
-
-        Raises:
-            BackendError: The run is not over.
-        """
         ...
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from traindeck.backends.base import BackendError, FileEntry, Files, JobRef, Wanted
+from traindeck.backends.base import BackendError, Fetch, FileEntry, JobRef, Wanted
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import Unreachable, UsageError
 from traindeck.console.runs.landing import Landing, Refused
@@ -80,7 +80,7 @@ async def pull(
         Unreachable: The place was not there again in time; the next pull goes on from here.
     """
     backend = ws.backend(run.backend)
-    if not isinstance(backend, Files):
+    if not isinstance(backend, Fetch):
         raise BackendError(f"{backend.name} keeps no files of its runs.")
     ref = ref_of(run)
     entries = await _listed(backend, ref, run, paths)
@@ -99,7 +99,7 @@ def folder_for(run: RunRecord, beside: Path) -> Path:
 
 
 async def _listed(
-    backend: Files, ref: JobRef, run: RunRecord, paths: Sequence[str]
+    backend: Fetch, ref: JobRef, run: RunRecord, paths: Sequence[str]
 ) -> list[FileEntry]:
     """Everything below some paths, each once."""
     wanted = [_plain(path) for path in paths] or [ARTIFACTS]
@@ -136,7 +136,7 @@ class _Pull:
 
     def __init__(
         self,
-        backend: Files,
+        backend: Fetch,
         ref: JobRef,
         landing: Landing,
         entries: Sequence[FileEntry],

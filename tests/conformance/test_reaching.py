@@ -15,8 +15,8 @@ from traindeck.backends.base import (
     BackendError,
     Blob,
     Capability,
+    Fetch,
     FilePiece,
-    Files,
     Forward,
     JobRef,
     Outcome,
@@ -32,9 +32,9 @@ def blob(data: bytes) -> Blob:
     return Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data), data=data)
 
 
-def files_of(suite: Suite) -> Files:
-    if not isinstance(suite.backend, Files):
-        pytest.skip("no Files")
+def files_of(suite: Suite) -> Fetch:
+    if not isinstance(suite.backend, Fetch):
+        pytest.skip("no Fetch")
     return suite.backend
 
 
@@ -46,7 +46,7 @@ async def with_files(suite: Suite, **files: bytes) -> JobRef:
     return ref
 
 
-async def fetched(files: Files, ref: JobRef, *wanted: Wanted) -> list[FilePiece]:
+async def fetched(files: Fetch, ref: JobRef, *wanted: Wanted) -> list[FilePiece]:
     async with files.fetch(ref, wanted) as pieces:
         return [piece async for piece in pieces]
 
