@@ -110,7 +110,6 @@ def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> 
         run_dir_words=(),
         python_version=facts.run_python_version,
         host=cluster.config.name or facts.host,
-        files=files,
     )
     if spec.limits.time is not None and spec.limits.time < SMALLEST:
         options = {**options, "warn": 0}
