@@ -185,7 +185,12 @@ class RunSpec:
         argv: The command, exactly as given. Never passed through a shell.
         run_dir_words: Positions in `argv` of paths that are relative to the run directory; the plan
             makes them absolute.
-        cwd: Absolute directory to run in.
+        cwd: Directory to run in, absolute; before it is planned it may begin with `~`, or be
+            relative: a place in the snapshot of its code.
+        environment: What it executes in there, as asked for (backends/environments.py); "" for what
+            the place has by itself.
+        needs: Packages that it imports; one with a `?` behind is only looked at, if it is there.
+        reads: Paths that must be there.
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
@@ -232,6 +237,9 @@ class RunSpec:
     on_exit: tuple[str, ...] = ()
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None
+    environment: str = ""
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     python: str | None = None
     python_version: str | None = None
     packages: int | None = None
@@ -246,6 +254,34 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What was found of an environment, where the run is to execute.
+
+    Attributes:
+        asked: As it was asked for; "" for what the place has by itself.
+        kind: `venv`, `conda`, `interpreter`, `modules`, `prelude`, or "" for what is on its PATH.
+        prefix: The folder that holds its bin/.
+        python: Its interpreter, absolute, and its version.
+        imports: What was imported there, with its version ("" if it says none).
+        failed: What could not be, with the reason in its own words.
+        packages: `name==version` of what is installed.
+        others: How other environments there are named.
+        problem: Why nothing can run in it: a part of a sentence.
+    """
+
+    asked: str = ""
+    kind: str = ""
+    prefix: str = ""
+    python: str = ""
+    python_version: str | None = None
+    imports: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that planning has to ask the place for, dated. Cacheable.
 
@@ -257,11 +293,18 @@ class Facts:
         run_python_version: That of the interpreter which the spec names, as far as it can be told.
         agent: Content version of the agent that will supervise.
         devices: UUIDs of the accelerators that are free, in the order they would be taken.
+        devices_busy: Those that a compute process is on.
         devices_total: How many there are; None if it could not be found out (`devices_note`).
         cwd_ok: Whether the spec's cwd exists and can be entered there.
         program: Absolute path the spec's argv[0] resolves to there, if it does.
         program_note: What keeps it from being executed though it is there, as `is not executable`,
             or what else may have been meant.
+        environment: What the run would execute in; None if that was not asked.
+        path: PATH there, of a job that brings none of its own.
+        cwd: The spec's cwd as it is written there.
+        missing: Those of the spec's `reads` that are not there.
+        place: What was found there, in a few words: an environment, free devices.
+        starts_in: Seconds until such a run would begin: 0 for now, None if that is not known.
         notes: Sentences the plan repeats as warnings.
         detail: What only this backend's own `plan` reads, as JSON values.
     """
@@ -275,6 +318,7 @@ class Facts:
     run_python_version: str | None = None
     agent: str = ""
     devices: tuple[str, ...] = ()
+    devices_busy: tuple[str, ...] = ()
     devices_total: int | None = None
     devices_note: str = ""
     driver: str | None = None
@@ -282,16 +326,23 @@ class Facts:
     program: str | None = None
     program_note: str = ""
     free_bytes: int | None = None
+    environment: Environment | None = None
+    path: str = ""
+    cwd: str = ""
+    missing: tuple[str, ...] = ()
+    place: str = ""
+    starts_in: float | None = 0.0
     notes: tuple[str, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCount:
-    """The accelerators of a host: UUIDs in bus order; `total` None and a `note` if they cannot be
-    counted (no driver, no permission)."""
+    """The accelerators of a host: UUIDs in bus order, those of them that a compute process is on;
+    `total` None and a `note` if they cannot be counted (no driver, no permission)."""
 
     uuids: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
     total: int | None = None
     driver: str | None = None
     note: str = ""
@@ -307,6 +358,7 @@ class Plan:
         body: The request body, for a backend that is spoken to in JSON.
         env: Variables set for the job, with their values (never those of `secrets`).
         bound_late: What can be known only at submission (leased devices, a port), with the reason.
+        place: What was found at the place, in a few words, and why it was chosen if nobody did.
         warnings: Sentences to read before pressing enter.
         digest: SHA-256 over everything above; `submit` refuses a plan whose digest does not match.
     """
@@ -318,6 +370,7 @@ class Plan:
     body: Mapping[str, Any] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     bound_late: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
     warnings: tuple[str, ...] = ()
     digest: str = ""
 
@@ -347,11 +400,38 @@ class JobRef:
 class LogChunk:
     """Bytes of a log and the cursor *after* them. `eof`: the log is complete, this is its end.
     `cut`: the log was replaced or cut short; these bytes are from its new beginning, and what was
-    read before is in it no more."""
+    read before is in it no more. `identity` is that of the file (`LogStat`), "" if there is none.
+    """
 
     data: bytes = b""
     cursor: str = ""
     eof: bool = False
+    cut: bool = False
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """A file of a run's directory (`path` relative to it) of which the first `offset` bytes are
+    known, and the `identity` of the file that they are from, "" if nothing is."""
+
+    ref: JobRef = field(default_factory=JobRef)
+    path: str = ""
+    offset: int = 0
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What follows a `Tail`: `data` from `offset` on, of a file that has `size` bytes by now. `cut`
+    as in `LogChunk`: it begins at 0, and what was known of the file is in it no more."""
+
+    ref: JobRef = field(default_factory=JobRef)
+    path: str = ""
+    offset: int = 0
+    data: bytes = b""
+    size: int = 0
+    identity: str = ""
     cut: bool = False
 
 
@@ -377,6 +457,24 @@ class Health:
     clock_skew: float | None = None
     checks: tuple[tuple[bool, str], ...] = ()
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How it stands with the way to a place, without asking it.
+
+    Attributes:
+        state: `stale` while one that was lost is being made again, `down` once that has failed.
+        since: When it became so; 0 if that is not known.
+        next_try: When the place itself tries again. Whoever asks before that is refused at once.
+            None if nothing is tried until somebody asks.
+        why: What went wrong, in a sentence; "" if nothing did.
+    """
+
+    state: Reach = Reach.OK
+    since: float = 0.0
+    next_try: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -510,7 +608,9 @@ class Backend(Protocol):
 class SeekableLogs(Protocol):
     """Random access to logs: what the Log screen needs to open 10 GB at once.
 
-    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too.
+    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too, and so is
+    `OFFSET@IDENTITY`: if the log is not that file any more, it begins anew and says `cut`, however
+    long the new one is. Chunks carry the identity then.
     """
 
     async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat: ...
@@ -543,6 +643,26 @@ class Files(Protocol):
         Raises:
             BackendError: The run is not over.
         """
+        ...
+
+
+@runtime_checkable
+class Tails(Protocol):
+    """Copies of what grows, kept elsewhere for little: for places whose files are not here."""
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """What files of many runs have grown by, in ONE round trip: at most `budget` bytes, without
+        those that have not grown or are not there. What is more comes when it is asked again."""
+        ...
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A backend whose place may be out of reach, and that knows when it will try again."""
+
+    @property
+    def link(self) -> Link:
+        """Asks nobody."""
         ...
 
 
@@ -636,6 +756,12 @@ class Host(Protocol):
     here: bool
     """Whether it is this machine: its files are those of this program, and what it starts inherits
     this program's environment."""
+
+    @property
+    def link(self) -> Link:
+        """How it stands with the way there. Asks nobody. What is asked of a host that is out of
+        reach fails at once while it waits for its next try: callers come back, it backs off."""
+        ...
 
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from traindeck.backends import environments
 from traindeck.backends.base import (
     PROTOCOL,
     BackendError,
@@ -26,18 +27,22 @@ from traindeck.backends.base import (
     Host,
     HostDevices,
     JobRef,
+    Link,
     LogChunk,
     LogStat,
     Option,
+    Piece,
     Plan,
     Reach,
     RunSpec,
     Status,
+    Tail,
     Unreachable,
     UsageError,
     encode,
     plan_digest,
 )
+from traindeck.backends.logs import ask_tails, parse_cursor
 from traindeck.backends.status import decode_evidence, status_of
 
 SUBMIT_TIMEOUT = 120.0
@@ -47,6 +52,9 @@ CAPABILITIES = (
     Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
 )
 """Of a process backend on any host."""
+
+ENVIRONMENT = ("environment", "prelude")
+"""What a settings entry says of the environment of its runs, whatever the host."""
 
 READ_LIMIT = 4 << 20
 """Bytes the agent hands out per read (FORMAT.md §7)."""
@@ -59,6 +67,8 @@ class ProcessBackend:
         name: What the user calls this place.
         host: Where argv can be run; closed together with this backend.
         kind: What the settings call it: `process` here, `ssh` elsewhere.
+        environment: What runs execute in that ask for nothing else (backends/environments.py).
+        prelude: Lines of sh that are run before any of them.
         clock: Returns now, for `observed_at`.
     """
 
@@ -66,16 +76,32 @@ class ProcessBackend:
     settle = 10.0  # a supervisor that was just started claims within that, on the slowest machine
     options_schema: Mapping[str, Option] = {}
 
-    def __init__(self, name: str, host: Host, *, kind: str = "process", clock: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        *,
+        kind: str = "process",
+        environment: str = "",
+        prelude: str | None = None,
+        clock: Any = None,
+    ) -> None:
         import time
 
         self.name = name
         self.kind = kind
         self.host = host
+        self.environment = environment
+        self.prelude = prelude
         self.capabilities = CAPABILITIES
         if host.here:
             self.capabilities |= Capability.HERE | Capability.INHERITS
         self._clock = clock or time.time
+
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`."""
+        return self.host.link
 
     async def probe(self) -> Health:
         """See `Backend.probe`."""
@@ -87,7 +113,7 @@ class ProcessBackend:
             return Health(
                 reach=Reach.DOWN,
                 observed_at=self._clock(),
-                checks=((False, str(error)),),
+                checks=((False, str(error)), *self._next_try()),
                 note=error.what,
             )
         after = self._clock()
@@ -111,31 +137,56 @@ class ProcessBackend:
             checks=tuple(checks),
         )
 
+    def _next_try(self) -> list[tuple[bool, str]]:
+        """When a host that does not answer is asked again, as a line of a probe."""
+        due = self.host.link.next_try
+        return (
+            [] if due is None else [(False, f"next try in {max(0.0, due - self._clock()):.0f} s")]
+        )
+
     async def survey(self, spec: RunSpec) -> Facts:
         """See `Backend.survey`."""
         agent = await self.host.agent()
         counts_itself = isinstance(self.host, HostDevices)
+        inside = not posixpath.isabs(spec.cwd) and not spec.cwd.startswith("~")
+        sent = _sent_program(spec) if inside else None
+        question = environments.question(
+            spec, self.environment, self.prelude, always=not self.host.here
+        )
         request = {
-            "cwd": spec.cwd,
-            "program": spec.argv[0] if spec.argv else None,
+            "cwd": "/" if inside else spec.cwd,
+            "program": spec.argv[0] if spec.argv and sent is None else None,
             "path": spec.env.get("PATH"),
             "python": spec.python,
+            "environment": question,
+            "reads": list(spec.reads),
             # nvidia-smi takes its time: only where it is the one way to count what is asked for.
             "devices": bool(spec.resources.gpus) and not counts_itself,
         }
-        answer, _ = await agent.call("survey", request)
-        uuids: tuple[str, ...] = ()
+        within = None if question is None else environments.WITHIN + 30.0
+        answer, _ = await agent.call("survey", request, timeout=within)
+        free: tuple[str, ...] = ()
+        busy: tuple[str, ...] = ()
         total: int | None = None
         note = str(answer.get("devices_note") or "")
         driver = answer.get("driver")
         if spec.resources.gpus:
             if isinstance(self.host, HostDevices):
                 counted = await self.host.devices()
-                uuids, total, note = counted.uuids, counted.total, counted.note
+                free, busy = counted.uuids, counted.busy
+                total, note = counted.total, counted.note
                 driver = counted.driver or driver
             elif answer.get("devices") is not None:
-                uuids = tuple(str(d["uuid"]) for d in answer["devices"])
-                total = len(uuids)
+                free = tuple(str(d["uuid"]) for d in answer["devices"])
+                busy = tuple(str(uuid) for uuid in answer.get("devices_busy") or ())
+                total = len(free)
+        free = tuple(uuid for uuid in free if uuid not in busy)
+        found = environments.answered(
+            answer.get("environment"), spec.environment or self.environment
+        )
+        said = [environments.words(found, str(answer.get("user_home") or ""))] if found else []
+        if total and spec.resources.gpus:
+            said.append(f"{len(free)} of {total} GPUs free")
         return Facts(
             observed_at=self._clock(),
             home=str(answer["root"]),
@@ -145,14 +196,23 @@ class ProcessBackend:
             python_version=str(answer["python_version"]),
             run_python_version=answer.get("python_found_version"),
             agent=str(answer["agent"]),
-            devices=uuids,
+            devices=free,
+            devices_busy=busy,
             devices_total=total,
             devices_note=note,
             driver=driver,
             cwd_ok=bool(answer["cwd_ok"]),
-            program=answer.get("program"),
-            program_note=str(answer.get("program_note") or ""),
+            program=answer.get("program") if sent is None else sent or None,
+            program_note="is not in the copy of the code that is sent"
+            if sent == ""
+            else str(answer.get("program_note") or ""),
             free_bytes=answer.get("free_bytes"),
+            environment=found,
+            path=str(answer.get("path") or ""),
+            cwd="" if inside else str(answer.get("cwd") or spec.cwd),
+            missing=tuple(str(path) for path in answer.get("missing") or ()),
+            place=", ".join(said),
+            starts_in=0.0 if len(free) >= spec.resources.gpus else None,
             notes=tuple(str(w) for w in answer.get("warnings", [])),
         )
 
@@ -172,12 +232,25 @@ class ProcessBackend:
             raise UsageError("There is no command to run.", "Give one after `--`.")
         if not facts.cwd_ok:
             raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
+        found = facts.environment
+        if found and (refused := environments.refusal(found, spec.needs, self.name)):
+            raise refused
         warnings = list(facts.notes)
+        if found:
+            warnings += environments.doubts(found, spec.needs)
         late: dict[str, str] = {}
-        env = dict(spec.env)
+        run_dir = f"{facts.home}/runs/{spec.run_id}"
+        spec = replace(spec, cwd=facts.cwd or spec.cwd)
         if spec.code.mode == "snapshot":
-            spec = in_snapshot(spec, f"{facts.home}/runs/{spec.run_id}/code")
-            env["PYTHONPATH"] = spec.env["PYTHONPATH"]
+            spec = in_snapshot(spec, f"{run_dir}/code")
+        program = spec.argv[0]
+        words = tuple(
+            posixpath.join(run_dir, word) if index in spec.run_dir_words else word
+            for index, word in enumerate(spec.argv)
+        )
+        spec = replace(spec, argv=words, run_dir_words=())
+        spec, files = environments.put_on(spec, facts, run_dir, self.prelude)
+        env = dict(spec.env)
         if spec.resources.gpus:
             env.update(_devices(spec, facts))
             warnings.append(
@@ -185,7 +258,7 @@ class ProcessBackend:
             )
         if facts.program is None:
             why = facts.program_note or f"was not found on {facts.host}"
-            warnings.append(f"{spec.argv[0]} {why}; the run will fail")
+            warnings.append(f"{program} {why}; the run will fail")
         if spec.pty:
             warnings.append("with --pty the job does not survive the death of its supervisor")
         if spec.secrets:
@@ -196,28 +269,22 @@ class ProcessBackend:
             runs = " and ".join(f"run {run}" for run in spec.after)
             late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
         env.setdefault("PYTHONUNBUFFERED", "1")
-        run_dir = f"{facts.home}/runs/{spec.run_id}"
-        argv = tuple(
-            posixpath.join(run_dir, word) if index in spec.run_dir_words else word
-            for index, word in enumerate(spec.argv)
-        )
         spec = replace(
             spec,
             env=env,
-            argv=argv,
-            run_dir_words=(),
-            python_version=facts.run_python_version,
+            python_version=spec.python_version or facts.run_python_version,
             host=facts.host,
             driver=facts.driver,
         )
         plan = Plan(
             backend=self.name,
             spec=spec,
-            files=dict(sorted(spec.files.items())),
+            files=dict(sorted({**spec.files, **files}.items())),
             argv=spec.argv,
             body={"agent": facts.agent, "python": facts.python, "root": facts.home},
             env=env,
             bound_late=late,
+            place=f"{self.name}: {facts.place}" if facts.place else "",
             warnings=tuple(warnings),
         )
         return replace(plan, digest=plan_digest(plan))
@@ -280,10 +347,11 @@ class ProcessBackend:
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
         """See `Backend.logs`. The cursor is a byte offset."""
-        if cursor and not (cursor.isascii() and cursor.isdecimal()):
-            raise UsageError(f"{cursor!r} is no log cursor of this backend.")
+        offset, identity = parse_cursor(cursor)
         agent = await self.host.agent()
-        params = {**_key(ref), "rank": rank, "offset": int(cursor or 0), "follow": follow}
+        params = {**_key(ref), "rank": rank, "offset": offset, "follow": follow}
+        if identity:
+            params["identity"] = identity
         async with agent.stream("follow", params) as answers:
 
             async def chunks() -> AsyncIterator[LogChunk]:
@@ -293,6 +361,7 @@ class ProcessBackend:
                         cursor=str(header["offset"]),
                         eof=bool(header.get("eof")),
                         cut=bool(header.get("cut")),
+                        identity=str(header.get("identity") or ""),
                     )
 
             yield chunks()
@@ -347,6 +416,10 @@ class ProcessBackend:
         )
         found = answer["offset"]
         return None if found is None else int(found)
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await ask_tails(await self.host.agent(), wanted, budget)
 
     # ------------------------------------------------------------------------------- Files
 
@@ -459,11 +532,30 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
 
 def in_snapshot(spec: RunSpec, code: str) -> RunSpec:
     """The same run, started in its copy of the code, which comes first on PYTHONPATH."""
-    below = posixpath.relpath(spec.cwd, spec.code.root)
     inherited = spec.env.get("PYTHONPATH")
     path = code if not inherited else f"{code}:{inherited}"
-    cwd = code if below == "." else posixpath.join(code, below)
+    cwd = spec.cwd
+    if not posixpath.isabs(cwd) or _is_below(cwd, spec.code.root):
+        below = posixpath.relpath(cwd, spec.code.root) if posixpath.isabs(cwd) else cwd
+        cwd = posixpath.normpath(posixpath.join(code, below))
     return replace(spec, cwd=cwd, env={**spec.env, "PYTHONPATH": path})
+
+
+def _is_below(path: str, root: str) -> bool:
+    return bool(root) and posixpath.relpath(path, root).split("/")[0] != ".."
+
+
+def _sent_program(spec: RunSpec) -> str | None:
+    """The program of a run that starts in its snapshot, if that is a path in it: "" if it is not
+    sent. None if it is to be looked for there."""
+    word = spec.argv[0] if spec.argv else ""
+    if "/" not in word or posixpath.isabs(word):
+        return None
+    from traindeck.backends.trees import files_of
+
+    path = posixpath.normpath(posixpath.join(spec.cwd, word))
+    found = files_of(spec.code.tree) if spec.code.tree is not None else ()
+    return next((path for name, blob in found if name == path and blob.mode & 0o100), "")
 
 
 def _key(ref: JobRef) -> dict[str, Any]:
@@ -478,11 +570,20 @@ def _devices(spec: RunSpec, facts: Facts) -> dict[str, str]:
             f"--gpus {wanted}: {facts.host} has no GPU that can be used{why}.",
             "Leave --gpus out to run on the CPU.",
         )
-    if wanted > len(facts.devices):
+    if wanted > facts.devices_total:
         raise UsageError(f"--gpus {wanted}: {facts.host} has {facts.devices_total}.")
+    taken = facts.devices
+    if wanted > len(taken) and spec.after:
+        taken += facts.devices_busy  # what it waits for may be what is on them
+    if wanted > len(taken):
+        raise UsageError(
+            f"--gpus {wanted}: {len(taken)} of {facts.devices_total} GPUs of {facts.host} are free "
+            "now.",
+            "Take fewer, wait, or name those to share: --env CUDA_VISIBLE_DEVICES=…",
+        )
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(facts.devices[:wanted]),
+        "CUDA_VISIBLE_DEVICES": ",".join(taken[:wanted]),
     }
 
 
@@ -492,13 +593,13 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    unknown = sorted(set(options) - {"root", "python"})
+    unknown = sorted(set(options) - {"root", "python", *ENVIRONMENT})
     if unknown:
         raise UsageError(
             f"backends.{name}: a process backend has no option {unknown[0]!r}.",
-            "It takes root and python.",
+            "It takes root, python, environment and prelude.",
         )
-    return ProcessBackend(name, local_host(name, options))
+    return ProcessBackend(name, local_host(name, options), **environment_of(name, options))
 
 
 def local_host(name: str, options: Mapping[str, Any]) -> Host:
@@ -518,3 +619,21 @@ def local_host(name: str, options: Mapping[str, Any]) -> Host:
     if python and not isinstance(python, str):
         raise UsageError(f"backends.{name}.python is {str(python)[:60]!r}: expected a program.")
     return LocalHost(root, python=python)
+
+
+def environment_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`environment` and `prelude` of a settings entry, checked, as arguments of a backend.
+
+    Raises:
+        UsageError: One is none.
+    """
+    text, prelude = options.get("environment") or "", options.get("prelude")
+    if not isinstance(text, str):
+        raise UsageError(f"backends.{name}.environment is {str(text)[:60]!r}: expected a text.")
+    try:
+        environments.read(text)
+    except UsageError as error:
+        raise UsageError(f"backends.{name}.environment: {error.what}", error.fix) from None
+    if prelude is not None and (not isinstance(prelude, str) or len(prelude) > 65_536):
+        raise UsageError(f"backends.{name}.prelude: expected lines of sh, at most 64 KiB.")
+    return {"environment": text, "prelude": prelude}

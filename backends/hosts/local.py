@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from traindeck.backends import files
-from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Unreachable
+from traindeck.backends.base import BackendError, DeviceCount, Done, Link, Outcome, Unreachable
 from traindeck.backends.data import dataclass
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.payload.build import agent_name, agent_source
@@ -63,6 +63,11 @@ class LocalHost:
         self._served: _Served | None = None
         self._older: _Served | None = None
         self._starting = asyncio.Lock()
+
+    @property
+    def link(self) -> Link:
+        """See `Host.link`: nothing lies between."""
+        return Link()
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None

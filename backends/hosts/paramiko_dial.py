@@ -62,6 +62,7 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
         Unreachable: It does not answer.
         NeedsPerson: Its key is unknown or not the one that is known, or it does not let us in.
     """
+    _be_quiet()
     made: list[paramiko.Transport] = []
     asked = False
     try:
@@ -78,6 +79,16 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
         raise
     *beneath, last = made
     return Dialled(last, tuple(reversed(beneath)), asked)
+
+
+def _be_quiet() -> None:
+    """What paramiko logs of a connection that breaks would be printed on the user's terminal: what
+    there is to say of it is in our errors."""
+    import logging
+
+    logger = logging.getLogger("paramiko")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 # -------------------------------------------------------------------------------------- the way

@@ -20,7 +20,9 @@ from traindeck.backends.base import (
     AgentChannel,
     BackendError,
     Done,
+    Link,
     Outcome,
+    Reach,
     Unreachable,
     UsageError,
 )
@@ -97,6 +99,8 @@ class SSHHost:
         self._next_try = 0.0
         self._why: Unreachable | BackendError | None = None
         self._by_person = False
+        self._since = 0.0
+        self._heard: float | None = None
         self._offset = time.time() - time.monotonic()
 
     # ----------------------------------------------------------------------------------- Host
@@ -129,6 +133,21 @@ class SSHHost:
         finally:
             if task.done() and self._connecting is task:
                 self._connecting = None
+
+    @property
+    def link(self) -> Link:
+        """See `Host.link`: `stale` from the loss of a connection to the first try that failed."""
+        if self._channel is not None and not self._channel.failed:
+            return Link()
+        if self._why is not None:
+            due = None if self._by_person else self._next_try + self._offset
+            state = Reach.DOWN
+            return Link(state=state, since=self._since, next_try=due, why=self._why.what)
+        heard = self._heard if self._channel is None else self._channel.heard
+        if heard is None:
+            return Link()  # nobody has asked yet
+        why = f"The connection to {self.name} broke."
+        return Link(state=Reach.STALE, since=heard + self._offset, why=why)
 
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:
@@ -184,6 +203,8 @@ class SSHHost:
     # ------------------------------------------------------------------------------ connecting
 
     async def _connect(self) -> Channel:
+        if self._channel is not None:
+            self._heard = self._channel.heard
         await self._drop()
         began = time.monotonic()
         try:
@@ -196,7 +217,7 @@ class SSHHost:
         except (Unreachable, BackendError) as error:
             self._failed(error)
             raise
-        self._link, self._channel = link, channel
+        self._link, self._channel, self._heard = link, channel, None
         self._by_person = asked or getattr(link, "asked", False)
         self._why = None
         self._pause = 0.0
@@ -257,6 +278,8 @@ class SSHHost:
 
     def _failed(self, error: Unreachable | BackendError) -> None:
         """Note that a connection could not be made, and when to try again."""
+        if self._why is None:
+            self._since = time.time()
         self._why = error
         self._by_person |= isinstance(error, NeedsPerson) or not isinstance(error, Unreachable)
         self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._pause * 2))
@@ -322,9 +345,11 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    from traindeck.backends.process import ProcessBackend
+    from traindeck.backends.process import ENVIRONMENT, ProcessBackend, environment_of
 
-    return ProcessBackend(name, host_from(name, options), kind="ssh")
+    executes = environment_of(name, options)
+    host = host_from(name, {k: v for k, v in options.items() if k not in ENVIRONMENT})
+    return ProcessBackend(name, host, kind="ssh", **executes)
 
 
 def host_from(name: str, options: Mapping[str, Any]) -> SSHHost:
@@ -341,7 +366,7 @@ def host_from(name: str, options: Mapping[str, Any]) -> SSHHost:
     if unknown:
         raise UsageError(
             f"{where}: an ssh backend has no option {unknown[0]!r}.",
-            f"It takes {', '.join(known[:-1])} and {known[-1]}.",
+            f"It takes {', '.join(known)}, environment and prelude.",
         )
     transport = options.get("transport") or "auto"
     if transport not in TRANSPORTS:

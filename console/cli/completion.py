@@ -180,6 +180,11 @@ def complete_backend(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+def complete_place(incomplete: str) -> list[str]:
+    """Configured backends, and `auto`."""
+    return complete_backend(incomplete) + ["auto"] * "auto".startswith(incomplete)
+
+
 def complete_recipe(incomplete: str) -> list[str]:
     """Recipes by name."""
     from traindeck.console.runs.finetuning import recipe_names

@@ -33,6 +33,8 @@ def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     spec = plan.spec
     attempt = f" · attempt {spec.attempt}" if spec.attempt else ""
     yield "run", f"{spec.name} · {spec.run_id} · on {plan.backend}{attempt}"
+    if plan.place:
+        yield "place", plain_or_quoted(plan.place)
     if host := runs_on(spec):
         yield "host", host
     yield "command", command_line(plan.argv)
@@ -40,6 +42,11 @@ def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     yield "code", _code(plan)
     if whole:
         yield from _listed("untracked", map(plain_or_quoted, spec.code.untracked))
+    if spec.environment:
+        yield "inside", plain_or_quoted(spec.environment)
+    if whole:
+        yield from _listed("imports", map(plain_or_quoted, spec.needs))
+        yield from _listed("reads", map(plain_or_quoted, spec.reads))
     if python := runs_in(spec):
         yield "python", python
     if packages := installed(spec):

@@ -21,8 +21,10 @@ from traindeck.console.store.places import Places, find_places
 if TYPE_CHECKING:
     from traindeck.backends.asking import Asker
     from traindeck.backends.base import Backend, JobRef
+    from traindeck.console.runs.mirrored import Mirrored, Reading
     from traindeck.console.settings import Settings
     from traindeck.console.store.journal import Journal
+    from traindeck.console.store.mirror import Mirror
     from traindeck.console.store.records import RunRecord
 
 LOOK_AGAIN = 60.0
@@ -56,6 +58,7 @@ class Workspace:
     _index: Index | None = None
     _settings: Settings | None = None
     _backends: dict[str, Backend] = field(default_factory=dict)
+    _readers: dict[str, Mirrored] = field(default_factory=dict)
 
     @property
     def index(self) -> Index:
@@ -121,6 +124,30 @@ class Workspace:
             self._backends[name] = create(name, configured.kind, configured.options)
         return self._backends[name]
 
+    @property
+    def mirror(self) -> Mirror:
+        """Copies of what runs elsewhere write."""
+        from traindeck.console.store.mirror import Mirror
+
+        return Mirror(self.places.mirror)
+
+    def reader(self, name: str) -> Reading:
+        """The backend of this name for reading what its runs wrote: of one whose files are not here
+        what is held of them, where it does not answer. To be asked for files and logs only.
+
+        Raises:
+            UsageError, BackendError: As `backend`.
+        """
+        backend = self.backend(name)
+        from traindeck.console.runs.mirrored import Mirrored, is_far
+
+        if not is_far(backend):
+            return backend
+        known = self._readers.get(name)
+        if known is None or known.backend is not backend:
+            self._readers[name] = known = Mirrored(backend, self.mirror)
+        return known
+
     def has_backend(self, name: str) -> bool:
         """Whether there is a backend of this name, in the settings or made elsewhere."""
         return name in self._backends or name in self.settings.backends
@@ -182,6 +209,7 @@ class Workspace:
         for backend in self._backends.values():
             await backend.aclose()
         self._backends.clear()
+        self._readers.clear()
 
     async def aclose(self) -> None:
         """Close connections and the index. Runs are not touched. Idempotent."""

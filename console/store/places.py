@@ -65,6 +65,11 @@ class Places:
         return self.state / "archived"
 
     @property
+    def mirror(self) -> Path:
+        """Copies of what runs elsewhere write; they can be deleted."""
+        return self.state / "mirror"
+
+    @property
     def snapshots(self) -> Path:
         """What is remembered of code that was read and sent; it can be deleted."""
         return self.state / "snapshots"

@@ -51,6 +51,9 @@ PATIENCE = 0.1
 """Seconds that a look may read what a run has measured, for the log that is open is read by the
 same thread. The rest is read on by a process."""
 
+PLACE_PATIENCE = 2.0
+"""Seconds that one place may take to say how it is, for others are asked again only after that."""
+
 LEAVING = 1.0
 """Seconds that the services get to end in."""
 
@@ -377,7 +380,8 @@ class LiveServices:
     async def path_rest(self, draft: Draft, key: str, text: str) -> str:
         from traindeck.console.runs.paths import rest_in
 
-        here = await self._do(lambda ws: draft.on in ws.settings.local_roots())
+        # What goes along to another machine lies here, too; only a folder to run in does not.
+        here = key != "cwd" or await self._do(lambda ws: draft.on in ws.settings.local_roots())
         return await rest_in(draft, key, text) if here else ""
 
     async def launch(self, plan: Plan) -> RunRecord:
@@ -436,8 +440,7 @@ class LiveServices:
 
         async def ask(ws: Workspace) -> None:
             await refreshing.refresh(ws)
-            for name in ws.settings.backends:
-                await self._note_place(ws, name)
+            await asyncio.gather(*(self._note_place(ws, name) for name in ws.settings.backends))
 
         await self._await(ask)
 
@@ -514,16 +517,31 @@ class LiveServices:
         return await self._await(run)
 
     async def _note_place(self, ws: Workspace, name: str) -> None:
-        """How a backend answered last: from its active runs, else by asking it now and then."""
+        """How a backend answered last: by what its link says, else by asking it now and then."""
+        from traindeck.console.runs.following import link_of
+
         known = self._places.get(name)
         now = ws.clock()
-        if known is not None and now - known.seen_at < 10 and known.reach is Reach.OK:
-            return
+        at = known.seen_at if known else 0.0
         try:
-            health = await ws.backend(name).probe()
-        except TraindeckError as error:
-            at = known.seen_at if known else 0.0
-            self._places[name] = Place(name=name, reach=Reach.DOWN, seen_at=at, note=error.what)
+            backend = ws.backend(name)
+            link = link_of(backend)
+            if link.state is not Reach.OK:
+                self._places[name] = Place(
+                    name=name,
+                    reach=link.state,
+                    seen_at=at or link.since,
+                    note=link.why,
+                    next_try=link.next_try,
+                )
+                return
+            if known is not None and now - known.seen_at < 10 and known.reach is Reach.OK:
+                return
+            async with asyncio.timeout(PLACE_PATIENCE):
+                health = await backend.probe()
+        except (TraindeckError, TimeoutError) as error:
+            note = error.what if isinstance(error, TraindeckError) else "it does not answer"
+            self._places[name] = Place(name=name, reach=Reach.DOWN, seen_at=at, note=note)
             return
-        seen = health.observed_at if health.reach is Reach.OK else (known.seen_at if known else 0.0)
+        seen = health.observed_at if health.reach is Reach.OK else at
         self._places[name] = Place(name=name, reach=health.reach, seen_at=seen, note=health.note)

@@ -90,12 +90,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A backend as the header shows it. `seen_at` is when it last answered."""
+    """A backend as the header shows it. `seen_at` is when it last answered, `next_try` when it is
+    asked again if it does not."""
 
     name: str = ""
     reach: Reach = Reach.OK
     seen_at: float = 0.0
     note: str = ""
+    next_try: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

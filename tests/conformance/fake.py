@@ -557,18 +557,21 @@ class FakeBackend:
     async def logs(
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
-        if cursor and not (cursor.isascii() and cursor.isdecimal()):
+        offset, at, identity = cursor.partition("@")
+        if cursor and (not (offset.isascii() and offset.isdecimal()) or (at and not identity)):
             raise UsageError(f"{cursor!r} is no log cursor of this backend.")
         await self._visit()
         attempt = self._attempt(ref)
-        stream = self._follow(attempt, rank, int(cursor or 0), follow)
+        if at and identity != self._identity(ref, rank):
+            offset = str(1 << 62)  # beyond any end: it is cut
+        stream = self._follow(attempt, rank, int(offset or 0), follow, self._identity(ref, rank))
         try:
             yield stream
         finally:
             await stream.aclose()
 
     async def _follow(
-        self, attempt: Attempt, rank: int, position: int, follow: bool
+        self, attempt: Attempt, rank: int, position: int, follow: bool, identity: str
     ) -> AsyncIterator[LogChunk]:
         while True:
             changed, over = attempt.changed, attempt.over
@@ -581,7 +584,7 @@ class FakeBackend:
             end = position >= len(log)
             eof = end and (over or not follow)
             if data or eof or cut:
-                yield LogChunk(data=data, cursor=str(position), eof=eof, cut=cut)
+                yield LogChunk(data=data, cursor=str(position), eof=eof, cut=cut, identity=identity)
             if eof:
                 return
             if end:
@@ -614,7 +617,11 @@ class FakeBackend:
         await self._visit()
         attempt = self._attempt(ref)
         size = len(attempt.logs.get(rank, b""))
-        return LogStat(size=size, identity=f"{ref.run_id}/{ref.attempt}/{rank}", ended=attempt.over)
+        return LogStat(size=size, identity=self._identity(ref, rank), ended=attempt.over)
+
+    @staticmethod
+    def _identity(ref: JobRef, rank: int) -> str:
+        return f"{ref.run_id}/{ref.attempt}/{rank}"
 
     async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
         await self._visit()

@@ -25,7 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 from tests.conformance import fake as memory
 
-from traindeck.backends.base import AgentChannel, Backend, Done, Host, Unreachable
+from traindeck.backends.base import (
+    AgentChannel,
+    Backend,
+    Done,
+    Host,
+    Link,
+    Reach,
+    Unreachable,
+)
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
@@ -263,6 +271,10 @@ class _Host:
         self.remarks = inner.remarks
         self._link = link
         self._inner = inner
+
+    @property
+    def link(self) -> Link:
+        return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
 
     def _check(self) -> None:
         if not self._link.whole:

@@ -17,6 +17,7 @@ from traindeck.backends.base import (
     BackendError,
     Code,
     FileEntry,
+    Link,
     LogStat,
     RunSpec,
     State,
@@ -66,6 +67,7 @@ class FakeRunServices(FakeServices):
         points: Run id -> metric -> points.
         specs, trees: Run id -> what it was made from, its files' contents by path.
         samples: Run id -> the times of its log, as a supervisor notes them.
+        links: Run id -> how it stands with the way to its place.
         tried: Run id -> how its attempts ended.
         shares: Run id -> how much of its log was read for metrics.
         broken: Method -> what it raises.
@@ -77,6 +79,7 @@ class FakeRunServices(FakeServices):
         self.specs: dict[str, RunSpec] = {}
         self.trees: dict[str, dict[str, bytes]] = {}
         self.samples: dict[str, bytes] = {}
+        self.links: dict[str, Link] = {}
         self.tried: dict[str, Sequence[Status]] = {}
         self.shares: dict[str, float] = {}
         self.broken: dict[str, TraindeckError] = {}
@@ -121,7 +124,10 @@ class FakeRunServices(FakeServices):
         async def why_none() -> str:
             return self.no_log.get(run_id, "")
 
-        opening = Opening(source=source, times=times, fate=fate, why_none=why_none)
+        def link() -> Link:
+            return self.links.get(run_id, Link())
+
+        opening = Opening(source=source, times=times, fate=fate, why_none=why_none, link=link)
         return LogSession(_here, opening, spot)
 
     async def open_file(self, run_id: str, path: str) -> LogSession:

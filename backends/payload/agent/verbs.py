@@ -16,6 +16,7 @@ VERBS = {
     "log_find": "logs",
     "ls": "files",
     "read": "files",
+    "tails": "tails",
     "rm": "files",
     "put": "files",
     "run": "programs",

@@ -228,7 +228,12 @@ class RunsScreen(DeckScreen):
 
     def places(self) -> Sequence[PlaceMark]:
         return [
-            PlaceMark(name=place.name, reach=place.reach, seen_at=place.seen_at)
+            PlaceMark(
+                name=place.name,
+                reach=place.reach,
+                seen_at=place.seen_at,
+                next_try=place.next_try,
+            )
             for place in self.model.places
         ]
 
