@@ -24,15 +24,18 @@ from traindeck.backends.base import (
     Health,
     Host,
     JobRef,
+    Link,
     LogChunk,
     LogStat,
     Option,
+    Piece,
     Plan,
     Rank,
     Reach,
     RunSpec,
     State,
     Status,
+    Tail,
     Unreachable,
     UsageError,
     encode,
@@ -74,6 +77,7 @@ class SlurmBackend:
             with this backend.
         options: Values for the options of `options_schema` where a launch gives none.
         paths: Folders to look for Slurm's commands in, after PATH.
+        environment, prelude: As for `ProcessBackend`.
         clock: Returns now, for `observed_at`.
     """
 
@@ -88,6 +92,8 @@ class SlurmBackend:
         *,
         options: Mapping[str, Any] | None = None,
         paths: Sequence[str] = (),
+        environment: str = "",
+        prelude: str | None = None,
         clock: Any = None,
     ) -> None:
         self.name = name
@@ -102,7 +108,9 @@ class SlurmBackend:
         }
         self._paths = tuple(paths)
         self._clock = clock or time.time
-        self._directory = ProcessBackend(name, host, clock=clock)
+        self._directory = ProcessBackend(
+            name, host, environment=environment, prelude=prelude, clock=clock
+        )
         self._foreign = ForeignJobs(name, self._paths)
         self._cluster: tuple[float, Cluster] | None = None
         self._config: Config | None = None
@@ -110,6 +118,11 @@ class SlurmBackend:
         self._waiting_at = -PRIORITIES_EVERY
         self._wants_waiting = False
         self._gone_since: dict[str, float] = {}
+
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`."""
+        return self.host.link
 
     # ----------------------------------------------------------------------------- before a run
 
@@ -142,10 +155,17 @@ class SlurmBackend:
         if depends is not None:
             detail["after"] = planning.dependencies(spec, *depends)
         note = unproven(cluster.config.version)
+        try:
+            options = given.checked(self.name, spec.options, self.defaults)
+        except UsageError:
+            options = {}  # `plan` says it
+        place = ", ".join(part for part in (facts.place, planning.offer(cluster, options)) if part)
         return replace(
             facts,
             devices=(),
             devices_total=None,
+            place=place,
+            starts_in=planning.starts_in(spec, cluster, options),
             notes=(*facts.notes, *((note,) if note else ())),
             detail=detail,
         )
@@ -153,7 +173,7 @@ class SlurmBackend:
     def plan(self, spec: RunSpec, facts: Facts) -> Plan:
         """See `Backend.plan`."""
         options = given.checked(self.name, spec.options, self.defaults)
-        return planning.plan(self.name, spec, facts, options)
+        return planning.plan(self.name, spec, facts, options, self._directory.prelude)
 
     async def _surveyed(self, channel: AgentChannel, *, fresh: bool = False) -> Cluster:
         now = time.monotonic()
@@ -538,6 +558,10 @@ class SlurmBackend:
         return await self._directory.find_in_log(
             ref, rank, needle, offset=offset, backward=backward
         )
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await self._directory.tails(wanted, budget=budget)
 
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """See `Files.list_files`."""

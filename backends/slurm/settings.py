@@ -21,8 +21,9 @@ def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
         UsageError: An option that does not exist, or a value that cannot be.
     """
     from traindeck.backends.files import folder_named
+    from traindeck.backends.process import environment_of
 
-    known = {"via", *OWN, *HOST, *SSH, *given.SCHEMA}
+    known = {"via", "environment", "prelude", *OWN, *HOST, *SSH, *given.SCHEMA}
     unknown = sorted(set(options) - known)
     if unknown:
         raise UsageError(
@@ -41,7 +42,9 @@ def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
             raise UsageError(f"backends.{name}.{key} is {str(value)[:60]!r}: {problem}.")
     binaries = options.get("bin")
     host = _host(name, options)
-    return SlurmBackend(name, host, options=defaults, paths=[binaries] if binaries else [])
+    paths = [binaries] if binaries else []
+    how = environment_of(name, options)
+    return SlurmBackend(name, host, options=defaults, paths=paths, **how)
 
 
 def _host(name: str, options: Mapping[str, Any]) -> Host:
