@@ -16,13 +16,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from traindeck.backends.asking import is_attended
 from traindeck.backends.base import (
     AgentChannel,
     BackendError,
+    Connection,
     Done,
     Link,
     Outcome,
     Reach,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
 )
@@ -99,6 +103,8 @@ class SSHHost:
         self._next_try = 0.0
         self._why: Unreachable | BackendError | None = None
         self._by_person = False
+        self._now = False
+        self._could_ask = False
         self._since = 0.0
         self._heard: float | None = None
         self._offset = time.time() - time.monotonic()
@@ -115,7 +121,7 @@ class SSHHost:
         """
         if self._channel is not None and not self._channel.failed:
             return self._channel
-        if self._channel is not None and self._by_person:
+        if self._channel is not None and self._by_person and not self._now:
             await self._drop()
             self._why = NeedsPerson(
                 f"The connection to {self.name} broke, and it asked for a password.",
@@ -124,15 +130,24 @@ class SSHHost:
         if self._connecting is None:
             if self._slept():
                 self._next_try = 0.0
-            if self._why is not None:
+            if self._why is not None and not self._now:
                 self._refuse_again(self._why)
+            self._now = self._by_person = False
+            self._could_ask = is_attended()
             self._connecting = asyncio.create_task(self._connect(), name=f"connect-{self.name}")
-        task = self._connecting
+        task, could_ask = self._connecting, self._could_ask
         try:
             return await asyncio.shield(task)
+        except NeedsPerson:
+            if could_ask or not is_attended():
+                raise
         finally:
             if task.done() and self._connecting is task:
                 self._connecting = None
+        # Begun by who could not ask, and here is a person who waits for it.
+        if self._connecting is None:
+            self.try_now()
+        return await self.agent()
 
     @property
     def link(self) -> Link:
@@ -142,7 +157,13 @@ class SSHHost:
         if self._why is not None:
             due = None if self._by_person else self._next_try + self._offset
             state = Reach.DOWN
-            return Link(state=state, since=self._since, next_try=due, why=self._why.what)
+            return Link(
+                state=state,
+                since=self._since,
+                next_try=due,
+                why=self._why.what,
+                person=self._by_person,
+            )
         heard = self._heard if self._channel is None else self._channel.heard
         if heard is None:
             return Link()  # nobody has asked yet
@@ -184,6 +205,35 @@ class SSHHost:
         """See `Host.put`."""
         await (await self.agent()).call("put", {"path": path, "mode": mode}, data)
 
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """See `Host.terminal`."""
+        from traindeck.backends.hosts import sshreach
+
+        link = await self._reached()
+        if isinstance(link, OpenSSHLink):
+            return await sshreach.openssh_terminal(link, argv, size)
+        return await sshreach.paramiko_terminal(link, argv, size)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """See `Host.connect`."""
+        from traindeck.backends.hosts import sshreach
+
+        link = await self._reached()
+        if isinstance(port, str):
+            raise BackendError(f"{self.name}: a socket that has a path is not forwarded.")
+        if isinstance(link, OpenSSHLink):
+            # `ssh -W` says that nobody listens only when it is too late.
+            await (await self.agent()).call("reach", {"address": address, "port": port})
+            return await sshreach.openssh_connect(link, address, port)
+        return await link.streams(address, port)
+
+    async def _reached(self) -> ParamikoLink | OpenSSHLink:
+        """The connection, made if need be."""
+        await self.agent()
+        if self._link is None:
+            raise Unreachable(f"The connection to {self.name} broke.")
+        return self._link
+
     async def aclose(self) -> None:
         """Close the connection. Runs are not touched."""
         for task in (self._connecting, self._watching):
@@ -195,10 +245,10 @@ class SSHHost:
         await self._drop()
 
     def try_now(self) -> None:
-        """The next question is asked at once, also where a person had to do something first."""
-        self._why = None
-        self._next_try = self._pause = 0.0
-        self._by_person = False
+        """See `Linked.try_now`."""
+        if self._channel is None or self._channel.failed:
+            self._now = True
+            self._next_try = self._pause = 0.0
 
     # ------------------------------------------------------------------------------ connecting
 
@@ -350,6 +400,17 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
     executes = environment_of(name, options)
     host = host_from(name, {k: v for k, v in options.items() if k not in ENVIRONMENT})
     return ProcessBackend(name, host, kind="ssh", **executes)
+
+
+def discover(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The machines that the user's ssh configuration names.
+
+    Raises:
+        UsageError: The `ssh_config` that was given cannot be read.
+    """
+    from traindeck.backends.hosts.sshhosts import hosts_in_config
+
+    return hosts_in_config(config_file=options.get("ssh_config"))
 
 
 def host_from(name: str, options: Mapping[str, Any]) -> SSHHost:

@@ -126,6 +126,15 @@ class SlurmBackend:
 
     # ----------------------------------------------------------------------------- before a run
 
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`: that to the host with Slurm's commands."""
+        return self.host.link
+
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        self.host.try_now()
+
     async def probe(self) -> Health:
         """See `Backend.probe`."""
         health = await self._directory.probe()

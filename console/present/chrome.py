@@ -23,12 +23,13 @@ MIN_CELLS, MIN_ROWS = 60, 15
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceMark:
     """A backend in the header. `seen_at`: when it last answered; `next_try`: when it is asked again
-    if it does not."""
+    if it does not; `connect`: the key by which a person connects, if only one can."""
 
     name: str
     reach: Reach = Reach.OK
     seen_at: float = 0.0
     next_try: float | None = None
+    connect: str = ""
 
 
 def header(
@@ -95,8 +96,12 @@ def _place(place: PlaceMark, now: float, glyphs: Glyphs, *, again: bool = False)
     if place.reach is Reach.OK:
         return (name, Span(glyphs.running, "running"))
     old = f" {age(now - place.seen_at)}" if place.seen_at else ""
-    line = (name, Span(glyphs.queued, "stale"), Span(old, "stale"))
-    due = next_try(place.next_try, now) if again else ""
+    if place.connect:
+        due = f"{place.connect} connects" if again else ""
+        line = (name, Span(glyphs.warning, "warn"), Span(old, "stale"))
+    else:
+        line = (name, Span(glyphs.queued, "stale"), Span(old, "stale"))
+        due = next_try(place.next_try, now) if again else ""
     return (*line, Span(f" {due}", "muted")) if due else line
 
 

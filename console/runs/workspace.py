@@ -117,12 +117,17 @@ class Workspace:
                 )
             from traindeck.backends.registry import create
 
-            if self.asks is not None and configured.local_root() is None:
-                from traindeck.backends.asking import set_asker
-
-                set_asker(self.asks())
+            if configured.local_root() is None:
+                self.let_ask()
             self._backends[name] = create(name, configured.kind, configured.options)
         return self._backends[name]
+
+    def let_ask(self) -> None:
+        """What connects from now on asks whom `asks` makes."""
+        if self.asks is not None:
+            from traindeck.backends.asking import set_asker
+
+            set_asker(self.asks())
 
     @property
     def mirror(self) -> Mirror:

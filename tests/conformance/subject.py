@@ -28,10 +28,13 @@ from tests.conformance import fake as memory
 from traindeck.backends.base import (
     AgentChannel,
     Backend,
+    Connection,
     Done,
     Host,
     Link,
     Reach,
+    Terminal,
+    TerminalSize,
     Unreachable,
 )
 from traindeck.backends.hosts.local import LocalHost
@@ -276,6 +279,9 @@ class _Host:
     def link(self) -> Link:
         return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
 
+    def try_now(self) -> None:
+        self._inner.try_now()
+
     def _check(self) -> None:
         if not self._link.whole:
             raise Unreachable("The link to this host is cut.")
@@ -289,6 +295,14 @@ class _Host:
         self._check()
         self._link.trips += 1
         await self._inner.put(path, data, mode=mode)
+
+    async def terminal(self, argv: Any, *, size: TerminalSize | None = None) -> Terminal:
+        self._check()
+        return await self._inner.terminal(argv, size=size)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        self._check()
+        return await self._inner.connect(port, address=address)
 
     async def agent(self) -> AgentChannel:
         self._check()
