@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from traindeck.backends.base import (
     Capability,
     Facts,
     FileEntry,
+    FilePiece,
     Health,
     Host,
     JobRef,
@@ -38,6 +39,7 @@ from traindeck.backends.base import (
     Tail,
     Unreachable,
     UsageError,
+    Wanted,
     encode,
     plan_digest,
 )
@@ -118,11 +120,6 @@ class SlurmBackend:
         self._waiting_at = -PRIORITIES_EVERY
         self._wants_waiting = False
         self._gone_since: dict[str, float] = {}
-
-    @property
-    def link(self) -> Link:
-        """See `Linked.link`."""
-        return self.host.link
 
     # ----------------------------------------------------------------------------- before a run
 
@@ -576,6 +573,18 @@ class SlurmBackend:
         """See `Files.list_files`."""
         self._foreign.has_no_files(ref)
         return await self._directory.list_files(ref, path)
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Fetch.list_below`."""
+        self._foreign.has_no_files(ref)
+        return await self._directory.list_below(ref, path)
+
+    def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AbstractAsyncContextManager[AsyncIterator[FilePiece]]:
+        """See `Fetch.fetch`."""
+        self._foreign.has_no_files(ref)
+        return self._directory.fetch(ref, wanted)
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
         """See `Files.read_file`."""
