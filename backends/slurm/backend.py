@@ -44,12 +44,14 @@ from traindeck.backends.base import (
     plan_digest,
 )
 from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, request
-from traindeck.backends.slurm import commands, listing, planning, reading, survey, text, words
+from traindeck.backends.slurm import listing, planning, reading, text, words
 from traindeck.backends.slurm import options as given
-from traindeck.backends.slurm.cluster import Cluster, Config, config, unproven
+from traindeck.backends.slurm.by_commands import ByCommands
+from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.foreign import ForeignJobs
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.reading import Heard
+from traindeck.backends.slurm.scheduler import Scheduler
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import Evidence, Native, decode_evidence, status_of
 
@@ -61,8 +63,6 @@ it" needs."""
 CONCLUDED_AT_ONCE = 16
 PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
-AT_ONCE = 16
-"""Commands in one request."""
 CAPABILITIES = (
     Capability.SEEKABLE_LOGS | Capability.FILES | Capability.FOREIGN | Capability.DURABLE_RECORD
 )
@@ -79,6 +79,7 @@ class SlurmBackend:
             with this backend.
         options: Values for the options of `options_schema` where a launch gives none.
         paths: Folders to look for Slurm's commands in, after PATH.
+        scheduler: How Slurm is asked; by those commands, without it. Closed together with this.
         environment, prelude: As for `ProcessBackend`.
         clock: Returns now, for `observed_at`.
     """
@@ -94,6 +95,7 @@ class SlurmBackend:
         *,
         options: Mapping[str, Any] | None = None,
         paths: Sequence[str] = (),
+        scheduler: Scheduler | None = None,
         environment: str = "",
         prelude: str | None = None,
         clock: Any = None,
@@ -108,14 +110,13 @@ class SlurmBackend:
             key: replace(option, default=self.defaults.get(key, option.default))
             for key, option in given.SCHEMA.items()
         }
-        self._paths = tuple(paths)
+        self._scheduler = scheduler or ByCommands(name, paths)
         self._clock = clock or time.time
         self._directory = ProcessBackend(
             name, host, environment=environment, prelude=prelude, clock=clock
         )
-        self._foreign = ForeignJobs(name, self._paths)
+        self._foreign = ForeignJobs(name, self._scheduler)
         self._cluster: tuple[float, Cluster] | None = None
-        self._config: Config | None = None
         self._waiting: Mapping[str, Sequence[int]] = {}
         self._waiting_at = -PRIORITIES_EVERY
         self._wants_waiting = False
@@ -137,6 +138,7 @@ class SlurmBackend:
         health = await self._directory.probe()
         if health.reach is not Reach.OK:
             return health
+        health = replace(health, checks=(*health.checks, *await self._scheduler.checks()))
         try:
             cluster = await self._surveyed(await self.host.agent(), fresh=True)
         except BackendError as error:
@@ -186,16 +188,8 @@ class SlurmBackend:
         if not fresh and self._cluster is not None and now - self._cluster[0] < CLUSTER_FOR:
             return self._cluster[1]
         hello, _ = await channel.call("hello")
-        cluster = await survey.ask(channel, self._paths, str(hello.get("user") or ""))
-        if "configuration" in cluster.unknown and "partitions" in cluster.unknown:
-            why = cluster.unknown["configuration"]
-            raise BackendError(
-                f"Slurm does not answer on `{self.name}`: {why}.",
-                "Check that its commands work there (`sinfo`), or name the folder they are in "
-                f"as backends.{self.name}.bin.",
-            )
+        cluster = await self._scheduler.cluster(channel, str(hello.get("user") or ""))
         self._cluster = (now, cluster)
-        self._config = cluster.config
         return cluster
 
     # ---------------------------------------------------------------------------------- a run
@@ -212,28 +206,24 @@ class SlurmBackend:
                 f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
             )
         header, body = request(plan)
-        name = listing.job_name(spec.run_id, spec.attempt)
-        earlier = listing.job_name(spec.run_id, max(0, spec.attempt - 1))
-        sbatch = (plan.body or {}).get("sbatch")
-        if not isinstance(sbatch, list) or not sbatch:
-            raise BackendError("This plan is not one for Slurm; it was not sent.")
-        header |= {
-            "secrets": {key: secrets[key] for key in spec.secrets},
-            "look": self._command(*commands.named(name, "all")),
-            "before": self._command(*commands.named(earlier, "PENDING,RUNNING,COMPLETING")),
-            "submit": commands.command(*sbatch, paths=self._paths, asks=False),
-        }
+        header["secrets"] = {key: secrets[key] for key in spec.secrets}
         channel = await self.host.agent()
         asked = self._clock()
-        if (tree := spec.code.tree) is not None and spec.attempt == 0:
-            from traindeck.backends.sending import call_with_tree
 
-            place = f"{self.name}:{(plan.body or {}).get('root')}"
-            answer, _ = await call_with_tree(
-                channel, "enqueue", header, body, tree, place, timeout=SUBMIT_TIMEOUT
-            )
-        else:
-            answer, _ = await channel.call("enqueue", header, body, timeout=SUBMIT_TIMEOUT)
+        async def send(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
+            if (tree := spec.code.tree) is not None and spec.attempt == 0:
+                from traindeck.backends.sending import call_with_tree
+
+                place = f"{self.name}:{(plan.body or {}).get('root')}"
+                answer, _ = await call_with_tree(
+                    channel, verb, words, body, tree, place, timeout=SUBMIT_TIMEOUT
+                )
+            else:
+                answer, _ = await channel.call(verb, words, body, timeout=SUBMIT_TIMEOUT)
+            return answer
+
+        sent = (plan.body or {}).get(self._scheduler.what)
+        answer = await self._scheduler.hand_over(send, header, sent)
         number = answer.get("job")
         if "evidence" not in answer:
             self._refused(answer)
@@ -254,12 +244,13 @@ class SlurmBackend:
                 f"Slurm does not answer on `{self.name}`: {why or done['outcome']}.",
                 "The run is kept: whether it was submitted shows when Slurm answers again.",
             )
+        what = self._scheduler.what
         if done["code"] == 127 and "no such program" in why:
             raise BackendError(
                 f"sbatch was not found on `{self.name}`.",
                 f"Name the folder it is in as backends.{self.name}.bin.",
             )
-        raise BackendError(f"sbatch refused: {why or 'it said nothing'}.")
+        raise BackendError(f"{what} refused: {why or 'it said nothing'}.")
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
         """See `Backend.find`."""
@@ -268,13 +259,8 @@ class SlurmBackend:
         if wanted == []:
             return []
         asked = self._clock()
-        answer, _ = await channel.call(
-            "find",
-            {"runs": wanted, "commands": [self._command(*commands.my_jobs())]},
-            timeout=commands.TIMEOUT + 20,
-        )
-        (said,) = self._said(answer, ["squeue"])
-        jobs = listing.Listing(said.out if said.ok else "")
+        answer, told = await self._scheduler.ask(channel, "find", {"runs": wanted})
+        jobs = told.jobs or listing.Listing()
         there = {str(run["id"]): run for run in answer["runs"]}
         found: dict[tuple[str, int], JobRef] = {}
         for run in answer["runs"]:
@@ -292,7 +278,7 @@ class SlurmBackend:
                     found[key] = self._ref(*key, number)
         refs = list(found.values())
         if keys is None:
-            heard = Heard(jobs=jobs if said.ok else None, why=said.why, now=asked)
+            heard = Heard(jobs=told.jobs, why=told.why, now=asked)
             refs += await self._foreign.refs(heard, Around(now=asked), asked)
         return refs
 
@@ -300,10 +286,10 @@ class SlurmBackend:
         """See `Foreign.list_foreign`."""
         channel = await self.host.agent()
         asked = self._clock()
-        (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
-        if not said.ok:
-            raise Unreachable(f"Slurm does not answer on `{self.name}`: {said.why}.")
-        heard = Heard(jobs=listing.Listing(said.out), now=asked)
+        told = await self._scheduler.jobs(channel)
+        if told.jobs is None:
+            raise Unreachable(f"Slurm does not answer on `{self.name}`: {told.why}.")
+        heard = Heard(jobs=told.jobs, now=asked)
         return await self._foreign.refs(heard, Around(now=asked), asked, over=False)
 
     async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
@@ -374,35 +360,21 @@ class SlurmBackend:
         self, channel: AgentChannel, runs: Sequence[str]
     ) -> tuple[Heard, dict[str, Evidence]]:
         """One request: Slurm's list of this user's jobs, then what the run directories show."""
-        asked = [commands.my_jobs()]
         now = time.monotonic()
         waiting = self._wants_waiting and now - self._waiting_at >= PRIORITIES_EVERY
-        if waiting:
-            asked.append(commands.waiting_jobs())
-        if self._config is None:
-            asked.append(commands.CONFIG)
-        answer, _ = await channel.call(
-            "poll",
-            {
-                "runs": list(runs),
-                "commands": [self._command(*argv) for argv in asked],
-                "timeout": commands.TIMEOUT,
-            },
-            timeout=commands.TIMEOUT + 20,
+        answer, told = await self._scheduler.ask(
+            channel, "poll", {"runs": list(runs)}, waiting=waiting
         )
-        said = self._said(answer, [argv[0] for argv in asked])
-        if self._config is None and said[-1].ok:
-            self._config = config(said[-1].out)
-        if waiting:
+        if told.waiting is not None:
             self._waiting_at = now
-            self._waiting = reading.priorities(said[1].out) if said[1].ok else {}
+            self._waiting = told.waiting
         moment = answer.get("now")
         heard = Heard(
-            jobs=listing.Listing(said[0].out) if said[0].ok else None,
-            why=f"Slurm does not answer: {said[0].why}",
+            jobs=told.jobs,
+            why=f"Slurm does not answer: {told.why}",
             now=float(moment) if isinstance(moment, (int, float)) else self._clock(),
             shared=answer.get("shared") is not False,
-            min_job_age=self._config.min_job_age if self._config is not None else None,
+            min_job_age=told.min_job_age,
         )
         self._wants_waiting = heard.jobs is not None and heard.jobs.waits_by_priority()
         seen = answer.get("runs")
@@ -435,19 +407,8 @@ class SlurmBackend:
         run, so that its directory tells how it ended when Slurm has forgotten."""
         some = dict(list(ends.items())[:CONCLUDED_AT_ONCE])
         numbers = {ref: job.number for ref, (_, job, _) in some.items() if job is not None}
-        details: dict[str, Job] = {}
-        argvs = [commands.show_job(number) for number in numbers.values()]
         gone = [seen.job for seen, job, _ in some.values() if job is None and seen.job]
-        if gone and self._config is not None and self._config.accounting:
-            argvs.append(commands.accounting(gone))
-        if argvs:
-            for argv, said in zip(
-                argvs, await survey.run(channel, argvs, self._paths), strict=True
-            ):
-                if argv[0] == "sacct":
-                    details |= {job.number: job for job in listing.sacct(said.out)}
-                elif (shown := listing.shown(said.out)) is not None:
-                    details[shown.number] = shown
+        details = await self._scheduler.details(channel, list(numbers.values()), gone)
         better: dict[JobRef, Status] = {}
         for ref, (seen, job, native) in some.items():
             number = job.number if job is not None else seen.job or ""
@@ -511,21 +472,23 @@ class SlurmBackend:
         if heard.jobs is None:
             return  # the request stands; the supervisor sees it
         seen = evidence[ref.run_id]
-        argvs: list[tuple[str, ...]] = []
+        ended: list[str] = []
+        nudged: list[str] = []
         for job in heard.jobs.of_run(ref.run_id):
             if job.over:
                 continue
             if job.waits or (seen.attempt is None and job.state is not State.STOPPING):
-                argvs.append(("scancel", job.number))
+                ended.append(job.number)
             else:
                 # The supervisor looks by itself; where the request lies on a file server, it may
                 # take a while to be seen.
-                argvs.append(("scancel", "--signal=USR1", "--batch", job.number))
-        if argvs:
-            await survey.run(channel, argvs[:AT_ONCE], self._paths)
+                nudged.append(job.number)
+        await self._scheduler.end(channel, ended)
+        await self._scheduler.nudge(channel, nudged)
 
     async def aclose(self) -> None:
         """See `Backend.aclose`."""
+        await self._scheduler.aclose()
         await self.host.aclose()
 
     # ------------------------------------------------------- the run directory, and foreign logs
@@ -598,21 +561,9 @@ class SlurmBackend:
 
     # ------------------------------------------------------------------------------- inside
 
-    def _command(self, *argv: str) -> dict[str, Any]:
-        return commands.command(*argv, paths=self._paths)
-
     def _ref(self, run_id: str, attempt: int, number: object) -> JobRef:
         native = number if isinstance(number, str) else ""
         return JobRef(backend=self.name, run_id=run_id, attempt=attempt, native_id=native)
-
-    @staticmethod
-    def _said(answer: Mapping[str, Any], programs: Sequence[str]) -> list[commands.Said]:
-        done = answer.get("done")
-        listed = done if isinstance(done, list) else []
-        return [
-            commands.said(listed[place] if place < len(listed) else None, program)
-            for place, program in enumerate(programs)
-        ]
 
 
 async def _nothing() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from traindeck.backends.base import (
@@ -23,6 +23,7 @@ from traindeck.backends.base import (
 from traindeck.backends.slurm import commands, listing, reading, survey
 from traindeck.backends.slurm.listing import REST
 from traindeck.backends.slurm.reading import Heard
+from traindeck.backends.slurm.scheduler import Scheduler
 from traindeck.backends.slurm.words import Around
 
 PIECE = 1 << 20
@@ -37,12 +38,12 @@ class ForeignJobs:
 
     Args:
         name: Of the backend.
-        paths: Folders to look for Slurm's commands in, after PATH.
+        scheduler: How Slurm is asked.
     """
 
-    def __init__(self, name: str, paths: Sequence[str]) -> None:
+    def __init__(self, name: str, scheduler: Scheduler) -> None:
         self._name = name
-        self._paths = tuple(paths)
+        self._scheduler = scheduler
 
     async def refs(
         self, heard: Heard, around: Around, asked: float, *, over: bool = True
@@ -84,12 +85,12 @@ class ForeignJobs:
     async def cancel(self, channel: AgentChannel, ref: JobRef) -> None:
         """End one: TERM, then Slurm's own grace (KillWait)."""
         number = self._number(ref)
-        argv: tuple[str, ...] = ("scancel", number)
         if ref.native_id.endswith(REST):
-            argv = ("scancel", "--state=PENDING", number.partition("_")[0])
-        (said,) = await survey.run(channel, [argv], self._paths)
-        if not said.ok:
-            raise BackendError(f"scancel refused: {said.why}.")
+            refused = await self._scheduler.end_waiting(channel, number.partition("_")[0])
+        else:
+            refused = await self._scheduler.end(channel, [number])
+        if refused:
+            raise BackendError(f"{refused}.")
 
     def _number(self, ref: JobRef) -> str:
         array, _, task = ref.native_id.partition("_")
@@ -102,18 +103,16 @@ class ForeignJobs:
     async def _show(self, channel: AgentChannel, ref: JobRef) -> tuple[str, bool]:
         """(path of its log, whether it is over)."""
         number = self._number(ref).removesuffix("_" + REST)
-        (said,) = await survey.run(channel, [commands.show_job(number)], self._paths)
-        line = said.out.partition("\n")[0]
-        job = listing.shown(line) if said.ok else None
-        if job is None:
+        shown = await self._scheduler.output(channel, number)
+        if shown is None:
             raise BackendError(
                 f"Slurm knows job {number} no more, and with it where its log is.",
                 "Look for the file itself: its script says where.",
             )
-        path = listing.output_of(line)
+        path, over = shown
         if not path:
             raise BackendError(f"Slurm does not say where job {number} writes its log.")
-        return path, job.over
+        return path, over
 
     async def log_stat(self, channel: AgentChannel, ref: JobRef) -> LogStat:
         """The size of its log now."""

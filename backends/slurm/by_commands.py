@@ -1,0 +1,149 @@
+"""Slurm asked by its commands, which the agent runs on the host: several in one request, and with
+the run directories in the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from traindeck.backends.base import AgentChannel, BackendError
+from traindeck.backends.slurm import commands, listing, reading, survey
+from traindeck.backends.slurm.cluster import Cluster, Config, config
+from traindeck.backends.slurm.listing import Job, Listing
+from traindeck.backends.slurm.scheduler import Send, Told
+
+AT_ONCE = 16
+"""Commands in one request."""
+
+
+class ByCommands:
+    """See `Scheduler`.
+
+    Args:
+        name: Of the backend.
+        paths: Folders to look for the commands in, after PATH.
+    """
+
+    what = "sbatch"
+
+    def __init__(self, name: str, paths: Sequence[str]) -> None:
+        self._name = name
+        self._paths = tuple(paths)
+        self._config: Config | None = None
+
+    async def checks(self) -> list[tuple[bool, str]]:
+        """See `Scheduler.checks`: what there is to say stands in the survey."""
+        return []
+
+    async def cluster(self, channel: AgentChannel, user: str) -> Cluster:
+        """See `Scheduler.cluster`."""
+        cluster = await survey.ask(channel, self._paths, user)
+        if "configuration" in cluster.unknown and "partitions" in cluster.unknown:
+            why = cluster.unknown["configuration"]
+            raise BackendError(
+                f"Slurm does not answer on `{self._name}`: {why}.",
+                "Check that its commands work there (`sinfo`), or name the folder they are in "
+                f"as backends.{self._name}.bin.",
+            )
+        self._config = cluster.config
+        return cluster
+
+    async def jobs(self, channel: AgentChannel) -> Told:
+        """See `Scheduler.jobs`."""
+        (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
+        return Told(jobs=Listing(said.out) if said.ok else None, why=said.why)
+
+    async def ask(
+        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+    ) -> tuple[dict[str, Any], Told]:
+        """See `Scheduler.ask`: one request."""
+        argvs = [commands.my_jobs()]
+        if waiting:
+            argvs.append(commands.waiting_jobs())
+        wants_config = verb == "poll" and self._config is None
+        if wants_config:
+            argvs.append(commands.CONFIG)
+        answer, _ = await channel.call(
+            verb,
+            {
+                **request,
+                "commands": [self._command(*argv) for argv in argvs],
+                "timeout": commands.TIMEOUT,
+            },
+            timeout=commands.TIMEOUT + 20,
+        )
+        done = answer.get("done")
+        listed = done if isinstance(done, list) else []
+        listed = listed + [None] * (len(argvs) - len(listed))
+        said = [commands.said(one, argv[0]) for one, argv in zip(listed, argvs, strict=False)]
+        if wants_config and said[-1].ok:
+            self._config = config(said[-1].out)
+        priorities: Mapping[str, Sequence[int]] | None = None
+        if waiting:
+            priorities = reading.priorities(said[1].out) if said[1].ok else {}
+        return answer, Told(
+            jobs=Listing(said[0].out) if said[0].ok else None,
+            why=said[0].why,
+            waiting=priorities,
+            min_job_age=None if self._config is None else self._config.min_job_age,
+        )
+
+    async def hand_over(self, send: Send, header: Mapping[str, Any], sent: Any) -> dict[str, Any]:
+        """See `Scheduler.hand_over`: the agent runs sbatch."""
+        if not isinstance(sent, list) or not sent:
+            raise BackendError("This plan is not one for Slurm; it was not sent.")
+        run, attempt = str(header["run_id"]), int(header["attempt"])
+        name = listing.job_name(run, attempt)
+        earlier = listing.job_name(run, max(0, attempt - 1))
+        asked = {
+            "look": self._command(*commands.named(name, "all")),
+            "before": self._command(*commands.named(earlier, "PENDING,RUNNING,COMPLETING")),
+            "submit": commands.command(*sent, paths=self._paths, asks=False),
+        }
+        return await send("enqueue", {**header, **asked})
+
+    async def details(
+        self, channel: AgentChannel, numbers: Sequence[str], gone: Sequence[str]
+    ) -> dict[str, Job]:
+        """See `Scheduler.details`."""
+        argvs = [commands.show_job(number) for number in numbers]
+        if gone and self._config is not None and self._config.accounting:
+            argvs.append(commands.accounting(gone))
+        found: dict[str, Job] = {}
+        if argvs:
+            answers = await survey.run(channel, argvs, self._paths)
+            for argv, said in zip(argvs, answers, strict=True):
+                if argv[0] == "sacct":
+                    found |= {job.number: job for job in listing.sacct(said.out)}
+                elif (shown := listing.shown(said.out)) is not None:
+                    found[shown.number] = shown
+        return found
+
+    async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:
+        """See `Scheduler.end`."""
+        return await self._all(channel, [("scancel", job) for job in jobs])
+
+    async def end_waiting(self, channel: AgentChannel, array: str) -> str:
+        """See `Scheduler.end_waiting`."""
+        return await self._all(channel, [("scancel", "--state=PENDING", array)])
+
+    async def nudge(self, channel: AgentChannel, jobs: Sequence[str]) -> None:
+        """See `Scheduler.nudge`."""
+        await self._all(channel, [("scancel", "--signal=USR1", "--batch", job) for job in jobs])
+
+    async def _all(self, channel: AgentChannel, argvs: Sequence[Sequence[str]]) -> str:
+        said = await survey.run(channel, argvs[:AT_ONCE], self._paths) if argvs else []
+        return next((f"scancel refused: {one.why}" for one in said if not one.ok), "")
+
+    async def output(self, channel: AgentChannel, job: str) -> tuple[str, bool] | None:
+        """See `Scheduler.output`."""
+        (said,) = await survey.run(channel, [commands.show_job(job)], self._paths)
+        line = said.out.partition("\n")[0]
+        shown = listing.shown(line) if said.ok else None
+        return None if shown is None else (listing.output_of(line), shown.over)
+
+    async def aclose(self) -> None:
+        """See `Scheduler.aclose`: nothing is kept open."""
+
+    def _command(self, *argv: str) -> dict[str, Any]:
+        return commands.command(*argv, paths=self._paths)

@@ -1,0 +1,100 @@
+"""How Slurm is asked: by its commands on the host (by_commands.py), or by slurmrestd (by_rest.py).
+
+Both bring the same things, so that all that is made of them is one. What lies in the run directory
+is never theirs: that is asked of the agent, in the same request where Slurm's commands are its to
+run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from traindeck.backends.base import AgentChannel
+from traindeck.backends.data import dataclass
+from traindeck.backends.slurm.cluster import Cluster
+from traindeck.backends.slurm.listing import Job, Listing
+
+Send = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
+"""Asks the agent a verb with a submission's header, and its files beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What Slurm said to one question.
+
+    Attributes:
+        jobs: This user's jobs; None if it did not answer, and `why`.
+        waiting: The priorities of everybody's waiting jobs by partition, None if they were not
+            asked for.
+        min_job_age: How long it lists a job that is over, seconds; None if that is not known.
+    """
+
+    jobs: Listing | None = None
+    why: str = ""
+    waiting: Mapping[str, Sequence[int]] | None = None
+    min_job_age: float | None = None
+
+
+class Scheduler(Protocol):
+    """Slurm, asked in one way.
+
+    Attributes:
+        what: What a refusal of a submission is told of (`sbatch`).
+    """
+
+    what: str
+
+    async def checks(self) -> list[tuple[bool, str]]:
+        """Lines for `backends check`, of this way of asking."""
+
+    async def cluster(self, channel: AgentChannel, user: str) -> Cluster:
+        """What the cluster is and offers.
+
+        Raises:
+            BackendError: It does not answer.
+        """
+
+    async def jobs(self, channel: AgentChannel) -> Told:
+        """This user's jobs."""
+
+    async def ask(
+        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+    ) -> tuple[dict[str, Any], Told]:
+        """This user's jobs, and after that what the agent says to a verb (`poll`, `find`).
+
+        Args:
+            waiting: Whether the priorities of waiting jobs are wanted too.
+        """
+
+    async def hand_over(self, send: Send, header: Mapping[str, Any], sent: Any) -> dict[str, Any]:
+        """Have an attempt submitted, once: what `enqueue` answers (FORMAT.md §7).
+
+        Args:
+            sent: What the plan says is sent to Slurm.
+        """
+
+    async def details(
+        self, channel: AgentChannel, numbers: Sequence[str], gone: Sequence[str]
+    ) -> dict[str, Job]:
+        """More of jobs that are over, by their numbers.
+
+        Args:
+            numbers: Those that are listed.
+            gone: Those that are listed no more.
+        """
+
+    async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:
+        """End jobs: TERM, then Slurm's own grace. Returns why that was refused, or ""."""
+
+    async def end_waiting(self, channel: AgentChannel, array: str) -> str:
+        """End what waits of an array, by its own number."""
+
+    async def nudge(self, channel: AgentChannel, jobs: Sequence[str]) -> None:
+        """Have the batch steps of jobs look for news (USR1), if that can be."""
+
+    async def output(self, channel: AgentChannel, job: str) -> tuple[str, bool] | None:
+        """(the file that a job writes to or "", whether it is over), None if it is not known."""
+
+    async def aclose(self) -> None:
+        """Let go of what is kept open."""
