@@ -173,6 +173,8 @@ class BackendSettings:
             return None
         root = self.options.get("root")
         if not root:
+            if self.options.get("rest"):
+                return None  # it has nowhere for runs to lie
             base = Path.home() / ".traindeck"
             # A place of its own: from files alone nothing could tell whose runs they are.
             return base if self.kind == "process" else base / "slurm" / self.name

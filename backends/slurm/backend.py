@@ -174,7 +174,7 @@ class SlurmBackend:
             devices_total=None,
             place=place,
             starts_in=planning.starts_in(spec, cluster, options),
-            notes=(*facts.notes, *((note,) if note else ())),
+            notes=(*facts.notes, *((note,) if note else ()), *cluster.notes),
             detail=detail,
         )
 
@@ -223,7 +223,7 @@ class SlurmBackend:
             return answer
 
         sent = (plan.body or {}).get(self._scheduler.what)
-        answer = await self._scheduler.hand_over(send, header, sent)
+        answer = await self._scheduler.hand_over(channel, send, header, sent)
         number = answer.get("job")
         if "evidence" not in answer:
             self._refused(answer)

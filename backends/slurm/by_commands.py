@@ -88,7 +88,9 @@ class ByCommands:
             min_job_age=None if self._config is None else self._config.min_job_age,
         )
 
-    async def hand_over(self, send: Send, header: Mapping[str, Any], sent: Any) -> dict[str, Any]:
+    async def hand_over(
+        self, channel: AgentChannel, send: Send, header: Mapping[str, Any], sent: Any
+    ) -> dict[str, Any]:
         """See `Scheduler.hand_over`: the agent runs sbatch."""
         if not isinstance(sent, list) or not sent:
             raise BackendError("This plan is not one for Slurm; it was not sent.")

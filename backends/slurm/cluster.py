@@ -120,7 +120,9 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """All of it, as one survey saw it. `unknown` names what could not be asked for, with why."""
+    """All of it, as one survey saw it. `unknown` names what could not be asked for, with why;
+    `untold` what the way it was asked never tells; `rest` the version of slurmrestd that was asked,
+    0 for none; `notes` what else a launch should be told."""
 
     config: Config = field(default_factory=Config)
     partitions: tuple[Partition, ...] = ()
@@ -129,6 +131,9 @@ class Cluster:
     associations: tuple[Association, ...] = ()
     user: str = ""
     unknown: Mapping[str, str] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
+    rest: int = 0
+    notes: tuple[str, ...] = ()
 
     def partition(self, name: str) -> Partition | None:
         """The partition of that name; of "" the default one."""

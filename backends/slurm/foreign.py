@@ -84,7 +84,7 @@ class ForeignJobs:
 
     async def cancel(self, channel: AgentChannel, ref: JobRef) -> None:
         """End one: TERM, then Slurm's own grace (KillWait)."""
-        number = self._number(ref)
+        number = self.number(ref)
         if ref.native_id.endswith(REST):
             refused = await self._scheduler.end_waiting(channel, number.partition("_")[0])
         else:
@@ -92,7 +92,12 @@ class ForeignJobs:
         if refused:
             raise BackendError(f"{refused}.")
 
-    def _number(self, ref: JobRef) -> str:
+    def number(self, ref: JobRef) -> str:
+        """What names one to Slurm.
+
+        Raises:
+            BackendError: It cannot be a job's.
+        """
         array, _, task = ref.native_id.partition("_")
         if not array.isdigit() or not (not task or task.isdigit() or task == REST):
             raise BackendError(f"{ref.native_id[:40]!r} is no job of `{self._name}`.")
@@ -102,7 +107,7 @@ class ForeignJobs:
 
     async def _show(self, channel: AgentChannel, ref: JobRef) -> tuple[str, bool]:
         """(path of its log, whether it is over)."""
-        number = self._number(ref).removesuffix("_" + REST)
+        number = self.number(ref).removesuffix("_" + REST)
         shown = await self._scheduler.output(channel, number)
         if shown is None:
             raise BackendError(

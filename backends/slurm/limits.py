@@ -48,6 +48,8 @@ def _partitions(options: Mapping[str, Any], cluster: Cluster, name: str) -> list
     known = [one.name for one in cluster.partitions]
     if not asked:
         default = cluster.partition("")
+        if default is None and "the default partition" in cluster.untold:
+            return []
         if default is None:
             raise UsageError(
                 f"`{name}` has no default partition.",

@@ -93,7 +93,7 @@ def plan(
     late["node"] = "where Slurm starts it"
     env.setdefault("PYTHONUNBUFFERED", "1")
     files = {**spec.files, **brought}
-    if spec.attempt == 0:
+    if spec.attempt == 0 and not cluster.rest:
         files[script.PATH] = _blob(script.TEXT)
     spec = replace(
         spec,
@@ -105,15 +105,33 @@ def plan(
     if spec.limits.time is not None and spec.limits.time < SMALLEST:
         options = {**options, "warn": 0}
     time = limits.time_asked(spec, cluster, options)
-    sbatch = script.argv(
-        *(spec, options),
+    program = script.program(
+        spec,
         home=facts.home,
         python=facts.python,
         agent=facts.agent,
-        time=time,
-        dependency=dependency,
         kill_wait=cluster.config.kill_wait,
     )
+    sent: dict[str, Any] = {}
+    if cluster.rest:
+        from traindeck.backends.slurm import rest_job
+
+        asked_of, unsaid = rest_job.request(
+            spec,
+            options,
+            cluster.rest,
+            home=facts.home,
+            program=program,
+            time=time,
+            dependency=dependency,
+        )
+        sent["slurmrestd"] = {"version": cluster.rest, "request": asked_of}
+        warnings += unsaid
+    else:
+        sbatch = script.argv(
+            *(spec, options), home=facts.home, program=program, time=time, dependency=dependency
+        )
+        sent["sbatch"] = list(sbatch)
     made = Plan(
         backend=name,
         spec=spec,
@@ -123,7 +141,7 @@ def plan(
             "agent": facts.agent,
             "python": facts.python,
             "root": facts.home,
-            "sbatch": list(sbatch),
+            **sent,
         },
         env=env,
         bound_late=late,
@@ -162,6 +180,7 @@ def health(found: Health, cluster: Cluster) -> Health:
     checks += [
         (False, f"the {what} cannot be asked for: {why}") for what, why in cluster.unknown.items()
     ]
+    checks += [(True, note) for note in cluster.notes]
     checks += [(partition.up, line) for partition, line in offers(cluster)]
     for reason, hosts in list(cluster.out_of_service.items())[:8]:
         names = ", ".join(hosts[:6]) + (f" and {len(hosts) - 6} more" if len(hosts) > 6 else "")
@@ -170,6 +189,8 @@ def health(found: Health, cluster: Cluster) -> Health:
     if cluster.config.accounting and cluster.associations:
         accounts = sorted({one.account for one in cluster.associations})
         checks.append((True, f"your accounts: {', '.join(accounts[:12])}"))
+    elif cluster.untold:
+        checks.append((True, f"slurmrestd does not tell {' and '.join(cluster.untold)}"))
     elif cluster.config.version:
         checks.append((True, "no accounting: accounts and QOS are not used"))
     return replace(

@@ -67,10 +67,13 @@ class Scheduler(Protocol):
             waiting: Whether the priorities of waiting jobs are wanted too.
         """
 
-    async def hand_over(self, send: Send, header: Mapping[str, Any], sent: Any) -> dict[str, Any]:
+    async def hand_over(
+        self, channel: AgentChannel, send: Send, header: Mapping[str, Any], sent: Any
+    ) -> dict[str, Any]:
         """Have an attempt submitted, once: what `enqueue` answers (FORMAT.md §7).
 
         Args:
+            send: For the request that needs the run's files.
             sent: What the plan says is sent to Slurm.
         """
 

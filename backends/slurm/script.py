@@ -6,7 +6,7 @@ no line of it begins with #SBATCH: options are words of argv.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.base import RunSpec
@@ -28,11 +28,9 @@ def argv(
     options: Mapping[str, Any],
     *,
     home: str,
-    python: str,
-    agent: str,
+    program: Sequence[str],
     time: str | None,
     dependency: str | None,
-    kill_wait: float | None = None,
 ) -> tuple[str, ...]:
     """The argv of `sbatch` for one attempt."""
     run_dir = f"{home}/runs/{spec.run_id}"
@@ -62,9 +60,17 @@ def argv(
         f"--output={run_dir}/batch.log",
         f"--chdir={run_dir}",
         f"{run_dir}/{PATH}",
-        # The program of the batch step.
+        *program,
+    ]
+    return tuple(words)
+
+
+def program(
+    spec: RunSpec, *, home: str, python: str, agent: str, kill_wait: float | None
+) -> tuple[str, ...]:
+    """The argv of the batch step."""
+    return (
         *(python, "-I", "-S", f"{home}/bin/agent-{agent}.py"),
         *("batch", spec.run_id, str(spec.attempt)),
         *(() if kill_wait is None else (f"{kill_wait:g}",)),
-    ]
-    return tuple(words)
+    )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from traindeck.backends.base import Host, UsageError
+from traindeck.backends.base import Backend, Host, UsageError
 from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.backend import SlurmBackend
 
-OWN = ("bin",)
+OWN = ("bin", "rest", "token")
 HOST = ("root", "python")
 SSH = ("ssh_config", "transport")
 
 
-def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
+def make(name: str, options: Mapping[str, Any]) -> Backend:
     """See `backend.make`.
 
     Raises:
@@ -41,11 +41,41 @@ def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
         if problem := given.wrong(key, value):
             raise UsageError(f"backends.{name}.{key} is {str(value)[:60]!r}: {problem}.")
     binaries = options.get("bin")
-    # Not that of the same machine's own processes: from files alone nothing could tell them apart.
-    host = _host(name, {"root": f"~/.traindeck/slurm/{name}", **options})
     paths = [binaries] if binaries else []
     how = environment_of(name, options)
+    if options.get("rest"):
+        return _by_rest(name, options, defaults, how)
+    if options.get("token"):
+        raise UsageError(f"backends.{name}.token is only for a cluster with `rest`.")
+    # Not that of the same machine's own processes: from files alone nothing could tell them apart.
+    host = _host(name, {"root": f"~/.traindeck/slurm/{name}", **options})
     return SlurmBackend(name, host, options=defaults, paths=paths, **how)
+
+
+def _by_rest(
+    name: str, options: Mapping[str, Any], defaults: Mapping[str, Any], how: Mapping[str, Any]
+) -> Backend:
+    """With slurmrestd: the runs lie where `via` leads, else in `root`, a folder of the cluster's
+    file system that this machine has too; without both there is nowhere for them to lie."""
+    from traindeck.backends.slurm.by_rest import ByRest
+    from traindeck.backends.slurm.rest import Slurmrestd, place_of
+    from traindeck.backends.slurm.rest_only import RestOnlyBackend
+    from traindeck.backends.slurm.rest_token import Tokens, command_of
+
+    if options.get("bin"):
+        raise UsageError(
+            f"backends.{name}.bin says where Slurm's commands are, and `rest` that they are not "
+            "used.",
+            "Leave one out.",
+        )
+    place = place_of(name, options["rest"])
+    command = command_of(name, options.get("token"))
+    tokens = Tokens(name, command, needed=not place.socket)
+    server = Slurmrestd(name, place, tokens)
+    if options.get("via") or options.get("root"):
+        host = _host(name, options)
+        return SlurmBackend(name, host, options=defaults, scheduler=ByRest(server), **how)
+    return RestOnlyBackend(name, server, options=defaults)
 
 
 def _host(name: str, options: Mapping[str, Any]) -> Host:

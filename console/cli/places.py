@@ -111,7 +111,11 @@ def add_command(
     ] = False,
     rest: Annotated[
         str | None,
-        typer.Option("--rest", metavar="URL", help="Of a cluster: its slurmrestd."),
+        typer.Option(
+            "--rest",
+            metavar="URL",
+            help="Of a cluster: its slurmrestd; runs also need --via, or --root on its files.",
+        ),
     ] = None,
     root: Annotated[
         str | None,
@@ -136,6 +140,8 @@ def add_command(
     traindeck backends add slurm lab --via login1
 
     traindeck backends add slurm here --local --option partition=gpu
+
+    traindeck backends add slurm lab --rest https://slurm.example.org:6820 --via login1
     """
     from traindeck.backends.encoding import encode
     from traindeck.console.runs.placing import add_backend
@@ -308,12 +314,18 @@ def _list(json: bool, quiet: bool) -> int:
 def _check_ways(kind: str, *, via: str | None, local: bool, rest: str | None) -> None:
     """Refuse a cluster that is nowhere, or in two places."""
     given = [name for name, on in (("--via", via), ("--local", local), ("--rest", rest)) if on]
+    if local and rest and not via:
+        raise UsageError(
+            "--local and --rest exclude each other.",
+            "If this machine has the cluster's file system, --root names a folder on it.",
+        )
     if local and len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other.", "Say where the cluster is.")
     if kind == "slurm" and not given:
         raise UsageError(
             "Where is the cluster?",
-            "--via HOST names its login node; --local: its commands are on this machine.",
+            "--via HOST names its login node; --local: its commands are on this machine; "
+            "--rest URL: there is a slurmrestd.",
         )
     if kind != "slurm" and local:
         raise UsageError(f"--local says nothing of a backend of kind {kind}.")

@@ -115,6 +115,92 @@ def enqueue(request, body):
     return answer
 
 
+def reserve(request, body):
+    """The verb: what `enqueue` does up to the submission, for whoever submits it by other means
+    than a command of this host. `turn` of the answer says what is to be done now: `submit` it,
+    `look` whether it was submitted before it is, or nothing. A generator."""
+    run = layout.check_id(request.get("run_id"))
+    attempt = layout.check_attempt(request.get("attempt", 0))
+    record = wire.field(request, "run", dict)
+    start.check_record(record)
+    if layout.is_removed(run):
+        raise Refused("Run %s was removed." % run)
+    if attempt == 0 and os.path.lexists(layout.run_dir(run) + "/run.json"):
+        start.same_plan(run, record)
+    if layout.is_claimed(run, attempt):
+        return _answer(run, attempt, False, _read(run, attempt).get("id"))
+    yield from _make_ready(run, attempt, request, body)
+    path = _path(run, attempt)
+    until = time.monotonic() + WAIT_FOR_OTHERS
+    while True:
+        turn = _turn(run, attempt, path)
+        there = _read(run, attempt)
+        if turn is not None:
+            return dict(_answer(run, attempt, True, None), turn=turn)
+        if there.get("id") is not None or layout.is_claimed(run, attempt):
+            return _answer(run, attempt, False, there.get("id"))
+        if time.monotonic() > until:
+            raise Refused("Somebody else has been submitting run %s for a while." % run)
+        yield None, 0.05
+
+
+def _turn(run, attempt, path):
+    """Take the submission, if nobody has it: `submit`, or `look` if somebody had it who is gone.
+    None if it is somebody's."""
+    try:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        if records.make_once(path, _mine()):
+            return "submit"
+        there = _read(run, attempt)
+        if there.get("id") is not None or _is_at_it(there):
+            return None
+        layout.locks()
+        lock = locking.take(layout.lock_path(run, attempt, "handover"))
+        if lock is None:
+            return None
+        try:
+            there = _read(run, attempt)
+            if there.get("id") is not None or _is_at_it(there):
+                return None
+            records.replace(path, _mine())
+            return "look"
+        finally:
+            os.close(lock)
+    except FileNotFoundError:
+        raise Refused("Run %s is not here any more." % run) from None
+    except OSError as error:
+        raise Refused("%s cannot be written: %s." % (path, error.strerror)) from None
+
+
+def handed(request, body):
+    """The verb: what became of a submission that `reserve` gave. `outcome` is `handed`, with the
+    number of the `job`; `refused`, and the run is as if it had never been asked for; or `unknown`:
+    whoever submits it next looks first."""
+    run = layout.check_id(request.get("run_id"))
+    attempt = layout.check_attempt(request.get("attempt", 0))
+    outcome = wire.field(request, "outcome", str, required=True)
+    number = wire.field(request, "job", str)
+    path = _path(run, attempt)
+    if outcome == "handed":
+        if number is None or _number(number) != number:
+            raise Refused("%.40r is no number of a job." % (number,))
+        try:
+            records.replace(path, dict(_mine(), id=number))
+        except OSError:
+            pass  # a full disk: its name finds it
+        return _answer(run, attempt, True, number)
+    there = _read(run, attempt)
+    if there.get("id") is None and there.get("pid") == os.getpid():
+        if outcome == "refused":
+            _take_back(run, attempt, path)
+        else:
+            try:
+                records.replace(path, dict(there, pid=None, time=0))
+            except OSError:
+                pass  # then we are waited for as long as we live
+    return {"run_id": run, "attempt": attempt, "job": None}
+
+
 def _make_ready(run, attempt, request, body):
     """Have the run directory, and in it what a batch step needs."""
     if attempt:
@@ -258,7 +344,10 @@ def _in_order(run, attempt, request):
     facts = evidence.of_run(run, evidence.Look())
     if not evidence.is_over(facts):
         goes_on = bool(facts["alive"]) or facts["exit"] is not None
-        if not goes_on:
+        told = wire.field(request, "before_goes_on", bool)
+        if not goes_on and told is not None:
+            goes_on = told
+        elif not goes_on:
             command = wire.field(request, "before", dict, required=True)
             (done,) = yield from _run([command], programs.SECONDS)
             goes_on = done["outcome"] != "exited" or done["code"] != 0 or bool(_text(done, "out"))

@@ -85,6 +85,6 @@ def poll(request, body):
         runs[run] = evidence.of_run(run, look)
         if count % PAUSE_EVERY == 0:
             yield None, 0.0
-    if done:
+    if done or wire.field(request, "shared", bool, False):
         done["shared"] = handover.is_shared()
     return dict(done, now=look.now, host=look.host, boot_id=look.boot_id, runs=runs)

@@ -21,6 +21,8 @@ VERBS = {
     "put": "files",
     "run": "programs",
     "enqueue": "handover",
+    "reserve": "handover",
+    "handed": "handover",
     "conclude": "handover",
     "prepare": "prepare",
     "forget": "prepare",
