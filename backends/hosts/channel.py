@@ -26,7 +26,7 @@ before the answer to whatever is asked next."""
 SOON = 1.7
 """Round trips within which all of a stream's credit has come: then it is the credit that bounds."""
 
-BEGINNING = ("start", "adopt", "prepare", "enqueue")
+BEGINNING = ("start", "adopt", "prepare", "enqueue", "reserve")
 """Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
 
 _HEAD = struct.Struct(">II")

@@ -6,8 +6,11 @@ The files of data/22.05 were made with it on Debian's Slurm, those of the other 
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from tests.services.slurm import Cluster, cluster, until
@@ -19,7 +22,7 @@ ENVIRONMENT = dict(commands.ENVIRONMENT)
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with cluster() as slurm:
+    with cluster(rest=True) as slurm:
         running = jobs(slurm)
         asked = {
             "squeue": commands.my_jobs(),
@@ -34,6 +37,31 @@ def main(folder: Path) -> None:
             said = slurm.run(*argv, env=ENVIRONMENT).stdout
             said = said.replace(str(slurm.folder), "/srv/slurm").replace(str(Path.cwd()), "/home/u")
             (folder / f"{name}.txt").write_text(re.sub(r"[ \t]+$", "", said, flags=re.M))
+        record_rest(folder, slurm, running)
+
+
+def record_rest(folder: Path, slurm: Cluster, running: str) -> None:
+    """What slurmrestd answers to the same questions."""
+    token = slurm.token()
+    paths = {
+        **{what: f"slurm/v0.0.38/{what}" for what in ("jobs", "partitions", "nodes")},
+        "reservations": "slurm/v0.0.38/reservations",
+        "job": f"slurm/v0.0.38/job/{running}",
+        "unknown": "slurm/v0.0.38/job/999",
+    }
+    for name, path in paths.items():
+        asked = urllib.request.Request(f"{slurm.rest_url}/{path}")
+        asked.add_header("X-SLURM-USER-NAME", "root")
+        asked.add_header("X-SLURM-USER-TOKEN", token)
+        try:
+            with urllib.request.urlopen(asked) as answer:
+                said = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            said = error.read().decode()
+        said = said.replace(str(slurm.folder).replace("/", "\\/"), "/srv/slurm")
+        said = said.replace(str(slurm.folder), "/srv/slurm").replace(str(Path.cwd()), "/home/u")
+        words = json.loads(said.replace(str(Path.cwd()).replace("/", "\\/"), "/home/u"))
+        (folder / f"rest-{name}.json").write_text(json.dumps(words, indent=1) + "\n")
 
 
 def jobs(slurm: Cluster) -> str:
