@@ -268,12 +268,12 @@ class SlurmBackend:
         if wanted == []:
             return []
         asked = self._clock()
-        answer, _ = await channel.call(
+        answer, body = await channel.call(
             "find",
             {"runs": wanted, "commands": [self._command(*commands.my_jobs())]},
             timeout=commands.TIMEOUT + 20,
         )
-        (said,) = self._said(answer, ["squeue"])
+        (said,) = commands.heard(answer, body, ["squeue"])
         jobs = listing.Listing(said.out if said.ok else "")
         there = {str(run["id"]): run for run in answer["runs"]}
         found: dict[tuple[str, int], JobRef] = {}
@@ -381,7 +381,7 @@ class SlurmBackend:
             asked.append(commands.waiting_jobs())
         if self._config is None:
             asked.append(commands.CONFIG)
-        answer, _ = await channel.call(
+        answer, body = await channel.call(
             "poll",
             {
                 "runs": list(runs),
@@ -390,7 +390,7 @@ class SlurmBackend:
             },
             timeout=commands.TIMEOUT + 20,
         )
-        said = self._said(answer, [argv[0] for argv in asked])
+        said = commands.heard(answer, body, [argv[0] for argv in asked])
         if self._config is None and said[-1].ok:
             self._config = config(said[-1].out)
         if waiting:
@@ -604,15 +604,6 @@ class SlurmBackend:
     def _ref(self, run_id: str, attempt: int, number: object) -> JobRef:
         native = number if isinstance(number, str) else ""
         return JobRef(backend=self.name, run_id=run_id, attempt=attempt, native_id=native)
-
-    @staticmethod
-    def _said(answer: Mapping[str, Any], programs: Sequence[str]) -> list[commands.Said]:
-        done = answer.get("done")
-        listed = done if isinstance(done, list) else []
-        return [
-            commands.said(listed[place] if place < len(listed) else None, program)
-            for place, program in enumerate(programs)
-        ]
 
 
 async def _nothing() -> None:
