@@ -3,10 +3,16 @@ and what is the password.
 
 Who can ask sets itself here at the start: the screen, or a command that has a terminal. Where
 nobody can, an unknown machine is refused and no password is tried.
+
+A program that also asks places by itself, over and over, does that `unattended`: a question that
+nobody waits for the answer of would only be in the way of whatever the person does just then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from traindeck.backends.data import dataclass
@@ -57,11 +63,39 @@ class _Present:
     asker: Asker = Nobody()
 
 
+_attended: ContextVar[bool] = ContextVar("attended", default=True)
+
+
 def set_asker(asker: Asker) -> None:
     """From now on this one is asked."""
     _Present.asker = asker
 
 
 def asker() -> Asker:
-    """Whom to ask."""
-    return _Present.asker
+    """Whom to ask. On a thread of one's own only in the context of who wants to know."""
+    return _Present.asker if _attended.get() else Nobody()
+
+
+def is_attended() -> bool:
+    """Whether a person waits for what is being done."""
+    return _attended.get()
+
+
+@contextmanager
+def attended() -> Iterator[None]:
+    """What is done within, a person has just asked for."""
+    token = _attended.set(True)
+    try:
+        yield
+    finally:
+        _attended.reset(token)
+
+
+@contextmanager
+def unattended() -> Iterator[None]:
+    """What is done within, nobody has asked for just now: no questions."""
+    token = _attended.set(False)
+    try:
+        yield
+    finally:
+        _attended.reset(token)

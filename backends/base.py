@@ -16,12 +16,13 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field, replace
 from enum import Flag, StrEnum, auto
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW
 from traindeck.backends.encoding import decode as decode
 from traindeck.backends.encoding import encode as encode
+from traindeck.backends.errors import AgentRefused as AgentRefused
 from traindeck.backends.errors import BackendError as BackendError
 from traindeck.backends.errors import TraindeckError as TraindeckError
 from traindeck.backends.errors import Unreachable as Unreachable
@@ -32,6 +33,9 @@ from traindeck.backends.states import Rank as Rank
 from traindeck.backends.states import Reach as Reach
 from traindeck.backends.states import State as State
 from traindeck.backends.states import Status as Status
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
 
 PROTOCOL = 1
 """Version of this contract. A backend states the one it was written for as `protocol`."""
@@ -55,6 +59,8 @@ class Capability(Flag):
     HERE = auto()
     """Jobs see the files of this machine under the same names: the caller's folder, interpreter and
     code are theirs. Without it only what a plan carries is there."""
+    FOREIGN = auto()
+    """It lists jobs of this user that were submitted without Traindeck."""
     INHERITS = auto()
     """A job inherits the caller's whole environment, in memory. Without it only what the spec holds
     of it (`env`, and `secrets` by their values) reaches the job."""
@@ -83,6 +89,48 @@ class Limits:
     """How often a `failed` attempt is repeated by the executing side."""
 
 
+class Content(Protocol):
+    """Where the bytes of a tree are until they are sent, and what is remembered of its sending.
+    Whoever captured the code hands it over with it; nothing of it is part of a plan."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """All that the tree is made of, the objects of its folders included: digest -> bytes."""
+        ...
+
+    def blob(self, digest: str) -> Blob:
+        """One of them. Its `read` gives what is there now: the sender compares the digest."""
+        ...
+
+    def known(self, place: str) -> Collection[str]:
+        """Digests that a place had when something was last sent there: a hint, no more."""
+        ...
+
+    def sent(self, place: str) -> None:
+        """Remember that a place has all of it now."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Told while bytes are sent, in bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A folder with all below it, named by its content (payload/FORMAT.md, "Blobs and trees").
+
+    Attributes:
+        digest: SHA-256 (hex) of the object of its top folder.
+        files: How many files there are in it; `size` is how many bytes they have.
+        content: Where the bytes are; None for a tree that was sent already.
+    """
+
+    digest: str = ""
+    files: int = 0
+    size: int = 0
+    content: Content | None = field(default=None, compare=False, metadata={"wire": False})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """Which code runs, as captured at launch.
@@ -95,6 +143,8 @@ class Code:
         dirty: Whether tracked files differ from `commit`.
         untracked: Paths below `root` that git neither tracks nor ignores (capped, sorted).
         omitted: Paths left out of a snapshot, or of the diff that was captured, with the reason.
+        tree: The snapshot: what a place must lay out as `code/` of the run directory, copied, so
+            that a job may change its own; None in place, and for runs of versions that had none.
     """
 
     mode: str = "here"
@@ -104,6 +154,7 @@ class Code:
     dirty: bool = False
     untracked: tuple[str, ...] = ()
     omitted: Mapping[str, str] = field(default_factory=dict)
+    tree: Tree | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +188,12 @@ class RunSpec:
         argv: The command, exactly as given. Never passed through a shell.
         run_dir_words: Positions in `argv` of paths that are relative to the run directory; the plan
             makes them absolute.
-        cwd: Absolute directory to run in.
+        cwd: Directory to run in, absolute; before it is planned it may begin with `~`, or be
+            relative: a place in the snapshot of its code.
+        environment: What it executes in there, as asked for (backends/environments.py); "" for what
+            the place has by itself.
+        needs: Packages that it imports; one with a `?` behind is only looked at, if it is there.
+        reads: Paths that must be there.
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
@@ -155,9 +211,9 @@ class RunSpec:
         host, driver, python_version: For the record, put in by `plan` as far as `survey` found
             them out: the host's name, the version of the accelerators' driver there, and that of
             `python` as far as it can be told without starting it ("3.12.1" or "3.12").
-        files: What travels with the run: path relative to the run directory -> content (a code
-            snapshot, the captured diff, a recipe's trainer). A path that ends with `/` is a folder,
-            made though it is empty.
+        files: What travels with the run beside the tree of its code: path relative to the run
+            directory -> content (the captured diff, a recipe's trainer). A path that ends with `/`
+            is a folder, made though it is empty.
         recipe: The resolved recipe a run was made from, if any; opaque to backends.
         labels: Free key/value pairs a backend may show.
         options: The backend's own options, checked against its `options_schema`. Only what was
@@ -184,6 +240,9 @@ class RunSpec:
     on_exit: tuple[str, ...] = ()
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None
+    environment: str = ""
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     python: str | None = None
     python_version: str | None = None
     packages: int | None = None
@@ -198,6 +257,34 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What was found of an environment, where the run is to execute.
+
+    Attributes:
+        asked: As it was asked for; "" for what the place has by itself.
+        kind: `venv`, `conda`, `interpreter`, `modules`, `prelude`, or "" for what is on its PATH.
+        prefix: The folder that holds its bin/.
+        python: Its interpreter, absolute, and its version.
+        imports: What was imported there, with its version ("" if it says none).
+        failed: What could not be, with the reason in its own words.
+        packages: `name==version` of what is installed.
+        others: How other environments there are named.
+        problem: Why nothing can run in it: a part of a sentence.
+    """
+
+    asked: str = ""
+    kind: str = ""
+    prefix: str = ""
+    python: str = ""
+    python_version: str | None = None
+    imports: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All that planning has to ask the place for, dated. Cacheable.
 
@@ -209,12 +296,20 @@ class Facts:
         run_python_version: That of the interpreter which the spec names, as far as it can be told.
         agent: Content version of the agent that will supervise.
         devices: UUIDs of the accelerators that are free, in the order they would be taken.
+        devices_busy: Those that a compute process is on.
         devices_total: How many there are; None if it could not be found out (`devices_note`).
         cwd_ok: Whether the spec's cwd exists and can be entered there.
         program: Absolute path the spec's argv[0] resolves to there, if it does.
         program_note: What keeps it from being executed though it is there, as `is not executable`,
             or what else may have been meant.
+        environment: What the run would execute in; None if that was not asked.
+        path: PATH there, of a job that brings none of its own.
+        cwd: The spec's cwd as it is written there.
+        missing: Those of the spec's `reads` that are not there.
+        place: What was found there, in a few words: an environment, free devices.
+        starts_in: Seconds until such a run would begin: 0 for now, None if that is not known.
         notes: Sentences the plan repeats as warnings.
+        detail: What only this backend's own `plan` reads, as JSON values.
     """
 
     observed_at: float = 0.0
@@ -226,6 +321,7 @@ class Facts:
     run_python_version: str | None = None
     agent: str = ""
     devices: tuple[str, ...] = ()
+    devices_busy: tuple[str, ...] = ()
     devices_total: int | None = None
     devices_note: str = ""
     driver: str | None = None
@@ -233,15 +329,23 @@ class Facts:
     program: str | None = None
     program_note: str = ""
     free_bytes: int | None = None
+    environment: Environment | None = None
+    path: str = ""
+    cwd: str = ""
+    missing: tuple[str, ...] = ()
+    place: str = ""
+    starts_in: float | None = 0.0
     notes: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCount:
-    """The accelerators of a host: UUIDs in bus order; `total` None and a `note` if they cannot be
-    counted (no driver, no permission)."""
+    """The accelerators of a host: UUIDs in bus order, those of them that a compute process is on;
+    `total` None and a `note` if they cannot be counted (no driver, no permission)."""
 
     uuids: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
     total: int | None = None
     driver: str | None = None
     note: str = ""
@@ -257,6 +361,7 @@ class Plan:
         body: The request body, for a backend that is spoken to in JSON.
         env: Variables set for the job, with their values (never those of `secrets`).
         bound_late: What can be known only at submission (leased devices, a port), with the reason.
+        place: What was found at the place, in a few words, and why it was chosen if nobody did.
         warnings: Sentences to read before pressing enter.
         digest: SHA-256 over everything above; `submit` refuses a plan whose digest does not match.
     """
@@ -268,6 +373,7 @@ class Plan:
     body: Mapping[str, Any] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     bound_late: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
     warnings: tuple[str, ...] = ()
     digest: str = ""
 
@@ -279,8 +385,9 @@ class JobRef:
     `native_id` is the scheduler's own name for it, "" where (run id, attempt) is the only one. For
     one job it is the same from `submit` and from `find`: references are dictionary keys.
 
-    `seen` is what the place said of the job when it took it, if it did: as from `poll`, a round
-    trip earlier. It is no part of the name.
+    `seen` is what the place said of the job when it took it or listed it, if it did: as from
+    `poll`, a round trip earlier. It is no part of the name; nor are `title`, what a foreign job is
+    called there, and `made`, when it was submitted.
     """
 
     backend: str = ""
@@ -288,17 +395,46 @@ class JobRef:
     attempt: int = 0
     native_id: str = ""
     seen: Status | None = field(default=None, compare=False)
+    title: str = field(default="", compare=False)
+    made: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogChunk:
     """Bytes of a log and the cursor *after* them. `eof`: the log is complete, this is its end.
     `cut`: the log was replaced or cut short; these bytes are from its new beginning, and what was
-    read before is in it no more."""
+    read before is in it no more. `identity` is that of the file (`LogStat`), "" if there is none.
+    """
 
     data: bytes = b""
     cursor: str = ""
     eof: bool = False
+    cut: bool = False
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """A file of a run's directory (`path` relative to it) of which the first `offset` bytes are
+    known, and the `identity` of the file that they are from, "" if nothing is."""
+
+    ref: JobRef = field(default_factory=JobRef)
+    path: str = ""
+    offset: int = 0
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What follows a `Tail`: `data` from `offset` on, of a file that has `size` bytes by now. `cut`
+    as in `LogChunk`: it begins at 0, and what was known of the file is in it no more."""
+
+    ref: JobRef = field(default_factory=JobRef)
+    path: str = ""
+    offset: int = 0
+    data: bytes = b""
+    size: int = 0
+    identity: str = ""
     cut: bool = False
 
 
@@ -327,6 +463,27 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How it stands with the way to a place, without asking it.
+
+    Attributes:
+        state: `stale` while one that was lost is being made again, `down` once that has failed.
+        since: When it became so; 0 if that is not known.
+        next_try: When the place itself tries again. Whoever asks before that is refused at once.
+            None if nothing is tried until somebody asks.
+        why: What went wrong, in a sentence; "" if nothing did.
+        person: Only a person can mend it (a password, a key that is not known), and nothing is
+            tried before `try_now`.
+    """
+
+    state: Reach = Reach.OK
+    since: float = 0.0
+    next_try: float | None = None
+    why: str = ""
+    person: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One of a backend's own options, for the launch form and for validation: `plan` is only given
     values of this type, and among `choices` if there are any."""
@@ -340,12 +497,65 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One entry of a directory listing, relative to the run directory."""
+    """One entry of a directory listing, relative to the run directory. `special` is what is neither
+    a regular file nor a folder (a link, a pipe): it is named and never opened."""
 
     path: str = ""
     size: int = 0
     modified: float = 0.0
     is_dir: bool = False
+    special: bool = False
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A file to be fetched from `offset` on, if it is still the one that was `modified` then (None:
+    whichever it is) and as long; else from its beginning."""
+
+    path: str = ""
+    offset: int = 0
+    modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePiece:
+    """Bytes of a file on its way here.
+
+    Attributes:
+        path: As it was asked for.
+        offset: Where in the file `data` begins.
+        size, modified: Of the file when it was opened, which tells whether it is still the one that
+            an earlier piece was of.
+        end: Nothing more comes of this file.
+        error: Why not, in a sentence, if it could not be read; `end` is set too.
+    """
+
+    path: str = ""
+    offset: int = 0
+    data: bytes = b""
+    size: int = 0
+    modified: float = 0.0
+    end: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalSize:
+    """How large a terminal is, in cells."""
+
+    columns: int = 80
+    rows: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A TCP port that a process of a run listens on, at which address of its machine, and the
+    program that does ("" if unknown)."""
+
+    port: int = 0
+    address: str = "localhost"
+    program: str = ""
 
 
 # ---------------------------------------------------------------------------------------- backend
@@ -457,7 +667,9 @@ class Backend(Protocol):
 class SeekableLogs(Protocol):
     """Random access to logs: what the Log screen needs to open 10 GB at once.
 
-    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too.
+    Where logs are seekable, a byte offset in decimal is a cursor of `Backend.logs` too, and so is
+    `OFFSET@IDENTITY`: if the log is not that file any more, it begins anew and says `cut`, however
+    long the new one is. Chunks carry the identity then.
     """
 
     async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat: ...
@@ -494,6 +706,64 @@ class Files(Protocol):
 
 
 @runtime_checkable
+class Fetch(Files, Protocol):
+    """Files, and much of a run directory at once."""
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """All that lies below a folder, at any depth, folders before what they hold; of a file, the
+        file. One round trip.
+
+        Raises:
+            BackendError: There is more than a list can hold (100,000 entries); it says so.
+        """
+        ...
+
+    def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AbstractAsyncContextManager[AsyncIterator[FilePiece]]:
+        """The bytes of files, one after the other in this order, each to the end that it had when
+        it was opened. One round trip for all of them. A file that cannot be read
+        is a piece with an `error`; the others come all the same. Leaving the context ends it."""
+        ...
+
+
+@runtime_checkable
+class Tails(Protocol):
+    """Copies of what grows, kept elsewhere for little: for places whose files are not here."""
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """What files of many runs have grown by, in ONE round trip: at most `budget` bytes, without
+        those that have not grown or are not there. What is more comes when it is asked again."""
+        ...
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A backend whose place may be out of reach, and that knows when it will try again."""
+
+    @property
+    def link(self) -> Link:
+        """Asks nobody."""
+        ...
+
+    def try_now(self) -> None:
+        """What is asked next is tried at once, also where only a person can connect: one has just
+        asked for it. Does no I/O, and nothing where the place answers."""
+        ...
+
+
+@runtime_checkable
+class Foreign(Protocol):
+    """Jobs that this user submitted without Traindeck. They can be polled, stopped and, where logs
+    are seekable, read as any other; they have no run directory."""
+
+    async def list_foreign(self) -> list[JobRef]:
+        """Those that are not over, with what the place says of them (`seen`), what they are called
+        and when they were submitted. Their `run_id` is empty."""
+        ...
+
+
+@runtime_checkable
 class Adopt(Protocol):
     """Take a process that already runs under watch."""
 
@@ -514,7 +784,80 @@ class Adopt(Protocol):
         ...
 
 
+@runtime_checkable
+class Shell(Protocol):
+    """A terminal where a run is, or was."""
+
+    async def shell(
+        self, ref: JobRef, argv: Sequence[str] = (), *, size: TerminalSize | None = None
+    ) -> Terminal:
+        """Start a program in the run's directory (in its allocation, where there is one), the
+        user's own shell if `argv` is empty. It finds what the spec's `env` holds and the run's
+        `TRAINDECK_*` in its environment, but not `TRAINDECK_RUN`: it is no member of the run, and
+        neither waits for the end of the other.
+
+        Args:
+            size: Of the terminal that the program gets; None gives it pipes.
+
+        Raises:
+            BackendError: The run has no directory any more, or the place gives no terminal.
+        """
+        ...
+
+
+@runtime_checkable
+class Forward(Protocol):
+    """TCP connections to where a run is."""
+
+    async def listeners(self, ref: JobRef) -> list[Listener]:
+        """What processes of the run listen on, lowest port first."""
+        ...
+
+    async def connect(self, ref: JobRef, port: int) -> Connection:
+        """A connection to a port of the machine that the run is on.
+
+        Raises:
+            BackendError: Nobody listens there, or the place does not allow it.
+        """
+        ...
+
+
 # ------------------------------------------------------------------------------------------- host
+
+Connection: TypeAlias = "tuple[StreamReader, StreamWriter]"
+"""Both directions of a byte stream. Closing the writer ends it."""
+
+
+class Terminal(Protocol):
+    """A program on a host, and a person or a pipe in front of it. Used from one event loop."""
+
+    async def read(self) -> tuple[int, bytes]:
+        """What the program wrote next: (1, bytes) of its stdout, which is all there is of a
+        terminal, (2, bytes) of its stderr; (0, b"") at the end of both, and once the connection
+        broke. One reader at a time. Output that nobody reads holds the program up."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Give it input; returns when there is room for more. To a program that is gone it is
+        nothing."""
+        ...
+
+    async def write_eof(self) -> None:
+        """End its stdin. Of a terminal, nothing: there ctrl+d is input."""
+        ...
+
+    async def resize(self, size: TerminalSize) -> None:
+        """Say that the person's terminal has this size now. Never raises."""
+        ...
+
+    async def wait(self) -> Done:
+        """How it ended: `EXITED`, `SIGNALLED`, or `CUT` if the connection broke. Comes after the
+        end of `read`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Hang up, as closing the window would. Idempotent."""
+        ...
 
 
 class Outcome(StrEnum):
@@ -553,7 +896,7 @@ class AgentChannel(Protocol):
 
         Raises:
             Unreachable: The agent went away before it answered.
-            BackendError: The agent refused; the message says why.
+            AgentRefused: It said no; the message says why.
         """
         ...
 
@@ -574,19 +917,39 @@ class Host(Protocol):
     this program's environment."""
 
     @property
+    def link(self) -> Link:
+        """How it stands with the way there. Asks nobody. What is asked of a host that is out of
+        reach fails at once while it waits for its next try: callers come back, it backs off."""
+        ...
+
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        ...
+
+    @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:
         """How it was reached, and what was odd about it: lines for `Health.checks`. Asks nobody."""
         ...
 
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """Run an argv to its end. Never a shell. A program that cannot be started is exit code 127.
-        Raises nothing but `Unreachable`."""
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """Start an argv with a terminal of this size, of the kind that this program's is (`TERM`);
+        without a size with three pipes. Over a network it has a channel of its own.
+
+        Raises:
+            Unreachable: The host does not answer.
+            BackendError: The host gives no terminal (no free channel, no pty), or the program
+                cannot be started.
+        """
         ...
 
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """Write a file atomically: afterwards it is whole or not there."""
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """Connect, from the host, to a TCP port of an address, or to a Unix socket if `port` is a
+        path.
+
+        Raises:
+            Unreachable: The host does not answer.
+            BackendError: Nobody listens there, or the host does not forward.
+        """
         ...
 
     async def agent(self) -> AgentChannel:

@@ -6,6 +6,8 @@ whose many data classes take 20 ms to make.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def excerpt(text: str, most: int = 60) -> str:
     """What somebody gave, for an error: a long one by its beginning."""
@@ -41,6 +43,21 @@ class UsageError(TraindeckError):
 
 class BackendError(TraindeckError):
     """A backend refused or failed at something that was asked of it."""
+
+
+class AgentRefused(BackendError):
+    """The agent on a host said no.
+
+    Attributes:
+        answer, body: What it said beside the sentence.
+    """
+
+    def __init__(
+        self, what: str, answer: Mapping[str, object] | None = None, body: bytes = b""
+    ) -> None:
+        super().__init__(what)
+        self.answer = answer or {}
+        self.body = body
 
 
 class Unreachable(BackendError):

@@ -15,38 +15,57 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from traindeck.backends import environments
 from traindeck.backends.base import (
     PROTOCOL,
     BackendError,
     Blob,
     Capability,
+    Connection,
     Facts,
     FileEntry,
+    FilePiece,
     Health,
     Host,
     HostDevices,
     JobRef,
+    Link,
+    Listener,
     LogChunk,
     LogStat,
     Option,
+    Piece,
     Plan,
     Reach,
     RunSpec,
     Status,
+    Tail,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
+    Wanted,
     encode,
     plan_digest,
 )
+from traindeck.backends.logs import ask_tails, parse_cursor
 from traindeck.backends.status import decode_evidence, status_of
 
 SUBMIT_TIMEOUT = 120.0
 """Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
 
 CAPABILITIES = (
-    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
+    Capability.SEEKABLE_LOGS
+    | Capability.FILES
+    | Capability.SHELL
+    | Capability.FORWARD
+    | Capability.ADOPT
+    | Capability.DURABLE_RECORD
 )
 """Of a process backend on any host."""
+
+ENVIRONMENT = ("environment", "prelude")
+"""What a settings entry says of the environment of its runs, whatever the host."""
 
 READ_LIMIT = 4 << 20
 """Bytes the agent hands out per read (FORMAT.md §7)."""
@@ -59,6 +78,8 @@ class ProcessBackend:
         name: What the user calls this place.
         host: Where argv can be run; closed together with this backend.
         kind: What the settings call it: `process` here, `ssh` elsewhere.
+        environment: What runs execute in that ask for nothing else (backends/environments.py).
+        prelude: Lines of sh that are run before any of them.
         clock: Returns now, for `observed_at`.
     """
 
@@ -66,16 +87,36 @@ class ProcessBackend:
     settle = 10.0  # a supervisor that was just started claims within that, on the slowest machine
     options_schema: Mapping[str, Option] = {}
 
-    def __init__(self, name: str, host: Host, *, kind: str = "process", clock: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        *,
+        kind: str = "process",
+        environment: str = "",
+        prelude: str | None = None,
+        clock: Any = None,
+    ) -> None:
         import time
 
         self.name = name
         self.kind = kind
         self.host = host
+        self.environment = environment
+        self.prelude = prelude
         self.capabilities = CAPABILITIES
         if host.here:
             self.capabilities |= Capability.HERE | Capability.INHERITS
         self._clock = clock or time.time
+
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`."""
+        return self.host.link
+
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        self.host.try_now()
 
     async def probe(self) -> Health:
         """See `Backend.probe`."""
@@ -115,27 +156,45 @@ class ProcessBackend:
         """See `Backend.survey`."""
         agent = await self.host.agent()
         counts_itself = isinstance(self.host, HostDevices)
+        inside = not posixpath.isabs(spec.cwd) and not spec.cwd.startswith("~")
+        sent = _sent_program(spec) if inside else None
+        question = environments.question(
+            spec, self.environment, self.prelude, always=not self.host.here
+        )
         request = {
-            "cwd": spec.cwd,
-            "program": spec.argv[0] if spec.argv else None,
+            "cwd": "/" if inside else spec.cwd,
+            "program": spec.argv[0] if spec.argv and sent is None else None,
             "path": spec.env.get("PATH"),
             "python": spec.python,
+            "environment": question,
+            "reads": list(spec.reads),
             # nvidia-smi takes its time: only where it is the one way to count what is asked for.
             "devices": bool(spec.resources.gpus) and not counts_itself,
         }
-        answer, _ = await agent.call("survey", request)
-        uuids: tuple[str, ...] = ()
+        within = None if question is None else environments.WITHIN + 30.0
+        answer, _ = await agent.call("survey", request, timeout=within)
+        free: tuple[str, ...] = ()
+        busy: tuple[str, ...] = ()
         total: int | None = None
         note = str(answer.get("devices_note") or "")
         driver = answer.get("driver")
         if spec.resources.gpus:
             if isinstance(self.host, HostDevices):
                 counted = await self.host.devices()
-                uuids, total, note = counted.uuids, counted.total, counted.note
+                free, busy = counted.uuids, counted.busy
+                total, note = counted.total, counted.note
                 driver = counted.driver or driver
             elif answer.get("devices") is not None:
-                uuids = tuple(str(d["uuid"]) for d in answer["devices"])
-                total = len(uuids)
+                free = tuple(str(d["uuid"]) for d in answer["devices"])
+                busy = tuple(str(uuid) for uuid in answer.get("devices_busy") or ())
+                total = len(free)
+        free = tuple(uuid for uuid in free if uuid not in busy)
+        found = environments.answered(
+            answer.get("environment"), spec.environment or self.environment
+        )
+        said = [environments.words(found, str(answer.get("user_home") or ""))] if found else []
+        if total and spec.resources.gpus:
+            said.append(f"{len(free)} of {total} GPUs free")
         return Facts(
             observed_at=self._clock(),
             home=str(answer["root"]),
@@ -145,14 +204,23 @@ class ProcessBackend:
             python_version=str(answer["python_version"]),
             run_python_version=answer.get("python_found_version"),
             agent=str(answer["agent"]),
-            devices=uuids,
+            devices=free,
+            devices_busy=busy,
             devices_total=total,
             devices_note=note,
             driver=driver,
             cwd_ok=bool(answer["cwd_ok"]),
-            program=answer.get("program"),
-            program_note=str(answer.get("program_note") or ""),
+            program=answer.get("program") if sent is None else sent or None,
+            program_note="is not in the copy of the code that is sent"
+            if sent == ""
+            else str(answer.get("program_note") or ""),
             free_bytes=answer.get("free_bytes"),
+            environment=found,
+            path=str(answer.get("path") or ""),
+            cwd="" if inside else str(answer.get("cwd") or spec.cwd),
+            missing=tuple(str(path) for path in answer.get("missing") or ()),
+            place=", ".join(said),
+            starts_in=0.0 if len(free) >= spec.resources.gpus else None,
             notes=tuple(str(w) for w in answer.get("warnings", [])),
         )
 
@@ -168,16 +236,10 @@ class ProcessBackend:
                 f"`{self.name}` is a process backend and has no options, but was given "
                 f"{', '.join(sorted(spec.options))}."
             )
-        if not spec.argv:
-            raise UsageError("There is no command to run.", "Give one after `--`.")
-        if not facts.cwd_ok:
-            raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
-        warnings = list(facts.notes)
+        asked = spec.argv
+        spec, files, warnings = placed(self.name, spec, facts, self.prelude)
         late: dict[str, str] = {}
         env = dict(spec.env)
-        if spec.code.mode == "snapshot":
-            spec = _in_snapshot(spec, f"{facts.home}/runs/{spec.run_id}/code")
-            env["PYTHONPATH"] = spec.env["PYTHONPATH"]
         if spec.resources.gpus:
             env.update(_devices(spec, facts))
             warnings.append(
@@ -185,7 +247,7 @@ class ProcessBackend:
             )
         if facts.program is None:
             why = facts.program_note or f"was not found on {facts.host}"
-            warnings.append(f"{spec.argv[0]} {why}; the run will fail")
+            warnings.append(f"{asked[0]} {why}; the run will fail")
         if spec.pty:
             warnings.append("with --pty the job does not survive the death of its supervisor")
         if spec.secrets:
@@ -196,28 +258,22 @@ class ProcessBackend:
             runs = " and ".join(f"run {run}" for run in spec.after)
             late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
         env.setdefault("PYTHONUNBUFFERED", "1")
-        run_dir = f"{facts.home}/runs/{spec.run_id}"
-        argv = tuple(
-            posixpath.join(run_dir, word) if index in spec.run_dir_words else word
-            for index, word in enumerate(spec.argv)
-        )
         spec = replace(
             spec,
             env=env,
-            argv=argv,
-            run_dir_words=(),
-            python_version=facts.run_python_version,
+            python_version=spec.python_version or facts.run_python_version,
             host=facts.host,
             driver=facts.driver,
         )
         plan = Plan(
             backend=self.name,
             spec=spec,
-            files=dict(sorted(spec.files.items())),
+            files=dict(sorted({**spec.files, **files}.items())),
             argv=spec.argv,
             body={"agent": facts.agent, "python": facts.python, "root": facts.home},
             env=env,
             bound_late=late,
+            place=f"{self.name}: {facts.place}" if facts.place else "",
             warnings=tuple(warnings),
         )
         return replace(plan, digest=plan_digest(plan))
@@ -237,7 +293,15 @@ class ProcessBackend:
         header["secrets"] = {name: secrets[name] for name in spec.secrets}
         agent = await self.host.agent()
         asked = self._clock()
-        answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
+        if (tree := spec.code.tree) is not None and spec.attempt == 0:
+            from traindeck.backends.sending import call_with_tree
+
+            place = f"{spec.host}:{(plan.body or {}).get('root')}"
+            answer, _ = await call_with_tree(
+                agent, "start", header, body, tree, place, timeout=SUBMIT_TIMEOUT
+            )
+        else:
+            answer, _ = await agent.call("start", header, body, timeout=SUBMIT_TIMEOUT)
         return self._taken(spec, answer, asked)
 
     async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
@@ -272,10 +336,11 @@ class ProcessBackend:
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
         """See `Backend.logs`. The cursor is a byte offset."""
-        if cursor and not (cursor.isascii() and cursor.isdecimal()):
-            raise UsageError(f"{cursor!r} is no log cursor of this backend.")
+        offset, identity = parse_cursor(cursor)
         agent = await self.host.agent()
-        params = {**_key(ref), "rank": rank, "offset": int(cursor or 0), "follow": follow}
+        params = {**_key(ref), "rank": rank, "offset": offset, "follow": follow}
+        if identity:
+            params["identity"] = identity
         async with agent.stream("follow", params) as answers:
 
             async def chunks() -> AsyncIterator[LogChunk]:
@@ -285,6 +350,7 @@ class ProcessBackend:
                         cursor=str(header["offset"]),
                         eof=bool(header.get("eof")),
                         cut=bool(header.get("cut")),
+                        identity=str(header.get("identity") or ""),
                     )
 
             yield chunks()
@@ -340,21 +406,17 @@ class ProcessBackend:
         found = answer["offset"]
         return None if found is None else int(found)
 
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await ask_tails(await self.host.agent(), wanted, budget)
+
     # ------------------------------------------------------------------------------- Files
 
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """See `Files.list_files`."""
         agent = await self.host.agent()
         answer, _ = await agent.call("ls", {"run_id": ref.run_id, "path": path})
-        return [
-            FileEntry(
-                path=str(entry["path"]),
-                size=int(entry["size"]),
-                modified=float(entry["modified"]),
-                is_dir=bool(entry["is_dir"]),
-            )
-            for entry in answer["entries"]
-        ]
+        return [_entry(found) for found in answer["entries"]]
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
         """See `Files.read_file`."""
@@ -364,11 +426,86 @@ class ProcessBackend:
         _, body = await agent.call("read", params)
         return body
 
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Files.list_below`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("tree", {"run_id": ref.run_id, "path": path})
+        return [_entry(found) for found in answer["entries"]]
+
+    @asynccontextmanager
+    async def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AsyncIterator[AsyncIterator[FilePiece]]:
+        """See `Files.fetch`."""
+        agent = await self.host.agent()
+        asked = [[file.path, file.offset, file.modified] for file in wanted]
+        async with agent.stream("fetch", {"run_id": ref.run_id, "files": asked}) as answers:
+
+            async def pieces() -> AsyncIterator[FilePiece]:
+                async for header, body in answers:
+                    number = header.get("n")
+                    if isinstance(number, int) and 0 <= number < len(wanted):
+                        yield FilePiece(
+                            path=wanted[number].path,
+                            offset=int(header.get("offset", 0)),
+                            data=body,
+                            size=int(header.get("size", 0)),
+                            modified=float(header.get("modified", 0.0)),
+                            end=bool(header.get("end")),
+                            error=str(header.get("problem") or ""),
+                        )
+
+            yield pieces()
+
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
         """See `Files.remove`."""
         agent = await self.host.agent()
         answer, _ = await agent.call("rm", {"run_id": ref.run_id, "keep": list(keep)})
         return int(answer["freed"])
+
+    # ------------------------------------------------------------------------------- Shell
+
+    async def shell(
+        self, ref: JobRef, argv: Sequence[str] = (), *, size: TerminalSize | None = None
+    ) -> Terminal:
+        """See `Shell.shell`."""
+        return await self.host.terminal(await self.session(ref, argv), size=size)
+
+    async def session(self, ref: JobRef, argv: Sequence[str] = ()) -> list[str]:
+        """What the host runs to start a program in the run's directory, with what it is to find
+        there. The user's shell is the login shell that `ssh` gives, on another machine than this.
+        """
+        agent = await self.host.agent()
+        asked = {**_key(ref), "argv": list(argv), "login": not self.host.here}
+        answer, _ = await agent.call("session", asked)
+        return [str(word) for word in answer["argv"]]
+
+    # ----------------------------------------------------------------------------- Forward
+
+    async def listeners(self, ref: JobRef) -> list[Listener]:
+        """See `Forward.listeners`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("ports", _key(ref))
+        return [
+            Listener(
+                port=int(found["port"]),
+                address=str(found["address"]),
+                program=str(found.get("program") or ""),
+            )
+            for found in answer["listeners"]
+        ]
+
+    async def connect(self, ref: JobRef, port: int) -> Connection:
+        """See `Forward.connect`. What listens on one address only is reached there."""
+        try:
+            return await self.host.connect(port)
+        except Unreachable:
+            raise
+        except BackendError:
+            for found in await self.listeners(ref):
+                if found.port == port and found.address != "localhost":
+                    return await self.host.connect(port, address=found.address)
+            raise
 
     # ------------------------------------------------------------------------------- Adopt
 
@@ -421,14 +558,18 @@ def plan_file(plan: Plan) -> bytes:
 
 def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
     """What `submit` sends for a plan, secrets apart: the header and the bytes after it. The files
-    travel with attempt 0 only: a later one runs what is there."""
+    travel with attempt 0 only: a later one runs what is there. Of the code only the tree is named
+    here (backends/sending.py brings what it is made of)."""
     agent = str((plan.body or {}).get("agent", ""))
     blobs: dict[str, Blob] = {}
+    listed: list[dict[str, Any]] = []
+    parts = []
     if plan.spec.attempt == 0:
         shown = plan_file(plan)
         blobs = {**plan.files, "plan/plan.json": Blob(size=len(shown), data=shown)}
-    listed = []
-    parts = []
+        if (tree := plan.spec.code.tree) is not None:
+            # Without a size: an agent that knows no trees refuses it, and starts nothing.
+            listed.append({"path": "code/", "tree": tree.digest})
     for path, blob in blobs.items():
         data = blob.read()
         if path in plan.files and hashlib.sha256(data).hexdigest() != blob.digest:
@@ -445,13 +586,77 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
     return header, b"".join(parts)
 
 
-def _in_snapshot(spec: RunSpec, code: str) -> RunSpec:
+def placed(
+    name: str, spec: RunSpec, facts: Facts, prelude: str | None
+) -> tuple[RunSpec, dict[str, Blob], list[str]]:
+    """The spec as it is executed at a place, where its words and folders are, in the environment
+    that was found there: with the files that needs, and warnings.
+
+    Raises:
+        UsageError: There is no command, the folder cannot be entered, or the environment is not one
+            to run it in.
+    """
+    if not spec.argv:
+        raise UsageError("There is no command to run.", "Give one after `--`.")
+    if not facts.cwd_ok:
+        raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
+    found = facts.environment
+    if found and (refused := environments.refusal(found, spec.needs, name)):
+        raise refused
+    warnings = list(facts.notes)
+    if found:
+        warnings += environments.doubts(found, spec.needs)
+    run_dir = f"{facts.home}/runs/{spec.run_id}"
+    spec = replace(spec, cwd=facts.cwd or spec.cwd)
+    if spec.code.mode == "snapshot":
+        spec = in_snapshot(spec, f"{run_dir}/code")
+    words = tuple(
+        posixpath.join(run_dir, word) if index in spec.run_dir_words else word
+        for index, word in enumerate(spec.argv)
+    )
+    spec = replace(spec, argv=words, run_dir_words=())
+    spec, files = environments.put_on(spec, facts, run_dir, prelude)
+    return spec, files, warnings
+
+
+def in_snapshot(spec: RunSpec, code: str) -> RunSpec:
     """The same run, started in its copy of the code, which comes first on PYTHONPATH."""
-    below = posixpath.relpath(spec.cwd, spec.code.root)
     inherited = spec.env.get("PYTHONPATH")
     path = code if not inherited else f"{code}:{inherited}"
-    cwd = code if below == "." else posixpath.join(code, below)
+    cwd = spec.cwd
+    if not posixpath.isabs(cwd) or _is_below(cwd, spec.code.root):
+        below = posixpath.relpath(cwd, spec.code.root) if posixpath.isabs(cwd) else cwd
+        cwd = posixpath.normpath(posixpath.join(code, below))
     return replace(spec, cwd=cwd, env={**spec.env, "PYTHONPATH": path})
+
+
+def _entry(found: Mapping[str, Any]) -> FileEntry:
+    """One line of a listing of the agent's."""
+    return FileEntry(
+        path=str(found["path"]),
+        size=int(found["size"]),
+        modified=float(found["modified"]),
+        is_dir=bool(found["is_dir"]),
+        special=bool(found.get("special")),
+        mode=int(found.get("mode", 0o600)),
+    )
+
+
+def _is_below(path: str, root: str) -> bool:
+    return bool(root) and posixpath.relpath(path, root).split("/")[0] != ".."
+
+
+def _sent_program(spec: RunSpec) -> str | None:
+    """The program of a run that starts in its snapshot, if that is a path in it: "" if it is not
+    sent. None if it is to be looked for there."""
+    word = spec.argv[0] if spec.argv else ""
+    if "/" not in word or posixpath.isabs(word):
+        return None
+    from traindeck.backends.trees import files_of
+
+    path = posixpath.normpath(posixpath.join(spec.cwd, word))
+    found = files_of(spec.code.tree) if spec.code.tree is not None else ()
+    return next((path for name, blob in found if name == path and blob.mode & 0o100), "")
 
 
 def _key(ref: JobRef) -> dict[str, Any]:
@@ -466,11 +671,20 @@ def _devices(spec: RunSpec, facts: Facts) -> dict[str, str]:
             f"--gpus {wanted}: {facts.host} has no GPU that can be used{why}.",
             "Leave --gpus out to run on the CPU.",
         )
-    if wanted > len(facts.devices):
+    if wanted > facts.devices_total:
         raise UsageError(f"--gpus {wanted}: {facts.host} has {facts.devices_total}.")
+    taken = facts.devices
+    if wanted > len(taken) and spec.after:
+        taken += facts.devices_busy  # what it waits for may be what is on them
+    if wanted > len(taken):
+        raise UsageError(
+            f"--gpus {wanted}: {len(taken)} of {facts.devices_total} GPUs of {facts.host} are free "
+            "now.",
+            "Take fewer, wait, or name those to share: --env CUDA_VISIBLE_DEVICES=…",
+        )
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(facts.devices[:wanted]),
+        "CUDA_VISIBLE_DEVICES": ",".join(taken[:wanted]),
     }
 
 
@@ -480,15 +694,24 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    from traindeck.backends.files import folder_named
-    from traindeck.backends.hosts.local import LocalHost
-
-    unknown = sorted(set(options) - {"root", "python"})
+    unknown = sorted(set(options) - {"root", "python", *ENVIRONMENT})
     if unknown:
         raise UsageError(
             f"backends.{name}: a process backend has no option {unknown[0]!r}.",
-            "It takes root and python.",
+            "It takes root, python, environment and prelude.",
         )
+    return ProcessBackend(name, local_host(name, options), **environment_of(name, options))
+
+
+def local_host(name: str, options: Mapping[str, Any]) -> Host:
+    """This machine, with the `root` and `python` of a settings entry.
+
+    Raises:
+        UsageError: A value that cannot be.
+    """
+    from traindeck.backends.files import folder_named
+    from traindeck.backends.hosts.local import LocalHost
+
     root, python = options.get("root"), options.get("python")
     if root and folder_named(root) is None:
         raise UsageError(
@@ -496,4 +719,22 @@ def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:
         )
     if python and not isinstance(python, str):
         raise UsageError(f"backends.{name}.python is {str(python)[:60]!r}: expected a program.")
-    return ProcessBackend(name, LocalHost(root, python=python))
+    return LocalHost(root, python=python)
+
+
+def environment_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`environment` and `prelude` of a settings entry, checked, as arguments of a backend.
+
+    Raises:
+        UsageError: One is none.
+    """
+    text, prelude = options.get("environment") or "", options.get("prelude")
+    if not isinstance(text, str):
+        raise UsageError(f"backends.{name}.environment is {str(text)[:60]!r}: expected a text.")
+    try:
+        environments.read(text)
+    except UsageError as error:
+        raise UsageError(f"backends.{name}.environment: {error.what}", error.fix) from None
+    if prelude is not None and (not isinstance(prelude, str) or len(prelude) > 65_536):
+        raise UsageError(f"backends.{name}.prelude: expected lines of sh, at most 64 KiB.")
+    return {"environment": text, "prelude": prelude}

@@ -7,7 +7,8 @@ broken backend must never cost more than one sentence.
 
 An entry point names a factory, `factory(name, options) -> Backend`: the name the user gave the
 place, and the rest of its settings, which the factory checks (`base.UsageError` for what it does
-not know).
+not know). If the module of a factory has a function `discover(options) -> names`, it says what the
+kind could reach by the files of this user, asking nobody: names that may be its option `host`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ GROUP = "traindeck.backends"
 
 IN_TREE: Mapping[str, str] = {
     "process": "traindeck.backends.process:make",
+    "slurm": "traindeck.backends.slurm.settings:make",
     "ssh": "traindeck.backends.hosts.ssh:make",
 }
 """Kind -> factory. The same lines stand in pyproject.toml, for whoever lists entry points."""
@@ -95,6 +97,28 @@ def create(name: str, kind: str, options: Mapping[str, Any] | None = None) -> Ba
             f"The backend `{name}` ({kind}) is not complete: it has no {', '.join(missing)}."
         )
     return backend
+
+
+def discover(kind: str, options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """What a kind could reach and this machine knows of; nothing for a kind that cannot tell.
+
+    Args:
+        options: Of the kind, as far as they are known: `ssh_config` names the file to look in.
+
+    Raises:
+        UsageError: There is no such kind, or an option is wrong.
+        BackendError: It cannot be imported, or could not look.
+    """
+    module = importlib.import_module(load(kind).__module__)
+    look = getattr(module, "discover", None)
+    if look is None:
+        return ()
+    try:
+        return tuple(str(name) for name in look(dict(options or {})))
+    except TraindeckError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BackendError(f"What there is of {kind} cannot be found: {_said(error)}.") from error
 
 
 def lacking(backend: object) -> list[str]:

@@ -75,6 +75,9 @@ class Status:
             with it though it runs: screens show it as a warning.
         started, ended: Of the job itself, on the place's clock.
         host: Where it executes.
+        limit: Wall time that the place allows the attempt, in seconds from `started`.
+        expected: When the place expects to start it, on the place's clock.
+        nodes: The machines it has been given, where that is for the place to say.
         evidence: What the state rests on, strongest first, for `show`.
     """
 
@@ -91,4 +94,7 @@ class Status:
     host: str | None = None
     pid: int | None = None
     log_bytes: int | None = None
+    limit: float | None = None
+    expected: float | None = None
+    nodes: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ SETTLE = 120.0
 """Seconds for which a run that was just made may not be found at its place yet."""
 
 _TEXT = 500
+_TERMINAL_WORDS = frozenset(str(state) for state in State if state.terminal)
 _LATEST = 253_402_300_799.0  # the last second that datetime can hold
 _ATTEMPTS = 99_999
 
@@ -49,7 +50,8 @@ _ATTEMPTS = 99_999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start."""
+    """An exit record (FORMAT.md §5). `next` is the attempt its supervisor was about to start,
+    `word` what the place itself called the end, if it was heard."""
 
     cause: str = "self"
     exit_code: int | None = None
@@ -59,6 +61,30 @@ class Exit:
     reason: str = ""
     host: str = ""
     next: int | None = None
+    word: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """What a scheduler was handed (FORMAT.md §2, queued.json): the attempt, the number of its job,
+    None while that is not known, and when."""
+
+    attempt: int = 0
+    id: str | None = None
+    time: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """The scheduler's last word on an attempt, as somebody kept it (FORMAT.md §2, word.json)."""
+
+    state: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +113,10 @@ class Evidence:
     removed: bool = False
     newer: int | None = None
     error: str | None = None
+    queued: Queued | None = None
+    word: Word | None = None
+    job: str | None = None
+    batch_said: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +124,15 @@ class Native:
     """What a backend's own scheduler says of a job.
 
     Attributes:
+        answered: Whether it could be asked at all. If not, nothing is concluded from what else is
+            here but `reason`, which says why.
         state: Its word, translated: queued, starting, running, stopping or a terminal state. None:
             it does not know the job (any more).
         reason: Why, in words fit for a person.
         over_for: Seconds since it first said that the job is over or gone.
     """
 
+    answered: bool = True
     state: State | None = None
     reason: str = ""
     exit_code: int | None = None
@@ -112,6 +145,8 @@ class Native:
     @property
     def active(self) -> bool:
         """Whether the scheduler still holds the job."""
+        if not self.answered:
+            return True  # for all that is known
         return self.state is not None and not self.state.terminal
 
 
@@ -135,11 +170,27 @@ def decode_evidence(raw: object) -> Evidence:
                 reason=_text(record.reason),
                 host=_text(record.host),
             )
+        word = seen.word
+        if word is not None:
+            _check(word.exit_code, -(1 << 31), 1 << 32, "exit_code")
+            _check(word.signal, 1, 127, "signal")
+            word = replace(
+                word,
+                state=word.state if word.state in _TERMINAL_WORDS else "",
+                started=_moment(word.started),
+                ended=_moment(word.ended),
+                reason=_text(word.reason),
+                host=_text(word.host),
+            )
+        if seen.queued is not None:
+            _check(seen.queued.attempt, 0, _ATTEMPTS, "attempt")
     except (ValueError, RecursionError) as error:
         return Evidence(found=True, error=_text(f"the agent's answer could not be read ({error})"))
     return replace(
         seen,
         exit=record,
+        word=word if word is not None and word.state else None,
+        batch_said=_text(seen.batch_said),
         reason=_text(seen.reason),
         host=_text(seen.host),
         error=None if seen.error is None else _text(seen.error) or "it could not be read",
@@ -273,7 +324,8 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
             state = State.SUCCEEDED if code == 0 else State.FAILED
             if state is State.FAILED and not said:
                 said = _killed_by_kernel(seen) if number == signal.SIGKILL else ""
-                said = said or (native.reason if native else "") or _how(code, number)
+                word = native.reason if native is not None and not native.active else ""
+                said = said or word or _how(code, number)
         case "cancel":
             state, said = State.CANCELLED, said or "stopped on request"
         case "timeout":
@@ -294,6 +346,10 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
             state, said = State.FAILED, said or "ended from outside"
             if native is not None and native.state in _TAKEN:
                 state, said = native.state, native.reason or said
+            elif record.word in _TAKEN_WORDS:
+                state = _TAKEN_WORDS[record.word]
+            elif seen.cancel_requested is not None:
+                state, said = State.CANCELLED, "stopped on request"
         case "unknown":
             state = State.LOST
             said = said or f"ended{_clock(record.ended)}, exit code not knowable"
@@ -304,6 +360,7 @@ def _recorded(seen: Evidence, record: Exit, native: Native | None) -> _Verdict:
 
 
 _TAKEN = frozenset({State.TIMEOUT, State.PREEMPTED, State.CANCELLED})
+_TAKEN_WORDS: Mapping[str | None, State] = {str(state): state for state in _TAKEN}
 
 
 def _unreadable(seen: Evidence, native: Native | None) -> _Verdict:
@@ -347,6 +404,8 @@ def _alive(seen: Evidence, native: Native | None) -> _Verdict:
 
 def _scheduled(seen: Evidence, native: Native, cache: float, claimed: bool) -> _Verdict:
     """No exit record, and a scheduler to ask."""
+    if not native.answered:
+        return _unanswered(seen, native, claimed)
     if native.state is not None and not native.state.terminal:
         state = native.state
         if state is State.RUNNING:
@@ -358,6 +417,10 @@ def _scheduled(seen: Evidence, native: Native, cache: float, claimed: bool) -> _
     word = (
         f"the scheduler says {native.state}" if native.state else "the scheduler knows it no more"
     )
+    unstarted = native.state in (None, State.CANCELLED) and native.started is None
+    if not claimed and unstarted and seen.cancel_requested is not None:
+        # It was asked to go before it was seen to begin; a record of the contrary would overrule.
+        return _Verdict(State.CANCELLED, Rank.LOST, "stopped before it started")
     if native.over_for < cache:
         return _Verdict(State.STOPPING, Rank.NONE, f"{word}; waiting for its exit record")
     if native.state is not None:
@@ -374,6 +437,16 @@ def _scheduled(seen: Evidence, native: Native, cache: float, claimed: bool) -> _
             return _Verdict(State.CANCELLED, Rank.LOST, "stopped before it started")
         return _Verdict(State.LOST, Rank.LOST, f"{word}; it was never started")
     return _Verdict(State.LOST, Rank.LOST, f"{word}; it left no exit record")
+
+
+def _unanswered(seen: Evidence, native: Native, claimed: bool) -> _Verdict:
+    """There is a scheduler, and it cannot be asked now: only the run directory tells."""
+    if claimed:
+        return _elsewhere(seen)
+    state = State.QUEUED if seen.queued is not None and seen.queued.id else State.NEW
+    if seen.cancel_requested is not None:
+        state = State.STOPPING
+    return _Verdict(state, Rank.NONE, native.reason, Reach.STALE)
 
 
 def _unclaimed(seen: Evidence, asked: int) -> _Verdict:
@@ -535,7 +608,8 @@ def _grounds(seen: Evidence, native: Native | None) -> tuple[str, ...]:
             f"exit record: {seen.exit.cause}, {_how(seen.exit.exit_code, seen.exit.signal)}"
         )
     if native is not None:
-        lines.append(f"scheduler: {native.state or 'does not know it'}")
+        word = native.state or "does not know it" if native.answered else "does not answer"
+        lines.append(f"scheduler: {word}{f' (job {seen.job})' if seen.job else ''}")
     if seen.error is not None:
         lines.append(f"run directory: {seen.error}")
     elif not seen.found:

@@ -5,6 +5,8 @@ NVML is loaded on demand: where no driver is installed this costs one failed dlo
 
 from __future__ import annotations
 
+from typing import Any
+
 from traindeck.backends.base import DeviceCount
 
 
@@ -21,13 +23,18 @@ def count() -> DeviceCount:
     except pynvml.NVMLError as error:
         return DeviceCount(note=f"NVML does not answer: {error}")
     try:
-        uuids = []
+        uuids, busy = [], []
         for index in range(pynvml.nvmlDeviceGetCount()):
-            uuid = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index))
-            uuids.append(uuid.decode() if isinstance(uuid, bytes) else uuid)
+            device = pynvml.nvmlDeviceGetHandleByIndex(index)
+            raw = pynvml.nvmlDeviceGetUUID(device)
+            uuid = raw.decode() if isinstance(raw, bytes) else raw
+            uuids.append(uuid)
+            if _computing(pynvml, device):
+                busy.append(uuid)
         driver = pynvml.nvmlSystemGetDriverVersion()
         return DeviceCount(
             uuids=tuple(uuids),
+            busy=tuple(busy),
             total=len(uuids),
             driver=driver.decode() if isinstance(driver, bytes) else driver,
         )
@@ -35,3 +42,11 @@ def count() -> DeviceCount:
         return DeviceCount(note=f"NVML does not answer: {error}")
     finally:
         pynvml.nvmlShutdown()
+
+
+def _computing(pynvml: Any, device: Any) -> bool:
+    """Whether a compute process is on a device; False where the driver does not say."""
+    try:
+        return bool(pynvml.nvmlDeviceGetComputeRunningProcesses(device))
+    except Exception:  # an old driver's answer is no NVMLError
+        return False

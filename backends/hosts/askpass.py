@@ -43,6 +43,7 @@ class AskServer:
 
     def __init__(self, folder: Path, host: str) -> None:
         self._host = host
+        self._asker = asker()  # of who connects: the questions come on another thread
         self.gave_secret = False
         program, path = folder / "ask", folder / "s"
         program.write_text(_PROGRAM)
@@ -89,8 +90,8 @@ class AskServer:
                 fingerprint=found[2],
                 file="~/.ssh/known_hosts",
             )
-            return "yes" if asker().trusts(stranger) else "no"
-        given = asker().secret(self._host, " ".join(question.split())[:300])
+            return "yes" if self._asker.trusts(stranger) else "no"
+        given = self._asker.secret(self._host, " ".join(question.split())[:300])
         self.gave_secret |= given is not None
         return given
 

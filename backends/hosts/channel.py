@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from traindeck.backends.base import BackendError, Unreachable
+from traindeck.backends.base import AgentRefused, BackendError, Unreachable
 
 CREDIT = 1 << 20
 MOST_CREDIT = 16 << 20
@@ -26,7 +26,7 @@ before the answer to whatever is asked next."""
 SOON = 1.7
 """Round trips within which all of a stream's credit has come: then it is the credit that bounds."""
 
-BEGINNING = ("start", "adopt")
+BEGINNING = ("start", "adopt", "prepare", "enqueue")
 """Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
 
 _HEAD = struct.Struct(">II")
@@ -216,7 +216,7 @@ class Channel:
     def _dispatch(self, header: dict[str, Any], body: bytes) -> None:
         number = header.pop("id", None)
         error = header.get("error")
-        failure = BackendError(str(error)) if error is not None else None
+        failure = AgentRefused(str(error), header, body) if error is not None else None
         if (future := self._calls.get(number)) is not None:
             if not future.done():
                 if failure is not None:

@@ -17,7 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from traindeck.backends import files
-from traindeck.backends.base import BackendError, DeviceCount, Done, Outcome, Unreachable
+from traindeck.backends.base import (
+    BackendError,
+    Connection,
+    DeviceCount,
+    Link,
+    Terminal,
+    TerminalSize,
+    Unreachable,
+)
 from traindeck.backends.data import dataclass
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.payload.build import agent_name, agent_source
@@ -64,38 +72,30 @@ class LocalHost:
         self._older: _Served | None = None
         self._starting = asyncio.Lock()
 
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """See `Host.run`. A program that cannot be started is exit code 127."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return Done(code=127, err=str(error).encode())
-        try:
-            async with asyncio.timeout(timeout):
-                out, err = await process.communicate(stdin)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            with suppress(ProcessLookupError):
-                process.kill()
-            out, err = await process.communicate()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return Done(outcome=Outcome.TIMEOUT, out=out, err=err)
-        code = process.returncode if process.returncode is not None else 0
-        if code < 0:
-            return Done(outcome=Outcome.SIGNALLED, code=-code, out=out, err=err)
-        return Done(code=code, out=out, err=err)
+    @property
+    def link(self) -> Link:
+        """See `Host.link`: nothing lies between."""
+        return Link()
 
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """See `Host.put`."""
-        write_atomically(Path(path), data, mode)
+    def try_now(self) -> None:
+        """See `Host.try_now`: it is always tried."""
+
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """See `Host.terminal`. The program inherits what the agent does."""
+        from traindeck.backends.hosts.terminals import open_local
+
+        return await open_local(argv, size, os.environ if self._environ is None else self._environ)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """See `Host.connect`."""
+        try:
+            if isinstance(port, str):
+                return await asyncio.open_unix_connection(port)
+            return await asyncio.open_connection(address, port)
+        except OSError as error:
+            where = port if isinstance(port, str) else f"port {port} of {address}"
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise BackendError(f"{where} cannot be connected to: {reason}.") from None
 
     async def agent(self) -> Channel:
         """See `Host.agent`."""

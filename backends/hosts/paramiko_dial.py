@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from traindeck.backends.hosts.sshconfig import Target
 
 CONNECT_TIMEOUT = 15.0
+
+LOOK = 2.0
+"""Seconds after which a connection's thread looks whether it has been closed."""
+
 BEFORE_KEYS = 1 << 18
 """Bytes that a server may send before it has shown its key."""
 
@@ -58,6 +62,7 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
         Unreachable: It does not answer.
         NeedsPerson: Its key is unknown or not the one that is known, or it does not let us in.
     """
+    _be_quiet()
     made: list[paramiko.Transport] = []
     asked = False
     try:
@@ -74,6 +79,16 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
         raise
     *beneath, last = made
     return Dialled(last, tuple(reversed(beneath)), asked)
+
+
+def _be_quiet() -> None:
+    """What paramiko logs of a connection that breaks would be printed on the user's terminal: what
+    there is to say of it is in our errors."""
+    import logging
+
+    logger = logging.getLogger("paramiko")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 # -------------------------------------------------------------------------------------- the way
@@ -115,7 +130,9 @@ def _socket(target: Target, through: paramiko.Transport | None, config_file: str
 
 
 class _Guarded:
-    """A socket that gives up on a server that talks too much before it has shown its key."""
+    """A socket that gives up on a server that talks too much before it has shown its key, and that
+    wakes nobody ten times a second to see whether it is still wanted, as paramiko has it: with
+    fifty machines that costs more than asking all of them."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -128,6 +145,17 @@ class _Guarded:
             if self.left < 0:
                 raise OSError("it sends too much that is not SSH")
         return data
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._inner.settimeout(None if seconds is None else max(seconds, LOOK))
+
+    def close(self) -> None:
+        # Of a channel through a jump host that is gone already neither goes well, and who closes is
+        # a thread of paramiko's, which lets it through.
+        with suppress(Exception):
+            self._inner.shutdown(socket.SHUT_RDWR)  # wakes who waits for bytes
+        with suppress(Exception):
+            self._inner.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -1,7 +1,7 @@
 """A link over paramiko: commands as pipes of the event loop.
 
 paramiko blocks, so it is kept off the loop: one worker thread does what makes and feeds a
-connection, one more per open pipe takes what arrives. Neither is waited for at the program's end.
+connection. It is not waited for at the program's end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import BackendError, Unreachable
+from traindeck.backends.base import BackendError, Connection, Unreachable
 from traindeck.backends.hosts.link import READ_AHEAD, STDERR_KEPT, Pipe
 from traindeck.backends.hosts.worker import Worker
 
@@ -28,8 +28,11 @@ PACKET = 1 << 17
 packets of the usual 32 KiB."""
 
 CHUNK = 1 << 18
-CHUNKS_AHEAD = 8
-"""Pieces that were received and not yet taken by the loop."""
+CHUNKS_AT_ONCE = 4
+"""Pieces that are taken before the loop does something else."""
+
+LITTLE = 1 << 14
+"""Bytes that a socket of a living connection takes at once."""
 
 WRITE_AHEAD = 1 << 19
 """Bytes that wait to be sent above which a writer is made to wait."""
@@ -59,7 +62,7 @@ class ParamikoLink:
         self._name = name
         self._transport = transport
         self._beneath = beneath
-        self._worker = worker
+        self.worker = worker
 
     @property
     def alive(self) -> bool:
@@ -70,18 +73,37 @@ class ParamikoLink:
         """See `Link.open`."""
         channel = await self.session()
         try:
-            await self._worker.do(channel.exec_command, command)
+            await self.worker.do(channel.exec_command, command)
         except BaseException as error:
-            self._worker.put(lambda: _quietly(channel.close))
+            self.worker.put(lambda: _quietly(channel.close))
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise Unreachable(f"{self._name} runs no commands: {error}.") from None
+        reader, writer, transport = self._streams(channel)
+        return Pipe(reader=reader, writer=writer, said=transport.said, close=transport.close)
+
+    def _streams(
+        self, channel: paramiko.Channel
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, _ChannelTransport]:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=READ_AHEAD, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport = _ChannelTransport(loop, channel, self._worker, protocol)
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return Pipe(reader=reader, writer=writer, said=transport.said, close=transport.close)
+        transport = _ChannelTransport(loop, channel, self.worker, protocol)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop), transport
+
+    async def do(self, task: Callable[[], Any]) -> None:
+        """Do something with a channel on the thread of this connection."""
+        await self.worker.do(task)
+
+    def put(self, task: Callable[[], Any]) -> None:
+        """The same, without waiting for it."""
+        self.worker.put(lambda: _quietly(task))
+
+    async def streams(self, host: str, port: int) -> Connection:
+        """Both directions of a connection to a port that the machine can reach. Raises as
+        `connect`."""
+        reader, writer, _ = self._streams(await self.connect(host, port))
+        return reader, writer
 
     async def session(self) -> paramiko.Channel:
         """A channel for a command or a terminal.
@@ -92,7 +114,7 @@ class ParamikoLink:
         from paramiko.ssh_exception import ChannelException
 
         try:
-            return await self._worker.do(
+            return await self.worker.do(
                 lambda: self._transport.open_session(
                     window_size=WINDOW, max_packet_size=PACKET, timeout=OPEN_TIMEOUT
                 )
@@ -115,7 +137,7 @@ class ParamikoLink:
         from paramiko.ssh_exception import ChannelException
 
         try:
-            return await self._worker.do(
+            return await self.worker.do(
                 lambda: self._transport.open_channel(
                     "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=OPEN_TIMEOUT
                 )
@@ -135,7 +157,7 @@ class ParamikoLink:
         for transport in (self._transport, *self._beneath):
             # On a thread of its own: closing waits for paramiko's, which may hang in a dead socket.
             threading.Thread(target=_quietly, args=(transport.close,), daemon=True).start()
-        self._worker.end()
+        self.worker.end()
 
 
 def said(error: BaseException) -> str:
@@ -150,7 +172,12 @@ def _quietly(function: Callable[[], Any]) -> None:
 
 
 class _ChannelTransport(asyncio.Transport):
-    """A paramiko channel as the event loop knows transports."""
+    """A paramiko channel as the event loop knows transports.
+
+    What arrived is taken by the loop itself, which a pipe of paramiko's wakes. What is sent goes
+    through the worker, unless it is little and certain to go at once: with many machines the way
+    through another thread costs more than all else.
+    """
 
     def __init__(
         self,
@@ -168,38 +195,48 @@ class _ChannelTransport(asyncio.Transport):
         self._lost = False
         self._waiting = 0
         self._full = False
-        self._flowing = threading.Event()
-        self._flowing.set()
-        self._room = threading.Semaphore(CHUNKS_AHEAD)
+        self._reading = False
         self._said = b""
+        self._wakes = channel.fileno()
         protocol.connection_made(self)
-        threading.Thread(target=self._pump, name="ssh-pipe", daemon=True).start()
+        self.resume_reading()
 
     # -- reading
 
-    def _pump(self) -> None:
-        while True:
-            self._flowing.wait()
-            try:
-                data = self._channel.recv(CHUNK)
-            except Exception:
-                data = b""
-            self._room.acquire()
-            try:
-                self._loop.call_soon_threadsafe(self._feed, data)
-            except RuntimeError:  # the loop has ended
+    def _arrived(self) -> None:
+        channel = self._channel
+        for _ in range(CHUNKS_AT_ONCE):
+            self.said()
+            if not self._reading:
                 return
-            if not data:
+            if channel.recv_ready():
+                # It may have to tell the other side that there is room again.
+                if not self._goes_at_once(0):
+                    self.pause_reading()
+                    self._worker.put(self._take_elsewhere)
+                    return
+                self._protocol.data_received(channel.recv(CHUNK))
+            elif channel.eof_received or channel.closed:
+                self.pause_reading()
+                self._protocol.eof_received()
+                return
+            else:
                 return
 
-    def _feed(self, data: bytes) -> None:
-        self._room.release()
+    def _take_elsewhere(self) -> None:
+        """Take what arrived on the worker: while new keys are agreed on nothing can be sent."""
+        data = b""
+        with suppress(Exception):
+            data = self._channel.recv(CHUNK)
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._taken, data)
+
+    def _taken(self, data: bytes) -> None:
         if self._lost:
             return
         if data:
             self._protocol.data_received(data)
-        else:
-            self._protocol.eof_received()
+        self.resume_reading()
 
     def said(self) -> str:
         """The last of stderr."""
@@ -209,20 +246,41 @@ class _ChannelTransport(asyncio.Transport):
         return self._said.decode("utf-8", "replace")
 
     def pause_reading(self) -> None:
-        self._flowing.clear()
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._wakes)
 
     def resume_reading(self) -> None:
-        self._flowing.set()
+        if not self._reading and not self._closing:
+            self._reading = True
+            self._loop.add_reader(self._wakes, self._arrived)
 
     def is_reading(self) -> bool:
-        return self._flowing.is_set()
+        return self._reading
 
     # -- writing
+
+    def _goes_at_once(self, size: int) -> bool:
+        """Whether a message can be sent without waiting: nothing stands before it, the other side
+        has room, and the connection agrees on no new keys just now."""
+        transport: Any = self._channel.get_transport()
+        return (
+            size <= LITTLE
+            and not self._waiting
+            and size < self._channel.out_window_size
+            and transport.clear_to_send.is_set()
+        )
 
     def write(self, data: Any) -> None:
         if self._closing:
             return
         kept = bytes(data)
+        if self._goes_at_once(len(kept)):
+            try:
+                self._channel.sendall(kept)
+            except Exception as error:
+                self._loop.call_soon(self._end, OSError(said(error)))
+            return
         self._waiting += len(kept)
         if self._waiting > WRITE_AHEAD and not self._full:
             self._full = True
@@ -264,7 +322,7 @@ class _ChannelTransport(asyncio.Transport):
         if self._closing:
             return
         self._closing = True
-        self._flowing.set()
+        self.pause_reading()
         # After what still waits to be sent, which a dead connection would hold up for ever: its
         # transport is closed too then.
         self._worker.put(lambda: _quietly(self._channel.close))
@@ -279,4 +337,5 @@ class _ChannelTransport(asyncio.Transport):
         if self._lost:
             return
         self._lost = self._closing = True
+        self.pause_reading()
         self._protocol.connection_lost(error)

@@ -16,11 +16,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from traindeck.backends.asking import is_attended
 from traindeck.backends.base import (
     AgentChannel,
     BackendError,
-    Done,
-    Outcome,
+    Connection,
+    Link,
+    Reach,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
 )
@@ -97,6 +101,10 @@ class SSHHost:
         self._next_try = 0.0
         self._why: Unreachable | BackendError | None = None
         self._by_person = False
+        self._now = False
+        self._could_ask = False
+        self._since = 0.0
+        self._heard: float | None = None
         self._offset = time.time() - time.monotonic()
 
     # ----------------------------------------------------------------------------------- Host
@@ -111,7 +119,7 @@ class SSHHost:
         """
         if self._channel is not None and not self._channel.failed:
             return self._channel
-        if self._channel is not None and self._by_person:
+        if self._channel is not None and self._by_person and not self._now:
             await self._drop()
             self._why = NeedsPerson(
                 f"The connection to {self.name} broke, and it asked for a password.",
@@ -120,15 +128,45 @@ class SSHHost:
         if self._connecting is None:
             if self._slept():
                 self._next_try = 0.0
-            if self._why is not None:
+            if self._why is not None and not self._now:
                 self._refuse_again(self._why)
+            self._now = self._by_person = False
+            self._could_ask = is_attended()
             self._connecting = asyncio.create_task(self._connect(), name=f"connect-{self.name}")
-        task = self._connecting
+        task, could_ask = self._connecting, self._could_ask
         try:
             return await asyncio.shield(task)
+        except NeedsPerson:
+            if could_ask or not is_attended():
+                raise
         finally:
             if task.done() and self._connecting is task:
                 self._connecting = None
+        # Begun by who could not ask, and here is a person who waits for it.
+        if self._connecting is None:
+            self.try_now()
+        return await self.agent()
+
+    @property
+    def link(self) -> Link:
+        """See `Host.link`: `stale` from the loss of a connection to the first try that failed."""
+        if self._channel is not None and not self._channel.failed:
+            return Link()
+        if self._why is not None:
+            due = None if self._by_person else self._next_try + self._offset
+            state = Reach.DOWN
+            return Link(
+                state=state,
+                since=self._since,
+                next_try=due,
+                why=self._why.what,
+                person=self._by_person,
+            )
+        heard = self._heard if self._channel is None else self._channel.heard
+        if heard is None:
+            return Link()  # nobody has asked yet
+        why = f"The connection to {self.name} broke."
+        return Link(state=Reach.STALE, since=heard + self._offset, why=why)
 
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:
@@ -141,29 +179,34 @@ class SSHHost:
             found.append((True, f"it says before the agent answers: {first}"))
         return tuple(found)
 
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """See `Host.run`."""
-        import base64
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """See `Host.terminal`."""
+        from traindeck.backends.hosts import sshreach
 
-        agent = await self.agent()
-        command = {"argv": list(argv), "stdin": base64.b64encode(stdin).decode()}
-        limit = 60.0 if timeout is None else timeout
-        answer, _ = await agent.call(
-            "run", {"commands": [command], "timeout": limit}, timeout=limit + ANSWER
-        )
-        done = answer["done"][0]
-        return Done(
-            outcome=Outcome(done["outcome"]),
-            code=int(done["code"] or 0),
-            out=base64.b64decode(done["out"]),
-            err=base64.b64decode(done["err"]),
-        )
+        link = await self._reached()
+        if isinstance(link, OpenSSHLink):
+            return await sshreach.openssh_terminal(link, argv, size)
+        return await sshreach.paramiko_terminal(link, argv, size)
 
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """See `Host.put`."""
-        await (await self.agent()).call("put", {"path": path, "mode": mode}, data)
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """See `Host.connect`."""
+        from traindeck.backends.hosts import sshreach
+
+        link = await self._reached()
+        if isinstance(port, str):
+            raise BackendError(f"{self.name}: a socket that has a path is not forwarded.")
+        if isinstance(link, OpenSSHLink):
+            # `ssh -W` says that nobody listens only when it is too late.
+            await (await self.agent()).call("reach", {"address": address, "port": port})
+            return await sshreach.openssh_connect(link, address, port)
+        return await link.streams(address, port)
+
+    async def _reached(self) -> ParamikoLink | OpenSSHLink:
+        """The connection, made if need be."""
+        await self.agent()
+        if self._link is None:
+            raise Unreachable(f"The connection to {self.name} broke.")
+        return self._link
 
     async def aclose(self) -> None:
         """Close the connection. Runs are not touched."""
@@ -176,14 +219,16 @@ class SSHHost:
         await self._drop()
 
     def try_now(self) -> None:
-        """The next question is asked at once, also where a person had to do something first."""
-        self._why = None
-        self._next_try = self._pause = 0.0
-        self._by_person = False
+        """See `Linked.try_now`."""
+        if self._channel is None or self._channel.failed:
+            self._now = True
+            self._next_try = self._pause = 0.0
 
     # ------------------------------------------------------------------------------ connecting
 
     async def _connect(self) -> Channel:
+        if self._channel is not None:
+            self._heard = self._channel.heard
         await self._drop()
         began = time.monotonic()
         try:
@@ -196,7 +241,7 @@ class SSHHost:
         except (Unreachable, BackendError) as error:
             self._failed(error)
             raise
-        self._link, self._channel = link, channel
+        self._link, self._channel, self._heard = link, channel, None
         self._by_person = asked or getattr(link, "asked", False)
         self._why = None
         self._pause = 0.0
@@ -257,6 +302,8 @@ class SSHHost:
 
     def _failed(self, error: Unreachable | BackendError) -> None:
         """Note that a connection could not be made, and when to try again."""
+        if self._why is None:
+            self._since = time.time()
         self._why = error
         self._by_person |= isinstance(error, NeedsPerson) or not isinstance(error, Unreachable)
         self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._pause * 2))
@@ -322,9 +369,22 @@ def make(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: An option that does not exist, or a value that cannot be.
     """
-    from traindeck.backends.process import ProcessBackend
+    from traindeck.backends.process import ENVIRONMENT, ProcessBackend, environment_of
 
-    return ProcessBackend(name, host_from(name, options), kind="ssh")
+    executes = environment_of(name, options)
+    host = host_from(name, {k: v for k, v in options.items() if k not in ENVIRONMENT})
+    return ProcessBackend(name, host, kind="ssh", **executes)
+
+
+def discover(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The machines that the user's ssh configuration names.
+
+    Raises:
+        UsageError: The `ssh_config` that was given cannot be read.
+    """
+    from traindeck.backends.hosts.sshhosts import hosts_in_config
+
+    return hosts_in_config(config_file=options.get("ssh_config"))
 
 
 def host_from(name: str, options: Mapping[str, Any]) -> SSHHost:
@@ -341,7 +401,7 @@ def host_from(name: str, options: Mapping[str, Any]) -> SSHHost:
     if unknown:
         raise UsageError(
             f"{where}: an ssh backend has no option {unknown[0]!r}.",
-            f"It takes {', '.join(known[:-1])} and {known[-1]}.",
+            f"It takes {', '.join(known)}, environment and prelude.",
         )
     transport = options.get("transport") or "auto"
     if transport not in TRANSPORTS:

@@ -7,6 +7,7 @@ hold that up; this thread is not waited for.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
@@ -25,7 +26,9 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     async def do(self, function: Callable[..., T], *args: Any) -> T:
-        """The result of a function called there. Who is cancelled meanwhile does not stop it."""
+        """The result of a function called there, in the context of the caller. Who is cancelled
+        meanwhile does not stop it."""
+        context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -41,7 +44,7 @@ class Worker:
             result: T | None = None
             error: BaseException | None = None
             try:
-                result = function(*args)
+                result = context.run(function, *args)
             except Exception as raised:
                 error = raised
             with suppress(RuntimeError):  # the loop has ended meanwhile

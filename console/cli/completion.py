@@ -180,6 +180,33 @@ def complete_backend(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
+def complete_kind(incomplete: str) -> list[str]:
+    """Kinds of backend that come with Traindeck."""
+    from traindeck.backends.registry import IN_TREE
+
+    return sorted(kind for kind in IN_TREE if kind.startswith(incomplete))
+
+
+def complete_host(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Machines that the user's files name for the kind that stands before; of a cluster those that
+    ssh knows."""
+    from traindeck.backends.registry import discover
+
+    kind = _before(ctx, "kind") or "ssh"
+    given = ctx.params.get("ssh_config")
+    options = {"ssh_config": given} if isinstance(given, str) else {}
+    try:
+        names = discover("ssh" if kind == "slurm" else kind, options)
+    except TraindeckError:
+        return []
+    return _offered(names, incomplete)
+
+
+def complete_place(incomplete: str) -> list[str]:
+    """Configured backends, and `auto`."""
+    return complete_backend(incomplete) + ["auto"] * "auto".startswith(incomplete)
+
+
 def complete_recipe(incomplete: str) -> list[str]:
     """Recipes by name."""
     from traindeck.console.runs.finetuning import recipe_names

@@ -16,6 +16,7 @@ from traindeck.console.cli.launch_options import (
     AfterAny,
     DryRun,
     Env,
+    Environment,
     Follow,
     Gpus,
     Grace,
@@ -110,6 +111,7 @@ def finetune_command(
     on: On = None,
     name: Name = None,
     gpus: Gpus = None,
+    environment: Environment = None,
     env: Env = None,
     secret: Secret = None,
     tag: Tags = None,
@@ -149,6 +151,7 @@ def finetune_command(
     values = parse_set(set_ or [])
     found = given(
         on=on,
+        environment=environment,
         name=name,
         gpus=gpus,
         env=env,

@@ -18,6 +18,7 @@ from traindeck.console.cli.launch_options import (
     Cwd,
     DryRun,
     Env,
+    Environment,
     Follow,
     Gpus,
     Grace,
@@ -91,6 +92,7 @@ def run_command(
     gpus: Gpus = None,
     nodes: Nodes = None,
     option: Options = None,
+    environment: Environment = None,
     env: Env = None,
     secret: Secret = None,
     tag: Tags = None,
@@ -129,6 +131,7 @@ def run_command(
     found = given_to_run(
         command=command,
         on=on,
+        environment=environment,
         name=name,
         cwd=cwd,
         env=env,

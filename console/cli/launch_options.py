@@ -12,14 +12,17 @@ from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.cli.completion import (
     complete_after,
     complete_after_any,
-    complete_backend,
+    complete_place,
     complete_run,
 )
 
 On = Annotated[
     str | None,
     typer.Option(
-        "--on", metavar="BACKEND", help="Where to run (local).", autocompletion=complete_backend
+        "--on",
+        metavar="BACKEND",
+        help="Where to run (local); auto: the first place that can start it now.",
+        autocompletion=complete_place,
     ),
 ]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A name for the run.")]
@@ -63,7 +66,19 @@ Grace = Annotated[
 Retries = Annotated[
     int | None, typer.Option("--retries", metavar="N", help="Repeat a failed attempt.")
 ]
-Cwd = Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="Directory to run in.")]
+Cwd = Annotated[
+    str | None,
+    typer.Option("--cwd", metavar="DIR", help="Directory to run in; elsewhere, one of there."),
+]
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment",
+        metavar="ENV",
+        help="What to run in: folder of a venv or conda prefix, interpreter, conda:NAME, "
+        "modules:A,B or none (as the place has it).",
+    ),
+]
 CodeMode = Annotated[
     str | None,
     typer.Option("--code", metavar="here|snapshot", help="Run the code in place, or a copy."),

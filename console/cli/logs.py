@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,10 @@ from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Backend, JobRef
+    from traindeck.backends.base import JobRef
     from traindeck.console.logs.raw import Grep
     from traindeck.console.present.theme import Theme
+    from traindeck.console.runs.mirrored import Reading
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
@@ -98,7 +100,7 @@ def logs_command(
             if record.archived or not record.adopted:
                 raise TraindeckError(f"{record.name} ({record.id}): {no_log}.")
             output.note(f"traindeck: {no_log}.")
-        backend = ws.backend(record.backend)
+        backend = ws.reader(record.backend)
         ref = ref_of(record) if attempt is None else replace(ref_of(record), attempt=attempt)
         ranks = await ranks_of(backend, ref) if asked is None else [asked]
         if len(ranks) > 1 and follow:
@@ -114,7 +116,7 @@ def logs_command(
             if follow and attempt is None:
                 await _follow(ws, record, one, offset, _Sink(colors, wanted()))
             else:
-                await _print(backend, ref, one, offset, follow, _Sink(colors, wanted()))
+                await _print(ws, ref, one, offset, follow, _Sink(colors, wanted()))
         return 0
 
     return with_workspace(body)
@@ -140,12 +142,11 @@ async def _follow(
     from traindeck.console.runs.controlling import watch
     from traindeck.console.runs.workspace import ref_of
 
-    backend = ws.backend(record.backend)
     attempt = record.attempt
     try:
         while True:
             ref = replace(ref_of(record), attempt=attempt)
-            await _print(backend, ref, rank, offset, True, sink)
+            await _print(ws, ref, rank, offset, True, sink)
             async for seen in watch(ws, record.id):
                 record = seen
                 if record.attempt > attempt:
@@ -175,13 +176,13 @@ def _rank(text: str) -> int | None:
     return int(text)
 
 
-async def _refuse_unknown_rank(backend: Backend, ref: JobRef, rank: int, name: str) -> None:
+async def _refuse_unknown_rank(backend: Reading, ref: JobRef, rank: int, name: str) -> None:
     if isinstance(backend, SeekableLogs) and not (await backend.log_stat(ref, rank)).identity:
         raise UsageError(f"--rank {rank}: {name} has no log of such a rank.")
 
 
 async def _begin(
-    backend: Backend, ref: JobRef, rank: int, lines: int | None, moment: float | None
+    backend: Reading, ref: JobRef, rank: int, lines: int | None, moment: float | None
 ) -> int:
     if lines is None and moment is None:
         return 0
@@ -205,19 +206,46 @@ async def _begin(
 
 
 async def _print(
-    backend: Backend,
+    ws: Workspace,
     ref: JobRef,
     rank: int,
     offset: int,
     follow: bool,
     sink: _Sink,
 ) -> None:
-    cursor = str(offset) if offset else ""
-    async with backend.logs(ref, rank=rank, cursor=cursor, follow=follow) as chunks:
-        async for chunk in chunks:
-            sink(chunk.data, chunk.eof)
-            if chunk.eof:
-                break
+    """Print a log from an offset on. Where the place is elsewhere and its link is lost, a line says
+    so, and whoever follows goes on once it is back.
+
+    Raises:
+        Unreachable: Its place does not answer; what is held here was printed.
+    """
+    from traindeck.backends.errors import Unreachable
+    from traindeck.console.runs.following import Answered, Appended, Ended, Lost, follow_log
+    from traindeck.console.runs.mirrored import is_far, log_path
+
+    backend = ws.backend(ref.backend)
+    far, lost, printed = is_far(backend), False, False
+    copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if far else None
+    with copy.writing() if copy is not None else nullcontext() as writer:
+        events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, writer=writer)
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case Appended(_, data):
+                        sink(data, False)
+                        printed = True
+                    case Lost(why):
+                        if not (follow and far):
+                            held = "what is held here of its log was printed, there may be more"
+                            raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
+                        lost = True
+                        why = output.neutral(" ".join(why.split()))
+                        sink.note(f"traindeck: {ref.backend} is waited for: {why}")
+                    case Answered() if lost:
+                        lost = False
+                        sink.note(f"traindeck: {ref.backend} answers again.")
+                    case Ended():
+                        sink(b"", True)
 
 
 class _Sink:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from traindeck.backends.errors import TraindeckError
+from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.answer import Json, Quiet, QuietNames, many_runs
 from traindeck.console.cli.command import Group
-from traindeck.console.cli.completion import complete_backend
+from traindeck.console.cli.completion import complete_backend, complete_host, complete_kind
 
 if TYPE_CHECKING:
     from traindeck.backends.base import Health
@@ -25,15 +25,19 @@ app.add_typer(backends_app, name="backends")
 def backends_command(
     context: typer.Context, json: Json = False, quiet: QuietNames = False
 ) -> int | None:
-    """The places runs execute at: list, add, check.
+    """The places runs execute at: list, add, check, remove.
 
     Examples:
 
     traindeck backends
 
+    traindeck backends list --found
+
     traindeck backends add ssh gpu1
 
-    traindeck backends check local
+    traindeck backends add slurm lab --via login1
+
+    traindeck backends check gpu1
     """
     if context.invoked_subcommand is None:
         return _list(json, quiet)
@@ -41,22 +45,73 @@ def backends_command(
 
 
 @backends_app.command("list")
-def list_command(json: Json = False, quiet: QuietNames = False) -> int:
-    """List the configured backends. --json: an array of {"name", "kind", "options"}."""
-    return _list(json, quiet)
+def list_command(
+    found: Annotated[
+        bool,
+        typer.Option("--found", help="What your files name and could be added (~/.ssh/config)."),
+    ] = False,
+    json: Json = False,
+    quiet: QuietNames = False,
+) -> int:
+    """List the configured backends, or with --found the machines that could be added. Asks none.
+
+    --json: an array of {"name", "kind", "options"}; with --found of {"kind", "host"}.
+    """
+    if not found:
+        return _list(json, quiet)
+    from traindeck.backends.encoding import encode
+    from traindeck.console.runs.placing import found_places
+    from traindeck.console.runs.workspace import open_workspace
+
+    places = found_places(open_workspace(tell=output.tell))
+    if json:
+        output.emit_json([encode(place) for place in places])
+        return 0
+    for place in places:
+        output.line(place.host if quiet else output.neutral(f"{place.host:<24}{place.kind}"))
+    if not (quiet or places):
+        output.tell("nothing is found that is not a backend already")
+    return 0
 
 
 @backends_app.command("add")
 def add_command(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="ssh, slurm, process, …")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="ssh, slurm, process, …", autocompletion=complete_kind),
+    ],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="What to call it.", autocompletion=complete_host),
+    ],
     host: Annotated[
         str | None,
-        typer.Option("--host", metavar="HOST", help="The machine, as ssh knows it; else NAME."),
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help="The machine, as ssh knows it; else NAME.",
+            autocompletion=complete_host,
+        ),
     ] = None,
     ssh_config: Annotated[
         str | None,
         typer.Option("--ssh-config", metavar="FILE", help="An ssh configuration of its own."),
+    ] = None,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            "--via",
+            metavar="HOST",
+            help="Of a cluster: its login node, as ssh knows it.",
+            autocompletion=complete_host,
+        ),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Of a cluster: its commands are on this machine.")
+    ] = False,
+    rest: Annotated[
+        str | None,
+        typer.Option("--rest", metavar="URL", help="Of a cluster: its slurmrestd."),
     ] = None,
     root: Annotated[
         str | None,
@@ -70,23 +125,59 @@ def add_command(
 ) -> int:
     """Add a backend to the settings file. --json: it, as in `backends list --json`.
 
+    Nothing is connected to before it is used: `traindeck backends check NAME` does.
+
     Examples:
 
     traindeck backends add ssh gpu1
 
     traindeck backends add ssh big --host me@gpu7.example.org --root /scratch/me/traindeck
+
+    traindeck backends add slurm lab --via login1
+
+    traindeck backends add slurm here --local --option partition=gpu
     """
     from traindeck.backends.encoding import encode
     from traindeck.console.runs.placing import add_backend
     from traindeck.console.runs.request import parse_pairs
     from traindeck.console.runs.workspace import open_workspace
 
-    options = {"host": host, "ssh_config": ssh_config, "root": root}
+    _check_ways(kind, via=via, local=local, rest=rest)
+    options = {"host": host, "ssh_config": ssh_config, "via": via, "rest": rest, "root": root}
     added = add_backend(
         open_workspace(), kind, name, {**options, **parse_pairs(option or [], "--option")}
     )
     if json:
         output.emit_json(encode(added))
+    else:
+        output.line(name)
+    return 0
+
+
+@backends_app.command("remove")
+def remove_command(
+    name: Annotated[str, typer.Argument(metavar="BACKEND", autocompletion=complete_backend)],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Also if runs are not over there.")
+    ] = False,
+    json: Json = False,
+    quiet: QuietNames = False,
+) -> int:
+    """Take a backend out of the settings file; comments stay. Nothing is deleted there, and its
+    runs stay in the list. Refused while runs are not over there, as far as is known, without --yes.
+
+    --json: {"name"}.
+
+    Examples:
+
+    traindeck backends remove gpu1
+    """
+    from traindeck.console.runs.placing import remove_backend
+    from traindeck.console.runs.workspace import open_workspace
+
+    remove_backend(open_workspace(tell=output.tell), name, force=yes)
+    if json:
+        output.emit_json({"name": name})
     else:
         output.line(name)
     return 0
@@ -109,16 +200,22 @@ def check_command(
 
     --json: an array of {"name", "reach", "observed_at", "version", "clock_skew_s", "checks"}, with
     {"ok", "text"} of each check.
+
+    Examples:
+
+    traindeck backends check
+
+    traindeck backends check gpu1 --accept-new
     """
     import asyncio
 
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.placing import check_backend
 
     async def body(ws: Workspace) -> int:
-        asked = names or list(ws.settings.backends)
-        healths = list(
-            zip(asked, await asyncio.gather(*(_probe(ws, n) for n in asked)), strict=True)
-        )
+        asked = list(dict.fromkeys(names or ws.settings.backends))
+        answers = await asyncio.gather(*(check_backend(ws, name) for name in asked))
+        healths = list(zip(asked, answers, strict=True))
         if json:
             output.emit_json([_health_json(name, health) for name, health in healths])
         elif quiet:
@@ -208,17 +305,18 @@ def _list(json: bool, quiet: bool) -> int:
     return 0
 
 
-async def _probe(ws: Workspace, name: str) -> Health:
-    from traindeck.backends.base import Health
-    from traindeck.backends.states import Reach
-
-    try:
-        backend = ws.backend(name)
-    except TraindeckError as error:
-        if name not in ws.settings.backends:
-            raise  # a name that was typed
-        return Health(reach=Reach.DOWN, checks=((False, str(error)),))
-    return await backend.probe()
+def _check_ways(kind: str, *, via: str | None, local: bool, rest: str | None) -> None:
+    """Refuse a cluster that is nowhere, or in two places."""
+    given = [name for name, on in (("--via", via), ("--local", local), ("--rest", rest)) if on]
+    if local and len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other.", "Say where the cluster is.")
+    if kind == "slurm" and not given:
+        raise UsageError(
+            "Where is the cluster?",
+            "--via HOST names its login node; --local: its commands are on this machine.",
+        )
+    if kind != "slurm" and local:
+        raise UsageError(f"--local says nothing of a backend of kind {kind}.")
 
 
 def _health_json(name: str, health: Health) -> dict[str, Any]:

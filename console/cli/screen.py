@@ -34,14 +34,17 @@ def run_screen() -> int:
         ws = open_workspace(tell=told.tell)
         settings = ws.settings  # a broken file stops every command, this one too
         from traindeck.console.tui.live import LiveServices
+        from traindeck.console.tui.questions import ScreenAsker
 
-        services = LiveServices(lambda: ws)  # opens the index while Textual is imported
+        asker = ScreenAsker()
+        services = LiveServices(lambda: ws, asker)  # opens the index while Textual is imported
         from traindeck.console.tui.app import TraindeckApp
 
-        app = TraindeckApp(services, settings=settings, places=ws.places, told=told)
+        app = TraindeckApp(services, settings=settings, places=ws.places, told=told, asker=asker)
         try:
             app.run()
         finally:
+            asker.close()  # whoever waits for an answer would hold the services up
             services.close()
         return app.return_code or 0
     except TraindeckError as error:

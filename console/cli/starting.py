@@ -31,7 +31,7 @@ def start(
     quiet: bool,
 ) -> int:
     from traindeck.console.cli.session import with_workspace
-    from traindeck.console.runs import launching
+    from traindeck.console.runs import choosing, launching
     from traindeck.console.runs.awaiting import awaited, refuse_elsewhere
     from traindeck.console.runs.settling import settle
 
@@ -43,9 +43,16 @@ def start(
         await settle(ws)
         runs = awaited(ws, after or after_any or ())
         more = {"after": tuple(run.id for run in runs), "after_any": bool(after_any)}
-        request = await make(ws, {**given, **more} if runs else given)
-        refuse_elsewhere(runs, request.on)
-        return await send(ws, await launching.plan(ws, request), dry_run, follow, json, quiet)
+        asked = {**given, **more} if runs else given
+        if choosing.is_auto(ws, given.get("on")):
+            only = {run.backend for run in runs} if runs else None
+            made = await choosing.plan(ws, lambda name: make(ws, {**asked, "on": name}), only=only)
+            output.tell(made.place)
+        else:
+            request = await make(ws, asked)
+            refuse_elsewhere(runs, request.on)
+            made = await launching.plan(ws, request)
+        return await send(ws, made, dry_run, follow, json, quiet)
 
     return with_workspace(body, stores=not dry_run)
 
@@ -99,11 +106,22 @@ def _not_started(record: RunRecord) -> bool:
     return record.state is State.FAILED and record.exit_code in NOT_STARTED
 
 
+def _listed(made: Plan) -> dict[str, Any]:
+    """The files of a plan's tree, which the plan itself names by one digest."""
+    from traindeck.backends.encoding import encode
+    from traindeck.backends.trees import files_of
+
+    tree = made.spec.code.tree
+    if tree is None:
+        return {}
+    return {"tree": {f"code/{path}": encode(blob) for path, blob in files_of(tree)}}
+
+
 def _show_plan(made: Plan, json: bool) -> None:
     from traindeck.backends.encoding import encode
 
     if json:
-        output.emit_json(encode(made))
+        output.emit_json({**encode(made), **_listed(made)})
         return
     from traindeck.console.present.plan_view import plan_lines
 

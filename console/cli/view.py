@@ -315,11 +315,11 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
             folder = await _directory(ws, record)
         except TraindeckError as error:
             spec, folder = None, None
-            if record.state != "queued":
+            if record.state != "queued" and not record.foreign:
                 output.note(f"traindeck: only what is known here: {error.what}")
         there = await is_there(ws, record)
         away = there is None
-        gone = not away and (spec is None or not there)
+        gone = not away and not record.foreign and (spec is None or not there)
         if record.archived:
             kept = await _kept(ws, record)
         log = await log_tail(ws, record, LOG_TAIL)

@@ -52,6 +52,15 @@ def spoken(seconds: float | None, *, exact: bool = False) -> str:
     return "1 day" if days == 1 else f"{days} days"
 
 
+def next_try(moment: float | None, now: float) -> str:
+    """When a place that does not answer is asked again: `next try in 12 s`; "" if it is not by
+    itself."""
+    if moment is None:
+        return ""
+    wait = math.ceil(moment - now)
+    return f"next try in {spoken(wait)}" if wait > 0 else "trying now"
+
+
 def clock(moment: float, now: float) -> str:
     """A moment as local clock time: `16:20`; with the date if it is not within a day of `now`."""
     near = abs(moment - now) < 20 * HOUR

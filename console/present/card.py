@@ -26,7 +26,7 @@ from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
 from .sentences import exit_words, explain, fitted, last_report, ran, remark, time_left
 from .states import mark
-from .words import command_line
+from .words import command_line, plain_or_quoted
 
 LABEL = 16
 PIPED = 10_000
@@ -116,7 +116,7 @@ def _lines(
     left_out: Sequence[str],
     glyphs: Glyphs,
 ) -> Iterator[Line]:
-    state = mark(run)
+    state = mark(run, now)
     facts = [run.id, where(run), run.host or "", f"attempt {run.attempt}" if run.attempt else ""]
     facts += ["archived"] if run.archived else []
     yield (
@@ -157,7 +157,8 @@ def _lines(
         text = f"   {left_out[0]}{more} not read: another run worked here at the same time"
         yield _row("metrics", Span("none"), Span(clean(text), "muted"))
     note = "   adopted" if run.adopted or (spec is not None and spec.adopted) else ""
-    unknown = "" if note else "not known: its run.json could not be read"
+    reason = "submitted without Traindeck" if run.foreign else "its run.json could not be read"
+    unknown = "" if note else f"not known: {reason}"
     yield _row("command", Span(clean(command_line(run.argv)) or unknown), Span(note, "muted"))
     if run.cwd:
         yield _row("in", Span(clean(run.cwd)))
@@ -166,7 +167,8 @@ def _lines(
         for number, text in enumerate(not_copied(spec.code, LEFT_OUT)):
             yield _row("" if number else "left out", Span(clean(text)))
     if spec is not None and not spec.adopted:
-        for label, text in (("host", runs_on(spec)), ("python", runs_in(spec))):
+        inside = ("inside", plain_or_quoted(spec.environment))
+        for label, text in (("host", runs_on(spec)), inside, ("python", runs_in(spec))):
             if text:
                 yield _row(label, Span(clean(text)))
         if spec.packages is not None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
 
-from .ages import age
+from .ages import age, next_try
 from .cells import Line, Span, clean, clip, clip_line, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .sentences import choose, fitted
@@ -22,11 +22,14 @@ MIN_CELLS, MIN_ROWS = 60, 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceMark:
-    """A backend in the header. `seen_at`: when it last answered."""
+    """A backend in the header. `seen_at`: when it last answered; `next_try`: when it is asked again
+    if it does not; `connect`: the key by which a person connects, if only one can."""
 
     name: str
     reach: Reach = Reach.OK
     seen_at: float = 0.0
+    next_try: float | None = None
+    connect: str = ""
 
 
 def header(
@@ -70,6 +73,9 @@ def _counts(counts: Sequence[Line], room: int) -> Line:
 
 def _places(places: Sequence[PlaceMark], now: float, glyphs: Glyphs, room: int) -> Line:
     shown = [_place(place, now, glyphs) for place in places]
+    whole = [_place(place, now, glyphs, again=True) for place in places]
+    if sum(map(line_width, whole)) + 2 * (len(whole) - 1) <= room:
+        shown = whole
     # Places that answer are the first to go without a name.
     quiet = [n for n, place in enumerate(places) if place.reach is Reach.OK]
     hidden: list[int] = []
@@ -85,12 +91,18 @@ def _places(places: Sequence[PlaceMark], now: float, glyphs: Glyphs, room: int) 
         hidden.append(quiet.pop())
 
 
-def _place(place: PlaceMark, now: float, glyphs: Glyphs) -> Line:
+def _place(place: PlaceMark, now: float, glyphs: Glyphs, *, again: bool = False) -> Line:
     name = Span(clip(clean(place.name), 16) + " ", "muted")
     if place.reach is Reach.OK:
         return (name, Span(glyphs.running, "running"))
     old = f" {age(now - place.seen_at)}" if place.seen_at else ""
-    return (name, Span(glyphs.queued, "stale"), Span(old, "stale"))
+    if place.connect:
+        due = f"{place.connect} connects" if again else ""
+        line = (name, Span(glyphs.warning, "warn"), Span(old, "stale"))
+    else:
+        line = (name, Span(glyphs.queued, "stale"), Span(old, "stale"))
+        due = next_try(place.next_try, now) if again else ""
+    return (*line, Span(f" {due}", "muted")) if due else line
 
 
 def context(left: Sequence[Line], right: Span, cells: int) -> Line:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Sequence
 
+from traindeck.backends.asking import Stranger
 from traindeck.backends.data import dataclass
 from traindeck.backends.states import State
 from traindeck.console.runs.retrying import same_code
@@ -252,12 +253,58 @@ def _hidden(count: int) -> str:
     return f" {count:,} more, marked but hidden, {'is' if count == 1 else 'are'} left alone."
 
 
+def stranger_lines(stranger: Stranger, cells: int) -> list[Line]:
+    """Before a machine is trusted whose key is not known."""
+    text = (
+        "Its key is not known here, so it may be another machine than you think. Compare the "
+        "fingerprint with what whoever runs it says. If you trust it, the key is noted, and you "
+        "are not asked again."
+    )
+    address = stranger.address if stranger.address != stranger.host else ""
+    facts = (
+        ("address", address),
+        ("key", stranger.key_type),
+        ("fingerprint", stranger.fingerprint),
+        ("noted in", stranger.file),
+    )
+    return [
+        (Span(clip(f"Is this {clean(stranger.host)}?", cells), "warn bold"),),
+        (),
+        *_facts([(name, said) for name, said in facts if said], cells),
+        (),
+        *wrapped(text, cells),
+    ]
+
+
+def secret_lines(
+    host: str, prompt: str, typed: bool, cells: int, glyphs: Glyphs = BEST, *, open: bool = True
+) -> list[Line]:
+    """Before a secret is given. Neither it nor its length is shown. Not `open`: no key counts yet,
+    and there is no field."""
+    state = "typed, not shown" if typed else ""
+    text = "It is not kept. If it is wrong, it is not tried again before you ask for it."
+    box = (Span(glyphs.cursor, "accent"), Span(f" {state}", "muted"))
+    return [
+        (Span(clip(f"{clean(host)} asks you", cells), "warn bold"),),
+        (),
+        *wrapped(clean(prompt), cells, "text"),
+        fit_line(box, cells, "text @bg") if open else (),
+        (),
+        *wrapped(text, cells),
+    ]
+
+
 def error_lines(title: str, note: str, facts: Sequence[tuple[str, str]], cells: int) -> list[Line]:
     """Something that was asked for cannot be done: what, where, sent, likely."""
     lines: list[Line] = [
         (Span(clip(clean(title), cells), "failed bold"), Span("  "), Span(clean(note), "muted")),
         (),
     ]
+    return [*lines, *_facts(facts, cells)]
+
+
+def _facts(facts: Sequence[tuple[str, str]], cells: int) -> list[Line]:
+    lines: list[Line] = []
     label = max((width(name) for name, _ in facts), default=0) + 3
     for name, text in facts:
         parts = textwrap.wrap(clean(text), max(10, cells - label))[:6] or [""]

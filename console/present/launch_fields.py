@@ -154,7 +154,7 @@ def sections(
                 changed=text != begun.text(known.key),
                 wide=known.key in _WIDE,
                 idle=known.key == "after_end" and not draft.text("after"),
-                path=known.key in ("cwd", "python"),
+                path=known.key in ("cwd", "environment", "python"),
             )
         )
     return tuple(
@@ -163,7 +163,9 @@ def sections(
     )
 
 
-_WIDE = frozenset({"command", "cwd", "env", "secrets", "tags", "python", "on_exit", "on_stall"})
+_WIDE = frozenset(
+    {"command", "cwd", "environment", "env", "secrets", "tags", "python", "on_exit", "on_stall"}
+)
 
 
 def _about(drafted: Drafted | None, draft: Draft) -> str:

@@ -15,10 +15,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.states import State
+from traindeck.backends.states import Reach, State
 from traindeck.console.runs.retrying import can_retry
 from traindeck.console.store.records import LOG_REMOVED, RunRecord
 
+from .ages import age, next_try
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, take, width
 from .glyphs import BEST, Glyphs
 from .log_colors import styled
@@ -26,6 +27,7 @@ from .numbers import size as bytes_text
 from .sentences import exit_words, fitted
 
 if TYPE_CHECKING:
+    from traindeck.backends.base import Link
     from traindeck.console.logs.failures import Try
     from traindeck.console.logs.findings import Finding
     from traindeck.console.logs.rows import Row
@@ -186,6 +188,8 @@ def _first_error(shown: LogShown, subject: Subject) -> list[Line]:
         if shown.not_finite is not None:
             at = f"line {shown.not_finite_line:,}" if shown.not_finite_line else "found"
             return [(Span("first NaN ", "muted"), Span(at, "warn")), ()]
+        if shown.unread:
+            return [(Span("too large to be read through from here", "muted"),), ()]
         return [(Span("no error", "muted"),), ()] if shown.window.size else [()]
     place = f"line {shown.first_error_line:,}" if shown.first_error_line else "found"
     found = Span(place, "failed")
@@ -236,12 +240,14 @@ def _choice(label: str, on: bool) -> Line:
     return (Span(f"{label} ", "muted"), value)
 
 
-def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
+def footing(shown: LogShown, glyphs: Glyphs, doing: str = "", now: float = 0.0) -> Line:
     """The left of the footer: what is going on, or where the search stands.
 
     Args:
         doing: A request that takes longer than a moment.
     """
+    if shown.link.state is not Reach.OK:
+        return _silent(shown.link, now, glyphs)
     if shown.counting is not None and not shown.brief:
         return _busy("counting hits", shown.counting, glyphs)
     if shown.broken:
@@ -261,6 +267,15 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "") -> Line:
     if shown.following:
         return (Span("following", "muted"),)
     return ()
+
+
+def _silent(link: Link, now: float, glyphs: Glyphs) -> Line:
+    """That what is shown may be old, how old, when that may change, and why."""
+    line = [Span(f"{glyphs.queued} {age(now - link.since)}", "stale")]
+    for words, style in ((next_try(link.next_try, now), "text"), (clean(link.why), "muted")):
+        if words:
+            line += [Span(" · ", "faint"), Span(words, style)]
+    return tuple(line)
 
 
 def _busy(words: str, share: float, glyphs: Glyphs) -> Line:

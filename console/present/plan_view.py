@@ -33,6 +33,8 @@ def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     spec = plan.spec
     attempt = f" · attempt {spec.attempt}" if spec.attempt else ""
     yield "run", f"{spec.name} · {spec.run_id} · on {plan.backend}{attempt}"
+    if plan.place:
+        yield "place", plain_or_quoted(plan.place)
     if host := runs_on(spec):
         yield "host", host
     yield "command", command_line(plan.argv)
@@ -40,6 +42,11 @@ def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     yield "code", _code(plan)
     if whole:
         yield from _listed("untracked", map(plain_or_quoted, spec.code.untracked))
+    if spec.environment:
+        yield "inside", plain_or_quoted(spec.environment)
+    if whole:
+        yield from _listed("imports", map(plain_or_quoted, spec.needs))
+        yield from _listed("reads", map(plain_or_quoted, spec.reads))
     if python := runs_in(spec):
         yield "python", python
     if packages := installed(spec):
@@ -82,6 +89,9 @@ def _code(plan: Plan) -> str:
     later = plan.spec.attempt > 0 and code.mode != "snapshot"
     place = f"in place, as it is now, {root}" if later else f"in place, {root}"
     parts = [f"a snapshot of {root}" if code.mode == "snapshot" else place]
+    if code.tree is not None:
+        files = "1 file" if code.tree.files == 1 else f"{code.tree.files:,} files"
+        parts.append(f"{files}, {bytes_text(code.tree.size)}")
     if code.commit:
         branch = f" on {code.branch}" if code.branch else ""
         changes = " + uncommitted changes" if code.dirty else ""
@@ -111,13 +121,18 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _files(plan: Plan, whole: bool) -> Iterator[Line]:
+    """What goes along; of a tree only its line under `code`, where the whole is not asked for."""
     items = list(plan.files.items())
+    if whole and (tree := plan.spec.code.tree) is not None and plan.spec.attempt == 0:
+        from traindeck.backends.trees import files_of
+
+        items += ((f"code/{path}", blob) for path, blob in files_of(tree))
     shown = items if whole else items[:SHOWN]
     for index, (path, blob) in enumerate(shown):
         if path.endswith("/"):
-            yield "" if index else "files", f"{path} · empty folder"
+            yield "" if index else "files", f"{plain_or_quoted(path)} · empty folder"
             continue
-        text = f"{path} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
+        text = f"{plain_or_quoted(path)} · {bytes_text(blob.size)} · sha256 {blob.digest[:16]}"
         yield "" if index else "files", text + (" · executable" if blob.mode & 0o100 else "")
     if len(items) > len(shown):
         rest = sum(blob.size for _, blob in items[len(shown) :])

@@ -83,7 +83,8 @@ def _lines(
     if spec.adopted or not spec.argv:
         yield _item("adopted", "it ran already: its environment and exit code are not known")
     yield _item("in", spec.cwd)
-    for name, text in (("host", runs_on(spec)), ("python", runs_in(spec))):
+    inside = ("environment", spec.environment)
+    for name, text in (("host", runs_on(spec)), inside, ("python", runs_in(spec))):
         if text:
             yield _item(name, text)
     limits = spec.limits

@@ -38,7 +38,7 @@ def head_line(run: RunRecord, cells: int, now: float, glyphs: Glyphs = BEST) -> 
 
 def state_words(run: RunRecord, now: float, glyphs: Glyphs = BEST) -> list[Line]:
     """Clauses for the header, the most important first: the state, and then what to know of it."""
-    sign = mark(run)
+    sign = mark(run, now)
     word = f"{sign.glyph(glyphs)} {sign.word}"
     style = sign.style if run.state is State.SUCCEEDED else f"{sign.style} bold"
     clauses: list[Line] = [(Span(word, style),)]

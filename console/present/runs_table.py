@@ -112,7 +112,7 @@ def _ink(quiet: bool, run: RunRecord, style: str = "text") -> str:
 
 
 def _state(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
-    shown = mark(run)
+    shown = mark(run, look.now)
     glyph = shown.glyph(look.glyphs)
     if column.cells < 3:
         return (Span(glyph, shown.style),)

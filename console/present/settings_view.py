@@ -3,15 +3,20 @@ with their health, the keys. Pure."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from types import MappingProxyType
 
 from traindeck.backends.base import Health
 from traindeck.backends.states import Reach
+from traindeck.console.runs.placing import Found
 from traindeck.console.settings import SETTINGS, Settings, Source
 
+from .ages import next_try
 from .caret import Caret
 from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
+from .chrome import PlaceMark
 from .form import OPEN_LOW, box_spans, form_lines, row_head, typing_rows
 from .glyphs import BEST, Glyphs
 from .launch_fields import Entry, Section
@@ -19,7 +24,15 @@ from .launch_fields import Entry, Section
 BACKEND, KEY = "backends.", "keys."
 """Prefixes of the entries' keys, as in `set_value`."""
 
+FOUND = "found."
+"""Prefix of the keys of machines that are no backend yet; then come kind and name."""
+
 LABEL, BOX = 21, 22
+INDENT = 6
+"""Cells before the lines about a place: they are sentences, and want the width."""
+
+MOST_ROWS = 4
+"""Rows that one of them takes at most."""
 
 
 def source_words(source: Source) -> str:
@@ -35,6 +48,7 @@ def settings_form(
     themes: Sequence[str],
     actions: Mapping[str, tuple[str, str]],
     problems: Mapping[str, str],
+    found: Sequence[Found] = (),
 ) -> tuple[Section, ...]:
     """All that can be set, as sections of entries.
 
@@ -42,6 +56,7 @@ def settings_form(
         themes: Names of the themes there are.
         actions: Action -> (its keys by default, what it does).
         problems: Entry -> why what was typed for it was refused.
+        found: Machines that could be added.
     """
     values = []
     for setting in SETTINGS:
@@ -89,11 +104,30 @@ def settings_form(
         )
         for action, (default, words) in actions.items()
     ]
-    return (
+    others = [
+        Entry(
+            key=found_key(each),
+            label=clean(each.host),
+            text=each.kind,
+            meaning=f"Your files name this machine for {each.kind}; it is no place to run at yet. "
+            "a adds it, c checks it without adding it.",
+            problem=problems.get(found_key(each), ""),
+            idle=True,
+        )
+        for each in found
+    ]
+    sections = [
         Section(key="settings", title="SETTINGS", entries=tuple(values)),
         Section(key="backends", title="BACKENDS", entries=tuple(places), note="c checks them"),
+        Section(key="found", title="FOUND HERE", entries=tuple(others), note="a adds, c checks"),
         Section(key="keys", title="KEYS", entries=tuple(bound)),
-    )
+    ]
+    return tuple(section for section in sections if section.entries)
+
+
+def found_key(found: Found) -> str:
+    """The key of the entry of a machine that could be added."""
+    return f"{FOUND}{found.kind}.{found.host}"
 
 
 def _text(value: object) -> str:
@@ -110,12 +144,16 @@ def settings_lines(
     cells: int,
     *,
     airy: bool,
+    marks: Mapping[str, PlaceMark] = MappingProxyType({}),
+    now: float = 0.0,
     glyphs: Glyphs = BEST,
 ) -> tuple[list[Line], range]:
     """All lines, and which of them are the focused one's.
 
     Args:
-        health: Backend -> its answer, None while it is being asked.
+        health: Entry of a backend or of a machine that was found -> its answer, None while it is
+            being asked.
+        marks: Backend -> how it is in the header, for when it is tried again.
     """
 
     def rows(entry: Entry, focused: bool) -> Sequence[Line]:
@@ -125,9 +163,9 @@ def settings_lines(
             first.append(_words(entry, focused, cells - line_width(first)))
             return [fit_line(spans, cells, "text @select") for spans in (first, *more)]
         row = _row(entry, focused, cells, glyphs)
-        name = entry.key.removeprefix(BACKEND)
-        if entry.key.startswith(BACKEND) and name in health:
-            return [row, *_health(health[name], cells, glyphs)]
+        if entry.key in health:
+            mark = marks.get(entry.key.removeprefix(BACKEND))
+            return [row, *_health(health[entry.key], mark, now, cells, glyphs)]
         return [row]
 
     return form_lines(form, focus, rows, cells, airy=airy, glyphs=glyphs)
@@ -154,18 +192,32 @@ def _words(entry: Entry, focused: bool, room: int) -> Span:
     return Span(f"  {words}", f"{style}{' @select' if focused else ''}")
 
 
-def _health(health: Health | None, cells: int, glyphs: Glyphs) -> list[Line]:
-    lead = Span(" " * (LABEL + 5))
+def _health(
+    health: Health | None, mark: PlaceMark | None, now: float, cells: int, glyphs: Glyphs
+) -> list[Line]:
+    lead = Span(" " * INDENT)
     if health is None:
         return [(lead, Span(f"{glyphs.starting} asking", "muted"))]
     lines: list[Line] = []
+    room = max(20, cells - INDENT - 3)
     for passed, text in health.checks:
         sign = (glyphs.done, "good") if passed else (glyphs.failed, "failed")
-        words = clip(clean(text), max(8, cells - LABEL - 8))
-        lines.append((lead, Span(f"{sign[0]} ", sign[1]), Span(words, "text")))
+        parts = textwrap.wrap(clean(text), room)
+        if len(parts) > MOST_ROWS:
+            parts = [*parts[: MOST_ROWS - 1], clip(" ".join(parts[MOST_ROWS - 1 :]), room)]
+        for number, part in enumerate(parts):
+            head = Span("  ") if number else Span(f"{sign[0]} ", sign[1])
+            lines.append((lead, head, Span(part, "text")))
     if not lines:
         up = health.reach is Reach.OK
         lines.append(
             (lead, Span("answers" if up else "does not answer", "text" if up else "stale"))
         )
+    if mark is not None and mark.reach is not Reach.OK:
+        if mark.connect:
+            words = "it waits for you: c tries again, and asks what it must know"
+            lines.append((lead, Span(f"{glyphs.warning} ", "warn"), Span(words, "text")))
+        elif due := next_try(mark.next_try, now):
+            words = f"{due}, c tries at once" if mark.next_try and mark.next_try > now else due
+            lines.append((lead, Span(f"{glyphs.queued} ", "stale"), Span(words, "muted")))
     return lines

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.states import State
+from traindeck.backends.states import Reach, State
 from traindeck.console.store.records import RunRecord, broken_metric
 
+from .ages import age
 from .glyphs import Glyphs
 
 
@@ -42,9 +43,14 @@ UNKNOWN = Mark("unknown", "unknown", "stale")
 WARNING = Mark("warning", "warning", "warn")
 
 
-def mark(run: RunRecord) -> Mark:
-    """How a run's state is shown."""
-    return UNKNOWN if run.unknown else _MARKS[run.state]
+def mark(run: RunRecord, now: float | None = None) -> Mark:
+    """How a run's state is shown. With `now`, of one whose place has just ceased to answer how old
+    that is: it is not unknown yet, and not shown as live."""
+    if run.unknown:
+        return UNKNOWN
+    if now is not None and run.active and run.reach is Reach.STALE:
+        return Mark("queued", age(now - run.observed_at), "stale")
+    return _MARKS[run.state]
 
 
 def state_mark(state: State) -> Mark:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import subprocess
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
 from traindeck.backends.base import Blob, Code
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
-from traindeck.console.runs.captured import PACKAGES, PATCH, UNTRACKED
+from traindeck.backends.trees import Leaf
+from traindeck.console.runs.captured import CAPTURED, PACKAGES, PATCH, UNTRACKED
+from traindeck.console.runs.hashed import Hashed
 from traindeck.console.runs.interpreter import editable_inside, packages, site_packages
+from traindeck.console.runs.snapshot import Snapshot
 from traindeck.console.runs.withheld import (
     BY_CONTENT,
     BY_NAME,
@@ -57,15 +60,13 @@ RECORDED = re.compile(r"PATH|VIRTUAL_ENV|LD_LIBRARY_PATH|CONDA_\w+|CUDA_\w+|PYTH
 
 _GIT_SECONDS = 20.0
 
-EMPTY_FOLDER = Blob(digest=hashlib.sha256(b"").hexdigest(), data=b"")
-
 _TOO_LARGE = "List what is not code in .gitignore, choose a smaller --cwd, or use --code here."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """`files` go into the run directory as they are; `notes` are said in the plan; `packages` are
-    as many as are installed, None if that cannot be seen."""
+    """`files` go into the run directory as they are, beside the tree of `code`; `notes` are said in
+    the plan; `packages` are as many as are installed, None if that cannot be seen."""
 
     code: Code = field(default_factory=Code)
     packages: int | None = None
@@ -73,13 +74,15 @@ class Captured:
     notes: tuple[str, ...] = ()
 
 
-def capture(cwd: str, mode: str, python: str | None) -> Captured:
+def capture(cwd: str, mode: str, python: str | None, memory: Path | None = None) -> Captured:
     """Look at the code below (or around) `cwd`.
 
     Args:
         cwd: Absolute directory the run starts in.
         mode: `here` records commit, diff and untracked names; `snapshot` copies the files too.
         python: The interpreter whose packages are listed.
+        memory: A folder for what is remembered of the files of a snapshot, so that the next is
+            quick; it can be deleted. None remembers nothing.
 
     Raises:
         UsageError: `cwd` cannot be read, or a snapshot would be absurdly large.
@@ -89,8 +92,15 @@ def capture(cwd: str, mode: str, python: str | None) -> Captured:
     notes: list[str] = []
     files: dict[str, Blob] = {}
     top = _git_top(cwd)
-    ignored: set[str] = set()
-    code = _git_code(top, mode, files, notes, ignored) if top else Code(mode=mode, root=cwd)
+    looked = _Looked()
+    copied = mode == "snapshot"
+    # Git looks at the files while we read what we know of them.
+    status = _started(top, *_STATUS, "--branch", *(_IGNORED,) * copied) if top else None
+    index = _started(top, "ls-files", "-z", "--cached") if top and copied else None
+    hashed = Hashed(memory if copied else None, top or cwd)
+    code = Code(mode=mode, root=top or cwd)
+    if top:
+        code = _git_code(code, _answer(status), files, notes, looked)
     folders = site_packages(python) if python else []
     installed = packages(folders)
     if installed:
@@ -98,11 +108,21 @@ def capture(cwd: str, mode: str, python: str | None) -> Captured:
     if code.untracked:
         files[UNTRACKED] = _text("\n".join(code.untracked))
     if mode == "snapshot":
+        omitted: dict[str, str] = {}
+        # The run starts in this directory of the copy, so it must be there, empty or not.
+        below = os.path.relpath(cwd, code.root)
+        folders_kept = [] if below == "." else [below]
         if top is None:
             ignored = _ignored(cwd, notes)
-        code = _snapshot(code, top is not None, ignored, files)
-        # The run starts in this directory of the copy, so it must be there, empty or not.
-        _keep_folders(files, [os.path.relpath(cwd, code.root)])
+            listed = dict.fromkeys(_walk(code.root, ignored, omitted, folders_kept))
+        else:
+            tracked = _answer(index)
+            if tracked is None or not looked.answered:
+                raise UsageError(f"git cannot list the files of {top}.", "Use --code here.")
+            names = {*tracked.decode("utf-8", "surrogateescape").split("\0"), *looked.untracked}
+            listed = dict.fromkeys(sorted(names - {""}))
+            folders_kept += _folders(code.root, looked.ignored)
+        code = _snapshot(code, listed, folders_kept, omitted, hashed, memory)
         editable = editable_inside(folders, code.root)
         if editable:
             notes.append(
@@ -148,29 +168,61 @@ def _git_top(cwd: str) -> str | None:
 def _git(top: str, *args: str, limit: int = 64 << 20) -> bytes | None:
     """Output of a git command, None if git is missing, fails or takes too long. No hooks, pagers,
     external diffs or lock files: looking must not change a work tree."""
+    answer = _answer(_started(top, *args))
+    return None if answer is None else answer[:limit]
+
+
+def _started(top: str, *args: str) -> subprocess.Popen[bytes] | None:
+    """A git command that goes on while we do something else; None if there is no git."""
     argv = ["git", "-C", top, "--no-optional-locks", "-c", "core.fsmonitor=false", *args]
     try:
-        done = subprocess.run(
+        return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_SECONDS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
-    return done.stdout[:limit] if done.returncode == 0 else None
+
+
+def _answer(git: subprocess.Popen[bytes] | None) -> bytes | None:
+    """The output of a git command that was started, None if it fails or takes too long."""
+    if git is None:
+        return None
+    with git:
+        try:
+            out, _ = git.communicate(timeout=_GIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            git.kill()
+            return None
+    return out if git.returncode == 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What git's status says of a work tree beside its changes: the paths that it does not track
+    and those (folders with a `/` behind) that it ignores."""
+
+    untracked: list[str] = field(default_factory=list)
+    ignored: set[str] = field(default_factory=set)
+    heard: list[bool] = field(default_factory=list)
+
+    @property
+    def answered(self) -> bool:
+        return bool(self.heard)
 
 
 def _git_code(
-    top: str, mode: str, files: dict[str, Blob], notes: list[str], ignored: set[str]
+    code: Code, status: bytes | None, files: dict[str, Blob], notes: list[str], looked: _Looked
 ) -> Code:
-    more = (_IGNORED,) if mode == "snapshot" else ()
-    status = _git(top, *_STATUS, "--branch", *more)
+    """The code with what git's status says of it."""
+    top = code.root
     if status is None:
         notes.append(f"git does not answer in {top}: neither commit nor changes are recorded")
-        return Code(mode=mode, root=top)
+        return code
+    looked.heard.append(True)
     commit = branch = None
     changed: list[str] = []
     untracked: list[str] = []
@@ -184,10 +236,12 @@ def _git_code(
             changed.append(entry.split(" ", before)[before])
             if entry[0] == "2":
                 next(entries, None)  # its former name
-        elif entry.startswith("? ") and not is_secret_file(entry[2:]):
-            untracked.append(entry[2:])
+        elif entry.startswith("? "):
+            looked.untracked.append(entry[2:])
+            if not is_secret_file(entry[2:]):
+                untracked.append(entry[2:])
         elif entry.startswith("! "):
-            ignored.add(entry[2:])
+            looked.ignored.add(entry[2:])
     withheld: dict[str, str] = {}
     if changed and commit:
         diff, withheld = _diff(top, changed)
@@ -198,9 +252,8 @@ def _git_code(
             notes.append(f"{_files(len(changed))} not committed; the diff is kept")
     if len(untracked) > UNTRACKED_CAP:
         notes.append(f"{_files(len(untracked))} not tracked; the first {UNTRACKED_CAP} are listed")
-    return Code(
-        mode=mode,
-        root=top,
+    return replace(
+        code,
         commit=commit,
         branch=branch,
         dirty=bool(changed),
@@ -265,31 +318,52 @@ def _files(count: int) -> str:
 # --------------------------------------------------------------------------------------- snapshot
 
 
-def _snapshot(code: Code, tracked: bool, ignored: set[str], files: dict[str, Blob]) -> Code:
-    omitted: dict[str, str] = {}
+def _snapshot(
+    code: Code,
+    listed: Collection[str],
+    folders: Collection[str],
+    omitted: dict[str, str],
+    hashed: Hashed,
+    memory: Path | None,
+) -> Code:
+    """The code with the tree of what travels of it. Of 10,000 files that did not change none is
+    read, and each is looked at once."""
+    root = code.root
+    real = os.path.realpath(root)
+    straight = {"": True}
+    found: dict[str, Leaf] = {}
+    kept: dict[str, bytes] = {}
     total = 0
-    if tracked:
-        listed = dict.fromkeys(_tracked_files(code.root))
-        folders = list(_folders(code.root, ignored))
-    else:
-        folders = []
-        listed = dict.fromkeys(_walk(code.root, ignored, omitted, folders))
+    now = hashed.now()
     for path in listed:
-        full = os.path.join(code.root, path)
-        if is_secret_file(path):
-            omitted[path] = BY_NAME
-            continue
+        full = f"{root}/{path}"
         try:
-            info = os.stat(full)
-            inside = os.path.realpath(full).startswith(os.path.realpath(code.root) + os.sep)
+            info = os.lstat(full)
+            whole = straight.get(path[: max(path.rfind("/"), 0)])
+            if whole is None:
+                whole = _straight(path.rpartition("/")[0], root, straight)
+            written = info.st_mtime > now - STILL_WRITTEN
+            if whole and not written and (digest := hashed.digest(path, info)) is not None:
+                total += info.st_size
+                found[path] = Leaf(digest, info.st_size, info.st_mode & 0o100 != 0)
+                continue
+            if is_secret_file(path):
+                omitted[path] = BY_NAME
+                continue
+            if path in CAPTURED:
+                continue
+            target, inside = path, True
+            if stat.S_ISLNK(info.st_mode) or not whole:
+                info = os.stat(full)
+                target = os.path.relpath(os.path.realpath(full), real)
+                inside = target != ".." and not target.startswith("../")
         except OSError as error:
-            omitted[path] = error.strerror or "cannot be read"
+            # What is named by a word that may hold secrets is so called, be it there or not.
+            omitted[path] = BY_NAME if is_secret_file(path) else error.strerror or "cannot be read"
             continue
-        if not os.path.isfile(full):
+        if not stat.S_ISREG(info.st_mode):
             omitted[path] = "a folder of its own: a submodule, or behind a link"
-            continue
-        target = os.path.relpath(os.path.realpath(full), os.path.realpath(code.root))
-        if not inside:
+        elif not inside:
             omitted[path] = "a link that leads out of the tree"
         elif target != path and (is_secret_file(target) or target not in listed):
             omitted[path] = "a link to a file that stays behind"
@@ -297,8 +371,10 @@ def _snapshot(code: Code, tracked: bool, ignored: set[str], files: dict[str, Blo
             omitted[path] = f"larger than {FILE_CAP >> 20} MiB"
         else:
             total += info.st_size
-            if total > SNAPSHOT_CAP or len(files) > SNAPSHOT_FILES:
-                raise _too_large(code.root)
+            if total > SNAPSHOT_CAP or len(found) > SNAPSHOT_FILES:
+                raise _too_large(root)
+            written = info.st_mtime > now - STILL_WRITTEN
+            began = hashed.now()
             try:
                 with open(full, "rb") as file:
                     data = file.read(FILE_CAP + 1)
@@ -309,15 +385,29 @@ def _snapshot(code: Code, tracked: bool, ignored: set[str], files: dict[str, Blo
                 omitted[path] = BY_CONTENT
                 continue
             digest = hashlib.sha256(data).hexdigest()
-            mode = 0o700 if info.st_mode & 0o100 else 0o600
-            kept = data if info.st_mtime > time.time() - STILL_WRITTEN else None
-            blob = Blob(digest=digest, size=len(data), mode=mode, data=kept, path=full)
-            files[f"code/{path}"] = blob
-    _keep_folders(files, folders)
-    if len(files) > SNAPSHOT_FILES:
-        raise _too_large(code.root)
+            if target == path:
+                hashed.remember(path, info, digest, began)
+            found[path] = Leaf(digest, len(data), info.st_mode & 0o100 != 0)
+            if written:
+                kept[digest] = data
+    empty = _without_files({path.rpartition("/")[0] for path in found}, folders)
+    if total > SNAPSHOT_CAP or len(found) + len(empty) > SNAPSHOT_FILES:
+        raise _too_large(root)
+    hashed.save()
     omitted = {**code.omitted, **omitted}
-    return replace(code, omitted=dict(sorted(omitted.items())[:UNTRACKED_CAP]))
+    snapshot = Snapshot(root, found, empty, kept, memory)
+    return replace(code, omitted=dict(sorted(omitted.items())[:UNTRACKED_CAP]), tree=snapshot.tree)
+
+
+def _straight(folder: str, root: str, known: dict[str, bool]) -> bool:
+    """Whether a folder of the tree is reached through no link. Git may list what it had there
+    before one was put in its place."""
+    found = known.get(folder)
+    if found is None:
+        above = folder.rpartition("/")[0]
+        found = _straight(above, root, known) and not os.path.islink(f"{root}/{folder}")
+        known[folder] = found
+    return found
 
 
 def _too_large(root: str) -> UsageError:
@@ -328,8 +418,8 @@ def _too_large(root: str) -> UsageError:
     )
 
 
-def _keep_folders(files: dict[str, Blob], folders: Iterable[str]) -> None:
-    """Have these folders of the tree in the copy, also those of which no file is: a program may
+def _without_files(full: Iterable[str], folders: Iterable[str]) -> list[str]:
+    """Those of the folders in which no file is (as in `full`), nor another of them: a program may
     list one or save into it."""
     made = {""}
 
@@ -338,34 +428,36 @@ def _keep_folders(files: dict[str, Blob], folders: Iterable[str]) -> None:
             made.add(folder)
             folder = folder.rpartition("/")[0]
 
-    for path in files:
-        make(path.rpartition("/")[0])
+    for folder in full:
+        make(folder)
+    empty = []
     # The deepest first: those above come with it.
     for folder in sorted(folders, reverse=True):
-        path = "code" if folder == "." else f"code/{folder}"
-        if path not in made:
-            files[f"{path}/"] = EMPTY_FOLDER
-            make(path)
-
-
-def _tracked_files(top: str) -> Iterator[str]:
-    listed = _git(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    if listed is None:
-        raise UsageError(f"git cannot list the files of {top}.", "Use --code here.")
-    yield from sorted(set(listed.decode("utf-8", "surrogateescape").split("\0")) - {""})
+        if folder not in made:
+            empty.append(folder)
+            make(folder)
+    return empty
 
 
 def _folders(top: str, ignored: set[str]) -> Iterator[str]:
     """The folders of a work tree, but what git ignores and other work trees in it."""
-    for folder, below, names in os.walk(top):
-        inside = os.path.relpath(folder, top)
-        if inside != "." and ".git" in (*below, *names):
-            below.clear()
-            continue
-        prefix = "" if inside == "." else f"{inside}/"
-        below[:] = [n for n in below if n not in SKIPPED_FOLDERS and f"{prefix}{n}/" not in ignored]
-        if prefix:
-            yield inside
+    todo = [""]
+    while todo:
+        prefix = todo.pop()
+        below = []
+        try:
+            with os.scandir(f"{top}/{prefix}") as entries:
+                for entry in entries:
+                    if entry.name == ".git" and prefix:
+                        break
+                    if entry.is_dir(follow_symlinks=False) and entry.name not in SKIPPED_FOLDERS:
+                        below.append(f"{prefix}{entry.name}/")
+                else:
+                    todo += [folder for folder in below if folder not in ignored]
+                    if prefix:
+                        yield prefix[:-1]
+        except OSError:
+            continue  # one that cannot be looked into is not copied
 
 
 def _ignored(root: str, notes: list[str]) -> set[str]:

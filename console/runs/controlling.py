@@ -91,7 +91,7 @@ async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
 
 async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
     """Return when all of these runs are over, in the order given. Of a place that does not answer
-    a line says so, once: it may come back."""
+    a line says so, once, and one when it does again."""
     silent: set[str] = set()
 
     async def one(run_id: str) -> RunRecord:
@@ -102,6 +102,9 @@ async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
                 silent.add(run.backend)
                 if why := await why_silent(ws, run):
                     ws.tell(f"{run.backend} cannot be asked, the waiting goes on: {why}")
+            elif run.reach is Reach.OK and run.backend in silent:
+                silent.discard(run.backend)
+                ws.tell(f"{run.backend} answers again.")
         assert last is not None
         return last
 
@@ -189,6 +192,7 @@ async def remove(ws: Workspace, run: RunRecord, *, keep_artifacts: bool = False)
             if keep and not run.archived:
                 await _keep_known(ws, run)
             freed = await backend.remove(ref_of(run), keep=keep)
+    ws.mirror.forget(run.id)
     if keep_artifacts:
         annotate(ws, [Annotation(run_id=run.id, time=ws.clock(), archived=True)])
     else:

@@ -8,7 +8,7 @@ the fields mean and how they are read stands here once; the form only shows it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from traindeck.console.runs.request import (
     LaunchRequest,
     check_name,
     command_words,
+    environment_named,
     here,
     parse_pairs,
     parse_tags,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from traindeck.console.recipes.describing import Form
     from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.records import RunRecord
 
 OPTION = "option."
 """Prefix of the keys of a backend's own options."""
@@ -81,7 +83,8 @@ FIELDS: tuple[DraftField, ...] = (
     ),
     DraftField(
         key="cwd", question="how", label="folder", takes="a folder",
-        meaning="Where the command runs. Relative paths in it start here.",
+        meaning="Where the command runs. Relative paths in it start here. On another machine: a "
+        "folder there, from / or ~ on; left empty, the copy of this one.",
     ),
     DraftField(
         key="env", question="how", label="environment", takes="NAME=VALUE …",
@@ -101,6 +104,13 @@ FIELDS: tuple[DraftField, ...] = (
         meaning="Devices that the run gets for itself.",
     ),
     DraftField(
+        key="environment", question="how", label="runs inside",
+        takes="a venv, conda:NAME, modules:A,B",
+        meaning="The environment it executes in: a folder of a virtual environment or conda "
+        "prefix, an interpreter, conda:NAME or modules:A,B, of the place it runs on. Left empty, "
+        "what the place has; here, that of the shell.",
+    ),
+    DraftField(
         key="python", question="how", label="python", commands=False,
         takes="an interpreter, or it is looked for",
         meaning="The interpreter that has the training libraries.",
@@ -109,7 +119,7 @@ FIELDS: tuple[DraftField, ...] = (
         key="code", question="how", label="code", default="auto",
         choices=("auto", "here", "snapshot"), recipes=False,
         meaning="Run the code in place (here) or a copy made now (snapshot). auto copies it only "
-        "if the run has to wait.",
+        "if the run has to wait, or goes to another machine.",
     ),
     DraftField(
         key="pty", question="how", label="terminal", default=NO, choices=(NO, YES), recipes=False,
@@ -164,7 +174,8 @@ class Draft:
         preset: The recipe's preset, None for the one its file chose.
         values: Parameter -> text, of the recipe.
         fields: Field -> text; those that are not there have their default.
-        on: The backend.
+        on: The backend, or `auto` for the one that can take it.
+        code_from: The folder here that the code of a run like this was taken from.
         nodes: Of a run that this is like; the form has no field for it.
         made_name: The name that was made for an earlier draft of this form, so that it stays.
     """
@@ -175,6 +186,7 @@ class Draft:
     values: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     on: str = "local"
+    code_from: str = ""
     nodes: int = 1
     made_name: str = ""
 
@@ -214,13 +226,18 @@ class Drafted:
 # --------------------------------------------------------------------------------------- checking
 
 
-def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
+def read_fields(draft: Draft, *, elsewhere: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
     """The options of a launch request, and what is wrong, by field.
 
     The command of a recipe and the run to wait for are not among them: both need more than text.
+
+    Args:
+        elsewhere: It may go where the folders of this machine are not.
     """
     problems: dict[str, str] = {}
     found: dict[str, Any] = {"on": draft.on, "nodes": draft.nodes}
+    if draft.code_from:
+        found["code_from"] = draft.code_from
 
     def read(key: str, parse: Any) -> Any:
         entry = BY_KEY[key]
@@ -234,7 +251,8 @@ def read_fields(draft: Draft) -> tuple[dict[str, Any], dict[str, str]]:
 
     found["argv"] = read("command", _command) or ()
     found["name"] = read("name", lambda text: check_name(text) if text else None)
-    found["cwd"] = read("cwd", _folder)
+    found["cwd"] = read("cwd", (lambda text: text or None) if elsewhere else _folder)
+    found["environment"] = read("environment", lambda text: _environment(text, elsewhere)) or ""
     found["env"] = read("env", lambda text: parse_pairs(split_words(text), "environment")) or {}
     found["secrets"] = tuple(
         read("secrets", lambda text: split_words(text.replace(",", " "))) or ()
@@ -284,6 +302,11 @@ def _folder(text: str) -> str | None:
     return path
 
 
+def _environment(text: str, elsewhere: bool) -> str:
+    environment_named(text, local=not elsewhere)
+    return text
+
+
 def _count(text: str, low: int, high: int) -> int:
     if not text:
         return low
@@ -314,9 +337,12 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
     """
     from traindeck.backends.errors import Unreachable
     from traindeck.console.recipes.resolving import RecipeError
-    from traindeck.console.runs import launching
+    from traindeck.console.runs import choosing, launching
+    from traindeck.console.runs.elsewhere import is_here
 
-    options, problems = read_fields(draft)
+    auto = choosing.is_auto(ws, draft.on)
+    elsewhere = auto or not is_here(ws, draft.on)
+    options, problems = read_fields(draft, elsewhere=elsewhere)
     form: Form | None = None
     notes: tuple[str, ...] = ()
     if recipe is not None:
@@ -335,11 +361,12 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
         except UsageError as error:
             problems[f"{OPTION}{name}"] = f"{error.what} {error.fix}".strip()
     waits_for = draft.text("after").strip()
+    runs: list[RunRecord] = []
     if waits_for:
         try:
             runs = awaited(ws, [waits_for])
             for run in runs:
-                if run.backend != draft.on:
+                if run.backend != draft.on and not auto:
                     problems["after"] = f"{run.name} is on {run.backend}, this would be elsewhere."
             options["after"] = tuple(run.id for run in runs)
             options["after_any"] = draft.text("after_end") != "succeeded"
@@ -347,8 +374,13 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
             problems["after"] = str(error.what)
     if options["name"] is None and draft.made_name:
         options["name"] = draft.made_name
+    only = {run.backend for run in runs} if waits_for and runs else None
     if not problems:
         try:
+            if auto:
+                make = _maker(ws, draft, recipe, options)
+                plan = await choosing.plan(ws, make, only=only, notes=_no_shell(draft))
+                return Drafted(plan=plan, form=form, recipe=recipe)
             request, notes = request_of(ws, draft, recipe, options)
             plan = await launching.plan(ws, request, notes=_no_shell(draft))
             return Drafted(plan=plan, form=form, recipe=recipe, notes=notes)
@@ -359,6 +391,17 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
         except UsageError as error:
             problems[""] = f"{error.what} {error.fix}".strip()
     return Drafted(problems=problems, form=form, recipe=recipe, notes=notes)
+
+
+def _maker(
+    ws: Workspace, draft: Draft, recipe: Recipe | None, options: Mapping[str, Any]
+) -> Callable[[str], Awaitable[LaunchRequest]]:
+    """Makes the request of a draft for one place or another."""
+
+    async def make(name: str) -> LaunchRequest:
+        return request_of(ws, replace(draft, on=name), recipe, {**options, "on": name})[0]
+
+    return make
 
 
 def request_of(
@@ -401,7 +444,7 @@ async def draft_recipe(ws: Workspace, draft: Draft) -> Recipe | None:
     from traindeck.console.runs.reading import read_spec
 
     run = ws.record(draft.like)
-    spec = await read_spec(ws.backend(run.backend), run)
+    spec = await read_spec(ws.reader(run.backend), run)
     return from_run(spec.recipe or {}, f"run {run.name}", ws.places.recipes)
 
 
@@ -417,8 +460,10 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     if spec.recipe is None and any(not path.startswith("code/") for path in spec.files):
         raise UsageError(f"{spec.name} carries files of its own, which are not here.")
     from traindeck.console.runs.capture import recorded_environ
-    from traindeck.console.runs.request import asked_for
+    from traindeck.console.runs.request import asked_for, taken_from
 
+    code_from = taken_from(spec) or ""
+    apart = spec.code.mode == "here" and not spec.code.root  # nothing was sent along
     spec = asked_for(spec)
     usual, _ = recorded_environ(environ)
     # What is recorded of every run comes from the shell again; what differs was asked for.
@@ -426,6 +471,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     limits = spec.limits
     texts = {
         "cwd": spec.cwd,
+        "environment": spec.environment,
         "env": shlex.join(f"{name}={value}" for name, value in sorted(own.items())),
         "secrets": " ".join(spec.secrets),
         "tags": tags_text(spec.tags),
@@ -440,10 +486,13 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     recipe = ""
     if spec.recipe is not None:
         recipe = str(spec.recipe.get("recipe", ""))
-        texts["python"] = spec.argv[0]
+        found = spec.argv[0] in ("python", "python3")  # there, by its environment
+        found = found and bool(spec.environment or spec.code.mode == "snapshot")
+        texts["python"] = "" if found else spec.argv[0]
     else:
         texts["command"] = shlex.join(spec.argv)
         texts["code"] = "snapshot" if spec.code.mode == "snapshot" and not spec.after else "auto"
+        texts["code"] = "here" if apart else texts["code"]
         texts["pty"] = YES if spec.pty else NO
         texts["background"] = YES if spec.keep_background else NO
     fields = {
@@ -456,6 +505,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         like=spec.run_id if recipe else "",
         fields=fields,
         on=on,
+        code_from=code_from,
         nodes=spec.resources.nodes,
     )
 
@@ -486,6 +536,7 @@ def ground(ws: Workspace) -> Ground:
     """What there is to launch with here. A backend that cannot be made has no options."""
 
     from traindeck.backends.errors import BackendError
+    from traindeck.console.runs.choosing import AUTO
     from traindeck.console.runs.finetuning import recipe_names
 
     options: dict[str, Mapping[str, Option]] = {}
@@ -494,9 +545,12 @@ def ground(ws: Workspace) -> Ground:
             options[name] = dict(ws.backend(name).options_schema)
         except (UsageError, BackendError):
             continue
+    backends = {name: entry.kind for name, entry in ws.settings.backends.items()}
+    if len(backends) > 1:
+        backends.setdefault(AUTO, "the first that can start it")
     return Ground(
         recipes=tuple(recipe_names(ws)),
-        backends={name: entry.kind for name, entry in ws.settings.backends.items()},
+        backends=backends,
         options=options,
         cwd=here(),
     )

@@ -11,13 +11,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from traindeck.backends.base import Adopt, JobRef, Plan, RunSpec, plan_digest
+from traindeck.backends.base import Adopt, Capability, JobRef, Plan, RunSpec, plan_digest
 from traindeck.backends.encoding import encode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State
+from traindeck.console.runs.elsewhere import default_environment, refuse_only_here
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
-from traindeck.console.runs.request import LaunchRequest, asked_for, build_spec, secret_values
+from traindeck.console.runs.request import (
+    LaunchRequest,
+    asked_for,
+    build_spec,
+    secret_values,
+    taken_from,
+)
 from traindeck.console.runs.retrying import refusal, without_whom
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, refuse_id
@@ -32,11 +39,14 @@ ENDING = 5.0
 """Seconds that a retry waits for the end of a run that is ending."""
 
 
-async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = ()) -> Plan:
+async def plan(
+    ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = (), chosen: str = ""
+) -> Plan:
     """Everything that a launch would send, with its warnings. Starts nothing.
 
     Args:
         notes: What is worth a warning in how the request was typed.
+        chosen: Why its place was chosen, if nobody named it.
 
     Raises:
         UsageError: The request makes no sense, or the place can never do it.
@@ -44,19 +54,37 @@ async def plan(ws: Workspace, request: LaunchRequest, *, notes: Sequence[str] = 
     """
     backend = ws.backend(request.on)
     grace = ws.settings.grace if request.grace is None else request.grace
-    request = replace(request, options=read_options(backend, request.options), grace=grace)
+    request = replace(
+        request,
+        options=read_options(backend, request.options),
+        grace=grace,
+        environment=request.environment or default_environment(ws, request.on),
+    )
     refuse_id(ws, request.name)
     run_id = mint_id()
     name = request.name or mint_name(ws.index.has_name)
     taken = request.name is not None and ws.index.has_name(name)
-    spec, found = build_spec(request, run_id=run_id, name=name, now=ws.clock(), environ=ws.environ)
+    # On a thread: a snapshot looks at ten thousand files.
+    spec, found = await asyncio.to_thread(
+        build_spec,
+        request,
+        run_id=run_id,
+        name=name,
+        now=ws.clock(),
+        environ=ws.environ,
+        place=backend.capabilities,
+        memory=ws.places.snapshots,
+    )
     notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
     facts = await backend.survey(spec)
+    if Capability.HERE not in backend.capabilities:
+        refuse_only_here(spec, facts, request.on)
     made = backend.plan(spec, facts)
-    if notes:
-        made = replace(made, warnings=(*made.warnings, *notes))
+    if notes or chosen:
+        place = chosen or made.place
+        made = replace(made, place=place, warnings=(*made.warnings, *notes))
         made = replace(made, digest=plan_digest(made))
     return made
 
@@ -158,7 +186,7 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
 
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so it cannot be started again.")
-    old = asked_for(await read_spec(ws.backend(run.backend), run))
+    old = asked_for(sent := await read_spec(ws.backend(run.backend), run))
     if old.adopted or not old.argv:
         raise UsageError(f"{run.name} was adopted, not launched; it cannot be started again.")
     if old.recipe is not None or any(not path.startswith("code/") for path in old.files):
@@ -172,6 +200,10 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
         on=run.backend,
         name=run.name,
         cwd=old.cwd,
+        code_from=taken_from(sent),
+        environment=old.environment,
+        needs=old.needs or None,
+        reads=old.reads,
         env={**old.env, **env},  # the same interpreter and libraries as then
         secrets=old.secrets,
         tags=run.tags,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from traindeck.backends.base import Files, SeekableLogs
+from traindeck.backends.base import Files, Link, SeekableLogs
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError
-from traindeck.backends.states import State
+from traindeck.backends.states import Reach, State
 from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSource
 from traindeck.console.logs.times import Times
-from traindeck.console.runs.log_sources import NearSource
+from traindeck.console.runs.following import Filler, link_of
+from traindeck.console.runs.log_sources import CopiedSource, NearSource
+from traindeck.console.runs.mirrored import is_far
 from traindeck.console.runs.reading import folder_of, why_no_log
 from traindeck.console.runs.workspace import Workspace, ref_of
+from traindeck.console.store.mirror import WHOLE
 from traindeck.console.store.records import RunRecord, broken_metric
 
 FAILED = frozenset({State.FAILED, State.LOST, State.PREEMPTED})
@@ -53,6 +57,8 @@ class Opening:
         fate: How it stands with the writer now.
         why_none: Says why there is no log, where nothing can be read; "" if there may be one.
         from_start: It is read from its beginning, as a file is, and not from its end.
+        link: How it stands with the way to the place it is read from.
+        most: Bytes up to which all of it is read through unasked, for its lines and errors.
     """
 
     source: Callable[[], ByteSource]
@@ -60,6 +66,8 @@ class Opening:
     fate: Callable[[], Fate] = Fate
     why_none: Callable[[], Awaitable[str]] = _there_is
     from_start: bool = False
+    link: Callable[[], Link] = Link
+    most: float = math.inf
 
 
 async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> Opening:
@@ -68,13 +76,28 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
     Raises:
         BackendError: Its backend has no logs that can be read at any place.
     """
-    backend = ws.backend(run.backend)
+    backend = ws.reader(run.backend)
     if not isinstance(backend, SeekableLogs):
         raise BackendError(f"{run.backend} has no logs that can be read.")
     ref = replace(ref_of(run), attempt=attempt)
     path = f"attempts/{attempt}/logs/{rank}"
-    folder = await folder_of(ws, run)
+    place = ws.backend(run.backend)
+    filler = None
+    if is_far(place):
+        filler = Filler(place, ref, rank, ws.mirror.copy(run.id, f"{path}.log"))
+    folder = "" if filler is not None else await folder_of(ws, run)
     local = Path(folder, f"{path}.log") if folder else None
+
+    def source() -> ByteSource:
+        through = BackendSource(backend, ref, rank)
+        return NearSource(through, local) if filler is None else CopiedSource(through, filler)
+
+    def link() -> Link:
+        if filler is None or filler.lost_at is None:
+            return Link()
+        known = link_of(place)
+        why = known.why or filler.why  # what made it break says less than what keeps it so
+        return Link(state=Reach.DOWN, since=filler.lost_at, next_try=known.next_try, why=why)
 
     def times() -> Times | None:
         if not isinstance(backend, Files):
@@ -95,10 +118,12 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
         )
 
     return Opening(
-        source=lambda: NearSource(BackendSource(backend, ref, rank), local),
+        source=source,
         times=times,
         fate=fate,
         why_none=lambda: why_no_log(ws, ws.index.get(run.id) or run, attempt),
+        link=link,
+        most=math.inf if filler is None else WHOLE,
     )
 
 
@@ -108,7 +133,7 @@ async def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
     Raises:
         BackendError: Its backend keeps no run directories.
     """
-    backend = ws.backend(run.backend)
+    backend = ws.reader(run.backend)
     if not isinstance(backend, Files):
         raise BackendError(f"{run.backend} keeps no run directories.")
 

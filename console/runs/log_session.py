@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from traindeck.backends.errors import BackendError, TraindeckError
+from traindeck.backends.states import Reach
 from traindeck.console.logs.rows import Anchor, Window
 from traindeck.console.logs.search import Hit, Pattern, Search
 from traindeck.console.logs.search import Progress as Counting
@@ -54,6 +55,7 @@ class LogSession:
         self._filter = LogFilter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._there = True
         self._end = LogEnd(opening, self._spawn)
         self._ranked: tuple[Hit, int] | None = None
         self._at_first_error: Anchor | None = None
@@ -277,6 +279,7 @@ class LogSession:
                 if any(getattr(view, name) != value for name, value in size.items()):
                     await view.fit(**size)
             await self._end.look(view)
+            self._listen()
             await self._catch_up()
             told = self._told
             await self._filter.settle(view, pending=told is not None and told.window.pending)
@@ -285,7 +288,14 @@ class LogSession:
             shown = self._told = await self._shown(view, window)
             return shown
         except TraindeckError as error:
-            return LogShown(problem=str(error))
+            return LogShown(problem=str(error), link=self._opening.link())
+
+    def _listen(self) -> None:
+        """Try again to read through it, once the place answers again."""
+        there = self._opening.link().state is Reach.OK
+        if there and not self._there and self._survey is not None:
+            self._survey.error = ""
+        self._there = there
 
     def _open(self, size: dict[str, int]) -> LogView:
         if self._closed:
@@ -366,12 +376,18 @@ class LogSession:
         """Let the background go on where the log has grown."""
         assert self._view is not None and self._survey is not None
         size, survey = self._view.pages.size, self._survey
-        if survey.covered < size and not survey.running and not survey.error:
+        wanted = survey.covered < size and not survey.running and not self._unread(size)
+        if wanted and not survey.error:
             self._reading = self._spawn(survey.read(size))
         for search in self._searches():
             fresh = search.progress is Counting.IDLE
             if fresh or (search.progress is Counting.DONE and search.size < size):
                 self._spawn(search.count(size))
+
+    def _unread(self, size: int) -> bool:
+        """Whether more is left to be read through than is done unasked."""
+        assert self._survey is not None
+        return size - self._survey.covered > self._opening.most
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -390,7 +406,8 @@ class LogSession:
         if search is not None:
             hits = search.census.rows(view.height, size)
             hit_rows = frozenset(row for row, count in enumerate(hits) if count)
-        surveyed = _share(survey, window.size)
+        unread = self._unread(window.size)
+        surveyed = 1.0 if unread else _share(survey, window.size)
         lasts = self._lag.lasts(window.size if surveyed >= 1 else survey.covered, window.size)
         behind = {one: self._behind(one, window.size) for one in self._searches()}
         counting = [_how_far(one) for one in behind if behind[one] or not self._lags[one].even]
@@ -430,6 +447,8 @@ class LogSession:
             over=self._end.over,
             why_none="" if window.size else self._end.why_none,
             broken=_wrong(search) or _wrong(kept),
+            link=self._opening.link(),
+            unread=unread,
         )
 
     async def _numbers(

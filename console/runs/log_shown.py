@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
+from traindeck.backends.base import Link
 from traindeck.backends.data import dataclass
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.rows import Window
@@ -50,6 +51,9 @@ class LogShown:
         why_none: Why there is no log, where nothing can be read.
         broken: Why search or filter cannot go on.
         problem: Why nothing can be shown.
+        link: How it stands with the way to the place it lies at: what is shown may be old.
+        unread: Whether it is too large, and too far away, to be read through unasked: nothing is
+            known of its lines and errors.
     """
 
     window: Window = field(default_factory=Window)
@@ -84,6 +88,8 @@ class LogShown:
     why_none: str = ""
     broken: str = ""
     problem: str = ""
+    link: Link = field(default_factory=Link)
+    unread: bool = False
 
     @property
     def filtered(self) -> bool:

@@ -17,10 +17,10 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-from traindeck.backends.base import Backend, Files, JobRef, SeekableLogs
-from traindeck.backends.errors import BackendError, TraindeckError
+from traindeck.backends.base import Files, JobRef
+from traindeck.backends.errors import BackendError, TraindeckError, Unreachable
 from traindeck.backends.files import open_regular
 from traindeck.backends.states import Status
 from traindeck.console.metrics.capture import (
@@ -31,6 +31,7 @@ from traindeck.console.metrics.capture import (
     kind_of,
     with_evaluations,
 )
+from traindeck.console.runs.mirrored import Measured, is_far
 from traindeck.console.runs.workspace import ref_of
 from traindeck.console.store.database import INODE
 from traindeck.console.store.records import status_of_run, values_of
@@ -42,17 +43,15 @@ if TYPE_CHECKING:
     from traindeck.console.store.records import RunRecord
 
 
-@runtime_checkable
-class Measured(Files, SeekableLogs, Protocol):
-    """A backend whose runs' metrics can be read."""
-
-
 BUDGET = 0.5
 """Seconds that a look spends at most on one source while a run is on, for the next look goes on.
 When its end is seen it is the workspace's patience. What is left is read on by a process."""
 
 FILL_BUDGET = 0.2
 """The same when the index is filled anew."""
+
+FETCHED_WITHIN = 2.0
+"""Seconds that a look waits for what runs elsewhere have written."""
 
 TOLD = 64 << 20
 """Bytes from which on reading what is left is worth a word."""
@@ -92,7 +91,7 @@ def telling_faults(run: RunRecord, tell: Callable[[str], None]) -> Iterator[None
 
 async def measure(
     ws: Workspace,
-    backend: Backend,
+    backend: object,
     run: RunRecord,
     status: Status,
     *,
@@ -103,21 +102,23 @@ async def measure(
     """Enter what a run has measured since the last look.
 
     Args:
+        backend: The run's, or what was fetched from it.
         whole: Read to the end, however long it takes.
         most: Bytes; a source with more left than that is not read to the end.
         tell: Takes a line before something is read that takes a while.
     """
-    if not isinstance(backend, Measured):
-        return
     if status.started is None:
         return  # nothing was ever executed
+    reader = await fetch(ws, backend, [(run, status)], whole=whole)
+    if not isinstance(reader, Measured):
+        return
     # Attempts that ended since the last look, each to its last line, then the one that goes on.
     for number in range(0 if whole else run.attempt, status.attempt + 1):
         ref = replace(ref_of(run), attempt=number)
         over = status.state.terminal or number < status.attempt
         try:
             size = status.log_bytes if number == status.attempt else None
-            sources = await _sources(backend, ref, size)
+            sources = await _sources(reader, ref, size)
         except BackendError as error:
             ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
             continue
@@ -131,9 +132,39 @@ async def measure(
             if whole and tell is not None and left > TOLD:
                 tell(f"Reading {left >> 20:,} MiB of {source.path} of {run.name} for metrics …")
             try:
-                await _follow(ws.index, ws.clock, backend, run, ref, source, over, budget)
+                await _follow(ws.index, ws.clock, reader, run, ref, source, over, budget)
             except BackendError as error:
                 ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
+
+
+async def fetch(
+    ws: Workspace,
+    backend: object,
+    runs: Sequence[tuple[RunRecord, Status]],
+    *,
+    whole: bool = False,
+) -> object:
+    """Copy what runs elsewhere have written since the last look, and read from there. Where it lies
+    those of a place are read whose files are here, or that gives no copies.
+
+    Args:
+        whole: All of it, however long it takes.
+    """
+    if not is_far(backend) or not isinstance(backend, Measured):
+        return backend
+    from traindeck.console.runs.mirroring import Copies, sync
+
+    left: dict[tuple[str, str], int] | None = {}
+    try:
+        async with asyncio.timeout(None if whole else FETCHED_WITHIN):
+            left = await sync(ws, backend, runs, whole=whole)
+    except Unreachable as error:
+        if whole:
+            ws.tell(f"Only what is held here of {runs[0][0].name} can be read: {error.what}")
+            whole = False
+    except TimeoutError:
+        pass
+    return backend if left is None else Copies(backend, ws.mirror, left, whole)
 
 
 async def complete(
@@ -248,7 +279,9 @@ async def measured_alone(
         metrics={},
     )
     ref = replace(ref_of(run), attempt=number)
-    sources = await _sources(backend, ref, None)
+    reader = await fetch(ws, backend, [(replace(run, attempt=number), status)], whole=True)
+    assert isinstance(reader, Measured)
+    sources = await _sources(reader, ref, None)
     sources += _beside(ws, run, number, status)
     with TemporaryDirectory(prefix="traindeck-") as folder:
         index = Index.open(Path(folder) / "index.db")
@@ -259,7 +292,7 @@ async def measured_alone(
                 index.ingest(run.id, SourceMark(path=path), ws.index.source(run.id, path), ())
             for source in sources:
                 over = not alone.active
-                await _follow(index, ws.clock, backend, alone, ref, source, over, math.inf)
+                await _follow(index, ws.clock, reader, alone, ref, source, over, math.inf)
             yield index.rows([index.number_of(run.id) or 0], metrics="all")[0], index
         finally:
             index.close()

@@ -6,11 +6,12 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.base import Backend, FileEntry, Files, JobRef, RunSpec, SeekableLogs
+from traindeck.backends.base import FileEntry, Files, JobRef, RunSpec, SeekableLogs
 from traindeck.backends.encoding import decode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State, Status
 from traindeck.backends.status import decode_evidence, status_of
+from traindeck.console.runs.mirrored import Reading
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import (
     LOG_REMOVED,
@@ -34,7 +35,7 @@ LAST_LINE = 120
 _HOOKS = {"on_exit": "on exit", "on_stall": "on stall"}
 
 
-async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
+async def read_spec(backend: Reading, run: RunRecord) -> RunSpec:
     """The spec a run was made from, out of its run directory.
 
     Raises:
@@ -43,7 +44,7 @@ async def read_spec(backend: Backend, run: RunRecord) -> RunSpec:
     return await read_spec_of(backend, ref_of(run))
 
 
-async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
+async def read_spec_of(backend: Reading, ref: JobRef) -> RunSpec:
     """`read_spec` by reference."""
     import json
 
@@ -57,7 +58,7 @@ async def read_spec_of(backend: Backend, ref: JobRef) -> RunSpec:
         raise BackendError(f"run.json of run {ref.run_id} cannot be read: {why}.") from None
 
 
-async def ranks_of(backend: Backend, ref: JobRef) -> list[int]:
+async def ranks_of(backend: Reading, ref: JobRef) -> list[int]:
     """Ranks of an attempt that have a log, in order; the first if there is none yet."""
     found = []
     if isinstance(backend, Files):
@@ -75,7 +76,7 @@ async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> b
     if run.state in (State.NEW, State.QUEUED):
         return b""
     try:
-        backend = ws.backend(run.backend)
+        backend = ws.reader(run.backend)
         if not isinstance(backend, SeekableLogs):
             return b""
         stat = await backend.log_stat(ref_of(run), rank)
@@ -89,7 +90,7 @@ async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> b
     return b"".join(lines) or "…".encode() + tail
 
 
-async def explain(backend: Backend, run: RunRecord, status: Status) -> Status:
+async def explain(backend: Reading, run: RunRecord, status: Status) -> Status:
     """A failed attempt's status with the reason its log gives, if it gives one."""
     from traindeck.console.logs.findings import WINDOW
 
@@ -199,7 +200,7 @@ async def _no_log(ws: Workspace, run: RunRecord, number: int) -> str:
     if run.active and number == run.attempt:
         return ""
     try:
-        backend = ws.backend(run.backend)
+        backend = ws.reader(run.backend)
         if not isinstance(backend, SeekableLogs):
             return ""
         if (await backend.log_stat(replace(ref_of(run), attempt=number))).identity:
@@ -237,7 +238,7 @@ async def list_files(ws: Workspace, run: RunRecord) -> list[FileEntry]:
     Raises:
         BackendError: The backend keeps none, or does not answer.
     """
-    backend = ws.backend(run.backend)
+    backend = ws.reader(run.backend)
     if not isinstance(backend, Files):
         raise BackendError(f"{run.backend} keeps no run directories.")
     found: list[FileEntry] = []
@@ -260,7 +261,7 @@ async def read_file(ws: Workspace, run: RunRecord, path: str, size: int) -> byte
     Raises:
         BackendError: It cannot be read.
     """
-    backend = ws.backend(run.backend)
+    backend = ws.reader(run.backend)
     if not isinstance(backend, Files):
         raise BackendError(f"{run.backend} keeps no run directories.")
     return await backend.read_file(ref_of(run), path, 0, size)
@@ -269,7 +270,7 @@ async def read_file(ws: Workspace, run: RunRecord, path: str, size: int) -> byte
 async def spec_of(ws: Workspace, run: RunRecord) -> RunSpec | None:
     """What a run was made from; None if that cannot be read now."""
     try:
-        return await read_spec(ws.backend(run.backend), run)
+        return await read_spec(ws.reader(run.backend), run)
     except BackendError:
         return None
 
@@ -284,7 +285,7 @@ async def attempts_of(ws: Workspace, run: RunRecord) -> list[Status]:
     present = status_of_run(run)
     if run.attempt == 0:
         return [present]
-    backend = ws.backend(run.backend)
+    backend = ws.reader(run.backend)
     if not isinstance(backend, Files):
         return [present]
     noted = _noted(ws, run)
@@ -308,7 +309,7 @@ async def attempt_of(ws: Workspace, run: RunRecord, number: int) -> Status:
         BackendError: The backend keeps no run directories, or does not answer.
     """
     check_attempt(run, number)
-    backend = ws.backend(run.backend)
+    backend = ws.reader(run.backend)
     if number == run.attempt:
         return status_of_run(run)
     if not isinstance(backend, Files):
@@ -344,7 +345,7 @@ async def _ended(ws: Workspace, backend: Files, run: RunRecord, number: int) -> 
     facts |= {"found": True, "attempt": number}
     status = status_of(decode_evidence(facts), number, ws.clock())
     explained = is_explained_by_log(status.state, status.exit_code)
-    return await explain(ws.backend(run.backend), run, status) if explained else status
+    return await explain(ws.reader(run.backend), run, status) if explained else status
 
 
 async def _small(backend: Files, run: RunRecord, path: str) -> bytes:

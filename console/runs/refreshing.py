@@ -23,6 +23,10 @@ MAX_AGE = 2.0
 PATIENCE = 2.0
 """Seconds that one place may take to answer a command."""
 
+STALE_FOR = 10.0
+"""Seconds for which what was heard last of a place is shown with its age: a link that was lost for
+a moment is made again by then. After that nobody knows how its runs are."""
+
 YOUNG = 1.0
 """Seconds after its start for which a run is not asked what it has measured: a launch must not wait
 for that."""
@@ -65,6 +69,10 @@ async def refresh(
     changed = await asyncio.gather(
         *(_ask(ws, name, members, patience, turns, briefly) for name, members in due.items())
     )
+    if runs is None:
+        from traindeck.console.runs.foreign import look_for_foreign
+
+        changed.append(await look_for_foreign(ws, patience))
     if ws.index.unread():
         from traindeck.console.runs.reading_on import read_on
 
@@ -101,11 +109,23 @@ async def _ask_now(
             refs = {run.id: ref_of(run) for run in runs}
             statuses = await backend.poll(refs.values())
     except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
-        ws.index.set_reach(name, Reach.DOWN)
+        ws.index.set_reach(name, _silence(ws, name, runs))
         return []
     seen = {run.id: statuses[refs[run.id]] for run in runs}
     there = [run for run in runs if not (run.id in sending and is_absent(seen[run.id]))]
     return await enter(ws, backend, there, seen, briefly=briefly)
+
+
+def _silence(ws: Workspace, name: str, runs: Sequence[RunRecord]) -> Reach:
+    """How it stands with runs whose place did not answer just now: what was heard of a place behind
+    a link a moment ago is old first, and unknown only if it stays silent."""
+    from traindeck.backends.base import Capability, Linked
+
+    backend = ws.backend(name) if ws.has_backend(name) else None
+    far = backend is not None and not backend.capabilities & Capability.HERE
+    behind = far and isinstance(backend, Linked)
+    heard = max(run.observed_at for run in runs)
+    return Reach.STALE if behind and 0 <= ws.clock() - heard < STALE_FOR else Reach.DOWN
 
 
 def _being_sent(ws: Workspace, runs: Sequence[RunRecord]) -> frozenset[str]:
@@ -195,12 +215,19 @@ async def ingest(
 ) -> None:
     """Enter what the runs have measured since the last look."""
     now = ws.clock()
+    due = []
     for run in runs:
+        if run.foreign:
+            continue  # it has no run directory to measure in
         status = seen[run.id]
         young = status.started is None or now - status.started < YOUNG
         went_on = status.attempt > run.attempt  # what its last attempt wrote is read now or never
         if status.state.terminal or went_on or not young:
-            from traindeck.console.runs.measuring import measure, telling_faults
+            due.append((run, status))
+    if due:
+        from traindeck.console.runs.measuring import fetch, measure, telling_faults
 
+        reader = await fetch(ws, backend, due)
+        for run, status in due:
             with telling_faults(run, ws.tell):
-                await measure(ws, backend, run, status)
+                await measure(ws, reader, run, status)

@@ -17,6 +17,7 @@ from traindeck.console.runs.drafting import (
     read_fields,
     request_of,
 )
+from traindeck.console.runs.elsewhere import is_here
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
 
@@ -42,7 +43,7 @@ async def draft_like(ws: Workspace, text: str) -> Draft:
     run = ws.record(text)
     if run.foreign:
         raise UsageError(f"{run.id} was not started by Traindeck, so how is not known.")
-    spec = await read_spec(ws.backend(run.backend), run)
+    spec = await read_spec(ws.reader(run.backend), run)
     return draft_of(spec, run.backend, ws.environ)
 
 
@@ -62,7 +63,7 @@ async def command_like(ws: Workspace, text: str, given: Mapping[str, Any]) -> La
             f"{text} was made from the recipe {draft.recipe}, not from a command.",
             f"Start one like it with: traindeck finetune --like {shlex.quote(text)}",
         )
-    request, _ = request_of(ws, draft, None, _options(draft, text, given))
+    request, _ = request_of(ws, draft, None, _options(ws, draft, text, given))
     return request
 
 
@@ -99,16 +100,17 @@ async def finetune_like(
         raise UsageError(f"{text} was made from the recipe {draft.recipe}, not from {name}.")
     fields = {**draft.fields, "python": python} if python else draft.fields
     draft = replace(draft, fields=fields, values=values)
-    return request_of(ws, draft, await draft_recipe(ws, draft), _options(draft, text, given))
+    return request_of(ws, draft, await draft_recipe(ws, draft), _options(ws, draft, text, given))
 
 
-def _options(draft: Draft, text: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _options(ws: Workspace, draft: Draft, text: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a draft, with those that were given in their place."""
-    if given.get("on", draft.on) != draft.on:
+    on = given.get("on", draft.on)
+    if on != draft.on:
         # As in the form: another place has other options.
         fields = {k: v for k, v in draft.fields.items() if not k.startswith(OPTION)}
         draft = replace(draft, fields=fields)
-    found, problems = read_fields(draft)
+    found, problems = read_fields(draft, elsewhere=not is_here(ws, on))
     for key, problem in problems.items():
         if _OPTION.get(key, key) not in given:
             raise UsageError(f"{BY_KEY[key].label} of {text}: {problem}")

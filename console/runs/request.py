@@ -11,12 +11,25 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Any
 
-from traindeck.backends.base import Blob, Limits, Resources, RunSpec
+from traindeck.backends import environments
+from traindeck.backends.base import Blob, Capability, Code, Limits, Resources, RunSpec
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError, excerpt
-from traindeck.console.runs.capture import Captured, capture, code_files, recorded_environ
+from traindeck.console.runs.capture import (
+    Captured,
+    capture,
+    code_files,
+    recorded_environ,
+)
+from traindeck.console.runs.elsewhere import (
+    LOOKED_AT,
+    files_along,
+    folder_there,
+    home_there,
+)
 from traindeck.console.runs.interpreter import interpreter
 
 MAX_NAME = 128
@@ -73,7 +86,8 @@ def _unquoted(text: str) -> str:
 
 def asked_for(spec: RunSpec) -> RunSpec:
     """A run's spec as it was asked for: one that executes a copy of its code says where that lies,
-    and not where a new copy is to be made of."""
+    and not where a new copy is to be made of; one that was put into an environment, only which."""
+    spec = environments.taken_off(spec)
     copy = f"/runs/{spec.run_id}/code"
     before, found, below = spec.cwd.partition(copy)
     if spec.code.mode != "snapshot" or not found or not spec.code.root:
@@ -83,6 +97,13 @@ def asked_for(spec: RunSpec) -> RunSpec:
     if any(path):
         env["PYTHONPATH"] = ":".join(path)
     return replace(spec, cwd=spec.code.root.rstrip("/") + below or "/", env=env)
+
+
+def taken_from(spec: RunSpec) -> str | None:
+    """The folder here that a run's code was taken from; None if it took none along."""
+    if f"/runs/{spec.run_id}/code" in spec.cwd or (spec.code.root and spec.code.mode != "snapshot"):
+        return asked_for(spec).cwd
+    return spec.code.root or None
 
 
 def here() -> str:
@@ -106,7 +127,14 @@ class LaunchRequest:
     Attributes:
         after: Full ids of the runs to wait for.
         grace: None for the user's setting.
-        code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits.
+        cwd: A folder of the place; the one we are in by default, or its copy there.
+        environment: What it executes in (backends/environments.py); "" for what the place has.
+        needs: Packages it imports; None for what any command is asked about.
+        reads: Paths that must be there.
+        code: `here`, `snapshot`, or None for the default: in place, but a snapshot if it waits or
+            runs where this machine's files are not.
+        code_from: The folder here that the code is taken from; the one we are in by default.
+        sends: Paths in that folder that are all that goes along of it; None for the code.
         files: Files that travel with the run beside its code (a recipe's trainer).
         recipe: The resolved recipe, as JSON.
     """
@@ -127,7 +155,12 @@ class LaunchRequest:
     time: float | None = None
     grace: float | None = None
     retries: int = 0
+    environment: str = ""
+    needs: tuple[str, ...] | None = None
+    reads: tuple[str, ...] = ()
     code: str | None = None
+    code_from: str | None = None
+    sends: tuple[str, ...] | None = None
     pty: bool = False
     keep_background: bool = False
     on_exit: tuple[str, ...] = ()
@@ -137,25 +170,50 @@ class LaunchRequest:
     recipe: Mapping[str, Any] | None = None
 
 
+HERE = Capability.HERE | Capability.INHERITS
+"""What a place on this machine can do."""
+
+
 def build_spec(
-    request: LaunchRequest, *, run_id: str, name: str, now: float, environ: Mapping[str, str]
+    request: LaunchRequest,
+    *,
+    run_id: str,
+    name: str,
+    now: float,
+    environ: Mapping[str, str],
+    place: Capability = HERE,
+    memory: Path | None = None,
 ) -> tuple[RunSpec, tuple[str, ...]]:
     """The spec of a request, with the code captured, and notes for the plan.
 
     Args:
         run_id, name: As minted by the caller.
-        environ: The caller's environment.
+        environ: The caller's environment; of that only what is asked for goes to a place whose jobs
+            do not inherit it.
+        place: What the place can do.
+        memory: See `capture`.
 
     Raises:
         UsageError: What was asked for makes no sense; the option is named.
     """
     _check(request)
     secret_values(request.secrets, environ)  # before anything is looked at, or noted
-    cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
-    mode = request.code or ("snapshot" if request.after else "here")
-    python = interpreter(request.argv, cwd, {**environ, **request.env})
-    captured: Captured = capture(cwd, mode, python)
-    values, names = recorded_environ(environ)
+    environment = environment_named(request.environment, local=Capability.HERE in place)
+    if Capability.HERE in place:
+        cwd = os.path.abspath(os.path.expanduser(request.cwd or here()))
+        mode = request.code or ("snapshot" if request.after else "here")
+        python = interpreter(request.argv, cwd, {**environ, **request.env})
+        captured: Captured = capture(cwd, mode, python, memory)
+    else:
+        python = None  # one of there
+        cwd, captured = _elsewhere(request, memory)
+    inherits = Capability.INHERITS in place
+    values, names = recorded_environ(environ if inherits else {})
+    needs = request.needs
+    if needs is None:
+        needs = LOOKED_AT if environment or environments.runs_python(request.argv) else ()
+    if not environment and Capability.HERE in place:
+        needs = ()  # it is the shell's own, and a launch does not wait for an interpreter
     hidden = {*request.secrets, *request.env}
     spec = RunSpec(
         run_id=run_id,
@@ -180,6 +238,9 @@ def build_spec(
         on_exit=request.on_exit,
         on_stall=request.on_stall,
         stall_after=request.stall_after,
+        environment=environment,
+        needs=needs,
+        reads=request.reads,
         python=python,
         packages=captured.packages,
         files={**captured.files, **request.files},
@@ -191,12 +252,54 @@ def build_spec(
     notes = list(captured.notes)
     if not_kept := code_not_kept(spec):
         notes.append(not_kept)
-    if request.after and request.code is None:
+    if request.after and request.code is None and Capability.HERE in place:
         notes.append(
             "it waits, so it will run in a copy of the code: what is not code (data, outputs of "
             "other runs) must be named by absolute paths, or use --code here"
         )
     return spec, tuple(notes)
+
+
+def environment_named(text: str, *, local: bool) -> str:
+    """The name of an environment, checked. On this machine a relative path is one, too; on others
+    what begins with our home begins with the home there: a shell has written ~ out.
+
+    Raises:
+        UsageError: It is none.
+    """
+    text = text.strip()
+    if not local:
+        text = home_there(text)
+    elif text.startswith((".", "~")) or ("/" in text and ":" not in text):
+        text = os.path.abspath(os.path.expanduser(text))
+    environments.read(text)
+    return text
+
+
+def _elsewhere(request: LaunchRequest, memory: Path | None) -> tuple[str, Captured]:
+    """Where a run begins on a machine that has not this one's files, and the code that it takes
+    along."""
+    source = os.path.abspath(os.path.expanduser(request.code_from or here()))
+    if request.code == "here":
+        if request.cwd is None or not request.cwd.startswith(("/", "~")):
+            raise UsageError(
+                f"--code here on {request.on}: nothing is sent there, so --cwd must name a folder "
+                "there, from / or ~ on.",
+                "Leave --code out to send a copy of the code.",
+            )
+        return home_there(request.cwd), Captured(code=Code(mode="here"))
+    same = request.cwd is None or request.cwd == request.code_from
+    asked = None if same else home_there(request.cwd or "")
+    from traindeck.console.runs.snapshot import Snapshot
+
+    if request.sends is None:
+        captured = capture(source, "snapshot", None, memory)
+    else:
+        known = capture(source, "here", None)
+        tree = Snapshot(source, files_along(source, request.sends), memory=memory).tree
+        code = replace(known.code, mode="snapshot", root=source, untracked=(), tree=tree)
+        captured = Captured(code=code)
+    return folder_there(asked, source, captured.code.root), captured
 
 
 def code_not_kept(spec: RunSpec) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from zlib import crc32
 
 SECRET_FILES = (
     ".env*",
@@ -57,10 +58,15 @@ _PUTTY_WORDS = b"PuTTY-User-Key-File-"
 _PUTTY = re.compile(rb"PuTTY-User-Key-File-\d: [\w@.-]+\r?\n(?s:.{0,16384}?)\nPrivate-Lines: \d")
 
 
+_NAMES = re.compile("|".join(map(fnmatch.translate, SECRET_FILES)))
+
+RULES = crc32(b"\n".join((_NAMES.pattern.encode(), _KEY.pattern, _PUTTY.pattern)))
+"""Changes with what is withheld: a file that once was looked at is not looked at again."""
+
+
 def is_secret_file(path: str) -> bool:
     """Whether a file's name says that it holds secrets."""
-    name = path.rsplit("/", 1)[-1].lower()
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_FILES)
+    return _NAMES.match(path.rpartition("/")[2].lower()) is not None
 
 
 def holds_private_key(data: bytes) -> bool:

@@ -21,8 +21,10 @@ from traindeck.console.store.places import Places, find_places
 if TYPE_CHECKING:
     from traindeck.backends.asking import Asker
     from traindeck.backends.base import Backend, JobRef
+    from traindeck.console.runs.mirrored import Mirrored, Reading
     from traindeck.console.settings import Settings
     from traindeck.console.store.journal import Journal
+    from traindeck.console.store.mirror import Mirror
     from traindeck.console.store.records import RunRecord
 
 LOOK_AGAIN = 60.0
@@ -56,6 +58,7 @@ class Workspace:
     _index: Index | None = None
     _settings: Settings | None = None
     _backends: dict[str, Backend] = field(default_factory=dict)
+    _readers: dict[str, Mirrored] = field(default_factory=dict)
 
     @property
     def index(self) -> Index:
@@ -114,12 +117,41 @@ class Workspace:
                 )
             from traindeck.backends.registry import create
 
-            if self.asks is not None and configured.local_root() is None:
-                from traindeck.backends.asking import set_asker
-
-                set_asker(self.asks())
+            if configured.local_root() is None:
+                self.let_ask()
             self._backends[name] = create(name, configured.kind, configured.options)
         return self._backends[name]
+
+    def let_ask(self) -> None:
+        """What connects from now on asks whom `asks` makes."""
+        if self.asks is not None:
+            from traindeck.backends.asking import set_asker
+
+            set_asker(self.asks())
+
+    @property
+    def mirror(self) -> Mirror:
+        """Copies of what runs elsewhere write."""
+        from traindeck.console.store.mirror import Mirror
+
+        return Mirror(self.places.mirror)
+
+    def reader(self, name: str) -> Reading:
+        """The backend of this name for reading what its runs wrote: of one whose files are not here
+        what is held of them, where it does not answer. To be asked for files and logs only.
+
+        Raises:
+            UsageError, BackendError: As `backend`.
+        """
+        backend = self.backend(name)
+        from traindeck.console.runs.mirrored import Mirrored, is_far
+
+        if not is_far(backend):
+            return backend
+        known = self._readers.get(name)
+        if known is None or known.backend is not backend:
+            self._readers[name] = known = Mirrored(backend, self.mirror)
+        return known
 
     def has_backend(self, name: str) -> bool:
         """Whether there is a backend of this name, in the settings or made elsewhere."""
@@ -155,14 +187,22 @@ class Workspace:
 
     def has_questions(self) -> bool:
         """Whether anything is to be asked of a place or read on: a run that is not over, one that
-        was not measured to its end, one that is missing, or a submission. A command that only reads
-        need not start an event loop if not."""
+        was not measured to its end, one that is missing, a submission, or jobs that somebody
+        submitted by hand. A command that only reads need not start an event loop if not."""
+        if self.with_foreign():
+            return True
         if self.index.has_active() or self.index.unread() or self.missing():
             return True
         try:
             return any(self.places.journal.iterdir())
         except FileNotFoundError:
             return False
+
+    def with_foreign(self) -> list[str]:
+        """The places that may list jobs which were submitted without Traindeck: by their kind, for
+        most of which nothing need be imported to know."""
+        places = self.settings.backends.items()
+        return [name for name, place in places if place.kind not in ("process", "ssh")]
 
     def missing(self) -> list[RunRecord]:
         """Runs whose directory was gone, to be looked for again: a disk may be mounted by now."""
@@ -174,6 +214,7 @@ class Workspace:
         for backend in self._backends.values():
             await backend.aclose()
         self._backends.clear()
+        self._readers.clear()
 
     async def aclose(self) -> None:
         """Close connections and the index. Runs are not touched. Idempotent."""
@@ -224,7 +265,9 @@ def ref_of(run: RunRecord) -> JobRef:
     """The reference a run's backend knows it by."""
     from traindeck.backends.base import JobRef
 
-    return JobRef(backend=run.backend, run_id=run.id, attempt=run.attempt, native_id=run.native_id)
+    # A foreign job has no run: its id here is only ours.
+    run_id = "" if run.foreign else run.id
+    return JobRef(backend=run.backend, run_id=run_id, attempt=run.attempt, native_id=run.native_id)
 
 
 def refuse_id(ws: Workspace, name: str | None) -> None:

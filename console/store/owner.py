@@ -52,6 +52,11 @@ def this_process() -> Owner:
     return Owner(host=host, boot_id=boot_id, namespace=namespace, pid=pid, starttime=_stat(pid)[1])
 
 
+def boot_id() -> str:
+    """Names this machine since it was booted; "" if that cannot be read."""
+    return _machine()[1]
+
+
 def owner_from(data: Mapping[str, Any]) -> Owner:
     """An owner as written by `encode`. What has another shape is left at its default, which is
     nobody."""

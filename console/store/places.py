@@ -64,6 +64,16 @@ class Places:
     def archived(self) -> Path:
         return self.state / "archived"
 
+    @property
+    def mirror(self) -> Path:
+        """Copies of what runs elsewhere write; they can be deleted."""
+        return self.state / "mirror"
+
+    @property
+    def snapshots(self) -> Path:
+        """What is remembered of code that was read and sent; it can be deleted."""
+        return self.state / "snapshots"
+
 
 def find_places(
     environ: Mapping[str, str] | None = None,

@@ -12,14 +12,15 @@ import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.errors import TraindeckError
+from traindeck.backends.errors import BackendError, TraindeckError, UsageError
+from traindeck.backends.states import Reach
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from traindeck.console.tui.services import Services
 
     from .paint import Painter
+    from .questions import Questions, ScreenAsker
+
+T = TypeVar("T")
 
 FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
@@ -105,6 +109,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         depth: Colours of the terminal, if it is known (`truecolor`, `256`, `16`, `none`).
         clock: Seconds since the epoch. Tests fix it.
         told: What the services have to tell, said in the footer as it comes.
+        asker: Whom the services ask what only a person knows; ends with the application.
 
     Attributes:
         looks: The theme and the signs in use.
@@ -140,6 +145,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         depth: str | None = None,
         clock: Callable[[], float] = time.time,
         told: Told | None = None,
+        asker: ScreenAsker | None = None,
     ) -> None:
         env = os.environ if environ is None else environ
         self.services = services
@@ -153,11 +159,15 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self._disable_notifications = self._disable_tooltips = True
         self._on_screen = OnScreen()
         self._waiting = True
+        self._lent = False
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = console_for(self.console, depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
         self._notice: Notice | None = None
         self._told = told
+        self._asker = asker
+        self._questions: Questions | None = None
+        self._typed_text = False
         self._jobs: dict[asyncio.Task[Any], str] = {}
         self._last_key = 0.0
         self._pressed = ("", 0.0)
@@ -318,6 +328,11 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self.set_timer(FIRST_FRAME, self._wait_no_more)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
+        if self._asker is not None:
+            from .questions import Questions
+
+            self._questions = Questions(self, self._asker)
+            self._questions.begin()
         if self.looks.may_change:
             self.start(self._follow_theme(), "")
         if self.looks.wrong is not None:  # once it is mended it is taken over
@@ -328,6 +343,23 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         if self._driver is not None and not self.is_headless:
             self._driver.write("\x1b[8l")
         self.action_redraw()
+
+    async def lend_terminal(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Give the terminal away for as long as something runs in it; then everything is as it was.
+        Nothing is drawn meanwhile, and what goes on in the background goes on.
+
+        Raises:
+            UsageError: There is no terminal that could be given away.
+        """
+        if self._driver is None or not self._driver.can_suspend:
+            raise UsageError("This terminal cannot be handed to another program.")
+        self._lent = True
+        try:
+            with self.suspend():
+                return await work()
+        finally:
+            self._lent = False
+            self.action_redraw()
 
     def action_redraw(self) -> None:
         """Write everything again: something else has written to the terminal."""
@@ -346,6 +378,8 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self.screen.refresh()
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        if self._lent:
+            return
         super()._display(screen, self._on_screen.difference(renderable))
         if (painted := getattr(screen, "was_painted", None)) is not None:
             painted()
@@ -530,6 +564,8 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self.complain(bug(error))
 
     async def on_unmount(self) -> None:
+        if self._asker is not None:
+            self._asker.close()
         for task in list(self._jobs):
             task.cancel()
         self.ui.save()
@@ -567,6 +603,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self._pressed = (event.key, now)
         self.key_repeats = event.key == before[0] and 0 <= now - before[1] < REPEAT_SECONDS
         screen, focused = self.screen, self.screen.focused
+        self._typed_text = event.is_printable and getattr(screen, "typing", True)
         hold = getattr(screen, "hold_key", None)
         if hold is not None and hold(event):
             return True
@@ -601,6 +638,49 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
     def idle(self) -> float:
         """Seconds since the last key."""
         return time.monotonic() - self._last_key
+
+    def waits(self, seconds: float) -> bool:
+        """Whether the person seems to wait: no key for so long, and the last one was no text."""
+        return self.idle > seconds and not self._typed_text
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a question may come up over the screen: nothing else lies there."""
+        from .screens.base import DeckScreen
+
+        return isinstance(self.screen, DeckScreen)
+
+    @property
+    def connect_key(self) -> str:
+        """The key of `action_connect` that does it here and now, as it is shown."""
+        from .screens.base import DeckScreen, active_actions
+
+        screen = next((s for s in reversed(self.screen_stack) if isinstance(s, DeckScreen)), None)
+        if screen is None:
+            return "C"
+        bound = active_actions(screen).get("app.connect", [])
+        return next((keys.key_text(key) for key in screen.keys_now(bound)), ":connect")
+
+    def action_connect(self) -> None:
+        """Answer what a place asks; if none does, try those again that do not answer."""
+        self._forget_notice()  # what went wrong last, this may mend
+        if self._questions is None or not self._questions.open_now():
+            self.start(self._connect(), "connecting")
+
+    async def _connect(self) -> None:
+        silent = [place for place in await self.services.places() if place.reach is not Reach.OK]
+        if not silent:
+            self.notice("every place answers")
+        await asyncio.gather(*(self._connect_one(place.name) for place in silent))
+
+    async def _connect_one(self, name: str) -> None:
+        health = await self.services.probe(name, asked=True)
+        if health.reach is Reach.OK:
+            self.notice((Span(f"{self.painter.glyphs.running} ", "running"),
+                         Span(f"{clean(name)} answers", "text")), urgent=True)  # fmt: skip
+        else:
+            said = next((text for passed, text in health.checks if not passed), health.note)
+            self.complain(BackendError(f"{name}: {said}" if name not in said else said))
 
     def action_palette(self) -> None:
         from .screens.palette import PaletteScreen

@@ -54,6 +54,8 @@ APP = (
     Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run, action", GO, 80),
     Action("app.help", "question_mark,f1", "keys", "keys", "these keys", "", 90,
            also="help manual"),
+    Action("app.connect", "C,ctrl+y", "connect", "connect", "connect to places, answer them", GO,
+           also="password ssh reconnect retry trust backends"),
     Action("app.back", "escape", "back", "back", "back, never quits", GO),
     Action("app.quit", "q", "leave", "quit", "back, or quit", GO, also="exit"),
     Action("app.quit_now", "ctrl+c", "interrupt", "quit", "twice: quit now", GO,
@@ -94,6 +96,9 @@ RUNS = (
     Action("runs.edit", "e", "edit", "edit", "edit name, tags, note", THIS,
            also="rename annotate"),
     Action("runs.copy", "y", "copy", "copy", "copy…", THIS),
+    Action("runs.shell", "S", "shell", "shell", "shell where it is", THIS, also="terminal ssh"),
+    Action("runs.forward", "P", "forward", "forward", "forward a port…", THIS,
+           also="tensorboard jupyter tunnel"),
     Action("runs.remove", "delete", "remove", "remove", "remove…", THIS, also="delete rm"),
     Action("runs.demo", "d", "demo", "demo", "demo: small trainings", LIST, 5),
     Action("runs.new", "n", "launch", "new", "new run", LIST, 50, also="start create"),
@@ -165,6 +170,9 @@ RUN = (
     Action("run.copy", "y", "copy", "copy", "copy…", THIS),
     Action("run.again", "N", "launch_again", "again", "launch with changes", THIS,
            also="clone duplicate relaunch"),
+    Action("run.shell", "S", "shell", "shell", "shell where it is", THIS, also="terminal ssh"),
+    Action("run.forward", "P", "forward", "forward", "forward a port…", THIS,
+           also="tensorboard jupyter tunnel"),
     Action("run.remove", "delete", "remove", "remove", "remove…", THIS, also="delete rm"),
 )  # fmt: skip
 
@@ -212,6 +220,8 @@ FILES = (
     Action("files.g", "g", "prefix_g", "first", "first", ""),
     Action("files.last", "end,G", "rows(1000000)", "last", "last", ""),
     Action("files.open", "enter", "open", "open", "look into it · fold", LIST, 10),
+    Action("files.pull", "p", "pull", "pull", "bring it here…", LIST, 15,
+           also="download copy fetch"),
     Action("files.copy", "y", "copy_path", "copy path", "copy its path", LIST, 20),
 )  # fmt: skip
 
@@ -264,6 +274,7 @@ SETTINGS = (
     Action("settings.previous", "left", "change(-1)", "previous", "the one before", ""),
     Action("settings.unset", "u", "unset", "unset", "back to the default", LIST, 30),
     Action("settings.check", "c", "check", "check", "ask the backend how it is", LIST, 40),
+    Action("settings.add", "a", "add", "add", "make a backend of it", LIST, 15),
 )  # fmt: skip
 
 SCOPES: dict[str, tuple[Action, ...]] = {

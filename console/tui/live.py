@@ -13,8 +13,10 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from traindeck.backends.asking import unattended
 from traindeck.backends.errors import TraindeckError
 from traindeck.backends.states import Reach, Status
+from traindeck.console.runs.placing import for_person
 from traindeck.console.runs.reasons import named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
@@ -27,15 +29,18 @@ from traindeck.console.tui.services import (
 )
 
 from .listing import list_runs
+from .live_reaching import LiveReaching
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from traindeck.backends.base import FileEntry, Health, Plan, RunSpec
+    from traindeck.backends.asking import Asker
+    from traindeck.backends.base import FileEntry, Health, Link, Plan, RunSpec
     from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession
     from traindeck.console.runs.log_shown import Spot
+    from traindeck.console.runs.placing import Found
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.series import Points
 
@@ -51,23 +56,30 @@ PATIENCE = 0.1
 """Seconds that a look may read what a run has measured, for the log that is open is read by the
 same thread. The rest is read on by a process."""
 
+PLACE_PATIENCE = 2.0
+"""Seconds that one place may take to say how it is, for others are asked again only after that."""
+
 LEAVING = 1.0
 """Seconds that the services get to end in."""
 
 
-class LiveServices:
+class LiveServices(LiveReaching):
     """Implements `Services`. Made on any thread; `aclose` ends its own.
 
     Args:
         make: Opens the workspace; called on the services' thread.
+        asker: Asks the person what a connection needs to know. It is only asked for what they have
+            just asked for themselves; what goes on in the background asks nobody.
     """
 
     able = frozenset({"demo"})
 
-    def __init__(self, make: Callable[[], Workspace]) -> None:
+    def __init__(self, make: Callable[[], Workspace], asker: Asker | None = None) -> None:
+        super().__init__()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="services", daemon=True)
         self._make = make
+        self._asker = asker
         self._thread.start()
         self._ws: Workspace | None = None
         self._places: dict[str, Place] = {}
@@ -200,7 +212,8 @@ class LiveServices:
         async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
-            return LogSession(self._bridge, await log_of(ws, run, which), spot)
+            with for_person(ws, run.backend):
+                return LogSession(self._bridge, await log_of(ws, run, which), spot)
 
         return await self._await(make)
 
@@ -209,7 +222,9 @@ class LiveServices:
         from traindeck.console.runs.log_session import LogSession
 
         async def make(ws: Workspace) -> LogSession:
-            return LogSession(self._bridge, await file_of(ws, ws.record(run_id), path))
+            run = ws.record(run_id)
+            with for_person(ws, run.backend):
+                return LogSession(self._bridge, await file_of(ws, run, path))
 
         return await self._await(make)
 
@@ -222,8 +237,9 @@ class LiveServices:
         from traindeck.console.runs import launching
 
         async def start(ws: Workspace) -> Outcome:
-            plan = await launching.again(ws, ws.record(run_id), env)
-            run = await launching.launch(ws, plan)
+            old = ws.record(run_id)
+            with for_person(ws, old.backend):
+                run = await launching.launch(ws, await launching.again(ws, old, env))
             return Outcome(run_id=run.id, text=run.name)
 
         return await self._await(start)
@@ -377,13 +393,18 @@ class LiveServices:
     async def path_rest(self, draft: Draft, key: str, text: str) -> str:
         from traindeck.console.runs.paths import rest_in
 
-        here = await self._do(lambda ws: draft.on in ws.settings.local_roots())
+        # What goes along to another machine lies here, too; only a folder to run in does not.
+        here = key != "cwd" or await self._do(lambda ws: draft.on in ws.settings.local_roots())
         return await rest_in(draft, key, text) if here else ""
 
     async def launch(self, plan: Plan) -> RunRecord:
         from traindeck.console.runs import launching
 
-        return await self._await(lambda ws: launching.launch(ws, plan))
+        async def send(ws: Workspace) -> RunRecord:
+            with for_person(ws, plan.backend):
+                return await launching.launch(ws, plan)
+
+        return await self._await(send)
 
     async def save_recipe(self, draft: Draft, name: str) -> Path:
         async def save(ws: Workspace) -> Path:
@@ -403,16 +424,33 @@ class LiveServices:
 
         return await self._await(save)
 
-    async def probe(self, backend: str) -> Health:
-        async def ask(ws: Workspace) -> Health:
-            from traindeck.backends.base import Health
+    async def probe(self, backend: str, *, asked: bool = False) -> Health:
+        from traindeck.console.runs import placing
 
-            try:
-                return await ws.backend(backend).probe()
-            except TraindeckError as error:
-                return Health(reach=Reach.DOWN, checks=((False, str(error)),))
+        async def ask(ws: Workspace) -> Health:
+            health = await placing.check_backend(ws, backend, asked=asked)
+            self._enter_health(backend, health, placing.link_at(ws, backend))
+            return health
 
         return await self._await(ask)
+
+    async def found(self) -> Sequence[Found]:
+        from traindeck.console.runs import placing
+
+        async def look(ws: Workspace) -> Sequence[Found]:
+            return await asyncio.to_thread(placing.found_places, ws)
+
+        return await self._await(look)
+
+    async def probe_found(self, found: Found) -> Health:
+        from traindeck.console.runs import placing
+
+        return await self._await(lambda ws: placing.check_found(ws, found))
+
+    async def add_found(self, found: Found) -> str:
+        from traindeck.console.runs import placing
+
+        return await self._do(lambda ws: placing.add_found(ws, found).name)
 
     async def settings_changed(self) -> None:
         await self._do(lambda ws: ws.reload_settings())
@@ -436,8 +474,7 @@ class LiveServices:
 
         async def ask(ws: Workspace) -> None:
             await refreshing.refresh(ws)
-            for name in ws.settings.backends:
-                await self._note_place(ws, name)
+            await asyncio.gather(*(self._note_place(ws, name) for name in ws.settings.backends))
 
         await self._await(ask)
 
@@ -447,6 +484,7 @@ class LiveServices:
         self._closed = True
 
         async def close() -> None:
+            await self.end_forwards()
             if self._ws is not None:
                 await self._ws.aclose()
 
@@ -479,10 +517,17 @@ class LiveServices:
         if self._ws is None:
             self._ws = self._make()
             self._ws.patience = PATIENCE
+            if self._asker is not None:
+                asker = self._asker
+                self._ws.asks = lambda: asker
         return self._ws
 
     async def _bridge(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        async def quietly() -> T:
+            with unattended():
+                return await coroutine
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(quietly(), self._loop))
 
     async def _await(self, body: Callable[[Workspace], Awaitable[T]]) -> T:
         async def run() -> T:
@@ -503,27 +548,63 @@ class LiveServices:
 
         async def run(ws: Workspace) -> Sequence[Outcome]:
             outcomes = []
-            for run_id in run_ids:
-                try:
-                    text = await one(ws, ws.record(run_id))
-                    outcomes.append(Outcome(run_id=run_id, done=not text, text=text))
-                except TraindeckError as error:
-                    outcomes.append(Outcome(run_id=run_id, done=False, text=str(error)))
+            found = (ws.index.get(run_id) for run_id in run_ids)
+            with for_person(ws, *(run.backend for run in found if run is not None)):
+                for run_id in run_ids:
+                    try:
+                        text = await one(ws, ws.record(run_id))
+                        outcomes.append(Outcome(run_id=run_id, done=not text, text=text))
+                    except TraindeckError as error:
+                        outcomes.append(Outcome(run_id=run_id, done=False, text=str(error)))
             return outcomes
 
         return await self._await(run)
 
     async def _note_place(self, ws: Workspace, name: str) -> None:
-        """How a backend answered last: from its active runs, else by asking it now and then."""
+        """How a backend answered last. It is asked now and then, one that does not answer as soon
+        as its own pause is over, and never one that waits for a person."""
+        from traindeck.console.runs.following import link_of
+
         known = self._places.get(name)
         now = ws.clock()
-        if known is not None and now - known.seen_at < 10 and known.reach is Reach.OK:
-            return
         try:
-            health = await ws.backend(name).probe()
-        except TraindeckError as error:
-            at = known.seen_at if known else 0.0
-            self._places[name] = Place(name=name, reach=Reach.DOWN, seen_at=at, note=error.what)
+            backend = ws.backend(name)
+            link = link_of(backend)
+            if link.state is not Reach.OK:
+                self._enter_link(name, link)
+                if link.person or (link.next_try is not None and link.next_try > now):
+                    return
+            elif known is not None and now - known.seen_at < 10 and known.reach is Reach.OK:
+                return
+            async with asyncio.timeout(PLACE_PATIENCE):
+                health = await backend.probe()
+        except (TraindeckError, TimeoutError) as error:
+            note = error.what if isinstance(error, TraindeckError) else "it does not answer"
+            self._places[name] = Place(
+                name=name, reach=Reach.DOWN, seen_at=known.seen_at if known else 0.0, note=note
+            )
             return
-        seen = health.observed_at if health.reach is Reach.OK else (known.seen_at if known else 0.0)
-        self._places[name] = Place(name=name, reach=health.reach, seen_at=seen, note=health.note)
+        self._enter_health(name, health, link_of(backend))
+
+    def _enter_health(self, name: str, health: Health, link: Link) -> None:
+        if health.reach is Reach.OK:
+            self._places[name] = Place(name=name, seen_at=health.observed_at, note=health.note)
+        elif link.state is not Reach.OK:
+            self._enter_link(name, link)
+        else:
+            known = self._places.get(name)
+            seen = known.seen_at if known else 0.0
+            self._places[name] = Place(
+                name=name, reach=health.reach, seen_at=seen, note=health.note
+            )
+
+    def _enter_link(self, name: str, link: Link) -> None:
+        known = self._places.get(name)
+        self._places[name] = Place(
+            name=name,
+            reach=link.state,
+            seen_at=(known.seen_at if known else 0.0) or link.since,
+            note=link.why,
+            next_try=link.next_try,
+            person=link.person,
+        )

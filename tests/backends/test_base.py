@@ -34,7 +34,7 @@ DATA = [
     for value in vars(base).values()
     if dataclasses.is_dataclass(value) and isinstance(value, type)
 ]
-BINARY = {base.Done, base.LogChunk}
+BINARY = {base.Done, base.FilePiece, base.LogChunk, base.Piece}
 
 text = st.text(max_size=12)
 names = st.dictionaries(text, text, max_size=3)
@@ -206,7 +206,7 @@ def test_no_part_of_a_plan_can_change_under_its_digest(field: str) -> None:
     other: dict[str, Any] = {
         "backend": "b", "spec": RunSpec(name="n"), "files": {"f": Blob(digest="d")},
         "argv": ("a",), "body": {"k": 1}, "env": {"A": "1"}, "bound_late": {"port": "later"},
-        "warnings": ("w",),
+        "place": "p", "warnings": ("w",),
     }  # fmt: skip
     changed = dataclasses.replace(Plan(), **{field: other[field]})
     assert plan_digest(changed) != plan_digest(Plan())

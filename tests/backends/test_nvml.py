@@ -28,6 +28,10 @@ int nvmlDeviceGetUUID(D d, char *to, unsigned n) {
     strcpy(to, d == (D)1 ? "GPU-aaaa1111" : "GPU-bbbb2222");
     return 0;
 }
+int nvmlDeviceGetComputeRunningProcesses_v3(D d, unsigned *n, void *infos) {
+    *n = d == (D)2 && BUSY ? 1 : 0;
+    return *n && !infos ? 7 : 0;
+}
 int nvmlSystemGetDriverVersion(char *to, unsigned n) { strcpy(to, "560.35.03"); return 0; }
 """
 
@@ -40,7 +44,9 @@ print(json.dumps(dataclasses.asdict(count())))
 
 def counted(folder: Path, *, library: bool = True, **codes: int) -> Any:
     """What `count` says where the library's calls return these codes."""
-    defined = [f"-D{name}={code}" for name, code in ({"INIT": 0, "SECOND": 0} | codes).items()]
+    defined = [
+        f"-D{name}={code}" for name, code in ({"INIT": 0, "SECOND": 0, "BUSY": 0} | codes).items()
+    ]
     if library:
         if shutil.which("gcc") is None:
             pytest.skip("no C compiler to make the library with")
@@ -60,8 +66,14 @@ def counted(folder: Path, *, library: bool = True, **codes: int) -> Any:
 
 def test_devices_are_counted_in_bus_order_with_their_driver(tmp_path: Path) -> None:
     assert counted(tmp_path) == {
-        "uuids": ["GPU-aaaa1111", "GPU-bbbb2222"], "total": 2, "driver": "560.35.03", "note": "",
+        "uuids": ["GPU-aaaa1111", "GPU-bbbb2222"], "busy": [], "total": 2, "driver": "560.35.03",
+        "note": "",
     }  # fmt: skip
+
+
+def test_a_device_with_a_compute_process_is_busy(tmp_path: Path) -> None:
+    said = counted(tmp_path, BUSY=1)
+    assert (said["busy"], said["total"]) == (["GPU-bbbb2222"], 2)
 
 
 @pytest.mark.parametrize("code", [9, 18, 999], ids=["driver-not-loaded", "mismatch", "unknown"])

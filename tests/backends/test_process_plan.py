@@ -19,6 +19,7 @@ from traindeck.backends.base import (
     DeviceCount,
     Facts,
     Limits,
+    Link,
     Plan,
     Resources,
     RunSpec,
@@ -39,6 +40,7 @@ class RecordingHost:
 
     name = "recording"
     here = True
+    link = Link()
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any], bytes]] = []

@@ -40,6 +40,7 @@ BOTH: dict[str, tuple[str, ...]] = {
     "env": ("--env", "A=x 'y'", "--env", "B=~"), "secret": ("--secret", "TOKEN"),
     "tag": ("--tag", "sft", "--tag", "why=a b"), "time": ("--time", "90m"),
     "grace": ("--grace", "100000500ms"), "retries": ("--retries", "4"),
+    "environment": ("--environment", "/opt/one/env"),
 }  # fmt: skip
 RUN = {
     **BOTH,
@@ -62,6 +63,7 @@ OTHER: dict[str, tuple[str, ...]] = {
     "on_exit": ("--on-exit", "other"), "on_stall": ("--on-stall", "2h:other"),
     "command": ("--", "bash", "-c", "x | y"), "python": ("--python", "/opt/two/bin/python"),
     "set_": ("--set", "lr=0.1", "--set", "epochs=2"), "recipe": ("sft",),
+    "environment": ("--environment", "conda:two"),
 }  # fmt: skip
 ADDED = {
     "option": ("--option", "partition=cpu", "--option", "share=0.5"),

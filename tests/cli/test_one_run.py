@@ -400,3 +400,28 @@ def test_show_says_what_became_of_a_command_for_the_end(cli: Cli, command: str, 
     good = cli.run("true", options=("--on-exit", "true"))
     assert cli("wait", good).returncode == 0
     assert "on exit failed" not in cli.ok("show", good)
+
+
+def test_a_plan_of_a_snapshot_counts_its_files_and_lists_them_on_request(cli: Cli) -> None:
+    """Plan and record name the code by one digest, however many files it has."""
+    folder = cli.home / "code"
+    for number in range(300):
+        (folder / f"pkg{number % 3}").mkdir(parents=True, exist_ok=True)
+        (folder / f"pkg{number % 3}/m{number}.py").write_text(f"x = {number}\n")
+    (folder / "go.sh").write_text("#!/bin/sh\necho it goes\n")
+    (folder / "go.sh").chmod(0o755)
+    (folder / "out").mkdir()
+    command = ("run", "--code", "snapshot", "--cwd", str(folder))
+    words = cli.ok(*command, "--dry-run", "--", "true")
+    assert "301 files, " in words and "code/pkg1/m1.py · 6 B · sha256 " in words
+    assert "code/go.sh · 23 B" in words and "code/out/ · empty folder" in words
+    plan = json.loads(cli.ok(*command, "--dry-run", "--json", "--", "true"))
+    listed = plan.pop("tree")
+    assert len(listed) == 302 and listed["code/go.sh"]["mode"] == 0o700
+    assert plan["spec"]["code"]["tree"]["files"] == 301
+    assert len(json.dumps(plan)) < 10_000
+    run = json.loads(cli.ok(*command, "--json", "--", "./go.sh"))
+    top = cli.home / ".traindeck/runs" / run["id"]
+    assert (top / "code/pkg2/m299.py").read_text() == "x = 299\n" and (top / "code/out").is_dir()
+    assert (top / "run.json").stat().st_size < 10_000
+    assert (top / "plan/plan.json").stat().st_size < 20_000

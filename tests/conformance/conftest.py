@@ -26,7 +26,10 @@ from traindeck.backends.base import (
     UsageError,
 )
 
-OURS = tuple(f"tests.conformance.subject:{name}" for name in ("fake", "process", "ssh", "openssh"))
+OURS = tuple(
+    f"tests.conformance.subject:{name}"
+    for name in ("fake", "process", "ssh", "openssh", "slurm", "slurm_over_ssh")
+)
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -185,6 +188,15 @@ class Suite:
         for backend in self._made:
             await backend.aclose()
         await called(self.subject.close)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cluster_is_left() -> Iterator[None]:
+    """End the cluster that the tests of a session share, if one was started."""
+    yield
+    from tests.services.slurm import end_shared
+
+    end_shared()
 
 
 @pytest.fixture

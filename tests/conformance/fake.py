@@ -34,6 +34,7 @@ from traindeck.backends.base import (
     Capability,
     Facts,
     FileEntry,
+    FilePiece,
     Health,
     JobRef,
     LogChunk,
@@ -44,12 +45,15 @@ from traindeck.backends.base import (
     RunSpec,
     State,
     Status,
+    Tree,
     Unreachable,
     UsageError,
+    Wanted,
     encode,
     plan_digest,
 )
 from traindeck.backends.status import Evidence, Exit, status_of
+from traindeck.backends.trees import entries
 
 PYTHON = "/fake/bin/python3"
 CHUNK = 65_536
@@ -362,6 +366,27 @@ class _Leader:
         self.attempt.write(os.fsencode(text) + b"\n")
 
 
+def laid_out(tree: Tree) -> dict[str, bytes]:
+    """The files of a tree and its folders (with a `/` behind), below `code/`."""
+    if tree.content is None:
+        raise BackendError("The code of this plan is not here any more; it was not sent.")
+    files: dict[str, bytes] = {}
+    todo = [(tree.digest, "code/")]
+    while todo:
+        digest, path = todo.pop()
+        data = tree.content.blob(digest).read()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise BackendError(f"{path} changed after the plan was made; it was not sent.")
+        if not path.endswith("/"):
+            files[path] = data
+            continue
+        inside = entries(data)
+        if not inside:
+            files[path] = b""
+        todo += [(inner, path + name + "/" * (kind == "tree")) for name, kind, inner, _ in inside]
+    return files
+
+
 class FakeBackend:
     """A backend on a `Place`.
 
@@ -468,6 +493,8 @@ class FakeBackend:
         for path, data in files.items():
             if hashlib.sha256(data).hexdigest() != plan.files[path].digest:
                 raise BackendError(f"{path} changed after the plan was made; it was not sent.")
+        if spec.code.tree is not None and spec.attempt == 0:
+            files.update(laid_out(spec.code.tree))
         await self._visit()
         run = self.place.runs.get(spec.run_id)
         if run is None and spec.attempt > 0:
@@ -532,18 +559,21 @@ class FakeBackend:
     async def logs(
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AsyncIterator[AsyncIterator[LogChunk]]:
-        if cursor and not (cursor.isascii() and cursor.isdecimal()):
+        offset, at, identity = cursor.partition("@")
+        if cursor and (not (offset.isascii() and offset.isdecimal()) or (at and not identity)):
             raise UsageError(f"{cursor!r} is no log cursor of this backend.")
         await self._visit()
         attempt = self._attempt(ref)
-        stream = self._follow(attempt, rank, int(cursor or 0), follow)
+        if at and identity != self._identity(ref, rank):
+            offset = str(1 << 62)  # beyond any end: it is cut
+        stream = self._follow(attempt, rank, int(offset or 0), follow, self._identity(ref, rank))
         try:
             yield stream
         finally:
             await stream.aclose()
 
     async def _follow(
-        self, attempt: Attempt, rank: int, position: int, follow: bool
+        self, attempt: Attempt, rank: int, position: int, follow: bool, identity: str
     ) -> AsyncIterator[LogChunk]:
         while True:
             changed, over = attempt.changed, attempt.over
@@ -556,7 +586,7 @@ class FakeBackend:
             end = position >= len(log)
             eof = end and (over or not follow)
             if data or eof or cut:
-                yield LogChunk(data=data, cursor=str(position), eof=eof, cut=cut)
+                yield LogChunk(data=data, cursor=str(position), eof=eof, cut=cut, identity=identity)
             if eof:
                 return
             if end:
@@ -589,7 +619,11 @@ class FakeBackend:
         await self._visit()
         attempt = self._attempt(ref)
         size = len(attempt.logs.get(rank, b""))
-        return LogStat(size=size, identity=f"{ref.run_id}/{ref.attempt}/{rank}", ended=attempt.over)
+        return LogStat(size=size, identity=self._identity(ref, rank), ended=attempt.over)
+
+    @staticmethod
+    def _identity(ref: JobRef, rank: int) -> str:
+        return f"{ref.run_id}/{ref.attempt}/{rank}"
 
     async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
         await self._visit()
@@ -628,6 +662,51 @@ class FakeBackend:
         if path not in files:
             raise BackendError(f"Run {ref.run_id} has no file {path}.")
         return files[path][offset : offset + size]
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        await self._visit()
+        files = self._files(ref)
+        if path in files:
+            return [FileEntry(path=path, size=len(files[path]))]
+        inside = f"{path}/" if path else ""
+        found: dict[str, FileEntry] = {}
+        for name, data in sorted(files.items()):
+            if name.startswith(inside):
+                parts = name[len(inside) :].split("/")
+                for depth in range(1, len(parts)):
+                    folder = inside + "/".join(parts[:depth])
+                    found.setdefault(folder, FileEntry(path=folder, is_dir=True))
+                if parts[-1]:
+                    found[name] = FileEntry(path=name, size=len(data))
+        if path and not found:
+            raise BackendError(f"Run {ref.run_id} has no directory {path}.")
+        return list(found.values())
+
+    @asynccontextmanager
+    async def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AsyncIterator[AsyncIterator[FilePiece]]:
+        await self._visit()
+        files = self._files(ref)
+
+        async def pieces() -> AsyncIterator[FilePiece]:
+            for file in wanted:
+                data = files.get(file.path)
+                if data is None:
+                    yield FilePiece(path=file.path, end=True, error="It is not there.")
+                    continue
+                same = file.modified in (None, 0.0) and file.offset <= len(data)
+                at = file.offset if same else 0
+                while True:
+                    self._check()
+                    piece = data[at : at + CHUNK]
+                    end = at + len(piece) == len(data)
+                    yield FilePiece(path=file.path, offset=at, data=piece, size=len(data), end=end)
+                    if end:
+                        break
+                    at += len(piece)
+
+        yield pieces()
 
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
         await self._visit()

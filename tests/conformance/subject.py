@@ -17,18 +17,29 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.conformance import fake as memory
 
-from traindeck.backends.base import AgentChannel, Backend, Done, Unreachable
+from traindeck.backends.base import (
+    AgentChannel,
+    Backend,
+    Connection,
+    Host,
+    Link,
+    Reach,
+    Terminal,
+    TerminalSize,
+    Unreachable,
+)
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
+from traindeck.backends.slurm.backend import SlurmBackend
 
 if TYPE_CHECKING:
     from tests.services.sshd import Sshd
@@ -50,6 +61,9 @@ class Subject:
         durable: Whether a process that is killed while it submits can be simulated by one that
             calls the factory with the same folder and is killed.
         here: Whether jobs are processes of this machine that this user can see.
+        keeps: Name of the file in a run directory in which the place keeps a run's secrets while it
+            may have to start it again; nobody but this user may read it, and it goes with the end.
+        apart: Processes of the place itself that are below the suite's own, as pids.
         close: Give everything back at the end. May be async.
     """
 
@@ -64,6 +78,8 @@ class Subject:
     folders: tuple[Path, ...] = ()
     durable: bool = False
     here: bool = False
+    keeps: str = ""
+    apart: Callable[[], Collection[int]] | None = None
     close: Callable[[], Any] | None = None
 
 
@@ -107,12 +123,19 @@ def fake(folder: Path) -> Subject:
 
 def process(folder: Path) -> Subject:
     """Processes on this machine, with a root of their own."""
+    return _local(folder, lambda host: ProcessBackend("local", host))
+
+
+def _local(
+    folder: Path, backend: Callable[[Host], Backend], environ: Mapping[str, str] | None = None
+) -> Subject:
+    """A backend on this machine as the host, with a root of its own."""
     link = _Link()
     hosts: list[LocalHost] = []
 
     def make() -> Backend:
-        hosts.append(LocalHost(str(folder / "root")))
-        return ProcessBackend("local", _Host(link, hosts[-1]))
+        hosts.append(LocalHost(str(folder / "root"), environ=environ))
+        return backend(_Host(link, hosts[-1]))
 
     def cut() -> None:
         link.whole = False
@@ -139,6 +162,30 @@ def process(folder: Path) -> Subject:
     )
 
 
+def slurm(folder: Path) -> Subject:
+    """A real Slurm cluster, whose commands are on this machine."""
+    environ, more = _cluster(folder)
+    made = _local(folder, lambda host: SlurmBackend("lab", host), {**os.environ, **environ})
+    return replace(made, **more)
+
+
+def slurm_over_ssh(folder: Path) -> Subject:
+    """The same, its login host behind a jump host."""
+    environ, more = _cluster(folder)
+    login = functools.partial(_boxes, tuple(environ.items()))
+    made = _over_ssh(folder, "paramiko", "hop1", lambda host: SlurmBackend("lab", host), login)
+    return replace(made, **more)
+
+
+def _cluster(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """One cluster for all tests of a session; a process that is started by one of them finds it by
+    a file in the folder. (Variables by which its commands find it, what a subject says of it.)"""
+    from tests.services.slurm import shared
+
+    environ, daemons = shared(folder / "slurm.conf.is", nodes=2, cpus=64)
+    return environ, {"patience": 90.0, "keeps": "secrets.json", "apart": daemons}
+
+
 def ssh(folder: Path) -> Subject:
     """Processes on a machine behind a jump host, over SSH by paramiko."""
     return _over_ssh(folder, "paramiko", "hop1")
@@ -150,14 +197,14 @@ def openssh(folder: Path) -> Subject:
 
 
 @functools.cache
-def _boxes() -> Sshd:
+def _boxes(env: tuple[tuple[str, str], ...] = ()) -> Sshd:
     """Two machines for as long as this process lives: each test has a root of its own there."""
     from tempfile import TemporaryDirectory
 
     from tests.services.sshd import Box, Sshd
 
     folder = TemporaryDirectory(prefix="traindeck-boxes-")
-    sshd = Sshd(Path(folder.name), Box(), Box())
+    sshd = Sshd(Path(folder.name), Box(), Box(env=dict(env)))
     sshd.__enter__()
 
     def end() -> None:
@@ -168,22 +215,28 @@ def _boxes() -> Sshd:
     return sshd
 
 
-def _over_ssh(folder: Path, transport: str, alias: str) -> Subject:
+def _over_ssh(
+    folder: Path,
+    transport: str,
+    alias: str,
+    backend: Callable[[Host], Backend] = lambda host: ProcessBackend("far", host, kind="ssh"),
+    boxes: Callable[[], Sshd] = _boxes,
+) -> Subject:
     link = _Link()
     hosts: list[SSHHost] = []
     config = folder / "ssh_config"
     if not config.exists():  # else this is a second console, in a process of its own
-        config.write_bytes(_boxes().config.read_bytes())
+        config.write_bytes(boxes().config.read_bytes())
     root = folder / "root"
 
     def make() -> Backend:
         host = SSHHost("far", alias, config_file=str(config), transport=transport, root=str(root))
         hosts.append(host)
-        return ProcessBackend("far", _Host(link, host), kind="ssh")
+        return backend(_Host(link, host))
 
     def cut() -> None:
         link.whole = False
-        for box in _boxes().boxes:
+        for box in boxes().boxes:
             box.drop()
 
     async def close() -> None:
@@ -221,19 +274,24 @@ class _Host:
         self._link = link
         self._inner = inner
 
+    @property
+    def link(self) -> Link:
+        return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
+
+    def try_now(self) -> None:
+        self._inner.try_now()
+
     def _check(self) -> None:
         if not self._link.whole:
             raise Unreachable("The link to this host is cut.")
 
-    async def run(self, argv: Any, *, stdin: bytes = b"", timeout: float | None = None) -> Done:
+    async def terminal(self, argv: Any, *, size: TerminalSize | None = None) -> Terminal:
         self._check()
-        self._link.trips += 1
-        return await self._inner.run(argv, stdin=stdin, timeout=timeout)
+        return await self._inner.terminal(argv, size=size)
 
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
         self._check()
-        self._link.trips += 1
-        await self._inner.put(path, data, mode=mode)
+        return await self._inner.connect(port, address=address)
 
     async def agent(self) -> AgentChannel:
         self._check()

@@ -134,7 +134,7 @@ async def test_a_secret_reaches_the_job_and_is_written_nowhere(suite: Suite) -> 
     await suite.said(ref, "up")
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     assert (await suite.log(ref, follow=False)).startswith(digest.encode())
-    await nowhere(suite, plan, ref)  # while it runs
+    await nowhere(suite, plan, ref, keeps=suite.subject.keeps)  # while it runs
     if suite.subject.here:
         mine = Path(f"/proc/{os.getpid()}/cmdline")
         for command in Path("/proc").glob("[0-9]*/cmdline"):
@@ -147,8 +147,11 @@ async def test_a_secret_reaches_the_job_and_is_written_nowhere(suite: Suite) -> 
     await nowhere(suite, plan, ref)  # and after
 
 
-async def nowhere(suite: Suite, plan: Plan, ref: JobRef) -> None:
-    """The secret's value is in nothing that can be read of a run."""
+async def nowhere(suite: Suite, plan: Plan, ref: JobRef, *, keeps: str = "") -> None:
+    """The secret's value is in nothing that can be read of a run, but for the file in which the
+    place `keeps` it for starting the run again: the plan says so, and no backend hands it out."""
+    if keeps:
+        assert "file" in plan.bound_late["secrets"]
     status = await suite.status(ref)
     assert SECRET not in json.dumps([encode(plan), encode(ref), encode(status)])
     assert SECRET not in repr((plan, ref, status, suite.backend))
@@ -157,5 +160,7 @@ async def nowhere(suite: Suite, plan: Plan, ref: JobRef) -> None:
             assert SECRET.encode() not in data, path
     for folder in suite.subject.folders:
         for path in folder.rglob("*"):
-            if path.is_file():
+            if path.is_file() and path.name == keeps and path.parent.name == ref.run_id:
+                assert path.stat().st_mode & 0o777 == 0o600
+            elif path.is_file():
                 assert SECRET.encode() not in path.read_bytes(), path

@@ -14,7 +14,15 @@ from tests.conformance import jobs
 from tests.conformance.conftest import Suite
 from tests.conformance.subject import settled
 
-from traindeck.backends.base import BackendError, JobRef, SeekableLogs, State, UsageError
+from traindeck.backends.base import (
+    BackendError,
+    JobRef,
+    SeekableLogs,
+    State,
+    Tail,
+    Tails,
+    UsageError,
+)
 
 SIZE = 400_000
 NOISE = jobs.noise(7, SIZE)
@@ -130,7 +138,64 @@ async def test_the_end_of_a_log_read_again_is_the_end(suite: Suite) -> None:
     assert (again.data, again.eof, again.cursor) == (b"", True, last.cursor)
 
 
-@pytest.mark.parametrize("cursor", ["banana", "-1", "1.5", "٣", " 1", "1e3", "0x10", "\x00"])
+async def test_a_cursor_that_names_the_file_goes_on_in_that_file_only(suite: Suite) -> None:
+    backend = suite.backend
+    if not isinstance(backend, SeekableLogs):
+        pytest.skip("its logs are not seekable")
+    ref = await finished_once(suite)
+    identity = (await backend.log_stat(ref)).identity
+    chunks = await suite.read(ref, cursor=f"1000@{identity}")
+    assert b"".join(chunk.data for chunk in chunks) == NOISE[1000:]
+    assert not any(chunk.cut for chunk in chunks)
+    assert {chunk.identity for chunk in chunks} == {identity}
+    anew = await suite.read(ref, cursor=f"1000@{identity}-of-another")
+    assert anew[0].cut
+    assert b"".join(chunk.data for chunk in anew) == NOISE
+
+
+async def test_many_files_are_read_on_in_one_round_trip(suite: Suite) -> None:
+    backend = suite.backend
+    if not isinstance(backend, Tails):
+        pytest.skip("it does not read many files at once")
+    refs = [await finished(suite), await finished(suite)]
+    path = "attempts/0/logs/0.log"
+    known = {(ref.run_id, path): b"" for ref in refs}
+    identities = dict.fromkeys(known, "")
+    trips, rounds = suite.need("trips"), 0
+    while any(data != NOISE for data in known.values()):
+        before = trips()
+        tails = [
+            Tail(
+                ref=ref,
+                path=path,
+                offset=len(known[ref.run_id, path]),
+                identity=identities[ref.run_id, path],
+            )
+            for ref in refs
+        ]
+        missing = [Tail(ref=ref, path="attempts/0/nothing.jsonl") for ref in refs]
+        pieces = await backend.tails([*missing, *tails], budget=100_000)
+        assert trips() - before == 1
+        assert 0 < sum(len(piece.data) for piece in pieces) <= 100_000
+        for piece in pieces:
+            key = (piece.ref.run_id, piece.path)
+            assert piece.offset == len(known[key]) and piece.size == SIZE and not piece.cut
+            known[key] += piece.data
+            identities[key] = piece.identity
+        rounds += 1
+    assert rounds >= 2 * SIZE // 100_000
+    whole = [
+        Tail(ref=refs[0], path=path, offset=SIZE, identity=identities[refs[0].run_id, path]),
+        Tail(ref=refs[1], path=path, offset=SIZE, identity="another"),
+    ]
+    (piece,) = await backend.tails(whole, budget=1000)
+    assert (piece.ref, piece.offset, piece.cut) == (refs[1], 0, True)
+    assert piece.data == NOISE[:1000]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["banana", "5@", "@1:2", "-1", "1.5", "٣", " 1", "1e3", "0x10", "\x00"]
+)
 async def test_a_cursor_that_is_none_of_ours_is_a_usage_error(suite: Suite, cursor: str) -> None:
     ref = await suite.launch("out:x")
     with pytest.raises(UsageError, match=r"\w+ \w+"):
@@ -218,9 +283,11 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(int(child))
 
 
-def held() -> tuple[int, int]:
+def held(suite: Suite) -> tuple[int, int]:
     """(processes below this one, descriptors of all of them)."""
-    processes = list(descendants(os.getpid()))
+    place = suite.subject.apart() if suite.subject.apart is not None else ()
+    apart = {below for pid in place for below in descendants(pid)}
+    processes = [pid for pid in descendants(os.getpid()) if pid not in apart]
     descriptors = 0
     for pid in processes:
         try:
@@ -244,10 +311,10 @@ async def test_two_hundred_readers_leave_nothing_behind(suite: Suite) -> None:
 
     await asyncio.gather(*(read_some(turn) for turn in range(10)))
     tasks = len(asyncio.all_tasks())
-    before = held()
+    before = held(suite)
     for _ in range(10):
         await asyncio.gather(*(read_some(turn) for turn in range(20)))
-    assert await settled(lambda: held() <= before), (before, held())
+    assert await settled(lambda: held(suite) <= before), (before, held(suite))
     assert await settled(lambda: len(asyncio.all_tasks()) <= tasks)
     assert await suite.log(done) == jobs.noise(1, 20_000)
 
@@ -255,14 +322,14 @@ async def test_two_hundred_readers_leave_nothing_behind(suite: Suite) -> None:
 async def test_a_reader_that_is_cancelled_closes_its_stream(suite: Suite) -> None:
     ref = await suite.launch("out:up", "hold")
     await suite.said(ref, "up")
-    before = held()
+    before = held(suite)
     for _ in range(20):
         task = asyncio.create_task(suite.log(ref))
         await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert await settled(lambda: held() <= before), (before, held())
+    assert await settled(lambda: held(suite) <= before), (before, held(suite))
     assert await suite.log(ref, follow=False) == b"up\n"
 
 

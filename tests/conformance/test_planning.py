@@ -20,6 +20,7 @@ from traindeck.backends.base import (
     BackendError,
     Capability,
     Files,
+    Foreign,
     Limits,
     Option,
     Reach,
@@ -63,6 +64,7 @@ async def test_it_is_a_backend_of_this_protocol(suite: Suite) -> None:
         (Capability.SEEKABLE_LOGS, SeekableLogs),
         (Capability.FILES, Files),
         (Capability.ADOPT, Adopt),
+        (Capability.FOREIGN, Foreign),
     ):
         assert (capability in backend.capabilities) == isinstance(backend, protocol), capability
 

@@ -3,7 +3,7 @@ but plans made by hand, so that every picture is the same, and launches that onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from traindeck.backends.base import (
 )
 from traindeck.console.runs.drafting import Draft, Drafted, Ground, draft_of, read_fields
 from traindeck.console.runs.paths import rest_in
+from traindeck.console.runs.placing import Found
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Place
 
@@ -47,6 +48,8 @@ class FakeLaunchServices(FakeServices):
         super().__init__(*args, **more)
         self.specs: dict[str, RunSpec] = {}
         self.refusal: TraindeckError | None = None
+        self.there: list[Found] = []
+        self.said: dict[str, str] = {}
         self.launched: list[Plan] = []
         self.saved: dict[str, Draft] = {}
         self.warnings: tuple[str, ...] = ()
@@ -147,16 +150,33 @@ class FakeLaunchServices(FakeServices):
         self.saved[name] = draft
         return Path(f"/home/user1/.config/traindeck/recipes/{name}.yaml")
 
-    async def probe(self, backend: str) -> Health:
-        await self._pause("probe", backend)
+    async def probe(self, backend: str, *, asked: bool = False) -> Health:
+        await self._pause("probe", (backend, asked))
         place = next(place for place in self._places if place.name == backend)
         up = place.reach is Reach.OK
         checks = ((True, "the agent answers, 3.11.9"), (True, "runs lie in /home/user1/.traindeck"))
         return Health(
             reach=place.reach,
             observed_at=self.now,
-            checks=checks if up else ((False, "no answer within 5 s"),),
+            checks=checks if up else ((False, self.said.get(backend, "no answer within 5 s")),),
         )
+
+    async def found(self) -> Sequence[Found]:
+        await self._pause("found")
+        return self.there
+
+    async def probe_found(self, found: Found) -> Health:
+        await self._pause("probe_found", found)
+        return Health(
+            observed_at=self.now, checks=((True, f"{found.host} answers, Python 3.11.9"),)
+        )
+
+    async def add_found(self, found: Found) -> str:
+        await self._pause("add_found", found)
+        if self.refusal is not None:
+            raise self.refusal
+        self.there = [each for each in self.there if each != found]
+        return found.host
 
     async def settings_changed(self) -> None:
         await self._pause("settings_changed")

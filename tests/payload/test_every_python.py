@@ -6,6 +6,7 @@ import os
 import sys
 
 import pytest
+from tests.fakes.content import MemoryContent
 from tests.payload.harness import Agent, Refusal, Served, members, until
 
 
@@ -92,3 +93,16 @@ def test_refusals_are_sentences(every_agent: Agent) -> None:
     ):
         with pytest.raises(Refusal, match=r"^\S+( \S+){2,}\.$"):
             every_agent.once(verb, request)
+
+
+def test_code_from_the_store_of_blobs(every_agent: Agent) -> None:
+    code = MemoryContent({"a/x.py": b"print(1)\n", "large": b"y" * 100_000}, ["out"])
+    entries = [{"digest": digest, "size": len(data)} for digest, data in code.data.items()]
+    every_agent.once("blobs_put", {"blobs": entries}, b"".join(code.data.values()))
+    asked = bytes.fromhex("".join(code.data))
+    assert every_agent.once("blobs_missing", {}, asked)[0] == {"missing": 0, "partial": {}}
+    request = every_agent.request(["sh", "-c", "cd $TRAINDECK_RUN_DIR/code && cat a/x.py && ls"])
+    request["files"] = [{"path": "code/", "tree": code.tree.digest}]
+    every_agent.once("start", request)
+    every_agent.ended(request["run_id"])
+    assert every_agent.log(request["run_id"]) == b"print(1)\na\nlarge\nout\n"

@@ -63,6 +63,9 @@ specs = st.builds(
     on_exit=several,
     on_stall=several,
     stall_after=st.none() | st.integers(1, 10**5).map(float),
+    environment=st.just("") | some,
+    needs=st.lists(some, max_size=2).map(tuple),
+    reads=st.lists(some, max_size=2).map(tuple),
     python=st.none() | some,
     python_version=st.none() | names,
     packages=st.none() | st.integers(0, 999),
@@ -131,6 +134,9 @@ WORDS: Mapping[str, Callable[[RunSpec], Iterable[str]]] = {
     "stall_after": lambda s: when(
         s.on_stall and s.stall_after, f"after {write_duration(s.stall_after or 0)}"
     ),
+    "environment": lambda s: when(s.environment, plain_or_quoted(s.environment)),
+    "needs": lambda s: map(plain_or_quoted, s.needs),
+    "reads": lambda s: map(plain_or_quoted, s.reads),
     "python": lambda s: when(s.python, plain_or_quoted(s.python or "")),
     "python_version": lambda s: when(s.python, s.python_version or "version not known"),
     "packages": lambda s: when(s.packages, f"{s.packages}, listed in {PACKAGES}"),

@@ -155,6 +155,16 @@ def test_a_header_fits_and_keeps_the_places_that_do_not_answer(
         assert "gpu0 ◌ 6m" in plain(line)
 
 
+def test_a_header_names_the_next_try_where_there_is_room() -> None:
+    mark = chrome.PlaceMark(name="gpu1", reach=Reach.DOWN, seen_at=NOW - 4, next_try=NOW + 12)
+
+    def said(cells: int) -> str:
+        return plain(chrome.header(("Runs",), (), [mark], cells, NOW))
+
+    assert said(120).endswith("gpu1 ◌ 4s next try in 12 s ")
+    assert said(50).endswith("gpu1 ◌ 4s next try in 12 s ") and said(40).endswith("gpu1 ◌ 4s ")
+
+
 @pytest.mark.parametrize("cells", range(50, 90))
 def test_what_needs_a_person_is_the_last_count_to_go_but_one(cells: int) -> None:
     counts = runs_counts.header_counts(6, 2, 3)

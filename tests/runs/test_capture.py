@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traindeck.backends.base import Blob, Plan, RunSpec, UsageError
+from traindeck.backends.trees import files_of
 from traindeck.console.present.plan_view import plan_lines
-from traindeck.console.runs.capture import FILE_CAP, capture, recorded_environ
+from traindeck.console.runs.capture import FILE_CAP, Captured, capture, recorded_environ
 from traindeck.console.runs.withheld import holds_private_key
 
 
@@ -46,6 +48,18 @@ def tree(home: Path) -> Path:
     return top
 
 
+def copied(found: Captured) -> dict[str, Blob]:
+    """The files of a snapshot with what was captured beside it, by path in the run directory; and
+    its empty folders, with a `/` behind."""
+    files = dict(found.files)
+    if (tree := found.code.tree) is not None and tree.content is not None:
+        for path, listed in files_of(tree):
+            blob = tree.content.blob(listed.digest)
+            assert path == "" or path.endswith("/") or blob.size == listed.size
+            files[f"code/{path}"] = replace(blob, mode=listed.mode)
+    return files
+
+
 def test_in_place_records_commit_branch_diff_and_untracked_names(tree: Path) -> None:
     found = capture(str(tree / "src"), "here", None)
     assert found.code.root == str(tree)
@@ -57,21 +71,21 @@ def test_in_place_records_commit_branch_diff_and_untracked_names(tree: Path) -> 
     diff = found.files["code/.traindeck/diff.patch"].data
     assert diff is not None
     assert b"+print(2)" in diff
-    assert not any(path.startswith("code/src") for path in found.files)
+    assert not any(path.startswith("code/src") for path in copied(found))
 
 
 def test_a_snapshot_copies_what_git_would_and_nothing_ignored(tree: Path) -> None:
     found = capture(str(tree), "snapshot", None)
-    copied = {p for p in found.files if not p.startswith("code/.traindeck")}
-    assert copied == {"code/.gitignore", "code/src/train.py", "code/new.py"}
-    assert found.files["code/src/train.py"].read() == b"print(2)\n"
+    names = {p for p in copied(found) if not p.startswith("code/.traindeck")}
+    assert names == {"code/.gitignore", "code/src/train.py", "code/new.py"}
+    assert copied(found)["code/src/train.py"].read() == b"print(2)\n"
 
 
 def test_a_file_that_is_being_written_is_sent_as_it_was_in_the_plan(tree: Path) -> None:
     """The metrics of another run that works here, which grow between plan and launch."""
     growing = tree / "metrics.jsonl"
     growing.write_text('{"step": 1}\n')
-    blob = capture(str(tree), "snapshot", None).files["code/metrics.jsonl"]
+    blob = copied(capture(str(tree), "snapshot", None))["code/metrics.jsonl"]
     growing.write_text('{"step": 1}\n{"step": 2}\n')
     assert blob.read() == b'{"step": 1}\n'
 
@@ -79,7 +93,7 @@ def test_a_file_that_is_being_written_is_sent_as_it_was_in_the_plan(tree: Path) 
 @pytest.mark.parametrize("mode", ["here", "snapshot"])
 def test_secret_files_are_never_captured_tracked_or_not(tree: Path, mode: str) -> None:
     found = capture(str(tree), mode, None)
-    everything = b"".join(blob.read() for blob in found.files.values())
+    everything = b"".join(blob.read() for path, blob in copied(found).items() if path[-1] != "/")
     assert b"changed-secret" not in everything
     assert b"committed-by-mistake" not in everything
     assert b"PRIVATE KEY" not in everything
@@ -94,8 +108,8 @@ def test_a_private_key_stays_behind_whatever_it_is_called(tree: Path) -> None:
     found = capture(str(tree), "snapshot", None)
     kept = {path for path, why in found.code.omitted.items() if why == "holds a private key"}
     assert kept == {"mykey", "mykeyOPENSSH", "mykeyRSA"}
-    assert "code/about.md" in found.files
-    assert not kept & {path.removeprefix("code/") for path in found.files}
+    assert "code/about.md" in copied(found)
+    assert not kept & {path.removeprefix("code/") for path in copied(found)}
 
 
 BODY = f"{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQD'.ljust(64, 'x')}\n" * 3
@@ -138,7 +152,7 @@ def test_a_private_key_is_found_anywhere_in_a_file(tree: Path, mode: str, name: 
     (tree / name).write_text(KEYS[name], newline="")
     found = capture(str(tree), mode, None)
     assert found.code.omitted[name] == "holds a private key"
-    assert f"code/{name}" not in found.files
+    assert f"code/{name}" not in copied(found)
     diff = found.files["code/.traindeck/diff.patch"].data or b""
     assert b"+print(2)" in diff and name.encode() not in diff
 
@@ -149,7 +163,7 @@ def test_what_only_speaks_of_private_keys_is_captured(tree: Path, name: str) -> 
     commit(tree)
     (tree / name).write_text(NO_KEYS[name])
     found = capture(str(tree), "snapshot", None)
-    assert name not in found.code.omitted and f"code/{name}" in found.files
+    assert name not in found.code.omitted and f"code/{name}" in copied(found)
     assert name.encode() in (found.files["code/.traindeck/diff.patch"].data or b"")
 
 
@@ -164,7 +178,7 @@ def test_a_key_that_was_taken_out_of_a_file_is_not_in_the_diff(tree: Path, mode:
     diff = found.files["code/.traindeck/diff.patch"].data or b""
     assert b"+print(2)" in diff and BODY[:60].encode() not in diff
     assert {"emptied.py", "removed"} <= set(found.code.omitted)
-    assert ("code/emptied.py" in found.files) == (mode == "snapshot")
+    assert ("code/emptied.py" in copied(found)) == (mode == "snapshot")
 
 
 def test_a_key_of_which_another_line_changed_is_not_in_the_diff(tree: Path) -> None:
@@ -219,7 +233,7 @@ def test_outside_of_git_a_snapshot_walks_and_skips_environments(home: Path) -> N
     (home / "w" / ".venv" / "x.py").write_text("")
     (home / "w" / "a.py").write_text("")
     found = capture(str(home / "w"), "snapshot", None)
-    assert set(found.files) == {"code/a.py"}
+    assert set(copied(found)) == {"code/a.py"}
     assert found.code.commit is None
     assert found.code.omitted == {}
 
@@ -229,8 +243,8 @@ def test_a_script_that_can_be_executed_can_be_in_the_snapshot(home: Path) -> Non
         (home / name).write_text("")
         (home / name).chmod(mode)
     found = capture(str(home), "snapshot", None)
-    assert found.files["code/go.sh"].mode == 0o700
-    assert found.files["code/a.py"].mode == 0o600
+    assert copied(found)["code/go.sh"].mode == 0o700
+    assert copied(found)["code/a.py"].mode == 0o600
 
 
 def test_outside_of_git_folders_that_a_snapshot_skips_are_named(home: Path) -> None:
@@ -246,7 +260,7 @@ def test_outside_of_git_folders_that_a_snapshot_skips_are_named(home: Path) -> N
         (home / "w" / path).write_text("")
     (home / "w" / "data").symlink_to(home)
     found = capture(str(home / "w"), "snapshot", None)
-    assert set(found.files) == {"code/a.py", "code/sub/"}
+    assert set(copied(found)) == {"code/a.py", "code/sub/"}
     assert set(found.code.omitted) == {".hydra/", "sub/.conf/", "venv/", "dev.env", "data"}
 
 
@@ -267,7 +281,7 @@ def test_outside_of_git_a_gitignore_is_obeyed_as_git_would(home: Path) -> None:
     (top / "sub/.gitignore").write_text("b.*\n")
     before = sorted(top.rglob("*"))
     found = capture(str(top), "snapshot", None)
-    assert set(found.files) == {
+    assert set(copied(found)) == {
         *("code/.gitignore", "code/a.py", "code/sub/keep.ckpt", "code/sub/.gitignore"),
     }
     assert found.code.commit is None and found.notes == ()
@@ -282,7 +296,7 @@ def test_a_gitignore_that_git_cannot_read_is_said(
     (home / "w/data").write_text("")
     monkeypatch.setenv("PATH", str(home))
     found = capture(str(home / "w"), "snapshot", None)
-    assert "code/data" in found.files and ".gitignore" in found.notes[0]
+    assert "code/data" in copied(found) and ".gitignore" in found.notes[0]
 
 
 def test_a_cwd_that_cannot_be_read_is_refused(home: Path) -> None:
@@ -306,9 +320,9 @@ def test_only_a_fixed_list_of_variables_is_recorded_with_values() -> None:
 def test_a_snapshot_of_an_empty_directory_can_still_be_entered(tree: Path) -> None:
     (tree / "empty").mkdir()
     found = capture(str(tree / "empty"), "snapshot", None)
-    assert "code/empty/" in found.files
+    assert "code/empty/" in copied(found)
     (tree.parent / "bare").mkdir()
-    assert set(capture(str(tree.parent / "bare"), "snapshot", None).files) == {"code/"}
+    assert set(copied(capture(str(tree.parent / "bare"), "snapshot", None))) == {"code/"}
 
 
 def folders(files: Mapping[str, Blob]) -> set[str]:
@@ -329,9 +343,9 @@ def test_empty_folders_are_in_the_snapshot_but_ignored_ones(home: Path, git: boo
     if git:
         subprocess.run(["git", "init", "-q", str(top)], check=True)
     found = capture(str(top), "snapshot", None)
-    assert folders(found.files) == {"code/out/", "code/a/b/c/", "code/logs/", "code/weights/"}
+    assert folders(copied(found)) == {"code/out/", "code/a/b/c/", "code/logs/", "code/weights/"}
     assert ("files", "code/out/ · empty folder") in plan_lines(
-        Plan(spec=RunSpec(argv=("x",)), files={"code/out/": found.files["code/out/"]})
+        Plan(spec=RunSpec(argv=("x",)), files={"code/out/": copied(found)["code/out/"]})
     )
 
 
@@ -348,8 +362,8 @@ def test_a_link_to_what_stays_behind_stays_behind(tree: Path) -> None:
     (tree / "weights.bin").symlink_to("big.ckpt")  # ignored by git
     (tree / "same.py").symlink_to("new.py")
     found = capture(str(tree), "snapshot", None)
-    assert "code/config.txt" not in found.files and "code/weights.bin" not in found.files
-    assert "code/same.py" in found.files
+    assert "code/config.txt" not in copied(found) and "code/weights.bin" not in copied(found)
+    assert "code/same.py" in copied(found)
     assert "stays behind" in found.code.omitted["config.txt"]
     assert "stays behind" in found.code.omitted["weights.bin"]
 

@@ -61,7 +61,7 @@ async def test_the_end_of_a_log_has_no_line_without_its_beginning(
         return log[offset : offset + size]
 
     ws = Mock()
-    ws.backend.return_value = Mock(
+    ws.reader.return_value = Mock(
         log_stat=AsyncMock(return_value=Mock(size=len(log))), read_at=read_at
     )
     assert await log_tail(ws, RunRecord(id="a", state=State.RUNNING), size) == said
@@ -70,6 +70,6 @@ async def test_the_end_of_a_log_has_no_line_without_its_beginning(
 async def test_a_place_that_does_not_answer_has_lost_no_attempt() -> None:
     ws = Mock()
     ws.index.annotation.return_value = None
-    ws.backend.return_value = AsyncMock(read_file=AsyncMock(side_effect=Unreachable("No answer.")))
+    ws.reader.return_value = AsyncMock(read_file=AsyncMock(side_effect=Unreachable("No answer.")))
     with pytest.raises(Unreachable):
         await attempts_of(ws, RunRecord(id="a", state=State.FAILED, attempt=1))

@@ -49,6 +49,7 @@ def make_app() -> MakeApp:
 
     def make(services: FakeServices, **settings: Any) -> TraindeckApp:
         depth, told = settings.pop("depth", "truecolor"), settings.pop("told", None)
+        asker = settings.pop("asker", None)
         return TraindeckApp(
             services,
             Settings(**{"glyphs": "best", **settings}),
@@ -56,6 +57,7 @@ def make_app() -> MakeApp:
             depth=depth,
             clock=lambda: services.now,
             told=told,
+            asker=asker,
         )
 
     return make

@@ -18,7 +18,7 @@ from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.runs import NOW
 
-from traindeck.backends.base import Unreachable
+from traindeck.backends.base import Link, Reach, Unreachable
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
@@ -80,6 +80,25 @@ async def test_looks_empty(make_app: MakeApp, check_screen: CheckScreen, size: s
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_looks_of_what_is_held_here_while_its_place_is_out_of_reach(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    services = world()
+    run = services.runs[RUNNING]
+    assert run is not None
+    services.runs[RUNNING] = replace(run, reach=Reach.STALE, observed_at=NOW - 4)
+    services.links[run.id] = Link(
+        state=Reach.DOWN,
+        since=NOW - 4,
+        next_try=NOW + 12,
+        why="gpu1 refuses the connection: no sshd listens there.",
+    )
+    app = make_app(services)
+    async with opened(app, RUNNING, size):
+        check_screen(app, f"run-log-held-{size}")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
 @pytest.mark.parametrize("name", ["loading", "unknown"])
 async def test_looks_while_a_place_does_not_answer(
     make_app: MakeApp, check_screen: CheckScreen, name: str, size: str
@@ -88,8 +107,6 @@ async def test_looks_while_a_place_does_not_answer(
     run = services.runs[RUNNING]
     assert run is not None
     if name == "unknown":
-        from traindeck.backends.base import Reach
-
         run = replace(run, reach=Reach.DOWN, observed_at=NOW - 400)
         services.runs[RUNNING] = run
         services.broken["open_log"] = Unreachable("gpu1 does not answer: connection timed out.")

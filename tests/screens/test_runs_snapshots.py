@@ -116,6 +116,17 @@ async def test_stale(make_app: MakeApp, check_screen: CheckScreen, size: str) ->
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_lost_for_a_moment(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
+    runs = [
+        replace(run, reach=Reach.STALE, observed_at=NOW - 4) if run.active else run
+        for run in small_world()
+    ]
+    place = Place(name="local", reach=Reach.STALE, seen_at=NOW - 4, next_try=NOW + 12)
+    app = make_app(FakeServices(runs, places=(place,), logs={run.id: LOG for run in runs}))
+    await show(app, size, "j j", check_screen, "runs-lost")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
 async def test_an_error_that_stops_what_was_asked(
     make_app: MakeApp, check_screen: CheckScreen, size: str
 ) -> None:

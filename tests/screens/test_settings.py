@@ -68,7 +68,7 @@ async def test_the_list(
     async with app.run_test(size=SIZES[size]) as pilot:
         screen = await open_settings(app, pilot)
         await pilot.press("c")
-        await settle(app, pilot, lambda: None not in screen.health.values())
+        await settle(app, pilot, lambda: screen.health and None not in screen.health.values())
         check_screen(app, f"settings-{size}")
 
 

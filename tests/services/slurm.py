@@ -420,3 +420,36 @@ def cluster(**options: Any) -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
+
+
+_shared: Cluster | None = None
+
+
+def shared(note: Path, **options: Any) -> tuple[dict[str, str], Callable[[], list[int]]]:
+    """One cluster for all tests of a session, and for the processes that they start, which find it
+    by the file `note`: (variables by which its commands find it, what gives the pids of its
+    daemons)."""
+    global _shared
+    if _shared is None and not note.exists():
+        made = Cluster(**options)
+        try:
+            made.start()
+        except BaseException:
+            made.stop()
+            raise
+        _shared = made
+    if _shared is not None:
+        note.write_text(str(_shared.conf))
+
+    def daemons() -> list[int]:
+        return [] if _shared is None else [one.pid for one in _shared._running.values()]
+
+    return {"SLURM_CONF": note.read_text()}, daemons
+
+
+def end_shared() -> None:
+    """End that cluster, if this process has started it."""
+    global _shared
+    if _shared is not None:
+        made, _shared = _shared, None
+        made.stop()

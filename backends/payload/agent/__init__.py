@@ -18,4 +18,10 @@ UMASK = None
 
 
 class Refused(Exception):
-    """A request that will not be done; the message is one sentence for a person."""
+    """A request that will not be done; the message is one sentence for a person. `more` and `body`
+    are said beside it, for who asked."""
+
+    def __init__(self, words, more=None, body=b""):
+        super().__init__(words)
+        self.more = more or {}
+        self.body = body

@@ -32,7 +32,7 @@ def adopt(request, body):
             start.same_plan(run, record)
         else:
             _describe(record, pid)
-            made = start.build(run, record, [], b"")
+            made = yield from start.build(run, record, [], b"")
     orders = {"adopt": {"pid": pid, "starttime": found.starttime if found else 0}}
     created, supervisor = yield from start.supervise(run, 0, orders, made)
     return start.answer(run, 0, created, supervisor)

@@ -16,9 +16,9 @@ def cancel(request, body):
     if not os.path.isdir(layout.run_dir(run)) or layout.is_gutted(run):
         return {"state": _end_deleted(run)}
     layout.check_readable(run, attempt)
-    claimed = layout.attempts(run)
-    following = claimed[-1] + 1 if claimed else 0
-    if attempt not in claimed and attempt != following:
+    known = set(layout.attempts(run)) | set(layout.queued(run))
+    following = max(known) + 1 if known else 0
+    if attempt not in known and attempt != following:
         return {"state": "unknown"}
     look = evidence.Look()
     done = set()
@@ -30,13 +30,19 @@ def cancel(request, body):
             if _ask(run, number, words, look):
                 state = "requested"
         # Read after it was written: an attempt claimed later looks for the request itself.
-        todo = [n for n in layout.attempts(run) if n > attempt and n not in done]
+        there = set(layout.attempts(run)) | set(layout.queued(run))
+        todo = sorted(n for n in there if n > attempt and n not in done)
     return {"state": state}
 
 
 def _ask(run, attempt, words, look):
     """Ask one attempt. False if it is over."""
     facts = None
+    if attempt in layout.queued(run) and not layout.is_claimed(run, attempt):
+        facts = evidence.of_run(run, look)
+        if facts["attempt"] is None and facts.get("word") is not None:
+            return False
+        facts = None
     if layout.is_claimed(run, attempt):
         facts = evidence.of_attempt(run, attempt, look)
         if evidence.is_over(facts, layout.is_claimed(run, attempt + 1)):

@@ -146,7 +146,10 @@ def of_run(run, look):
         except FileNotFoundError:
             return _deleted(facts, run, look)
         numbers = layout.attempts(run)
-        if numbers:
+        handed = layout.queued(run)
+        if handed and (not numbers or handed[-1] > numbers[-1]):
+            facts = _of_queued(run, handed[-1], look)
+        elif numbers:
             facts = of_attempt(run, numbers[-1], look)
             while facts["exit"] is not None and facts["exit"].get("next") is not None:
                 # Its supervisor may have gone on, and even ended, since the attempts were listed.
@@ -209,11 +212,14 @@ def of_attempt(run, attempt, look):
         agent = None
     where = agent or claim
     _read_agent(facts, agent)
+    _read_queue(facts, run, attempt)
     claimed_at = os.lstat(directory + "/claim").st_mtime
     facts["claimed_at"] = records.number(claim.get("time")) or claimed_at
     facts["host"] = where.get("host") if isinstance(where.get("host"), str) else ""
     if isinstance(where.get("scheduler"), dict):
         facts["scheduler"] = where["scheduler"]
+        if isinstance(where["scheduler"].get("job_id"), str):
+            facts["job"] = where["scheduler"]["job_id"]
     _read_exit(facts, directory, run, attempt)
     _read_cancel(facts, run, attempt)
     facts["log_bytes"] = logfile.size(run, attempt)
@@ -235,6 +241,36 @@ def of_attempt(run, attempt, look):
         age = facts["heartbeat_age"]
         facts["rebooted"] = (facts["age"] if age is None else age) > REBOOT_SILENCE
     return facts
+
+
+def _of_queued(run, attempt, look):
+    """The facts of an attempt that was handed to a scheduler and is not claimed."""
+    facts = nothing()
+    facts["age"] = look.age(os.lstat(layout.attempt_dir(run, attempt) + "/queued.json").st_mtime)
+    _read_queue(facts, run, attempt)
+    _read_cancel(facts, run, attempt)
+    said = (records.read_bytes(layout.run_dir(run) + "/batch.log", 1 << 16) or b"")[-400:]
+    if said.strip():
+        facts["batch_said"] = said.decode("utf-8", "replace")
+    return facts
+
+
+def _read_queue(facts, run, attempt):
+    """What a scheduler was given, and its last word if somebody kept it."""
+    directory = layout.attempt_dir(run, attempt)
+    there = records.read_object(directory + "/queued.json")
+    if there is not None:
+        number = there.get("id")
+        facts["queued"] = {
+            "attempt": attempt,
+            "id": number if isinstance(number, str) else None,
+            "time": records.number(there.get("time")),
+        }
+        if isinstance(number, str):
+            facts["job"] = number
+    word = records.read_object(directory + "/word.json")
+    if word is not None and word.get("format") == records.FORMAT:
+        facts["word"] = word
 
 
 def _read_agent(facts, agent):
@@ -319,6 +355,13 @@ def is_over(facts, higher=False):
         return True
     if payload is not None:
         return higher or facts["supervised"] is False or facts["rebooted"]
-    if facts["attempt"] is None or facts["error"] is not None or facts["newer"] is not None:
+    if facts["error"] is not None or facts["newer"] is not None:
         return False
+    if facts["attempt"] is None:
+        if facts.get("queued") is None:
+            return False
+        # A cancel seen beside a missing claim has won.
+        return facts.get("word") is not None or facts["cancel_requested"] is not None
+    if facts.get("word") is not None and not facts["alive"]:
+        return True
     return facts["rebooted"] or (bool(facts["same_host"]) and facts["alive"] is False)

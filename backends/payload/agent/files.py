@@ -44,7 +44,8 @@ def open_below(base, parts, flags):
     return fd
 
 
-def _parts(request):
+def parts_of(request):
+    """The parts of a request's path below the run directory, none for the directory itself."""
     path = wire.field(request, "path", str, "")
     return start.relative_path(path) if path not in ("", ".") else []
 
@@ -52,7 +53,7 @@ def _parts(request):
 def ls(request, body):
     """The verb: one directory of a run."""
     run = layout.check_id(request.get("run_id"))
-    parts = _parts(request)
+    parts = parts_of(request)
     fd = open_below(layout.run_dir(run), parts, DIRECTORY)
     entries = []
     try:
@@ -80,7 +81,7 @@ def ls(request, body):
 def read(request, body):
     """The verb: a piece of one file of a run."""
     run = layout.check_id(request.get("run_id"))
-    parts = _parts(request)
+    parts = parts_of(request)
     offset = wire.field(request, "offset", int, 0)
     size = min(wire.field(request, "size", int, MAX_READ), MAX_READ)
     if offset < 0 or size < 0:
@@ -169,7 +170,7 @@ def _kept(run, names):
     kept = dict.fromkeys([os.fsdecode(name) for name in names] + ["run.json", "removed.json"])
     claimed = layout.attempts(run)
     if claimed and "attempts" not in kept:
-        end = dict.fromkeys(("claim", "agent.json", "exit.slot"))
+        end = dict.fromkeys(("claim", "agent.json", "exit.slot", "queued.json", "word.json"))
         kept["attempts"] = {str(claimed[-1]): end}
     return kept
 
@@ -193,6 +194,10 @@ def _refuse_unless_over(run):
     facts = evidence.of_run(run, evidence.Look())
     if facts["error"] is not None:
         raise Refused("Run %s cannot be read: %s." % (run, facts["error"]))
+    if facts["attempt"] is None and facts.get("queued") is not None:
+        if not evidence.is_over(facts):
+            raise Refused("Run %s waits in a queue: it is not over." % run)
+        return
     if facts["attempt"] is None:
         if facts["age"] is not None and facts["age"] < UNCLAIMED_FOR:
             raise Refused("Run %s is just being started." % run)

@@ -144,6 +144,21 @@ def attempts(run):
     return sorted(n for n in numbers if n is not None and is_claimed(run, n))
 
 
+def queued(run):
+    """The numbers of the attempts that were handed to a scheduler (or were just to be), ascending,
+    claimed or not."""
+    try:
+        names = os.listdir(run_dir(run) + "/attempts")
+    except FileNotFoundError:
+        return []
+    numbers = [number_of(name) for name in names]
+    return sorted(
+        n
+        for n in numbers
+        if n is not None and os.path.lexists(attempt_dir(run, n) + "/queued.json")
+    )
+
+
 def make_private(path):
     """The directory `path`, made if need be, ours alone. Refuses what somebody else put there."""
     try:

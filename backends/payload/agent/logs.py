@@ -23,7 +23,7 @@ def target(request):
     if not os.path.lexists(layout.run_dir(run)):
         raise layout.gone(layout.run_dir(run))
     layout.check_readable(run, attempt)
-    if not layout.is_claimed(run, attempt):
+    if not layout.is_claimed(run, attempt) and attempt not in layout.queued(run):
         raise Refused("There is no attempt %d of run %s." % (attempt, run))
     return run, attempt, rank
 
@@ -38,7 +38,12 @@ def is_over(run, attempt):
     if exit_slot.read(layout.attempt_dir(run, attempt), run, attempt) is not None:
         return True
     try:
-        facts = evidence.of_attempt(run, attempt, evidence.Look())
+        if layout.is_claimed(run, attempt):
+            facts = evidence.of_attempt(run, attempt, evidence.Look())
+        else:
+            facts = evidence.of_run(run, evidence.Look())
+            if facts["attempt"] is not None:
+                return False  # claimed since
     except FileNotFoundError:  # deleted while it was read
         raise layout.gone(layout.run_dir(run)) from None
     return evidence.is_over(facts)
@@ -153,6 +158,9 @@ class Follow:
         self._grew = time.monotonic()
         self._over_due = 0.0
         self._over = False
+
+    def close(self):
+        """Nothing is held between two steps."""
 
     def step(self, now):
         """(answer, bytes) or None. After an answer with `eof`, `done` is set."""

@@ -2,7 +2,7 @@
 
 import os
 
-from . import Refused, evidence, layout, wire
+from . import Refused, evidence, handover, layout, records, wire
 
 PAUSE_EVERY = 50
 
@@ -10,6 +10,7 @@ PAUSE_EVERY = 50
 def find(request, body):
     """The verb: which runs there are."""
     asked = wire.field(request, "runs", list)
+    done = yield from handover.asked(request)
     found = []
     if asked is None:
         try:
@@ -18,11 +19,10 @@ def find(request, body):
             names = []
         for name in sorted(names):
             if layout.is_id(name) and _is_run(name):
-                claimed = layout.attempts(name)
-                found.append({"id": name, "attempt": claimed[-1] if claimed else None})
+                found.append(_found(name, _highest(name)))
                 if len(found) % PAUSE_EVERY == 0:
                     yield None, 0.0
-        return {"runs": found}
+        return dict(done, runs=found)
     for key in asked:
         if not isinstance(key, list) or len(key) != 2:
             raise Refused("runs must be pairs of an id and an attempt.")
@@ -32,11 +32,37 @@ def find(request, body):
         attempt = layout.check_attempt(attempt)
         if layout.is_removed(run):
             continue
-        if layout.is_claimed(run, attempt):
-            found.append({"id": run, "attempt": attempt})
-        elif _is_run(run):
-            found.append({"id": run, "attempt": None})
-    return {"runs": found}
+        there = _is_run(run)
+        if layout.is_claimed(run, attempt) or (there and _number(run, attempt) is not None):
+            found.append(_found(run, attempt))
+        elif there:
+            found.append(_found(run, None))
+    return dict(done, runs=found)
+
+
+def _highest(run):
+    """The highest attempt that exists: claimed, or known to a scheduler; None without one."""
+    found = layout.attempts(run)
+    found += [n for n in layout.queued(run)[-1:] if _number(run, n) is not None]
+    return max(found, default=None)
+
+
+def _found(run, attempt):
+    """What is said of an attempt, with the scheduler's number of its job: the last that was
+    submitted up to it, for a job that is requeued keeps its number."""
+    words = {"id": run, "attempt": attempt}
+    if attempt is not None:
+        handed = [n for n in layout.queued(run) if n <= attempt]
+        if handed:
+            words["job"] = _number(run, handed[-1])
+    return words
+
+
+def _number(run, attempt):
+    """The scheduler's number of an attempt's job, None if it has none."""
+    words = records.try_read(layout.attempt_dir(run, attempt) + "/queued.json")
+    number = words.get("id")
+    return number if isinstance(number, str) else None
 
 
 def _is_run(run):
@@ -51,10 +77,14 @@ def poll(request, body):
         raise Refused("runs must be ids.")
     if asked:
         layout.check_mounted()
+    # The scheduler first: of what it calls over the record is there when we look.
+    done = yield from handover.asked(request)
     look = evidence.Look()
     runs = {}
     for count, run in enumerate(asked, 1):
         runs[run] = evidence.of_run(run, look)
         if count % PAUSE_EVERY == 0:
             yield None, 0.0
-    return {"now": look.now, "host": look.host, "boot_id": look.boot_id, "runs": runs}
+    if done:
+        done["shared"] = handover.is_shared()
+    return dict(done, now=look.now, host=look.host, boot_id=look.boot_id, runs=runs)

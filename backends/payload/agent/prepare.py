@@ -5,7 +5,8 @@ from . import Refused, evidence, layout, secrets, start, wire
 
 
 def prepare(request, body):
-    """The verb: what `start` does up to the claim, with the same refusals; any number of times."""
+    """The verb: what `start` does up to the claim, with the same refusals; any number of times. A
+    generator."""
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
     record = wire.field(request, "run", dict)
@@ -18,7 +19,7 @@ def prepare(request, body):
     claimed = layout.is_claimed(run, attempt)
     if not claimed:
         over = wire.field(request, "before_is_over", bool, False)
-        made = start.make_ready(run, attempt, request, body, record, values, over)
+        made = yield from start.make_ready(run, attempt, request, body, record, values, over)
         names = start.secret_names(run)
         if names:
             try:

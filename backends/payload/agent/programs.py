@@ -215,14 +215,23 @@ def _encoded(text):
 
 def _environ(words):
     """The environment of a command: ours, without the variables whose name begins with one of
-    `drop`, with those of `env`."""
+    `drop`, or of it only those that `keep` names, with those of `env`; the folders `paths` come
+    last on its PATH."""
     env = {wire.to_bytes(k): wire.to_bytes(v) for k, v in start.own_environ().items()}
     for prefix in wire.field(words, "drop", list, []):
         begin = wire.to_bytes(prefix, "The beginning of a variable's name")
         env = {name: value for name, value in env.items() if not name.startswith(begin)}
+    kept = wire.field(words, "keep", list)
+    if kept is not None:
+        names = {wire.to_bytes(name, "A variable's name") for name in kept}
+        env = {name: value for name, value in env.items() if name in names}
     more = wire.field(words, "env", dict, {})
     start.check_variables(more)
     env.update((wire.to_bytes(name), wire.to_bytes(value)) for name, value in more.items())
+    paths = [wire.to_bytes(path, "A folder") for path in wire.field(words, "paths", list, [])]
+    if paths:
+        there = [path for path in env.get(b"PATH", b"").split(b":") if path]
+        env[b"PATH"] = b":".join(there + [path for path in paths if path not in there])
     return env
 
 

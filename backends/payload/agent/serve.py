@@ -68,6 +68,10 @@ class Connection:
                 raise Refused("The id %s is in use." % key)
             elif verb == "follow":
                 self.streams[key] = logs.Follow(request)
+            elif verb == "fetch":
+                from . import fetch
+
+                self.streams[key] = fetch.Fetch(request)
             else:
                 result = verbs.function(verb)(request, body)
                 if hasattr(result, "send"):
@@ -75,9 +79,12 @@ class Connection:
                 else:
                     self._answer_result(key, result)
         except Refused as refused:
-            self.answer({"id": key, "error": str(refused)})
+            self._refuse(key, refused)
         except Exception as error:
             self._fail(key, verb, error)
+
+    def _refuse(self, key, refused):
+        self.answer(dict(refused.more, id=key, error=str(refused)), refused.body)
 
     def _fail(self, key, verb, error):
         self.answer({"id": key, "error": "%s failed: %s." % (verb, evidence.words_for(error))})
@@ -85,13 +92,18 @@ class Connection:
     def _steer(self, key, request):
         """Credit for a stream, or its end."""
         if request.get("close"):
-            self.streams.pop(key, None)
+            self._end(key)
             task = self.tasks.pop(key, None)
             if task is not None:
                 task[0].close()
         elif key in self.streams:
             self.streams[key].credit += max(0, wire.field(request, "credit", int, 0))
             self.streams[key].due = 0.0
+
+    def _end(self, key):
+        stream = self.streams.pop(key, None)
+        if stream is not None:
+            stream.close()
 
     def _answer_result(self, key, result):
         answer, body = result if isinstance(result, tuple) else (result, b"")
@@ -119,7 +131,7 @@ class Connection:
                 self._answer_result(key, end.value)
             except Refused as refused:
                 del self.tasks[key]
-                self.answer({"id": key, "error": str(refused)})
+                self._refuse(key, refused)
             except Exception as error:
                 del self.tasks[key]
                 self._fail(key, "The request", error)
@@ -152,7 +164,7 @@ class Connection:
             self.data.append(wire.frame(dict(words, id=key), body) + body)
             self.pending += len(self.data[-1])
             if stream.done:
-                del self.streams[key]
+                self._end(key)
 
     # -- writing
 

@@ -32,7 +32,7 @@ def start(request, body):
     if layout.is_removed(run):
         raise Refused("Run %s was removed." % run)
     if not layout.is_claimed(run, attempt):
-        made = make_ready(run, attempt, request, body, record, orders["secrets"])
+        made = yield from make_ready(run, attempt, request, body, record, orders["secrets"])
     elif attempt == 0:
         same_plan(run, record)
     created, pid = yield from supervise(run, attempt, orders, made)
@@ -48,7 +48,8 @@ def answer(run, attempt, created, pid):
 
 
 def make_ready(run, attempt, request, body, record, secrets, before_is_over=False):
-    """Have a run directory in which the attempt may be claimed. True if this call made it.
+    """Have a run directory in which the attempt may be claimed. True if this call made it. A
+    generator.
 
     Args:
         before_is_over: Whoever asks knows that the attempt before is over: a scheduler says so.
@@ -60,13 +61,13 @@ def make_ready(run, attempt, request, body, record, secrets, before_is_over=Fals
         if record is None:
             raise Refused("There is no run %s, and the request lacks run.json." % run)
         _check_after(run, wire.few(record["spec"].get("after")))
-        _check_secrets(record, secrets)
-        return build(run, record, wire.field(request, "files", list, []), body)
+        check_secrets(wire.field(record, "secrets", list, []), secrets)
+        return (yield from build(run, record, wire.field(request, "files", list, []), body))
     if attempt == 0:
         same_plan(run, record)
     else:
         _in_order(run, attempt, before_is_over)
-    _check_secrets({"secrets": secret_names(run)}, secrets)
+    check_secrets(secret_names(run), secrets)
     return False
 
 
@@ -87,8 +88,9 @@ def _check_after(run, after):
             raise Refused("Run %s, which is to be waited for, is not here." % other)
 
 
-def _check_secrets(record, secrets):
-    for name in wire.field(record, "secrets", list, []):
+def check_secrets(names, secrets):
+    """Refuse, by its name, a secret without a value."""
+    for name in names:
         if name not in secrets:
             raise Refused("The secret %.100s has no value." % name)
 
@@ -186,7 +188,13 @@ def check_record(record):
 
 
 def build(run, record, files, body):
-    """Make the run directory, whole or not at all. True if this call made it."""
+    """Make the run directory, whole or not at all. True if this call made it. A generator that
+    gives way while it lays out a tree."""
+    from . import blobs
+
+    trees = [wire.field(entry, "tree", str) for entry in files if "tree" in entry]
+    for tree in trees:
+        blobs.use(tree)
     if record is None or record.get("id") != run:
         raise Refused("run.json is not of run %s." % run)
     aside = "%s/.new-%s-%s" % (layout.runs(), run, os.urandom(6).hex())
@@ -194,7 +202,7 @@ def build(run, record, files, body):
     try:
         os.makedirs(layout.runs(), 0o700, exist_ok=True)
         space = os.statvfs(layout.runs())
-        if space.f_bavail * space.f_frsize < MIN_FREE + len(body):
+        if space.f_bavail * space.f_frsize < MIN_FREE + len(body) + sum(map(blobs.size_of, trees)):
             raise Refused("There is no space left in %s." % layout.runs())
         _sweep()
         os.mkdir(aside, 0o700)
@@ -209,12 +217,15 @@ def build(run, record, files, body):
             name = wire.field(entry, "path", str, required=True)
             folder = name.endswith("/")
             path = relative_path(name[:-1] if folder else name)
-            size = wire.field(entry, "size", int, required=True)
             if path[0] in RESERVED:
                 raise Refused("A plan may not bring %s." % name)
+            full = os.path.join(os.fsencode(aside), *path)
+            if "tree" in entry:
+                yield from blobs.lay_out(entry["tree"], full)
+                continue
+            size = wire.field(entry, "size", int, required=True)
             if size < 0 or at + size > len(body):
                 raise Refused("The files are longer than the bytes that came with them.")
-            full = os.path.join(os.fsencode(aside), *path)
             if folder:
                 if size:
                     raise Refused("%s is a folder and cannot have bytes." % name)
@@ -248,10 +259,14 @@ def build(run, record, files, body):
     except OSError as error:
         remove_tree(aside)
         raise Refused("%s cannot be written: %s." % (layout.runs(), error.strerror)) from None
-    except Exception:
+    except BaseException:  # also that nobody waits for it any more
         remove_tree(aside)
         raise
     records.sync_dir(layout.runs())
+    if trees:
+        from . import sweep
+
+        sweep.if_due()
     return True
 
 

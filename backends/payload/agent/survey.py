@@ -42,12 +42,21 @@ def hello(request, body):
         "host": procs.hostname(),
         "boot_id": procs.boot_id(),
         "uid": os.getuid(),
+        "user": user(),
         "root": root,
         "pid": os.getpid(),
         "free_bytes": free,
         "locks": locks,
         "warnings": warnings,
     }
+
+
+def user():
+    """The name of this user, "" if it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
 
 
 def version():
@@ -118,22 +127,43 @@ def survey(request, body):
     cwd = wire.to_bytes(wire.field(request, "cwd", str, "/"), "cwd")
     path = wire.field(request, "path", str)
     path = os.environb.get(b"PATH", b"/usr/bin:/bin") if path is None else wire.to_bytes(path)
+    answer["path"] = wire.to_text(path)
+    answer["user_home"] = os.path.expanduser("~")
+    cwd = os.path.expanduser(cwd)
+    answer["cwd"] = wire.to_text(cwd)
     answer["cwd_ok"] = os.path.isabs(cwd) and os.path.isdir(cwd) and os.access(cwd, os.X_OK)
+    reads = [one for one in request.get("reads") or [] if isinstance(one, str)][:1000]
+    answer["missing"] = [one for one in reads if not _exists(wire.to_bytes(one), cwd)]
+    answer["environment"] = None
+    asked = wire.field(request, "environment", dict)
+    if asked is not None:
+        from . import environment
+
+        wrapper = wire.field(asked, "wrapper", str, "")
+        found = answer["environment"] = yield from environment.look(asked, path, wrapper)
+        if found["prefix"]:
+            path = environment.variables(found, path)[b"PATH"]
     for name, key in (("program", "program"), ("python", "python_found")):
         asked = wire.field(request, name, str)
         found = job.resolve(wire.to_bytes(asked, name), path, cwd) if asked else None
         answer[key] = None if found is None else wire.to_text(found)
     python = answer["python_found"]
-    answer["python_found_version"] = python and _python_version(wire.to_bytes(python))
+    answer["python_found_version"] = python and python_version(wire.to_bytes(python))
     asked = wire.field(request, "program", str)
     answer["program_note"] = ""
     if asked and answer["program"] is None:
         answer["program_note"] = _why_not(wire.to_bytes(asked, "program"), cwd)
-    devices, note, driver = None, "", None
+    devices, note, driver, busy = None, "", None, None
     if wire.field(request, "devices", bool, True):
         devices, note, driver = yield from _devices(path)
+        busy = (yield from _busy(path)) if devices else None
     answer.update(devices=devices, devices_note=note, driver=driver or loaded_driver())
+    answer["devices_busy"] = busy
     return answer
+
+
+def _exists(path, cwd):
+    return os.path.exists(os.path.join(cwd, os.path.expanduser(path)))
 
 
 def loaded_driver(path="/sys/module/nvidia/version"):
@@ -142,7 +172,7 @@ def loaded_driver(path="/sys/module/nvidia/version"):
     return wire.to_text((procs.read_proc(path) or b"").strip()[:64]) or None
 
 
-def _python_version(python):
+def python_version(python):
     """The version of an interpreter as far as it can be told without starting it, or None: it is
     ours, its virtual environment says so, or its name does."""
     real = os.path.realpath(python)
@@ -203,8 +233,27 @@ def _devices(path):
     return devices, "", driver
 
 
-def run_bounded(argv, seconds):
-    """Run a program without waiting for it in one piece: (exit code or None, its output)."""
+def _busy(path):
+    """UUIDs of the devices that a compute process is on, or None if that is not said."""
+    from . import job
+
+    smi = job.resolve(b"nvidia-smi", path + b":/usr/bin:/bin", b"/")
+    query = [b"--query-compute-apps=gpu_uuid,pid", b"--format=csv,noheader"]
+    code, out = yield from run_bounded([smi, *query], SMI_WITHIN)
+    if code != 0:
+        return None
+    named = (wire.to_text(line.partition(b",")[0].strip()) for line in out.splitlines())
+    return sorted({uuid for uuid in named if uuid.startswith("GPU-")})
+
+
+def run_bounded(argv, seconds, env=None, keep=(), tail=False):
+    """Run a program without waiting for it in one piece: (exit code or None, its output).
+
+    Args:
+        env: Its environment, our own by default.
+        keep: Descriptors it inherits.
+        tail: Of much output keep the end, not the beginning.
+    """
     from . import job
 
     read, write = os.pipe()
@@ -216,9 +265,12 @@ def run_bounded(argv, seconds):
             os.dup2(null, 0)
             os.dup2(write, 1)
             os.dup2(write, 2)
-            job.close_descriptors(())
+            os.chdir("/")
+            job.close_descriptors(keep)
+            for fd in keep:
+                os.set_inheritable(fd, True)
             job.reset_signals()
-            os.execve(argv[0], argv, os.environb)  # noqa: S606
+            os.execve(argv[0], argv, os.environb if env is None else env)  # noqa: S606
         finally:
             os._exit(127)
     os.close(write)
@@ -236,7 +288,7 @@ def run_bounded(argv, seconds):
             if not more:
                 status = os.waitpid(pid, 0)[1]
                 break
-            out = (out + more)[: 1 << 20]
+            out = (out + more)[-(1 << 20) :] if tail else (out + more)[: 1 << 20]
     finally:
         os.close(read)
         if status is None:

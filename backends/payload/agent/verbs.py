@@ -16,13 +16,22 @@ VERBS = {
     "log_find": "logs",
     "ls": "files",
     "read": "files",
+    "tails": "tails",
     "rm": "files",
     "put": "files",
     "run": "programs",
+    "enqueue": "handover",
+    "conclude": "handover",
     "prepare": "prepare",
     "forget": "prepare",
+    "tree": "fetch",
+    "session": "session",
+    "ports": "session",
+    "reach": "session",
     "adopt": "adopt",
     "unwatch": "adopt",
+    "blobs_missing": "blobs",
+    "blobs_put": "blobs",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 
@@ -66,6 +75,10 @@ def main(words):
 
             silence = float(words[2]) if len(words) > 2 else None
             return serve.serve(words[1] if len(words) > 1 else "", silence)
+        if verb == "session" and len(words) == 2:
+            from . import session
+
+            return session.become(words[1])
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         if verb == "batch" and 3 <= len(words) <= 4:
@@ -76,10 +89,14 @@ def main(words):
             from . import rank
 
             return rank.rank(words[1:])
+        if words == ["sweep", "blobs"]:
+            from . import sweep
+
+            return sweep.sweep()
         request, body = wire.read_request(0)
         answer, body = complete(function(verb)(request, body))
     except Refused as refused:
-        wire.write_answer(1, {"error": str(refused)})
+        wire.write_answer(1, dict(refused.more, error=str(refused)), refused.body)
         return 1
     except OSError as error:
         wire.write_answer(1, {"error": "%s failed: %s." % (verb, error)})

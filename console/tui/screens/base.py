@@ -20,6 +20,7 @@ from traindeck.console.tui.widgets.bars import FooterBar, HeaderBar
 if TYPE_CHECKING:
     from traindeck.console.store.records import RunRecord
     from traindeck.console.tui.app import TraindeckApp
+    from traindeck.console.tui.services import Place
 
 
 def active_actions(screen: Screen[Any], *, resting: bool = False) -> dict[str, list[str]]:
@@ -33,6 +34,17 @@ def active_actions(screen: Screen[Any], *, resting: bool = False) -> dict[str, l
         if active.binding.id and (active.enabled or resting):
             found.setdefault(active.binding.id, []).append(key)
     return found
+
+
+def place_mark(place: Place, connect: str) -> PlaceMark:
+    """A backend for the header; `connect` is the key by which a person connects to it."""
+    return PlaceMark(
+        name=place.name,
+        reach=place.reach,
+        seen_at=place.seen_at,
+        next_try=place.next_try,
+        connect=connect if place.person else "",
+    )
 
 
 class DeckScreen(Screen[None], inherit_bindings=False):

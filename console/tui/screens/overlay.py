@@ -161,6 +161,8 @@ class ChoiceScreen(Overlay[str | None]):
     there are. A harmful answer is one to what was seen: a key that came before the question was
     painted, or that repeats itself (the one that opened it, tapped twice or held), is none."""
 
+    typing = False  # a letter is an answer, and no text
+
     def __init__(
         self,
         body: Callable[[int, int], Sequence[Line]],

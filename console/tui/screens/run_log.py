@@ -239,7 +239,7 @@ class LogPane(Vertical, inherit_bindings=False):
                 return
             if shown.problem and self.shown.window.rows:
                 # What was read stays in sight; that nobody answers is said beside it.
-                shown = replace(self.shown, broken=shown.problem)
+                shown = replace(self.shown, broken=shown.problem, link=shown.link)
             self.shown, self._opened = shown, True
         self._paint()
 
@@ -299,7 +299,8 @@ class LogPane(Vertical, inherit_bindings=False):
 
     def context(self) -> Line:
         """The left of the footer."""
-        return footing(self.shown, self.deck.painter.glyphs, self._requests.doing)
+        glyphs, now = self.deck.painter.glyphs, self.deck.clock()
+        return footing(self.shown, glyphs, self._requests.doing, now)
 
     def resized(self) -> None:
         """There is another number of rows or cells."""

@@ -33,7 +33,7 @@ from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from . import runs_says
-from .base import DeckScreen
+from .base import DeckScreen, place_mark
 from .index import SCREENS
 from .runs_chosen import ACTIONS, Chosen
 from .runs_filter import Filtering
@@ -227,10 +227,7 @@ class RunsScreen(DeckScreen):
         return sign_counts(found.running, found.queued, found.needs_you, glyphs)
 
     def places(self) -> Sequence[PlaceMark]:
-        return [
-            PlaceMark(name=place.name, reach=place.reach, seen_at=place.seen_at)
-            for place in self.model.places
-        ]
+        return [place_mark(place, self.deck.connect_key) for place in self.model.places]
 
     def run_in_hand(self) -> RunRecord | None:
         return self.selected
@@ -570,6 +567,18 @@ class RunsScreen(DeckScreen):
             self.chosen.ask("edit", edit)
         elif self.selected is not None:
             edit(self, [self.selected])
+
+    def action_shell(self) -> None:
+        if self.selected is not None:
+            from .reaching import open_shell
+
+            open_shell(self.deck, self.selected)
+
+    def action_forward(self) -> None:
+        if self.selected is not None:
+            from .reaching import ask_forward
+
+            ask_forward(self.deck, self.selected)
 
     def action_copy(self) -> None:
         if self.selected is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -28,7 +29,9 @@ from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import Entry, Section, flat
 from traindeck.console.present.settings_view import (
     BACKEND,
+    FOUND,
     KEY,
+    found_key,
     settings_form,
     settings_lines,
     source_words,
@@ -38,9 +41,11 @@ from traindeck.console.tui import keys
 from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
-from .base import DeckScreen
+from .base import DeckScreen, place_mark
 
 if TYPE_CHECKING:
+    from traindeck.console.present.chrome import PlaceMark
+    from traindeck.console.runs.placing import Found
     from traindeck.console.tui.app import Notice
 
 AGAIN = 1.0
@@ -65,7 +70,7 @@ class SettingsPane(Lines):
         glyphs = self.deck.painter.glyphs
         lines, at = settings_lines(
             screen.form, screen.focus_key, screen.caret, screen.health, cells,
-            airy=airy, glyphs=glyphs,
+            airy=airy, marks=screen.marks, now=self.deck.clock(), glyphs=glyphs,
         )  # fmt: skip
         below = 4
         room = rows - below - (2 if airy else 1)
@@ -86,6 +91,9 @@ class SettingsScreen(DeckScreen):
 
     Attributes:
         caret: The value being typed; None if none is.
+        health: Entry of a place -> what it said, None while it is asked.
+        found: Machines that could be added.
+        marks: Backend -> how it stands with it, as the header shows it.
     """
 
     scope = "settings"
@@ -98,6 +106,8 @@ class SettingsScreen(DeckScreen):
         self.focus_key = "theme"
         self.caret: Caret | None = None
         self.health: dict[str, Health | None] = {}
+        self.found: Sequence[Found] = ()
+        self.marks: dict[str, PlaceMark] = {}
         self._problems: dict[str, str] = {}
         self._pane = SettingsPane()
         self._turn = asyncio.Lock()
@@ -110,6 +120,32 @@ class SettingsScreen(DeckScreen):
     def on_mount(self) -> None:
         self._look_again()
         self.spawn(self._follow_file(), "")
+        self.spawn(self._look_for_more(), "")
+        self.spawn(self._follow_places(), "")
+
+    async def _look_for_more(self) -> None:
+        """What this user's files name and is no backend yet."""
+        with suppress(TraindeckError):  # what is wrong with them is said where they are used
+            self.found = await self.deck.services.found()
+        self._look_again()
+
+    async def _follow_places(self) -> None:
+        """Ask every backend once; then again as soon as one is heard to answer, or not to. Nobody
+        has asked for this: it asks the person nothing."""
+        while True:
+            with suppress(TraindeckError):
+                for place in await self.deck.services.places():
+                    before = self.marks.get(place.name)
+                    self.marks[place.name] = mark = place_mark(place, self.deck.connect_key)
+                    key = f"{BACKEND}{place.name}"
+                    health = self.health.get(key)
+                    turned = before is not None and before.reach is not mark.reach
+                    if key not in self.health or (health is not None and turned):
+                        self.spawn(self._probe(place.name), "")
+                if any(mark.reach is not Reach.OK for mark in self.marks.values()):
+                    self._pane.update()  # its next try comes nearer
+            self.header_bar.update()
+            await asyncio.sleep(AGAIN)
 
     async def _follow_file(self) -> None:
         """What is shown is the file as it is: an editor may be open on it."""
@@ -152,7 +188,7 @@ class SettingsScreen(DeckScreen):
             if name not in ("app.quit_now", "app.back")
         }
         names = self.deck.looks.names()
-        self.form = settings_form(self.deck.settings, names, actions, self._problems)
+        self.form = settings_form(self.deck.settings, names, actions, self._problems, self.found)
 
     def _look_again(self) -> None:
         self._shape()
@@ -171,7 +207,9 @@ class SettingsScreen(DeckScreen):
         entry = self.entry
         if entry is None or self.caret is not None:
             return self.caret is None
-        fixed = entry.key.startswith(BACKEND)
+        fixed = entry.key.startswith((BACKEND, FOUND))
+        if action == "add":
+            return entry.key.startswith(FOUND)
         if action == "change":
             return bool(entry.choices)
         if action == "edit":
@@ -213,7 +251,7 @@ class SettingsScreen(DeckScreen):
 
     def action_edit(self) -> None:
         entry = self.entry
-        if entry is None or entry.key.startswith(BACKEND):
+        if entry is None or entry.key.startswith((BACKEND, FOUND)):
             return
         if entry.choices:
             self.action_change(1)
@@ -287,26 +325,75 @@ class SettingsScreen(DeckScreen):
         if theme is not None:
             await asyncio.to_thread(self.deck.looks.load, theme)
 
+    # ---------------------------------------------------------------------------------- the places
+
     def action_check(self) -> None:
+        """Ask the focused place, or all backends. A person asks: it is tried at once."""
         entry = self.entry
-        if entry is not None and entry.key.startswith(BACKEND):
-            names = [entry.key.removeprefix(BACKEND)]
+        if entry is not None and (found := self._found(entry)) is not None:
+            self.health[entry.key] = None
+            self.spawn(self._probe_found(entry.key, found), "")
+        elif entry is not None and entry.key.startswith(BACKEND):
+            self.spawn(self._probe(entry.key.removeprefix(BACKEND), asked=True), "")
         else:
             names = list(self.deck.settings.backends)
             self.focus_key = f"{BACKEND}{names[0]}"
-        for name in names:
-            self.health[name] = None
-            self.spawn(self._probe(name), "")
+            for name in names:
+                self.spawn(self._probe(name, asked=True), "")
         self._look_again()
 
-    async def _probe(self, name: str) -> None:
-        try:
-            self.health[name] = await self.deck.services.probe(name)
-        except TraindeckError as error:
-            self.health[name] = Health(reach=Reach.DOWN, checks=((False, str(error)),))
+    def action_add(self) -> None:
+        """Make a backend of the focused machine that was found."""
+        entry = self.entry
+        if entry is not None and (found := self._found(entry)) is not None:
+            self.spawn(self._add(entry.key, found), f"adding {entry.label}")
+
+    def _found(self, entry: Entry) -> Found | None:
+        return next((each for each in self.found if found_key(each) == entry.key), None)
+
+    async def _probe(self, name: str, *, asked: bool = False) -> None:
+        key = f"{BACKEND}{name}"
+        self.health[key] = None
         self._look_again()
+        await self._hear(key, self.deck.services.probe(name, asked=asked))
+
+    async def _probe_found(self, key: str, found: Found) -> None:
+        await self._hear(key, self.deck.services.probe_found(found))
+
+    async def _hear(self, key: str, answer: Awaitable[Health]) -> None:
+        try:
+            self.health[key] = await answer
+        except TraindeckError as error:
+            self.health[key] = Health(reach=Reach.DOWN, checks=((False, str(error)),))
+        self._look_again()
+
+    async def _add(self, key: str, found: Found) -> None:
+        async with self._turn:
+            deck = self.deck
+            path = deck.settings.path
+            try:
+                if path is None:
+                    raise UsageError("There is no settings file in this session.")
+                name = await deck.services.add_found(found)
+                deck.apply_settings(await asyncio.to_thread(settings_module.load, path))
+                self._stamp, self._broken = await asyncio.to_thread(_stamp_of, path), None
+            except TraindeckError as error:
+                self._problems[key] = str(error)
+                deck.complain(error)
+                self._look_again()
+                return
+            known = self.health.pop(key, None)
+            self.focus_key = f"{BACKEND}{name}"
+            if known is not None:
+                self.health[self.focus_key] = known
+            deck.notice(f"{name} is a backend now; c checks it", urgent=True)
+        await deck.services.settings_changed()
+        await self._look_for_more()
 
     # ---------------------------------------------------------------------------------- the chrome
+
+    def places(self) -> Sequence[PlaceMark]:
+        return list(self.marks.values())
 
     def repaint(self) -> None:
         """The theme is another one."""

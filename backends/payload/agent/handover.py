@@ -1,0 +1,287 @@
+"""Handing a prepared run to a scheduler, once, and keeping what it said of it.
+
+The scheduler is whatever commands the request names: this knows no more of it than that a command
+prints the number of the job it made, and that another prints the numbers of those there are.
+"""
+
+import os
+import time
+
+from . import (
+    Refused,
+    evidence,
+    layout,
+    locking,
+    prepare,
+    procs,
+    programs,
+    records,
+    secrets,
+    start,
+    wire,
+)
+
+WAIT_FOR_OTHERS = 90.0
+"""Seconds to wait for somebody else who is just submitting the same attempt."""
+
+
+LOCAL = (
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"xfs",
+    b"btrfs",
+    b"zfs",
+    b"f2fs",
+    b"tmpfs",
+    b"overlay",
+    b"ramfs",
+)
+"""File systems that only this machine writes to."""
+
+
+def is_shared():
+    """Whether the runs lie where other machines may write too: then what they wrote may not be
+    seen at once."""
+    from . import survey
+
+    mounts = procs.read_proc("/proc/self/mountinfo") or b""
+    real = os.path.realpath(os.fsencode(layout.runs()))
+    return survey.file_system(real, mounts) not in LOCAL
+
+
+def asked(request):
+    """What the answer to a request says of its commands, nothing if it has none. A generator."""
+    words = wire.field(request, "commands", list, [])
+    if not words:
+        return {}
+    seconds = wire.field(request, "timeout", float, programs.SECONDS)
+    return {"done": (yield from _run(words, seconds))}
+
+
+def _run(words, seconds):
+    answer = yield from programs.run({"commands": words, "timeout": seconds}, b"")
+    return answer["done"]
+
+
+def enqueue(request, body):
+    """The verb: have the run directory, then have the attempt submitted by the command `submit`,
+    at most once whoever else asks for the same. A generator."""
+    run = layout.check_id(request.get("run_id"))
+    attempt = layout.check_attempt(request.get("attempt", 0))
+    record = wire.field(request, "run", dict)
+    start.check_record(record)
+    if layout.is_removed(run):
+        raise Refused("Run %s was removed." % run)
+    if attempt == 0:
+        if os.path.lexists(layout.run_dir(run) + "/run.json"):
+            start.same_plan(run, record)
+    if layout.is_claimed(run, attempt):
+        return _answer(run, attempt, False, _read(run, attempt).get("id"))
+    yield from _make_ready(run, attempt, request, body)
+    path = _path(run, attempt)
+    mine = _mine()
+    until = time.monotonic() + WAIT_FOR_OTHERS
+    while True:
+        try:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            if records.make_once(path, mine):
+                number = None
+                break
+        except FileNotFoundError:
+            # Whoever else asked for it was refused by the scheduler and took the run back.
+            if time.monotonic() > until or attempt:
+                raise Refused("Run %s is not here any more." % run) from None
+            yield from _make_ready(run, attempt, request, body)
+            continue
+        except OSError as error:
+            raise Refused("%s cannot be written: %s." % (path, error.strerror)) from None
+        there = _read(run, attempt)
+        if there.get("id") is not None:
+            return _answer(run, attempt, False, there["id"])
+        if layout.is_claimed(run, attempt):
+            return _answer(run, attempt, False, None)
+        if not _is_at_it(there) or time.monotonic() > until:
+            layout.locks()
+            lock = locking.take(layout.lock_path(run, attempt, "handover"))
+            if lock is not None:
+                try:
+                    answer = yield from _take_up(run, attempt, path, mine, request)
+                finally:
+                    os.close(lock)
+                return answer
+        yield None, 0.05
+    answer = yield from _submit(run, attempt, path, mine, request, number)
+    return answer
+
+
+def _make_ready(run, attempt, request, body):
+    """Have the run directory, and in it what a batch step needs."""
+    if attempt:
+        yield from _in_order(run, attempt, request)
+        names = start.secret_names(run)
+        values = wire.field(request, "secrets", dict, {})
+        start.check_variables(values)
+        start.check_secrets(names, values)
+        if names:
+            secrets.keep(run, {name: values[name] for name in names})
+        return
+    yield from prepare.prepare(request, body)
+
+
+def _mine():
+    """Who submits, so that whoever finds a submission without a number knows whether to wait."""
+    pid = os.getpid()
+    return {
+        "time": time.time(),
+        "host": procs.hostname(),
+        "boot_id": procs.boot_id(),
+        "pidns": procs.pid_namespace(),
+        "pid": pid,
+        "starttime": procs.starttime_of(pid),
+        "id": None,
+    }
+
+
+def _path(run, attempt):
+    return layout.attempt_dir(run, attempt) + "/queued.json"
+
+
+def _read(run, attempt):
+    return records.try_read(_path(run, attempt))
+
+
+def _is_at_it(there):
+    """Whether whoever began a submission is still at it, as far as can be told."""
+    if evidence.Look().is_here(there):
+        return procs.is_running(there.get("pid"), there.get("starttime"))
+    begun = records.number(there.get("time"))
+    return begun is not None and 0 <= time.time() - begun < WAIT_FOR_OTHERS
+
+
+def _take_up(run, attempt, path, mine, request):
+    """Go on with a submission whose author is gone: it may have got through."""
+    there = _read(run, attempt)
+    if there.get("id") is not None:
+        return _answer(run, attempt, False, there["id"])
+    records.replace(path, mine)
+    answered, number = yield from _looked(request)
+    if not answered:
+        raise Refused("Whether run %s was submitted cannot be told now: try again." % run)
+    answer = yield from _submit(run, attempt, path, mine, request, number)
+    return answer
+
+
+def _looked(request):
+    """(whether the scheduler answered, the number of the job that is there or None)."""
+    look = wire.field(request, "look", dict, required=True)
+    (done,) = yield from _run([look], programs.SECONDS)
+    if done["outcome"] != "exited" or done["code"] != 0:
+        return False, None
+    numbers = [word for word in _text(done, "out").split() if word.isdigit()]
+    return True, min(numbers, key=int) if numbers else None
+
+
+def _submit(run, attempt, path, mine, request, number):
+    """Submit it, unless it has a number already."""
+    said = {}
+    created = False
+    if number is None:
+        command = wire.field(request, "submit", dict, required=True)
+        (done,) = yield from _run([command], programs.SECONDS)
+        number = _number(_text(done, "out"))
+        if done["outcome"] != "exited" or done["code"] != 0 or number is None:
+            said = {"outcome": done["outcome"], "code": done["code"]}
+            said.update(said_out=_text(done, "out"), said=_text(done, "err"))
+            # It may have got through, and only the answer was lost.
+            answered, number = yield from _looked(request)
+            if number is None:
+                if answered:
+                    _take_back(run, attempt, path)
+                return dict(said, run_id=run, attempt=attempt, job=None, known=answered)
+        created = True
+    try:
+        records.replace(path, dict(mine, id=number))
+    except OSError:
+        pass  # a full disk: its name finds it
+    return _answer(run, attempt, created, number)
+
+
+def _take_back(run, attempt, path):
+    """The scheduler wants none of it: as if it had never been asked."""
+    try:
+        os.unlink(path)
+        directory = os.path.dirname(path)
+        if not os.listdir(directory):
+            os.rmdir(directory)
+    except OSError:
+        pass
+    if attempt == 0 and not layout.queued(run):
+        start.unmake(run)
+
+
+def _answer(run, attempt, created, number):
+    answer = start.answer(run, attempt, created, None)
+    answer["job"] = number
+    return answer
+
+
+def _text(done, name):
+    import binascii
+
+    return binascii.a2b_base64(done[name]).decode("utf-8", "replace")
+
+
+def _number(out):
+    """The number in what a command printed: on the last line that is one, before a `;`."""
+    for line in reversed(out.splitlines()):
+        word = line.strip().partition(";")[0]
+        if layout.DIGITS.issuperset(word) and 0 < len(word) <= 20:
+            return word
+    return None
+
+
+def _in_order(run, attempt, request):
+    """Refuse an attempt that is not the next one, or while the one before still goes on: of those
+    that are claimed or were submitted. A generator: the scheduler is asked where the run directory
+    does not tell."""
+    directory = layout.run_dir(run)
+    if not os.path.lexists(directory + "/run.json"):
+        raise Refused("There is no run %s any more: it was removed." % run)
+    known = set(layout.attempts(run)) | set(layout.queued(run))
+    before = max((n for n in known if n != attempt), default=None)
+    if attempt in known and (before is None or before < attempt):
+        return
+    following = 0 if before is None else before + 1
+    if attempt != following:
+        raise Refused("The next attempt of run %s is %d, not %d." % (run, following, attempt))
+    facts = evidence.of_run(run, evidence.Look())
+    if not evidence.is_over(facts):
+        goes_on = bool(facts["alive"]) or facts["exit"] is not None
+        if not goes_on:
+            command = wire.field(request, "before", dict, required=True)
+            (done,) = yield from _run([command], programs.SECONDS)
+            goes_on = done["outcome"] != "exited" or done["code"] != 0 or bool(_text(done, "out"))
+        if goes_on:
+            raise Refused("Attempt %d of run %s is not over." % (attempt - 1, run))
+
+
+def conclude(request, body):
+    """The verb: keep the scheduler's last word on an attempt that left no exit record, or one that
+    leaves it to the scheduler. The first one stands. `final`: it will not start it again."""
+    run = layout.check_id(request.get("run_id"))
+    attempt = layout.check_attempt(request.get("attempt", 0))
+    word = wire.field(request, "word", dict, required=True)
+    directory = layout.attempt_dir(run, attempt)
+    if not (layout.is_claimed(run, attempt) or attempt in layout.queued(run)):
+        raise Refused("There is no attempt %d of run %s." % (attempt, run))
+    facts = evidence.of_run(run, evidence.Look())
+    record = facts["exit"]
+    if (record is None or record["cause"] == "outside") and not facts["alive"]:
+        if wire.field(request, "final", bool, False):
+            secrets.drop(run)
+        try:
+            records.make_once(directory + "/word.json", dict(word, format=records.FORMAT))
+        except OSError as error:
+            raise Refused("%s cannot be written: %s." % (directory, error.strerror)) from None
+    return {"evidence": evidence.of_run(run, evidence.Look())}

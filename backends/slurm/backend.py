@@ -1,0 +1,619 @@
+"""The backend: jobs on a Slurm cluster, through the host that Slurm's commands are on.
+
+A run is its run directory, as everywhere: our agent is the batch step, so that log, metrics and the
+exit record are where they always are, and Slurm's word comes second (status.py). Nothing here is
+kept that could be lost: what a poll remembers only saves the next one a question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from traindeck.backends.base import (
+    PROTOCOL,
+    AgentChannel,
+    BackendError,
+    Capability,
+    Facts,
+    FileEntry,
+    FilePiece,
+    Health,
+    Host,
+    JobRef,
+    Link,
+    LogChunk,
+    LogStat,
+    Option,
+    Piece,
+    Plan,
+    Rank,
+    Reach,
+    RunSpec,
+    State,
+    Status,
+    Tail,
+    Unreachable,
+    UsageError,
+    Wanted,
+    encode,
+    plan_digest,
+)
+from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, request
+from traindeck.backends.slurm import commands, listing, planning, reading, survey, text, words
+from traindeck.backends.slurm import options as given
+from traindeck.backends.slurm.cluster import Cluster, Config, config, unproven
+from traindeck.backends.slurm.foreign import ForeignJobs
+from traindeck.backends.slurm.listing import Job
+from traindeck.backends.slurm.reading import Heard
+from traindeck.backends.slurm.words import Around
+from traindeck.backends.status import Evidence, Native, decode_evidence, status_of
+
+CLUSTER_FOR = 10.0
+"""Seconds for which a cluster is taken for as it was when it was last surveyed."""
+PRIORITIES_EVERY = 60.0
+"""Seconds between two looks at everybody's waiting jobs, which only the number in "14 jobs before
+it" needs."""
+CONCLUDED_AT_ONCE = 16
+PAUSE_EVERY = 200
+"""Runs that are judged before others have a turn."""
+AT_ONCE = 16
+"""Commands in one request."""
+CAPABILITIES = (
+    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.FOREIGN | Capability.DURABLE_RECORD
+)
+LOST_AFTER = 600.0
+"""Seconds of silence after which a run that Slurm knows no more is written down as lost."""
+
+
+class SlurmBackend:
+    """Runs jobs on a Slurm cluster.
+
+    Args:
+        name: What the user calls this place.
+        host: Where Slurm's commands can be run and the run directories are seen; closed together
+            with this backend.
+        options: Values for the options of `options_schema` where a launch gives none.
+        paths: Folders to look for Slurm's commands in, after PATH.
+        environment, prelude: As for `ProcessBackend`.
+        clock: Returns now, for `observed_at`.
+    """
+
+    protocol = PROTOCOL
+    kind = "slurm"
+    settle = 120.0
+
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        *,
+        options: Mapping[str, Any] | None = None,
+        paths: Sequence[str] = (),
+        environment: str = "",
+        prelude: str | None = None,
+        clock: Any = None,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.capabilities = CAPABILITIES
+        if host.here:
+            self.capabilities |= Capability.HERE
+        self.defaults = dict(options or {})
+        self.options_schema: Mapping[str, Option] = {
+            key: replace(option, default=self.defaults.get(key, option.default))
+            for key, option in given.SCHEMA.items()
+        }
+        self._paths = tuple(paths)
+        self._clock = clock or time.time
+        self._directory = ProcessBackend(
+            name, host, environment=environment, prelude=prelude, clock=clock
+        )
+        self._foreign = ForeignJobs(name, self._paths)
+        self._cluster: tuple[float, Cluster] | None = None
+        self._config: Config | None = None
+        self._waiting: Mapping[str, Sequence[int]] = {}
+        self._waiting_at = -PRIORITIES_EVERY
+        self._wants_waiting = False
+        self._gone_since: dict[str, float] = {}
+
+    # ----------------------------------------------------------------------------- before a run
+
+    @property
+    def link(self) -> Link:
+        """See `Linked.link`: that to the host with Slurm's commands."""
+        return self.host.link
+
+    def try_now(self) -> None:
+        """See `Linked.try_now`."""
+        self.host.try_now()
+
+    async def probe(self) -> Health:
+        """See `Backend.probe`."""
+        health = await self._directory.probe()
+        if health.reach is not Reach.OK:
+            return health
+        try:
+            cluster = await self._surveyed(await self.host.agent(), fresh=True)
+        except BackendError as error:
+            return replace(
+                health,
+                reach=Reach.DOWN,
+                note=error.what,
+                checks=(*health.checks, (False, str(error))),
+            )
+        return planning.health(health, cluster)
+
+    async def survey(self, spec: RunSpec) -> Facts:
+        """See `Backend.survey`."""
+        channel = await self.host.agent()
+        runs = [run for run in spec.after if len(run) == 12]
+        facts, cluster, depends = await asyncio.gather(
+            self._directory.survey(planning.without_devices(spec)),
+            self._surveyed(channel),
+            self._look(channel, runs) if runs else _nothing(),
+        )
+        detail: dict[str, Any] = {"cluster": encode(cluster)}
+        if depends is not None:
+            detail["after"] = planning.dependencies(spec, *depends)
+        note = unproven(cluster.config.version)
+        try:
+            options = given.checked(self.name, spec.options, self.defaults)
+        except UsageError:
+            options = {}  # `plan` says it
+        place = ", ".join(part for part in (facts.place, planning.offer(cluster, options)) if part)
+        return replace(
+            facts,
+            devices=(),
+            devices_total=None,
+            place=place,
+            starts_in=planning.starts_in(spec, cluster, options),
+            notes=(*facts.notes, *((note,) if note else ())),
+            detail=detail,
+        )
+
+    def plan(self, spec: RunSpec, facts: Facts) -> Plan:
+        """See `Backend.plan`."""
+        options = given.checked(self.name, spec.options, self.defaults)
+        return planning.plan(self.name, spec, facts, options, self._directory.prelude)
+
+    async def _surveyed(self, channel: AgentChannel, *, fresh: bool = False) -> Cluster:
+        now = time.monotonic()
+        if not fresh and self._cluster is not None and now - self._cluster[0] < CLUSTER_FOR:
+            return self._cluster[1]
+        hello, _ = await channel.call("hello")
+        cluster = await survey.ask(channel, self._paths, str(hello.get("user") or ""))
+        if "configuration" in cluster.unknown and "partitions" in cluster.unknown:
+            why = cluster.unknown["configuration"]
+            raise BackendError(
+                f"Slurm does not answer on `{self.name}`: {why}.",
+                "Check that its commands work there (`sinfo`), or name the folder they are in "
+                f"as backends.{self.name}.bin.",
+            )
+        self._cluster = (now, cluster)
+        self._config = cluster.config
+        return cluster
+
+    # ---------------------------------------------------------------------------------- a run
+
+    async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
+        """See `Backend.submit`."""
+        if plan.digest != plan_digest(plan):
+            raise BackendError("This plan was changed after it was made; it was not sent.")
+        spec = plan.spec
+        secrets = dict(secrets or {})
+        missing = sorted(set(spec.secrets) - set(secrets))
+        if missing:
+            raise UsageError(
+                f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
+            )
+        header, body = request(plan)
+        name = listing.job_name(spec.run_id, spec.attempt)
+        earlier = listing.job_name(spec.run_id, max(0, spec.attempt - 1))
+        sbatch = (plan.body or {}).get("sbatch")
+        if not isinstance(sbatch, list) or not sbatch:
+            raise BackendError("This plan is not one for Slurm; it was not sent.")
+        header |= {
+            "secrets": {key: secrets[key] for key in spec.secrets},
+            "look": self._command(*commands.named(name, "all")),
+            "before": self._command(*commands.named(earlier, "PENDING,RUNNING,COMPLETING")),
+            "submit": commands.command(*sbatch, paths=self._paths, asks=False),
+        }
+        channel = await self.host.agent()
+        asked = self._clock()
+        if (tree := spec.code.tree) is not None and spec.attempt == 0:
+            from traindeck.backends.sending import call_with_tree
+
+            place = f"{self.name}:{(plan.body or {}).get('root')}"
+            answer, _ = await call_with_tree(
+                channel, "enqueue", header, body, tree, place, timeout=SUBMIT_TIMEOUT
+            )
+        else:
+            answer, _ = await channel.call("enqueue", header, body, timeout=SUBMIT_TIMEOUT)
+        number = answer.get("job")
+        if "evidence" not in answer:
+            self._refused(answer)
+        seen = decode_evidence(answer.get("evidence"))
+        native = Native(state=State.QUEUED) if seen.attempt is None else None
+        status = status_of(seen, spec.attempt, asked, answered=self._clock(), native=native)
+        ref = self._ref(spec.run_id, spec.attempt, number)
+        return replace(ref, seen=None if seen.attempt is not None and native is None else status)
+
+    def _refused(self, answer: Mapping[str, Any]) -> None:
+        done = {
+            "outcome": answer.get("outcome"),
+            "code": answer.get("code"),
+        }
+        why = text.one_line(str(answer.get("said") or answer.get("said_out") or ""))
+        if not answer.get("known", True):
+            raise Unreachable(
+                f"Slurm does not answer on `{self.name}`: {why or done['outcome']}.",
+                "The run is kept: whether it was submitted shows when Slurm answers again.",
+            )
+        if done["code"] == 127 and "no such program" in why:
+            raise BackendError(
+                f"sbatch was not found on `{self.name}`.",
+                f"Name the folder it is in as backends.{self.name}.bin.",
+            )
+        raise BackendError(f"sbatch refused: {why or 'it said nothing'}.")
+
+    async def find(self, keys: Collection[tuple[str, int]] | None = None) -> list[JobRef]:
+        """See `Backend.find`."""
+        channel = await self.host.agent()
+        wanted = None if keys is None else [list(key) for key in keys]
+        if wanted == []:
+            return []
+        asked = self._clock()
+        answer, _ = await channel.call(
+            "find",
+            {"runs": wanted, "commands": [self._command(*commands.my_jobs())]},
+            timeout=commands.TIMEOUT + 20,
+        )
+        (said,) = self._said(answer, ["squeue"])
+        jobs = listing.Listing(said.out if said.ok else "")
+        there = {str(run["id"]): run for run in answer["runs"]}
+        found: dict[tuple[str, int], JobRef] = {}
+        for run in answer["runs"]:
+            if run["attempt"] is not None:
+                key = (str(run["id"]), int(run["attempt"]))
+                found[key] = self._ref(*key, run.get("job"))
+        highest = dict(sorted(found))
+        for run_id in there.keys() & jobs.runs():
+            # Submitted, and whoever did it was killed before that could be written down.
+            ours = jobs.of_run(run_id)
+            for job in ours:
+                key = job.key or ("", 0)
+                if key[1] > highest.get(run_id, -1) and (keys is None or key in keys):
+                    number = min((j.number for j in ours if j.key == key), key=int)
+                    found[key] = self._ref(*key, number)
+        refs = list(found.values())
+        if keys is None:
+            heard = Heard(jobs=jobs if said.ok else None, why=said.why, now=asked)
+            refs += await self._foreign.refs(heard, Around(now=asked), asked)
+        return refs
+
+    async def list_foreign(self) -> list[JobRef]:
+        """See `Foreign.list_foreign`."""
+        channel = await self.host.agent()
+        asked = self._clock()
+        (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
+        if not said.ok:
+            raise Unreachable(f"Slurm does not answer on `{self.name}`: {said.why}.")
+        heard = Heard(jobs=listing.Listing(said.out), now=asked)
+        return await self._foreign.refs(heard, Around(now=asked), asked, over=False)
+
+    async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
+        """See `Backend.poll`."""
+        if not refs:
+            return {}
+        channel = await self.host.agent()
+        asked = self._clock()
+        heard, evidence = await self._look(
+            channel, sorted({ref.run_id for ref in refs if ref.run_id})
+        )
+        answered = self._clock()
+        jobs = heard.jobs or listing.Listing()
+        runs = jobs.run_of()
+        runs |= {seen.job: run for run, seen in evidence.items() if seen.job}
+        ends: dict[JobRef, tuple[Evidence, Job | None, Native]] = {}
+        found = {}
+        for count, ref in enumerate(refs, 1):
+            if count % PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
+            if not ref.run_id:
+                found[ref] = self._foreign.status(ref, heard, Around(now=heard.now), asked)
+                continue
+            seen = evidence[ref.run_id]
+            mine = jobs.of_run(ref.run_id)
+            job = reading.job_of(mine, seen) if seen.found else None
+            if job is not None and (job.key or ("", 0))[1] < ref.attempt:
+                latest = seen.attempt if seen.attempt is not None else -1
+                job = job if latest >= ref.attempt else None
+            around = Around(
+                runs=runs,
+                now=heard.now,
+                before=None if job is None else reading.before(self._waiting, job),
+            )
+            native = self._native(ref, seen, job, heard, around)
+            status = reading.status(
+                seen, ref.attempt, job, native, heard, asked=asked, answered=answered
+            )
+            found[ref] = status
+            if native is not None and status.state.terminal and self._to_keep(seen, status, native):
+                ends[ref] = (seen, job, native)
+        if ends:
+            found |= await self._conclude(channel, ends, found, heard)
+        return found
+
+    def _native(
+        self, ref: JobRef, seen: Evidence, job: Job | None, heard: Heard, around: Around
+    ) -> Native | None:
+        if not seen.found:
+            return None
+        latest = max(
+            seen.attempt if seen.attempt is not None else -1,
+            seen.queued.attempt if seen.queued is not None else -1,
+        )
+        if job is None and latest < ref.attempt:
+            return None
+        key = f"{ref.run_id}/{latest}"
+        goes_on = job is not None and not job.over
+        if goes_on or heard.jobs is None:
+            self._gone_since.pop(key, None)
+            gone_for = 0.0
+        else:
+            now = time.monotonic()
+            gone_for = now - self._gone_since.setdefault(key, now)
+        return reading.native_of(job, seen, heard, around, gone_for)
+
+    async def _look(
+        self, channel: AgentChannel, runs: Sequence[str]
+    ) -> tuple[Heard, dict[str, Evidence]]:
+        """One request: Slurm's list of this user's jobs, then what the run directories show."""
+        asked = [commands.my_jobs()]
+        now = time.monotonic()
+        waiting = self._wants_waiting and now - self._waiting_at >= PRIORITIES_EVERY
+        if waiting:
+            asked.append(commands.waiting_jobs())
+        if self._config is None:
+            asked.append(commands.CONFIG)
+        answer, _ = await channel.call(
+            "poll",
+            {
+                "runs": list(runs),
+                "commands": [self._command(*argv) for argv in asked],
+                "timeout": commands.TIMEOUT,
+            },
+            timeout=commands.TIMEOUT + 20,
+        )
+        said = self._said(answer, [argv[0] for argv in asked])
+        if self._config is None and said[-1].ok:
+            self._config = config(said[-1].out)
+        if waiting:
+            self._waiting_at = now
+            self._waiting = reading.priorities(said[1].out) if said[1].ok else {}
+        moment = answer.get("now")
+        heard = Heard(
+            jobs=listing.Listing(said[0].out) if said[0].ok else None,
+            why=f"Slurm does not answer: {said[0].why}",
+            now=float(moment) if isinstance(moment, (int, float)) else self._clock(),
+            shared=answer.get("shared") is not False,
+            min_job_age=self._config.min_job_age if self._config is not None else None,
+        )
+        self._wants_waiting = heard.jobs is not None and heard.jobs.waits_by_priority()
+        seen = answer.get("runs")
+        shown = seen if isinstance(seen, dict) else {}
+        return heard, {run: decode_evidence(shown.get(run)) for run in runs}
+
+    @staticmethod
+    def _to_keep(seen: Evidence, status: Status, native: Native) -> bool:
+        """Whether how a run ended is known by Slurm alone, which forgets it."""
+        if seen.word is not None or not native.answered:
+            return False
+        if seen.exit is not None:
+            return seen.exit.cause == "outside" and native.state is not None
+        if seen.alive or seen.removed or not seen.found or seen.error or seen.newer:
+            return False
+        if seen.queued is None and seen.job is None:
+            return False
+        if status.rank is Rank.NATIVE:
+            return True
+        return status.rank is Rank.LOST and native.over_for > LOST_AFTER
+
+    async def _conclude(
+        self,
+        channel: AgentChannel,
+        ends: Mapping[JobRef, tuple[Evidence, Job | None, Native]],
+        found: Mapping[JobRef, Status],
+        heard: Heard,
+    ) -> dict[JobRef, Status]:
+        """Ask for the details of what has ended without a record, and write them down beside the
+        run, so that its directory tells how it ended when Slurm has forgotten."""
+        some = dict(list(ends.items())[:CONCLUDED_AT_ONCE])
+        numbers = {ref: job.number for ref, (_, job, _) in some.items() if job is not None}
+        details: dict[str, Job] = {}
+        argvs = [commands.show_job(number) for number in numbers.values()]
+        gone = [seen.job for seen, job, _ in some.values() if job is None and seen.job]
+        if gone and self._config is not None and self._config.accounting:
+            argvs.append(commands.accounting(gone))
+        if argvs:
+            for argv, said in zip(
+                argvs, await survey.run(channel, argvs, self._paths), strict=True
+            ):
+                if argv[0] == "sacct":
+                    details |= {job.number: job for job in listing.sacct(said.out)}
+                elif (shown := listing.shown(said.out)) is not None:
+                    details[shown.number] = shown
+        better: dict[JobRef, Status] = {}
+        for ref, (seen, job, native) in some.items():
+            number = job.number if job is not None else seen.job or ""
+            status = found[ref]
+            if (detail := details.get(number)) is not None and detail.over:
+                native = replace(
+                    native,
+                    state=detail.state,
+                    reason=native.reason or words.ended(detail, Around()),
+                    exit_code=detail.exit_code,
+                    signal=detail.signal,
+                    ended=detail.ended or native.ended,
+                )
+                again = reading.status(
+                    *(seen, ref.attempt, job, native, heard),
+                    asked=status.observed_at,
+                    answered=status.observed_at,
+                )
+                if again.state.terminal:
+                    status = better[ref] = again
+            word = {
+                "state": str(native.state or status.state),
+                "reason": status.reason,
+                "exit_code": native.exit_code,
+                "signal": native.signal,
+                "started": native.started,
+                "ended": native.ended,
+                "host": native.host or "",
+            }
+            attempt = seen.queued.attempt if seen.attempt is None and seen.queued else seen.attempt
+            with suppress(BackendError):
+                await channel.call(
+                    "conclude",
+                    {
+                        "run_id": ref.run_id,
+                        "attempt": attempt or 0,
+                        "word": word,
+                        "final": job is None or job.word not in reading.RETURNS,
+                    },
+                )
+        return better
+
+    async def cancel(self, ref: JobRef, *, grace: float | None = None) -> None:
+        """See `Backend.cancel`."""
+        channel = await self.host.agent()
+        if not ref.run_id:
+            await self._foreign.cancel(channel, ref)
+            return
+        params = {
+            "run_id": ref.run_id,
+            "attempt": ref.attempt,
+            "grace": grace,
+            "by": "traindeck",
+        }
+        answer, _ = await channel.call("cancel", params)
+        if answer["state"] == "unknown":
+            raise BackendError(f"{self.name} knows no attempt {ref.attempt} of run {ref.run_id}.")
+        if answer["state"] != "requested":
+            return
+        heard, evidence = await self._look(channel, [ref.run_id])
+        if heard.jobs is None:
+            return  # the request stands; the supervisor sees it
+        seen = evidence[ref.run_id]
+        argvs: list[tuple[str, ...]] = []
+        for job in heard.jobs.of_run(ref.run_id):
+            if job.over:
+                continue
+            if job.waits or (seen.attempt is None and job.state is not State.STOPPING):
+                argvs.append(("scancel", job.number))
+            else:
+                # The supervisor looks by itself; where the request lies on a file server, it may
+                # take a while to be seen.
+                argvs.append(("scancel", "--signal=USR1", "--batch", job.number))
+        if argvs:
+            await survey.run(channel, argvs[:AT_ONCE], self._paths)
+
+    async def aclose(self) -> None:
+        """See `Backend.aclose`."""
+        await self.host.aclose()
+
+    # ------------------------------------------------------- the run directory, and foreign logs
+
+    @asynccontextmanager
+    async def logs(
+        self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
+    ) -> AsyncIterator[AsyncIterator[LogChunk]]:
+        """See `Backend.logs`. The cursor is a byte offset."""
+        if ref.run_id:
+            own = self._directory.logs(ref, rank=rank, cursor=cursor, follow=follow)
+        else:
+            own = self._foreign.logs(await self.host.agent(), ref, cursor, follow)
+        async with own as chunks:
+            yield chunks
+
+    async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat:
+        """See `SeekableLogs.log_stat`."""
+        if not ref.run_id:
+            return await self._foreign.log_stat(await self.host.agent(), ref)
+        return await self._directory.log_stat(ref, rank)
+
+    async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
+        """See `SeekableLogs.read_at`."""
+        if not ref.run_id:
+            return await self._foreign.read_at(await self.host.agent(), ref, offset, size)
+        return await self._directory.read_at(ref, rank, offset, size)
+
+    async def find_in_log(
+        self, ref: JobRef, rank: int, needle: bytes, *, offset: int, backward: bool = False
+    ) -> int | None:
+        """See `SeekableLogs.find_in_log`."""
+        if not ref.run_id:
+            channel = await self.host.agent()
+            return await self._foreign.find_in_log(channel, ref, needle, offset, backward)
+        return await self._directory.find_in_log(
+            ref, rank, needle, offset=offset, backward=backward
+        )
+
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await self._directory.tails(wanted, budget=budget)
+
+    async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Files.list_files`."""
+        self._foreign.has_no_files(ref)
+        return await self._directory.list_files(ref, path)
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Fetch.list_below`."""
+        self._foreign.has_no_files(ref)
+        return await self._directory.list_below(ref, path)
+
+    def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AbstractAsyncContextManager[AsyncIterator[FilePiece]]:
+        """See `Fetch.fetch`."""
+        self._foreign.has_no_files(ref)
+        return self._directory.fetch(ref, wanted)
+
+    async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
+        """See `Files.read_file`."""
+        self._foreign.has_no_files(ref)
+        return await self._directory.read_file(ref, path, offset, size)
+
+    async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
+        """See `Files.remove`."""
+        self._foreign.has_no_files(ref)
+        return await self._directory.remove(ref, keep=keep)
+
+    # ------------------------------------------------------------------------------- inside
+
+    def _command(self, *argv: str) -> dict[str, Any]:
+        return commands.command(*argv, paths=self._paths)
+
+    def _ref(self, run_id: str, attempt: int, number: object) -> JobRef:
+        native = number if isinstance(number, str) else ""
+        return JobRef(backend=self.name, run_id=run_id, attempt=attempt, native_id=native)
+
+    @staticmethod
+    def _said(answer: Mapping[str, Any], programs: Sequence[str]) -> list[commands.Said]:
+        done = answer.get("done")
+        listed = done if isinstance(done, list) else []
+        return [
+            commands.said(listed[place] if place < len(listed) else None, program)
+            for place, program in enumerate(programs)
+        ]
+
+
+async def _nothing() -> None:
+    return None

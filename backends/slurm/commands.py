@@ -1,0 +1,115 @@
+"""Slurm's commands as argv, and with what environment they run.
+
+The agent runs them, without a shell, several in one request. Of its own environment they get only
+what is named here: a variable of an allocation that we may be in, or one that changes how a command
+prints (`SQUEUE_FORMAT`), must reach none of them, and what `sbatch` has is what the job inherits.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from traindeck.backends.data import dataclass
+from traindeck.backends.slurm import cluster, listing, text
+
+KEEP = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "SLURM_CONF")
+"""What Slurm's commands keep of the environment, and so what a job finds of it."""
+
+PATHS = (
+    "/usr/bin",
+    "/usr/local/bin",
+    "/opt/slurm/bin",
+    "/opt/slurm/current/bin",
+    "/usr/local/slurm/bin",
+    "/cm/shared/apps/slurm/current/bin",
+)
+"""Where Slurm's commands are looked for after PATH: an SSH session that runs a command has often
+not read the profile that would name the folder."""
+
+ENVIRONMENT: Mapping[str, str] = {"TZ": "UTC0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
+"""How commands that print are to print: times in UTC, messages in English."""
+
+TIMEOUT = 20.0
+"""Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a command printed. `ok`: it ended with 0; else `why` is one line that says why not."""
+
+    ok: bool = False
+    out: str = ""
+    why: str = ""
+    missing: bool = False
+    """It is not installed there, or not found."""
+
+
+def command(*argv: str, paths: Sequence[str] = (), asks: bool = True) -> dict[str, Any]:
+    """A command for the agent. `asks`: what it prints is read here."""
+    return {
+        "argv": list(argv),
+        "keep": list(KEEP),
+        "paths": [*paths, *PATHS],
+        "env": dict(ENVIRONMENT) if asks else {},
+    }
+
+
+def said(done: object, program: str) -> Said:
+    """What the agent's answer says of a command."""
+    if not isinstance(done, Mapping):
+        return Said(why=f"{program} was not asked")
+    out, err = _decoded(done.get("out")), _decoded(done.get("err"))
+    outcome, code = done.get("outcome"), done.get("code")
+    if outcome == "timeout":
+        return Said(out=out, why=f"{program} did not answer in time")
+    if outcome == "exited" and code == 0:
+        return Said(ok=True, out=out)
+    why = text.one_line(err or out)
+    if code == 127 and "no such program" in why:
+        return Said(why=f"{program} was not found there", missing=True)
+    return Said(out=out, why=why or f"{program} ended with {code}")
+
+
+def _decoded(value: object) -> str:
+    try:
+        return base64.b64decode(value).decode("utf-8", "replace") if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def my_jobs() -> tuple[str, ...]:
+    """All jobs of this user that are listed, arrays as they are."""
+    return ("squeue", "--me", "-h", "-t", "all", "-o", listing.SQUEUE)
+
+
+def waiting_jobs() -> tuple[str, ...]:
+    """Partition and priority of everybody's jobs that wait."""
+    return ("squeue", "-h", "-t", "PENDING", "-o", "%P|%Q")
+
+
+def named(name: str, states: str) -> tuple[str, ...]:
+    """The numbers of this user's jobs of one name."""
+    return ("squeue", "--me", "-h", "-t", states, f"--name={name}", "-o", "%A")
+
+
+def show_job(number: str) -> tuple[str, ...]:
+    return ("scontrol", "-o", "show", "job", number)
+
+
+def accounting(numbers: Sequence[str]) -> tuple[str, ...]:
+    return (
+        *("sacct", "-X", "-n", "-P", "-D", "-j", ",".join(numbers)),
+        *("-o", listing.SACCT),
+    )
+
+
+CONFIG = ("scontrol", "show", "config")
+PARTITIONS = ("scontrol", "-o", "show", "partition")
+RESERVATIONS = ("scontrol", "-o", "show", "reservation")
+NODES = ("sinfo", "-h", "-O", cluster.SINFO)
+
+
+def associations(user: str) -> tuple[str, ...]:
+    return ("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", f"format={cluster.ASSOC}")

@@ -1,0 +1,304 @@
+"""The lists of jobs: `squeue`, and `sacct` where there is accounting.
+
+Both are asked for one line a job with fields of our choice, which print alike in every version; the
+name comes last, because it is the user's own text and may hold the separator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from traindeck.backends.base import State
+from traindeck.backends.data import dataclass
+from traindeck.backends.slurm import text
+
+SQUEUE = "%i|%A|%F|%T|%P|%D|%b|%l|%L|%V|%S|%e|%Q|%a|%q|%u|%E|%N|%r|%j"
+"""The format of `squeue`: see `squeue` below for what each is."""
+
+SACCT = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,Partition,Reason,JobName"
+"""The fields of `sacct -P`."""
+
+NAME = re.compile(r"td-([0-9a-hjkmnp-tv-z]{12})-(0|[1-9][0-9]{0,4})")
+"""The name of a job of ours: the run and the attempt it was submitted for."""
+
+REST = "[*]"
+"""Stands, in the id of an array, for its tasks that have not been started."""
+
+STATES: Mapping[str, State] = {
+    "PENDING": State.QUEUED,
+    "REQUEUED": State.QUEUED,
+    "REQUEUE_HOLD": State.QUEUED,
+    "REQUEUE_FED": State.QUEUED,
+    "RESV_DEL_HOLD": State.QUEUED,
+    "SPECIAL_EXIT": State.QUEUED,
+    "CONFIGURING": State.STARTING,
+    "RUNNING": State.RUNNING,
+    "SUSPENDED": State.RUNNING,
+    "STOPPED": State.RUNNING,
+    "RESIZING": State.RUNNING,
+    "COMPLETING": State.STOPPING,
+    "SIGNALING": State.STOPPING,
+    "STAGE_OUT": State.STOPPING,
+    "COMPLETED": State.SUCCEEDED,
+    "FAILED": State.FAILED,
+    "NODE_FAIL": State.FAILED,
+    "BOOT_FAIL": State.FAILED,
+    "LAUNCH_FAILED": State.FAILED,
+    "OUT_OF_MEMORY": State.FAILED,
+    "CANCELLED": State.CANCELLED,
+    "REVOKED": State.CANCELLED,
+    "TIMEOUT": State.TIMEOUT,
+    "DEADLINE": State.TIMEOUT,
+    "PREEMPTED": State.PREEMPTED,
+}
+"""Slurm's word for how a job is, in ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as Slurm lists it.
+
+    Attributes:
+        id: What names it to Slurm's commands, a task of an array included (`12_3`).
+        number: The number that it alone has.
+        word: Slurm's own word for its state; `state` is ours, None for a word that is not known.
+        array: Whether it is (a task of) an array.
+        start: When it started, or is expected to.
+        limit, left: Of its time, in seconds; None without a limit.
+        nodes: How many it has or wants; `hosts` are their names once it has them.
+    """
+
+    id: str = ""
+    number: str = ""
+    name: str = ""
+    word: str = ""
+    state: State | None = None
+    reason: str = ""
+    array: bool = False
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    user: str = ""
+    dependency: str = ""
+    priority: int | None = None
+    nodes: int | None = None
+    hosts: tuple[str, ...] = ()
+    gpus: int = 0
+    limit: float | None = None
+    left: float | None = None
+    submitted: float | None = None
+    start: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether Slurm is done with it. Of a word that is not known: it is not."""
+        return self.state is not None and self.state.terminal
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits to be started."""
+        return self.state is State.QUEUED
+
+    @property
+    def key(self) -> tuple[str, int] | None:
+        """The run and the attempt it was submitted for, None if it is not one of ours."""
+        match = NAME.fullmatch(self.name)
+        return (match[1], int(match[2])) if match else None
+
+
+def job_name(run_id: str, attempt: int) -> str:
+    """The name under which an attempt is submitted."""
+    return f"td-{run_id}-{attempt}"
+
+
+class Listing:
+    """What `squeue -h -o SQUEUE` printed. Ten thousand lines are split at once and read one by one
+    as they are asked for: a reader of a few runs pays for a few.
+
+    A line that is none (a warning, a name with a line break in it) is passed over.
+    """
+
+    def __init__(self, output: str = "") -> None:
+        self._ours: dict[str, list[list[str]]] = {}
+        self._others: dict[str, list[str]] = {}
+        columns = SQUEUE.count("|")
+        for line in output.splitlines():
+            parts = line.split("|", columns)
+            if len(parts) <= columns or not parts[1].strip().isdigit():
+                continue
+            if match := NAME.fullmatch(parts[-1]):
+                self._ours.setdefault(match[1], []).append(parts)
+            else:
+                self._others[native(parts[0].strip())] = parts
+
+    def of_run(self, run_id: str) -> list[Job]:
+        """The jobs submitted for a run of ours, the last one first."""
+        jobs = [_job(parts) for parts in self._ours.get(run_id, ())]
+        jobs.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
+        return jobs
+
+    def runs(self) -> list[str]:
+        """The runs of ours that are listed."""
+        return list(self._ours)
+
+    def run_of(self) -> dict[str, str]:
+        """Our runs by the numbers of their jobs."""
+        return {parts[1].strip(): run for run, rows in self._ours.items() for parts in rows}
+
+    def waits_by_priority(self) -> bool:
+        """Whether one of ours waits because others come before it."""
+        return any(
+            parts[3] == "PENDING" and parts[-2] == "Priority"
+            for rows in self._ours.values()
+            for parts in rows
+        )
+
+    def foreign(self) -> Iterator[Job]:
+        """Those that are not ours."""
+        for parts in self._others.values():
+            yield _job(parts)
+
+    def foreign_job(self, native_id: str) -> Job | None:
+        """One of them."""
+        parts = self._others.get(native_id)
+        return None if parts is None else _job(parts)
+
+
+def squeue(output: str) -> list[Job]:
+    """All the jobs that are listed."""
+    listing = Listing(output)
+    jobs = [job for run in listing.runs() for job in listing.of_run(run)]
+    return [*jobs, *listing.foreign()]
+
+
+def native(job: str) -> str:
+    """What names a job here. What is left of an array has a name that stays while tasks start."""
+    array, bracket, _ = job.partition("_[")
+    return f"{array}_{REST}" if bracket else job
+
+
+def _job(parts: Sequence[str]) -> Job:
+    job, number, array, word, partition, nodes, gres, limit, left = parts[:9]
+    submitted, start, end, priority, account, qos, user, dependency, hosts, reason, name = parts[9:]
+    word = state_word(word)
+    state = STATES.get(word)
+    over = state is not None and state.terminal
+    count = text.count(nodes.partition("-")[0])
+    return Job(
+        id=job.strip(),
+        number=number.strip(),
+        name=name,
+        word=word,
+        state=state,
+        reason=text.known(reason),
+        array=job.strip() != array.strip() or "_" in job,
+        partition=text.known(partition),
+        account=text.known(account),
+        qos=text.known(qos),
+        user=user.strip(),
+        dependency=text.known(dependency),
+        priority=text.count(priority),
+        nodes=count,
+        hosts=text.nodes(hosts),
+        gpus=text.gpu_count(gres) * (count or 1),
+        limit=text.duration(limit),
+        left=text.duration(left),
+        submitted=text.moment(submitted),
+        start=text.moment(start),
+        ended=text.moment(end) if over else None,
+    )
+
+
+def sacct(output: str) -> list[Job]:
+    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time; the
+    last is how it is now."""
+    found: dict[str, Job] = {}
+    for line in output.splitlines():
+        parts = line.split("|", SACCT.count(","))
+        if len(parts) <= SACCT.count(",") or not parts[0].strip().isdigit():
+            continue
+        number, job, word, code, submitted, start, end, hosts, partition, reason, name = parts
+        word = state_word(word)
+        state = STATES.get(word)
+        exit_code, signal = ending(code)
+        found[number] = Job(
+            id=job.strip(),
+            number=number.strip(),
+            name=name,
+            word=word,
+            state=state,
+            reason=text.known(reason),
+            array="_" in job,
+            partition=text.known(partition),
+            hosts=text.nodes("" if hosts.strip() == "None assigned" else hosts),
+            submitted=text.moment(submitted),
+            start=text.moment(start),
+            ended=text.moment(end) if state is not None and state.terminal else None,
+            exit_code=exit_code,
+            signal=signal,
+        )
+    return list(found.values())
+
+
+def shown(line: str) -> Job | None:
+    """The job of a line of `scontrol -o show job`."""
+    fields = text.record(line)
+    number = fields.get("JobId", "").partition(" ")[0]
+    if not number.isdigit():
+        return None
+    array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
+    word = state_word(fields.get("JobState", ""))
+    state = STATES.get(word)
+    exit_code, signal = ending(fields.get("ExitCode", ""))
+    over = state is not None and state.terminal
+    return Job(
+        id=f"{array}_{task}" if array and task else number,
+        number=number,
+        name=fields.get("JobName", ""),
+        word=word,
+        state=state,
+        reason=text.known(fields.get("Reason", "")).replace(",_", ", "),
+        array=bool(array),
+        partition=text.known(fields.get("Partition", "")),
+        account=text.known(fields.get("Account", "")),
+        qos=text.known(fields.get("QOS", "")),
+        user=fields.get("UserId", "").partition("(")[0],
+        dependency=text.known(fields.get("Dependency", "")),
+        priority=text.count(fields.get("Priority", "")),
+        nodes=text.count(fields.get("NumNodes", "").partition("-")[0]),
+        hosts=text.nodes(fields.get("NodeList", "")),
+        limit=text.duration(fields.get("TimeLimit", "")),
+        submitted=text.moment(fields.get("SubmitTime", "")),
+        start=text.moment(fields.get("StartTime", "")),
+        ended=text.moment(fields.get("EndTime", "")) if over else None,
+        exit_code=exit_code if over else None,
+        signal=signal if over else None,
+    )
+
+
+def output_of(line: str) -> str:
+    """The file that a job of `scontrol -o show job` writes to, absolute, "" if it is not said."""
+    path = text.record(line).get("StdOut", "")
+    return path if path.startswith("/") and "%" not in path else ""
+
+
+def state_word(word: str) -> str:
+    """Slurm's word for a state, without what may follow it (`CANCELLED by 1000`)."""
+    parts = word.split()
+    return parts[0].rstrip("+").upper() if parts else ""
+
+
+def ending(code: str) -> tuple[int | None, int | None]:
+    """(exit code, signal) of `code:signal`."""
+    first, colon, second = code.strip().partition(":")
+    if not colon or not first.isdigit() or not second.isdigit():
+        return None, None
+    signal = int(second)
+    # 0:53 and 0:125 are Slurm's own marks, not signals.
+    if 0 < signal < 65 and signal != 53:
+        return None, signal
+    return int(first) if int(first) < 256 else None, None

@@ -1,0 +1,219 @@
+"""Plans for Slurm, and what a place is said to be: pure, from what a survey brought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from traindeck.backends.base import (
+    Blob,
+    Facts,
+    Health,
+    Plan,
+    Resources,
+    RunSpec,
+    UsageError,
+    decode,
+    plan_digest,
+)
+from traindeck.backends.process import placed
+from traindeck.backends.slurm import limits, reading, script, words
+from traindeck.backends.slurm.cluster import Cluster, unproven
+from traindeck.backends.slurm.listing import Listing
+from traindeck.backends.slurm.reading import Heard
+from traindeck.backends.status import Evidence
+
+SMALLEST = 30.0
+"""Seconds of a time limit below which no warning is asked for: it would come at the start."""
+
+
+def without_devices(spec: RunSpec) -> RunSpec:
+    """For the survey of the login host, whose GPUs are not the cluster's."""
+    return replace(spec, resources=Resources(gpus=0, nodes=spec.resources.nodes))
+
+
+def dependencies(
+    spec: RunSpec, heard: Heard, evidence: Mapping[str, Evidence]
+) -> dict[str, str | None]:
+    """The number of the Slurm job of each run that is waited for; "" for one that need not be
+    waited for any more, None for one that has ended badly and is known to Slurm no more."""
+    jobs = heard.jobs or Listing()
+    found: dict[str, str | None] = {}
+    for run, seen in evidence.items():
+        job = reading.job_of(jobs.of_run(run), seen)
+        if not seen.found:
+            continue
+        record = seen.exit if seen.exit is not None and seen.exit.next is None else None
+        good = record is not None and record.cause == "self" and record.exit_code == 0
+        over = record is not None or seen.word is not None or job is None
+        if good or (over and spec.after_any):
+            found[run] = ""
+        elif job is not None:
+            found[run] = job.number  # if it has failed, Slurm sees that too
+        else:
+            found[run] = None
+    return found
+
+
+def plan(
+    name: str,
+    spec: RunSpec,
+    facts: Facts,
+    options: Mapping[str, Any],
+    prelude: str | None = None,
+) -> Plan:
+    """See `Backend.plan`."""
+    if spec.adopted:
+        raise UsageError(f"`{name}` runs jobs in allocations and cannot adopt a process.")
+    if spec.resources.nodes < 1:
+        raise UsageError(f"--nodes {spec.resources.nodes}: expected 1 or more.")
+    cluster = decode(Cluster, facts.detail.get("cluster") or {})
+    asked = spec.argv
+    spec, brought, warnings = placed(name, spec, facts, prelude)
+    warnings += limits.check(spec, options, cluster, name)
+    late: dict[str, str] = {}
+    env = dict(spec.env)
+    if facts.program is None:
+        why = facts.program_note or f"was not found on {facts.host}"
+        warnings.append(f"{asked[0]} {why}; the run will fail")
+    if spec.resources.gpus:
+        late["CUDA_VISIBLE_DEVICES"] = "the GPUs that Slurm gives it"
+    if spec.secrets:
+        late["secrets"] = (
+            "values of "
+            + ", ".join(spec.secrets)
+            + ", kept in a file (0600) in the run directory until the run has ended"
+        )
+    depends = facts.detail.get("after") or {}
+    dependency = _dependency(spec, depends)
+    if spec.after:
+        runs = " and ".join(f"run {run}" for run in spec.after)
+        late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
+    late["node"] = "where Slurm starts it"
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    files = {**spec.files, **brought}
+    if spec.attempt == 0:
+        files[script.PATH] = _blob(script.TEXT)
+    spec = replace(
+        spec,
+        env=env,
+        env_names=(),
+        python_version=spec.python_version or facts.run_python_version,
+        host=cluster.config.name or facts.host,
+    )
+    if spec.limits.time is not None and spec.limits.time < SMALLEST:
+        options = {**options, "warn": 0}
+    time = limits.time_asked(spec, cluster, options)
+    sbatch = script.argv(
+        *(spec, options),
+        home=facts.home,
+        python=facts.python,
+        agent=facts.agent,
+        time=time,
+        dependency=dependency,
+        kill_wait=cluster.config.kill_wait,
+    )
+    made = Plan(
+        backend=name,
+        spec=spec,
+        files=dict(sorted(files.items())),
+        argv=spec.argv,
+        body={
+            "agent": facts.agent,
+            "python": facts.python,
+            "root": facts.home,
+            "sbatch": list(sbatch),
+        },
+        env=env,
+        bound_late=late,
+        place=facts.place,
+        warnings=tuple(warnings),
+    )
+    return replace(made, digest=plan_digest(made))
+
+
+def _dependency(spec: RunSpec, depends: Mapping[str, str | None]) -> str | None:
+    for run in spec.after:
+        if run in depends and depends[run] is None:
+            raise UsageError(
+                f"Run {run}, which is to be waited for, did not succeed.",
+                "Use --after-any to start whatever its end was.",
+            )
+    numbers = [number for run in spec.after if (number := depends.get(run))]
+    if not numbers:
+        return None
+    return ":".join(["afterany" if spec.after_any else "afterok", *numbers])
+
+
+def _blob(data: bytes) -> Blob:
+    import hashlib
+
+    return Blob(digest=hashlib.sha256(data).hexdigest(), size=len(data), data=data)
+
+
+def health(found: Health, cluster: Cluster) -> Health:
+    """What `probe` says of a cluster, over what the host said."""
+    version = cluster.config.version
+    called = f" ({cluster.config.name})" if cluster.config.name else ""
+    checks = [*found.checks, (True, f"Slurm {version or 'of an unknown version'}{called}")]
+    if note := unproven(version):
+        checks.append((False, note))
+    checks += [
+        (False, f"the {what} cannot be asked for: {why}") for what, why in cluster.unknown.items()
+    ]
+    checks += [(partition.up, line) for partition, line in offers(cluster)]
+    for reason, hosts in list(cluster.out_of_service.items())[:8]:
+        names = ", ".join(hosts[:6]) + (f" and {len(hosts) - 6} more" if len(hosts) > 6 else "")
+        are = "are" if len(hosts) > 1 else "is"
+        checks.append((True, f"{names} {are} out of service: {reason}"))
+    if cluster.config.accounting and cluster.associations:
+        accounts = sorted({one.account for one in cluster.associations})
+        checks.append((True, f"your accounts: {', '.join(accounts[:12])}"))
+    elif cluster.config.version:
+        checks.append((True, "no accounting: accounts and QOS are not used"))
+    return replace(
+        found, version=f"Slurm {version}" if version else found.version, checks=tuple(checks)
+    )
+
+
+def offers(cluster: Cluster) -> list[tuple[Any, str]]:
+    """Each partition with what is free in it, in one line."""
+    found = []
+    for partition in cluster.partitions:
+        groups = cluster.groups_of(partition.name)
+        usable = sum(len(group.hosts) for group in groups if group.usable)
+        total = sum(len(group.hosts) for group in groups)
+        parts = [
+            f"{free} of {number} {kind or 'GPU'}{'' if kind else 's'} free"
+            for kind, (free, number) in sorted(cluster.gpus_of(partition.name).items())
+        ]
+        parts.append(f"{usable} of {total} nodes up" if groups else "nodes not known")
+        if partition.max_time is not None:
+            parts.append(f"up to {words.span(partition.max_time)}")
+        if not partition.up:
+            parts.append(partition.state.lower())
+        mark = ", the default" if partition.default else ""
+        found.append((partition, f"partition {partition.name}{mark}: {', '.join(parts)}"))
+    return found
+
+
+def starts_in(spec: RunSpec, cluster: Cluster, options: Mapping[str, Any]) -> float | None:
+    """0 if the nodes that a run asks for have free GPUs enough, None if that cannot be known. (That
+    nobody waits before it is not looked at.)"""
+    kind = str(options.get("gpu_kind", ""))
+    able = 0
+    for name in str(options.get("partition", "")).split(","):
+        partition = cluster.partition(name)
+        for group in cluster.groups_of(partition.name) if partition is not None else ():
+            free = group.free.get(kind, 0) if kind else sum(group.free.values())
+            busy = not group.usable or "alloc" in group.state.lower()
+            able += 0 if busy or free < spec.resources.gpus else len(group.hosts)
+    return 0.0 if able >= spec.resources.nodes else None
+
+
+def offer(cluster: Cluster, options: Mapping[str, Any]) -> str:
+    """What the partitions of a run have free, in a few words."""
+    names = str(options.get("partition", "")).split(",")
+    found = {one.name for name in names if (one := cluster.partition(name)) is not None}
+    return ", ".join(line for partition, line in offers(cluster) if partition.name in found)

@@ -1,0 +1,183 @@
+"""From what Slurm lists and what a run directory shows to a status: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from traindeck.backends.base import Rank, Reach, State, Status
+from traindeck.backends.data import dataclass
+from traindeck.backends.slurm import words
+from traindeck.backends.slurm.listing import Job, Listing
+from traindeck.backends.slurm.words import Around
+from traindeck.backends.status import ATTRIBUTE_CACHE, Evidence, Native, Word, status_of
+
+RETURNS = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "FAILED"})
+"""Words that a job may have for a moment before it waits again."""
+MOMENT = 5.0
+"""Seconds of such a moment: until then it is not taken for an end."""
+
+BEAT = 10.0
+"""Seconds between two heartbeats of a supervisor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What one look at a cluster brought.
+
+    Attributes:
+        jobs: This user's jobs; None if Slurm did not answer, and `why`.
+        now: By the clock of the host.
+        shared: Whether the run directories lie where other machines write.
+        min_job_age: How long Slurm lists a job that is over; None if that is not known.
+    """
+
+    jobs: Listing | None = None
+    why: str = ""
+    now: float = 0.0
+    shared: bool = True
+    min_job_age: float | None = None
+
+
+def job_of(jobs: Sequence[Job], seen: Evidence) -> Job | None:
+    """Which of the jobs submitted for a run tells of its latest attempt. `jobs` are those of the
+    run, last submitted first."""
+    number = seen.job
+    latest = seen.queued.attempt if seen.queued is not None else seen.attempt
+    newer = [job for job in jobs if job.key and latest is not None and job.key[1] > latest]
+    if newer:
+        return newer[0]
+    for job in jobs:
+        if number is not None and job.number == number:
+            return job
+    if number is not None:
+        return None  # what is left of the name is a duplicate that did not come to run
+    return jobs[0] if jobs else None
+
+
+def native_of(
+    job: Job | None, seen: Evidence, heard: Heard, around: Around, gone_for: float
+) -> Native | None:
+    """Slurm's word on a run, None if it was never given to Slurm.
+
+    Args:
+        gone_for: Seconds since this console first found it missing or over.
+    """
+    if heard.jobs is None:
+        if seen.queued is None and seen.job is None:
+            return None
+        return _kept(seen.word) or Native(answered=False, reason=heard.why)
+    if job is not None:
+        over = gone_for
+        if job.over and job.ended is not None:
+            over = max(over, heard.now - job.ended)
+        returns = job.word in RETURNS and over < MOMENT
+        return Native(
+            state=State.STOPPING if returns else words.state(job),
+            reason=words.now(job, around),
+            exit_code=job.exit_code,
+            signal=job.signal,
+            started=job.start if not job.waits and job.hosts else None,
+            ended=job.ended,
+            host=job.hosts[0] if job.hosts else None,
+            over_for=over,
+        )
+    if (kept := _kept(seen.word)) is not None:
+        return kept
+    if seen.job is None and (seen.queued is None or seen.queued.id is None):
+        return None  # it was just to be submitted
+    over = max(gone_for, heard.min_job_age or 0.0)
+    if seen.attempt is not None and seen.heartbeat_age is not None:
+        over = max(over, seen.heartbeat_age - BEAT)
+    return Native(over_for=over)
+
+
+def _kept(word: Word | None) -> Native | None:
+    if word is None:
+        return None
+    return Native(
+        state=State(word.state),
+        reason=word.reason,
+        exit_code=word.exit_code,
+        signal=word.signal,
+        started=word.started,
+        ended=word.ended,
+        host=word.host or None,
+        over_for=1e9,
+    )
+
+
+def status(
+    seen: Evidence,
+    attempt: int,
+    job: Job | None,
+    native: Native | None,
+    heard: Heard,
+    *,
+    asked: float,
+    answered: float,
+) -> Status:
+    """The status of a run of ours."""
+    cache = ATTRIBUTE_CACHE if heard.shared else 0.0
+    if seen.queued is not None and seen.attempt is None:
+        attempt = max(attempt, seen.queued.attempt)
+    found = status_of(seen, attempt, asked, answered=answered, native=native, cache=cache)
+    if found.state is State.FAILED and seen.attempt is None and seen.batch_said:
+        found = replace(found, reason=f"the batch step did not start: {seen.batch_said[-200:]}")
+    if job is None:
+        return found
+    return replace(
+        found,
+        limit=job.limit,
+        nodes=job.hosts,
+        expected=job.start if job.waits else None,
+        host=found.host or (job.hosts[0] if job.hosts else None),
+    )
+
+
+def foreign(job: Job | None, heard: Heard, around: Around, asked: float) -> Status:
+    """The status of a job that somebody submitted by hand."""
+    if heard.jobs is None:
+        return Status(observed_at=asked, reach=Reach.DOWN, reason=heard.why)
+    if job is None:
+        return Status(
+            state=State.LOST, observed_at=asked, reason="Slurm does not list it (any more)"
+        )
+    state = words.state(job)
+    return Status(
+        state=state,
+        observed_at=asked,
+        rank=Rank.NATIVE if state.terminal else Rank.NONE,
+        exit_code=job.exit_code if job.exit_code is not None else _plain_end(job),
+        signal=job.signal,
+        reason=words.now(job, around),
+        started=None if job.waits or not job.hosts else job.start,
+        ended=job.ended,
+        host=job.hosts[0] if job.hosts else None,
+        limit=job.limit,
+        nodes=job.hosts,
+        expected=job.start if job.waits else None,
+        evidence=(f"scheduler: {job.word.lower()} (job {job.number})",),
+    )
+
+
+def _plain_end(job: Job) -> int | None:
+    return 0 if job.word == "COMPLETED" else None
+
+
+def before(waiting: Mapping[str, Sequence[int]], job: Job) -> int | None:
+    """How many jobs of its partition wait with a higher priority."""
+    if job.priority is None or job.partition not in waiting:
+        return None
+    return sum(priority > job.priority for priority in waiting[job.partition])
+
+
+def priorities(output: str) -> dict[str, list[int]]:
+    """Of `squeue -o "%P|%Q"`: the priorities of all waiting jobs by partition."""
+    found: dict[str, list[int]] = {}
+    for line in output.splitlines():
+        partition, bar, priority = line.rpartition("|")
+        if bar and priority.strip().isdigit():
+            for one in partition.split(","):
+                found.setdefault(one.strip(), []).append(int(priority))
+    return found

@@ -1,0 +1,55 @@
+"""Asking a cluster what it is: one request for all of it, a second for its accounting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from traindeck.backends.base import AgentChannel
+from traindeck.backends.slurm import cluster as known
+from traindeck.backends.slurm import commands
+from traindeck.backends.slurm.cluster import Cluster
+
+
+async def ask(channel: AgentChannel, paths: Sequence[str], user: str) -> Cluster:
+    """The cluster as it is now. What could not be asked for is in `unknown`; nothing but a host
+    that does not answer raises."""
+    lists = {
+        "configuration": commands.CONFIG,
+        "partitions": commands.PARTITIONS,
+        "nodes": commands.NODES,
+        "reservations": commands.RESERVATIONS,
+    }
+    heard = await run(channel, list(lists.values()), paths)
+    said = dict(zip(lists, heard, strict=True))
+    unknown = {name: answer.why for name, answer in said.items() if not answer.ok}
+    out = {name: answer.out for name, answer in said.items()}
+    found = Cluster(
+        config=known.config(out["configuration"]),
+        partitions=known.partitions(out["partitions"]),
+        groups=known.groups(out["nodes"]),
+        reservations=known.reservations(out["reservations"]),
+        user=user,
+    )
+    if found.config.accounting and user:
+        (answer,) = await run(channel, [commands.associations(user)], paths)
+        if answer.ok:
+            found = replace(found, associations=known.associations(answer.out))
+        else:
+            unknown["accounts"] = answer.why
+    return replace(found, unknown=unknown)
+
+
+async def run(
+    channel: AgentChannel, argvs: Sequence[Sequence[str]], paths: Sequence[str]
+) -> list[commands.Said]:
+    """Run commands at the same time, in one request."""
+    request = {
+        "commands": [commands.command(*argv, paths=paths) for argv in argvs],
+        "timeout": commands.TIMEOUT,
+    }
+    answer, _ = await channel.call("run", request, timeout=commands.TIMEOUT + 20)
+    done = answer.get("done")
+    listed = done if isinstance(done, list) else []
+    listed += [None] * (len(argvs) - len(listed))
+    return [commands.said(one, argv[0]) for one, argv in zip(listed, argvs, strict=False)]

@@ -1,0 +1,69 @@
+"""The command line's words for the environment of a run, and for a place that is chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Cli
+from tests.environments import make_venv
+from tests.services.sshd import Box, Sshd
+
+
+@pytest.fixture
+def far(cli: Cli, tmp_path: Path) -> Iterator[Path]:
+    """The home of a second machine, `gpu1` in the settings."""
+    with Sshd(tmp_path / "sshd", Box()) as sshd:
+        cli.ok("backends", "add", "ssh", "gpu1", "--option", "host=box0",
+               "--option", f"ssh_config={sshd.config}")  # fmt: skip
+        yield sshd[0].home
+
+
+def test_a_run_here_executes_in_the_environment_that_was_named(cli: Cli) -> None:
+    venv = make_venv(cli.cwd / ".venv", torch="2.9.1")
+    code = "import sys; print(sys.prefix, sys.executable)"
+    plan = cli.ok("run", "--environment", ".venv", "--dry-run", "--", "python", "-c", code)
+    assert "place     local: venv ~/work/.venv, torch 2.9 imports\n" in plan
+    assert f"inside    {venv}\n" in plan
+    cli.ok("run", "--environment", ".venv", "--follow", "--", "python", "-c", code)
+    run = json.loads(cli.ok("ls", "--json"))[0]["id"]
+    assert cli.ok("logs", run) == f"{venv} {venv}/bin/python3\n"
+    assert cli.json("show", "--json", run)["state"] == "succeeded"
+
+
+def test_an_environment_that_is_not_there_is_refused_with_what_is(cli: Cli) -> None:
+    make_venv(cli.home / "envs/train")
+    done = cli("run", "--environment", "~/envs/tarin", "--", "python", "x.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not there. There are: ~/envs/train." in done.stderr
+    for text, words in (
+        ("container:pytorch", "cannot be put into a container yet"),
+        ("conda:a b", "names no conda environment"),
+        ("modules:a;b", "no name of a module"),
+        ("train", "names no environment"),
+    ):
+        done = cli("run", "--environment", text, "--", "true")
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+def test_a_run_elsewhere_says_what_it_will_run_in(cli: Cli, far: Path) -> None:
+    make_venv(far / "envs/train", torch="2.9.1")
+    (cli.cwd / "train.py").write_text("import torch; print('torch', torch.__version__)")
+    plan = cli.ok("run", "--on", "gpu1", "--environment", "~/envs/train", "--dry-run",
+                  "--", "python", "train.py")  # fmt: skip
+    assert "place     gpu1: venv ~/envs/train, torch 2.9 imports\n" in plan
+    log = cli.ok("run", "--on", "gpu1", "--environment", "~/envs/train", "--follow", "-q",
+                 "--", "python", "train.py")  # fmt: skip
+    assert log.endswith("torch 2.9.1\n")
+
+
+def test_a_place_is_chosen_with_its_reason(cli: Cli, far: Path) -> None:
+    make_venv(far / "envs/train")
+    done = cli("run", "--on", "auto", "--environment", f"{far}/envs/gone", "--", "true")
+    assert done.returncode == 2 and "No place can take this run." in done.stderr
+    assert "local: " in done.stderr and "gpu1: " in done.stderr
+    done = cli("run", "--on", "auto", "-q", "--", "true")
+    assert done.returncode == 0 and "local: it can start now" in done.stderr
+    assert cli.json("show", "--json", done.stdout.strip())["backend"] == "local"
