@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field, replace
 from enum import Flag, StrEnum, auto
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW
@@ -33,6 +33,9 @@ from traindeck.backends.states import Rank as Rank
 from traindeck.backends.states import Reach as Reach
 from traindeck.backends.states import State as State
 from traindeck.backends.states import Status as Status
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
 
 PROTOCOL = 1
 """Version of this contract. A backend states the one it was written for as `protocol`."""
@@ -494,12 +497,65 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One entry of a directory listing, relative to the run directory."""
+    """One entry of a directory listing, relative to the run directory. `special` is what is neither
+    a regular file nor a folder (a link, a pipe): it is named and never opened."""
 
     path: str = ""
     size: int = 0
     modified: float = 0.0
     is_dir: bool = False
+    special: bool = False
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A file to be fetched from `offset` on, if it is still the one that was `modified` then (None:
+    whichever it is) and as long; else from its beginning."""
+
+    path: str = ""
+    offset: int = 0
+    modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePiece:
+    """Bytes of a file on its way here.
+
+    Attributes:
+        path: As it was asked for.
+        offset: Where in the file `data` begins.
+        size, modified: Of the file when it was opened, which tells whether it is still the one that
+            an earlier piece was of.
+        end: Nothing more comes of this file.
+        error: Why not, in a sentence, if it could not be read; `end` is set too.
+    """
+
+    path: str = ""
+    offset: int = 0
+    data: bytes = b""
+    size: int = 0
+    modified: float = 0.0
+    end: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalSize:
+    """How large a terminal is, in cells."""
+
+    columns: int = 80
+    rows: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A TCP port that a process of a run listens on, at which address of its machine, and the
+    program that does ("" if unknown)."""
+
+    port: int = 0
+    address: str = "localhost"
+    program: str = ""
 
 
 # ---------------------------------------------------------------------------------------- backend
@@ -650,6 +706,28 @@ class Files(Protocol):
 
 
 @runtime_checkable
+class Fetch(Files, Protocol):
+    """Files, and much of a run directory at once."""
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """All that lies below a folder, at any depth, folders before what they hold; of a file, the
+        file. One round trip.
+
+        Raises:
+            BackendError: There is more than a list can hold (100,000 entries); it says so.
+        """
+        ...
+
+    def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AbstractAsyncContextManager[AsyncIterator[FilePiece]]:
+        """The bytes of files, one after the other in this order, each to the end that it had when
+        it was opened. One round trip for all of them. A file that cannot be read
+        is a piece with an `error`; the others come all the same. Leaving the context ends it."""
+        ...
+
+
+@runtime_checkable
 class Tails(Protocol):
     """Copies of what grows, kept elsewhere for little: for places whose files are not here."""
 
@@ -706,7 +784,80 @@ class Adopt(Protocol):
         ...
 
 
+@runtime_checkable
+class Shell(Protocol):
+    """A terminal where a run is, or was."""
+
+    async def shell(
+        self, ref: JobRef, argv: Sequence[str] = (), *, size: TerminalSize | None = None
+    ) -> Terminal:
+        """Start a program in the run's directory (in its allocation, where there is one), the
+        user's own shell if `argv` is empty. It finds what the spec's `env` holds and the run's
+        `TRAINDECK_*` in its environment, but not `TRAINDECK_RUN`: it is no member of the run, and
+        neither waits for the end of the other.
+
+        Args:
+            size: Of the terminal that the program gets; None gives it pipes.
+
+        Raises:
+            BackendError: The run has no directory any more, or the place gives no terminal.
+        """
+        ...
+
+
+@runtime_checkable
+class Forward(Protocol):
+    """TCP connections to where a run is."""
+
+    async def listeners(self, ref: JobRef) -> list[Listener]:
+        """What processes of the run listen on, lowest port first."""
+        ...
+
+    async def connect(self, ref: JobRef, port: int) -> Connection:
+        """A connection to a port of the machine that the run is on.
+
+        Raises:
+            BackendError: Nobody listens there, or the place does not allow it.
+        """
+        ...
+
+
 # ------------------------------------------------------------------------------------------- host
+
+Connection: TypeAlias = "tuple[StreamReader, StreamWriter]"
+"""Both directions of a byte stream. Closing the writer ends it."""
+
+
+class Terminal(Protocol):
+    """A program on a host, and a person or a pipe in front of it. Used from one event loop."""
+
+    async def read(self) -> tuple[int, bytes]:
+        """What the program wrote next: (1, bytes) of its stdout, which is all there is of a
+        terminal, (2, bytes) of its stderr; (0, b"") at the end of both, and once the connection
+        broke. One reader at a time. Output that nobody reads holds the program up."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Give it input; returns when there is room for more. To a program that is gone it is
+        nothing."""
+        ...
+
+    async def write_eof(self) -> None:
+        """End its stdin. Of a terminal, nothing: there ctrl+d is input."""
+        ...
+
+    async def resize(self, size: TerminalSize) -> None:
+        """Say that the person's terminal has this size now. Never raises."""
+        ...
+
+    async def wait(self) -> Done:
+        """How it ended: `EXITED`, `SIGNALLED`, or `CUT` if the connection broke. Comes after the
+        end of `read`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Hang up, as closing the window would. Idempotent."""
+        ...
 
 
 class Outcome(StrEnum):
@@ -789,6 +940,27 @@ class Host(Protocol):
 
     async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """Write a file atomically: afterwards it is whole or not there."""
+        ...
+
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """Start an argv with a terminal of this size, of the kind that this program's is (`TERM`);
+        without a size with three pipes. Over a network it has a channel of its own.
+
+        Raises:
+            Unreachable: The host does not answer.
+            BackendError: The host gives no terminal (no free channel, no pty), or the program
+                cannot be started.
+        """
+        ...
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """Connect, from the host, to a TCP port of an address, or to a Unix socket if `port` is a
+        path.
+
+        Raises:
+            Unreachable: The host does not answer.
+            BackendError: Nobody listens there, or the host does not forward.
+        """
         ...
 
     async def agent(self) -> AgentChannel:

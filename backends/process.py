@@ -21,13 +21,16 @@ from traindeck.backends.base import (
     BackendError,
     Blob,
     Capability,
+    Connection,
     Facts,
     FileEntry,
+    FilePiece,
     Health,
     Host,
     HostDevices,
     JobRef,
     Link,
+    Listener,
     LogChunk,
     LogStat,
     Option,
@@ -37,8 +40,11 @@ from traindeck.backends.base import (
     RunSpec,
     Status,
     Tail,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
+    Wanted,
     encode,
     plan_digest,
 )
@@ -49,7 +55,12 @@ SUBMIT_TIMEOUT = 120.0
 """Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
 
 CAPABILITIES = (
-    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.ADOPT | Capability.DURABLE_RECORD
+    Capability.SEEKABLE_LOGS
+    | Capability.FILES
+    | Capability.SHELL
+    | Capability.FORWARD
+    | Capability.ADOPT
+    | Capability.DURABLE_RECORD
 )
 """Of a process backend on any host."""
 
@@ -424,15 +435,7 @@ class ProcessBackend:
         """See `Files.list_files`."""
         agent = await self.host.agent()
         answer, _ = await agent.call("ls", {"run_id": ref.run_id, "path": path})
-        return [
-            FileEntry(
-                path=str(entry["path"]),
-                size=int(entry["size"]),
-                modified=float(entry["modified"]),
-                is_dir=bool(entry["is_dir"]),
-            )
-            for entry in answer["entries"]
-        ]
+        return [_entry(found) for found in answer["entries"]]
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
         """See `Files.read_file`."""
@@ -442,11 +445,86 @@ class ProcessBackend:
         _, body = await agent.call("read", params)
         return body
 
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Files.list_below`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("tree", {"run_id": ref.run_id, "path": path})
+        return [_entry(found) for found in answer["entries"]]
+
+    @asynccontextmanager
+    async def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AsyncIterator[AsyncIterator[FilePiece]]:
+        """See `Files.fetch`."""
+        agent = await self.host.agent()
+        asked = [[file.path, file.offset, file.modified] for file in wanted]
+        async with agent.stream("fetch", {"run_id": ref.run_id, "files": asked}) as answers:
+
+            async def pieces() -> AsyncIterator[FilePiece]:
+                async for header, body in answers:
+                    number = header.get("n")
+                    if isinstance(number, int) and 0 <= number < len(wanted):
+                        yield FilePiece(
+                            path=wanted[number].path,
+                            offset=int(header.get("offset", 0)),
+                            data=body,
+                            size=int(header.get("size", 0)),
+                            modified=float(header.get("modified", 0.0)),
+                            end=bool(header.get("end")),
+                            error=str(header.get("problem") or ""),
+                        )
+
+            yield pieces()
+
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
         """See `Files.remove`."""
         agent = await self.host.agent()
         answer, _ = await agent.call("rm", {"run_id": ref.run_id, "keep": list(keep)})
         return int(answer["freed"])
+
+    # ------------------------------------------------------------------------------- Shell
+
+    async def shell(
+        self, ref: JobRef, argv: Sequence[str] = (), *, size: TerminalSize | None = None
+    ) -> Terminal:
+        """See `Shell.shell`."""
+        return await self.host.terminal(await self.session(ref, argv), size=size)
+
+    async def session(self, ref: JobRef, argv: Sequence[str] = ()) -> list[str]:
+        """What the host runs to start a program in the run's directory, with what it is to find
+        there. The user's shell is the login shell that `ssh` gives, on another machine than this.
+        """
+        agent = await self.host.agent()
+        asked = {**_key(ref), "argv": list(argv), "login": not self.host.here}
+        answer, _ = await agent.call("session", asked)
+        return [str(word) for word in answer["argv"]]
+
+    # ----------------------------------------------------------------------------- Forward
+
+    async def listeners(self, ref: JobRef) -> list[Listener]:
+        """See `Forward.listeners`."""
+        agent = await self.host.agent()
+        answer, _ = await agent.call("ports", _key(ref))
+        return [
+            Listener(
+                port=int(found["port"]),
+                address=str(found["address"]),
+                program=str(found.get("program") or ""),
+            )
+            for found in answer["listeners"]
+        ]
+
+    async def connect(self, ref: JobRef, port: int) -> Connection:
+        """See `Forward.connect`. What listens on one address only is reached there."""
+        try:
+            return await self.host.connect(port)
+        except Unreachable:
+            raise
+        except BackendError:
+            for found in await self.listeners(ref):
+                if found.port == port and found.address != "localhost":
+                    return await self.host.connect(port, address=found.address)
+            raise
 
     # ------------------------------------------------------------------------------- Adopt
 
@@ -536,6 +614,18 @@ def in_snapshot(spec: RunSpec, code: str) -> RunSpec:
         below = posixpath.relpath(cwd, spec.code.root) if posixpath.isabs(cwd) else cwd
         cwd = posixpath.normpath(posixpath.join(code, below))
     return replace(spec, cwd=cwd, env={**spec.env, "PYTHONPATH": path})
+
+
+def _entry(found: Mapping[str, Any]) -> FileEntry:
+    """One line of a listing of the agent's."""
+    return FileEntry(
+        path=str(found["path"]),
+        size=int(found["size"]),
+        modified=float(found["modified"]),
+        is_dir=bool(found["is_dir"]),
+        special=bool(found.get("special")),
+        mode=int(found.get("mode", 0o600)),
+    )
 
 
 def _is_below(path: str, root: str) -> bool:

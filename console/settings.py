@@ -169,11 +169,13 @@ class BackendSettings:
 
     def local_root(self) -> Path | None:
         """Where its run directories lie, if that is on this machine (and is a folder's name)."""
-        if self.kind != "process":
+        if self.kind not in ("process", "slurm") or self.options.get("via"):
             return None
         root = self.options.get("root")
         if not root:
-            return Path.home() / ".traindeck"
+            base = Path.home() / ".traindeck"
+            # A place of its own: from files alone nothing could tell whose runs they are.
+            return base if self.kind == "process" else base / "slurm" / self.name
         from traindeck.backends.files import folder_named  # most have none
 
         return folder_named(root)

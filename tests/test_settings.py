@@ -183,3 +183,21 @@ def test_a_window_is_written_as_a_person_would() -> None:
     by_name = {setting.name: setting for setting in SETTINGS}
     shown = [by_name["window"].show(v) for v in (None, 86400.0, 3600.0, 7 * 86400.0, 90.0)]
     assert shown == ["all", "1d", "1h", "7d", "90s"]
+
+
+def test_the_runs_of_a_cluster_of_this_machine_lie_apart_from_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from traindeck.backends.registry import create
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "settings.yaml"
+    path.write_text("backends: {lab: {kind: slurm}, far: {kind: slurm, via: login1}}\n")
+    settings = load(path, {})
+    roots = settings.local_roots()
+    assert roots == {
+        "local": tmp_path / ".traindeck",
+        "lab": tmp_path / ".traindeck/slurm/lab",
+    }
+    lab = create("lab", "slurm", settings.backends["lab"].options)
+    assert lab.host.root == roots["lab"]  # type: ignore[attr-defined]

@@ -17,7 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from traindeck.backends import files
-from traindeck.backends.base import BackendError, DeviceCount, Done, Link, Outcome, Unreachable
+from traindeck.backends.base import (
+    BackendError,
+    Connection,
+    DeviceCount,
+    Done,
+    Link,
+    Outcome,
+    Terminal,
+    TerminalSize,
+    Unreachable,
+)
 from traindeck.backends.data import dataclass
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.payload.build import agent_name, agent_source
@@ -104,6 +114,23 @@ class LocalHost:
     async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """See `Host.put`."""
         write_atomically(Path(path), data, mode)
+
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """See `Host.terminal`. The program inherits what the agent does."""
+        from traindeck.backends.hosts.terminals import open_local
+
+        return await open_local(argv, size, os.environ if self._environ is None else self._environ)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """See `Host.connect`."""
+        try:
+            if isinstance(port, str):
+                return await asyncio.open_unix_connection(port)
+            return await asyncio.open_connection(address, port)
+        except OSError as error:
+            where = port if isinstance(port, str) else f"port {port} of {address}"
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise BackendError(f"{where} cannot be connected to: {reason}.") from None
 
     async def agent(self) -> Channel:
         """See `Host.agent`."""

@@ -126,6 +126,11 @@ class OpenSSHLink:
             return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
         return Unreachable(f"{alias}: {words}.")
 
+    def keep(self, process: asyncio.subprocess.Process) -> None:
+        """A child that is to end with this, at the latest."""
+        self._running = [one for one in self._running if one.returncode is None]
+        self._running.append(process)
+
     async def aclose(self) -> None:
         """See `Link.aclose`."""
         self._closed = True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import BackendError, Unreachable
+from traindeck.backends.base import BackendError, Connection, Unreachable
 from traindeck.backends.hosts.link import READ_AHEAD, STDERR_KEPT, Pipe
 from traindeck.backends.hosts.worker import Worker
 
@@ -62,7 +62,7 @@ class ParamikoLink:
         self._name = name
         self._transport = transport
         self._beneath = beneath
-        self._worker = worker
+        self.worker = worker
 
     @property
     def alive(self) -> bool:
@@ -73,18 +73,37 @@ class ParamikoLink:
         """See `Link.open`."""
         channel = await self.session()
         try:
-            await self._worker.do(channel.exec_command, command)
+            await self.worker.do(channel.exec_command, command)
         except BaseException as error:
-            self._worker.put(lambda: _quietly(channel.close))
+            self.worker.put(lambda: _quietly(channel.close))
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise Unreachable(f"{self._name} runs no commands: {error}.") from None
+        reader, writer, transport = self._streams(channel)
+        return Pipe(reader=reader, writer=writer, said=transport.said, close=transport.close)
+
+    def _streams(
+        self, channel: paramiko.Channel
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, _ChannelTransport]:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=READ_AHEAD, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport = _ChannelTransport(loop, channel, self._worker, protocol)
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return Pipe(reader=reader, writer=writer, said=transport.said, close=transport.close)
+        transport = _ChannelTransport(loop, channel, self.worker, protocol)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop), transport
+
+    async def do(self, task: Callable[[], Any]) -> None:
+        """Do something with a channel on the thread of this connection."""
+        await self.worker.do(task)
+
+    def put(self, task: Callable[[], Any]) -> None:
+        """The same, without waiting for it."""
+        self.worker.put(lambda: _quietly(task))
+
+    async def streams(self, host: str, port: int) -> Connection:
+        """Both directions of a connection to a port that the machine can reach. Raises as
+        `connect`."""
+        reader, writer, _ = self._streams(await self.connect(host, port))
+        return reader, writer
 
     async def session(self) -> paramiko.Channel:
         """A channel for a command or a terminal.
@@ -95,7 +114,7 @@ class ParamikoLink:
         from paramiko.ssh_exception import ChannelException
 
         try:
-            return await self._worker.do(
+            return await self.worker.do(
                 lambda: self._transport.open_session(
                     window_size=WINDOW, max_packet_size=PACKET, timeout=OPEN_TIMEOUT
                 )
@@ -118,7 +137,7 @@ class ParamikoLink:
         from paramiko.ssh_exception import ChannelException
 
         try:
-            return await self._worker.do(
+            return await self.worker.do(
                 lambda: self._transport.open_channel(
                     "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=OPEN_TIMEOUT
                 )
@@ -138,7 +157,7 @@ class ParamikoLink:
         for transport in (self._transport, *self._beneath):
             # On a thread of its own: closing waits for paramiko's, which may hang in a dead socket.
             threading.Thread(target=_quietly, args=(transport.close,), daemon=True).start()
-        self._worker.end()
+        self.worker.end()
 
 
 def said(error: BaseException) -> str:

@@ -20,10 +20,13 @@ from traindeck.backends.asking import is_attended
 from traindeck.backends.base import (
     AgentChannel,
     BackendError,
+    Connection,
     Done,
     Link,
     Outcome,
     Reach,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
 )
@@ -201,6 +204,35 @@ class SSHHost:
     async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """See `Host.put`."""
         await (await self.agent()).call("put", {"path": path, "mode": mode}, data)
+
+    async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
+        """See `Host.terminal`."""
+        from traindeck.backends.hosts import sshreach
+
+        link = await self._reached()
+        if isinstance(link, OpenSSHLink):
+            return await sshreach.openssh_terminal(link, argv, size)
+        return await sshreach.paramiko_terminal(link, argv, size)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        """See `Host.connect`."""
+        from traindeck.backends.hosts import sshreach
+
+        link = await self._reached()
+        if isinstance(port, str):
+            raise BackendError(f"{self.name}: a socket that has a path is not forwarded.")
+        if isinstance(link, OpenSSHLink):
+            # `ssh -W` says that nobody listens only when it is too late.
+            await (await self.agent()).call("reach", {"address": address, "port": port})
+            return await sshreach.openssh_connect(link, address, port)
+        return await link.streams(address, port)
+
+    async def _reached(self) -> ParamikoLink | OpenSSHLink:
+        """The connection, made if need be."""
+        await self.agent()
+        if self._link is None:
+            raise Unreachable(f"The connection to {self.name} broke.")
+        return self._link
 
     async def aclose(self) -> None:
         """Close the connection. Runs are not touched."""

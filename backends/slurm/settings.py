@@ -40,7 +40,8 @@ def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
         if problem := given.wrong(key, value):
             raise UsageError(f"backends.{name}.{key} is {str(value)[:60]!r}: {problem}.")
     binaries = options.get("bin")
-    host = _host(name, options)
+    # Not that of the same machine's own processes: from files alone nothing could tell them apart.
+    host = _host(name, {"root": f"~/.traindeck/slurm/{name}", **options})
     return SlurmBackend(name, host, options=defaults, paths=[binaries] if binaries else [])
 
 

@@ -102,7 +102,7 @@ def reason(one: Candidate, asked: Sequence[Candidate], refused: dict[str, str]) 
             break
         before.append(f"not {other.name}: {refused.get(other.name) or _wait(other)}")
     own = one.found if one.starts_in == 0 else _wait(one)
-    return "; ".join([f"chosen: {own or 'it can start now'}", *before])
+    return "; ".join([f"{one.name}: {own or 'it can start now'}", *before])
 
 
 def _wait(one: Candidate) -> str:

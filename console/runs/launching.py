@@ -83,7 +83,7 @@ async def plan(
         refuse_only_here(spec, facts, request.on)
     made = backend.plan(spec, facts)
     if notes or chosen:
-        place = "; ".join(filter(None, (made.place, chosen)))
+        place = chosen or made.place
         made = replace(made, place=place, warnings=(*made.warnings, *notes))
         made = replace(made, digest=plan_digest(made))
     return made

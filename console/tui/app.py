@@ -12,14 +12,14 @@ import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.errors import BackendError, TraindeckError
+from traindeck.backends.errors import BackendError, TraindeckError, UsageError
 from traindeck.backends.states import Reach
 from traindeck.console.present.ansi import color_depth
 from traindeck.console.present.cells import Line, Span, clean, width
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from .paint import Painter
     from .questions import Questions, ScreenAsker
+
+T = TypeVar("T")
 
 FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
@@ -157,6 +159,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self._disable_notifications = self._disable_tooltips = True
         self._on_screen = OnScreen()
         self._waiting = True
+        self._lent = False
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = console_for(self.console, depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
@@ -341,6 +344,23 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self._driver.write("\x1b[8l")
         self.action_redraw()
 
+    async def lend_terminal(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Give the terminal away for as long as something runs in it; then everything is as it was.
+        Nothing is drawn meanwhile, and what goes on in the background goes on.
+
+        Raises:
+            UsageError: There is no terminal that could be given away.
+        """
+        if self._driver is None or not self._driver.can_suspend:
+            raise UsageError("This terminal cannot be handed to another program.")
+        self._lent = True
+        try:
+            with self.suspend():
+                return await work()
+        finally:
+            self._lent = False
+            self.action_redraw()
+
     def action_redraw(self) -> None:
         """Write everything again: something else has written to the terminal."""
         self._on_screen.forget()
@@ -358,6 +378,8 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self.screen.refresh()
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        if self._lent:
+            return
         super()._display(screen, self._on_screen.difference(renderable))
         if (painted := getattr(screen, "was_painted", None)) is not None:
             painted()

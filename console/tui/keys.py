@@ -96,6 +96,9 @@ RUNS = (
     Action("runs.edit", "e", "edit", "edit", "edit name, tags, note", THIS,
            also="rename annotate"),
     Action("runs.copy", "y", "copy", "copy", "copy…", THIS),
+    Action("runs.shell", "S", "shell", "shell", "shell where it is", THIS, also="terminal ssh"),
+    Action("runs.forward", "P", "forward", "forward", "forward a port…", THIS,
+           also="tensorboard jupyter tunnel"),
     Action("runs.remove", "delete", "remove", "remove", "remove…", THIS, also="delete rm"),
     Action("runs.demo", "d", "demo", "demo", "demo: small trainings", LIST, 5),
     Action("runs.new", "n", "launch", "new", "new run", LIST, 50, also="start create"),
@@ -167,6 +170,9 @@ RUN = (
     Action("run.copy", "y", "copy", "copy", "copy…", THIS),
     Action("run.again", "N", "launch_again", "again", "launch with changes", THIS,
            also="clone duplicate relaunch"),
+    Action("run.shell", "S", "shell", "shell", "shell where it is", THIS, also="terminal ssh"),
+    Action("run.forward", "P", "forward", "forward", "forward a port…", THIS,
+           also="tensorboard jupyter tunnel"),
     Action("run.remove", "delete", "remove", "remove", "remove…", THIS, also="delete rm"),
 )  # fmt: skip
 
@@ -214,6 +220,8 @@ FILES = (
     Action("files.g", "g", "prefix_g", "first", "first", ""),
     Action("files.last", "end,G", "rows(1000000)", "last", "last", ""),
     Action("files.open", "enter", "open", "open", "look into it · fold", LIST, 10),
+    Action("files.pull", "p", "pull", "pull", "bring it here…", LIST, 15,
+           also="download copy fetch"),
     Action("files.copy", "y", "copy_path", "copy path", "copy its path", LIST, 20),
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from traindeck.backends.asking import unattended
 from traindeck.backends.errors import TraindeckError
 from traindeck.backends.states import Reach, Status
-from traindeck.console.runs.placing import for_person
+from traindeck.console.runs.placing import connect, for_person
 from traindeck.console.runs.reasons import named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
@@ -29,6 +29,7 @@ from traindeck.console.tui.services import (
 )
 
 from .listing import list_runs
+from .live_reaching import LiveReaching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,7 @@ LEAVING = 1.0
 """Seconds that the services get to end in."""
 
 
-class LiveServices:
+class LiveServices(LiveReaching):
     """Implements `Services`. Made on any thread; `aclose` ends its own.
 
     Args:
@@ -74,6 +75,7 @@ class LiveServices:
     able = frozenset({"demo"})
 
     def __init__(self, make: Callable[[], Workspace], asker: Asker | None = None) -> None:
+        super().__init__()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="services", daemon=True)
         self._make = make
@@ -210,8 +212,8 @@ class LiveServices:
         async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
-            with for_person(ws, run.backend):
-                return LogSession(self._bridge, await log_of(ws, run, which), spot)
+            await connect(ws, run.backend)
+            return LogSession(self._bridge, await log_of(ws, run, which), spot)
 
         return await self._await(make)
 
@@ -221,8 +223,8 @@ class LiveServices:
 
         async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
-            with for_person(ws, run.backend):
-                return LogSession(self._bridge, await file_of(ws, run, path))
+            await connect(ws, run.backend)
+            return LogSession(self._bridge, await file_of(ws, run, path))
 
         return await self._await(make)
 
@@ -482,6 +484,7 @@ class LiveServices:
         self._closed = True
 
         async def close() -> None:
+            await self.end_forwards()
             if self._ws is not None:
                 await self._ws.aclose()
 

@@ -8,7 +8,7 @@ TraindeckErrors, which the screen shows in words.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,11 +19,20 @@ from traindeck.console.store.records import RunRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from traindeck.backends.base import FileEntry, Health, Plan, RunSpec
+    from traindeck.backends.base import (
+        FileEntry,
+        Health,
+        Listener,
+        Plan,
+        RunSpec,
+        Terminal,
+        TerminalSize,
+    )
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession
     from traindeck.console.runs.log_shown import Spot
     from traindeck.console.runs.placing import Found
+    from traindeck.console.runs.pulling import Progress, Pulled
 
 # ------------------------------------------------------------------------------------------- data
 
@@ -133,6 +142,20 @@ class Curve:
     key: str = ""
     steps: Sequence[float] = ()
     values: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarded:
+    """A port of where a run is, at this machine for as long as the program runs or until it is
+    ended. `problem` is why the last connection did not come about."""
+
+    run_id: str = ""
+    name: str = ""
+    port: int = 0
+    local: int = 0
+    url: str = ""
+    moved: bool = False
+    problem: str = ""
 
 
 # -------------------------------------------------------------------------------------- protocols
@@ -294,6 +317,37 @@ class RunReader(Protocol):
         ...
 
 
+class Reaching(Protocol):
+    """Getting at a run where it is."""
+
+    async def open_shell(self, run_id: str, size: TerminalSize) -> Terminal:
+        """The user's shell in the run's directory. Used from the caller's loop."""
+        ...
+
+    async def ports(self, run_id: str) -> Sequence[Listener]:
+        """The ports one may want of a run, the likeliest first."""
+        ...
+
+    async def forward(self, run_id: str, port: int) -> Forwarded:
+        """Make a port of a run's machine one of this machine. Again, it is the one there is."""
+        ...
+
+    async def forwards(self) -> Sequence[Forwarded]:
+        """Those that there are, the oldest first."""
+        ...
+
+    async def end_forward(self, local: int) -> None:
+        """End one. Nothing, if it is gone already."""
+        ...
+
+    async def pull(
+        self, run_id: str, paths: Sequence[str], to: Path, tell: Callable[[Progress], None]
+    ) -> Sequence[Pulled]:
+        """Bring files of a run here; `tell` is called on the caller's loop with how far it is.
+        Cancelled, it stops, and the next one goes on there."""
+        ...
+
+
 class Launching(Protocol):
     """What the Launch screen needs."""
 
@@ -356,7 +410,7 @@ class Launching(Protocol):
         ...
 
 
-class Services(RunsSource, RunActions, RunReader, Launching, Protocol):
+class Services(RunsSource, RunActions, RunReader, Reaching, Launching, Protocol):
     """All of it. `able` names what this installation can do beyond showing runs (`demo`): keys for
     anything else are not offered."""
 

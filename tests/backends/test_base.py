@@ -34,7 +34,7 @@ DATA = [
     for value in vars(base).values()
     if dataclasses.is_dataclass(value) and isinstance(value, type)
 ]
-BINARY = {base.Done, base.LogChunk, base.Piece}
+BINARY = {base.Done, base.FilePiece, base.LogChunk, base.Piece}
 
 text = st.text(max_size=12)
 names = st.dictionaries(text, text, max_size=3)

@@ -65,5 +65,5 @@ def test_a_place_is_chosen_with_its_reason(cli: Cli, far: Path) -> None:
     assert done.returncode == 2 and "No place can take this run." in done.stderr
     assert "local: " in done.stderr and "gpu1: " in done.stderr
     done = cli("run", "--on", "auto", "-q", "--", "true")
-    assert done.returncode == 0 and "chosen: it can start now" in done.stderr
+    assert done.returncode == 0 and "local: it can start now" in done.stderr
     assert cli.json("show", "--json", done.stdout.strip())["backend"] == "local"

@@ -34,6 +34,7 @@ from traindeck.backends.base import (
     Capability,
     Facts,
     FileEntry,
+    FilePiece,
     Health,
     JobRef,
     LogChunk,
@@ -47,6 +48,7 @@ from traindeck.backends.base import (
     Tree,
     Unreachable,
     UsageError,
+    Wanted,
     encode,
     plan_digest,
 )
@@ -660,6 +662,51 @@ class FakeBackend:
         if path not in files:
             raise BackendError(f"Run {ref.run_id} has no file {path}.")
         return files[path][offset : offset + size]
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        await self._visit()
+        files = self._files(ref)
+        if path in files:
+            return [FileEntry(path=path, size=len(files[path]))]
+        inside = f"{path}/" if path else ""
+        found: dict[str, FileEntry] = {}
+        for name, data in sorted(files.items()):
+            if name.startswith(inside):
+                parts = name[len(inside) :].split("/")
+                for depth in range(1, len(parts)):
+                    folder = inside + "/".join(parts[:depth])
+                    found.setdefault(folder, FileEntry(path=folder, is_dir=True))
+                if parts[-1]:
+                    found[name] = FileEntry(path=name, size=len(data))
+        if path and not found:
+            raise BackendError(f"Run {ref.run_id} has no directory {path}.")
+        return list(found.values())
+
+    @asynccontextmanager
+    async def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AsyncIterator[AsyncIterator[FilePiece]]:
+        await self._visit()
+        files = self._files(ref)
+
+        async def pieces() -> AsyncIterator[FilePiece]:
+            for file in wanted:
+                data = files.get(file.path)
+                if data is None:
+                    yield FilePiece(path=file.path, end=True, error="It is not there.")
+                    continue
+                same = file.modified in (None, 0.0) and file.offset <= len(data)
+                at = file.offset if same else 0
+                while True:
+                    self._check()
+                    piece = data[at : at + CHUNK]
+                    end = at + len(piece) == len(data)
+                    yield FilePiece(path=file.path, offset=at, data=piece, size=len(data), end=end)
+                    if end:
+                        break
+                    at += len(piece)
+
+        yield pieces()
 
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
         await self._visit()

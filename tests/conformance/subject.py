@@ -28,10 +28,13 @@ from tests.conformance import fake as memory
 from traindeck.backends.base import (
     AgentChannel,
     Backend,
+    Connection,
     Done,
     Host,
     Link,
     Reach,
+    Terminal,
+    TerminalSize,
     Unreachable,
 )
 from traindeck.backends.hosts.local import LocalHost
@@ -292,6 +295,14 @@ class _Host:
         self._check()
         self._link.trips += 1
         await self._inner.put(path, data, mode=mode)
+
+    async def terminal(self, argv: Any, *, size: TerminalSize | None = None) -> Terminal:
+        self._check()
+        return await self._inner.terminal(argv, size=size)
+
+    async def connect(self, port: int | str, *, address: str = "localhost") -> Connection:
+        self._check()
+        return await self._inner.connect(port, address=address)
 
     async def agent(self) -> AgentChannel:
         self._check()

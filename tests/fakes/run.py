@@ -9,6 +9,7 @@ import random
 from array import array
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tests.fakes.runs import NOW, FakeServices, make_run
@@ -18,10 +19,13 @@ from traindeck.backends.base import (
     Code,
     FileEntry,
     Link,
+    Listener,
     LogStat,
     RunSpec,
     State,
     Status,
+    Terminal,
+    TerminalSize,
     TraindeckError,
 )
 from traindeck.console.logs.source import ByteSource, Continuity
@@ -29,9 +33,10 @@ from traindeck.console.logs.times import Times
 from traindeck.console.runs.log_opening import FAILED, Fate, Opening
 from traindeck.console.runs.log_session import LogSession
 from traindeck.console.runs.log_shown import Spot
+from traindeck.console.runs.pulling import Progress, Pulled
 from traindeck.console.store.records import MetricSummary, RunRecord
 from traindeck.console.store.series import Points
-from traindeck.console.tui.services import Outcome
+from traindeck.console.tui.services import Forwarded, Outcome
 
 
 class BytesSource:
@@ -70,6 +75,7 @@ class FakeRunServices(FakeServices):
         links: Run id -> how it stands with the way to its place.
         tried: Run id -> how its attempts ended.
         shares: Run id -> how much of its log was read for metrics.
+        listeners: Run id -> the ports it listens on; `open_ports` are those that are forwarded.
         broken: Method -> what it raises.
     """
 
@@ -82,6 +88,8 @@ class FakeRunServices(FakeServices):
         self.links: dict[str, Link] = {}
         self.tried: dict[str, Sequence[Status]] = {}
         self.shares: dict[str, float] = {}
+        self.listeners: dict[str, Sequence[Listener]] = {}
+        self.open_ports: list[Forwarded] = []
         self.broken: dict[str, TraindeckError] = {}
 
     async def _pause(self, name: str, detail: object = None) -> None:
@@ -170,6 +178,38 @@ class FakeRunServices(FakeServices):
     async def spec(self, run_id: str) -> RunSpec | None:
         await self._pause("spec", run_id)
         return self.specs.get(run_id)
+
+    async def open_shell(self, run_id: str, size: TerminalSize) -> Terminal:
+        await self._pause("open_shell", run_id)
+        raise BackendError("gpu1 cannot open a shell where its runs are.")
+
+    async def ports(self, run_id: str) -> Sequence[Listener]:
+        await self._pause("ports", run_id)
+        return self.listeners.get(run_id, ())
+
+    async def forward(self, run_id: str, port: int) -> Forwarded:
+        await self._pause("forward", (run_id, port))
+        run = next(run for run in self.runs if run and run.id == run_id)
+        taken = [made.local for made in self.open_ports]
+        local = port if port not in taken else 40000 + len(taken)
+        made = Forwarded(
+            run_id=run_id, name=run.name, port=port, local=local, url=f"http://127.0.0.1:{local}"
+        )
+        self.open_ports.append(made)
+        return made
+
+    async def forwards(self) -> Sequence[Forwarded]:
+        return list(self.open_ports)
+
+    async def end_forward(self, local: int) -> None:
+        await self._pause("end_forward", local)
+        self.open_ports = [made for made in self.open_ports if made.local != local]
+
+    async def pull(
+        self, run_id: str, paths: Sequence[str], to: Path, tell: Callable[[Progress], None]
+    ) -> Sequence[Pulled]:
+        await self._pause("pull", (run_id, tuple(paths), str(to)))
+        return [Pulled(path=path, size=7) for path in paths]
 
     async def folder(self, run_id: str) -> str:
         await self._pause("folder", run_id)

@@ -38,10 +38,10 @@ def test_the_reason_says_what_it_has_and_what_those_before_it_lack() -> None:
     asked = [BUSY, LAB, DARK, FREE, BIG]
     refused = {BUSY.name: BUSY.refused}
     assert reason(FREE, asked, refused) == (
-        "chosen: 2 of 4 GPUs free; not gpu1: 1 of 4 GPUs of box are free now; "
+        "gpu2: 2 of 4 GPUs free; not gpu1: 1 of 4 GPUs of box are free now; "
         "not lab: starts there in about 30m; not dark: when it would start there is not known"
     )
-    assert reason(LAB, [BUSY, LAB], refused).startswith("chosen: starts there in about 30m; not")
+    assert reason(LAB, [BUSY, LAB], refused).startswith("lab: starts there in about 30m; not")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_nobody_waits_for_a_place_that_does_not_answer(
     ws.backend("gone").place.reachable = False  # type: ignore[attr-defined]
     made = await choosing.plan(ws, make)
     assert made.backend == "local"
-    assert made.place.startswith("chosen: it can start now; not slow: no answer within 0 s; not go")
+    assert made.place.startswith("local: it can start now; not slow: no answer within 0 s; not go")
 
 
 async def test_a_run_that_waits_for_another_goes_where_that_is(ws: Workspace) -> None:

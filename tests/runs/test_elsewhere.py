@@ -294,7 +294,7 @@ async def test_auto_takes_the_first_that_can_start_and_says_why(world: World) ->
 
     made = await choosing.plan(world.ws, make)
     assert made.backend == "gpu1"
-    assert "chosen: 3 of 4 GPUs free; not local: " in made.place
+    assert "3 of 4 GPUs free; not local: " in made.place
     drafted = await check(world.ws, Draft(on="auto", fields={"command": "true", "gpus": "0"}))
     assert drafted.plan is not None and drafted.plan.backend == "local", "the first in order"
     with pytest.raises(UsageError, match=r"No place can take this run.*gpu1: .*has 4"):

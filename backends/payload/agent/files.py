@@ -44,7 +44,8 @@ def open_below(base, parts, flags):
     return fd
 
 
-def _parts(request):
+def parts_of(request):
+    """The parts of a request's path below the run directory, none for the directory itself."""
     path = wire.field(request, "path", str, "")
     return start.relative_path(path) if path not in ("", ".") else []
 
@@ -52,7 +53,7 @@ def _parts(request):
 def ls(request, body):
     """The verb: one directory of a run."""
     run = layout.check_id(request.get("run_id"))
-    parts = _parts(request)
+    parts = parts_of(request)
     fd = open_below(layout.run_dir(run), parts, DIRECTORY)
     entries = []
     try:
@@ -80,7 +81,7 @@ def ls(request, body):
 def read(request, body):
     """The verb: a piece of one file of a run."""
     run = layout.check_id(request.get("run_id"))
-    parts = _parts(request)
+    parts = parts_of(request)
     offset = wire.field(request, "offset", int, 0)
     size = min(wire.field(request, "size", int, MAX_READ), MAX_READ)
     if offset < 0 or size < 0:

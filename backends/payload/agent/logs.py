@@ -159,6 +159,9 @@ class Follow:
         self._over_due = 0.0
         self._over = False
 
+    def close(self):
+        """Nothing is held between two steps."""
+
     def step(self, now):
         """(answer, bytes) or None. After an answer with `eof`, `done` is set."""
         if now < self.due:

@@ -68,6 +68,10 @@ class Connection:
                 raise Refused("The id %s is in use." % key)
             elif verb == "follow":
                 self.streams[key] = logs.Follow(request)
+            elif verb == "fetch":
+                from . import fetch
+
+                self.streams[key] = fetch.Fetch(request)
             else:
                 result = verbs.function(verb)(request, body)
                 if hasattr(result, "send"):
@@ -88,13 +92,18 @@ class Connection:
     def _steer(self, key, request):
         """Credit for a stream, or its end."""
         if request.get("close"):
-            self.streams.pop(key, None)
+            self._end(key)
             task = self.tasks.pop(key, None)
             if task is not None:
                 task[0].close()
         elif key in self.streams:
             self.streams[key].credit += max(0, wire.field(request, "credit", int, 0))
             self.streams[key].due = 0.0
+
+    def _end(self, key):
+        stream = self.streams.pop(key, None)
+        if stream is not None:
+            stream.close()
 
     def _answer_result(self, key, result):
         answer, body = result if isinstance(result, tuple) else (result, b"")
@@ -155,7 +164,7 @@ class Connection:
             self.data.append(wire.frame(dict(words, id=key), body) + body)
             self.pending += len(self.data[-1])
             if stream.done:
-                del self.streams[key]
+                self._end(key)
 
     # -- writing
 

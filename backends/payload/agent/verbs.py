@@ -24,6 +24,10 @@ VERBS = {
     "conclude": "handover",
     "prepare": "prepare",
     "forget": "prepare",
+    "tree": "fetch",
+    "session": "session",
+    "ports": "session",
+    "reach": "session",
     "adopt": "adopt",
     "unwatch": "adopt",
     "blobs_missing": "blobs",
@@ -71,6 +75,10 @@ def main(words):
 
             silence = float(words[2]) if len(words) > 2 else None
             return serve.serve(words[1] if len(words) > 1 else "", silence)
+        if verb == "session" and len(words) == 2:
+            from . import session
+
+            return session.become(words[1])
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         if verb == "batch" and 3 <= len(words) <= 4:

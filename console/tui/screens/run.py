@@ -353,6 +353,16 @@ class RunScreen(DeckScreen):
     def action_remove(self) -> None:
         ask_remove(self, [self.record])
 
+    def action_shell(self) -> None:
+        from .reaching import open_shell
+
+        open_shell(self.deck, self.record)
+
+    def action_forward(self) -> None:
+        from .reaching import ask_forward
+
+        ask_forward(self.deck, self.record)
+
     def action_copy(self) -> None:
         ask_copy(self, self.record)
 

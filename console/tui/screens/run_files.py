@@ -98,7 +98,7 @@ class FilesPane(ScrolledTab):
     # ----------------------------------------------------------------------------------- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("open", "copy_path"):
+        if action in ("open", "copy_path", "pull"):
             return self.entry is not None
         return True
 
@@ -130,6 +130,12 @@ class FilesPane(ScrolledTab):
             self.deck.notice(words, "muted")
             return
         self.post_message(self.Opened(entry.path))
+
+    def action_pull(self) -> None:
+        if self.entry is not None and self.shown is not None:
+            from .reaching import ask_pull
+
+            ask_pull(self.deck, self.shown, self.entry)
 
     def action_copy_path(self) -> None:
         if self.entry is not None:

@@ -568,6 +568,18 @@ class RunsScreen(DeckScreen):
         elif self.selected is not None:
             edit(self, [self.selected])
 
+    def action_shell(self) -> None:
+        if self.selected is not None:
+            from .reaching import open_shell
+
+            open_shell(self.deck, self.selected)
+
+    def action_forward(self) -> None:
+        if self.selected is not None:
+            from .reaching import ask_forward
+
+            ask_forward(self.deck, self.selected)
+
     def action_copy(self) -> None:
         if self.selected is not None:
             from .run_actions import ask_copy
