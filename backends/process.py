@@ -236,28 +236,9 @@ class ProcessBackend:
                 f"`{self.name}` is a process backend and has no options, but was given "
                 f"{', '.join(sorted(spec.options))}."
             )
-        if not spec.argv:
-            raise UsageError("There is no command to run.", "Give one after `--`.")
-        if not facts.cwd_ok:
-            raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
-        found = facts.environment
-        if found and (refused := environments.refusal(found, spec.needs, self.name)):
-            raise refused
-        warnings = list(facts.notes)
-        if found:
-            warnings += environments.doubts(found, spec.needs)
+        asked = spec.argv
+        spec, files, warnings = placed(self.name, spec, facts, self.prelude)
         late: dict[str, str] = {}
-        run_dir = f"{facts.home}/runs/{spec.run_id}"
-        spec = replace(spec, cwd=facts.cwd or spec.cwd)
-        if spec.code.mode == "snapshot":
-            spec = in_snapshot(spec, f"{run_dir}/code")
-        program = spec.argv[0]
-        words = tuple(
-            posixpath.join(run_dir, word) if index in spec.run_dir_words else word
-            for index, word in enumerate(spec.argv)
-        )
-        spec = replace(spec, argv=words, run_dir_words=())
-        spec, files = environments.put_on(spec, facts, run_dir, self.prelude)
         env = dict(spec.env)
         if spec.resources.gpus:
             env.update(_devices(spec, facts))
@@ -266,7 +247,7 @@ class ProcessBackend:
             )
         if facts.program is None:
             why = facts.program_note or f"was not found on {facts.host}"
-            warnings.append(f"{program} {why}; the run will fail")
+            warnings.append(f"{asked[0]} {why}; the run will fail")
         if spec.pty:
             warnings.append("with --pty the job does not survive the death of its supervisor")
         if spec.secrets:
@@ -603,6 +584,39 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
         "environ": None,
     }
     return header, b"".join(parts)
+
+
+def placed(
+    name: str, spec: RunSpec, facts: Facts, prelude: str | None
+) -> tuple[RunSpec, dict[str, Blob], list[str]]:
+    """The spec as it is executed at a place, where its words and folders are, in the environment
+    that was found there: with the files that needs, and warnings.
+
+    Raises:
+        UsageError: There is no command, the folder cannot be entered, or the environment is not one
+            to run it in.
+    """
+    if not spec.argv:
+        raise UsageError("There is no command to run.", "Give one after `--`.")
+    if not facts.cwd_ok:
+        raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
+    found = facts.environment
+    if found and (refused := environments.refusal(found, spec.needs, name)):
+        raise refused
+    warnings = list(facts.notes)
+    if found:
+        warnings += environments.doubts(found, spec.needs)
+    run_dir = f"{facts.home}/runs/{spec.run_id}"
+    spec = replace(spec, cwd=facts.cwd or spec.cwd)
+    if spec.code.mode == "snapshot":
+        spec = in_snapshot(spec, f"{run_dir}/code")
+    words = tuple(
+        posixpath.join(run_dir, word) if index in spec.run_dir_words else word
+        for index, word in enumerate(spec.argv)
+    )
+    spec = replace(spec, argv=words, run_dir_words=())
+    spec, files = environments.put_on(spec, facts, run_dir, prelude)
+    return spec, files, warnings
 
 
 def in_snapshot(spec: RunSpec, code: str) -> RunSpec:

@@ -150,9 +150,12 @@ class _Guarded:
         self._inner.settimeout(None if seconds is None else max(seconds, LOOK))
 
     def close(self) -> None:
+        # Of a channel through a jump host that is gone already neither goes well, and who closes is
+        # a thread of paramiko's, which lets it through.
         with suppress(Exception):
             self._inner.shutdown(socket.SHUT_RDWR)  # wakes who waits for bytes
-        self._inner.close()
+        with suppress(Exception):
+            self._inner.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -21,9 +21,7 @@ from traindeck.backends.base import (
     AgentChannel,
     BackendError,
     Connection,
-    Done,
     Link,
-    Outcome,
     Reach,
     Terminal,
     TerminalSize,
@@ -180,30 +178,6 @@ class SSHHost:
             first = " ".join(self.banner.splitlines()[0].split())[:100]
             found.append((True, f"it says before the agent answers: {first}"))
         return tuple(found)
-
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """See `Host.run`."""
-        import base64
-
-        agent = await self.agent()
-        command = {"argv": list(argv), "stdin": base64.b64encode(stdin).decode()}
-        limit = 60.0 if timeout is None else timeout
-        answer, _ = await agent.call(
-            "run", {"commands": [command], "timeout": limit}, timeout=limit + ANSWER
-        )
-        done = answer["done"][0]
-        return Done(
-            outcome=Outcome(done["outcome"]),
-            code=int(done["code"] or 0),
-            out=base64.b64decode(done["out"]),
-            err=base64.b64decode(done["err"]),
-        )
-
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """See `Host.put`."""
-        await (await self.agent()).call("put", {"path": path, "mode": mode}, data)
 
     async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
         """See `Host.terminal`."""

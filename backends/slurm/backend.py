@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from traindeck.backends.base import (
     Capability,
     Facts,
     FileEntry,
+    FilePiece,
     Health,
     Host,
     JobRef,
@@ -28,14 +29,17 @@ from traindeck.backends.base import (
     LogChunk,
     LogStat,
     Option,
+    Piece,
     Plan,
     Rank,
     Reach,
     RunSpec,
     State,
     Status,
+    Tail,
     Unreachable,
     UsageError,
+    Wanted,
     encode,
     plan_digest,
 )
@@ -75,6 +79,7 @@ class SlurmBackend:
             with this backend.
         options: Values for the options of `options_schema` where a launch gives none.
         paths: Folders to look for Slurm's commands in, after PATH.
+        environment, prelude: As for `ProcessBackend`.
         clock: Returns now, for `observed_at`.
     """
 
@@ -89,6 +94,8 @@ class SlurmBackend:
         *,
         options: Mapping[str, Any] | None = None,
         paths: Sequence[str] = (),
+        environment: str = "",
+        prelude: str | None = None,
         clock: Any = None,
     ) -> None:
         self.name = name
@@ -103,7 +110,9 @@ class SlurmBackend:
         }
         self._paths = tuple(paths)
         self._clock = clock or time.time
-        self._directory = ProcessBackend(name, host, clock=clock)
+        self._directory = ProcessBackend(
+            name, host, environment=environment, prelude=prelude, clock=clock
+        )
         self._foreign = ForeignJobs(name, self._paths)
         self._cluster: tuple[float, Cluster] | None = None
         self._config: Config | None = None
@@ -152,10 +161,17 @@ class SlurmBackend:
         if depends is not None:
             detail["after"] = planning.dependencies(spec, *depends)
         note = unproven(cluster.config.version)
+        try:
+            options = given.checked(self.name, spec.options, self.defaults)
+        except UsageError:
+            options = {}  # `plan` says it
+        place = ", ".join(part for part in (facts.place, planning.offer(cluster, options)) if part)
         return replace(
             facts,
             devices=(),
             devices_total=None,
+            place=place,
+            starts_in=planning.starts_in(spec, cluster, options),
             notes=(*facts.notes, *((note,) if note else ())),
             detail=detail,
         )
@@ -163,7 +179,7 @@ class SlurmBackend:
     def plan(self, spec: RunSpec, facts: Facts) -> Plan:
         """See `Backend.plan`."""
         options = given.checked(self.name, spec.options, self.defaults)
-        return planning.plan(self.name, spec, facts, options)
+        return planning.plan(self.name, spec, facts, options, self._directory.prelude)
 
     async def _surveyed(self, channel: AgentChannel, *, fresh: bool = False) -> Cluster:
         now = time.monotonic()
@@ -549,10 +565,26 @@ class SlurmBackend:
             ref, rank, needle, offset=offset, backward=backward
         )
 
+    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+        """See `Tails.tails`."""
+        return await self._directory.tails(wanted, budget=budget)
+
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """See `Files.list_files`."""
         self._foreign.has_no_files(ref)
         return await self._directory.list_files(ref, path)
+
+    async def list_below(self, ref: JobRef, path: str = "") -> list[FileEntry]:
+        """See `Fetch.list_below`."""
+        self._foreign.has_no_files(ref)
+        return await self._directory.list_below(ref, path)
+
+    def fetch(
+        self, ref: JobRef, wanted: Sequence[Wanted]
+    ) -> AbstractAsyncContextManager[AsyncIterator[FilePiece]]:
+        """See `Fetch.fetch`."""
+        self._foreign.has_no_files(ref)
+        return self._directory.fetch(ref, wanted)
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
         """See `Files.read_file`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,11 +13,11 @@ from traindeck.backends.base import (
     Plan,
     Resources,
     RunSpec,
-    State,
     UsageError,
     decode,
     plan_digest,
 )
+from traindeck.backends.process import placed
 from traindeck.backends.slurm import limits, reading, script, words
 from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.listing import Listing
@@ -57,28 +56,27 @@ def dependencies(
     return found
 
 
-def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> Plan:
+def plan(
+    name: str,
+    spec: RunSpec,
+    facts: Facts,
+    options: Mapping[str, Any],
+    prelude: str | None = None,
+) -> Plan:
     """See `Backend.plan`."""
-    if not spec.argv:
-        raise UsageError("There is no command to run.", "Give one after `--`.")
     if spec.adopted:
         raise UsageError(f"`{name}` runs jobs in allocations and cannot adopt a process.")
     if spec.resources.nodes < 1:
         raise UsageError(f"--nodes {spec.resources.nodes}: expected 1 or more.")
-    if not facts.cwd_ok:
-        raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
     cluster = decode(Cluster, facts.detail.get("cluster") or {})
-    warnings = [*facts.notes, *limits.check(spec, options, cluster, name)]
+    asked = spec.argv
+    spec, brought, warnings = placed(name, spec, facts, prelude)
+    warnings += limits.check(spec, options, cluster, name)
     late: dict[str, str] = {}
     env = dict(spec.env)
-    if spec.code.mode == "snapshot":
-        from traindeck.backends.process import in_snapshot
-
-        spec = in_snapshot(spec, f"{facts.home}/runs/{spec.run_id}/code")
-        env["PYTHONPATH"] = spec.env["PYTHONPATH"]
     if facts.program is None:
         why = facts.program_note or f"was not found on {facts.host}"
-        warnings.append(f"{spec.argv[0]} {why}; the run will fail")
+        warnings.append(f"{asked[0]} {why}; the run will fail")
     if spec.resources.gpus:
         late["CUDA_VISIBLE_DEVICES"] = "the GPUs that Slurm gives it"
     if spec.secrets:
@@ -94,23 +92,15 @@ def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> 
         late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
     late["node"] = "where Slurm starts it"
     env.setdefault("PYTHONUNBUFFERED", "1")
-    run_dir = f"{facts.home}/runs/{spec.run_id}"
-    argv = tuple(
-        posixpath.join(run_dir, word) if index in spec.run_dir_words else word
-        for index, word in enumerate(spec.argv)
-    )
-    files = dict(spec.files)
+    files = {**spec.files, **brought}
     if spec.attempt == 0:
         files[script.PATH] = _blob(script.TEXT)
     spec = replace(
         spec,
         env=env,
         env_names=(),
-        argv=argv,
-        run_dir_words=(),
-        python_version=facts.run_python_version,
+        python_version=spec.python_version or facts.run_python_version,
         host=cluster.config.name or facts.host,
-        files=files,
     )
     if spec.limits.time is not None and spec.limits.time < SMALLEST:
         options = {**options, "warn": 0}
@@ -137,6 +127,7 @@ def plan(name: str, spec: RunSpec, facts: Facts, options: Mapping[str, Any]) -> 
         },
         env=env,
         bound_late=late,
+        place=facts.place,
         warnings=tuple(warnings),
     )
     return replace(made, digest=plan_digest(made))
@@ -207,6 +198,22 @@ def offers(cluster: Cluster) -> list[tuple[Any, str]]:
     return found
 
 
-def waits(state: State) -> bool:
-    """Whether a state is one of waiting."""
-    return state in (State.NEW, State.QUEUED)
+def starts_in(spec: RunSpec, cluster: Cluster, options: Mapping[str, Any]) -> float | None:
+    """0 if the nodes that a run asks for have free GPUs enough, None if that cannot be known. (That
+    nobody waits before it is not looked at.)"""
+    kind = str(options.get("gpu_kind", ""))
+    able = 0
+    for name in str(options.get("partition", "")).split(","):
+        partition = cluster.partition(name)
+        for group in cluster.groups_of(partition.name) if partition is not None else ():
+            free = group.free.get(kind, 0) if kind else sum(group.free.values())
+            busy = not group.usable or "alloc" in group.state.lower()
+            able += 0 if busy or free < spec.resources.gpus else len(group.hosts)
+    return 0.0 if able >= spec.resources.nodes else None
+
+
+def offer(cluster: Cluster, options: Mapping[str, Any]) -> str:
+    """What the partitions of a run have free, in a few words."""
+    names = str(options.get("partition", "")).split(",")
+    found = {one.name for name in names if (one := cluster.partition(name)) is not None}
+    return ", ".join(line for partition, line in offers(cluster) if partition.name in found)

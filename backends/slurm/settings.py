@@ -21,8 +21,9 @@ def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
         UsageError: An option that does not exist, or a value that cannot be.
     """
     from traindeck.backends.files import folder_named
+    from traindeck.backends.process import environment_of
 
-    known = {"via", *OWN, *HOST, *SSH, *given.SCHEMA}
+    known = {"via", "environment", "prelude", *OWN, *HOST, *SSH, *given.SCHEMA}
     unknown = sorted(set(options) - known)
     if unknown:
         raise UsageError(
@@ -42,7 +43,9 @@ def make(name: str, options: Mapping[str, Any]) -> SlurmBackend:
     binaries = options.get("bin")
     # Not that of the same machine's own processes: from files alone nothing could tell them apart.
     host = _host(name, {"root": f"~/.traindeck/slurm/{name}", **options})
-    return SlurmBackend(name, host, options=defaults, paths=[binaries] if binaries else [])
+    paths = [binaries] if binaries else []
+    how = environment_of(name, options)
+    return SlurmBackend(name, host, options=defaults, paths=paths, **how)
 
 
 def _host(name: str, options: Mapping[str, Any]) -> Host:

@@ -489,3 +489,24 @@ async def test_a_node_that_fails_sends_the_run_to_another(lab: Lab) -> None:
     status = await lab.until(ref)
     assert status.state is State.FAILED
     assert node in status.reason or "node" in status.reason
+
+
+async def test_a_run_executes_in_the_environment_that_it_asks_for(lab: Lab, tmp_path: Path) -> None:
+    import venv
+
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    script = "import os, sys; print(sys.prefix, os.environ['VIRTUAL_ENV'])"
+    spec = lab.spec(
+        argv=("python", "-c", script),
+        environment=str(tmp_path / "env"),
+        resources=Resources(gpus=2),
+    )
+    facts = await lab.backend.survey(spec)
+    assert facts.starts_in == 0.0
+    assert "partition gpu, the default: 8 of 8 h100 free" in facts.place
+    ref = await lab.backend.submit(lab.backend.plan(spec, facts))
+    await lab.until(ref)
+    assert await lab.log(ref) == f"{tmp_path}/env {tmp_path}/env\n".encode()
+    missing = replace(spec, environment="/no/such/env")
+    with pytest.raises(UsageError, match="/no/such/env"):
+        await lab.plan(missing)

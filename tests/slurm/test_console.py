@@ -34,7 +34,7 @@ def traindeck(slurm: Cluster, tmp_path: Path) -> Iterator[Traindeck]:
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done
 
-    run("backends", "add", "slurm", "lab")
+    run("backends", "add", "slurm", "lab", "--local")
     yield run
     slurm.run("scancel", "--user=root", check=False)
 
