@@ -457,6 +457,7 @@ async def test_a_preempted_run_says_so_and_goes_on_when_it_may(tmp_path: Path) -
         await lab.backend.cancel(once)
         await lab.until(once)
         await asyncio.to_thread(made.hurry, ref.native_id)
+        await lab.until(ref, State.RUNNING, attempt=1)
         await lab.said(replace(ref, attempt=1), "/1")
         await lab.backend.cancel(ref)
         await lab.until(ref)
