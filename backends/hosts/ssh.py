@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,7 @@ from traindeck.backends.base import (
 )
 from traindeck.backends.hosts import greeting
 from traindeck.backends.hosts.channel import Channel
-from traindeck.backends.hosts.link import NeedsPerson, Pipe, last_words
+from traindeck.backends.hosts.link import NeedsPerson, NotLetIn, Pipe, last_words
 from traindeck.backends.hosts.openssh_link import OpenSSHLink
 from traindeck.backends.hosts.paramiko_dial import dial
 from traindeck.backends.hosts.paramiko_link import ParamikoLink
@@ -260,7 +261,14 @@ class SSHHost:
             self.transport = f"openssh: {reason}" if reason else "openssh"
             return OpenSSHLink(target), False
         self.transport = "paramiko"
-        return await self._dial(target)
+        try:
+            return await self._dial(target)
+        except NotLetIn as error:
+            if self._wanted != "auto" or shutil.which(target.ssh[0]) is None:
+                raise
+            # It may have keys or algorithms that we have not.
+            self.transport = f"openssh: {error.what.rstrip('.')}"
+            return OpenSSHLink(target), False
 
     async def _dial(self, target: Target) -> tuple[ParamikoLink, bool]:
         worker = Worker(f"ssh-{self.name}")
