@@ -931,17 +931,6 @@ class Host(Protocol):
         """How it was reached, and what was odd about it: lines for `Health.checks`. Asks nobody."""
         ...
 
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """Run an argv to its end. Never a shell. A program that cannot be started is exit code 127.
-        Raises nothing but `Unreachable`."""
-        ...
-
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """Write a file atomically: afterwards it is whole or not there."""
-        ...
-
     async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
         """Start an argv with a terminal of this size, of the kind that this program's is (`TERM`);
         without a size with three pipes. Over a network it has a channel of its own.

@@ -25,6 +25,11 @@ class NeedsPerson(Unreachable):
     """A connection that would fail again: a person has to decide or to mend something."""
 
 
+class NotLetIn(NeedsPerson):
+    """A machine that is the right one, and that this way of connecting is not understood or not let
+    in by: another way may be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipe:
     """A command that runs on the other side: its stdout and stdin.

@@ -21,9 +21,7 @@ from traindeck.backends.base import (
     BackendError,
     Connection,
     DeviceCount,
-    Done,
     Link,
-    Outcome,
     Terminal,
     TerminalSize,
     Unreachable,
@@ -81,39 +79,6 @@ class LocalHost:
 
     def try_now(self) -> None:
         """See `Host.try_now`: it is always tried."""
-
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """See `Host.run`. A program that cannot be started is exit code 127."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return Done(code=127, err=str(error).encode())
-        try:
-            async with asyncio.timeout(timeout):
-                out, err = await process.communicate(stdin)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            with suppress(ProcessLookupError):
-                process.kill()
-            out, err = await process.communicate()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return Done(outcome=Outcome.TIMEOUT, out=out, err=err)
-        code = process.returncode if process.returncode is not None else 0
-        if code < 0:
-            return Done(outcome=Outcome.SIGNALLED, code=-code, out=out, err=err)
-        return Done(code=code, out=out, err=err)
-
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """See `Host.put`."""
-        write_atomically(Path(path), data, mode)
 
     async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
         """See `Host.terminal`. The program inherits what the agent does."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from traindeck.backends.asking import Stranger, asker
 from traindeck.backends.base import Unreachable
 from traindeck.backends.hosts import knownhosts
-from traindeck.backends.hosts.link import NeedsPerson
+from traindeck.backends.hosts.link import NeedsPerson, NotLetIn
 from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
 
@@ -189,6 +189,8 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
         with suppress(Exception):
             way.close()
         text = said(error)
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            raise NotLetIn(f"{where} has no algorithm in common with us: {text}.") from None
         if guarded.left is not None and guarded.left == BEFORE_KEYS:
             raise Unreachable(
                 f"{where} takes the connection and says nothing ({text}).",
@@ -294,7 +296,7 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
             f"{_where(target)} broke off after {len(tried)} keys were tried: {why}.", fix
         ) from None
     keys = f"none of {len(tried)} keys ({', '.join(tried[:4])})" if tried else "no key was found"
-    raise NeedsPerson(
+    raise NotLetIn(
         f"{target.alias} does not let {target.user} in: {keys}; it takes {', '.join(allowed)}.",
         f"Try `ssh {target.alias}`; load a key with ssh-add, or name one with IdentityFile.",
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,9 +22,7 @@ from traindeck.backends.base import (
     AgentChannel,
     BackendError,
     Connection,
-    Done,
     Link,
-    Outcome,
     Reach,
     Terminal,
     TerminalSize,
@@ -32,7 +31,7 @@ from traindeck.backends.base import (
 )
 from traindeck.backends.hosts import greeting
 from traindeck.backends.hosts.channel import Channel
-from traindeck.backends.hosts.link import NeedsPerson, Pipe, last_words
+from traindeck.backends.hosts.link import NeedsPerson, NotLetIn, Pipe, last_words
 from traindeck.backends.hosts.openssh_link import OpenSSHLink
 from traindeck.backends.hosts.paramiko_dial import dial
 from traindeck.backends.hosts.paramiko_link import ParamikoLink
@@ -181,30 +180,6 @@ class SSHHost:
             found.append((True, f"it says before the agent answers: {first}"))
         return tuple(found)
 
-    async def run(
-        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None
-    ) -> Done:
-        """See `Host.run`."""
-        import base64
-
-        agent = await self.agent()
-        command = {"argv": list(argv), "stdin": base64.b64encode(stdin).decode()}
-        limit = 60.0 if timeout is None else timeout
-        answer, _ = await agent.call(
-            "run", {"commands": [command], "timeout": limit}, timeout=limit + ANSWER
-        )
-        done = answer["done"][0]
-        return Done(
-            outcome=Outcome(done["outcome"]),
-            code=int(done["code"] or 0),
-            out=base64.b64decode(done["out"]),
-            err=base64.b64decode(done["err"]),
-        )
-
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        """See `Host.put`."""
-        await (await self.agent()).call("put", {"path": path, "mode": mode}, data)
-
     async def terminal(self, argv: Sequence[str], *, size: TerminalSize | None = None) -> Terminal:
         """See `Host.terminal`."""
         from traindeck.backends.hosts import sshreach
@@ -286,7 +261,14 @@ class SSHHost:
             self.transport = f"openssh: {reason}" if reason else "openssh"
             return OpenSSHLink(target), False
         self.transport = "paramiko"
-        return await self._dial(target)
+        try:
+            return await self._dial(target)
+        except NotLetIn as error:
+            if self._wanted != "auto" or shutil.which(target.ssh[0]) is None:
+                raise
+            # It may have keys or algorithms that we have not.
+            self.transport = f"openssh: {error.what.rstrip('.')}"
+            return OpenSSHLink(target), False
 
     async def _dial(self, target: Target) -> tuple[ParamikoLink, bool]:
         worker = Worker(f"ssh-{self.name}")

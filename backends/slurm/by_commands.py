@@ -63,7 +63,7 @@ class ByCommands:
         wants_config = verb == "poll" and self._config is None
         if wants_config:
             argvs.append(commands.CONFIG)
-        answer, _ = await channel.call(
+        answer, body = await channel.call(
             verb,
             {
                 **request,
@@ -72,10 +72,7 @@ class ByCommands:
             },
             timeout=commands.TIMEOUT + 20,
         )
-        done = answer.get("done")
-        listed = done if isinstance(done, list) else []
-        listed = listed + [None] * (len(argvs) - len(listed))
-        said = [commands.said(one, argv[0]) for one, argv in zip(listed, argvs, strict=False)]
+        said = commands.heard(answer, body, [argv[0] for argv in argvs])
         if wants_config and said[-1].ok:
             self._config = config(said[-1].out)
         priorities: Mapping[str, Sequence[int]] | None = None

@@ -7,7 +7,6 @@ prints (`SQUEUE_FORMAT`), must reach none of them, and what `sbatch` has is what
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +40,8 @@ class Said:
 
     ok: bool = False
     out: str = ""
+    data: bytes = b""
+    """Its output as it came."""
     why: str = ""
     missing: bool = False
     """It is not installed there, or not found."""
@@ -56,27 +57,38 @@ def command(*argv: str, paths: Sequence[str] = (), asks: bool = True) -> dict[st
     }
 
 
-def said(done: object, program: str) -> Said:
-    """What the agent's answer says of a command."""
-    if not isinstance(done, Mapping):
-        return Said(why=f"{program} was not asked")
-    out, err = _decoded(done.get("out")), _decoded(done.get("err"))
+def heard(answer: Mapping[str, Any], body: bytes, programs: Sequence[str]) -> list[Said]:
+    """What the agent's answer says of some commands, whose programs are named for errors."""
+    done = answer.get("done")
+    listed = done if isinstance(done, list) else []
+    found = []
+    for place, program in enumerate(programs):
+        one = listed[place] if place < len(listed) else None
+        if not isinstance(one, Mapping):
+            found.append(Said(why=f"{program} was not asked"))
+            continue
+        out, body = _taken(body, one.get("out"))
+        err, body = _taken(body, one.get("err"))
+        found.append(_said(one, program, out, err))
+    return found
+
+
+def _taken(body: bytes, size: object) -> tuple[bytes, bytes]:
+    length = size if isinstance(size, int) and size > 0 else 0
+    return body[:length], body[length:]
+
+
+def _said(done: Mapping[str, Any], program: str, data: bytes, err: bytes) -> Said:
+    out = data.decode("utf-8", "replace")
     outcome, code = done.get("outcome"), done.get("code")
     if outcome == "timeout":
-        return Said(out=out, why=f"{program} did not answer in time")
+        return Said(out=out, data=data, why=f"{program} did not answer in time")
     if outcome == "exited" and code == 0:
-        return Said(ok=True, out=out)
-    why = text.one_line(err or out)
+        return Said(ok=True, out=out, data=data)
+    why = text.one_line(err.decode("utf-8", "replace") or out)
     if code == 127 and "no such program" in why:
         return Said(why=f"{program} was not found there", missing=True)
-    return Said(out=out, why=why or f"{program} ended with {code}")
-
-
-def _decoded(value: object) -> str:
-    try:
-        return base64.b64decode(value).decode("utf-8", "replace") if isinstance(value, str) else ""
-    except ValueError:
-        return ""
+    return Said(out=out, data=data, why=why or f"{program} ended with {code}")
 
 
 def my_jobs() -> tuple[str, ...]:

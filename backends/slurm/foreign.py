@@ -7,7 +7,6 @@ programs of the host (`stat`, `dd`).
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -143,12 +142,11 @@ class ForeignJobs:
             *("dd", f"if={path}", "bs=65536", f"skip={offset}", f"count={min(size, 4 << 20)}"),
             *("iflag=skip_bytes,count_bytes,fullblock", "status=none"),
         )
-        answer, _ = await channel.call("run", {"commands": [commands.command(*argv)]})
-        done = answer["done"][0]
-        said = commands.said(done, "dd")
+        answer, body = await channel.call("run", {"commands": [commands.command(*argv)]})
+        (said,) = commands.heard(answer, body, ["dd"])
         if not said.ok:
             raise BackendError(f"{path} cannot be read: {said.why}.")
-        return base64.b64decode(done["out"])
+        return said.data
 
     @asynccontextmanager
     async def logs(

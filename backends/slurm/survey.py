@@ -48,8 +48,5 @@ async def run(
         "commands": [commands.command(*argv, paths=paths) for argv in argvs],
         "timeout": commands.TIMEOUT,
     }
-    answer, _ = await channel.call("run", request, timeout=commands.TIMEOUT + 20)
-    done = answer.get("done")
-    listed = done if isinstance(done, list) else []
-    listed += [None] * (len(argvs) - len(listed))
-    return [commands.said(one, argv[0]) for one, argv in zip(listed, argvs, strict=False)]
+    answer, body = await channel.call("run", request, timeout=commands.TIMEOUT + 20)
+    return commands.heard(answer, body, [argv[0] for argv in argvs])

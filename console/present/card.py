@@ -24,7 +24,16 @@ from .metric_tree import shown_value
 from .numbers import figure, parameter, plural, share_of, size, step_of
 from .runs_detail import ordered_metrics
 from .runs_table import run_age, spark, tags, where
-from .sentences import exit_words, explain, fitted, last_report, ran, remark, time_left
+from .sentences import (
+    exit_words,
+    explain,
+    fitted,
+    last_report,
+    limit_hits,
+    ran,
+    remark,
+    time_left,
+)
 from .states import mark
 from .words import command_line, plain_or_quoted
 
@@ -147,6 +156,8 @@ def _lines(
         left = time_left(run)
         ends = "" if left is None else f"   {age(left)} left, ends ≈ {clock(now + left, now)}"
         yield _row("progress", Span(text), Span(ends, "muted"))
+    if hits := limit_hits(run, spec.limits.time if spec else None, now):
+        yield _row("", Span(hits, "warn"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
     yield from _metrics(shown[:METRICS_SHOWN], run, room, glyphs)
     if len(shown) > METRICS_SHOWN:

@@ -282,8 +282,8 @@ def secret_lines(
     """Before a secret is given. Neither it nor its length is shown. Not `open`: no key counts yet,
     and there is no field."""
     state = "typed, not shown" if typed else ""
-    text = "It is not kept. If it is wrong, it is not tried again before you ask for it."
-    box = (Span(glyphs.cursor, "accent"), Span(f" {state}", "muted"))
+    text = "It is not kept. A wrong one is not tried again by itself."
+    box = (Span(glyphs.cursor, "accent @bg"), Span(f" {state}", "muted @bg"))
     return [
         (Span(clip(f"{clean(host)} asks you", cells), "warn bold"),),
         (),

@@ -40,6 +40,7 @@ from .sentences import (
     explain,
     fitted,
     last_report,
+    limit_hits,
     part_read,
     remark,
     time_left,
@@ -185,7 +186,7 @@ def _figures_and_curve(
         and any(m.spark for m in run.metrics.values())
     ):
         note = " · ".join(words for words in (note, "trends of the last half") if words)
-    figures = [title(head, left, glyphs, note=note), *_figures(run, left, now, glyphs)]
+    figures = [title(head, left, glyphs, note=note), *_figures(run, facts, left, now, glyphs)]
     if not drawn or size is None:
         return figures
     height = size[1] + 1
@@ -210,7 +211,7 @@ def _partly(share: float, cells: int) -> str:
     return choose(cells - 8, f"{words} · `traindeck metrics` reads the rest", words)
 
 
-def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
+def _figures(run: RunRecord, facts: Facts, cells: int, now: float, glyphs: Glyphs) -> list[Line]:
     shown = [
         m
         for m in ordered_metrics(run)
@@ -220,6 +221,8 @@ def _figures(run: RunRecord, cells: int, now: float, glyphs: Glyphs) -> list[Lin
     names = distinct((clean(metric.key) for metric in shown[:FIGURES]), room - 1)
     label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
     lines = _progress(run, label, cells, now, glyphs)
+    if hits := limit_hits(run, facts.spec.limits.time if facts.spec else None, now):
+        lines.append((Span(" " * (label + 1)), Span(hits, "warn")))
     for metric in shown[:FIGURES]:
         lines.append(_metric(metric, pad(names[clean(metric.key)], label), run, cells, glyphs))
     if len(shown) > FIGURES:

@@ -136,6 +136,27 @@ def time_left(run: RunRecord) -> float | None:
     return run.progress.eta if run.active and silence(run) is None else None
 
 
+def limit_hits(run: RunRecord, limit: float | None, now: float) -> str:
+    """Where a run will be when its time limit ends it, if that is before its end.
+
+    Args:
+        limit: Seconds of wall time from its start.
+    """
+    left, start = time_left(run), run.started
+    if limit is None or left is None or start is None or run.unknown:
+        return ""
+    if run.state is not State.RUNNING or (until := start + limit - now) >= left:
+        return ""
+    share = max(0.0, until / left)
+    step, total = run.progress.step, run.progress.total
+    if step is not None and total:
+        return f"limit hits at step {figure(int(step + (total - step) * share))} of {figure(total)}"
+    done = run.progress.fraction
+    if done is None:
+        return ""
+    return f"limit hits at {done + (1 - done) * share:.0%}"
+
+
 def _own(run: RunRecord) -> list[MetricSummary]:
     """What it measures itself: the samples of the machine go on when it hangs."""
     return [m for key, m in run.metrics.items() if not key.startswith(("system/", "__"))]

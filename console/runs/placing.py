@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError, UsageError
+from traindeck.backends.states import Reach
 from traindeck.console.settings import BackendSettings, set_value
 
 if TYPE_CHECKING:
@@ -155,7 +156,6 @@ async def check_backend(ws: Workspace, name: str, *, asked: bool = True) -> Heal
         UsageError: There is no backend of this name.
     """
     from traindeck.backends.base import Health
-    from traindeck.backends.states import Reach
 
     try:
         backend = ws.backend(name)
@@ -190,7 +190,6 @@ async def check_found(ws: Workspace, found: Found) -> Health:
 
 def _down(error: TraindeckError) -> Health:
     from traindeck.backends.base import Health
-    from traindeck.backends.states import Reach
 
     return Health(reach=Reach.DOWN, checks=((False, str(error)),), note=error.what)
 
@@ -206,6 +205,14 @@ def for_person(ws: Workspace, *names: str) -> Iterator[None]:
         try_now(ws, name)
     with attended():
         yield
+
+
+async def connect(ws: Workspace, name: str) -> None:
+    """Connect to a place that does not answer, for a person who begins something there that goes on
+    by itself and then asks nobody. What is wrong is said by what they begin."""
+    with for_person(ws, name):
+        if link_at(ws, name).state is not Reach.OK:
+            await ws.backend(name).probe()
 
 
 def link_at(ws: Workspace, name: str) -> Link:

@@ -672,6 +672,11 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         if not silent:
             self.notice("every place answers")
         await asyncio.gather(*(self._connect_one(place.name) for place in silent))
+        from .screens.base import DeckScreen
+
+        for screen in self.screen_stack:
+            if isinstance(screen, DeckScreen):
+                screen.connected()
 
     async def _connect_one(self, name: str) -> None:
         health = await self.services.probe(name, asked=True)

@@ -54,7 +54,7 @@ APP = (
     Action("app.palette", "colon,ctrl+p", "palette", "go", "any screen, run, action", GO, 80),
     Action("app.help", "question_mark,f1", "keys", "keys", "these keys", "", 90,
            also="help manual"),
-    Action("app.connect", "C,ctrl+y", "connect", "connect", "connect to places, answer them", GO,
+    Action("app.connect", "C,ctrl+y", "connect", "connect", "connect, or answer", GO, shown="C",
            also="password ssh reconnect retry trust backends"),
     Action("app.back", "escape", "back", "back", "back, never quits", GO),
     Action("app.quit", "q", "leave", "quit", "back, or quit", GO, also="exit"),

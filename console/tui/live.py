@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from traindeck.backends.asking import unattended
 from traindeck.backends.errors import TraindeckError
 from traindeck.backends.states import Reach, Status
-from traindeck.console.runs.placing import for_person
+from traindeck.console.runs.placing import connect, for_person
 from traindeck.console.runs.reasons import named
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import (
@@ -212,8 +212,8 @@ class LiveServices(LiveReaching):
         async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
-            with for_person(ws, run.backend):
-                return LogSession(self._bridge, await log_of(ws, run, which), spot)
+            await connect(ws, run.backend)
+            return LogSession(self._bridge, await log_of(ws, run, which), spot)
 
         return await self._await(make)
 
@@ -223,8 +223,8 @@ class LiveServices(LiveReaching):
 
         async def make(ws: Workspace) -> LogSession:
             run = ws.record(run_id)
-            with for_person(ws, run.backend):
-                return LogSession(self._bridge, await file_of(ws, run, path))
+            await connect(ws, run.backend)
+            return LogSession(self._bridge, await file_of(ws, run, path))
 
         return await self._await(make)
 

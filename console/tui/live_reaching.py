@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from traindeck.console.runs.placing import connect
 from traindeck.console.tui.services import Forwarded
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class LiveReaching:
         from traindeck.console.runs.shell import open_shell
 
         async def start(ws: Workspace) -> Terminal:
-            return await open_shell(ws, ws.record(run_id), size=size)
+            run = ws.record(run_id)
+            await connect(ws, run.backend)
+            return await open_shell(ws, run, size=size)
 
         return BridgedTerminal(await self._await(start), self._bridge)
 
@@ -89,7 +92,9 @@ class LiveReaching:
                 if (made.run.id, made.port) == (run_id, port):
                     await made.check()
                     return _said(made)
-            made = await forwarding.start(ws, ws.record(run_id), port)
+            run = ws.record(run_id)
+            await connect(ws, run.backend)
+            made = await forwarding.start(ws, run, port)
             self._forwards[made.local] = made
             return _said(made)
 
@@ -114,9 +119,12 @@ class LiveReaching:
             with suppress(RuntimeError):  # nobody is there any more to be told
                 loop.call_soon_threadsafe(tell, progress)
 
-        return await self._await(
-            lambda ws: pulling.pull(ws, ws.record(run_id), paths, to, tell=told)
-        )
+        async def fetch(ws: Workspace) -> Sequence[Pulled]:
+            run = ws.record(run_id)
+            await connect(ws, run.backend)
+            return await pulling.pull(ws, run, paths, to, tell=told)
+
+        return await self._await(fetch)
 
     async def end_forwards(self) -> None:
         """End all of them. Called on the services' loop."""

@@ -153,9 +153,10 @@ class Questions:
                 if self._deck.can_be_asked and (self._wanted or self._deck.waits(MOMENT)):
                     return True
                 if said is None and waited >= MOMENT:
+                    key = self._deck.connect_key
+                    way = f"{key} shows it" if self._deck.can_be_asked else "close this to see it"
                     said = self._deck.notice(
-                        f"{asked.host} asks something before it can be reached: "
-                        f"{self._deck.connect_key} shows it",
+                        f"{asked.host} asks something before it can be reached: {way}",
                         "warn",
                         seconds=3600,
                         urgent=True,

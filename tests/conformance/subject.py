@@ -29,7 +29,6 @@ from traindeck.backends.base import (
     AgentChannel,
     Backend,
     Connection,
-    Done,
     Host,
     Link,
     Reach,
@@ -285,16 +284,6 @@ class _Host:
     def _check(self) -> None:
         if not self._link.whole:
             raise Unreachable("The link to this host is cut.")
-
-    async def run(self, argv: Any, *, stdin: bytes = b"", timeout: float | None = None) -> Done:
-        self._check()
-        self._link.trips += 1
-        return await self._inner.run(argv, stdin=stdin, timeout=timeout)
-
-    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        self._check()
-        self._link.trips += 1
-        await self._inner.put(path, data, mode=mode)
 
     async def terminal(self, argv: Any, *, size: TerminalSize | None = None) -> Terminal:
         self._check()

@@ -272,6 +272,20 @@ async def test_a_machine_that_does_not_let_us_in_is_named_with_what_it_takes(
         assert "ssh box0" in caught.value.fix
 
 
+async def test_what_the_built_in_client_cannot_do_is_done_by_ssh_and_the_reason_is_said(
+    tmp_path: Path,
+) -> None:
+    box = Box(lines=["Ciphers chacha20-poly1305@openssh.com"])
+    with Sshd(tmp_path, box) as sshd:
+        async with host(sshd) as made:
+            await runs_a_job(made)
+            assert made.transport.startswith("openssh: box0")
+            assert "no algorithm in common" in made.transport
+        async with host(sshd, transport="paramiko") as made:
+            with pytest.raises(NeedsPerson, match="no algorithm in common"):
+                await made.agent()
+
+
 # ------------------------------------------------------------------------------------ bad days
 
 

@@ -3,7 +3,6 @@ cut, and nobody waits for them."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -19,8 +18,24 @@ def command(*argv: str, **more: Any) -> dict[str, Any]:
     return {"argv": list(argv), **more}
 
 
+def said(answer: dict[str, Any], body: bytes) -> list[dict[str, Any]]:
+    """What is said of each command, with what it printed."""
+    found = []
+    for done in answer["done"]:
+        out, body = body[: done["out"]], body[done["out"] :]
+        err, body = body[: done["err"]], body[done["err"] :]
+        found.append({**done, "out": out, "err": err})
+    assert body == b""
+    return found
+
+
+def ran(agent: Agent, *commands: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    return said(*agent.call_body("run", commands=list(commands), **more))
+
+
 def out(done: dict[str, Any], name: str = "out") -> bytes:
-    return base64.b64decode(done[name], validate=True)
+    printed: bytes = done[name]
+    return printed
 
 
 @pytest.fixture
@@ -32,8 +47,7 @@ def served(agent: Agent) -> Iterator[Served]:
 
 def test_what_a_program_prints_comes_back(every_agent: Agent) -> None:
     script = "printf 'a\\000b'; printf c >&2; exit 3"
-    answer, _ = every_agent.once("run", {"commands": [command("sh", "-c", script)]})
-    (done,) = answer["done"]
+    (done,) = said(*every_agent.once("run", {"commands": [command("sh", "-c", script)]}))
     assert (done["outcome"], done["code"]) == ("exited", 3)
     assert (out(done), out(done, "err")) == (b"a\0b", b"c")
     assert (done["out_cut"], done["err_cut"]) == (0, 0)
@@ -43,19 +57,19 @@ def test_several_programs_run_at_the_same_time(agent: Agent, tmp_path: Path) -> 
     # Each waits for the file that the other makes.
     script = f"cd {tmp_path}; touch $0; until [ -e $1 ]; do sleep 0.01; done; echo $0"
     commands = [command("sh", "-c", script, "a", "b"), command("sh", "-c", script, "b", "a")]
-    done = agent.call("run", commands=commands)["done"]
+    done = ran(agent, *commands)
     assert [out(one) for one in done] == [b"a\n", b"b\n"]
 
 
 def test_a_program_gets_its_stdin_and_then_its_end(agent: Agent) -> None:
     text = "größer\ud8ff".replace("\ud8ff", "\udcff") * 100_000
-    done = agent.call("run", commands=[command("cat", stdin=text), command("cat")])["done"]
+    done = ran(agent, command("cat", stdin=text), command("cat"))
     assert out(done[0]) == text.encode("utf-8", "surrogateescape")
     assert out(done[1]) == b""
 
 
 def test_a_program_that_does_not_read_its_stdin_is_none_the_worse(agent: Agent) -> None:
-    (done,) = agent.call("run", commands=[command("true", stdin="x" * (1 << 20))])["done"]
+    (done,) = ran(agent, command("true", stdin="x" * (1 << 20)))
     assert (done["outcome"], done["code"]) == ("exited", 0)
 
 
@@ -68,7 +82,7 @@ def test_a_missing_program_is_code_127_in_words(agent: Agent, tmp_path: Path) ->
         command(str(plain)),
         command("true", cwd="/no/such/folder"),
     ]
-    done = agent.call("run", commands=commands)["done"]
+    done = ran(agent, *commands)
     assert [one["code"] for one in done] == [127] * 4
     assert out(done[0], "err") == b"no-such-program: no such program\n"
     assert out(done[2], "err") == f"{plain}: Permission denied\n".encode()
@@ -76,28 +90,28 @@ def test_a_missing_program_is_code_127_in_words(agent: Agent, tmp_path: Path) ->
 
 
 def test_nothing_is_read_by_a_shell(agent: Agent) -> None:
-    (done,) = agent.call("run", commands=[command("echo", "$HOME; `id` *", "")])["done"]
+    (done,) = ran(agent, command("echo", "$HOME; `id` *", ""))
     assert out(done) == b"$HOME; `id` * \n"
 
 
 def test_a_signal_is_told_from_a_code(agent: Agent) -> None:
-    (done,) = agent.call("run", commands=[command("sh", "-c", "kill -TERM $$")])["done"]
+    (done,) = ran(agent, command("sh", "-c", "kill -TERM $$"))
     assert (done["outcome"], done["code"]) == ("signalled", 15)
 
 
 def test_variables_are_set_and_dropped(agent: Agent) -> None:
     one = command("env", env={"ADDED": "1", "SLURM_CONF": "/x"}, drop=["SLURM_", "SBATCH_"])
-    answer, _ = agent.once(
+    answer = agent.once(
         "run", {"commands": [one]}, env={"SLURM_JOB_ID": "5", "KEPT": "2", "PATH": os.defpath}
     )
-    lines = out(answer["done"][0]).decode().splitlines()
+    lines = out(said(*answer)[0]).decode().splitlines()
     assert {"ADDED=1", "SLURM_CONF=/x", "KEPT=2"} <= set(lines)
     assert not any(line.startswith("SLURM_JOB_ID") for line in lines)
 
 
 def test_a_program_has_no_descriptor_but_its_three(agent: Agent) -> None:
     script = "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
-    done = agent.call("run", commands=[command(sys.executable, "-c", script)] * 3)["done"]
+    done = ran(agent, *[command(sys.executable, "-c", script)] * 3)
     assert [out(one) for one in done] == [b"[0, 1, 2]\n"] * 3
 
 
@@ -105,7 +119,7 @@ def test_who_takes_too_long_is_ended_with_what_it_started(agent: Agent, tmp_path
     pids = tmp_path / "pids"
     script = f"sleep 300 & echo $! $$ > {pids}; echo begun; wait"
     commands = [command("sh", "-c", script), command("echo", "quick")]
-    done = agent.call("run", commands=commands, timeout=1.0)["done"]
+    done = ran(agent, *commands, timeout=1.0)
     assert [one["outcome"] for one in done] == ["timeout", "exited"]
     assert done[0]["code"] is None
     assert out(done[0]) == b"begun\n"
@@ -115,14 +129,14 @@ def test_who_takes_too_long_is_ended_with_what_it_started(agent: Agent, tmp_path
 def test_what_stays_in_the_background_is_not_waited_for(agent: Agent, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     script = f"sleep 300 & echo $! > {pid}; echo done"
-    (done,) = agent.call("run", commands=[command("sh", "-c", script)], timeout=60.0)["done"]
+    (done,) = ran(agent, command("sh", "-c", script), timeout=60.0)
     assert (done["outcome"], out(done)) == ("exited", b"done\n")
     os.kill(int(pid.read_text()), 9)
 
 
 def test_of_a_flood_the_beginning_comes_and_what_was_cut_is_said(agent: Agent) -> None:
     flood = command("sh", "-c", "head -c 40000000 /dev/zero; echo end >&2")
-    done = agent.call("run", commands=[flood, command("echo", "other")])["done"]
+    done = ran(agent, flood, command("echo", "other"))
     kept = len(out(done[0]))
     assert 1 << 20 < kept < 1 << 24
     assert kept + done[0]["out_cut"] == 40_000_000
@@ -138,7 +152,7 @@ def test_serve_answers_while_a_program_takes_its_time(served: Served) -> None:
     for _ in range(3):
         assert "now" in served.call("hello", {})[0]
     served.send({"id": slow, "close": True})
-    (done,) = served.call("run", {"commands": [command("echo", "after")]})[0]["done"]
+    (done,) = said(*served.call("run", {"commands": [command("echo", "after")]}))
     assert out(done) == b"after\n"
 
 

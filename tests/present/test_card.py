@@ -160,3 +160,24 @@ def test_a_step_that_is_only_a_number_in_the_log_is_called_so() -> None:
     assert "1.000 @ 3 counted" in " ".join(card(run).split())
     run = replace(run, metrics={"loss": replace(counted, source="stdout")})
     assert "counted" not in card(run)
+
+
+@pytest.mark.parametrize(
+    ("progress", "limit", "words"),
+    [
+        # 1,000 s in, 4,000 s left by its pace, 1,900 s of them within the limit.
+        (Progress(step=2000, total=8000, eta=4000.0), 2900.0, "limit hits at step 4,850 of 8,000"),
+        (Progress(fraction=0.25, eta=4000.0), 2000.0, "limit hits at 44%"),
+        (Progress(step=2000, total=8000, eta=4000.0), 5100.0, ""),
+        (Progress(step=2000, total=8000, eta=4000.0), 500.0, "limit hits at step 2,000 of 8,000"),
+        (Progress(step=2000), 2900.0, ""),
+        (Progress(step=2000, total=8000, eta=4000.0), None, ""),
+    ],
+)
+def test_a_run_that_will_not_be_done_within_its_limit_says_where_that_will_hit(
+    progress: Progress, limit: float | None, words: str
+) -> None:
+    run = a_run(state=State.RUNNING, started=NOW - 1000.0, progress=progress)
+    shown = card(run, spec=RunSpec(argv=("true",), limits=Limits(time=limit)))
+    assert words in shown
+    assert words or "limit hits" not in shown

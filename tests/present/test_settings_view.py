@@ -50,7 +50,7 @@ def test_where_a_value_comes_from(source: Source, words: str) -> None:
 def test_every_line_fits(text: str, cells: int) -> None:
     settings = Settings(theme=text or "dark", keys={"runs.stop": text})
     form = settings_form(settings, ["dark"], ACTIONS, {"grace": f"wrong {text}"})
-    health = {"local": Health(reach=Reach.DOWN, checks=((False, text),))}
+    health = {"backends.local": Health(reach=Reach.DOWN, checks=((False, text),))}
     lines, _ = settings_lines(form, "grace", Caret(text, len(text)), health, cells, airy=True)
     assert all(line_width(line) <= cells for line in lines)
 
@@ -58,10 +58,10 @@ def test_every_line_fits(text: str, cells: int) -> None:
 def test_a_backend_that_is_asked_says_so_and_then_how_it_is() -> None:
     form = settings_form(Settings(), ["dark"], ACTIONS, {})
     text = "\n".join(
-        map(plain, settings_lines(form, "theme", None, {"local": None}, 90, airy=False)[0])
+        map(plain, settings_lines(form, "theme", None, {"backends.local": None}, 90, airy=False)[0])
     )
     assert "asking" in text
-    health = {"local": Health(checks=((True, "the agent answers"), (False, "no room")))}
+    health = {"backends.local": Health(checks=((True, "the agent answers"), (False, "no room")))}
     text = "\n".join(map(plain, settings_lines(form, "theme", None, health, 90, airy=False)[0]))
     assert "✓ the agent answers" in text
     assert "✗ no room" in text

@@ -15,14 +15,16 @@ from tests.fakes.launch import FakeLaunchServices, launch_services
 from tests.fakes.runs import NOW
 
 from traindeck.backends.asking import Stranger
-from traindeck.backends.base import Reach, UsageError
+from traindeck.backends.base import Health, Reach, Unreachable, UsageError
 from traindeck.console.present.settings_view import BACKEND, FOUND
+from traindeck.console.runs.drafting import Draft, Drafted
 from traindeck.console.runs.placing import Found
 from traindeck.console.settings import BackendSettings, Source, load
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.questions import ScreenAsker
 from traindeck.console.tui.screens import settings as settings_screen
 from traindeck.console.tui.screens.asking import SecretScreen, TrustScreen
+from traindeck.console.tui.screens.launch import LaunchScreen
 from traindeck.console.tui.screens.settings import SettingsScreen
 from traindeck.console.tui.services import Place
 
@@ -303,3 +305,31 @@ async def test_a_key_connects_to_the_places_that_do_not_answer(make_app: MakeApp
         await settle(app, pilot, lambda: ("probe", ("gpu3", True)) in services.calls)
         assert ("probe", ("gpu2", True)) in services.calls
         assert ("probe", ("local", True)) not in services.calls
+
+
+async def test_a_plan_that_waits_for_a_person_says_the_key_and_is_made_once_they_have_connected(
+    make_app: MakeApp,
+) -> None:
+    class Waits(FakeLaunchServices):
+        reached = False
+
+        async def check(self, draft: Draft) -> Drafted:
+            if not self.reached:
+                raise Unreachable("gpu1 is not known yet.")
+            return await super().check(draft)
+
+        async def probe(self, backend: str, *, asked: bool = False) -> Health:
+            self.reached = asked
+            self._places = (Place(name="local", seen_at=NOW),)
+            return await super().probe(backend, asked=asked)
+
+    services = Waits(now=NOW, places=(Place(name="local", reach=Reach.DOWN, person=True),))
+    app = make_app(services)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        app.open_launch(None)
+        await settle(app, pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await pilot.press(*"true")
+        await settle(app, pilot, lambda: "ctrl+y connects" in screen_text(app))
+        await pilot.press("ctrl+y")
+        await settle(app, pilot, lambda: "up to date" in screen_text(app))
+        assert "not known yet" not in screen_text(app)

@@ -340,14 +340,29 @@ class Cluster:
     def hurry(self, job: str) -> None:
         """Let a requeued job start now: Slurm holds it back for two minutes, from when the last
         process of its last start has gone. Returns when it has started."""
+        ask_at = 0.0
 
         def started() -> bool:
+            nonlocal ask_at
             seen = self.show(job)
-            if seen.get("JobState") == "PENDING":
-                self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            now = time.monotonic()
+            if seen.get("JobState") == "PENDING" and now >= ask_at and not self._winds_up(job):
+                # Not in the second in which its last start was revoked: a node would refuse it.
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", check=False)
+                ask_at = now + 5.0
             return seen.get("JobState") not in ("PENDING", "COMPLETING", "CONFIGURING")
 
         until(started, f"job {job} to start again", self._check, lambda: str(self.show(job)))
+
+    def _winds_up(self, job: str) -> bool:
+        """Whether a node still has a process of Slurm's own for a step of a job."""
+        title = f"[{job}.".encode()
+        for pid in self._steps():
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if line.startswith(b"slurmstepd") and title in line:
+                    return True
+        return False
 
     def idle(self) -> int:
         """How many nodes are idle."""

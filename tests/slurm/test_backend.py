@@ -307,13 +307,7 @@ async def test_a_requeued_run_goes_on_as_its_next_attempt(lab: Lab) -> None:
         while (status := await lab.status(ref)).state is not State.QUEUED:
             assert not status.state.terminal, status
             await asyncio.sleep(0.05)
-    async with asyncio.timeout(PATIENCE):
-        while status.attempt == 0:
-            # While Slurm cleans up after the first try, it sets the time anew.
-            hurry = ("scontrol", "update", f"JobId={ref.native_id}", "StartTime=now")
-            lab.slurm.run(*hurry, check=False)
-            await asyncio.sleep(0.2)
-            status = await lab.status(ref)
+    await asyncio.to_thread(lab.slurm.hurry, ref.native_id)
     status = await lab.until(ref, State.RUNNING, attempt=1)
     assert (status.attempt, status.nodes != ()) == (1, True)
     later = replace(ref, attempt=1)
@@ -460,12 +454,10 @@ async def test_a_preempted_run_says_so_and_goes_on_when_it_may(tmp_path: Path) -
         status = await lab.until(ref, State.QUEUED)
         assert status.attempt == 0
         await lab.backend.cancel(urgent)
-        async with asyncio.timeout(PATIENCE):
-            while (status := await lab.status(ref)).attempt == 0:
-                hurry = ("scontrol", "update", f"JobId={ref.native_id}", "StartTime=now")
-                made.run(*hurry, check=False)
-                await lab.backend.cancel(once)
-                await asyncio.sleep(0.2)
+        await lab.backend.cancel(once)
+        await lab.until(once)
+        await asyncio.to_thread(made.hurry, ref.native_id)
+        await lab.until(ref, State.RUNNING, attempt=1)
         await lab.said(replace(ref, attempt=1), "/1")
         await lab.backend.cancel(ref)
         await lab.until(ref)

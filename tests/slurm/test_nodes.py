@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.payload.harness import members, until
+from tests.services.slurm import until as wait
 from tests.slurm.conftest import Place
 
 TWO = ("--nodes=2", "--gres=gpu:4")
@@ -195,7 +196,13 @@ def test_a_requeued_job_is_the_next_attempt_of_all_ranks(place: Place) -> None:
     place.slurm.reaches(job, "PENDING")
     place.slurm.hurry(job)
     logs = place.agent.directory(run, 1) / "logs"
-    until(lambda: all((logs / f"{n}.log").exists() for n in range(2)), "both to run again")
+
+    def seen() -> str:
+        srun = logs / "srun.log"
+        text = srun.read_text() if srun.exists() else "no srun"
+        return f"{place.said(run, job)} {text} {place.agent.evidence(run)}"
+
+    wait(lambda: all((logs / f"{n}.log").exists() for n in range(2)), "both to run", more=seen)
     assert json.loads((place.agent.directory(run, 1) / "claim").read_text())["scheduler"]
     place.slurm.run("scancel", job)
     assert place.agent.ended(run)["attempt"] == 1

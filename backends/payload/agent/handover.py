@@ -51,17 +51,21 @@ def is_shared():
 
 
 def asked(request):
-    """What the answer to a request says of its commands, nothing if it has none. A generator."""
+    """What the answer to a request says of its commands, and its body; nothing if it has none. A
+    generator."""
     words = wire.field(request, "commands", list, [])
     if not words:
-        return {}
+        return {}, b""
     seconds = wire.field(request, "timeout", float, programs.SECONDS)
-    return {"done": (yield from _run(words, seconds))}
-
-
-def _run(words, seconds):
     answer = yield from programs.run({"commands": words, "timeout": seconds}, b"")
-    return answer["done"]
+    return answer
+
+
+def _run(command):
+    """(how one command ended, its stdout, its stderr), both as text."""
+    answer, body = yield from programs.run({"commands": [command]}, b"")
+    ((done, out, err),) = programs.outputs(answer, body)
+    return done, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
 def enqueue(request, body):
@@ -261,10 +265,10 @@ def _take_up(run, attempt, path, mine, request):
 def _looked(request):
     """(whether the scheduler answered, the number of the job that is there or None)."""
     look = wire.field(request, "look", dict, required=True)
-    (done,) = yield from _run([look], programs.SECONDS)
+    done, out, _ = yield from _run(look)
     if done["outcome"] != "exited" or done["code"] != 0:
         return False, None
-    numbers = [word for word in _text(done, "out").split() if word.isdigit()]
+    numbers = [word for word in out.split() if word.isdigit()]
     return True, min(numbers, key=int) if numbers else None
 
 
@@ -274,11 +278,11 @@ def _submit(run, attempt, path, mine, request, number):
     created = False
     if number is None:
         command = wire.field(request, "submit", dict, required=True)
-        (done,) = yield from _run([command], programs.SECONDS)
-        number = _number(_text(done, "out"))
+        done, out, err = yield from _run(command)
+        number = _number(out)
         if done["outcome"] != "exited" or done["code"] != 0 or number is None:
             said = {"outcome": done["outcome"], "code": done["code"]}
-            said.update(said_out=_text(done, "out"), said=_text(done, "err"))
+            said.update(said_out=out, said=err)
             # It may have got through, and only the answer was lost.
             answered, number = yield from _looked(request)
             if number is None:
@@ -312,12 +316,6 @@ def _answer(run, attempt, created, number):
     return answer
 
 
-def _text(done, name):
-    import binascii
-
-    return binascii.a2b_base64(done[name]).decode("utf-8", "replace")
-
-
 def _number(out):
     """The number in what a command printed: on the last line that is one, before a `;`."""
     for line in reversed(out.splitlines()):
@@ -349,8 +347,8 @@ def _in_order(run, attempt, request):
             goes_on = told
         elif not goes_on:
             command = wire.field(request, "before", dict, required=True)
-            (done,) = yield from _run([command], programs.SECONDS)
-            goes_on = done["outcome"] != "exited" or done["code"] != 0 or bool(_text(done, "out"))
+            done, out, _ = yield from _run(command)
+            goes_on = done["outcome"] != "exited" or done["code"] != 0 or bool(out)
         if goes_on:
             raise Refused("Attempt %d of run %s is not over." % (attempt - 1, run))
 

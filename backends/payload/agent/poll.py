@@ -10,7 +10,7 @@ PAUSE_EVERY = 50
 def find(request, body):
     """The verb: which runs there are."""
     asked = wire.field(request, "runs", list)
-    done = yield from handover.asked(request)
+    done, said = yield from handover.asked(request)
     found = []
     if asked is None:
         try:
@@ -22,7 +22,7 @@ def find(request, body):
                 found.append(_found(name, _highest(name)))
                 if len(found) % PAUSE_EVERY == 0:
                     yield None, 0.0
-        return dict(done, runs=found)
+        return dict(done, runs=found), said
     for key in asked:
         if not isinstance(key, list) or len(key) != 2:
             raise Refused("runs must be pairs of an id and an attempt.")
@@ -37,7 +37,7 @@ def find(request, body):
             found.append(_found(run, attempt))
         elif there:
             found.append(_found(run, None))
-    return dict(done, runs=found)
+    return dict(done, runs=found), said
 
 
 def _highest(run):
@@ -78,7 +78,7 @@ def poll(request, body):
     if asked:
         layout.check_mounted()
     # The scheduler first: of what it calls over the record is there when we look.
-    done = yield from handover.asked(request)
+    done, said = yield from handover.asked(request)
     look = evidence.Look()
     runs = {}
     for count, run in enumerate(asked, 1):
@@ -87,4 +87,4 @@ def poll(request, body):
             yield None, 0.0
     if done or wire.field(request, "shared", bool, False):
         done["shared"] = handover.is_shared()
-    return dict(done, now=look.now, host=look.host, boot_id=look.boot_id, runs=runs)
+    return dict(done, now=look.now, host=look.host, boot_id=look.boot_id, runs=runs), said

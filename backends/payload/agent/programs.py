@@ -14,7 +14,7 @@ MAX_COMMANDS = 64
 MAX_SECONDS = 3600.0
 SECONDS = 60.0
 KEPT = 32 << 20
-"""Bytes of output that one answer brings, of all commands together: as base64 they fit a frame."""
+"""Bytes of output that one answer brings, of all commands together."""
 PIECE = 1 << 16
 LOOK = 0.05
 """Seconds between two looks for a child's end, where no descriptor tells of it."""
@@ -196,14 +196,16 @@ class Program:
         _unreaped.append(self.pid)
 
     def words(self):
-        """What the answer says of it."""
-        import binascii
-
+        """What the answer says of it: of its outputs how long they are."""
         said = {"outcome": self.outcome, "code": self.code}
         for name in ("out", "err"):
-            said[name] = binascii.b2a_base64(self._heard[name], newline=False).decode("ascii")
+            said[name] = len(self._heard[name])
             said[name + "_cut"] = self._cut[name]
         return said
+
+    def heard(self):
+        """What it printed: stdout, then stderr."""
+        return bytes(self._heard["out"] + self._heard["err"])
 
 
 def _encoded(text):
@@ -252,6 +254,16 @@ def run(request, body):
     return _run(programs, seconds)
 
 
+def outputs(answer, body):
+    """(what is said of it, its stdout, its stderr) of each command of an answer."""
+    found = []
+    for done in answer["done"]:
+        out, rest = body[: done["out"]], body[done["out"] :]
+        found.append((done, out, rest[: done["err"]]))
+        body = rest[done["err"] :]
+    return found
+
+
 def _run(programs, seconds):
     _reap()
     until = time.monotonic() + seconds
@@ -277,7 +289,8 @@ def _run(programs, seconds):
         gone = time.monotonic() + REAPED_WITHIN
         while _reap() and time.monotonic() < gone:
             yield None, 0.005
-        return {"done": [program.words() for program in programs]}
+        done = [program.words() for program in programs]
+        return {"done": done}, b"".join([program.heard() for program in programs])
     finally:
         for program in programs:
             program.kill("timeout")

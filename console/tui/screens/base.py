@@ -107,6 +107,9 @@ class DeckScreen(Screen[None], inherit_bindings=False):
         """The backends, for the header."""
         return ()
 
+    def connected(self) -> None:
+        """A person had places tried again that did not answer, and they may now."""
+
     def run_in_hand(self) -> RunRecord | None:
         """The one run that is looked at."""
         return None

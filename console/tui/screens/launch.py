@@ -151,6 +151,12 @@ class LaunchScreen(DeckScreen):
         if self.like is not None:
             self._focus("command" if not self.draft.recipe else "name")
             await self._take_early()
+        await self._look_at_places()
+        self._look_again()
+        self._changed.set()
+        await self._keep_planning()
+
+    async def _look_at_places(self) -> None:
         places = await self._known_places()
         self.launch_places = [
             Place(name=name, kind=kind, reach=places[name].reach, note=places[name].note)
@@ -158,9 +164,16 @@ class LaunchScreen(DeckScreen):
             else Place(name=name, kind=kind)
             for name, kind in self.ground.backends.items()
         ]
-        self._look_again()
+
+    def connected(self) -> None:
+        """See `DeckScreen.connected`: the plan may be another one now."""
+        self.spawn(self._after_connecting(), "")
+
+    async def _after_connecting(self) -> None:
+        await self._look_at_places()
+        self._asked = None
         self._changed.set()
-        await self._keep_planning()
+        self._look_again()
 
     async def _known_places(self) -> dict[str, KnownPlace]:
         """Backends as the header knows them. They can be chosen without it, too."""
@@ -182,7 +195,10 @@ class LaunchScreen(DeckScreen):
                 drafted = await self.check(draft)
             except TraindeckError as error:
                 if draft == self.draft:
-                    self._answered_badly(str(error))
+                    place = (await self._known_places()).get(draft.on)
+                    waits = place is not None and place.person
+                    more = f" {self.deck.connect_key} connects." if waits else ""
+                    self._answered_badly(f"{error}{more}")
                 continue
             if draft == self.draft or drafted.form is not None:
                 self.answered(draft, drafted)
