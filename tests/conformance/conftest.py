@@ -28,7 +28,7 @@ from traindeck.backends.base import (
 
 OURS = tuple(
     f"tests.conformance.subject:{name}"
-    for name in ("fake", "process", "ssh", "openssh", "slurm", "slurm_over_ssh")
+    for name in ("fake", "process", "ssh", "openssh", "slurm", "slurm_over_ssh", "slurm_by_rest")
 )
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 

@@ -15,6 +15,7 @@ import atexit
 import functools
 import inspect
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -177,12 +178,36 @@ def slurm_over_ssh(folder: Path) -> Subject:
     return replace(made, **more)
 
 
+def slurm_by_rest(folder: Path) -> Subject:
+    """The same, asked by slurmrestd; none of Slurm's commands is to be found by the agent."""
+    from tests.services import need
+    from tests.services.slurm import REST_PACKAGES
+
+    from traindeck.backends.slurm.by_rest import ByRest
+    from traindeck.backends.slurm.rest import Slurmrestd, place_of
+    from traindeck.backends.slurm.rest_token import Tokens
+
+    need("slurmrestd", REST_PACKAGES)
+    environ, more = _cluster(folder)
+    conf = environ["SLURM_CONF"]
+    url = Path(conf).with_name("rest.url").read_text()
+    mint = ("env", f"SLURM_CONF={conf}", "scontrol", "token", "lifespan=3600")
+
+    def make(host: Host) -> Backend:
+        server = Slurmrestd("lab", place_of("lab", url), Tokens("lab", mint))
+        return SlurmBackend("lab", host, scheduler=ByRest(server))
+
+    made = _local(folder, make, {**os.environ, "PATH": "/nonexistent"})
+    return replace(made, **more)
+
+
 def _cluster(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """One cluster for all tests of a session; a process that is started by one of them finds it by
     a file in the folder. (Variables by which its commands find it, what a subject says of it.)"""
     from tests.services.slurm import shared
 
-    environ, daemons = shared(folder / "slurm.conf.is", nodes=2, cpus=64)
+    rest = shutil.which("slurmrestd") is not None  # without it, the others still can be tested
+    environ, daemons = shared(folder / "slurm.conf.is", nodes=2, cpus=64, rest=rest)
     return environ, {"patience": 90.0, "keeps": "secrets.json", "apart": daemons}
 
 

@@ -196,6 +196,7 @@ class Cluster:
         )
         until(lambda: _listens(port), "slurmrestd to listen", self._check)
         self.rest_url = f"http://127.0.0.1:{port}"
+        (self.folder / "rest.url").write_text(self.rest_url)
 
     def _configure(self) -> None:
         folder = self.folder
