@@ -78,7 +78,7 @@ class RestOnlyBackend:
     def missing(self) -> tuple[str, str]:
         """What does not work, and what would make it."""
         return (
-            f"`{self.name}` is known by slurmrestd alone, which takes no files and has no logs: "
+            f"Of `{self.name}` there is slurmrestd alone, which takes no files and has no logs: "
             "jobs are listed and can be stopped, no run can be started and no log read",
             f"Name its login node as backends.{self.name}.via, or, if this machine has the "
             f"cluster's file system, a folder on it as backends.{self.name}.root.",
@@ -189,7 +189,7 @@ class RestOnlyBackend:
 
     def _no_log(self) -> BackendError:
         return BackendError(
-            f"`{self.name}` is known by slurmrestd alone, which has no logs.", self.missing[1]
+            f"Of `{self.name}` there is slurmrestd alone, which has no logs.", self.missing[1]
         )
 
     async def cancel(self, ref: JobRef, *, grace: float | None = None) -> None:
