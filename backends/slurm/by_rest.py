@@ -3,7 +3,9 @@ slurmrestd starts and ends jobs and knows how they are, and has no file and no l
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +20,8 @@ from traindeck.backends.slurm.scheduler import Send, Told
 
 AT_ONCE = 16
 """Jobs that are ended in one go."""
+LONGEST_PAUSE = 60.0
+"""Seconds for which a server that did not answer is not asked for jobs again, at the most."""
 
 
 class ByRest:
@@ -31,6 +35,9 @@ class ByRest:
 
     def __init__(self, server: Slurmrestd) -> None:
         self._server = server
+        self._again_at = -1.0
+        self._pause = 1.0
+        self._why = ""
 
     async def checks(self) -> list[tuple[bool, str]]:
         """See `Scheduler.checks`."""
@@ -57,13 +64,16 @@ class ByRest:
         """See `Scheduler.cluster`. Partitions, nodes, reservations; it tells no more."""
         found: dict[str, object] = {}
         unknown: dict[str, str] = {}
-        for what in ("partitions", "nodes", "reservations"):
-            try:
-                found[what] = await self._server.get(what)
-            except Refused as refused:
-                if refused.status == 401:
-                    raise
-                unknown[what] = refused.why
+        await self._server.discover()
+        asked = ("partitions", "nodes", "reservations")
+        got = await asyncio.gather(*map(self._server.get, asked), return_exceptions=True)
+        for what, answer in zip(asked, got, strict=True):
+            if isinstance(answer, Refused) and answer.status != 401:
+                unknown[what] = answer.why
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[what] = answer
         if len(unknown) == 3:
             raise BackendError(
                 f"Slurm does not answer slurmrestd of `{self._server.name}`: "
@@ -84,11 +94,19 @@ class ByRest:
         return await self._told(waiting=False)
 
     async def _told(self, *, waiting: bool) -> Told:
+        if time.monotonic() < self._again_at:
+            return Told(why=self._why)
         try:
             answer = await self._server.get("jobs")
             user = await self._server.user()
         except BackendError as error:
-            return Told(why=str(error).rstrip("."))
+            self._why = str(error).rstrip(".")
+            if isinstance(error, Unreachable):
+                # What the run directories tell is not to wait for this again and again.
+                self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                self._again_at = time.monotonic() + self._pause
+            return Told(why=self._why)
+        self._pause = 1.0
         return Told(
             jobs=answers.Jobs(answers.jobs(answer, user)),
             waiting=answers.priorities(answer) if waiting else None,

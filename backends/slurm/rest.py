@@ -18,7 +18,7 @@ from traindeck.backends.base import BackendError, Unreachable, UsageError
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import excerpt
 from traindeck.backends.slurm import rest_answers as answers
-from traindeck.backends.slurm import text
+from traindeck.backends.slurm import rest_json, text
 from traindeck.backends.slurm.rest_token import Tokens, hidden
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ WITHIN = 40.0
 """Seconds for a whole answer. slurmrestd itself gives up on slurmctld after 10."""
 VERSION_FOR = 600.0
 """Seconds for which what a server offers is taken to stay so."""
-ENDED = frozenset({2017, 2021, 2028})
+ENDED = frozenset({2017, 2021})
 """Slurm's numbers for a job that it does not know, or that is over."""
 
 
@@ -247,9 +247,9 @@ class Slurmrestd:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             why = text.one_line(str(error)) or type(error).__name__
             raise Unreachable(f"{where} broke off: {hidden(why)}.") from None
-        return self._answer(status, kind, bytes(data), token)
+        return await self._answer(status, kind, bytes(data), token)
 
-    def _answer(self, status: int, kind: str, data: bytes, token: str) -> Mapping[str, Any]:
+    async def _answer(self, status: int, kind: str, data: bytes, token: str) -> Mapping[str, Any]:
         where = f"slurmrestd at {self.place.shown}"
         if 300 <= status < 400:
             raise BackendError(
@@ -258,7 +258,7 @@ class Slurmrestd:
             )
         words: object = None
         try:
-            words = json.loads(data) if data.strip() else None
+            words = await rest_json.read(data) if data.strip() else None
         except (ValueError, RecursionError):
             if status < 400:
                 raise BackendError(

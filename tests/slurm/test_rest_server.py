@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from traindeck.backends.base import BackendError, TraindeckError, Unreachable
-from traindeck.backends.slurm import rest
+from traindeck.backends.slurm import rest, rest_json
 from traindeck.backends.slurm.by_rest import ByRest
 from traindeck.backends.slurm.rest import NotSent, Refused, Slurmrestd, place_of
 from traindeck.backends.slurm.rest_token import Tokens
@@ -339,3 +341,70 @@ async def test_a_plan_made_for_another_version_is_not_sent(
     with pytest.raises(BackendError, match="Plan it anew"):
         await hand_over(asks, agent)
     assert agent.outcomes == []
+
+
+# ------------------------------------------------------------------------------ large, or silent
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    value=st.dictionaries(st.text(max_size=5), st.lists(st.integers()) | st.text() | st.none())
+    | st.lists(st.integers()),
+    indent=st.sampled_from([None, 1]),
+    cut=st.integers(0, 40),
+)
+def test_json_in_pieces_is_read_as_any_json_or_refused_as_it(
+    value: Any, indent: int | None, cut: int
+) -> None:
+    whole = json.dumps(value, indent=indent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rest_json, "LARGE", 0)
+        patch.setattr(rest_json, "AT_ONCE", 2)
+        assert asyncio.run(rest_json.read(whole.encode())) == value
+        for broken in (whole[:cut], whole + "x", whole.replace(",", ",,", 1), whole[cut:]):
+            try:
+                expected = json.loads(broken)
+            except ValueError:
+                with pytest.raises(ValueError):
+                    asyncio.run(rest_json.read(broken.encode()))
+            else:
+                assert asyncio.run(rest_json.read(broken.encode())) == expected
+
+
+async def test_others_have_their_turn_while_the_jobs_of_a_large_cluster_are_read(
+    server: Server, asks: Slurmrestd
+) -> None:
+    (one,) = json.loads((DATA / "22.05" / "rest-job.json").read_text())["jobs"]
+    many = {"jobs": [{**one, "job_id": number} for number in range(1, 3001)]}
+    server.replies["/slurm/v0.0.42/jobs/"] = answer(many)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    data = json.dumps(many).encode()
+    counting = asyncio.create_task(count())
+    assert len((await rest_json.read(data))["jobs"]) == 3000
+    counting.cancel()
+    assert turns >= 3000 // rest_json.AT_ONCE - 1
+    told = await ByRest(asks).jobs()
+    assert told.jobs is not None and len(told.jobs.of_run("0123456789ab")) == 3000
+
+
+async def test_a_server_that_is_silent_is_not_waited_for_at_every_look(
+    server: Server, asks: Slurmrestd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "WITHIN", 0.3)
+    server.replies["/slurm/v0.0.42/jobs/"] = silent
+    by_rest = ByRest(asks)
+    first = await by_rest.jobs()
+    asked = len(server.asked)
+    again = await by_rest.jobs()
+    assert first.why == again.why != "" and again.jobs is None
+    assert len(server.asked) == asked
+    server.replies["/slurm/v0.0.42/jobs/"] = answer({"jobs": []})
+    by_rest._again_at = 0.0
+    assert (await by_rest.jobs()).jobs is not None
