@@ -88,7 +88,7 @@ def request(
             job["exclude_nodes"] = options["exclude"]
         if options.get("exclusive"):
             raise UsageError(f"--option exclusive: slurmrestd v0.0.{version} cannot be told that.")
-        if options.get("warn"):
+        if options.get("warn") and time is not None:
             unsaid.append(
                 f"slurmrestd v0.0.{version} cannot have a job warned before its time limit: "
                 "no USR2 is sent"

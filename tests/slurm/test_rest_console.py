@@ -54,7 +54,7 @@ def test_a_run_is_launched_followed_and_stopped_through_slurmrestd(
     said = traindeck("backends", "check", "lab").stdout
     assert f"slurmrestd of Slurm 22.05.8 at {slurm.rest_url}, v0.0.38" in said
     assert "the token in SLURM_JWT holds for 10 min more, for root" in said
-    planned = traindeck("run", "--on", "lab", "--dry-run", "--", "sh", "-c", "echo hello").stdout
+    planned = traindeck("run", "--on", "lab", "--dry-run", "--time", "5m", "--", "true").stdout
     assert "v0.0.38" in planned or "slurmrestd" in planned
     assert "cannot have a job warned" in planned
     done = traindeck(
