@@ -19,6 +19,8 @@ from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
 
 PIECE = 1 << 16
+MOST_CONNECTIONS = 128
+"""Connections through one port at a time: one that leads back to itself would take all."""
 LIKELY = {6006: "TensorBoard", 8888: "Jupyter", 8787: "Dask", 8265: "Ray", 5000: "MLflow"}
 """What mostly listens on a port."""
 _URL = re.compile(rb"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]|[\w.-]+):(\d{2,5})\b")
@@ -165,6 +167,10 @@ class Forwarding:
     # ------------------------------------------------------------------------------- inside
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MOST_CONNECTIONS:
+            self._say(f"more than {MOST_CONNECTIONS} connections are open: no more are taken")
+            await _close(writer)
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

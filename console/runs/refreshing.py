@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from traindeck.backends.base import Backend
 from traindeck.backends.errors import BackendError, UsageError
 from traindeck.backends.states import Rank, Reach, State, Status
 from traindeck.console.runs.settling import settle
 from traindeck.console.runs.workspace import Workspace, ref_of
-from traindeck.console.store.records import NOT_STARTED, RunRecord, is_explained_by_log
+from traindeck.console.store.records import (
+    NOT_STARTED,
+    ONLY_KNOWN,
+    RunRecord,
+    is_explained_by_log,
+)
 
 MAX_AGE = 2.0
 """Seconds after which an observation is asked for again."""
@@ -26,6 +32,9 @@ PATIENCE = 2.0
 STALE_FOR = 10.0
 """Seconds for which what was heard last of a place is shown with its age: a link that was lost for
 a moment is made again by then. After that nobody knows how its runs are."""
+
+AT_ONCE = 32
+"""Runs whose run.json is asked for at the same time."""
 
 YOUNG = 1.0
 """Seconds after its start for which a run is not asked what it has measured: a launch must not wait
@@ -184,6 +193,7 @@ async def enter(
 ) -> list[str]:
     """Enter what a place has said of runs, by their ids, with why they failed and what they have
     measured. Returns the ids of those that changed. `briefly` as for `refresh`."""
+    await _make_known(ws, runs)
     seen: dict[str, Status] = {}
     for run in runs:
         status = statuses[run.id]
@@ -203,6 +213,27 @@ async def enter(
     changed += ws.index.update_statuses(on, settle=backend.settle) if on else []
     await ingest(ws, backend, [run for run in runs if run.id in seen], seen)
     return changed
+
+
+async def _make_known(ws: Workspace, runs: Sequence[RunRecord]) -> None:
+    """Enter what runs were made from of which only the submission is known: the index was lost, and
+    their directories are elsewhere."""
+    only_known = [run for run in runs if run.reason == ONLY_KNOWN and not run.argv]
+    if not only_known:
+        return
+    from traindeck.console.runs.reading import read_spec
+    from traindeck.console.store.describe import describe
+
+    async def known(run: RunRecord) -> RunRecord | None:
+        try:
+            spec = await read_spec(ws.reader(run.backend), run)
+        except BackendError:
+            return None
+        return replace(describe(spec, run.backend, run.native_id), attempt=run.attempt)
+
+    for first in range(0, len(only_known), AT_ONCE):
+        found = await asyncio.gather(*map(known, only_known[first : first + AT_ONCE]))
+        ws.index.put_many(run for run in found if run is not None)
 
 
 def _goes_on(run: RunRecord, status: Status) -> bool:

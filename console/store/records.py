@@ -18,6 +18,9 @@ from traindeck.backends.states import ACTIVE, Rank, Reach, State, Status
 CHECKPOINT = "__checkpoint__"
 """A series of marks, not of values: the steps at which checkpoints were written."""
 
+ONLY_KNOWN = "only its submission is known"
+"""The reason of a run of which an index that was lost and filled anew knows no more."""
+
 NOT_SENT = "not sent: the launcher died"
 """The reason of a run that ended before it was sent."""
 

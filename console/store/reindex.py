@@ -21,7 +21,13 @@ from traindeck.console.store.ids import is_id, minted_at
 from traindeck.console.store.index import Index
 from traindeck.console.store.journal import UNSENT, Journal
 from traindeck.console.store.places import Places
-from traindeck.console.store.records import NOT_SENT, RunRecord, status_of_run, with_status
+from traindeck.console.store.records import (
+    NOT_SENT,
+    ONLY_KNOWN,
+    RunRecord,
+    status_of_run,
+    with_status,
+)
 from traindeck.console.store.rundirs import list_runs, read_run
 
 _AT_ONCE = 1000
@@ -127,5 +133,5 @@ def _known(index: Index, places: Places) -> Iterator[RunRecord]:
             attempt=job.attempt or 0,
             created=minted_at(job.run_id) if is_id(job.run_id) else job.time,
             reach=Reach.STALE,
-            reason="only its submission is known",
+            reason=ONLY_KNOWN,
         )

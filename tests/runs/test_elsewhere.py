@@ -23,6 +23,8 @@ from traindeck.console.runs.drafting import Draft, check, draft_of
 from traindeck.console.runs.elsewhere import refuse_only_here
 from traindeck.console.runs.finetuning import recipe_request
 from traindeck.console.runs.reading import read_spec
+from traindeck.console.runs.rebuild import rebuild_index
+from traindeck.console.runs.refreshing import refresh
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.places import Places
@@ -307,3 +309,18 @@ async def test_auto_takes_the_first_that_can_start_and_says_why(world: World) ->
 
 async def _many(name: str, env: dict[str, str]) -> LaunchRequest:
     return LaunchRequest(argv=("true",), on=name, gpus=9, env=env)
+
+
+async def test_an_index_that_is_lost_learns_again_what_runs_elsewhere_were_made_from(
+    world: World,
+) -> None:
+    run, _ = await world.run(await world.plan("python3", "train.py", "--lr", "3e-4"))
+    rebuild_index(world.ws)
+    known = world.ws.index.get(run.id)
+    assert known is not None and known.argv == ()
+    await refresh(world.ws)
+    again = world.ws.index.get(run.id)
+    assert again is not None
+    assert (again.name, again.argv, again.params) == (run.name, run.argv, run.params)
+    assert (again.state, again.reason) == (run.state, run.reason)
+    assert int(again.created) == int(run.created)  # a run's id knows the second

@@ -150,6 +150,25 @@ async def test_the_end_of_it_ends_what_is_open(world: World) -> None:
     await made.aclose()
 
 
+async def test_no_more_connections_are_taken_than_can_be_wanted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarding, "MOST_CONNECTIONS", 2)
+    async with await forwarding.start(world.ws, world.run, world.port) as made:
+        held = [await asyncio.open_connection("127.0.0.1", made.local) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while made.connections < 2:
+                await asyncio.sleep(0.01)
+        assert await world.asked(made.local, b"abc") == b""
+        assert "no more are taken" in made.problem
+        for _, writer in held:
+            writer.close()
+        async with asyncio.timeout(20):
+            while made.connections:
+                await asyncio.sleep(0.01)
+        assert await world.asked(made.local, b"abc") == b"cba"
+
+
 async def test_the_port_is_found_by_itself(world: World) -> None:
     (found,) = await forwarding.likely_ports(world.ws, world.run)
     assert found.port == world.port
