@@ -83,7 +83,7 @@ def test_who_waits_for_a_place_that_cannot_be_asked_is_told_and_sees_the_end(
     assert "lab cannot be asked, the waiting goes on" in said and f"{runs} is not there" in said
     away.rename(runs)
     out, err = waiting.communicate(timeout=30)
-    assert (waiting.returncode, err) == (4, b""), out
+    assert (waiting.returncode, err) == (4, b"traindeck: lab answers again.\n"), out
 
 
 def test_a_backend_that_was_taken_out_of_the_settings_is_not_waited_for(

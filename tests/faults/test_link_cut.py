@@ -23,6 +23,8 @@ from traindeck.console.store.mirror import Mirror
 
 SOAK = int(os.environ.get("SOAK", "0"))
 LOGS, SIZE, CUTS = (20, 50_000_000, 200) if SOAK else (4, 3_000_000, 12)
+REST = 0.01 if SOAK else 0.2
+"""Seconds that a log rests now and then: it must not be there before it was cut often enough."""
 LOG = "attempts/0/logs/0.log"
 
 WRITE = """
@@ -31,7 +33,7 @@ rng = random.Random(int(sys.argv[1])); left = int(sys.argv[2])
 while left:
     piece = min(left, rng.randrange(1, 60000))
     os.write(1, rng.getrandbits(8 * piece).to_bytes(piece, "big")); left -= piece
-    if rng.random() < 0.3: time.sleep(0.01)
+    if rng.random() < 0.3: time.sleep(float(sys.argv[3]))
 """
 
 
@@ -49,7 +51,7 @@ async def launch(place: FarBackend, *argv: str) -> JobRef:
 
 
 async def writer(place: FarBackend, seed: int) -> JobRef:
-    return await launch(place, sys.executable, "-c", WRITE, str(seed), str(SIZE))
+    return await launch(place, sys.executable, "-c", WRITE, str(seed), str(SIZE), str(REST))
 
 
 def log(folder: Path, ref: JobRef) -> bytes:
@@ -65,13 +67,15 @@ async def test_every_mirror_is_byte_for_byte_its_log_however_often_the_link_is_c
     fillers = [Filler(place, ref, 0, mirror.copy(ref.run_id, LOG)) for ref in refs]
     for filler in fillers:
         filler.start()
-    cuts = 0
+    cuts = next_at = 0
     while not all(filler.ended for filler in fillers):
         before = sum(filler.copy.held().size for filler in fillers)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.005)
         copied = sum(filler.copy.held().size for filler in fillers)
-        if cuts < CUTS and copied > before and copied > LOGS * SIZE * cuts // (CUTS + 1):
+        if cuts < CUTS and copied > before and copied > next_at:
             cuts += 1
+            # The next one within what is left, so that there is something to cut through.
+            next_at = copied + (LOGS * SIZE - copied) // (2 * (CUTS - cuts + 1))
             place.host.break_off() if rng.random() < 0.5 else place.host.cut()
             continue
         going = [filler for filler in fillers if not filler.ended]

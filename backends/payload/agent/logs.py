@@ -40,6 +40,8 @@ def is_over(run, attempt):
     try:
         if layout.is_claimed(run, attempt):
             facts = evidence.of_attempt(run, attempt, evidence.Look())
+        elif not os.path.lexists(layout.run_dir(run)):
+            raise layout.gone(layout.run_dir(run))
         else:
             facts = evidence.of_run(run, evidence.Look())
             if facts["attempt"] is not None:
