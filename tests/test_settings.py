@@ -201,3 +201,16 @@ def test_the_runs_of_a_cluster_of_this_machine_lie_apart_from_its_own(
     }
     lab = create("lab", "slurm", settings.backends["lab"].options)
     assert lab.host.root == roots["lab"]  # type: ignore[attr-defined]
+
+
+def test_a_cluster_by_slurmrestd_has_runs_only_where_a_folder_of_its_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "settings.yaml"
+    place = "{kind: slurm, rest: 'https://x.example.org:6820'"
+    path.write_text(f"backends: {{only: {place}}}, lab: {place}, root: /lab/me}}}}\n")
+    assert load(path, {}).local_roots() == {
+        "local": tmp_path / ".traindeck",
+        "lab": Path("/lab/me"),
+    }

@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -157,6 +158,11 @@ class ByRest:
                 number = answers.submitted(await self._server.post("job/submit", body))
                 if number is None:
                     raise Refused("slurmrestd named no job.", why="it named no job")
+        except asyncio.CancelledError:
+            # Our agent lives on: without a word of it everybody would wait for us.
+            with suppress(BackendError):
+                await asyncio.shield(handed("unknown"))
+            raise
         except NotSent:
             await handed("refused" if turn == "submit" else "unknown")
             raise

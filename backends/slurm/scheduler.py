@@ -40,7 +40,7 @@ class Scheduler(Protocol):
     """Slurm, asked in one way.
 
     Attributes:
-        what: What a refusal of a submission is told of (`sbatch`).
+        what: Who takes submissions (`sbatch`): named in refusals, and in a plan for what is sent.
     """
 
     what: str

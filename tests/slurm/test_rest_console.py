@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.services.slurm import Cluster, cluster, until
+
+from traindeck.backends.slurm.rest_token import claims
 
 Traindeck = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -95,11 +98,10 @@ def test_an_expired_token_is_one_line_that_says_so(
     said = traindeck("run", "--on", "lab", "--", "true", code=1, SLURM_JWT="")
     assert "SLURM_JWT is not set" in said.stderr
 
-    def expired() -> bool:
-        said = traindeck("backends", "check", "lab", code=1, SLURM_JWT=token).stdout
-        return "expired" in said
-
-    until(expired, "the token to end")
+    end = claims(token).end
+    assert end is not None
+    until(lambda: time.time() > end, "the token to end")
+    assert "expired" in traindeck("backends", "check", "lab", code=1, SLURM_JWT=token).stdout
     said = traindeck("run", "--on", "lab", "--", "true", code=1, SLURM_JWT=token)
     assert "The token in SLURM_JWT for `lab` expired" in said.stderr
     assert "scontrol token" in said.stderr and "Traceback" not in said.stderr

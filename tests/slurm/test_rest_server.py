@@ -324,6 +324,25 @@ async def test_one_that_may_still_arrive_is_not_called_refused(
     assert agent.outcomes == [("unknown", None)]
 
 
+async def test_one_that_is_given_up_halfway_is_left_for_the_next_to_look_for(
+    server: Server, asks: Slurmrestd
+) -> None:
+    sent = asyncio.Event()
+
+    async def received(head: str, writer: asyncio.StreamWriter) -> bytes | None:
+        sent.set()
+        return await silent(head, writer)
+
+    server.replies["/slurm/v0.0.42/job/submit"] = received
+    agent = Agent()
+    submitting = asyncio.create_task(hand_over(asks, agent))
+    await sent.wait()
+    submitting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+    assert agent.outcomes == [("unknown", None)]
+
+
 async def test_the_next_one_looks_and_submits_none_if_there_is_one(
     server: Server, asks: Slurmrestd
 ) -> None:
