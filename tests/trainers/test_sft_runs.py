@@ -167,7 +167,7 @@ def test_a_full_run_goes_on_and_only_what_is_missing_is_called_so(sft: Start) ->
     over = sft("straight", save_every=2, **values)  # killed after its last checkpoint, say
     assert over.wait() == 0, over.log
     assert list(over.curve("loss")) == [1, 2, 3, 4] and finished.read_bytes() == before
-    assert "done: 4 steps, 0 of them in 0:00" in over.log
+    assert "done: 4 steps, 0 of them in 0:0" in over.log
     assert over.events("total_steps")[-1]["step"] == 4
 
     past = sft("past", resume=str(straight.folder / "artifacts" / "checkpoint-4"), **short)

@@ -294,8 +294,10 @@ def test_ssh_that_does_not_come_to_an_end_is_given_up(
         time.sleep(0.01)
 
 
-def test_without_ssh_a_simpler_parser_is_used_and_says_so(config: Config, tmp_path: Path) -> None:
-    pytest.importorskip("paramiko")
+def test_without_ssh_a_simpler_parser_is_used_and_says_so(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", ACCOUNT.pw_dir)  # which is what it goes by
     file = config(
         "Host gpu1\n HostName b\n Port 2201\n User u\n IdentityFile ~/k_%h\n ProxyJump gate:23\n"
         " UserKnownHostsFile ~/kh /kh\n"
