@@ -33,7 +33,7 @@ rng = random.Random(int(sys.argv[1])); left = int(sys.argv[2])
 while left:
     piece = min(left, rng.randrange(1, 60000))
     os.write(1, rng.getrandbits(8 * piece).to_bytes(piece, "big")); left -= piece
-    if rng.random() < 0.3: time.sleep(float(sys.argv[3]))
+    if rng.random() < 0.3: time.sleep(float(sys.argv[3]) if len(sys.argv) > 3 else 0.01)
 """
 
 
