@@ -35,7 +35,7 @@ comma := ,
 demo: $(VENV)/.train ## build a small model, fine-tune it twice, look at the result
 	@$(BIN)/traindeck demo
 
-test: $(VENV)/.dev ## lint, types, layers and every test (under 15 minutes)
+test: $(VENV)/.dev ## lint, types, layers and every test (20 minutes on 2 cores)
 	@sh tests/setup.sh
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n 2 --dist loadfile -q $(PYTEST)

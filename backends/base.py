@@ -463,7 +463,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class LinkState:
     """How it stands with the way to a place, without asking it.
 
     Attributes:
@@ -742,7 +742,7 @@ class Linked(Protocol):
     """A backend whose place may be out of reach, and that knows when it will try again."""
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         """Asks nobody."""
         ...
 
@@ -917,7 +917,7 @@ class Host(Protocol):
     this program's environment."""
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         """How it stands with the way there. Asks nobody. What is asked of a host that is out of
         reach fails at once while it waits for its next try: callers come back, it backs off."""
         ...

@@ -29,7 +29,7 @@ from traindeck.backends.base import (
     Host,
     HostDevices,
     JobRef,
-    Link,
+    LinkState,
     Listener,
     LogChunk,
     LogStat,
@@ -110,7 +110,7 @@ class ProcessBackend:
         self._clock = clock or time.time
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         """See `Linked.link`."""
         return self.host.link
 
@@ -280,17 +280,8 @@ class ProcessBackend:
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """See `Backend.submit`."""
-        if plan.digest != plan_digest(plan):
-            raise BackendError("This plan was changed after it was made; it was not sent.")
         spec = plan.spec
-        secrets = dict(secrets or {})
-        missing = sorted(set(spec.secrets) - set(secrets))
-        if missing:
-            raise UsageError(
-                f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
-            )
-        header, body = request(plan)
-        header["secrets"] = {name: secrets[name] for name in spec.secrets}
+        header, body = to_send(plan, secrets)
         agent = await self.host.agent()
         asked = self._clock()
         if (tree := spec.code.tree) is not None and spec.attempt == 0:
@@ -554,6 +545,26 @@ def run_file(spec: RunSpec, agent: str, plan_digest: str) -> dict[str, Any]:
 def plan_file(plan: Plan) -> bytes:
     """The content of plan/plan.json: the plan as it was shown, without the files' bytes."""
     return json.dumps(encode(plan), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def to_send(plan: Plan, secrets: Mapping[str, str] | None) -> tuple[dict[str, Any], bytes]:
+    """What `submit` sends for a plan: the header with the secrets' values, and the bytes after it.
+
+    Raises:
+        UsageError: A secret has no value (named).
+        BackendError: The plan was changed, or a file of it (named).
+    """
+    if plan.digest != plan_digest(plan):
+        raise BackendError("This plan was changed after it was made; it was not sent.")
+    given = secrets or {}
+    missing = sorted(set(plan.spec.secrets) - set(given))
+    if missing:
+        raise UsageError(
+            f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
+        )
+    header, body = request(plan)
+    header["secrets"] = {name: given[name] for name in plan.spec.secrets}
+    return header, body
 
 
 def request(plan: Plan) -> tuple[dict[str, Any], bytes]:

@@ -21,7 +21,7 @@ from traindeck.backends.base import (
     BackendError,
     Connection,
     DeviceCount,
-    Link,
+    LinkState,
     Terminal,
     TerminalSize,
     Unreachable,
@@ -73,9 +73,9 @@ class LocalHost:
         self._starting = asyncio.Lock()
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         """See `Host.link`: nothing lies between."""
-        return Link()
+        return LinkState()
 
     def try_now(self) -> None:
         """See `Host.try_now`: it is always tried."""

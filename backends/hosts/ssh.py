@@ -22,7 +22,7 @@ from traindeck.backends.base import (
     AgentChannel,
     BackendError,
     Connection,
-    Link,
+    LinkState,
     Reach,
     Terminal,
     TerminalSize,
@@ -149,14 +149,14 @@ class SSHHost:
         return await self.agent()
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         """See `Host.link`: `stale` from the loss of a connection to the first try that failed."""
         if self._channel is not None and not self._channel.failed:
-            return Link()
+            return LinkState()
         if self._why is not None:
             due = None if self._by_person else self._next_try + self._offset
             state = Reach.DOWN
-            return Link(
+            return LinkState(
                 state=state,
                 since=self._since,
                 next_try=due,
@@ -165,9 +165,9 @@ class SSHHost:
             )
         heard = self._heard if self._channel is None else self._channel.heard
         if heard is None:
-            return Link()  # nobody has asked yet
+            return LinkState()  # nobody has asked yet
         why = f"The connection to {self.name} broke."
-        return Link(state=Reach.STALE, since=heard + self._offset, why=why)
+        return LinkState(state=Reach.STALE, since=heard + self._offset, why=why)
 
     @property
     def remarks(self) -> tuple[tuple[bool, str], ...]:

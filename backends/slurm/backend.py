@@ -25,7 +25,7 @@ from traindeck.backends.base import (
     Health,
     Host,
     JobRef,
-    Link,
+    LinkState,
     LogChunk,
     LogStat,
     Option,
@@ -41,9 +41,8 @@ from traindeck.backends.base import (
     UsageError,
     Wanted,
     encode,
-    plan_digest,
 )
-from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, request
+from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, to_send
 from traindeck.backends.slurm import listing, planning, reading, text, words
 from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.by_commands import ByCommands
@@ -125,7 +124,7 @@ class SlurmBackend:
     # ----------------------------------------------------------------------------- before a run
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         """See `Linked.link`: that to the host with Slurm's commands."""
         return self.host.link
 
@@ -196,17 +195,8 @@ class SlurmBackend:
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """See `Backend.submit`."""
-        if plan.digest != plan_digest(plan):
-            raise BackendError("This plan was changed after it was made; it was not sent.")
         spec = plan.spec
-        secrets = dict(secrets or {})
-        missing = sorted(set(spec.secrets) - set(secrets))
-        if missing:
-            raise UsageError(
-                f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
-            )
-        header, body = request(plan)
-        header["secrets"] = {key: secrets[key] for key in spec.secrets}
+        header, body = to_send(plan, secrets)
         channel = await self.host.agent()
         asked = self._clock()
 

@@ -27,7 +27,7 @@ from .numbers import size as bytes_text
 from .sentences import exit_words, fitted
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Link
+    from traindeck.backends.base import LinkState
     from traindeck.console.logs.failures import Try
     from traindeck.console.logs.findings import Finding
     from traindeck.console.logs.rows import Row
@@ -269,7 +269,7 @@ def footing(shown: LogShown, glyphs: Glyphs, doing: str = "", now: float = 0.0) 
     return ()
 
 
-def _silent(link: Link, now: float, glyphs: Glyphs) -> Line:
+def _silent(link: LinkState, now: float, glyphs: Glyphs) -> Line:
     """That what is shown may be old, how old, when that may change, and why."""
     line = [Span(f"{glyphs.queued} {age(now - link.since)}", "stale")]
     for words, style in ((next_try(link.next_try, now), "text"), (clean(link.why), "muted")):

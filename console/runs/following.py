@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from traindeck.backends.base import Backend, JobRef, Link, Linked, LogChunk, SeekableLogs
+from traindeck.backends.base import Backend, JobRef, Linked, LinkState, LogChunk, SeekableLogs
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, Unreachable
 from traindeck.console.store.mirror import Copy, Writer
@@ -58,9 +58,9 @@ class Ended:
 Event = Appended | Restarted | Lost | Answered | Ended
 
 
-def link_of(backend: Backend) -> Link:
+def link_of(backend: Backend) -> LinkState:
     """How it stands with the way to a backend's place, without asking it."""
-    return backend.link if isinstance(backend, Linked) else Link()
+    return backend.link if isinstance(backend, Linked) else LinkState()
 
 
 async def follow_log(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from traindeck.backends.base import Files, Link, SeekableLogs
+from traindeck.backends.base import Files, LinkState, SeekableLogs
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError
 from traindeck.backends.states import Reach, State
@@ -66,7 +66,7 @@ class Opening:
     fate: Callable[[], Fate] = Fate
     why_none: Callable[[], Awaitable[str]] = _there_is
     from_start: bool = False
-    link: Callable[[], Link] = Link
+    link: Callable[[], LinkState] = LinkState
     most: float = math.inf
 
 
@@ -92,12 +92,12 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
         through = BackendSource(backend, ref, rank)
         return NearSource(through, local) if filler is None else CopiedSource(through, filler)
 
-    def link() -> Link:
+    def link() -> LinkState:
         if filler is None or filler.lost_at is None:
-            return Link()
+            return LinkState()
         known = link_of(place)
         why = known.why or filler.why  # what made it break says less than what keeps it so
-        return Link(state=Reach.DOWN, since=filler.lost_at, next_try=known.next_try, why=why)
+        return LinkState(state=Reach.DOWN, since=filler.lost_at, next_try=known.next_try, why=why)
 
     def times() -> Times | None:
         if not isinstance(backend, Files):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from traindeck.backends.base import Link
+from traindeck.backends.base import LinkState
 from traindeck.backends.data import dataclass
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.rows import Window
@@ -88,7 +88,7 @@ class LogShown:
     why_none: str = ""
     broken: str = ""
     problem: str = ""
-    link: Link = field(default_factory=Link)
+    link: LinkState = field(default_factory=LinkState)
     unread: bool = False
 
     @property

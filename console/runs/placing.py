@@ -14,7 +14,7 @@ from traindeck.backends.states import Reach
 from traindeck.console.settings import BackendSettings, set_value
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Health, Link
+    from traindeck.backends.base import Health, LinkState
     from traindeck.console.runs.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
@@ -215,15 +215,15 @@ async def connect(ws: Workspace, name: str) -> None:
             await ws.backend(name).probe()
 
 
-def link_at(ws: Workspace, name: str) -> Link:
+def link_at(ws: Workspace, name: str) -> LinkState:
     """How it stands with the way to a place, as far as that is known without asking it."""
-    from traindeck.backends.base import Link
+    from traindeck.backends.base import LinkState
     from traindeck.console.runs.following import link_of
 
     try:
         return link_of(ws.backend(name))
     except TraindeckError:
-        return Link()  # it cannot be made, which what is asked of it says
+        return LinkState()  # it cannot be made, which what is asked of it says
 
 
 def try_now(ws: Workspace, name: str) -> None:

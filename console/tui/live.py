@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from traindeck.backends.asking import Asker
-    from traindeck.backends.base import FileEntry, Health, Link, Plan, RunSpec
+    from traindeck.backends.base import FileEntry, Health, LinkState, Plan, RunSpec
     from traindeck.console.recipes.schema import Recipe
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
     from traindeck.console.runs.log_session import LogSession
@@ -586,7 +586,7 @@ class LiveServices(LiveReaching):
             return
         self._enter_health(name, health, link_of(backend))
 
-    def _enter_health(self, name: str, health: Health, link: Link) -> None:
+    def _enter_health(self, name: str, health: Health, link: LinkState) -> None:
         if health.reach is Reach.OK:
             self._places[name] = Place(name=name, seen_at=health.observed_at, note=health.note)
         elif link.state is not Reach.OK:
@@ -598,7 +598,7 @@ class LiveServices(LiveReaching):
                 name=name, reach=health.reach, seen_at=seen, note=health.note
             )
 
-    def _enter_link(self, name: str, link: Link) -> None:
+    def _enter_link(self, name: str, link: LinkState) -> None:
         known = self._places.get(name)
         self._places[name] = Place(
             name=name,

@@ -19,7 +19,7 @@ from traindeck.backends.base import (
     DeviceCount,
     Facts,
     Limits,
-    Link,
+    LinkState,
     Plan,
     Resources,
     RunSpec,
@@ -40,7 +40,7 @@ class RecordingHost:
 
     name = "recording"
     here = True
-    link = Link()
+    link = LinkState()
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any], bytes]] = []

@@ -31,7 +31,7 @@ from traindeck.backends.base import (
     Backend,
     Connection,
     Host,
-    Link,
+    LinkState,
     Reach,
     Terminal,
     TerminalSize,
@@ -300,8 +300,10 @@ class _Host:
         self._inner = inner
 
     @property
-    def link(self) -> Link:
-        return self._inner.link if self._link.whole else Link(state=Reach.DOWN, why="It is cut.")
+    def link(self) -> LinkState:
+        return (
+            self._inner.link if self._link.whole else LinkState(state=Reach.DOWN, why="It is cut.")
+        )
 
     def try_now(self) -> None:
         self._inner.try_now()

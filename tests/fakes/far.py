@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from traindeck.backends.base import Capability, JobRef, Link, Reach, Status, Unreachable
+from traindeck.backends.base import Capability, JobRef, LinkState, Reach, Status, Unreachable
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.process import ProcessBackend
@@ -32,8 +32,8 @@ class FarHost(LocalHost):
         self.sent = 0
 
     @property
-    def link(self) -> Link:
-        return Link() if self.whole else Link(state=Reach.DOWN, why=CUT)
+    def link(self) -> LinkState:
+        return LinkState() if self.whole else LinkState(state=Reach.DOWN, why=CUT)
 
     async def agent(self) -> Channel:
         if not self.whole:

@@ -18,7 +18,7 @@ from traindeck.backends.base import (
     BackendError,
     Code,
     FileEntry,
-    Link,
+    LinkState,
     Listener,
     LogStat,
     RunSpec,
@@ -85,7 +85,7 @@ class FakeRunServices(FakeServices):
         self.specs: dict[str, RunSpec] = {}
         self.trees: dict[str, dict[str, bytes]] = {}
         self.samples: dict[str, bytes] = {}
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, LinkState] = {}
         self.tried: dict[str, Sequence[Status]] = {}
         self.shares: dict[str, float] = {}
         self.listeners: dict[str, Sequence[Listener]] = {}
@@ -132,8 +132,8 @@ class FakeRunServices(FakeServices):
         async def why_none() -> str:
             return self.no_log.get(run_id, "")
 
-        def link() -> Link:
-            return self.links.get(run_id, Link())
+        def link() -> LinkState:
+            return self.links.get(run_id, LinkState())
 
         opening = Opening(source=source, times=times, fate=fate, why_none=why_none, link=link)
         return LogSession(_here, opening, spot)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from traindeck.backends.base import Link, Reach, State
+from traindeck.backends.base import LinkState, Reach, State
 from traindeck.console.logs.failures import Kind, Try
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.layout import Fold, Role
@@ -179,15 +179,15 @@ def test_the_footer_tells_what_goes_on(known: dict[str, object], doing: str, wor
 @pytest.mark.parametrize(
     ("link", "words"),
     [
-        (Link(state=Reach.DOWN, since=96.0, why="It refuses."), "◌ 4s · It refuses."),
+        (LinkState(state=Reach.DOWN, since=96.0, why="It refuses."), "◌ 4s · It refuses."),
         (
-            Link(state=Reach.DOWN, since=40.0, next_try=111.5, why="It refuses."),
+            LinkState(state=Reach.DOWN, since=40.0, next_try=111.5, why="It refuses."),
             "◌ 1m · next try in 12 s · It refuses.",
         ),
-        (Link(state=Reach.STALE, since=99.0, next_try=99.5), "◌ 1s · trying now"),
+        (LinkState(state=Reach.STALE, since=99.0, next_try=99.5), "◌ 1s · trying now"),
     ],
 )
-def test_of_a_log_out_of_reach_it_is_said_how_old_it_is(link: Link, words: str) -> None:
+def test_of_a_log_out_of_reach_it_is_said_how_old_it_is(link: LinkState, words: str) -> None:
     seen = shown(row("a"), link=link, pattern=Pattern("m"), hit=3, hits=17)
     assert plain(footing(seen, BEST, "", 100.0)) == words
 

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.far import FarHost
 
 from traindeck.backends.asking import is_attended, unattended
-from traindeck.backends.base import Link, Reach, Unreachable
+from traindeck.backends.base import LinkState, Reach, Unreachable
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.process import ProcessBackend
 from traindeck.console.runs import placing
@@ -29,11 +29,11 @@ class Shy(FarHost):
         self.now = False
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkState:
         if self.whole:
-            return Link()
+            return LinkState()
         person = self.due is None
-        return Link(state=Reach.DOWN, why="It is shy.", next_try=self.due, person=person)
+        return LinkState(state=Reach.DOWN, why="It is shy.", next_try=self.due, person=person)
 
     def try_now(self) -> None:
         self.now = True

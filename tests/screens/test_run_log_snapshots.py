@@ -18,7 +18,7 @@ from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.runs import NOW
 
-from traindeck.backends.base import Link, Reach, Unreachable
+from traindeck.backends.base import LinkState, Reach, Unreachable
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
@@ -87,7 +87,7 @@ async def test_looks_of_what_is_held_here_while_its_place_is_out_of_reach(
     run = services.runs[RUNNING]
     assert run is not None
     services.runs[RUNNING] = replace(run, reach=Reach.STALE, observed_at=NOW - 4)
-    services.links[run.id] = Link(
+    services.links[run.id] = LinkState(
         state=Reach.DOWN,
         since=NOW - 4,
         next_try=NOW + 12,
