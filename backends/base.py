@@ -1,7 +1,7 @@
 """What a backend is: the protocols and the plain data that pass through them.
 
 This module is all that a third-party backend imports; it hands on the contract's other parts
-(spec.py, optional.py, reaching.py, states.py, encoding.py, errors.py), and imports nothing else of
+(spec.py, arrays.py, optional.py, reaching.py, states.py, encoding.py, errors.py), and imports nothing else of
 Traindeck. It holds no behaviour beyond encoding and does no I/O but `Blob.read`. Times are seconds
 since the epoch (UTC, float), durations are seconds, sizes are bytes, unless a name says otherwise.
 `None` means "not known" or "does not apply", never 0.
@@ -17,6 +17,9 @@ from contextlib import AbstractAsyncContextManager
 from enum import Flag, auto
 from typing import Any, Protocol, runtime_checkable
 
+from traindeck.backends.arrays import ArrayTask as ArrayTask
+from traindeck.backends.arrays import read_indices as read_indices
+from traindeck.backends.arrays import task_id as task_id
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import decode as decode
 from traindeck.backends.encoding import encode as encode
@@ -26,6 +29,7 @@ from traindeck.backends.errors import TraindeckError as TraindeckError
 from traindeck.backends.errors import Unreachable as Unreachable
 from traindeck.backends.errors import UsageError as UsageError
 from traindeck.backends.optional import Adopt as Adopt
+from traindeck.backends.optional import Arrays as Arrays
 from traindeck.backends.optional import Fetch as Fetch
 from traindeck.backends.optional import FileEntry as FileEntry
 from traindeck.backends.optional import FilePiece as FilePiece

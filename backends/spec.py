@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from typing import Any, Protocol
 
+from traindeck.backends.arrays import ArrayTask
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW, encode
 from traindeck.backends.states import Status
@@ -142,6 +143,7 @@ class RunSpec:
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
+        array: Which task of an array it is; None for a run by itself.
         after: Ids of the runs to wait for; `after_any` starts even if one of them failed. In JSON
             null for none and a text for one, as it was when there could be no more.
         pty: Give the job's output a terminal; its input stays empty, for nobody could answer what
@@ -177,6 +179,7 @@ class RunSpec:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     code: Code = field(default_factory=Code)
+    array: ArrayTask | None = None
     after: tuple[str, ...] = field(default=(), metadata={"wire": FEW})
     after_any: bool = False
     pty: bool = False

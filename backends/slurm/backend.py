@@ -40,10 +40,11 @@ from traindeck.backends.base import (
     Unreachable,
     UsageError,
     Wanted,
+    decode,
     encode,
 )
 from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, to_send
-from traindeck.backends.slurm import listing, planning, reading, text, words
+from traindeck.backends.slurm import arrays, listing, planning, reading, script, text, words
 from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.by_commands import ByCommands
 from traindeck.backends.slurm.cluster import Cluster, unproven
@@ -63,8 +64,14 @@ CONCLUDED_AT_ONCE = 16
 PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
 CAPABILITIES = (
-    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.FOREIGN | Capability.DURABLE_RECORD
+    Capability.SEEKABLE_LOGS
+    | Capability.FILES
+    | Capability.FOREIGN
+    | Capability.DURABLE_RECORD
+    | Capability.ARRAYS
 )
+EACH = 0.2
+"""Seconds more that a submission may take for each task of an array: a folder on a file server."""
 LOST_AFTER = 600.0
 """Seconds of silence after which a run that Slurm knows no more is written down as lost."""
 
@@ -195,10 +202,43 @@ class SlurmBackend:
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """See `Backend.submit`."""
+        if script.in_array(plan.spec):
+            raise BackendError("This plan is one of an array's; it was not sent alone.")
         spec = plan.spec
         header, body = to_send(plan, secrets)
-        channel = await self.host.agent()
         asked = self._clock()
+        answer = await self._hand_over(plan, header, body)
+        number = answer.get("job")
+        seen = decode_evidence(answer.get("evidence"))
+        native = Native(state=State.QUEUED) if seen.attempt is None else None
+        status = status_of(seen, spec.attempt, asked, answered=self._clock(), native=native)
+        ref = self._ref(spec.run_id, spec.attempt, number)
+        return replace(ref, seen=None if seen.attempt is not None and native is None else status)
+
+    async def submit_array(
+        self, plans: Sequence[Plan], secrets: Mapping[str, str] | None = None
+    ) -> list[JobRef]:
+        """See `Arrays.submit_array`."""
+        header, body = arrays.to_send_all(plans, secrets)
+        first = min(plans, key=arrays.index)
+        answer = await self._hand_over(first, header, body, patience=len(plans) * EACH)
+        number = str(answer.get("job") or "").partition("_")[0]
+        if not number:
+            # It began before that was written down: its name tells.
+            keys = [(plan.spec.run_id, 0) for plan in plans]
+            there = {ref.run_id: ref for ref in await self.find(keys)}
+            return [there.get(run, self._ref(run, 0, "")) for run, _ in keys]
+        return [
+            self._ref(plan.spec.run_id, 0, f"{number}_{arrays.index(plan)}") for plan in plans
+        ]
+
+    async def _hand_over(
+        self, plan: Plan, header: Mapping[str, Any], body: bytes, patience: float = 0.0
+    ) -> dict[str, Any]:
+        """Have it submitted, once."""
+        spec = plan.spec
+        channel = await self.host.agent()
+        timeout = SUBMIT_TIMEOUT + patience
 
         async def send(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
             if (tree := spec.code.tree) is not None and spec.attempt == 0:
@@ -206,22 +246,26 @@ class SlurmBackend:
 
                 place = f"{self.name}:{(plan.body or {}).get('root')}"
                 answer, _ = await call_with_tree(
-                    channel, verb, words, body, tree, place, timeout=SUBMIT_TIMEOUT
+                    channel, verb, words, body, tree, place, timeout=timeout
                 )
             else:
-                answer, _ = await channel.call(verb, words, body, timeout=SUBMIT_TIMEOUT)
+                answer, _ = await channel.call(verb, words, body, timeout=timeout)
             return answer
 
         sent = (plan.body or {}).get(self._scheduler.what)
+        if sent is None and spec.attempt:
+            sent = await self._again(spec)
         answer = await self._scheduler.hand_over(channel, send, header, sent)
-        number = answer.get("job")
         if "evidence" not in answer:
             self._refused(answer)
-        seen = decode_evidence(answer.get("evidence"))
-        native = Native(state=State.QUEUED) if seen.attempt is None else None
-        status = status_of(seen, spec.attempt, asked, answered=self._clock(), native=native)
-        ref = self._ref(spec.run_id, spec.attempt, number)
-        return replace(ref, seen=None if seen.attempt is not None and native is None else status)
+        return answer
+
+    async def _again(self, spec: RunSpec) -> Any:
+        """What Slurm is sent for another attempt, which the spec of the first one is known of."""
+        facts = await self.survey(replace(spec, environment="", needs=(), reads=()))
+        options = given.checked(self.name, spec.options, self.defaults)
+        cluster = decode(Cluster, facts.detail["cluster"])
+        return planning.sent(spec, facts, options, cluster)[0].get(self._scheduler.what)
 
     def _refused(self, answer: Mapping[str, Any]) -> None:
         done = {
@@ -264,7 +308,8 @@ class SlurmBackend:
             for job in ours:
                 key = job.key or ("", 0)
                 if key[1] > highest.get(run_id, -1) and (keys is None or key in keys):
-                    number = min((j.number for j in ours if j.key == key), key=int)
+                    mine = (j.number for j in ours if j.key == key)
+                    number = min(mine, key=listing.order)
                     found[key] = self._ref(*key, number)
         refs = list(found.values())
         if keys is None:

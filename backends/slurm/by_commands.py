@@ -93,6 +93,8 @@ class ByCommands:
             raise BackendError("This plan is not one for Slurm; it was not sent.")
         run, attempt = str(header["run_id"]), int(header["attempt"])
         name = listing.job_name(run, attempt)
+        if "array" in header:
+            name = listing.array_name(run)
         earlier = listing.job_name(run, max(0, attempt - 1))
         asked = {
             "look": self._command(*commands.named(name, "all")),
@@ -113,9 +115,9 @@ class ByCommands:
             answers = await survey.run(channel, argvs, self._paths)
             for argv, said in zip(argvs, answers, strict=True):
                 if argv[0] == "sacct":
-                    found |= {job.number: job for job in listing.sacct(said.out)}
+                    found |= {name: job for job in listing.sacct(said.out) for name in _names(job)}
                 elif (shown := listing.shown(said.out)) is not None:
-                    found[shown.number] = shown
+                    found |= dict.fromkeys(_names(shown), shown)
         return found
 
     async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:
@@ -146,3 +148,8 @@ class ByCommands:
 
     def _command(self, *argv: str) -> dict[str, Any]:
         return commands.command(*argv, paths=self._paths)
+
+
+def _names(job: Job) -> tuple[str, str]:
+    """What a job may have been asked for by: a task of an array by its id."""
+    return job.id, job.number

@@ -27,8 +27,14 @@ PATHS = (
 """Where Slurm's commands are looked for after PATH: an SSH session that runs a command has often
 not read the profile that would name the folder."""
 
-ENVIRONMENT: Mapping[str, str] = {"TZ": "UTC0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
-"""How commands that print are to print: times in UTC, messages in English."""
+ENVIRONMENT: Mapping[str, str] = {
+    "TZ": "UTC0",
+    "SLURM_TIME_FORMAT": "standard",
+    "LC_ALL": "C",
+    "SLURM_BITSTR_LEN": "0",
+}
+"""How commands that print are to print: times in UTC, messages in English, all the tasks of an array
+that wait, however many they are."""
 
 TIMEOUT = 20.0
 """Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""
@@ -102,8 +108,8 @@ def waiting_jobs() -> tuple[str, ...]:
 
 
 def named(name: str, states: str) -> tuple[str, ...]:
-    """The numbers of this user's jobs of one name."""
-    return ("squeue", "--me", "-h", "-t", states, f"--name={name}", "-o", "%A")
+    """The numbers of this user's jobs of one name; of tasks of an array that of the array."""
+    return ("squeue", "--me", "-h", "-t", states, f"--name={name}", "-o", "%F")
 
 
 def show_job(number: str) -> tuple[str, ...]:

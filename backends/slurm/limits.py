@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from traindeck.backends.base import RunSpec, UsageError
+from traindeck.backends.base import RunSpec, UsageError, read_indices
 from traindeck.backends.slurm.cluster import Cluster, Partition
 from traindeck.backends.slurm.text import written
 from traindeck.backends.slurm.words import span
@@ -22,9 +22,12 @@ def check(spec: RunSpec, options: Mapping[str, Any], cluster: Cluster, name: str
 
     Raises:
         UsageError: A partition, account, QOS or reservation that does not exist, more GPUs a node
-            than any node has, more nodes than there are, or more time than the partition allows.
+            than any node has, more nodes than there are, more time than the partition allows, or an
+            array that is larger than the cluster takes.
     """
     warnings: list[str] = []
+    if spec.array is not None:
+        _check_array(spec.array.indices, cluster, name)
     partitions = _partitions(options, cluster, name)
     _check_account(options, cluster, partitions, name)
     if (reservation := options.get("reservation")) and "reservations" not in cluster.unknown:
@@ -38,6 +41,22 @@ def check(spec: RunSpec, options: Mapping[str, Any], cluster: Cluster, name: str
         _check_nodes(spec, options, cluster, partitions, name)
         _check_time(spec, partitions, warnings)
     return warnings
+
+
+def _check_array(indices: str, cluster: Cluster, name: str) -> None:
+    if cluster.rest:
+        raise UsageError(
+            f"`{name}` is asked by slurmrestd, by which arrays are not submitted.",
+            "Add it without --rest, or start the runs one by one.",
+        )
+    most, largest = cluster.config.max_array, read_indices(indices).numbers[-1]
+    if most is not None and largest >= most:
+        if most < 2:
+            raise UsageError(f"`{name}` takes no job arrays: its MaxArraySize is {most}.")
+        raise UsageError(
+            f"--array {indices}: `{name}` takes indices up to {most - 1:,} (its MaxArraySize is "
+            f"{most:,})."
+        )
 
 
 def _partitions(options: Mapping[str, Any], cluster: Cluster, name: str) -> list[Partition]:

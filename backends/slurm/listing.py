@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from traindeck.backends.arrays import PREFIX, listed_indices, task_id
 from traindeck.backends.base import State
 from traindeck.backends.data import dataclass
 from traindeck.backends.slurm import text
@@ -21,6 +22,9 @@ SACCT = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,Partition,Reaso
 
 NAME = re.compile(r"td-([0-9a-hjkmnp-tv-z]{12})-(0|[1-9][0-9]{0,4})")
 """The name of a job of ours: the run and the attempt it was submitted for."""
+
+ARRAY = re.compile(r"td-([0-9a-hjkmnp-tv-z]{8})-array")
+"""The name of a job array of ours, with what the ids of its runs begin with."""
 
 REST = "[*]"
 """Stands, in the id of an array, for its tasks that have not been started."""
@@ -61,7 +65,8 @@ class Job:
 
     Attributes:
         id: What names it to Slurm's commands, a task of an array included (`12_3`).
-        number: The number that it alone has.
+        number: The number that it alone has; of a task of an array of ours its id, for the number
+            is another one before it starts.
         word: Slurm's own word for its state; `state` is ours, None for a word that is not known.
         array: Whether it is (a task of) an array.
         start: When it started, or is expected to.
@@ -115,6 +120,29 @@ def job_name(run_id: str, attempt: int) -> str:
     return f"td-{run_id}-{attempt}"
 
 
+def array_name(run_id: str) -> str:
+    """The name under which the array is submitted that a run is a task of."""
+    return f"td-{run_id[:PREFIX]}-array"
+
+
+def order(number: str) -> tuple[int, int]:
+    """What sorts jobs by when they were submitted."""
+    array, _, task = number.partition("_")
+    return int(array), int(task) if task.isdigit() else 0
+
+
+def tasks(job: str, name: str) -> Iterator[tuple[str, str, str]]:
+    """(run, what names it to Slurm, the name it would have by itself) of each task of ours that a
+    line of an array stands for: of those that have not been started there is one line for all."""
+    match = ARRAY.fullmatch(name)
+    array, _, rest = job.partition("_")
+    if match is None or not array.isdigit():
+        return
+    for index in listed_indices(rest.strip("[]")):
+        run = task_id(match[1], index)
+        yield run, f"{array}_{index}", job_name(run, 0)
+
+
 class Listing:
     """What `squeue -h -o SQUEUE` printed. Ten thousand lines are split at once and read one by one
     as they are asked for: a reader of a few runs pays for a few.
@@ -132,13 +160,17 @@ class Listing:
                 continue
             if match := NAME.fullmatch(parts[-1]):
                 self._ours.setdefault(match[1], []).append(parts)
+            elif ARRAY.fullmatch(parts[-1]):
+                for run, own, name in tasks(parts[0].strip(), parts[-1]):
+                    mine = [own, own, *parts[2:-1], name]
+                    self._ours.setdefault(run, []).append(mine)
             else:
                 self._others[native(parts[0].strip())] = parts
 
     def of_run(self, run_id: str) -> list[Job]:
         """The jobs submitted for a run of ours, the last one first."""
         jobs = [_job(parts) for parts in self._ours.get(run_id, ())]
-        jobs.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
+        jobs.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, order(job.number)))
         return jobs
 
     def runs(self) -> list[str]:

@@ -85,12 +85,16 @@ def plan(
             + ", ".join(spec.secrets)
             + ", kept in a file (0600) in the run directory until the run has ended"
         )
-    depends = facts.detail.get("after") or {}
-    dependency = _dependency(spec, depends)
     if spec.after:
         runs = " and ".join(f"run {run}" for run in spec.after)
         late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
     late["node"] = "where Slurm starts it"
+    if spec.array is not None:
+        if not spec.run_id.endswith(f"{spec.array.index:04d}"):
+            raise ValueError(f"run {spec.run_id} cannot be task {spec.array.index} of an array")
+        # Also for a task that is tried again by itself.
+        index = str(spec.array.index)
+        env |= {"TRAINDECK_ARRAY_INDEX": index, "SLURM_ARRAY_TASK_ID": index}
     env.setdefault("PYTHONUNBUFFERED", "1")
     files = {**spec.files, **brought}
     if spec.attempt == 0 and not cluster.rest:
@@ -102,6 +106,36 @@ def plan(
         python_version=spec.python_version or facts.run_python_version,
         host=cluster.config.name or facts.host,
     )
+    handed, unsaid = sent(spec, facts, options, cluster)
+    warnings += unsaid
+    made = Plan(
+        backend=name,
+        spec=spec,
+        files=dict(sorted(files.items())),
+        argv=spec.argv,
+        body={
+            "agent": facts.agent,
+            "python": facts.python,
+            "root": facts.home,
+            **handed,
+        },
+        env=env,
+        bound_late=late,
+        place=facts.place,
+        warnings=tuple(warnings),
+    )
+    return replace(made, digest=plan_digest(made))
+
+
+def sent(
+    spec: RunSpec, facts: Facts, options: Mapping[str, Any], cluster: Cluster
+) -> tuple[dict[str, Any], list[str]]:
+    """(What Slurm is sent, by who takes it; what that cannot say of the run).
+
+    Raises:
+        UsageError: A run that is waited for did not succeed; slurmrestd has no word for an option.
+    """
+    dependency = _dependency(spec, facts.detail.get("after") or {})
     if spec.limits.time is not None and spec.limits.time < SMALLEST:
         options = {**options, "warn": 0}
     time = limits.time_asked(spec, cluster, options)
@@ -112,11 +146,10 @@ def plan(
         agent=facts.agent,
         kill_wait=cluster.config.kill_wait,
     )
-    sent: dict[str, Any] = {}
     if cluster.rest:
         from traindeck.backends.slurm import rest_job
 
-        asked_of, unsaid = rest_job.request(
+        request, unsaid = rest_job.request(
             spec,
             options,
             cluster.rest,
@@ -125,30 +158,11 @@ def plan(
             time=time,
             dependency=dependency,
         )
-        sent["slurmrestd"] = {"version": cluster.rest, "request": asked_of}
-        warnings += unsaid
-    else:
-        sbatch = script.argv(
-            *(spec, options), home=facts.home, program=program, time=time, dependency=dependency
-        )
-        sent["sbatch"] = list(sbatch)
-    made = Plan(
-        backend=name,
-        spec=spec,
-        files=dict(sorted(files.items())),
-        argv=spec.argv,
-        body={
-            "agent": facts.agent,
-            "python": facts.python,
-            "root": facts.home,
-            **sent,
-        },
-        env=env,
-        bound_late=late,
-        place=facts.place,
-        warnings=tuple(warnings),
+        return {"slurmrestd": {"version": cluster.rest, "request": request}}, unsaid
+    sbatch = script.argv(
+        *(spec, options), home=facts.home, program=program, time=time, dependency=dependency
     )
-    return replace(made, digest=plan_digest(made))
+    return {"sbatch": list(sbatch)}, []
 
 
 def _dependency(spec: RunSpec, depends: Mapping[str, str | None]) -> str | None:

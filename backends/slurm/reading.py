@@ -86,10 +86,25 @@ def native_of(
         return kept
     if seen.job is None and (seen.queued is None or seen.queued.id is None):
         return None  # it was just to be submitted
+    if (taken := _taken_out(seen, heard, gone_for)) is not None:
+        return taken
     over = max(gone_for, heard.min_job_age or 0.0)
     if seen.attempt is not None and seen.heartbeat_age is not None:
         over = max(over, seen.heartbeat_age - BEAT)
     return Native(over_for=over)
+
+
+def _taken_out(seen: Evidence, heard: Heard, gone_for: float) -> Native | None:
+    """The word on a task of an array that waits no more and never began: of those that are
+    cancelled before they start Slurm keeps nothing."""
+    if seen.attempt is not None or seen.queued is None or "_" not in (seen.queued.id or ""):
+        return None
+    if seen.batch_said or seen.cancel_requested is not None:
+        return None
+    submitted = seen.queued.time
+    if gone_for < MOMENT and (submitted is None or heard.now - submitted < ATTRIBUTE_CACHE):
+        return None  # it may have been submitted since Slurm was asked
+    return Native(state=State.CANCELLED, reason="cancelled in Slurm before it started")
 
 
 def _kept(word: Word | None) -> Native | None:

@@ -89,12 +89,18 @@ class Jobs(Listing):
         self._runs: dict[str, list[Job]] = {}
         self._foreign: dict[str, Job] = {}
         for job in jobs:
+            mine = list(listing.tasks(job.id, job.name)) if ours else []
+            for run, own, name in mine:
+                task = replace(job, id=own, number=own, name=name)
+                self._runs.setdefault(run, []).append(task)
+            if mine:
+                continue
             if ours and job.key is not None:
                 self._runs.setdefault(job.key[0], []).append(job)
             else:
                 self._foreign[listing.native(job.id)] = job
         for mine in self._runs.values():
-            mine.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
+            mine.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, listing.order(job.number)))
 
     def everything(self) -> Iterator[Job]:
         """All of them."""

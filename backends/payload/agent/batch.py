@@ -1,4 +1,5 @@
-"""The program that Slurm runs as a job's batch step: `batch RUN ATTEMPT [KILL_WAIT]`.
+"""The program that Slurm runs as a job's batch step: `batch RUN ATTEMPT [KILL_WAIT]`. (For RUN see
+slurm.own_run.)
 
 It supervises as the program beside a local job does (the same loop, the same records), but in the
 foreground, and it claims for itself: the attempt that it was submitted for, or, started again by
@@ -26,12 +27,12 @@ TOLD_WITHIN = 0.15
 
 def batch(words):
     """The program. Returns the exit code."""
-    run = layout.check_id(words[0])
-    number = layout.check_attempt(int(words[1]) if words[1].isdigit() else words[1])
     environ = start.own_environ()
     if "TRAINDECK_RUN" in environ:
         _again(environ)
     try:
+        run = slurm.own_run(words[0], environ)
+        number = layout.check_attempt(int(words[1]) if words[1].isdigit() else words[1])
         kill_wait = float(words[2]) if len(words) > 2 else KILL_WAIT
         return _Step(run, number, environ, kill_wait).run()
     except (Refused, NoRoom, OSError, ValueError) as error:
