@@ -228,9 +228,7 @@ class SlurmBackend:
             keys = [(plan.spec.run_id, 0) for plan in plans]
             there = {ref.run_id: ref for ref in await self.find(keys)}
             return [there.get(run, self._ref(run, 0, "")) for run, _ in keys]
-        return [
-            self._ref(plan.spec.run_id, 0, f"{number}_{arrays.index(plan)}") for plan in plans
-        ]
+        return [self._ref(plan.spec.run_id, 0, f"{number}_{arrays.index(plan)}") for plan in plans]
 
     async def _hand_over(
         self, plan: Plan, header: Mapping[str, Any], body: bytes, patience: float = 0.0

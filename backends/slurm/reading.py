@@ -102,8 +102,8 @@ def _taken_out(seen: Evidence, heard: Heard, gone_for: float) -> Native | None:
     if seen.batch_said or seen.cancel_requested is not None:
         return None
     submitted = seen.queued.time
-    if gone_for < MOMENT and (submitted is None or heard.now - submitted < ATTRIBUTE_CACHE):
-        return None  # it may have been submitted since Slurm was asked
+    if not gone_for and (submitted is None or heard.now - submitted < ATTRIBUTE_CACHE):
+        return Native(state=State.QUEUED)  # it may have been submitted since Slurm was asked
     return Native(state=State.CANCELLED, reason="cancelled in Slurm before it started")
 
 

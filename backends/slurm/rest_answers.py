@@ -100,7 +100,9 @@ class Jobs(Listing):
             else:
                 self._foreign[listing.native(job.id)] = job
         for mine in self._runs.values():
-            mine.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, listing.order(job.number)))
+            mine.sort(
+                key=lambda job: (-(job.key or ("", 0))[1], job.over, listing.order(job.number))
+            )
 
     def everything(self) -> Iterator[Job]:
         """All of them."""

@@ -171,7 +171,9 @@ def _expected(job: Job, around: Around) -> str:
 def _depends(job: Job, around: Around) -> str:
     """`afterok:17(unfulfilled)` as runs and jobs."""
     named = []
-    for number in re.findall(r"(?<=[:,?])(\d+(?:_\d+)?)(?:_\*)?(?:\+\d+)?(?=[(:,?]|$)", job.dependency):
+    for number in re.findall(
+        r"(?<=[:,?])(\d+(?:_\d+)?)(?:_\*)?(?:\+\d+)?(?=[(:,?]|$)", job.dependency
+    ):
         run = around.runs.get(number)
         named.append(f"run {run}" if run else f"job {number}")
     if not named:

@@ -131,7 +131,8 @@ class _Step:
         return ours
 
     def _job(self):
-        return self.place["job_id"]
+        # A task of an array may get another number when it is started again.
+        return slurm.job_of(self.place)
 
     def _job_of(self, number):
         """The Slurm job that claimed an attempt, or None if its records do not say."""
@@ -139,7 +140,7 @@ class _Step:
         for name in ("claim", "agent.json"):
             words = records.try_read("%s/%s" % (directory, name))
             if isinstance(words.get("scheduler"), dict):
-                return words["scheduler"].get("job_id")
+                return slurm.job_of(words["scheduler"])
             if words:
                 return ""  # a process of ours that was started without Slurm
         return None
