@@ -1,10 +1,10 @@
 """What a backend is: the protocols and the plain data that pass through them.
 
 This module is all that a third-party backend imports; it hands on the contract's other parts
-(spec.py, arrays.py, optional.py, reaching.py, states.py, encoding.py, errors.py), and imports nothing else of
-Traindeck. It holds no behaviour beyond encoding and does no I/O but `Blob.read`. Times are seconds
-since the epoch (UTC, float), durations are seconds, sizes are bytes, unless a name says otherwise.
-`None` means "not known" or "does not apply", never 0.
+(spec.py, arrays.py, optional.py, reaching.py, states.py, encoding.py, errors.py), and imports
+nothing else of Traindeck. It holds no behaviour beyond encoding and does no I/O but `Blob.read`.
+Times are seconds since the epoch (UTC, float), durations are seconds, sizes are bytes, unless a
+name says otherwise. `None` means "not known" or "does not apply", never 0.
 
 Data classes are frozen, keyword-only and have a default for every field. `decode` ignores fields it
 does not know, so that a record written by a newer version can be read by an older one.

@@ -203,8 +203,9 @@ class Arrays(Protocol):
     async def submit_array(
         self, plans: Sequence[Plan], secrets: Mapping[str, str] | None = None
     ) -> list[JobRef]:
-        """Send the plans of all tasks of an array: of specs that differ in nothing but their id,
-        name and `array`. Their ids are those of `arrays.task_id`. Idempotent as `Backend.submit`,
+        """Send the plans of all tasks of an array. Their ids are those of `arrays.task_id`; they
+        may differ in what is run and in what files hold, not in what the place gives them
+        (resources, limits, options) nor in their code. Idempotent as `Backend.submit`,
         for all of them together: however often it is asked for, and whoever is killed meanwhile,
         there is one job array at most. References as the plans.
 

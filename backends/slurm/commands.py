@@ -33,8 +33,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "LC_ALL": "C",
     "SLURM_BITSTR_LEN": "0",
 }
-"""How commands that print are to print: times in UTC, messages in English, all the tasks of an array
-that wait, however many they are."""
+"""How commands that print are to print: times in UTC, messages in English, and of an array all the
+tasks that wait, however many."""
 
 TIMEOUT = 20.0
 """Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""

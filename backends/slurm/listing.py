@@ -131,6 +131,11 @@ def order(number: str) -> tuple[int, int]:
     return int(array), int(task) if task.isdigit() else 0
 
 
+def latest(job: Job) -> tuple[int, bool, tuple[int, int]]:
+    """What sorts the jobs of a run: its last attempt first, those that are over last."""
+    return -(job.key or ("", 0))[1], job.over, order(job.number)
+
+
 def tasks(job: str, name: str) -> Iterator[tuple[str, str, str]]:
     """(run, what names it to Slurm, the name it would have by itself) of each task of ours that a
     line of an array stands for: of those that have not been started there is one line for all."""
@@ -170,7 +175,7 @@ class Listing:
     def of_run(self, run_id: str) -> list[Job]:
         """The jobs submitted for a run of ours, the last one first."""
         jobs = [_job(parts) for parts in self._ours.get(run_id, ())]
-        jobs.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, order(job.number)))
+        jobs.sort(key=latest)
         return jobs
 
     def runs(self) -> list[str]:

@@ -80,6 +80,7 @@ _LIMITS = re.compile(
     r"(Assoc|QOS)(Max|Grp|Min)(Jobs|Submit|Wall|Node|Nodes|Cpu|CPU|CPUs|Mem|Memory|GRES|Gres|Billing"
     r"|Energy|BB|License)?[A-Za-z]*(?:\(([^)]*)\))?"
 )
+_DEPENDED = re.compile(r"(?<=[:,?])(\d+(?:_\d+)?)(?:_\*)?(?:\+\d+)?(?=[(:,?]|$)")
 _WHAT = {
     "Jobs": "jobs at once",
     "Submit": "submitted jobs",
@@ -171,9 +172,7 @@ def _expected(job: Job, around: Around) -> str:
 def _depends(job: Job, around: Around) -> str:
     """`afterok:17(unfulfilled)` as runs and jobs."""
     named = []
-    for number in re.findall(
-        r"(?<=[:,?])(\d+(?:_\d+)?)(?:_\*)?(?:\+\d+)?(?=[(:,?]|$)", job.dependency
-    ):
+    for number in _DEPENDED.findall(job.dependency):
         run = around.runs.get(number)
         named.append(f"run {run}" if run else f"job {number}")
     if not named:

@@ -28,6 +28,14 @@ On = Annotated[
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A name for the run.")]
 Gpus = Annotated[int | None, typer.Option("--gpus", metavar="N", help="GPUs a node.")]
 Nodes = Annotated[int | None, typer.Option("--nodes", metavar="N", help="Nodes.")]
+Array = Annotated[
+    str | None,
+    typer.Option(
+        "--array",
+        metavar="I-J[%N]",
+        help="As a job array of the cluster: a run for each index, NAME-I, N at once.",
+    ),
+]
 Options = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="K=V", help="An option of the backend's own."),

@@ -112,9 +112,9 @@ async def test_one_task_is_stopped_whether_it_waits_or_runs(lab: Lab) -> None:
     await lab.backend.cancel(refs[0])
     assert (await lab.until(refs[0])).state is State.CANCELLED
     await lab.said(refs[2], "up")
-    assert [(await lab.status(ref)).state for ref in (refs[1], refs[2], refs[4])] == [
-        *(State.RUNNING, State.RUNNING, State.QUEUED)
-    ]
+    others = [await lab.status(ref) for ref in (refs[1], refs[2], refs[4])]
+    assert [one.state for one in others] == [State.RUNNING, State.RUNNING, State.QUEUED]
+    assert [one.reason for one in others[:2]] == ["", ""]
     assert f"{array}_3" not in named(lab, refs[0])
 
 

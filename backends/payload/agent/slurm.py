@@ -35,7 +35,7 @@ def place(environ):
 
 
 def own_run(words, environ):
-    """The run that a batch step is for: `td-LETTERS-array` for any task of an array, whose ids begin
+    """The run that a batch step is for. `td-LETTERS-array` is any task of an array: their ids begin
     with these letters and end in the index."""
     begin, array, end = words[:3], words[3:-6], words[-6:]
     if (begin, end) != ("td-", "-array"):
