@@ -44,7 +44,16 @@ from traindeck.backends.base import (
     encode,
 )
 from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, to_send
-from traindeck.backends.slurm import arrays, listing, planning, reading, script, text, words
+from traindeck.backends.slurm import (
+    arrays,
+    depends,
+    listing,
+    planning,
+    reading,
+    script,
+    text,
+    words,
+)
 from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.by_commands import ByCommands
 from traindeck.backends.slurm.cluster import Cluster, unproven
@@ -159,20 +168,23 @@ class SlurmBackend:
     async def survey(self, spec: RunSpec) -> Facts:
         """See `Backend.survey`."""
         channel = await self.host.agent()
-        runs = [run for run in spec.after if len(run) == 12]
-        facts, cluster, depends = await asyncio.gather(
+        runs = [run for run in spec.after if ":" not in run]
+        facts, cluster, awaited = await asyncio.gather(
             self._directory.survey(planning.without_devices(spec)),
             self._surveyed(channel),
             self._look(channel, runs) if runs else _nothing(),
         )
         detail: dict[str, Any] = {"cluster": encode(cluster)}
-        if depends is not None:
-            detail["after"] = planning.dependencies(spec, *depends)
+        if awaited is not None:
+            detail["after"] = depends.of_runs(spec, *awaited)
         note = unproven(cluster.config.version)
         try:
-            options = given.checked(self.name, spec.options, self.defaults)
+            placed = depends.placed(self.name, spec)
+            options = given.checked(self.name, placed.options, self.defaults)
         except UsageError:
             options = {}  # `plan` says it
+        if jobs := depends.named(options):
+            detail["jobs"] = encode(await self._scheduler.details(channel, jobs, []))
         place = ", ".join(part for part in (facts.place, planning.offer(cluster, options)) if part)
         return replace(
             facts,

@@ -117,7 +117,7 @@ class ByCommands:
                 if argv[0] == "sacct":
                     found |= {name: job for job in listing.sacct(said.out) for name in _names(job)}
                 elif (shown := listing.shown(said.out)) is not None:
-                    found |= dict.fromkeys(_names(shown), shown)
+                    found |= dict.fromkeys((argv[-1], *_names(shown)), shown)
         return found
 
     async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:

@@ -18,11 +18,9 @@ from traindeck.backends.base import (
     plan_digest,
 )
 from traindeck.backends.process import placed
-from traindeck.backends.slurm import limits, reading, script, words
+from traindeck.backends.slurm import depends, limits, script, words
 from traindeck.backends.slurm.cluster import Cluster, unproven
-from traindeck.backends.slurm.listing import Listing
-from traindeck.backends.slurm.reading import Heard
-from traindeck.backends.status import Evidence
+from traindeck.backends.slurm.listing import Job
 
 SMALLEST = 30.0
 """Seconds of a time limit below which no warning is asked for: it would come at the start."""
@@ -31,29 +29,6 @@ SMALLEST = 30.0
 def without_devices(spec: RunSpec) -> RunSpec:
     """For the survey of the login host, whose GPUs are not the cluster's."""
     return replace(spec, resources=Resources(gpus=0, nodes=spec.resources.nodes))
-
-
-def dependencies(
-    spec: RunSpec, heard: Heard, evidence: Mapping[str, Evidence]
-) -> dict[str, str | None]:
-    """The number of the Slurm job of each run that is waited for; "" for one that need not be
-    waited for any more, None for one that has ended badly and is known to Slurm no more."""
-    jobs = heard.jobs or Listing()
-    found: dict[str, str | None] = {}
-    for run, seen in evidence.items():
-        job = reading.job_of(jobs.of_run(run), seen)
-        if not seen.found:
-            continue
-        record = seen.exit if seen.exit is not None and seen.exit.next is None else None
-        good = record is not None and record.cause == "self" and record.exit_code == 0
-        over = record is not None or seen.word is not None or job is None
-        if good or (over and spec.after_any):
-            found[run] = ""
-        elif job is not None:
-            found[run] = job.number  # if it has failed, Slurm sees that too
-        else:
-            found[run] = None
-    return found
 
 
 def plan(
@@ -70,6 +45,11 @@ def plan(
         raise UsageError(f"--nodes {spec.resources.nodes}: expected 1 or more.")
     cluster = decode(Cluster, facts.detail.get("cluster") or {})
     asked = spec.argv
+    spec = depends.placed(name, spec)
+    options = {**options, **{k: v for k, v in spec.options.items() if k == depends.OPTION}}
+    if not cluster.rest:
+        found = facts.detail.get("jobs") or {}
+        depends.check(options, {n: decode(Job, job) for n, job in found.items()}, name)
     spec, brought, warnings = placed(name, spec, facts, prelude)
     warnings += limits.check(spec, options, cluster, name)
     late: dict[str, str] = {}
@@ -135,7 +115,7 @@ def sent(
     Raises:
         UsageError: A run that is waited for did not succeed; slurmrestd has no word for an option.
     """
-    dependency = _dependency(spec, facts.detail.get("after") or {})
+    dependency = depends.word(spec, options, facts.detail.get("after") or {})
     if spec.limits.time is not None and spec.limits.time < SMALLEST:
         options = {**options, "warn": 0}
     time = limits.time_asked(spec, cluster, options)
@@ -163,19 +143,6 @@ def sent(
         *(spec, options), home=facts.home, program=program, time=time, dependency=dependency
     )
     return {"sbatch": list(sbatch)}, []
-
-
-def _dependency(spec: RunSpec, depends: Mapping[str, str | None]) -> str | None:
-    for run in spec.after:
-        if run in depends and depends[run] is None:
-            raise UsageError(
-                f"Run {run}, which is to be waited for, did not succeed.",
-                "Use --after-any to start whatever its end was.",
-            )
-    numbers = [number for run in spec.after if (number := depends.get(run))]
-    if not numbers:
-        return None
-    return ":".join(["afterany" if spec.after_any else "afterok", *numbers])
 
 
 def _blob(data: bytes) -> Blob:
