@@ -390,7 +390,7 @@ def test_a_run_that_will_not_be_done_within_its_limit_says_so_in_its_row(kind: s
     words = "▲ limit hits at step 4,850 of 8,000 · 25 % · loss 1.900"
     assert words in shown(short, 120)
     narrow = shown(short, 80)
-    assert "▲  25%" in narrow and "limit" not in narrow
+    assert "▲ 25 %" in narrow and "limit" not in narrow
     for enough in (replace(run, **{kind: 5100.0}), replace(short, state=State.STOPPING), run):
         assert "▲" not in shown(enough, 80)
         assert "limit hits" not in shown(enough, 120)
