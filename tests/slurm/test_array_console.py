@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from tests.services import need
@@ -77,3 +78,20 @@ def test_a_console_killed_between_sbatch_and_the_record_loses_and_doubles_nothin
     assert {run["reason"] for run in listed if run["state"] != "cancelled"} == {None, WAITS}
     jobs = slurm.run("squeue", "-r", "-h", "-t", "all", "-o", "%F").stdout.split()
     assert jobs.count(array) == 3
+
+
+def test_the_tasks_of_a_recipe_differ_in_what_names_their_index(
+    traindeck: Traindeck, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"text": "x"}\n')
+    words = ("finetune", "sft", "--on", "lab", "--set", "model=base", "--set", "data=rows.jsonl")
+    array = ("--array", "4-5", "--name", "seeds", "--dry-run", "--json")
+    made = traindeck(*words, *array, "--python", sys.executable, "--set", "seed={index}")
+    plans = json.loads(made.stdout)
+    assert [plan["spec"]["name"] for plan in plans] == ["seeds-4", "seeds-5"]
+    assert [plan["spec"]["recipe"]["values"]["seed"] for plan in plans] == [4, 5]
+    assert len({plan["files"]["plan/recipe.json"]["digest"] for plan in plans}) == 2
+    assert plans[0]["body"] == plans[1]["body"]
+    refused = traindeck(*words, "--set", "seed={index}", code=2)
+    assert "there is no --array" in refused.stderr
