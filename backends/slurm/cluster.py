@@ -305,7 +305,7 @@ def associations(output: str) -> tuple[Association, ...]:
 def version(text_version: str) -> tuple[int, int] | None:
     """(22, 5) of `22.05.8` or of `slurm 22.05.8`, None for what is no version."""
     parts = text_version.split()[-1].split(".") if text_version.split() else []
-    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+    if len(parts) < 2 or not (text.is_number(parts[0]) and text.is_number(parts[1])):
         return None
     return int(parts[0]), int(parts[1])
 

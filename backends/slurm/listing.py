@@ -128,7 +128,7 @@ def array_name(run_id: str) -> str:
 def order(number: str) -> tuple[int, int]:
     """What sorts jobs by when they were submitted."""
     array, _, task = number.partition("_")
-    return int(array), int(task) if task.isdigit() else 0
+    return int(array), int(task) if text.is_number(task) else 0
 
 
 def latest(job: Job) -> tuple[int, bool, tuple[int, int]]:
@@ -141,7 +141,7 @@ def tasks(job: str, name: str) -> Iterator[tuple[str, str, str]]:
     line of an array stands for: of those that have not been started there is one line for all."""
     match = ARRAY.fullmatch(name)
     array, _, rest = job.partition("_")
-    if match is None or not array.isdigit():
+    if match is None or not text.is_number(array):
         return
     for index in listed_indices(rest.strip("[]")):
         run = task_id(match[1], index)
@@ -161,7 +161,7 @@ class Listing:
         columns = SQUEUE.count("|")
         for line in output.splitlines():
             parts = line.split("|", columns)
-            if len(parts) <= columns or not parts[1].strip().isdigit():
+            if len(parts) <= columns or not text.is_number(parts[1].strip()):
                 continue
             if match := NAME.fullmatch(parts[-1]):
                 self._ours.setdefault(match[1], []).append(parts)
@@ -256,7 +256,7 @@ def sacct(output: str) -> list[Job]:
     found: dict[str, Job] = {}
     for line in output.splitlines():
         parts = line.split("|", SACCT.count(","))
-        if len(parts) <= SACCT.count(",") or not parts[0].strip().isdigit():
+        if len(parts) <= SACCT.count(",") or not text.is_number(parts[0].strip()):
             continue
         number, job, word, code, submitted, start, end, hosts, partition, reason, name = parts
         word = state_word(word)
@@ -285,7 +285,7 @@ def shown(line: str) -> Job | None:
     """The job of a line of `scontrol -o show job`."""
     fields = text.record(line)
     number = fields.get("JobId", "").partition(" ")[0]
-    if not number.isdigit():
+    if not text.is_number(number):
         return None
     array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
     word = state_word(fields.get("JobState", ""))
@@ -332,7 +332,7 @@ def state_word(word: str) -> str:
 def ending(code: str) -> tuple[int | None, int | None]:
     """(exit code, signal) of `code:signal`."""
     first, colon, second = code.strip().partition(":")
-    if not colon or not first.isdigit() or not second.isdigit():
+    if not colon or not text.is_number(first) or not text.is_number(second):
         return None, None
     signal = int(second)
     # 0:53 and 0:125 are Slurm's own marks, not signals.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from traindeck.backends.base import Rank, Reach, State, Status
 from traindeck.backends.data import dataclass
-from traindeck.backends.slurm import words
+from traindeck.backends.slurm import text, words
 from traindeck.backends.slurm.listing import Job, Listing
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import ATTRIBUTE_CACHE, Evidence, Native, Word, status_of
@@ -192,7 +192,7 @@ def priorities(output: str) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for line in output.splitlines():
         partition, bar, priority = line.rpartition("|")
-        if bar and priority.strip().isdigit():
+        if bar and text.is_number(priority.strip()):
             for one in partition.split(","):
                 found.setdefault(one.strip(), []).append(int(priority))
     return found

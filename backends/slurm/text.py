@@ -74,6 +74,11 @@ def moment(text: str) -> float | None:
     return float(calendar.timegm((year, month, day, hour, minute, second)))
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number in plain digits: Python takes a raised 1 for a digit."""
+    return text.isascii() and text.isdigit()
+
+
 @lru_cache(CACHED)
 def count(text: str) -> int | None:
     """A whole number, `12`, also with a unit of a thousand (`2K`)."""
