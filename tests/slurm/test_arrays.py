@@ -166,20 +166,6 @@ async def test_an_array_whose_number_was_never_heard_is_found_and_not_sent_twice
     assert (await lab.until(refs[2], State.RUNNING)).state is State.RUNNING
 
 
-async def test_four_consoles_that_submit_one_array_at_once_submit_it_once(lab: Lab) -> None:
-    made = await plans(lab, "0-5", "out:once")
-    others = [lab.another() for _ in range(3)]
-    asked = (one.submit_array(made) for one in [lab.backend, *others])
-    every = await asyncio.gather(*asked)
-    for other in others:
-        await other.aclose()
-    assert all(refs == every[0] for refs in every)
-    assert len(named(lab, every[0][0])) == 6
-    for ref in every[0]:
-        await lab.until(ref)
-        assert await lab.log(ref) == b"once\n"
-
-
 async def test_an_array_that_sbatch_refuses_leaves_nothing(lab: Lab) -> None:
     made = await plans(lab, "0-3", "out:x", options={"constraint": "no-such-feature"})
     with pytest.raises(BackendError, match=r"^sbatch refused: .*Invalid feature specification\.$"):
