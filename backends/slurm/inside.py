@@ -46,6 +46,8 @@ LOOK = 15.0
 """Seconds without a word from us after which an agent there ends, and between two of ours."""
 IDLE = 60.0
 """Seconds for which nobody needs an agent until it goes."""
+SAID = 4096
+"""Bytes that are kept of what a launcher says before it starts anything."""
 FRESH = 5.0
 """Seconds for which what a run listens on is taken to stay so."""
 
@@ -85,9 +87,25 @@ class Inside:
             if status.state in (State.QUEUED, State.STARTING):
                 raise BackendError(_no_node(status), "It can be entered once it runs.")
             return await self._directory.shell(ref, argv, size=size)
-        through = self._through(job, pty=size is not None, piped=size is None)
+        marker = secrets.token_hex(16)
+        through = self._through(job, pty=size is not None, piped=size is None, marker=marker)
         words = await self._directory.session(ref, argv, through)
-        return Stepped(await self._host.terminal(words, size=size))
+        made = Stepped(await self._host.terminal(words, size=size))
+        try:
+            async with asyncio.timeout(GREETING):
+                before = await made.begun(marker.encode())
+        except TimeoutError:
+            await made.aclose()
+            raise BackendError(
+                f"{_not_in(job)}: it did not answer within {GREETING:.0f} s."
+            ) from None
+        except BaseException:
+            await made.aclose()
+            raise
+        if before is not None:
+            await made.aclose()
+            raise BackendError(f"{_not_in(job)}: {_why(before)}.")
+        return made
 
     async def listeners(self, ref: JobRef) -> list[Listener]:
         """See `Forward.listeners`."""
@@ -192,11 +210,7 @@ class Inside:
             await pipes.aclose()
             if not isinstance(error, BackendError):
                 raise
-            said = last_words(_without_end(pipes.said).decode("utf-8", "replace"))
-            raise BackendError(
-                f"Slurm lets us not into job {job.number} on {job.hosts[0]}: "
-                f"{said.removeprefix('srun: error: ') or error.what}."
-            ) from None
+            raise BackendError(f"{_not_in(job)}: {_why(pipes.said) or error.what}.") from None
         address = ""
         with suppress(BackendError):
             address = await self._scheduler.address(await self._host.agent(), job.hosts[0])
@@ -281,18 +295,32 @@ class Stepped:
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self._held: dict[int, bytes] = {}
-        self._begun: set[int] = set()
+        self._early = b""
+
+    async def begun(self, marker: bytes) -> bytes | None:
+        """Pass over what is said before the program's turn, up to a line with the marker. Returns
+        None, or what was said if it never came."""
+        said = out = b""
+        while True:
+            number, data = await self._terminal.read()
+            if not data:
+                return said
+            said = (said + data)[-SAID:]
+            if number == 1:
+                _, found, rest = (out := (out + data)[-SAID:]).partition(marker)
+                _, end, rest = rest.partition(b"\n")
+                if found and end:
+                    self._early = rest
+                    return None
 
     async def read(self) -> tuple[int, bytes]:
         """See `Terminal.read`."""
         while True:
-            number, data = await self._terminal.read()
+            number, data = (1, self._early) if self._early else await self._terminal.read()
+            self._early = b""
             if not data:
                 return number, data
             data = self._held.pop(number, b"") + data
-            if number not in self._begun:
-                data = NOISE.sub(b"", data)
-                self._begun.add(number)
             shown = _without_end(data)
             if len(shown) < len(data):
                 self._held[number] = data[len(shown) :]
@@ -324,9 +352,6 @@ class Stepped:
         await self._terminal.aclose()
 
 
-NOISE = re.compile(rb"\A(?:srun: cluster configuration lacks support for cpu binding\r?\n)+")
-"""What srun says first where processors are nobody's."""
-
 END = re.compile(
     rb"srun: error: [^\r\n]{1,80}: task 0: [^\r\n]{1,100}\r?\n(?:srun: [^\r\n]{1,200}\r?\n)*\Z"
 )
@@ -336,6 +361,15 @@ END = re.compile(
 def _without_end(data: bytes) -> bytes:
     found = END.search(data, max(0, len(data) - 1024))
     return data if found is None else data[: found.start()]
+
+
+def _not_in(job: Job) -> str:
+    return f"Slurm does not let us into job {job.number} on {job.hosts[0]}"
+
+
+def _why(said: bytes) -> str:
+    """The last that srun said, as part of a sentence."""
+    return last_words(_without_end(said).decode("utf-8", "replace")).removeprefix("srun: error: ")
 
 
 def _no_node(status: Status, article: str = "The") -> str:

@@ -89,6 +89,9 @@ def become(word, loaded=False):
             env = {wire.to_bytes(k): wire.to_bytes(v) for k, v in start.own_environ().items()}
             env[b"PWD"] = directory
         else:
+            if through is not None and through.get("marker"):
+                # Until here it was the launcher that spoke.
+                wire.write_all(1, b"\n" + wire.to_bytes(through["marker"]) + b"\n")
             env = environment(run, attempt, spec, through is not None)
             loader = _loader(run, spec) if through is not None else []
             if loader:
