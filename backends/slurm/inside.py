@@ -46,6 +46,8 @@ LOOK = 15.0
 """Seconds without a word from us after which an agent there ends, and between two of ours."""
 IDLE = 60.0
 """Seconds for which nobody needs an agent until it goes."""
+MARK = 40
+"""Bytes that follow the name in a mark, at most."""
 SAID = 4096
 """Bytes that are kept of what a launcher says before it starts anything."""
 FRESH = 5.0
@@ -88,12 +90,13 @@ class Inside:
                 raise BackendError(_no_node(status), "It can be entered once it runs.")
             return await self._directory.shell(ref, argv, size=size)
         marker = secrets.token_hex(16)
+        _check(job)
         through = self._through(job, pty=size is not None, piped=size is None, marker=marker)
         words = await self._directory.session(ref, argv, through)
-        made = Stepped(await self._host.terminal(words, size=size))
+        made = Stepped(await self._host.terminal(words, size=size), marker)
         try:
             async with asyncio.timeout(GREETING):
-                before = await made.begun(marker.encode())
+                before = await made.begun()
         except TimeoutError:
             await made.aclose()
             raise BackendError(
@@ -196,6 +199,7 @@ class Inside:
             return made
 
     async def _open(self, ref: JobRef, job: Job) -> _Node:
+        _check(job)
         marker = secrets.token_hex(16)
         program = ["serve", marker, f"{SILENCE:g}"]
         words = await self._directory.session(
@@ -210,7 +214,7 @@ class Inside:
             await pipes.aclose()
             if not isinstance(error, BackendError):
                 raise
-            raise BackendError(f"{_not_in(job)}: {_why(pipes.said) or error.what}.") from None
+            raise BackendError(f"{_not_in(job)}: {_why(pipes.said)}.") from None
         address = ""
         with suppress(BackendError):
             address = await self._scheduler.address(await self._host.agent(), job.hosts[0])
@@ -290,16 +294,20 @@ class _Node:
 
 
 class Stepped:
-    """The terminal of a step. What srun says of its end is how it ended, and is not shown."""
+    """The terminal of a step, in whose output its agent marks where the program's begins and how it
+    has ended. Taken out again; what srun says besides is passed on."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, marker: str) -> None:
         self._terminal = terminal
-        self._held: dict[int, bytes] = {}
+        self._mark = b"\x1b_" + marker.encode()
+        self._said = re.compile(re.escape(self._mark) + rb" ([a-z]{1,20}) (\d{1,5})\x1b\\")
+        self._held = b""
         self._early = b""
+        self._end: Done | None = None
 
-    async def begun(self, marker: bytes) -> bytes | None:
-        """Pass over what is said before the program's turn, up to a line with the marker. Returns
-        None, or what was said if it never came."""
+    async def begun(self) -> bytes | None:
+        """Pass over what is said before the program's turn. Returns None, or what was said if that
+        never came."""
         said = out = b""
         while True:
             number, data = await self._terminal.read()
@@ -307,10 +315,9 @@ class Stepped:
                 return said
             said = (said + data)[-SAID:]
             if number == 1:
-                _, found, rest = (out := (out + data)[-SAID:]).partition(marker)
-                _, end, rest = rest.partition(b"\n")
-                if found and end:
-                    self._early = rest
+                out = (out + data)[-2 * SAID :]
+                if found := self._said.search(out):
+                    self._early = out[found.end() :]
                     return None
 
     async def read(self) -> tuple[int, bytes]:
@@ -318,14 +325,30 @@ class Stepped:
         while True:
             number, data = (1, self._early) if self._early else await self._terminal.read()
             self._early = b""
-            if not data:
+            if number == 2:
                 return number, data
-            data = self._held.pop(number, b"") + data
-            shown = _without_end(data)
-            if len(shown) < len(data):
-                self._held[number] = data[len(shown) :]
-            if shown:
-                return number, shown
+            shown = self._without_marks(data)
+            if shown or not data:
+                return (1 if shown else 0), shown
+
+    def _without_marks(self, data: bytes) -> bytes:
+        """What of the output is the program's. b"" is its end."""
+        whole, self._held = self._held + data, b""
+        if found := self._said.search(whole):
+            outcome = Outcome.SIGNALLED if found[1] == b"signalled" else Outcome.EXITED
+            self._end = Done(outcome=outcome, code=int(found[2]))
+            return whole[: found.start()] + whole[found.end() :]
+        if not data:
+            return whole
+        # The beginning of a mark may end a piece; the rest of it is on its way then.
+        at = whole.find(self._mark)
+        if at < 0:
+            last = max(whole.rfind(b"\x1b"), 0)
+            at = last if self._mark.startswith(whole[last:]) else len(whole)
+        elif len(whole) - at > len(self._mark) + MARK:
+            at = len(whole)
+        self._held = whole[at:]
+        return whole[:at]
 
     async def write(self, data: bytes) -> None:
         """See `Terminal.write`."""
@@ -340,10 +363,12 @@ class Stepped:
         await self._terminal.resize(size)
 
     async def wait(self) -> Done:
-        """See `Terminal.wait`. srun's own code for what a signal ended is that of a shell."""
+        """See `Terminal.wait`. A step that was ended, as its job was, leaves what srun makes of
+        that."""
         done = await self._terminal.wait()
-        said = b"".join(self._held.values())
-        if done.outcome is Outcome.EXITED and done.code > 128 and b": Exited with" not in said:
+        if self._end is not None:
+            return self._end
+        if done.outcome is Outcome.EXITED and done.code > 128:
             return replace(done, outcome=Outcome.SIGNALLED, code=done.code - 128)
         return done
 
@@ -352,15 +377,13 @@ class Stepped:
         await self._terminal.aclose()
 
 
-END = re.compile(
-    rb"srun: error: [^\r\n]{1,80}: task 0: [^\r\n]{1,100}\r?\n(?:srun: [^\r\n]{1,200}\r?\n)*\Z"
-)
-"""What it says last of a program that has ended with anything but 0."""
-
-
-def _without_end(data: bytes) -> bytes:
-    found = END.search(data, max(0, len(data) - 1024))
-    return data if found is None else data[: found.start()]
+def _check(job: Job) -> None:
+    """Refuse what Slurm would have us wait for."""
+    if job.word == "SUSPENDED":
+        raise BackendError(
+            f"Job {job.number} is suspended: nothing can be started in it.",
+            f"It can be entered once it goes on (scontrol resume {job.number}).",
+        )
 
 
 def _not_in(job: Job) -> str:
@@ -369,7 +392,8 @@ def _not_in(job: Job) -> str:
 
 def _why(said: bytes) -> str:
     """The last that srun said, as part of a sentence."""
-    return last_words(_without_end(said).decode("utf-8", "replace")).removeprefix("srun: error: ")
+    words = last_words(said.decode("utf-8", "replace"))
+    return words.removeprefix("srun: error: ").removeprefix("traindeck: ") or "srun did not say why"
 
 
 def _no_node(status: Status, article: str = "The") -> str:

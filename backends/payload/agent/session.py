@@ -47,27 +47,12 @@ def session(request, body):
     word = word.replace("+", "-").replace("/", "_").rstrip("=")
     if len(word) > MAX_WORD:
         raise Refused("The command is longer than can be handed on (%d bytes)." % len(word))
-    return {"argv": [*_agent(), "session" if through is None else "enter", word]}
+    return {"argv": [*agent_words(), "session" if through is None else "enter", word]}
 
 
-def _agent():
+def agent_words():
+    """What this program is started with."""
     return [sys.executable, "-I", "-S", layout.agent_file()]
-
-
-def enter(word):
-    """The program `enter WORD`: becomes the launcher, with nothing of this environment but what it
-    is to keep, and has it start us again. Returns the exit code if there is none."""
-    from . import programs
-
-    try:
-        through = wire.field(_read(word), "through", dict, required=True)
-        env = programs.environment(through)
-        inside = wire.field(through, "program", list) or ["session", word]
-        words = wire.field(through, "argv", list, required=True) + _agent() + inside
-        argv = [wire.to_bytes(part, "argv") for part in words]
-        return _execute(argv, env, b"/", argv[0])
-    except Refused as refused:
-        return _say(str(refused), 1)
 
 
 def become(word, loaded=False):
@@ -78,81 +63,47 @@ def become(word, loaded=False):
             program was given is then the environment.
     """
     try:
-        asked = _read(word)
+        asked = read_word(word)
         run = layout.check_id(asked.get("run_id"))
         attempt = layout.check_attempt(asked.get("attempt", 0))
         argv = [wire.to_bytes(part, "argv") for part in wire.field(asked, "argv", list, [])]
         through = wire.field(asked, "through", dict)
         spec = _spec(run)
         directory = os.fsencode(layout.run_dir(run))
+        loader = []
         if loaded:
             env = {wire.to_bytes(k): wire.to_bytes(v) for k, v in start.own_environ().items()}
             env[b"PWD"] = directory
         else:
-            if through is not None and through.get("marker"):
-                # Until here it was the launcher that spoke.
-                wire.write_all(1, b"\n" + wire.to_bytes(through["marker"]) + b"\n")
             env = environment(run, attempt, spec, through is not None)
             loader = _loader(run, spec) if through is not None else []
-            if loader:
-                words = [*loader, *_agent(), "session", word, "loaded"]
-                cwd = spec.get("cwd")
-                there = wire.to_bytes(cwd) if isinstance(cwd, str) else directory
-                if os.path.isdir(there):
-                    env[b"PWD"] = there
-                    argv = [wire.to_bytes(part, "argv") for part in words]
-                    return _execute(argv, env, there, argv[0])
-        program = argv[0] if argv else shell_of(env)
-        if not argv:
+        if loader:
+            program = b"/bin/sh"
+            words = [*loader, *agent_words(), "session", word, "loaded"]
+            argv = [wire.to_bytes(part, "argv") for part in words]
+            directory = _cwd(spec) or directory
+            env[b"PWD"] = directory
+        elif argv:
+            program = argv[0]
+        else:
+            program = shell_of(env)
             name = os.path.basename(program)
             argv = [b"-" + name if asked.get("login") else name]
-        if through is not None and through.get("piped"):
-            return _piped(lambda: _execute(argv, env, directory, program))
-        return _execute(argv, env, directory, program)
+
+        def begin():
+            return execute(argv, env, directory, program)
+
+        if through is None or loaded:
+            return begin()
+        from . import inside
+
+        return inside.watched(begin, through)
     except Refused as refused:
         return _say(str(refused), 1)
 
 
-def _piped(become):
-    """Have a child become the program, with a pipe as its stdout, and pass on what comes through
-    that: srun passes on at once only what it reads from a terminal, and many a program writes to
-    one what it would not write to a pipe. Returns the exit code."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.dup2(write, 1)
-        job.close_descriptors(())
-        os._exit(become())
-    os.close(write)
-    _make_raw(1)
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)  # the end of its input is the program's to see
-    try:
-        while True:
-            data = os.read(read, 1 << 16)
-            if not data:
-                break
-            wire.write_all(1, data)
-    except OSError:
-        pass  # nobody listens any more
-    os.close(read)
-    _, status = os.waitpid(child, 0)
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-
-
-def _make_raw(fd):
-    """Let a terminal pass on every byte as it is, if it is one."""
-    import termios
-
-    try:
-        modes = termios.tcgetattr(fd)
-        modes[1] &= ~termios.OPOST
-        termios.tcsetattr(fd, termios.TCSANOW, modes)
-    except termios.error:
-        pass  # a pipe
-
-
-def _read(word):
+def read_word(word):
+    """What the one word holds."""
     padded = word.replace("-", "+").replace("_", "/") + "=" * (-len(word) % 4)
     try:
         asked = wire.parse_object(binascii.a2b_base64(padded.encode("ascii")))
@@ -166,6 +117,12 @@ def _read(word):
 def _spec(run):
     record = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN) or {}
     return record.get("spec") if isinstance(record.get("spec"), dict) else {}
+
+
+def _cwd(spec):
+    cwd = spec.get("cwd")
+    found = wire.to_bytes(cwd) if isinstance(cwd, str) else b""
+    return found if os.path.isdir(found) else None
 
 
 def _loader(run, spec):
@@ -215,7 +172,8 @@ def shell_of(env):
     return b"/bin/sh"
 
 
-def _execute(argv, env, directory, program):
+def execute(argv, env, directory, program):
+    """Become a program. Returns the exit code if that cannot be."""
     from . import UMASK
 
     try:
@@ -260,9 +218,11 @@ def ports(request, body):
         raise layout.gone(layout.run_dir(run))
     sockets = _listening()
     found = {}
-    # Of several nodes it is the first that is asked.
-    rank = b"0" if os.path.isdir(layout.attempt_dir(run, attempt) + "/ranks") else None
-    of = tree.Tree(run, attempt, leader=_leader(run, attempt), rank=rank)
+    directory, rank = layout.attempt_dir(run, attempt), None
+    if os.path.isdir(directory + "/ranks/0"):
+        # Of several nodes it is the first that is asked, for what it runs and not for its srun.
+        directory, rank = directory + "/ranks/0", b"0"
+    of = tree.Tree(run, attempt, leader=_leader(directory), rank=rank)
     members = of.scan(fresh=True)
     for pid in sorted(members) if sockets else ():
         for path in procs.open_files(pid):
@@ -316,9 +276,9 @@ def reach(request, body):
     raise Refused("Port %d of %.100s cannot be reached: %s." % (port, address, why.lower()))
 
 
-def _leader(run, attempt):
+def _leader(directory):
     """The leader of agent.json: one that was adopted carries no name of the run."""
-    words = records.try_read(layout.attempt_dir(run, attempt) + "/agent.json")
+    words = records.try_read(directory + "/agent.json")
     leader = words.get("leader")
     if not isinstance(leader, dict):
         return None

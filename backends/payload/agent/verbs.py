@@ -83,9 +83,9 @@ def main(words):
 
             return session.become(words[1], bool(words[2:]))
         if verb == "enter" and len(words) == 2:
-            from . import session
+            from . import inside
 
-            return session.enter(words[1])
+            return inside.enter(words[1])
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         if verb == "batch" and 3 <= len(words) <= 4:
