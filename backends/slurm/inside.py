@@ -46,6 +46,8 @@ LOOK = 15.0
 """Seconds without a word from us after which an agent there ends, and between two of ours."""
 IDLE = 60.0
 """Seconds for which nobody needs an agent until it goes."""
+HANGUP = 1
+"""The number of SIGHUP."""
 MARK = 40
 """Bytes that follow the name in a mark, at most."""
 SAID = 4096
@@ -304,6 +306,7 @@ class Stepped:
         self._held = b""
         self._early = b""
         self._end: Done | None = None
+        self._hung_up = False
 
     async def begun(self) -> bytes | None:
         """Pass over what is said before the program's turn. Returns None, or what was said if that
@@ -368,12 +371,15 @@ class Stepped:
         done = await self._terminal.wait()
         if self._end is not None:
             return self._end
+        if done.outcome is Outcome.EXITED and self._hung_up:
+            return Done(outcome=Outcome.SIGNALLED, code=HANGUP)
         if done.outcome is Outcome.EXITED and done.code > 128:
             return replace(done, outcome=Outcome.SIGNALLED, code=done.code - 128)
         return done
 
     async def aclose(self) -> None:
         """See `Terminal.aclose`."""
+        self._hung_up = True
         await self._terminal.aclose()
 
 
