@@ -11,12 +11,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from traindeck.backends.base import AgentChannel, BackendError, Connection, Terminal, Unreachable
+from traindeck.backends.base import BackendError, Connection, Terminal, Unreachable
+from traindeck.backends.hosts.channel import Channel
 
 PIECE = 1 << 18
-"""Bytes given to an agent at a time: it answers when they are taken."""
+AHEAD = 1 << 20
+"""Bytes given to an agent at a time, and until it is waited for them to be taken."""
 TAKEN_WITHIN = 3600.0
-"""Seconds for those: it is the program there that takes them, and it may take its time."""
+"""Seconds for that: it is the program there that takes them, and it may take its time."""
 LOOK = 1.0
 """Seconds between two looks whether somebody who says no more has closed."""
 SAID = 4096
@@ -81,7 +83,7 @@ class Pipes:
 
 
 async def linked(
-    channel: AgentChannel,
+    channel: Channel,
     port: int,
     *,
     address: str = "localhost",
@@ -110,7 +112,7 @@ async def linked(
 
 
 async def _carry(
-    channel: AgentChannel,
+    channel: Channel,
     port: int,
     address: str,
     reader: asyncio.StreamReader,
@@ -154,15 +156,22 @@ async def _carry(
 
 
 async def _give(
-    channel: AgentChannel,
+    channel: Channel,
     name: str,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
     with suppress(BackendError, Unreachable, OSError):
+        ahead = 0
         while data := await reader.read(PIECE):
-            await channel.call("give", {"link": name}, data, timeout=TAKEN_WITHIN)
-        await channel.call("give", {"link": name, "eof": True})
+            ahead += len(data)
+            if ahead < AHEAD:
+                # An answer would only hold up what the program says to it (links.PAUSE).
+                await channel.tell("give", {"link": name, "quiet": True}, data)
+            else:
+                await channel.call("give", {"link": name}, data, timeout=TAKEN_WITHIN)
+                ahead = 0
+        await channel.tell("give", {"link": name, "quiet": True, "eof": True})
     # Whoever has said all may listen on; one that has closed does not, and only this tells.
     poller = select.poll()
     poller.register(writer.get_extra_info("socket").fileno(), 0)

@@ -13,7 +13,13 @@ MOST = 256
 WITHIN = 5.0
 """Seconds for an address to answer."""
 PIECE = 1 << 16
-NEVER = 1e18
+LITTLE, PAUSE = 1 << 14, 0.002
+"""Bytes below which it is waited a moment (seconds) whether more comes: on the way through srun a
+second little message waits for the first to be acknowledged, 40 ms mostly."""
+MOST_LEFT = 4 << 20
+"""Bytes that wait for one connection to take them."""
+LONG = 3600.0
+"""Seconds until a connection is looked at of which nothing is heard."""
 
 OPEN = {}
 """Those that are open, by the names that whoever asked gave them."""
@@ -43,15 +49,27 @@ class Link:
         self.done = False
         self.made = False
         self.socket = None
+        self.left = bytearray()
+        self.last = False
+        self._got = bytearray()
+        self._ended = False
+        self._send_at = None
         self._why = "no address"
         self._until = 0.0
         OPEN[self.name] = self
 
     def waits(self):
         """(descriptor, events) that it goes on at; (None, 0) if it is not a descriptor."""
-        if self.socket is None or (self.made and self.credit <= 0):
+        if self.socket is None:
             return None, 0
-        return self.socket.fileno(), select.POLLIN if self.made else select.POLLOUT
+        if not self.made:
+            return self.socket.fileno(), select.POLLOUT
+        wanted = select.POLLIN if self._room() > 0 and not self._ended else 0
+        wanted |= select.POLLOUT if self.left else 0
+        return (self.socket.fileno() if wanted else None), wanted
+
+    def _room(self):
+        return min(PIECE, self.credit) - len(self._got)
 
     def step(self, now):
         """(answer, bytes) or None. After an answer with `eof`, `done` is set."""
@@ -59,21 +77,45 @@ class Link:
             return None
         if not self.made:
             return self._connect(now)
-        self.due = NEVER
-        if self.credit <= 0:
+        self.flush()
+        while self._room() > 0 and not self._ended:
+            try:
+                data = self.socket.recv(self._room())
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                data = b""  # a reset says no more than an end
+            self._got += data
+            self._ended = not data
+        self.due = now + LONG
+        if not self._got and not self._ended:
             return None
-        try:
-            data = self.socket.recv(min(PIECE, self.credit))
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError:
-            data = b""  # a reset says no more than an end
+        if len(self._got) < LITTLE and not self._ended:
+            if self._send_at is None:
+                self._send_at = now + PAUSE
+            if now < self._send_at:
+                self.due = self._send_at
+                return None
+        self._send_at = None
         self.due = 0.0
-        self.credit -= len(data)
-        if data:
-            return {}, data
-        self.done = True
-        return {"eof": True}, b""
+        self.credit -= len(self._got)
+        data, self._got = bytes(self._got), bytearray()
+        self.done = self._ended
+        return ({"eof": True} if self._ended else {}), data
+
+    def flush(self):
+        """Send what the connection takes of what it is to have."""
+        try:
+            while self.left:
+                del self.left[: self.socket.send(self.left[:PIECE])]
+            if self.last and not self.left:
+                self.last = False
+                self.socket.shutdown(socket.SHUT_WR)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.left.clear()  # what comes from there says that it is over
+            self.last = False
 
     def _connect(self, now):
         """Try one address after the other, waiting for none."""
@@ -115,23 +157,22 @@ class Link:
 
 
 def give(request, body):
-    """The verb: send bytes into a connection, then, with `eof`, that there are no more. Answers
-    when they are taken. A generator."""
-    name = wire.field(request, "link", str, required=True)
-    left = memoryview(body)
-    while True:
-        link = OPEN.get(name)
-        if link is None or not link.made or link.socket is None:
-            raise Refused("That connection is over.")
-        try:
-            if left:
-                left = left[link.socket.send(left) :]
-            if not left:
-                if wire.field(request, "eof", bool, False):
-                    link.socket.shutdown(socket.SHUT_WR)
-                return {}
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError as error:
-            raise Refused("That connection is over: %s." % (error.strerror or error)) from None
+    """The verb: send bytes into a connection, then, with `eof`, that there are no more. With
+    `quiet` it is not answered, else when all has been taken. A generator."""
+    link = OPEN.get(wire.field(request, "link", str, required=True))
+    if link is None or not link.made or link.socket is None:
+        raise Refused("That connection is over.")
+    if len(link.left) + len(body) > MOST_LEFT:
+        raise Refused("More was given than is taken there.")
+    link.left += body
+    link.last = link.last or wire.field(request, "eof", bool, False)
+    link.flush()
+    if wire.field(request, "quiet", bool, False):
+        return None
+    return _taken(link)
+
+
+def _taken(link):
+    while link.left:
         yield None, 0.005
+    return {}

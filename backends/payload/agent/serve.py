@@ -80,7 +80,7 @@ class Connection:
                 result = verbs.function(verb)(request, body)
                 if hasattr(result, "send"):
                     self.tasks[key] = [result, None, 0.0]
-                else:
+                elif result is not None:
                     self._answer_result(key, result)
         except Refused as refused:
             self._refuse(key, refused)
