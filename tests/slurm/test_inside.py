@@ -13,9 +13,9 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from tests.services.slurm import Cluster, cluster, until
@@ -35,16 +35,84 @@ from traindeck.backends.slurm.inside import Stepped
 
 
 @pytest.fixture(scope="module")
-def slurm() -> Iterator[Cluster]:
+def nodes_apart() -> Iterator[Cluster]:
+    """Not `slurm`, whose jobs end with each test."""
     with cluster(apart=True) as made:
         yield made
 
 
+SERVES = """
+import os, socket, sys, threading
+
+def listen(address, serve):
+    one = socket.create_server((address, 0), backlog=200)
+    def accept():
+        while True:
+            threading.Thread(target=serve, args=one.accept(), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+    return one.getsockname()[1]
+
+def turn(c, peer):
+    data = b""
+    while piece := c.recv(65536): data += piece
+    c.sendall(peer[0].encode() + b"|" + data[::-1]); c.close()
+
+def pour(c, peer):
+    print("got", c.recv(9), flush=True)
+    c.recv(9)  # the end of what is said; then it sends until nobody takes it
+    try:
+        while True: c.sendall(bytes(100000))
+    except OSError: print("gone", flush=True)
+
+own = os.environ[os.environ["SLURMD_NODENAME"]]
+print("ports", listen("127.0.0.1", turn), listen("0.0.0.0", turn), listen(own, turn),
+      listen("127.0.0.1", pour), "end", flush=True)
+threading.Event().wait()
+"""
+
+
+@dataclass
+class Running:
+    """A run that listens, and the root that it lies in: on its node's loopback, everywhere, on the
+    address that others reach it by, and again on loopback, where it pours."""
+
+    ref: JobRef
+    root: Path
+    cwd: Path
+    alone: int = 0
+    all: int = 0
+    own: int = 0
+    pours: int = 0
+
+
+@pytest.fixture(scope="module")
+def running(nodes_apart: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    """One run for all tests that only look into its allocation."""
+    folder = tmp_path_factory.mktemp("inside")
+    cwd = folder / "work"
+    cwd.mkdir()
+
+    async def start() -> Running:
+        lab = Lab(nodes_apart, folder / "root")
+        lab.backend = lab.another(prelude="export WHERE=$PWD MINE=prelude")
+        nodes = {node: nodes_apart.address(node) for node in nodes_apart.nodes}
+        env = {**nodes, "PATH": "/mine:/usr/bin:/bin", "MINE": "spec", "TWO": "a b"}
+        spec = lab.spec(cwd=str(cwd), env=env, resources=Resources(gpus=2))
+        spec = replace(spec, argv=(sys.executable, "-c", SERVES))
+        ref = await lab.backend.submit(await lab.plan(spec))
+        await lab.said(ref, "end")
+        ports = [int(word) for word in (await lab.log(ref)).split()[1:5]]
+        await lab.backend.aclose()
+        return Running(ref, lab.root, cwd, *ports)
+
+    return asyncio.run(start())
+
+
 @pytest.fixture
-async def lab(slurm: Cluster, tmp_path: Path) -> AsyncIterator[Lab]:
-    made = Lab(slurm, tmp_path / "root")
+async def lab(nodes_apart: Cluster, running: Running) -> AsyncIterator[Lab]:
+    """A console of its own on the place of that run."""
+    made = Lab(nodes_apart, running.root)
     yield made
-    slurm.run("scancel", "--user=root", check=False)
     await made.backend.aclose()
 
 
@@ -73,66 +141,43 @@ async def variables(lab: Lab, ref: JobRef) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------ shell
 
 
-async def test_a_shell_is_on_the_runs_node_with_what_the_job_has(lab: Lab) -> None:
-    ref = await lab.launch(
-        "out:up", "hold", env={"MINE": "a b", "PATH": "/mine:/usr/bin:/bin"},
-        resources=Resources(gpus=2),
-    )  # fmt: skip
-    await lab.said(ref, "up")
-    found = await variables(lab, ref)
+async def test_a_shell_is_on_the_runs_node_with_what_the_job_has(
+    lab: Lab, running: Running
+) -> None:
+    ref = running.ref
+    own = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "3", "SRUN_X": "1"}
+    lab.slurm.env.update(own)  # as if we were in an allocation ourselves
+    try:
+        found = await variables(lab, ref)
+    finally:
+        for name in own:
+            del lab.slurm.env[name]
     node = (await lab.status(ref)).nodes[0]
     assert (found["SLURM_JOB_ID"], found["SLURMD_NODENAME"]) == (ref.native_id, node)
+    assert found["SLURM_NTASKS"] == "1" and "SRUN_X" not in found
     assert found["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert (found["MINE"], found["PATH"]) == ("a b", "/mine:/usr/bin:/bin")
-    directory = str(lab.directory(ref))
-    assert found["TRAINDECK_RUN_DIR"] == found["PWD"] == directory
+    assert (found["TWO"], found["PATH"]) == ("a b", "/mine:/usr/bin:/bin")
+    # What the prelude does comes after the spec, as it does for the job.
+    assert (found["MINE"], found["WHERE"]) == ("prelude", str(running.cwd))
+    assert found["TRAINDECK_RUN_DIR"] == found["PWD"] == str(lab.directory(ref))
     assert found["TRAINDECK_RUN_ID"] == ref.run_id and "TRAINDECK_RUN" not in found
-    network = os.readlink("/proc/self/ns/net")
+
+
+async def test_bytes_codes_and_errors_pass_as_they_are(lab: Lab, running: Running) -> None:
+    ref = running.ref
     script = "pwd; readlink /proc/self/ns/net; cat; test -p /dev/stdout && echo err >&2; exit 7"
     out, err, code = await said(lab, ref, "sh", "-c", script, given=b"a\0b")
     folder, there, given = out.decode().split("\n")
-    assert (folder, given, err, code) == (directory, "a\0b", b"err\n", 7)
-    assert there.startswith("net:") and there != network
-    # What a terminal would have changed or held up arrives as it is, and at once.
+    assert (folder, given, err, code) == (str(lab.directory(ref)), "a\0b", b"err\n", 7)
+    assert there.startswith("net:") and there != os.readlink("/proc/self/ns/net")
     data = os.urandom(200_000)
     assert await said(lab, ref, "cat", given=data) == (data, b"", 0)
 
 
-async def test_nothing_of_an_allocation_that_we_are_in_ourselves_gets_in(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ref = await lab.launch("out:up", "hold")
-    await lab.said(ref, "up")
-    for name, value in (("SLURM_JOB_ID", "1"), ("SLURM_NTASKS", "3"), ("SRUN_X", "1")):
-        lab.slurm.env[name] = value
-    try:
-        found = await variables(lab, ref)
-    finally:
-        for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SRUN_X"):
-            del lab.slurm.env[name]
-    assert (found["SLURM_JOB_ID"], found["SLURM_NTASKS"]) == (ref.native_id, "1")
-    assert "SRUN_X" not in found
-
-
-async def test_the_prelude_of_the_runs_holds_in_their_shell_too(lab: Lab, tmp_path: Path) -> None:
-    cwd = tmp_path / "work"
-    cwd.mkdir()
-    await lab.backend.aclose()
-    lab.backend = lab.another(prelude="export WHERE=$PWD MINE=prelude")
-    ref = await lab.launch("out:up", "hold", cwd=str(cwd), env={"MINE": "spec"})
-    await lab.said(ref, "up")
-    found = await variables(lab, ref)
-    assert (found["WHERE"], found["MINE"]) == (str(cwd), "prelude")
-    assert found["PWD"] == str(lab.directory(ref))
-    assert (await said(lab, ref, "pwd"))[0].decode() == f"{lab.directory(ref)}\n"
-
-
-async def test_a_terminal_says_nothing_of_srun(lab: Lab) -> None:
-    ref = await lab.launch("out:up", "hold")
-    await lab.said(ref, "up")
+async def test_a_terminal_says_nothing_of_srun(lab: Lab, running: Running) -> None:
     size = TerminalSize(columns=70, rows=20)
     for words, code in (("stty size; exit 9", 9), ("stty size; kill -9 $$", 137)):
-        terminal = await lab.backend.shell(ref, ["sh", "-c", words], size=size)
+        terminal = await lab.backend.shell(running.ref, ["sh", "-c", words], size=size)
         seen = b""
         while data := (await terminal.read())[1]:
             seen += data
@@ -144,17 +189,14 @@ async def test_a_terminal_says_nothing_of_srun(lab: Lab) -> None:
 
 
 async def test_a_run_that_waits_cannot_be_entered_and_says_why(lab: Lab) -> None:
-    for _ in lab.slurm.nodes:
-        await lab.until(
-            await lab.launch("out:up", "hold", resources=Resources(gpus=4)), State.RUNNING
-        )
-    ref = await lab.launch("out:up", "hold", resources=Resources(gpus=1))
+    ref = await lab.launch("out:up", "hold", resources=Resources(gpus=4, nodes=2))
     with pytest.raises(BackendError) as refused:
         await lab.backend.shell(ref, ["true"])
     assert refused.value.what.startswith("The run has no node yet: it waits ")
     assert await lab.backend.listeners(ref) == []
     with pytest.raises(BackendError, match="Nobody listens on port 6006: the run has no node yet"):
         await lab.backend.connect(ref, 6006)
+    await lab.backend.cancel(ref, grace=0.0)
 
 
 async def test_of_a_run_that_is_over_there_is_its_directory(lab: Lab) -> None:
@@ -167,9 +209,10 @@ async def test_of_a_run_that_is_over_there_is_its_directory(lab: Lab) -> None:
         await lab.backend.connect(ref, 6006)
 
 
-async def test_a_job_that_lets_nobody_in_is_said_to_with_the_reason(lab: Lab) -> None:
-    ref = await lab.launch("out:up", "hold")
-    await lab.said(ref, "up")
+async def test_a_job_that_lets_nobody_in_is_said_to_with_the_reason(
+    lab: Lab, running: Running
+) -> None:
+    ref = running.ref
     lab.slurm.run("scontrol", "suspend", ref.native_id)
     with pytest.raises(BackendError, match=f"Job {ref.native_id} is suspended"):
         await lab.backend.shell(ref, ["true"])
@@ -210,27 +253,6 @@ async def test_marks_are_taken_out_wherever_a_piece_ends(piece: int) -> None:
 
 # ---------------------------------------------------------------------------------------- forward
 
-SERVES = (
-    "import os, socket, sys, threading\n"
-    "address = sys.argv[1] or os.environ[os.environ['SLURMD_NODENAME']]\n"
-    "s = socket.create_server((address, 0), backlog=200)\n"
-    "print('port', s.getsockname()[1], 'end', flush=True)\n"
-    "def serve(c, peer):\n"
-    "    data = b''\n"
-    "    while piece := c.recv(65536): data += piece\n"
-    "    c.sendall(peer[0].encode() + b'|' + data[::-1]); c.close()\n"
-    "while True: threading.Thread(target=serve, args=s.accept(), daemon=True).start()\n"
-)
-
-
-async def serving(lab: Lab, address: str, **more: Any) -> tuple[JobRef, int]:
-    """A run that listens on an address of its node ("" for the one that others reach it by)."""
-    spec = lab.spec(env={node: lab.slurm.address(node) for node in lab.slurm.nodes}, **more)
-    spec = replace(spec, argv=(sys.executable, "-c", SERVES, address))
-    ref = await lab.backend.submit(await lab.plan(spec))
-    await lab.said(ref, "end")
-    return ref, int((await lab.log(ref)).split()[1])
-
 
 async def answered(lab: Lab, ref: JobRef, port: int, data: bytes) -> tuple[str, bytes]:
     """(who the server was connected to by, what it made of some bytes)."""
@@ -264,53 +286,60 @@ def decoy(port: int) -> Iterator[list[object]]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def steps(lab: Lab, ref: JobRef) -> int:
+def names_of_steps(lab: Lab, ref: JobRef) -> list[str]:
     done = lab.slurm.run("squeue", "-h", "--steps", f"--jobs={ref.native_id}", "-o", "%i")
-    return sum(not line.endswith((".batch", ".extern")) for line in done.stdout.split())
+    return [name for name in done.stdout.split() if not name.endswith((".batch", ".extern"))]
 
 
-async def test_what_listens_on_its_nodes_loopback_alone_is_reached_by_one_step(lab: Lab) -> None:
-    ref, port = await serving(lab, "127.0.0.1")
-    (listener,) = await lab.backend.listeners(ref)
-    assert (listener.port, listener.address) == (port, "localhost")
-    assert listener.program.startswith("python")
+def steps(lab: Lab, ref: JobRef) -> int:
+    return len(names_of_steps(lab, ref))
+
+
+async def test_what_listens_on_its_nodes_loopback_alone_is_reached_by_one_step(
+    lab: Lab, running: Running
+) -> None:
+    ref, port = running.ref, running.alone
+    found = {one.port: one for one in await lab.backend.listeners(ref)}
+    assert list(found) == sorted((running.alone, running.all, running.own, running.pours))
+    assert found[port].address == found[running.all].address == "localhost"
+    assert found[port].program.startswith("python")
     with decoy(port) as came:
         data = os.urandom(2_000_000)
         assert await answered(lab, ref, port, data) == ("127.0.0.1", data[::-1])
-        made = [answered(lab, ref, port, data[:n]) for n in range(1, 100_000, 2_000)]
-        found = await asyncio.gather(*made)
-        expected = [("127.0.0.1", data[:n][::-1]) for n in range(1, 100_000, 2_000)]
-        assert found == expected
+        sizes = range(1, 100_000, 2_000)
+        many = await asyncio.gather(*(answered(lab, ref, port, data[:n]) for n in sizes))
+        assert many == [("127.0.0.1", data[:n][::-1]) for n in sizes]
     assert came == [] and steps(lab, ref) == 1
     with pytest.raises(BackendError, match="Port 1 of localhost cannot be reached"):
         await lab.backend.connect(ref, 1)
 
 
-async def test_what_others_can_reach_is_connected_to_without_a_detour(lab: Lab) -> None:
-    for listens in ("0.0.0.0", ""):
-        ref, port = await serving(lab, listens)
+async def test_what_others_can_reach_is_connected_to_without_a_detour(
+    lab: Lab, running: Running
+) -> None:
+    for port in (running.all, running.own):
         with decoy(port) as came:
             # Its peer is this machine: had it come by the node's agent, it would be the node.
-            assert await answered(lab, ref, port, b"abc") == (lab.slurm.address(), b"cba")
-        assert came == []
-        await lab.backend.cancel(ref, grace=0.0)
-        await lab.until(ref)
+            peer, data = await answered(lab, running.ref, port, b"abc")
+        assert (peer.startswith("198."), data, came) == (True, b"cba", [])
+        assert peer not in [lab.slurm.address(node) for node in lab.slurm.nodes]
 
 
-async def test_where_a_firewall_stands_between_the_detour_is_taken(lab: Lab) -> None:
-    ref, port = await serving(lab, "")
-    node = await lab.backend._inside._node(ref)
+async def test_where_a_firewall_stands_between_the_detour_is_taken(
+    lab: Lab, running: Running
+) -> None:
+    node = await lab.backend._inside._node(running.ref)
     assert not isinstance(node, str)
-    node.reached[port] = False
-    peer, data = await answered(lab, ref, port, b"abc")
-    assert (peer, data) == (lab.slurm.address((await lab.status(ref)).nodes[0]), b"cba")
+    node.reached[running.own] = False
+    its = lab.slurm.address((await lab.status(running.ref)).nodes[0])
+    assert await answered(lab, running.ref, running.own, b"abc") == (its, b"cba")
 
 
-async def test_a_way_in_that_was_lost_is_made_again(lab: Lab) -> None:
-    ref, port = await serving(lab, "127.0.0.1")
-    assert (await answered(lab, ref, port, b"abc"))[1] == b"cba"
+async def test_a_way_in_that_was_lost_is_made_again(lab: Lab, running: Running) -> None:
+    ref, port = running.ref, running.alone
     reader, writer = await lab.backend.connect(ref, port)
-    lab.slurm.run("scancel", f"{ref.native_id}.0")
+    (step,) = names_of_steps(lab, ref)
+    lab.slurm.run("scancel", step)
     async with asyncio.timeout(60):
         assert await reader.read() == b""
     writer.close()
@@ -319,34 +348,28 @@ async def test_a_way_in_that_was_lost_is_made_again(lab: Lab) -> None:
 
 
 async def test_whoever_closes_is_closed_to_the_program_and_the_way_in_goes_with_us(
-    lab: Lab,
+    lab: Lab, running: Running
 ) -> None:
-    script = (
-        "import socket\ns = socket.create_server(('127.0.0.1', 0))\n"
-        "print('port', s.getsockname()[1], 'end', flush=True)\n"
-        "c, _ = s.accept()\nprint('got', c.recv(9), flush=True)\n"
-        "c.recv(9)\n"  # the end of what is said; it sends until nobody takes it
-        "try:\n    while True: c.sendall(bytes(100000))\n"
-        "except OSError: print('gone', flush=True)\n"
-        "import time; time.sleep(600)\n"
-    )
-    spec = replace(lab.spec(), argv=(sys.executable, "-c", script))
-    ref = await lab.backend.submit(await lab.plan(spec))
-    await lab.said(ref, "end")
-    port = int((await lab.log(ref)).split()[1])
-    _, writer = await lab.backend.connect(ref, port)
+    ref = running.ref
+    _, writer = await lab.backend.connect(ref, running.pours)
     writer.write(b"hello")
     await lab.said(ref, "got b'hello'")
     writer.close()
     await lab.said(ref, "gone")
     await lab.backend.aclose()
     until(lambda: steps(lab, ref) == 0, "the step to end")
-    lab.backend = lab.another()
-    assert (await lab.status(ref)).state is State.RUNNING
 
 
+@pytest.mark.skipif(not os.environ.get("SOAK"), reason="a job on two nodes takes its time: SOAK=1")
 async def test_of_a_run_on_several_nodes_the_first_is_meant(lab: Lab) -> None:
-    ref, port = await serving(lab, "127.0.0.1", resources=Resources(nodes=2))
-    assert [one.port for one in await lab.backend.listeners(ref)] == [port]
-    assert await answered(lab, ref, port, b"abc") == ("127.0.0.1", b"cba")
+    nodes = {node: lab.slurm.address(node) for node in lab.slurm.nodes}
+    spec = lab.spec(env=nodes, resources=Resources(nodes=2))
+    spec = replace(spec, argv=(sys.executable, "-c", SERVES))
+    ref = await lab.backend.submit(await lab.plan(spec))
+    await lab.said(ref, "end")
+    ports = [int(word) for word in (await lab.log(ref)).split()[1:5]]
+    assert [one.port for one in await lab.backend.listeners(ref)] == sorted(ports)
+    assert await answered(lab, ref, ports[0], b"abc") == ("127.0.0.1", b"cba")
     assert (await variables(lab, ref))["SLURMD_NODENAME"] == "n0"
+    await lab.backend.cancel(ref, grace=0.0)
+    await lab.until(ref)

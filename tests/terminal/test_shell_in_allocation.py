@@ -12,7 +12,10 @@ import pytest
 from terminal_probe import Terminal
 from tests.services.slurm import cluster
 
-pytestmark = pytest.mark.terminal
+pytestmark = [
+    pytest.mark.terminal,
+    pytest.mark.skipif(not os.environ.get("SOAK"), reason="as that of a process, longer: SOAK=1"),
+]
 
 MAIN = [sys.executable, "-m", "traindeck.console.cli.main"]
 
