@@ -162,6 +162,10 @@ class Listing:
         for parts in self._others.values():
             yield _job(parts)
 
+    def lists(self, native_id: str) -> bool:
+        """Whether one of them is listed."""
+        return native_id in self._others
+
     def foreign_job(self, native_id: str) -> Job | None:
         """One of them."""
         parts = self._others.get(native_id)
@@ -214,8 +218,8 @@ def _job(parts: Sequence[str]) -> Job:
 
 
 def sacct(output: str) -> list[Job]:
-    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time; the
-    last is how it is now."""
+    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time, and
+    so has one of an earlier job of the same number; the last is how it is now."""
     found: dict[str, Job] = {}
     for line in output.splitlines():
         parts = line.split("|", SACCT.count(","))
@@ -225,21 +229,24 @@ def sacct(output: str) -> list[Job]:
         word = state_word(word)
         state = STATES.get(word)
         exit_code, signal = ending(code)
+        given = "" if hosts.strip() == "None assigned" else hosts
+        over = state is not None and state.terminal
         found[number] = Job(
             id=job.strip(),
             number=number.strip(),
             name=name,
             word=word,
             state=state,
-            reason=text.known(reason),
+            # What it waited for last, which stays there when it has run.
+            reason="" if given else text.known(reason),
             array="_" in job,
             partition=text.known(partition),
-            hosts=text.nodes("" if hosts.strip() == "None assigned" else hosts),
+            hosts=text.nodes(given),
             submitted=text.moment(submitted),
             start=text.moment(start),
-            ended=text.moment(end) if state is not None and state.terminal else None,
-            exit_code=exit_code,
-            signal=signal,
+            ended=text.moment(end) if over else None,
+            exit_code=exit_code if over else None,
+            signal=signal if over else None,
         )
     return list(found.values())
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.backends.base import State, decode, encode
-from traindeck.backends.slurm import cluster, listing, reading, text, words
+from traindeck.backends.slurm import accounts, cluster, listing, reading, text, words
 from traindeck.backends.slurm.cluster import Cluster
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.words import Around
@@ -66,7 +66,7 @@ def test_partitions_and_free_gpus_and_nodes_out_of_service(said: dict[str, str])
         partitions=cluster.partitions(said["partitions"]),
         groups=cluster.groups(said["nodes"]),
         reservations=cluster.reservations(said["reservations"]),
-        associations=cluster.associations(said["associations"]),
+        associations=accounts.associations(said["associations"]),
     )
     assert [one.name for one in found.partitions] == ["gpu", "short"]
     default = found.partition("")
@@ -231,7 +231,7 @@ def test_nothing_that_is_printed_breaks_a_reader(out: str) -> None:
         partitions=cluster.partitions(out),
         groups=cluster.groups(out),
         reservations=cluster.reservations(out),
-        associations=cluster.associations(out),
+        associations=accounts.associations(out),
     )
     assert decode(Cluster, encode(found)) == found
     found.gpus_of("gpu")
