@@ -228,7 +228,7 @@ def sacct(output: str) -> list[Job]:
         number, job, word, code, submitted, start, end, hosts, partition, reason, name = parts
         word = state_word(word)
         state = STATES.get(word)
-        exit_code, signal = ending(code)
+        exit_code, signal = ending(code, word)
         given = "" if hosts.strip() == "None assigned" else hosts
         over = state is not None and state.terminal
         found[number] = Job(
@@ -260,7 +260,7 @@ def shown(line: str) -> Job | None:
     array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
     word = state_word(fields.get("JobState", ""))
     state = STATES.get(word)
-    exit_code, signal = ending(fields.get("ExitCode", ""))
+    exit_code, signal = ending(fields.get("ExitCode", ""), word)
     over = state is not None and state.terminal
     return Job(
         id=f"{array}_{task}" if array and task else number,
@@ -299,8 +299,9 @@ def state_word(word: str) -> str:
     return parts[0].rstrip("+").upper() if parts else ""
 
 
-def ending(code: str) -> tuple[int | None, int | None]:
-    """(exit code, signal) of `code:signal`."""
+def ending(code: str, word: str = "COMPLETED") -> tuple[int | None, int | None]:
+    """(exit code, signal) of `code:signal`. The 0 of a job that did not succeed (its time was over,
+    its node failed) is no exit code."""
     first, colon, second = code.strip().partition(":")
     if not colon or not first.isdigit() or not second.isdigit():
         return None, None
@@ -308,4 +309,5 @@ def ending(code: str) -> tuple[int | None, int | None]:
     # 0:53 and 0:125 are Slurm's own marks, not signals.
     if 0 < signal < 65 and signal != 53:
         return None, signal
-    return int(first) if int(first) < 256 else None, None
+    said = int(first)
+    return said if said < 256 and (said or word == "COMPLETED") else None, None

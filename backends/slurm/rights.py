@@ -9,6 +9,7 @@ waits for ever.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from traindeck.backends.base import RunSpec, UsageError
@@ -126,6 +127,12 @@ def _check_reservation(options: Mapping[str, Any], cluster: Cluster, name: str) 
         if not admits(known[one], options, cluster):
             for_whom = ", ".join((*known[one].users, *known[one].accounts)[:NAMED])
             may = usable_reservations(options, cluster)
+            if admits(known[one], {}, replace(cluster, default_account="")):
+                raise UsageError(
+                    f"The reservation {one!r} is not for the account "
+                    f"{_account(options, cluster)}: it is for {for_whom}.",
+                    "Charge the run to another with --option account=NAME.",
+                )
             raise UsageError(
                 f"The reservation {one!r} is not for you: it is for {for_whom}.",
                 there_are("reservations that you may use", may),

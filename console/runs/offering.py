@@ -7,6 +7,7 @@ Kept in a file of a place's own that can be deleted. Nothing is refused by it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def note(places: Places, backend: str, offers: Offers) -> None:
     path = _path(places, backend)
     try:
         make_folder(path.parent)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(said))
+        fresh = path.with_suffix(f".{os.getpid()}")
+        with open(fresh, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            json.dump(said, file)
         fresh.replace(path)
     except (OSError, StoreError):
         return

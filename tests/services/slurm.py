@@ -425,9 +425,10 @@ def until(
     what: str,
     check: Callable[[], None] = lambda: None,
     more: Callable[[], str] = lambda: "",
+    patience: float = PATIENCE,
 ) -> None:
     """Wait for a condition."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not condition():
         check()
         assert time.monotonic() < end, f"waited in vain for {what} {more()}"
