@@ -346,8 +346,8 @@ class SlurmBackend:
         gone: dict[str, None] = {}
         for ref in refs:
             if not ref.run_id:
-                if not heard.jobs.lists(ref.native_id) and not ref.native_id.endswith(listing.REST):
-                    gone[self._foreign.number(ref)] = None
+                if not heard.jobs.lists(ref.native_id) and listing.JOB.fullmatch(ref.native_id):
+                    gone[ref.native_id] = None
             elif reading.wants_an_end(seen := evidence[ref.run_id]):
                 number = reading.number_of(seen)
                 if number and number not in listed:

@@ -14,7 +14,7 @@ from dataclasses import field
 from traindeck.backends.base import AgentChannel
 from traindeck.backends.data import dataclass
 from traindeck.backends.slurm.listing import Job
-from traindeck.backends.slurm.scheduler import Scheduler
+from traindeck.backends.slurm.scheduler import Forgotten, Scheduler
 
 AGAIN = 10.0
 """Seconds between two questions for a job whose end is not known."""
@@ -71,6 +71,7 @@ class GoneJobs:
         self._scheduler = scheduler
         self._clock = clock
         self._known: dict[str, _Known] = {}
+        self._away = (float("-inf"), "")
 
     async def ask(self, channel: AgentChannel, jobs: Collection[str]) -> After:
         """What is known of these jobs, by what names them to Slurm."""
@@ -82,7 +83,13 @@ class GoneJobs:
         for job in jobs:
             self._known.setdefault(job, _Known(since=now))
         due = [job for job in jobs if self._due(job, now)][:AT_ONCE]
-        told = await self._scheduler.forgotten(channel, due)
+        since, why = self._away
+        if due and now - since < AGAIN:
+            told = Forgotten(kept=True, why=why)
+        else:
+            told = await self._scheduler.forgotten(channel, due)
+            if told.why:
+                self._away = (now, told.why)  # it may have taken long to say so
         if told.why or not told.kept:
             ends = {job: one for job in jobs if (one := self._known[job].job) is not None}
             return After(kept=told.kept, why=told.why, jobs=ends)

@@ -22,6 +22,9 @@ SACCT = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,Partition,Reaso
 NAME = re.compile(r"td-([0-9a-hjkmnp-tv-z]{12})-(0|[1-9][0-9]{0,4})")
 """The name of a job of ours: the run and the attempt it was submitted for."""
 
+JOB = re.compile(r"[0-9]{1,12}(?:_[0-9]{1,12})?")
+"""What names one job, or one task of an array."""
+
 REST = "[*]"
 """Stands, in the id of an array, for its tasks that have not been started."""
 

@@ -261,3 +261,7 @@ async def test_the_accounting_is_asked_seldom_and_an_end_is_remembered() -> None
     end = (await gone.ask(channel, ["17"])).ended("17")
     assert end is not None and end.word == "TIMEOUT"
     assert sacct.asked[-1] == []
+    count = len(sacct.asked)
+    for now[0] in (810.0, 815.0, 819.0):
+        assert (await gone.ask(channel, ["17", "18"])).why == "Connection refused"
+    assert len(sacct.asked) == count + 1
