@@ -12,6 +12,7 @@ from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.cli.completion import (
     complete_after,
     complete_after_any,
+    complete_option,
     complete_place,
     complete_run,
 )
@@ -38,7 +39,12 @@ Array = Annotated[
 ]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="K=V", help="An option of the backend's own."),
+    typer.Option(
+        "--option",
+        metavar="K=V",
+        help="An option of the backend's own.",
+        autocompletion=complete_option,
+    ),
 ]
 Env = Annotated[list[str] | None, typer.Option("--env", metavar="K=V", help="Set a variable.")]
 Secret = Annotated[

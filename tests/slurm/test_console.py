@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +27,17 @@ def traindeck(slurm: Cluster, tmp_path: Path) -> Iterator[Traindeck]:
     env = {**slurm.env, "HOME": str(tmp_path), **folders}
 
     def run(
-        *words: str, code: int = 0, more: Mapping[str, str] | None = None
+        *words: str, code: int = 0, more: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "traindeck.console.cli.main", *words]
-        around = {**env, **(more or {})}
         done = subprocess.run(
-            argv, env=around, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+            argv,
+            env={**env, **(more or {})},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done
