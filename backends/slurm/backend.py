@@ -22,14 +22,15 @@ from traindeck.backends.base import (
     Facts,
     FileEntry,
     FilePiece,
+    Grown,
     Health,
     Host,
     JobRef,
     LinkState,
     LogChunk,
     LogStat,
+    Look,
     Option,
-    Piece,
     Plan,
     Rank,
     Reach,
@@ -518,9 +519,11 @@ class SlurmBackend:
             ref, rank, needle, offset=offset, backward=backward
         )
 
-    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+    async def tails(
+        self, wanted: Sequence[Tail], *, budget: int, looks: Sequence[Look] = ()
+    ) -> Grown:
         """See `Tails.tails`."""
-        return await self._directory.tails(wanted, budget=budget)
+        return await self._directory.tails(wanted, budget=budget, looks=looks)
 
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """See `Files.list_files`."""

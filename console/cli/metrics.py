@@ -61,7 +61,8 @@ def metrics_command(
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.metrics.names import curves_of
-    from traindeck.console.runs.measuring import complete, left_out, measured_alone
+    from traindeck.console.runs.beside import left_out
+    from traindeck.console.runs.measuring import complete, measured_alone
     from traindeck.console.runs.refreshing import refresh
 
     refuse_mixture(chart=chart, csv=csv, json=json, quiet=quiet)

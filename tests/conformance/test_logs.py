@@ -174,7 +174,7 @@ async def test_many_files_are_read_on_in_one_round_trip(suite: Suite) -> None:
             for ref in refs
         ]
         missing = [Tail(ref=ref, path="attempts/0/nothing.jsonl") for ref in refs]
-        pieces = await backend.tails([*missing, *tails], budget=100_000)
+        pieces = (await backend.tails([*missing, *tails], budget=100_000)).pieces
         assert trips() - before == 1
         assert 0 < sum(len(piece.data) for piece in pieces) <= 100_000
         for piece in pieces:
@@ -188,7 +188,7 @@ async def test_many_files_are_read_on_in_one_round_trip(suite: Suite) -> None:
         Tail(ref=refs[0], path=path, offset=SIZE, identity=identities[refs[0].run_id, path]),
         Tail(ref=refs[1], path=path, offset=SIZE, identity="another"),
     ]
-    (piece,) = await backend.tails(whole, budget=1000)
+    (piece,) = (await backend.tails(whole, budget=1000)).pieces
     assert (piece.ref, piece.offset, piece.cut) == (refs[1], 0, True)
     assert piece.data == NOISE[:1000]
 
