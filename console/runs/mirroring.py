@@ -98,6 +98,7 @@ async def sync(
     begun = [(run, status) for run, status in runs if status.started is not None]
     await _keep_facts(ws, begun)
     files = list(_files(ws, begun))
+    asked = {(file.ref.run_id, file.path) for file in files}
     due = list(_looks(mirror, begun, whole))
     until = time.monotonic() + (math.inf if whole else min(ws.patience, MOMENT))
     left: dict[tuple[str, str], int] = {}
@@ -121,9 +122,9 @@ async def sync(
         left = {key: size for key, size in left.items() if _copy(mirror, *key).held().size < size}
         # What was copied whole is not asked for again: it may grow for ever.
         files = [file for file in files if (file.ref.run_id, file.path) in left]
-        new = list(_enter(ws, begun, grown.seen)) if due else []
-        known = {(file.ref.run_id, file.path) for file in files}
-        files += [file for file in new if (file.ref.run_id, file.path) not in known]
+        found = list(_enter(ws, begun, grown.seen)) if due else []
+        new = [file for file in found if (file.ref.run_id, file.path) not in asked]
+        files += new
         due, turn = [], 0
         if not (came or new) or time.monotonic() > until:
             break
