@@ -15,7 +15,12 @@ from traindeck.backends.base import Adopt, Capability, JobRef, Plan, RunSpec, pl
 from traindeck.backends.encoding import encode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State
-from traindeck.console.runs.elsewhere import default_environment, refuse_only_here
+from traindeck.console.runs.elsewhere import (
+    default_environment,
+    refuse_home,
+    refuse_only_here,
+    written_out,
+)
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import (
@@ -78,8 +83,13 @@ async def plan(
     notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
-    facts = await backend.survey(spec)
-    if Capability.HERE not in backend.capabilities:
+    if Capability.HERE in backend.capabilities:
+        facts = await backend.survey(spec)
+    else:
+        there = [path for path in written_out(spec.argv).values() if path not in spec.reads]
+        facts = await backend.survey(replace(spec, reads=(*spec.reads, *there)))
+        notes = (*notes, *refuse_home(spec, facts, request.on))
+        facts = replace(facts, missing=tuple(path for path in facts.missing if path not in there))
         refuse_only_here(spec, facts, request.on)
     made = backend.plan(spec, facts)
     if notes or chosen:
