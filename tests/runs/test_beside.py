@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from tests.metrics.test_tfevents import scalar
 
-from traindeck.backends.base import State
+from traindeck.backends.base import Reach, State, Unreachable
+from traindeck.console.cli import logs
 from traindeck.console.runs import beside, mirroring, reading, refreshing
 from traindeck.console.runs.launching import launch, plan
+from traindeck.console.runs.log_opening import file_of
+from traindeck.console.runs.log_session import LogSession
 from traindeck.console.runs.measuring import complete, measured_alone
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.store.records import RunRecord
 
-from .test_mirroring import Elsewhere
+from .test_mirroring import Elsewhere, _on_this_loop, shown_when, text_of
 
 TRAINER = """
 import json, os, sys, time
@@ -235,6 +238,47 @@ async def test_the_end_of_every_ranks_log_comes_when_a_run_has_failed(desk: Desk
     assert await reading.ranks_of(reader, ref) == [0, 1, 3]
     assert (await reading.log_tail(desk.ws, run, 1000, 3)).endswith(b"Traceback of rank 3\n")
     assert await reading.log_tail(desk.ws, run, 1000, 1) == b"rank 1\n"
+
+
+async def test_a_ranks_log_is_printed_and_shown_as_far_as_it_is_here(
+    desk: Desk, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    run = await desk.shell(RANKS)
+    run = await desk.until(run, State.FAILED)
+    ref, reader = reading.ref_of(run), desk.ws.reader("gpu1")
+    whole = desk.there(run, "logs/3.log").read_bytes()
+    desk.place.host.cut()
+    capfdbinary.readouterr()
+    with pytest.raises(Unreachable, match="what is held here of its log was printed"):
+        await logs._print(desk.ws, ref, 3, 0, False, logs._Sink(None))
+    out, told = capfdbinary.readouterr()
+    assert out == whole[-mirroring.LAST_WORDS :] and b"only the last 65,536 bytes are here" in told
+    for lines, begin in ((2, -26), (9**9, -mirroring.LAST_WORDS)):
+        assert await logs._begin(desk.ws, reader, ref, 3, lines, None) == len(whole[:begin])
+    with pytest.raises(Unreachable, match=r"The log of rank 2 of .* is not here: a copy is kept"):
+        await logs._refuse_unknown_rank(reader, ref, 2, run.name)
+    session = LogSession(_on_this_loop, await file_of(desk.ws, run, "attempts/0/logs/3.log"))
+    shown = await shown_when(session, lambda shown: "Traceback of rank 3" in text_of(shown))
+    assert shown.link.state is not Reach.OK
+    await session.aclose()
+
+
+async def test_a_ranks_log_that_was_opened_stays_here(desk: Desk) -> None:
+    run = await desk.shell(RANKS.replace("exit 3", "exec sleep 600"))
+    run = await desk.until(run, State.RUNNING)
+    path = "attempts/0/logs/3.log"
+    while not desk.there(run, "logs/0.log").read_bytes():
+        await asyncio.sleep(0.02)
+    session = LogSession(_on_this_loop, await file_of(desk.ws, run, path))
+    whole = desk.there(run, "logs/3.log").read_bytes()
+    while desk.ws.mirror.kept(run.id, path) != whole:
+        await session.look(10, 80)
+        await asyncio.sleep(0.02)
+    await session.aclose()
+    desk.place.host.cut()
+    session = LogSession(_on_this_loop, await file_of(desk.ws, run, path))
+    await shown_when(session, lambda shown: shown.lines == 40001)
+    await session.aclose()
 
 
 async def test_the_ranks_of_a_run_that_ended_well_are_not_asked_for(desk: Desk) -> None:

@@ -121,6 +121,11 @@ class FilesPane(ScrolledTab):
             self.deck.start(self._look_into(self.shown, entry), f"reading {clean(entry.path)}")
 
     async def _look_into(self, run: RunRecord, entry: FileEntry) -> None:
+        from traindeck.console.runs.log_opening import LOG
+
+        if LOG.fullmatch(entry.path):  # of which only the end may be here
+            self.post_message(self.Opened(entry.path))
+            return
         try:
             start = await self.services.read_file(run.id, entry.path, LOOK)
         except TraindeckError as error:
