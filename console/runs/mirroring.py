@@ -63,8 +63,8 @@ MOST_LOOKS = 50
 """Runs of which that is done in one round trip."""
 
 LAST_WORDS = 64 << 10
-"""Bytes at the end of each rank's log that come when a run has failed: why, is often said by
-another rank than the first."""
+"""Bytes at the end of each rank's log that come when a run has failed, at least: why, is often said
+by another rank than the first."""
 
 _SMALL = ("metrics.jsonl", "system.jsonl", "events.jsonl", "logs/0.idx")
 """Below an attempt's folder, what grows and tells most for its size. The log comes after those of
@@ -235,8 +235,10 @@ def _tail(mirror: Mirror, file: _File) -> Tail:
     copy = _copy(mirror, file.ref.run_id, file.path)
     held = copy.held()
     offset, identity, check = held.size, held.identity, None
-    if file.end is not None and file.end - held.size > (BUDGET if held.identity else LAST_WORDS):
-        offset, identity = file.end - LAST_WORDS, ""
+    near = BUDGET if held.identity else 2 * LAST_WORDS
+    if file.end is not None and file.end - held.size > near:
+        # From the beginning of a page: it is by pages that a log is read.
+        offset, identity = (file.end // LAST_WORDS - 1) * LAST_WORDS, ""
     elif not file.path.startswith("attempts/") and held.size and not held.begin:
         # Whoever wrote it may have written it anew in its place.
         head = copy.read(0, min(CHECKED, held.size), held.content)
