@@ -21,6 +21,7 @@ from traindeck.console.runs.elsewhere import (
     refuse_only_here,
     written_out,
 )
+from traindeck.console.runs.offering import note as note_offers
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import (
@@ -91,6 +92,7 @@ async def plan(
         notes = (*notes, *refuse_home(spec, facts, request.on))
         facts = replace(facts, missing=tuple(path for path in facts.missing if path not in there))
         refuse_only_here(spec, facts, request.on)
+    note_offers(ws.places, request.on, facts.offers)
     made = backend.plan(spec, facts)
     if notes or chosen:
         place = chosen or made.place
