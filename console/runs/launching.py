@@ -84,15 +84,14 @@ async def plan(
     notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
-    if Capability.HERE in backend.capabilities:
-        facts = await backend.survey(spec)
-    else:
-        there = [path for path in written_out(spec.argv).values() if path not in spec.reads]
-        facts = await backend.survey(replace(spec, reads=(*spec.reads, *there)))
+    far = Capability.HERE not in backend.capabilities
+    there = set(written_out(spec.argv).values() if far else ()) - {*spec.reads}
+    facts = await backend.survey(replace(spec, reads=(*spec.reads, *sorted(there))))
+    note_offers(ws.places, request.on, facts.offers)
+    if far:
         notes = (*notes, *refuse_home(spec, facts, request.on))
         facts = replace(facts, missing=tuple(path for path in facts.missing if path not in there))
         refuse_only_here(spec, facts, request.on)
-    note_offers(ws.places, request.on, facts.offers)
     made = backend.plan(spec, facts)
     if notes or chosen:
         place = chosen or made.place

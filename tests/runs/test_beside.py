@@ -261,7 +261,7 @@ async def test_a_ranks_log_is_printed_and_shown_as_far_as_it_is_here(
     with pytest.raises(Unreachable, match=r"The log of rank 2 of .* is not here: a copy is kept"):
         await logs._refuse_unknown_rank(reader, ref, 2, run.name)
     session = LogSession(_on_this_loop, await file_of(desk.ws, run, "attempts/0/logs/3.log"))
-    shown = await shown_when(session, lambda shown: "Traceback of rank 3" in text_of(shown))
+    await shown_when(session, lambda shown: "Traceback of rank 3" in text_of(shown))
     await shown_when(session, lambda shown: shown.link.state is not Reach.OK)
     await session.aclose()
 
