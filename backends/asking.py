@@ -38,7 +38,13 @@ class Stranger:
 
 
 class Asker(Protocol):
-    """Somebody who can ask. May be called from any thread; blocks until there is an answer."""
+    """Somebody who can ask. May be called from any thread; blocks until there is an answer.
+
+    Attributes:
+        again: What a person does in this program to be asked again, in a sentence.
+    """
+
+    again: str
 
     def trusts(self, stranger: Stranger) -> bool:
         """Whether to go on and note the key. Asked once for a connection."""
@@ -51,6 +57,8 @@ class Asker(Protocol):
 
 class Nobody:
     """Trusts no stranger and knows no secret."""
+
+    again = "Start it again where somebody can be asked."
 
     def trusts(self, stranger: Stranger) -> bool:
         return False
@@ -74,6 +82,12 @@ def set_asker(asker: Asker) -> None:
 def asker() -> Asker:
     """Whom to ask. On a thread of one's own only in the context of who wants to know."""
     return _Present.asker if _attended.get() else Nobody()
+
+
+def how_to_connect() -> str:
+    """How a person has a place tried again that only they can connect to, in the program that this
+    is: a connection that another one makes is of no use to it."""
+    return _Present.asker.again
 
 
 def is_attended() -> bool:

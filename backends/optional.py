@@ -136,13 +136,33 @@ class Fetch(Files, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
-    """A file of a run's directory (`path` relative to it) of which the first `offset` bytes are
-    known, and the `identity` of the file that they are from, "" if nothing is."""
+    """A file of which the first `offset` bytes are known.
+
+    Attributes:
+        path: Relative to the run's directory, or absolute below `folder`.
+        folder: Absolute, where it is not in the run's directory: what a `Look` found there.
+        identity: Of the file that they are from, "" if nothing is.
+        check: What `checksum` makes of the bytes that are known, None if it is not compared: a file
+            that was written anew in its place may be longer than it was.
+    """
 
     ref: JobRef = field(default_factory=JobRef)
     path: str = ""
     offset: int = 0
     identity: str = ""
+    folder: str = ""
+    check: int | None = None
+
+
+CHECKED = 4096
+"""Bytes at the beginning of what is known of a file, and as many at its end, that are compared."""
+
+
+def checksum(head: bytes, end: bytes) -> int:
+    """CRC-32 of the first CHECKED bytes of what is known of a file, and of the last."""
+    from binascii import crc32
+
+    return crc32(end, crc32(head))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +179,52 @@ class Piece:
     cut: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A folder in which files are looked for, to a few levels' depth and through no link.
+
+    Attributes:
+        folder: Relative to the run's directory, or absolute.
+        names: An expression that matches the whole name of a file that is meant.
+        skip: Names of folders that are not looked into; nor are those that begin with a dot.
+        since: Only files that were written then or later, in seconds since the epoch.
+    """
+
+    ref: JobRef = field(default_factory=JobRef)
+    folder: str = ""
+    names: str = ""
+    skip: tuple[str, ...] = ()
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """A regular file: `path` as of a `Tail`, and what its place says of it (`modified` and
+    `changed` in seconds since the epoch)."""
+
+    path: str = ""
+    size: int = 0
+    modified: float = 0.0
+    changed: float = 0.0
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """What was found: the pieces, and what each look saw. One for which there was no time is not in
+    it."""
+
+    pieces: Sequence[Piece] = ()
+    seen: Mapping[Look, Sequence[FoundFile]] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Tails(Protocol):
     """Copies of what grows, kept elsewhere for little: for places whose files are not here."""
 
-    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+    async def tails(
+        self, wanted: Sequence[Tail], *, budget: int, looks: Sequence[Look] = ()
+    ) -> Grown:
         """What files of many runs have grown by, in ONE round trip: at most `budget` bytes, without
         those that have not grown or are not there. What is more comes when it is asked again."""
         ...

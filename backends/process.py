@@ -25,6 +25,7 @@ from traindeck.backends.base import (
     Facts,
     FileEntry,
     FilePiece,
+    Grown,
     Health,
     Host,
     HostDevices,
@@ -33,8 +34,8 @@ from traindeck.backends.base import (
     Listener,
     LogChunk,
     LogStat,
+    Look,
     Option,
-    Piece,
     Plan,
     Reach,
     RunSpec,
@@ -397,9 +398,11 @@ class ProcessBackend:
         found = answer["offset"]
         return None if found is None else int(found)
 
-    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+    async def tails(
+        self, wanted: Sequence[Tail], *, budget: int, looks: Sequence[Look] = ()
+    ) -> Grown:
         """See `Tails.tails`."""
-        return await ask_tails(await self.host.agent(), wanted, budget)
+        return await ask_tails(await self.host.agent(), wanted, budget, looks)
 
     # ------------------------------------------------------------------------------- Files
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from traindeck.backends.asking import is_attended
+from traindeck.backends.asking import how_to_connect, is_attended
 from traindeck.backends.base import (
     AgentChannel,
     BackendError,
@@ -124,7 +124,7 @@ class SSHHost:
             await self._drop()
             self._why = NeedsPerson(
                 f"The connection to {self.name} broke, and it asked for a password.",
-                f"Connect again: traindeck backends check {self.name}",
+                how_to_connect(),
             )
         if self._connecting is None:
             if self._slept():

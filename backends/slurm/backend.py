@@ -23,6 +23,7 @@ from traindeck.backends.base import (
     Facts,
     FileEntry,
     FilePiece,
+    Grown,
     Health,
     Host,
     JobRef,
@@ -30,8 +31,8 @@ from traindeck.backends.base import (
     Listener,
     LogChunk,
     LogStat,
+    Look,
     Option,
-    Piece,
     Plan,
     Rank,
     Reach,
@@ -639,9 +640,11 @@ class SlurmBackend:
             ref, rank, needle, offset=offset, backward=backward
         )
 
-    async def tails(self, wanted: Sequence[Tail], *, budget: int) -> list[Piece]:
+    async def tails(
+        self, wanted: Sequence[Tail], *, budget: int, looks: Sequence[Look] = ()
+    ) -> Grown:
         """See `Tails.tails`."""
-        return await self._directory.tails(wanted, budget=budget)
+        return await self._directory.tails(wanted, budget=budget, looks=looks)
 
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         """See `Files.list_files`."""

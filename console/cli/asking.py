@@ -18,6 +18,8 @@ class CommandAsker:
         accept_new: Take the key of a machine that is not known yet, and say so.
     """
 
+    again = "Give the command again: it asks anew."
+
     def __init__(self, *, accept_new: bool = False) -> None:
         self._accept_new = accept_new
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from traindeck.backends.base import Files, SeekableLogs
-from traindeck.backends.errors import TraindeckError, UsageError
+from traindeck.backends.errors import TraindeckError, Unreachable, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
+from traindeck.console.runs.mirrored import is_far, log_path
 
 if TYPE_CHECKING:
     from traindeck.backends.base import JobRef
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from traindeck.console.present.theme import Theme
     from traindeck.console.runs.mirrored import Reading
     from traindeck.console.runs.workspace import Workspace
+    from traindeck.console.store.mirror import Copy
     from traindeck.console.store.records import RunRecord
+
+PIECE = 1 << 20
+"""Bytes that are printed at once of what is held here."""
 
 LONGEST_LINE = 1 << 16
 """Bytes without a break that are held back from a terminal."""
@@ -109,14 +114,20 @@ def logs_command(
             await _refuse_unknown_rank(backend, ref, asked, record.name)
         moment = None if seconds is None else ws.clock() - seconds
         colors = output.theme(ws, sys.stdout)
+        silent: Unreachable | None = None
         for one in ranks:
             if len(ranks) > 1:
                 output.note(f"traindeck: rank {one} of {record.name}")
-            offset = await _begin(backend, ref, one, lines, moment)
-            if follow and attempt is None:
-                await _follow(ws, record, one, offset, _Sink(colors, wanted()))
-            else:
-                await _print(ws, ref, one, offset, follow, _Sink(colors, wanted()))
+            try:
+                offset = await _begin(ws, backend, ref, one, lines, moment)
+                if follow and attempt is None:
+                    await _follow(ws, record, one, offset, _Sink(colors, wanted()))
+                else:
+                    await _print(ws, ref, one, offset, follow, _Sink(colors, wanted()))
+            except Unreachable as error:
+                silent = error  # of the others something may be held here
+        if silent is not None:
+            raise silent
         return 0
 
     return with_workspace(body)
@@ -177,15 +188,43 @@ def _rank(text: str) -> int | None:
 
 
 async def _refuse_unknown_rank(backend: Reading, ref: JobRef, rank: int, name: str) -> None:
-    if isinstance(backend, SeekableLogs) and not (await backend.log_stat(ref, rank)).identity:
+    if not isinstance(backend, SeekableLogs):
+        return
+    try:
+        there = await backend.log_stat(ref, rank)
+    except Unreachable as error:
+        raise Unreachable(
+            f"The log of rank {rank} of {name} is not here: a copy is kept of what was opened, and "
+            f"of the end of each rank's when a run has failed. {error.what}",
+            error.fix,
+        ) from None
+    if not there.identity:
         raise UsageError(f"--rank {rank}: {name} has no log of such a rank.")
 
 
 async def _begin(
-    backend: Reading, ref: JobRef, rank: int, lines: int | None, moment: float | None
+    ws: Workspace,
+    backend: Reading,
+    ref: JobRef,
+    rank: int,
+    lines: int | None,
+    moment: float | None,
 ) -> int:
+    """Where to begin. While its place does not answer, no further ahead than it is held here."""
     if lines is None and moment is None:
         return 0
+    try:
+        return await _asked_for(backend, ref, rank, lines, moment)
+    except Unreachable:
+        held = ws.mirror.copy(ref.run_id, log_path(ref, rank)).held()
+        if not held.identity:
+            raise
+        return held.begin
+
+
+async def _asked_for(
+    backend: Reading, ref: JobRef, rank: int, lines: int | None, moment: float | None
+) -> int:
     from traindeck.console.logs.raw import since_offset, tail_offset
     from traindeck.console.logs.source import BackendSource, RunFileSource
     from traindeck.console.logs.times import Times
@@ -219,9 +258,7 @@ async def _print(
     Raises:
         Unreachable: Its place does not answer; what is held here was printed.
     """
-    from traindeck.backends.errors import Unreachable
     from traindeck.console.runs.following import Answered, Appended, Ended, Lost, follow_log
-    from traindeck.console.runs.mirrored import is_far, log_path
 
     backend = ws.backend(ref.backend)
     far, lost, printed = is_far(backend), False, False
@@ -236,6 +273,8 @@ async def _print(
                         printed = True
                     case Lost(why):
                         if not (follow and far):
+                            if not printed and copy is not None:
+                                printed = _print_end(copy, offset, sink)
                             held = "what is held here of its log was printed, there may be more"
                             raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
                         lost = True
@@ -246,6 +285,20 @@ async def _print(
                         sink.note(f"traindeck: {ref.backend} answers again.")
                     case Ended():
                         sink(b"", True)
+
+
+def _print_end(copy: Copy, offset: int, sink: _Sink) -> bool:
+    """Print what is held of a log, if that begins after `offset`. Whether anything is."""
+    held = copy.held()
+    if not held.identity or held.begin <= offset or held.begin == held.size:
+        return False
+    sink.note(f"traindeck: of this log only the last {held.size - held.begin:,} bytes are here.")
+    at = held.begin
+    while data := copy.read(at, PIECE, held.content):
+        sink(data, False)
+        at += len(data)
+    sink(b"", True)
+    return True
 
 
 class _Sink:

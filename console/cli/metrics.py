@@ -61,7 +61,8 @@ def metrics_command(
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.metrics.names import curves_of
-    from traindeck.console.runs.measuring import complete, left_out, measured_alone
+    from traindeck.console.runs.beside import LARGEST, left_out, too_large
+    from traindeck.console.runs.measuring import complete, measured_alone
     from traindeck.console.runs.refreshing import refresh
 
     refuse_mixture(chart=chart, csv=csv, json=json, quiet=quiet)
@@ -78,6 +79,11 @@ def metrics_command(
         found = ws.index.rows([ws.index.number_of(record.id) or 0], metrics="all")
         record = found[0] if found else record
         _say_what_is_left_out(left_out(ws, record), record)
+        for file in too_large(ws, record):
+            output.note(
+                f"traindeck: {output.neutral(file.path)} ({file.size >> 20:,} MiB) is not read: "
+                f"no file larger than {LARGEST >> 20} MiB is copied from {record.backend}."
+            )
         show(ws, record, ws.index)
         return 0
 

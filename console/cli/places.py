@@ -221,7 +221,10 @@ def check_command(
     async def body(ws: Workspace) -> int:
         asked = list(dict.fromkeys(names or ws.settings.backends))
         answers = await asyncio.gather(*(check_backend(ws, name) for name in asked))
-        healths = list(zip(asked, answers, strict=True))
+        found = await asyncio.gather(
+            *(_with_environment(ws, *pair) for pair in zip(asked, answers, strict=True))
+        )
+        healths = list(zip(asked, found, strict=True))
         if json:
             output.emit_json([_health_json(name, health) for name, health in healths])
         elif quiet:
@@ -329,6 +332,17 @@ def _check_ways(kind: str, *, via: str | None, local: bool, rest: str | None) ->
         )
     if kind != "slurm" and local:
         raise UsageError(f"--local says nothing of a backend of kind {kind}.")
+
+
+async def _with_environment(ws: Workspace, name: str, health: Health) -> Health:
+    """With a check more: of what a run would execute in there."""
+    from dataclasses import replace
+
+    from traindeck.backends.states import Reach
+    from traindeck.console.runs.placing import check_environment
+
+    check = await check_environment(ws, name) if health.reach is Reach.OK else None
+    return health if check is None else replace(health, checks=(*health.checks, check))
 
 
 def _health_json(name: str, health: Health) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.errors import UsageError
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from traindeck.console.runs.request import LaunchRequest
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
+
+SOON = 2.0
+"""Seconds for which nothing is said about a place that is being asked."""
 
 Make = Callable[["Workspace", dict[str, Any], int | None], Awaitable["LaunchRequest"]]
 """Makes the request of what was given, and of the index if it is one for a task of an array."""
@@ -73,14 +78,33 @@ def start(
         else:
             request = await make(ws, asked, numbers[0] if numbers else None)
             refuse_elsewhere(runs, request.on)
+            rest = [await make(ws, asked, n) if varies else request for n in numbers[1:]]
+            with _saying_why_it_takes_long(ws, request.on):
+                if array is not None:
+                    plans = await launching.plan_array(ws, [request, *rest], array)
+                else:
+                    made = await launching.plan(ws, request)
             if array is not None:
-                rest = [await make(ws, asked, n) if varies else request for n in numbers[1:]]
-                plans = await launching.plan_array(ws, [request, *rest], array)
                 return await _send_array(ws, plans, dry_run, json, quiet)
-            made = await launching.plan(ws, request)
         return await send(ws, made, dry_run, follow, json, quiet)
 
     return with_workspace(body, stores=not dry_run)
+
+
+@contextmanager
+def _saying_why_it_takes_long(ws: Workspace, name: str) -> Iterator[None]:
+    """A line on stderr, if a place elsewhere is asked for longer than people wait for nothing."""
+    from traindeck.console.runs.elsewhere import is_here
+
+    if is_here(ws, name):
+        yield
+        return
+    words = f"{name}: looking for an environment (torch imports take a while the first time)"
+    timer = asyncio.get_running_loop().call_later(SOON, output.tell, words)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def refuse_json_beside_log(follow: bool, json: bool) -> None:

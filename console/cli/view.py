@@ -290,7 +290,8 @@ async def _print_run(ws: Workspace, record: RunRecord, *, ask: bool) -> None:
     """The card of a run; with what only its place knows, if that is to be asked."""
     from traindeck.console.present.ansi import terminal_width
     from traindeck.console.present.card import card_lines
-    from traindeck.console.runs.measuring import left_out, share_read
+    from traindeck.console.runs.beside import left_out
+    from traindeck.console.runs.measuring import share_read
     from traindeck.console.runs.reading import (
         background_ended,
         hook_failures,

@@ -111,12 +111,14 @@ _CLOSE = 2e-3
 """Of 4 printed digits and full precision: the same value."""
 
 
-_LOGGED = re.compile(
+_LOGGED = (
     r"(?:train(?:er|ing)?[_-]?)?(?:(?:logs?|metrics|history|stats)\.jsonl"
     r"|(?:logs?|metrics|history|stats|results|summary|progress)\.csv)"
 )
 """How people call the file they log to; other .jsonl and .csv files are data."""
 
+NAMES = rf".*tfevents.*|trainer_state\.json|{_LOGGED}"
+"""The names of all files that `kind_of` knows, for who looks for them elsewhere."""
 
 _TRAINING = re.compile(r"train", re.I)
 _WORD = re.compile(r"[^A-Za-z0-9]")
@@ -126,7 +128,7 @@ def kind_of(name: str) -> str | None:
     """What a file below a run's output is, by its name."""
     if "tfevents" in name:
         return "tensorboard"
-    if _LOGGED.fullmatch(name):
+    if re.fullmatch(_LOGGED, name):
         return name.rpartition(".")[2]
     return "trainer_state" if name == "trainer_state.json" else None
 

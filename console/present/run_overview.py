@@ -73,6 +73,7 @@ class Facts:
         evidence: The line of the log that the reason rests on.
         share: How much of the log has been read for metrics, 0 to 1.
         grave: Whether the log's end has a line that looks like an error.
+        again: When its place is tried again, if that does not answer.
     """
 
     spec: RunSpec | None = None
@@ -85,6 +86,7 @@ class Facts:
     grave: bool = False
     share: float = 1.0
     attempts: Sequence[Status] = ()
+    again: float | None = None
 
 
 def curve_size(cells: int, rows: int) -> tuple[int, int] | None:
@@ -144,7 +146,7 @@ def title(words: str, cells: int, glyphs: Glyphs, *, note: str = "", style: str 
 
 def _why(run: RunRecord, facts: Facts, now: float, cells: int, glyphs: Glyphs) -> list[Line]:
     """Why it is as it is, for a run whose figures do not say it."""
-    why = explain(run, now, glyphs) or remark(run)
+    why = explain(run, now, glyphs, facts.again) or remark(run)
     if not why:
         return []
     bad = run.state in (State.FAILED, State.LOST, State.TIMEOUT, State.PREEMPTED)

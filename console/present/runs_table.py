@@ -31,12 +31,14 @@ class Look:
         now: Seconds since the epoch.
         selected: The cursor is here.
         short_ids: Run id -> the shortest prefix that names it.
+        tries: Backend -> when it is tried again, of those that do not answer.
     """
 
     now: float
     glyphs: Glyphs = BEST
     selected: bool = False
     short_ids: Mapping[str, str] = field(default_factory=dict)
+    tries: Mapping[str, float] = field(default_factory=dict)
 
 
 IN_WORDS = 100
@@ -47,7 +49,7 @@ a narrower one marks it."""
 def row(run: RunRecord, table: Layout, look: Look) -> Line:
     """One run as a line from column `LEAD` on, filled to the table's width."""
     quiet = is_quiet(run) and not look.selected
-    sentence = explain(run, look.now, look.glyphs)
+    sentence = explain(run, look.now, look.glyphs, look.tries.get(run.backend))
     bare = sentence is None and _is_bare(run)
     if bare:
         sentence = _at_work(run)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from traindeck.backends.states import Reach, State
 from traindeck.console.store.records import LOG_REMOVED, MetricSummary, RunRecord
 
-from .ages import spoken
+from .ages import next_try, spoken
 from .cells import Line, Span, clean, clip, clip_line, line_width
 from .glyphs import Glyphs
 from .numbers import figure, percent, size
@@ -183,10 +183,16 @@ def ran(run: RunRecord) -> str:
     return f"at least {spoken(sign - run.started)}" if sign and sign > run.started else ""
 
 
-def explain(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
-    """Why a run is as it is, for runs whose numbers do not say it; None if they do."""
+def explain(
+    run: RunRecord, now: float, glyphs: Glyphs, again: float | None = None
+) -> list[Clause] | None:
+    """Why a run is as it is, for runs whose numbers do not say it; None if they do.
+
+    Args:
+        again: When its place is tried again, if that does not answer.
+    """
     if run.unknown:
-        return _unknown(run, now)
+        return _unknown(run, now, again)
     wrong = _troubled(run, glyphs)
     if (broken := alert(run)) is not None:
         return [*_broken(run, broken, glyphs), *wrong]
@@ -217,7 +223,7 @@ def remark(run: RunRecord) -> list[Clause] | None:
     return [(Span(part, "muted"),) for part in _parts(run.reason)]
 
 
-def _unknown(run: RunRecord, now: float) -> list[Clause]:
+def _unknown(run: RunRecord, now: float, again: float | None) -> list[Clause]:
     clauses: list[Clause] = []
     if run.observed_at:
         clauses.append((Span(f"last seen {spoken(now - run.observed_at)} ago", "stale"),))
@@ -227,6 +233,9 @@ def _unknown(run: RunRecord, now: float) -> list[Clause]:
         clauses[0] = (*clauses[0], Span(f" at step {figure(run.progress.step)}", "text"))
     asked = "does not answer" if run.reach is Reach.DOWN else "was not asked yet"
     clauses.append((Span(f"{clean(run.backend)} {asked}", "text"),))
+    if run.reach is Reach.DOWN and (due := next_try(again, now)):
+        # Where there is room for two, they are what can change it; how old it is the header says.
+        clauses = [clauses[1], (Span(due, "text"),), clauses[0]]
     return clauses
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from traindeck.backends.base import Capability, Facts, RunSpec
@@ -89,6 +89,51 @@ def refuse_only_here(spec: RunSpec, facts: Facts, name: str) -> None:
             if only
             else f"Give a path of {name}; a relative one means the copy of this folder.",
         )
+
+
+MOST_WORDS = 100
+"""Words of a command that are looked at."""
+
+
+def written_out(argv: Sequence[str]) -> dict[str, str]:
+    """Word of a command -> path below our home in it that is there: what a shell has made of `~` or
+    $HOME, most likely. The program itself is looked for by itself."""
+    home = os.path.expanduser("~").rstrip("/")
+    found = {}
+    for word in argv[1 : MOST_WORDS + 1]:
+        path = word.partition("=")[2] if word.startswith("-") and "=" in word else word
+        if home and path.startswith(f"{home}/") and "\0" not in path and os.path.exists(path):
+            found[word] = path
+    return found
+
+
+def refuse_home(spec: RunSpec, facts: Facts, name: str) -> tuple[str, ...]:
+    """Refuse a command that names a file of our home which the place has not. Returns what is said
+    of folders: a program may be there to make them.
+
+    Args:
+        facts: With those of `written_out` among what was looked for.
+
+    Raises:
+        UsageError: What to write instead.
+    """
+    notes = []
+    for word, path in written_out(spec.argv).items():
+        if path not in facts.missing:
+            continue
+        what = f"{word}: {path} is on this machine only, not on {name}"
+        root = spec.code.root.rstrip("/")
+        along = spec.code.tree is not None and path.startswith(f"{root}/")
+        if along and not os.path.isabs(spec.cwd) and not spec.cwd.startswith("~"):
+            below = os.path.relpath(path, os.path.join(root, spec.cwd))
+            fix = f"A copy of {root} goes along, so write {below}."
+        else:
+            fix = f"Put it into the folder whose copy goes along, or give a path of {name}."
+        if os.path.isdir(path):
+            notes.append(f"{what}. {fix}")
+        else:
+            raise UsageError(f"{what}; a shell here has written `~` or $HOME out.", fix)
+    return tuple(notes)
 
 
 def files_along(root: str, paths: Iterable[str]) -> dict[str, Leaf]:

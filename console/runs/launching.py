@@ -27,7 +27,12 @@ from traindeck.backends.base import (
 from traindeck.backends.encoding import encode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State
-from traindeck.console.runs.elsewhere import default_environment, refuse_only_here
+from traindeck.console.runs.elsewhere import (
+    default_environment,
+    refuse_home,
+    refuse_only_here,
+    written_out,
+)
 from traindeck.console.runs.offering import note as note_offers
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
@@ -138,9 +143,13 @@ async def _plans(
     notes = (*notes, *found)
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
-    facts = await backend.survey(spec)
+    far = Capability.HERE not in backend.capabilities
+    there = set(written_out(spec.argv).values() if far else ()) - {*spec.reads}
+    facts = await backend.survey(replace(spec, reads=(*spec.reads, *sorted(there))))
     note_offers(ws.places, request.on, facts.offers)
-    if Capability.HERE not in backend.capabilities:
+    if far:
+        notes = (*notes, *refuse_home(spec, facts, request.on))
+        facts = replace(facts, missing=tuple(path for path in facts.missing if path not in there))
         refuse_only_here(spec, facts, request.on)
     specs = [
         replace(

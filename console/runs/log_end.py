@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from traindeck.backends.errors import TraindeckError
+from traindeck.backends.errors import TraindeckError, Unreachable
 from traindeck.console.logs.evidence import what_ended
 from traindeck.console.logs.findings import Finding
 from traindeck.console.logs.search import Pattern, Search
@@ -63,9 +63,12 @@ class LogEnd:
             return
         if fate.failed:
             await view.refresh()
-            self.finding = await what_ended(
-                view.pages, exit_code=fate.exit_code, signal=fate.signal, step=fate.step
-            )
+            try:
+                self.finding = await what_ended(
+                    view.pages, exit_code=fate.exit_code, signal=fate.signal, step=fate.step
+                )
+            except Unreachable:
+                return  # less is held here than that takes: the log is shown all the same
         self.over = True
         view.following = False
 

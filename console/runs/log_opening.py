@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from traindeck.console.runs.reading import folder_of, why_no_log
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.mirror import WHOLE
 from traindeck.console.store.records import RunRecord, broken_metric
+
+LOG = re.compile(r"attempts/(\d{1,5})/logs/(\d{1,5})\.log")
+"""The log of a rank, as a file of the run's directory."""
 
 FAILED = frozenset({State.FAILED, State.LOST, State.PREEMPTED})
 """Ends that the log may give a reason for. A time limit is one by itself."""
@@ -136,6 +140,9 @@ async def file_of(ws: Workspace, run: RunRecord, path: str) -> Opening:
     backend = ws.reader(run.backend)
     if not isinstance(backend, Files):
         raise BackendError(f"{run.backend} keeps no run directories.")
+    rank = LOG.fullmatch(path)
+    if rank is not None and is_far(ws.backend(run.backend)):
+        return await log_of(ws, run, int(rank[1]), int(rank[2]))  # a copy is kept of what is opened
 
     def fate() -> Fate:
         return Fate(over=not (ws.index.get(run.id) or run).active)

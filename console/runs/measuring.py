@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import re
-import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,19 +20,18 @@ from traindeck.backends.base import Files, JobRef
 from traindeck.backends.errors import BackendError, TraindeckError, Unreachable
 from traindeck.backends.files import open_regular
 from traindeck.backends.states import Status
-from traindeck.console.metrics.capture import (
-    Read,
-    Source,
-    Times,
-    ingest,
-    kind_of,
-    with_evaluations,
+from traindeck.console.metrics.capture import Read, Source, Times, ingest
+from traindeck.console.runs.beside import (
+    AFTERWARDS,
+    beside_of,
+    here,
+    sources_of,
+    spells,
+    written_by,
 )
 from traindeck.console.runs.mirrored import Measured, is_far
 from traindeck.console.runs.workspace import ref_of
-from traindeck.console.store.database import INODE
-from traindeck.console.store.records import status_of_run, values_of
-from traindeck.console.store.rundirs import attempt_times
+from traindeck.console.store.records import status_of_run
 
 if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
@@ -56,24 +52,8 @@ FETCHED_WITHIN = 2.0
 TOLD = 64 << 20
 """Bytes from which on reading what is left is worth a word."""
 
-MOST_FILES = 10_000
-MOST_IN_FOLDER = 2000
-DEEPEST = 5
-"""Bounds of the search for files that a trainer writes. None is used up by one folder of data."""
-
 NOTED_WITHIN = 0.2
 """Seconds in which a supervisor notes that a log has grown: it does so up to ten times a second."""
-
-AFTERWARDS = 5.0
-"""Seconds after a run's end in which a file may still be its own (a slow disk, a child's last)."""
-
-MOST_OTHERS = 500
-"""Runs of the same time that are looked at when a file may be another's."""
-
-_CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
-
-_SKIPPED = frozenset({"__pycache__", "node_modules", "venv", "wandb", "code"})
-"""Folders that hold no metrics of a trainer; nor do those whose names begin with a dot."""
 
 
 @contextmanager
@@ -123,7 +103,7 @@ async def measure(
             ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")
             continue
         if over or run.active:
-            sources += _beside(ws, run, number, status)
+            sources += _beside(ws, reader, run, number, status)
         for source in sources:
             left = source.size - ws.index.source(run.id, source.path).offset
             if left > most:
@@ -213,38 +193,17 @@ async def _sources(backend: Measured, ref: JobRef, log_bytes: int | None) -> lis
     return found
 
 
-def _beside(ws: Workspace, run: RunRecord, number: int, status: Status) -> list[Source]:
-    """Files that a trainer on this machine wrote during one attempt below artifacts/ or, in place,
-    its cwd; what was written once the next one began is that one's. `status` is of the run or of
-    this attempt."""
-    root = ws.settings.local_roots().get(run.backend)
-    if root is None:
-        return []
-    folder = root / "runs" / run.id
-    started, ended = status.started, status.ended if status.state.terminal else None
-    if number < status.attempt:
-        started, ended = attempt_times(folder, run.id, number, None) or (None, None)
-    if started is None:
-        return []
-    following = attempt_times(folder, run.id, number + 1, None)
-    if following is not None:
-        ended = min(math.inf if ended is None else ended, following[0] - AFTERWARDS)
-    return _written_by(ws.index, run, folder, started, ended, ws.clock())
+def _beside(
+    ws: Workspace, reader: Measured, run: RunRecord, number: int, status: Status
+) -> list[Source]:
+    """Files that a trainer wrote beside its log during one attempt, as far as they are here."""
+    from traindeck.console.runs.mirroring import Copies
 
-
-def left_out(ws: Workspace, run: RunRecord) -> list[str]:
-    """Paths below a run's working directory of files with metrics that are not read, because they
-    may be another run's that worked there at the same time. None of a run that has metrics from
-    elsewhere: it misses nothing."""
-    if any(not key.startswith(("system/", "__")) for key in run.metrics):
+    if isinstance(reader, Copies):
+        return reader.as_copied(run.id, sources_of(ws, run, number, status, beside_of(ws, run)))
+    if run.backend not in ws.settings.local_roots():
         return []
-    if run.backend not in ws.settings.local_roots() or run.started is None or not run.cwd:
-        return []
-    ended = None if run.active else run.ended
-    near = files_beside([Path(run.cwd)], run.started, ended)
-    runs = ws.settings.local_roots()[run.backend] / "runs"
-    own = own_files(ws.index, run, near, run.started, ended, ws.clock(), runs)
-    return [os.path.relpath(source.path, run.cwd) for source in near if source not in own]
+    return sources_of(ws, run, number, status, beside_of(ws, run))
 
 
 @asynccontextmanager
@@ -282,7 +241,7 @@ async def measured_alone(
     reader = await fetch(ws, backend, [(replace(run, attempt=number), status)], whole=True)
     assert isinstance(reader, Measured)
     sources = await _sources(reader, ref, None)
-    sources += _beside(ws, run, number, status)
+    sources += _beside(ws, reader, run, number, status)
     with TemporaryDirectory(prefix="traindeck-") as folder:
         index = Index.open(Path(folder) / "index.db")
         try:
@@ -296,188 +255,6 @@ async def measured_alone(
             yield index.rows([index.number_of(run.id) or 0], metrics="all")[0], index
         finally:
             index.close()
-
-
-def _written_by(
-    index: Index, run: RunRecord, folder: Path, started: float, ended: float | None, now: float
-) -> list[Source]:
-    found = files_beside([folder / "artifacts"], started, ended)
-    if run.cwd:
-        near = files_beside([Path(run.cwd)], started, ended)
-        found += own_files(index, run, near, started, ended, now, folder.parent)
-    return _newest_states(found)
-
-
-def files_beside(folders: Sequence[Path], started: float, ended: float | None) -> list[Source]:
-    """Files with metrics below these folders that were last written while a run was on."""
-    found = []
-    for folder in folders:
-        for entry in _walk(folder):
-            kind = kind_of(entry.name)
-            if kind is None:
-                continue
-            try:
-                info = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            if not stat.S_ISREG(info.st_mode) or info.st_mtime < started or info.st_ctime < started:
-                continue
-            if ended is not None and info.st_mtime > ended + AFTERWARDS:
-                continue
-            checkpoint = _CHECKPOINT.fullmatch(os.path.basename(os.path.dirname(entry.path)))
-            found.append(
-                Source(
-                    path=entry.path,
-                    kind=kind,
-                    size=info.st_size,
-                    identity=info.st_ino & INODE,
-                    checkpoints=((int(checkpoint[1]), info.st_mtime),) if checkpoint else (),
-                    written=info.st_mtime,
-                )
-            )
-    return sorted(with_evaluations(found), key=lambda source: source.path)
-
-
-def own_files(
-    index: Index,
-    run: RunRecord,
-    found: Sequence[Source],
-    started: float,
-    ended: float | None,
-    now: float,
-    runs: Path | None = None,
-) -> list[Source]:
-    """Of files in a run's working directory those that are its own. Where several runs worked at
-    the same time, a file is that run's which works nearest to it, or whose parameters name its
-    folder, and nobody's if two have the same claim: a curve of another run would be worse than
-    none. `runs` holds the run directories: they tell when earlier attempts worked."""
-    fresh = [source for source in found if not index.source(run.id, source.path).inode]
-    if not fresh:
-        return list(found)
-    until = now if ended is None else ended + AFTERWARDS
-    others = _others(index, run, started, until, now, runs)
-    if not others:
-        return list(found)
-    foreign = {
-        source.path
-        for source in fresh
-        if _claim(run, source.path)
-        # Nobody wrote a file before they started: one may have waited, in the same folder, for the
-        # very run whose file this is.
-        <= max(
-            (_claim(o, source.path) for o, since in others if since <= source.written), default=-1
-        )
-    }
-    return [source for source in found if source.path not in foreign]
-
-
-def _others(
-    index: Index, run: RunRecord, started: float, ended: float, now: float, runs: Path | None
-) -> list[tuple[RunRecord, float]]:
-    """Runs that worked in the same place at the same time, and since when."""
-    from traindeck.console.store.filtering import Condition, Filter
-    from traindeck.console.store.rows import fold
-
-    then = Filter(
-        (
-            Condition(kind="text", key="backend", values=(fold(run.backend),)),
-            Condition(kind="before", number=ended),
-        )
-    )
-    archived = Filter((*then.conditions, Condition(kind="is", values=("archived",))))
-    window = max(0.0, now - started)
-    numbers = [n for asked in (then, archived) for n in index.ids(asked, now=now, window=window)]
-    found = []
-    for other in index.rows(numbers[:MOST_OTHERS], metrics="none"):
-        if other.id != run.id and other.started is not None and _touch(other.cwd, run.cwd):
-            spells = _spells(index, other, runs, (other.created, math.inf)).values()
-            since = [begun for begun, over in spells if begun <= ended and over >= started]
-            if since:
-                found.append((other, min(since)))
-    return found
-
-
-def _spells(
-    index: Index, run: RunRecord, runs: Path | None, unknown: tuple[float, float] | None
-) -> dict[int, tuple[float, float]]:
-    """Attempt -> when it was executed, from start to end, of all that were: by what was noted of an
-    archived run, else by its directory; `unknown` where nothing says."""
-    mark = index.annotation(run.id) if run.archived else None
-    noted = {status.attempt: status for status in mark.attempts} if mark is not None else {}
-    found: dict[int, tuple[float, float] | None] = {}
-    for number in range(run.attempt):
-        if (status := noted.get(number)) is not None:
-            begun, ended = status.started, status.ended
-            found[number] = None if begun is None else (begun, ended or math.inf)
-        elif runs is not None:
-            found[number] = attempt_times(runs / run.id, run.id, number, unknown)
-        else:
-            found[number] = unknown
-    if run.started is not None:
-        over = run.ended if not run.active and run.ended is not None else math.inf
-        found[run.attempt] = run.started, over
-    return {number: spell for number, spell in found.items() if spell is not None}
-
-
-def _touch(a: str, b: str) -> bool:
-    """Whether one of two folders lies in the other."""
-    a, b = a.rstrip("/") + "/", b.rstrip("/") + "/"
-    return a.startswith(b) or b.startswith(a)
-
-
-def _claim(run: RunRecord, path: str) -> int:
-    """How near to a file a run comes: characters of the longest folder around it that is the run's
-    working directory, or that its parameters name."""
-    named = [
-        os.path.join(run.cwd, value)
-        for param in run.params.values()
-        for value in values_of(param)
-        if isinstance(value, str) and 1 < len(value) < 4096 and "\0" not in value
-    ]
-    folders = map(os.path.normpath, [run.cwd, *named])
-    return max((len(f) for f in folders if (path + "/").startswith(f.rstrip("/") + "/")), default=0)
-
-
-def _newest_states(sources: list[Source]) -> list[Source]:
-    """Of the trainer_state.json of many checkpoints only the last: it holds the others'."""
-    states = sorted(
-        (s for s in sources if s.kind == "trainer_state"), key=lambda s: (s.size, s.path)
-    )
-    if not states:
-        return sources
-    marks = sorted({mark for state in states for mark in state.checkpoints})
-    last = replace(states[-1], checkpoints=tuple(marks))
-    return [s for s in sources if s.kind != "trainer_state"] + [last]
-
-
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The files below a folder, level by level, in what was changed last first: that is where a
-    trainer writes, while folders of data are large and old."""
-    left = MOST_FILES
-    level = [str(folder)]
-    for _ in range(DEEPEST):
-        below: list[tuple[float, str]] = []
-        for path in level:
-            try:
-                with os.scandir(path) as entries:
-                    for entry in islice(entries, MOST_IN_FOLDER):
-                        left -= 1
-                        if left < 0:
-                            return
-                        if not entry.is_dir(follow_symlinks=False):
-                            yield entry
-                        elif entry.name not in _SKIPPED and not entry.name.startswith("."):
-                            below.append((-_changed(entry), entry.path))
-            except OSError:
-                continue
-        level = [path for _, path in sorted(below)]
-
-
-def _changed(folder: os.DirEntry[str]) -> float:
-    try:
-        return folder.stat(follow_symlinks=False).st_mtime
-    except OSError:  # gone since it was listed
-        return 0.0
 
 
 async def _follow(
@@ -512,7 +289,9 @@ async def _follow(
 
 
 def _reader(backend: Measured, ref: JobRef, source: Source) -> Read:
-    if os.path.isabs(source.path):
+    from traindeck.console.runs.mirroring import Copies
+
+    if os.path.isabs(source.path) and not isinstance(backend, Copies):
         return local_reader(Path(source.path))
 
     async def read(offset: int, size: int) -> bytes:
@@ -608,14 +387,14 @@ async def _measure_folder(index: Index, run: RunRecord, folder: Path) -> None:
     if run.started is None:
         return
     now = max(time.time(), run.ended or 0.0)
-    spells = _spells(index, run, folder.parent, None)
-    begins = [started for started, _ in spells.values()]
+    worked = spells(index, run, folder.parent, None)
+    begins = [started for started, _ in worked.values()]
     for (attempt, (started, ended)), following in zip(
-        spells.items(), [*begins[1:], math.inf], strict=True
+        worked.items(), [*begins[1:], math.inf], strict=True
     ):
         until = min(ended, following - AFTERWARDS)  # what is later is the next attempt's
         last = until if until < math.inf else None
-        for source in _written_by(index, run, folder, started, last, now):
+        for source in written_by(index, run, here(folder, run), started, last, now):
             await _whole(index, run, source, Path(source.path), attempt, None)
 
 

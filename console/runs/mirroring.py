@@ -10,15 +10,31 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from traindeck.backends.base import FileEntry, JobRef, LogStat, Piece, Tail, Tails
+from traindeck.backends.base import (
+    FileEntry,
+    FoundFile,
+    JobRef,
+    LogStat,
+    Look,
+    Piece,
+    State,
+    Tail,
+    Tails,
+    checksum,
+)
+from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, Unreachable
+from traindeck.backends.optional import CHECKED
+from traindeck.console.metrics.capture import KINDS, Source
+from traindeck.console.runs.beside import ARTIFACTS, beside_of, copied, looks, sources_of
 from traindeck.console.runs.mirrored import Measured, log_path
 from traindeck.console.runs.workspace import ref_of
-from traindeck.console.store.mirror import Mirror, make_folders
+from traindeck.console.store.mirror import Copy, Mirror, make_folders
 
 if TYPE_CHECKING:
     from traindeck.backends.states import Status
@@ -40,9 +56,21 @@ AHEAD = 1 << 20
 PRUNED_FOR = 86400.0
 """Seconds for which nobody looks again whether the mirrors take too much."""
 
+LOOK_EVERY = 5.0
+"""Seconds after which a run's place is looked through again for what a trainer writes."""
+
+MOST_LOOKS = 50
+"""Runs of which that is done in one round trip."""
+
+LAST_WORDS = 64 << 10
+"""Bytes at the end of each rank's log that come when a run has failed, at least: why, is often said
+by another rank than the first."""
+
 _SMALL = ("metrics.jsonl", "system.jsonl", "events.jsonl", "logs/0.idx")
 """Below an attempt's folder, what grows and tells most for its size. The log comes after those of
 all runs."""
+
+_LOGS = r"(?:\d{1,5}|srun)\.log"
 
 
 async def sync(
@@ -69,36 +97,119 @@ async def sync(
     mirror = ws.mirror
     begun = [(run, status) for run, status in runs if status.started is not None]
     await _keep_facts(ws, begun)
-    files = list(_files(begun))
+    files = list(_files(ws, begun))
+    asked = {(file.ref.run_id, file.path) for file in files}
+    due = list(_looks(mirror, begun, whole))
     until = time.monotonic() + (math.inf if whole else min(ws.patience, MOMENT))
     left: dict[tuple[str, str], int] = {}
     # Another one first each time: a log that is written faster than it is fetched lets others in.
     turn = int(time.monotonic() * 1000) % max(1, len(files))
-    while files:
-        wanted = list(_wanted(mirror, [*files[turn:], *files[:turn]]))
+    while files or due:
+        wanted = [_tail(mirror, file) for file in [*files[turn:], *files[:turn]]]
         try:
-            pieces = await backend.tails(wanted, budget=BUDGET)
+            grown = await backend.tails(wanted, budget=BUDGET, looks=due)
         except Unreachable:
             raise
         except BackendError:
             return None  # an older agent
-        grown = False
-        for piece in pieces:
+        ends = {(file.ref.run_id, file.path) for file in files if file.end}
+        came = False
+        for piece in grown.pieces:
             key = (piece.ref.run_id, piece.path)
-            if _add(mirror, piece):
-                grown = True
+            if _add(mirror, piece, key in ends):
+                came = True
                 left[key] = piece.size
-        left = {key: size for key, size in left.items() if mirror.copy(*key).held().size < size}
+        left = {key: size for key, size in left.items() if _copy(mirror, *key).held().size < size}
         # What was copied whole is not asked for again: it may grow for ever.
-        files = [(ref, path) for ref, path in files if (ref.run_id, path) in left]
-        turn = 0
-        if not grown or time.monotonic() > until:
+        files = [file for file in files if (file.ref.run_id, file.path) in left]
+        found = list(_enter(ws, begun, grown.seen)) if due else []
+        new = [file for file in found if (file.ref.run_id, file.path) not in asked]
+        files += new
+        due, turn = [], 0
+        if not (came or new) or time.monotonic() > until:
             break
     await _prune(mirror)
     return left
 
 
-def _files(runs: Sequence[tuple[RunRecord, Status]]) -> Iterator[tuple[JobRef, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file to copy.
+
+    Attributes:
+        path, folder: As of a `Tail`.
+        end: Of how many bytes only the last ones are wanted; None if all are.
+    """
+
+    ref: JobRef
+    path: str
+    folder: str = ""
+    end: int | None = None
+
+
+def _looks(mirror: Mirror, runs: Sequence[tuple[RunRecord, Status]], whole: bool) -> Iterator[Look]:
+    """Where to look now for what a trainer has written beside its log, and for the logs of the
+    other ranks of a run that has failed."""
+    asked = []
+    for run, status in runs:
+        when, _ = mirror.listing(run.id)
+        over = whole or status.state.terminal or status.attempt > run.attempt
+        if over or not 0 <= time.time() - when < LOOK_EVERY:
+            asked.append((when, run, status))
+    for _, run, status in sorted(asked, key=lambda words: words[0])[:MOST_LOOKS]:
+        ref = replace(ref_of(run), attempt=status.attempt)
+        if status.state.terminal and status.state is not State.SUCCEEDED:
+            yield Look(ref=ref, folder=_logs(ref), names=_LOGS)
+        yield from looks(run, ref)
+
+
+def _logs(ref: JobRef) -> str:
+    return f"attempts/{ref.attempt}/logs"
+
+
+def _enter(
+    ws: Workspace,
+    runs: Sequence[tuple[RunRecord, Status]],
+    seen: Mapping[Look, Sequence[FoundFile]],
+) -> Iterator[_File]:
+    """Note what was found, and tell what of it is to be copied."""
+    found: dict[str, dict[str, Sequence[FoundFile]]] = {}
+    for look, files in seen.items():
+        if look.folder != _logs(look.ref):
+            found.setdefault(look.ref.run_id, {})[look.folder] = files
+            continue
+        for file in files:
+            if file.path != log_path(look.ref, 0):
+                yield _File(ref=look.ref, path=file.path, end=file.size)
+    for run, status in runs:
+        if run.id not in found:
+            continue
+        listed = [file for files in found[run.id].values() for file in files]
+        for file in ws.mirror.listing(run.id)[1]:  # what there was no time for
+            folder = run.cwd if os.path.isabs(file.path) else ARTIFACTS
+            if folder not in found[run.id]:
+                listed.append(file)
+        listed = [file for file in listed if file.path.isprintable()]  # what is text can be noted
+        ws.mirror.keep_listing(run.id, listed)
+        wanted = list(_beside(ws, run, status))
+        states = {f.path for f in listed if f.path.endswith("trainer_state.json")}
+        paths = {file.path for file in wanted}
+        # Each checkpoint has one: the last holds the others'.
+        ws.mirror.keep_beside(run.id, {f.path for f in listed} - states | paths)
+        yield from wanted
+
+
+def _beside(ws: Workspace, run: RunRecord, status: Status) -> Iterator[_File]:
+    """What a trainer has written beside its log, as far as that is known, and is to be copied."""
+    beside = beside_of(ws, run)
+    for number in range(min(run.attempt, status.attempt), status.attempt + 1):
+        ref = replace(ref_of(run), attempt=number)
+        for source in copied(sources_of(ws, run, number, status, beside)):
+            folder = run.cwd if os.path.isabs(source.path) else ""
+            yield _File(ref=ref, path=source.path, folder=folder)
+
+
+def _files(ws: Workspace, runs: Sequence[tuple[RunRecord, Status]]) -> Iterator[_File]:
     """What there is to copy: of the attempts that ended since the last look, too."""
     refs = [
         replace(ref_of(run), attempt=number)
@@ -107,25 +218,58 @@ def _files(runs: Sequence[tuple[RunRecord, Status]]) -> Iterator[tuple[JobRef, s
     ]
     for ref in refs:
         for name in _SMALL:
-            yield ref, f"attempts/{ref.attempt}/{name}"
+            yield _File(ref=ref, path=f"attempts/{ref.attempt}/{name}")
+    for run, status in runs:
+        yield from _beside(ws, run, status)
     for ref in refs:
-        yield ref, log_path(ref, 0)
+        yield _File(ref=ref, path=log_path(ref, 0))
 
 
-def _wanted(mirror: Mirror, files: Sequence[tuple[JobRef, str]]) -> Iterator[Tail]:
-    for ref, path in files:
-        held = mirror.copy(ref.run_id, path).held()
-        yield Tail(ref=ref, path=path, offset=held.size, identity=held.identity)
+def _copy(mirror: Mirror, run_id: str, path: str) -> Copy:
+    """The copy of a file, by its path as of a `Tail`."""
+    attempts = path.startswith("attempts/")
+    return mirror.copy(run_id, path) if attempts else mirror.beside(run_id, path)
 
 
-def _add(mirror: Mirror, piece: Piece) -> bool:
-    """Add a piece to its copy. False if somebody else writes that, or nobody can."""
+def _tail(mirror: Mirror, file: _File) -> Tail:
+    copy = _copy(mirror, file.ref.run_id, file.path)
+    held = copy.held()
+    offset, identity, check = held.size, held.identity, None
+    near = BUDGET if held.identity else 2 * LAST_WORDS
+    if file.end is not None and file.end - held.size > near:
+        # From the beginning of a page: it is by pages that a log is read.
+        offset, identity = (file.end // LAST_WORDS - 1) * LAST_WORDS, ""
+    elif not file.path.startswith("attempts/") and held.size and not held.begin:
+        # Whoever wrote it may have written it anew in its place.
+        head = copy.read(0, min(CHECKED, held.size), held.content)
+        begin = max(0, held.size - CHECKED)
+        end = copy.read(begin, held.size - begin, held.content)
+        check = None if head is None or end is None else checksum(head, end)
+    return Tail(
+        ref=file.ref,
+        path=file.path,
+        folder=file.folder,
+        offset=offset,
+        identity=identity,
+        check=check,
+    )
+
+
+def _add(mirror: Mirror, piece: Piece, end: bool) -> bool:
+    """Add a piece to its copy. False if somebody else writes that, or nobody can.
+
+    Args:
+        end: Only the last of it is wanted: what is held of what lies before it is dropped.
+    """
     try:
-        with mirror.copy(piece.ref.run_id, piece.path).writing() as writer:
+        with _copy(mirror, piece.ref.run_id, piece.path).writing() as writer:
             if writer is None:
                 return False
+            if end and piece.offset > writer.held.size:
+                writer.begin(piece.identity, piece.offset)
             writer.append(piece.offset, piece.data, piece.identity, cut=piece.cut)
-            writer.skip_to(piece.size, piece.identity)
+            if piece.path.startswith("attempts/"):
+                writer.skip_to(piece.size, piece.identity)
             return True
     except OSError:
         return False
@@ -178,6 +322,20 @@ class Copies:
         self._whole = whole
         self._ahead = ("", 0, b"")
 
+    def as_copied(self, run_id: str, sources: Sequence[Source]) -> list[Source]:
+        """What is held of files that a trainer wrote beside its log: with the sizes and identities
+        of the copies. One that is read as a whole is left out until it is."""
+        found = []
+        for source in sources:
+            held = self._mirror.beside(run_id, source.path).held()
+            size = max(held.size, self._left.get((run_id, source.path), 0))
+            if not held.identity or (KINDS[source.kind].whole and held.size < size):
+                continue
+            # Another one from when it was written anew, though it may be the same file.
+            identity = crc32(held.content.encode()) + 1
+            found.append(replace(source, size=size, identity=identity))
+        return found
+
     async def list_files(self, ref: JobRef, path: str = "") -> list[FileEntry]:
         found = []
         for name, _, modified, is_dir in self._mirror.entries(ref.run_id, path):
@@ -186,13 +344,13 @@ class Copies:
         return found
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
-        copy = self._mirror.copy(ref.run_id, path)
+        copy = _copy(self._mirror, ref.run_id, path)
         held = copy.held()
         if held.begin <= offset <= held.size:
             data = copy.read(offset, size, held.content)
             if data or not self._whole or offset >= self._size(ref, path):
                 return data or b""
-        if not self._whole:
+        if not self._whole or not path.startswith("attempts/"):
             return b""
         of, begin, ahead = self._ahead
         if of != f"{ref.run_id}/{path}" or not begin <= offset < begin + len(ahead):
@@ -221,5 +379,5 @@ class Copies:
         raise NotImplementedError
 
     def _size(self, ref: JobRef, path: str) -> int:
-        held = self._mirror.copy(ref.run_id, path).held()
+        held = _copy(self._mirror, ref.run_id, path).held()
         return max(held.size, self._left.get((ref.run_id, path), 0))

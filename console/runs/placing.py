@@ -175,6 +175,34 @@ async def check_backend(ws: Workspace, name: str, *, asked: bool = True) -> Heal
     return await backend.probe()
 
 
+async def check_environment(ws: Workspace, name: str) -> tuple[bool, str] | None:
+    """What a run would execute in at a place elsewhere, as a line of `Health.checks`. None if
+    nobody can say. Importing torch there may take a while."""
+    from traindeck.backends import environments
+    from traindeck.backends.base import RunSpec
+    from traindeck.console.runs.elsewhere import LOOKED_AT, default_environment, is_here
+    from traindeck.console.runs.request import environment_named
+    from traindeck.console.store.ids import mint_id
+
+    if is_here(ws, name):
+        return None  # the shell's own
+    try:
+        environment = environment_named(default_environment(ws, name), local=False)
+        spec = RunSpec(
+            run_id=mint_id(), argv=("python",), cwd="/", environment=environment, needs=LOOKED_AT
+        )
+        found = (await ws.backend(name).survey(spec)).environment
+    except TraindeckError as error:
+        return False, str(error)
+    if found is None:
+        return None
+    refused = environments.refusal(found, LOOKED_AT, name)
+    wrong = [str(refused)] if refused is not None else environments.doubts(found, LOOKED_AT)
+    if wrong:
+        return False, wrong[0].removeprefix(f"{name}: ")
+    return True, f"runs execute in {environments.words(found)}"
+
+
 async def check_found(ws: Workspace, found: Found) -> Health:
     """Ask a machine that was found how it would be as a place. Notes nothing in the settings."""
     from traindeck.backends.registry import create

@@ -16,13 +16,14 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from traindeck.backends import files
+from traindeck.backends.base import FoundFile
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import encode
 from traindeck.console.store.owner import boot_id
@@ -272,6 +273,50 @@ class Mirror:
         """The copy of a file that grows."""
         return Copy(self._path(run_id, path))
 
+    def beside(self, run_id: str, path: str) -> Copy:
+        """The copy of a file that lies anywhere at the run's place, by its path there."""
+        return Copy(self._beside(run_id) / _named(path))
+
+    def listing(self, run_id: str) -> tuple[float, list[FoundFile]]:
+        """When it was looked for such files last, in seconds since the epoch (0 if never), and
+        what was found."""
+        try:
+            with files.open_regular(self._listing(run_id)) as file:
+                when = os.fstat(file.fileno()).st_mtime
+                found = json.loads(file.read(SMALL))
+            return when, [
+                FoundFile(
+                    path=str(path),
+                    size=int(size),
+                    modified=float(modified),
+                    changed=float(changed),
+                    inode=int(inode),
+                )
+                for path, size, modified, changed, inode in found
+            ]
+        except (OSError, ValueError, TypeError):
+            return 0.0, []
+
+    def keep_listing(self, run_id: str, found: Sequence[FoundFile]) -> None:
+        """Note what was found now. What cannot be written is not noted."""
+        words = [[f.path, f.size, f.modified, f.changed, f.inode] for f in found]
+        with contextlib.suppress(OSError):
+            if self.listing(run_id)[1] == list(found):
+                os.utime(self._listing(run_id))
+                return
+        with contextlib.suppress(OSError):
+            make_folders(self.folder / run_id)
+            files.replace(self._listing(run_id), json.dumps(words).encode(), sync=False)
+
+    def keep_beside(self, run_id: str, paths: Iterable[str]) -> None:
+        """Delete all copies of such files but those of these paths."""
+        kept = {_named(path) for path in paths}
+        with contextlib.suppress(OSError), os.scandir(self._beside(run_id)) as entries:
+            for entry in entries:
+                if entry.name.removeprefix(".").partition(".")[0] not in kept:
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
+
     def keep(self, run_id: str, path: str, data: bytes) -> None:
         """Keep a small file as a whole. What cannot be written is not kept."""
         target = self._path(run_id, path)
@@ -334,11 +379,24 @@ class Mirror:
             self.forget(name)
             total -= taken
 
+    def _listing(self, run_id: str) -> Path:
+        return self.folder / run_id / ".beside.json"
+
+    def _beside(self, run_id: str) -> Path:
+        return self.folder / run_id / ".beside"
+
     def _path(self, run_id: str, path: str) -> Path:
         parts = [run_id, *path.split("/")]
         if any(part in ("", ".", "..") or part.startswith(".") or "\0" in part for part in parts):
             raise ValueError(f"{path!r} is no path in the mirror of a run")
         return self.folder.joinpath(*parts)
+
+
+def _named(path: str) -> str:
+    """The name of the copy of what lies anywhere."""
+    from hashlib import sha256
+
+    return sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def make_folders(path: Path) -> None:

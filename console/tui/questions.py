@@ -46,6 +46,8 @@ class ScreenAsker:
     answered; once it is closed, and that is before the services are, nobody is trusted and nothing
     known."""
 
+    again = "`:connect` asks again."
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._line: list[Asked] = []

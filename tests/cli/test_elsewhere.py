@@ -67,3 +67,19 @@ def test_a_place_is_chosen_with_its_reason(cli: Cli, far: Path) -> None:
     done = cli("run", "--on", "auto", "-q", "--", "true")
     assert done.returncode == 0 and "local: it can start now" in done.stderr
     assert cli.json("show", "--json", done.stdout.strip())["backend"] == "local"
+
+
+def test_a_slow_environment_is_said_to_be_looked_for_and_a_check_names_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    with Sshd(tmp_path / "sshd", Box()) as sshd:
+        venv = sshd[0].home / "envs/slow"
+        make_venv(venv, torch="import time; time.sleep(2.5)")
+        cli.ok("backends", "add", "ssh", "gpu1", "--option", "host=box0",
+               "--option", f"ssh_config={sshd.config}",
+               "--option", "environment=~/envs/slow")  # fmt: skip
+        done = cli("run", "--on", "gpu1", "--dry-run", "--", "python", "train.py")
+        line = "traindeck: gpu1: looking for an environment (torch imports take a while"
+        assert done.returncode == 0 and done.stderr.count(line) == 1
+        lines = cli.ok("backends", "check", "gpu1").splitlines()
+        assert lines[-1] == f"ok  gpu1: runs execute in venv {venv}, torch imports"

@@ -17,6 +17,7 @@ from tests.conformance.subject import settled
 from traindeck.backends.base import (
     BackendError,
     JobRef,
+    Look,
     SeekableLogs,
     State,
     Tail,
@@ -174,7 +175,7 @@ async def test_many_files_are_read_on_in_one_round_trip(suite: Suite) -> None:
             for ref in refs
         ]
         missing = [Tail(ref=ref, path="attempts/0/nothing.jsonl") for ref in refs]
-        pieces = await backend.tails([*missing, *tails], budget=100_000)
+        pieces = (await backend.tails([*missing, *tails], budget=100_000)).pieces
         assert trips() - before == 1
         assert 0 < sum(len(piece.data) for piece in pieces) <= 100_000
         for piece in pieces:
@@ -188,9 +189,25 @@ async def test_many_files_are_read_on_in_one_round_trip(suite: Suite) -> None:
         Tail(ref=refs[0], path=path, offset=SIZE, identity=identities[refs[0].run_id, path]),
         Tail(ref=refs[1], path=path, offset=SIZE, identity="another"),
     ]
-    (piece,) = await backend.tails(whole, budget=1000)
+    (piece,) = (await backend.tails(whole, budget=1000)).pieces
     assert (piece.ref, piece.offset, piece.cut) == (refs[1], 0, True)
     assert piece.data == NOISE[:1000]
+
+
+async def test_what_a_job_writes_beside_its_log_is_found_and_read_on(suite: Suite) -> None:
+    backend = suite.backend
+    if not isinstance(backend, Tails):
+        pytest.skip("it does not read many files at once")
+    (ref,) = [await finished(suite)]
+    look = Look(ref=ref, folder="attempts/0/logs", names=r"\d+\.log")
+    none = Look(ref=ref, folder="artifacts", names=r".*\.csv")
+    grown = await backend.tails([], budget=1000, looks=[look, none])
+    assert not grown.pieces and not grown.seen[none]
+    (found,) = grown.seen[look]
+    assert (found.path, found.size) == ("attempts/0/logs/0.log", SIZE)
+    tail = Tail(ref=ref, path=found.path, offset=SIZE - 10)
+    (piece,) = (await backend.tails([tail], budget=1000)).pieces
+    assert piece.data == NOISE[-10:]
 
 
 @pytest.mark.parametrize(

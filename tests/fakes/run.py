@@ -90,6 +90,7 @@ class FakeRunServices(FakeServices):
         self.shares: dict[str, float] = {}
         self.listeners: dict[str, Sequence[Listener]] = {}
         self.open_ports: list[Forwarded] = []
+        self.pulls: asyncio.Event | None = None
         self.broken: dict[str, TraindeckError] = {}
 
     async def _pause(self, name: str, detail: object = None) -> None:
@@ -209,6 +210,12 @@ class FakeRunServices(FakeServices):
         self, run_id: str, paths: Sequence[str], to: Path, tell: Callable[[Progress], None]
     ) -> Sequence[Pulled]:
         await self._pause("pull", (run_id, tuple(paths), str(to)))
+        if self.pulls is not None:
+            try:
+                await self.pulls.wait()
+            except asyncio.CancelledError:
+                self.calls.append(("pull cancelled", None))
+                raise
         return [Pulled(path=path, size=7) for path in paths]
 
     async def folder(self, run_id: str) -> str:

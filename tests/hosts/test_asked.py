@@ -53,6 +53,10 @@ async def test_what_nobody_has_asked_for_asks_nobody(
             sshd[0].drop()
             while made.link.state is Reach.OK:
                 await asyncio.sleep(0.01)
+            with pytest.raises(NeedsPerson) as refused:
+                await made.agent()
+            # What is advised is done in this program: another's connection is of no use to it.
+            assert refused.value.fix == Person.again
             await in_background(made)  # it has asked for a password: not by itself
             assert len(person.prompts) == 1
 

@@ -27,6 +27,8 @@ TRANSPORTS = ("paramiko", "openssh")
 class Person:
     """Answers what is asked, and remembers what that was."""
 
+    again = "Ask the person again."
+
     def __init__(self, *, trusts: bool = False, secret: str | None = None) -> None:
         self.trust = trusts
         self.word = secret

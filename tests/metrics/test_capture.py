@@ -16,7 +16,7 @@ import pytest
 
 from traindeck.backends.base import State
 from traindeck.console.metrics.capture import CHUNK, KINDS, Source, ingest, kind_of, looked_for
-from traindeck.console.runs.measuring import AFTERWARDS, files_beside, own_files
+from traindeck.console.runs.beside import AFTERWARDS, files_beside, own_files
 from traindeck.console.store.index import Index
 from traindeck.console.store.records import CHECKPOINT, RunRecord
 

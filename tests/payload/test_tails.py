@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,3 +102,80 @@ def test_a_link_leads_nowhere_and_a_pipe_holds_nobody_up(agent: Agent, run: str)
     assert pieces(agent, *asked, run=run) == []
     gone = agent.call("tails", runs=[["0" * 12, 0, [["metrics.jsonl", 0, None]]]], budget=10)
     assert gone == {"pieces": [], "more": False}
+
+
+def beside(
+    agent: Agent, *folders: dict[str, Any], budget: int = 1 << 20
+) -> tuple[list[Any], bytes]:
+    answer, body = agent.call_body("tails", runs=[], beside=list(folders), budget=budget)
+    return answer["beside"], body
+
+
+LOOK = {"names": r".*\.csv|log\.jsonl", "skip": ["data"], "since": 0.0}
+
+
+def test_files_beside_are_found_by_their_names_the_newest_first(
+    agent: Agent, run: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    for count, name in enumerate(
+        ("a.csv", "deep/er/log.jsonl", "data/b.csv", ".git/c.csv", "d.txt")
+    ):
+        path = work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+        os.utime(path, (1000 + count, 1000 + count))
+    (work / "out.csv").symlink_to("/etc/passwd")
+    (work / "out").symlink_to("/etc")
+    os.mkfifo(work / "pipe.csv")
+    asked = {"run": run, "folder": str(work), "files": [["a.csv", 1, None, None]], "look": LOOK}
+    ((folder,), body) = beside(agent, asked)
+    assert [words[:3] for words in folder["found"]] == [
+        ["deep/er/log.jsonl", 17, 1001.0],
+        ["a.csv", 5, 1000.0],
+    ]
+    assert body == b".csv" and folder["pieces"][0][:2] == [0, 1]
+    late = {**asked, "look": {**LOOK, "since": 1000.5}}
+    ((folder,), _) = beside(agent, late)
+    assert [words[0] for words in folder["found"]] == ["deep/er/log.jsonl"]
+    ((folder,), _) = beside(agent, {**asked, "folder": str(tmp_path / "none")})
+    assert folder == {"pieces": [], "found": []}
+
+
+def test_a_file_that_was_written_anew_in_its_place_is_sent_from_its_beginning(
+    agent: Agent, run: str
+) -> None:
+    path = agent.directory(run).parent.parent / "artifacts/a.csv"
+    path.write_bytes(b"a" * 9000)
+
+    def known(data: bytes) -> dict[str, Any]:
+        info = path.stat()
+        check = zlib.crc32(data[-4096:], zlib.crc32(data[:4096]))
+        words = ["a.csv", len(data), f"{info.st_dev}:{info.st_ino}", check]
+        return {"run": run, "folder": "artifacts", "files": [words], "look": None}
+
+    path.write_bytes(b"a" * 9001)
+    ((folder,), body) = beside(agent, known(b"a" * 9000))
+    assert body == b"a" and not folder["pieces"][0][-1]
+    path.write_bytes(b"b" + b"a" * 9000)
+    ((folder,), body) = beside(agent, known(b"a" * 9000))
+    assert body == path.read_bytes() and folder["pieces"][0][-1]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        1,
+        {"folder": ""},
+        {"folder": "../other"},
+        {"folder": "a", "files": [["/etc/passwd", 0, None, None]]},
+        {"folder": "a", "files": [["x", 0, None, "check"]]},
+        {"folder": "a", "look": {"names": "("}},
+        {"folder": "a", "look": {"names": 5}},
+    ],
+    ids=str,
+)
+def test_a_folder_that_makes_no_sense_is_refused(agent: Agent, run: str, folder: Any) -> None:
+    asked = {"run": run, **folder} if isinstance(folder, dict) else folder
+    with pytest.raises(Refusal):
+        agent.call("tails", runs=[], beside=[asked], budget=10)

@@ -8,20 +8,21 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from tests.environments import make_venv
 from tests.services.sshd import Box, Server, Sshd
 
-from traindeck.backends.base import Facts, Plan, RunSpec, State, UsageError
+from traindeck.backends.base import Code, Facts, Plan, RunSpec, State, Tree, UsageError
 from traindeck.backends.trees import files_of
 from traindeck.console.recipes.reading import load
 from traindeck.console.runs import choosing, controlling, launching
 from traindeck.console.runs.drafting import Draft, check, draft_of
-from traindeck.console.runs.elsewhere import refuse_only_here
+from traindeck.console.runs.elsewhere import refuse_home, refuse_only_here, written_out
 from traindeck.console.runs.finetuning import recipe_request
+from traindeck.console.runs.placing import check_environment
 from traindeck.console.runs.reading import read_spec
 from traindeck.console.runs.rebuild import rebuild_index
 from traindeck.console.runs.refreshing import refresh
@@ -183,6 +184,15 @@ async def test_a_torch_that_does_not_import_is_a_warning_of_a_command(world: Wor
     )
 
 
+async def test_a_check_of_a_place_says_what_is_wrong_with_its_environment(world: World) -> None:
+    make_venv(world.box.home / "v", torch="raise ImportError('libcudart')")
+    world.settings("    environment: ~/v\n")
+    passed, said = await check_environment(world.ws, "gpu1") or (True, "")
+    assert not passed and said.startswith(f"torch is installed in venv {world.box.home}/v")
+    assert "libcudart" in said
+    assert await check_environment(world.ws, "local") is None
+
+
 async def test_a_place_has_an_environment_of_its_own_and_a_prelude(world: World) -> None:
     venv = make_venv(world.box.home / "v", torch="2.8.0")
     world.settings(f"    environment: {venv}\n    prelude: |\n      export CLUSTER='its \"own\"'\n")
@@ -220,6 +230,38 @@ def test_data_that_lies_only_here_is_refused_with_what_to_do(tmp_path: Path) -> 
     facts = Facts(program="/bin/x", missing=("/no/data",))
     with pytest.raises(UsageError, match="/no/data is not there on gpu1"):
         refuse_only_here(RunSpec(argv=("x",)), facts, "gpu1")
+
+
+def test_a_home_that_the_shell_wrote_out_in_a_command_is_refused_with_what_to_write(
+    home: Path,
+) -> None:
+    work = home / "work"
+    (work / "src").mkdir(parents=True)
+    for path in (home / "x.py", work / "src/y.py"):
+        path.touch()
+    (home / "data").mkdir()
+    argv = (
+        f"{home}/python", f"{home}/x.py", f"--data={home}/data", f"{home}/gone", "~/x.py", "/etc"
+    )  # fmt: skip
+    found = written_out(argv)
+    assert found == {f"{home}/x.py": f"{home}/x.py", f"--data={home}/data": f"{home}/data"}
+    tree = Tree()
+    spec = RunSpec(argv=argv, cwd="src", code=Code(mode="snapshot", root=str(work), tree=tree))
+    missing = Facts(missing=(f"{home}/x.py",))
+    with pytest.raises(UsageError, match=r"x.py is on this machine only, not on gpu1; a shell"):
+        refuse_home(spec, missing, "gpu1")
+    inside = replace(spec, argv=("python", f"{work}/src/y.py"))
+    with pytest.raises(UsageError, match=rf"A copy of {work} goes along, so write y\.py\."):
+        refuse_home(inside, Facts(missing=(f"{work}/src/y.py",)), "gpu1")
+    assert refuse_home(inside, Facts(), "gpu1") == (), "it is there"
+    (said,) = refuse_home(spec, Facts(missing=(f"{home}/data",)), "gpu1")
+    assert said.startswith(f"--data={home}/data: {home}/data is on this machine only, not on gpu1")
+
+
+async def test_a_path_of_our_home_that_is_there_too_is_no_reason(world: World, home: Path) -> None:
+    (home / "x.py").touch()
+    made = await world.plan("python3", str(home / "x.py"))
+    assert made.argv[-1] == str(home / "x.py") and made.spec.reads == ()
 
 
 async def test_a_recipe_takes_the_interpreter_there_and_its_small_data_along(world: World) -> None:

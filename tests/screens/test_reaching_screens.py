@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.run import FakeRunServices, run_world
+from tests.fakes.runs import NOW
 
-from traindeck.backends.base import BackendError, Listener
+from traindeck.backends.base import BackendError, Listener, Reach, State
 from traindeck.console.tui.app import TraindeckApp
+from traindeck.console.tui.services import Place
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 
@@ -93,6 +97,42 @@ async def test_a_file_is_brought_where_one_says(
         await settle(app, pilot, lambda: "1 file, 7 B" in screen_text(app))
         ((asked, paths, to),) = calls(app, "pull")
         assert (asked, len(paths), to) == (run, 1, "/data")
+
+
+async def test_what_is_on_its_way_here_ends_when_one_goes_back(make_app: MakeApp) -> None:
+    services = world()
+    services.pulls = asyncio.Event()
+    app = make_app(services)
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await opened(app, pilot, "files")
+        await pilot.press("p")
+        await settle(app, pilot, lambda: "Bring it here" in screen_text(app))
+        await pilot.press("ctrl+u", *"/data", "enter")
+        await settle(app, pilot, lambda: "esc stops it" in screen_text(app))
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "p goes on where it was" in screen_text(app))
+        assert calls(app, "pull cancelled") == [None]
+        assert "run.json" in screen_text(app)  # the screen is still there
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: "run.json" not in screen_text(app))
+
+
+async def test_a_run_says_when_its_place_is_tried_again(make_app: MakeApp) -> None:
+    services = world()
+    run = services.runs[0]
+    assert run is not None
+    down = replace(run, state=State.RUNNING, reach=Reach.DOWN, observed_at=NOW - 400)
+    services.change(0, down)
+    services._places = (
+        Place(name=down.backend, reach=Reach.DOWN, seen_at=NOW - 400, next_try=NOW + 12),
+    )
+    app = make_app(services)
+    words = f"{down.backend} does not answer · next try in 12 s"
+    async with app.run_test(size=SIZES["120x40"]) as pilot:
+        await opened(app, pilot)
+        await settle(app, pilot, lambda: words in screen_text(app))
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: words in screen_text(app))
 
 
 async def test_a_shell_that_cannot_be_is_said_with_the_screen_still_there(

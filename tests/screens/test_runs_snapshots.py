@@ -124,7 +124,7 @@ async def test_stale(make_app: MakeApp, check_screen: CheckScreen, size: str) ->
         replace(run, reach=Reach.DOWN, observed_at=NOW - 400) if run.active else run
         for run in small_world()
     ]
-    places = (Place(name="local", reach=Reach.DOWN, seen_at=NOW - 400),)
+    places = (Place(name="local", reach=Reach.DOWN, seen_at=NOW - 400, next_try=NOW + 12),)
     app = make_app(FakeServices(runs, places=places, logs={run.id: LOG for run in runs}))
     await show(app, size, "j j", check_screen, "runs-stale")
 

@@ -3,8 +3,9 @@ asks for nothing that has not changed, and for no more at once than a link can t
 
 import os
 import stat
+import time
 
-from . import Refused, files, layout, logfile, logs, start, wire
+from . import Refused, beside, files, layout, logfile, logs, wire
 
 MAX_BUDGET = 16 << 20
 MAX_FILES = 20000
@@ -22,68 +23,101 @@ def tails(request, body):
         for at, (run, attempt, names) in enumerate(_runs(request))
         for number, words in enumerate(names)
     ]
-    if len(wanted) > MAX_FILES:
+    folders = beside.folders(request)
+    if len(wanted) + sum(len(folder.files) for folder in folders) > MAX_FILES:
         raise Refused("More than %d files were asked for at once." % MAX_FILES)
     layout.check_mounted()
-    pieces = []
-    parts = []
-    more = False
-    for count, (at, number, base, run, attempt, (name, offset, identity)) in enumerate(wanted):
+    answer = _Answer(budget)
+    for count, (at, number, base, run, attempt, words) in enumerate(wanted):
         if count % BETWEEN == BETWEEN - 1:
             yield None, 0.0
         try:
-            found = _piece(base, run, attempt, name, offset, identity, min(budget, PIECE))
+            fd = _open(base, run, attempt, words[0])
         except (OSError, Refused):
             continue  # not there, or not to be read: nothing is said of it
+        if fd is not None:
+            answer.add([at, number], fd, words)
+    told = []
+    until = time.monotonic() + beside.SECONDS
+    for folder in folders:
+        before = len(answer.pieces)
+        for number, words in enumerate(folder.files):
+            yield None, 0.0
+            try:
+                fd = folder.open(words[0])
+            except (OSError, Refused):
+                continue
+            answer.add([number], fd, words)
+        pieces = answer.pieces[before:]
+        del answer.pieces[before:]
+        found = None
+        if folder.looks and time.monotonic() < until:
+            found = yield from folder.look(until)
+        told.append({"pieces": pieces, "found": found})
+    result = {"pieces": answer.pieces, "more": answer.more}
+    if folders:
+        result["beside"] = told
+    return result, b"".join(answer.parts)
+
+
+class _Answer:
+    """The pieces of an answer, the bytes of which follow one after the other."""
+
+    def __init__(self, budget):
+        self.budget = budget
+        self.pieces = []
+        self.parts = []
+        self.more = False
+
+    def add(self, which, fd, words):
+        """Add what a file has beyond what is known of it, and close it."""
+        _, offset, identity, check = words
+        try:
+            found = _piece(fd, offset, identity, check, min(self.budget, PIECE))
+        except OSError:
+            return
+        finally:
+            os.close(fd)
         if found is None:
-            continue
+            return
         offset, data, size, identity, cut = found
-        budget -= len(data)
-        more = more or offset + len(data) < size
+        self.budget -= len(data)
+        self.more = self.more or offset + len(data) < size
         if data or cut:
-            pieces.append([at, number, offset, len(data), size, identity, cut])
-            parts.append(data)
-    return {"pieces": pieces, "more": more}, b"".join(parts)
+            self.pieces.append(which + [offset, len(data), size, identity, cut])
+            self.parts.append(data)
 
 
 def _runs(request):
-    """(run, attempt, [(name, offset, identity)]) of a request, checked."""
+    """(run, attempt, [what is known of a file]) of a request, checked."""
     found = []
     for entry in wire.field(request, "runs", list, required=True):
         if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], list):
             raise Refused("Each of `runs` is an id, an attempt and a list of files.")
-        names = []
-        for words in entry[2]:
-            if not isinstance(words, list) or len(words) != 3:
-                raise Refused("Each file is a name, an offset and an identity.")
-            file = {"name": words[0], "offset": words[1], "identity": words[2]}
-            offset = wire.field(file, "offset", int, 0)
-            if offset < 0:
-                raise Refused("offset must not be negative.")
-            name = start.relative_path(wire.field(file, "name", str, required=True))
-            names.append((name, offset, wire.field(file, "identity", str)))
-        found.append((layout.check_id(entry[0]), layout.check_attempt(entry[1]), names))
+        found.append(
+            (
+                layout.check_id(entry[0]),
+                layout.check_attempt(entry[1]),
+                [beside.known(words) for words in entry[2]],
+            )
+        )
     return found
 
 
-def _piece(base, run, attempt, parts, offset, identity, most):
-    """What one file has beyond `offset`: (offset, bytes, size, identity, cut), None if it is not
-    there."""
-    fd = _open(base, run, attempt, parts)
-    if fd is None:
+def _piece(fd, offset, identity, check, most):
+    """What one file has beyond `offset`: (offset, bytes, size, identity, cut), None if it is no
+    file."""
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
         return None
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            return None
-        name = logs.identity(info)
-        cut = identity not in (None, "", name) or info.st_size < offset
-        if cut:
-            offset = 0
-        data = os.pread(fd, min(most, info.st_size - offset), offset) if most > 0 else b""
-        return offset, data, info.st_size, name, cut
-    finally:
-        os.close(fd)
+    name = logs.identity(info)
+    cut = identity not in (None, "", name) or info.st_size < offset
+    if not cut and check is not None and 0 < offset < info.st_size:
+        cut = beside.checksum(fd, offset) != check
+    if cut:
+        offset = 0
+    data = os.pread(fd, min(most, info.st_size - offset), offset) if most > 0 else b""
+    return offset, data, info.st_size, name, cut
 
 
 def _open(base, run, attempt, parts):

@@ -47,6 +47,11 @@ def place_mark(place: Place, connect: str) -> PlaceMark:
     )
 
 
+def tries_of(places: Sequence[Place]) -> dict[str, float]:
+    """When those of these places are tried again that do not answer, by their names."""
+    return {place.name: place.next_try for place in places if place.next_try is not None}
+
+
 class DeckScreen(Screen[None], inherit_bindings=False):
     """A full screen. Subclasses say what stands between header and footer.
 

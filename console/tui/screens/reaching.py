@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 AGAIN = 0.5
 """Seconds between two words on how far a pull is, and two looks at the ports that are open."""
+
+
+Begun = Callable[[asyncio.Task[None]], object]
+"""Takes what goes on in the background, once it does."""
 
 
 # ------------------------------------------------------------------------------------------ shell
@@ -248,11 +252,12 @@ def _what(listener: Listener) -> str:
 # ------------------------------------------------------------------------------------------- pull
 
 
-def ask_pull(deck: TraindeckApp, run: RunRecord, entry: FileEntry) -> None:
-    """Ask where a file or folder of the run is to go, and bring it."""
+def ask_pull(deck: TraindeckApp, run: RunRecord, entry: FileEntry, begun: Begun) -> None:
+    """Ask where a file or folder of the run is to go, and bring it. `begun` is given what does so,
+    which may be cancelled."""
     from traindeck.console.runs.pulling import folder_for
 
-    deck.push_screen(PullScreen(run, entry, folder_for(run, Path.cwd())))
+    deck.push_screen(PullScreen(run, entry, folder_for(run, Path.cwd()), begun))
 
 
 class PullScreen(Overlay[None]):
@@ -260,10 +265,17 @@ class PullScreen(Overlay[None]):
 
     wanted_cells = 72
 
-    def __init__(self, run: RunRecord, entry: FileEntry, folder: Path) -> None:
+    def __init__(
+        self,
+        run: RunRecord,
+        entry: FileEntry,
+        folder: Path,
+        begun: Begun,
+    ) -> None:
         super().__init__()
         self._run = run
         self._entry = entry
+        self._begun = begun
         text = clean(str(folder))
         self._caret = Caret(text, len(text))
         self._problem = ""
@@ -306,7 +318,7 @@ class PullScreen(Overlay[None]):
             folder = Path(text).expanduser()
             self.dismiss(None)
             work = _pull(self.deck, self._run, self._entry, folder)
-            self.deck.start(work, f"bringing {clean(self._entry.path)}")
+            self._begun(self.deck.start(work, f"bringing {clean(self._entry.path)}, esc stops it"))
         elif (after := typed(self._caret, event.key, event.character)) is not None:
             self._caret, self._problem = after, ""
             self.changed()
@@ -330,7 +342,11 @@ async def _pull(deck: TraindeckApp, run: RunRecord, entry: FileEntry, folder: Pa
             words = at.waiting or meter_words(at, now - begun)
             deck.notice(clean(words), "warn" if at.waiting else "text", seconds=3)
 
-    pulled = await deck.services.pull(run.id, [entry.path], folder, tell)
+    try:
+        pulled = await deck.services.pull(run.id, [entry.path], folder, tell)
+    except asyncio.CancelledError:
+        deck.notice(f"{clean(entry.path)} was not brought to its end; p goes on where it was")
+        raise
     _said(deck, pulled, sum_words(pulled, time.monotonic() - begun), folder)
 
 

@@ -3,6 +3,7 @@ whatever is in it does no harm and its size does not matter; a binary one only s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -44,6 +45,7 @@ class FilesPane(ScrolledTab):
         self._entries: list[FileEntry] = []
         self._cursor = 0
         self._folder = ""
+        self._pulls: list[asyncio.Task[None]] = []
 
     async def read(self, run: RunRecord) -> None:
         self._all = await self.services.files(run.id)
@@ -119,6 +121,11 @@ class FilesPane(ScrolledTab):
             self.deck.start(self._look_into(self.shown, entry), f"reading {clean(entry.path)}")
 
     async def _look_into(self, run: RunRecord, entry: FileEntry) -> None:
+        from traindeck.console.runs.log_opening import LOG
+
+        if LOG.fullmatch(entry.path):  # of which only the end may be here
+            self.post_message(self.Opened(entry.path))
+            return
         try:
             start = await self.services.read_file(run.id, entry.path, LOOK)
         except TraindeckError as error:
@@ -135,7 +142,12 @@ class FilesPane(ScrolledTab):
         if self.entry is not None and self.shown is not None:
             from .reaching import ask_pull
 
-            ask_pull(self.deck, self.shown, self.entry)
+            ask_pull(self.deck, self.shown, self.entry, self._pulls.append)
+
+    def escape(self) -> bool:
+        """Stop the last pull that is going on."""
+        self._pulls = [task for task in self._pulls if not task.done()]
+        return bool(self._pulls) and self._pulls[-1].cancel()
 
     def action_copy_path(self) -> None:
         if self.entry is not None:

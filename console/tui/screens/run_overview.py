@@ -16,6 +16,7 @@ from traindeck.console.present.run_overview import Facts, curve_size, overview
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.services import Services
 
+from .base import tries_of
 from .run_tab import RunTab
 
 TAIL = 65_536
@@ -58,7 +59,9 @@ class OverviewPane(RunTab):
     async def read(self, run: RunRecord) -> None:
         from traindeck.console.runs.reading import evidence_in
 
-        services, facts = self.services, self._facts
+        services = self.services
+        again = tries_of(await services.places()).get(run.backend)
+        self._facts = facts = replace(self._facts, again=again)
         if facts.spec is None:
             facts = replace(facts, spec=await services.spec(run.id))
         if not facts.folder:

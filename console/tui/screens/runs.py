@@ -33,7 +33,7 @@ from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from . import runs_says
-from .base import DeckScreen, place_mark
+from .base import DeckScreen, place_mark, tries_of
 from .index import SCREENS
 from .runs_chosen import ACTIONS, Chosen
 from .runs_filter import Filtering
@@ -88,6 +88,7 @@ class RunsScreen(DeckScreen):
             lambda: self.deck,
             learned=self.table.refresh_changed,
             now=lambda: self.model.frozen_at or self.deck.clock(),
+            tries=lambda: tries_of(self.model.places),
         )
         self.empty = Lines(partial(runs_says.in_place_of_the_list, self), id="empty")
         self.foot_gap = Lines(id="foot_gap")

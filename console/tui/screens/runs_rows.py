@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from traindeck.console.present.cells import Line
@@ -30,6 +30,7 @@ class RowLines:
         deck: The application: its glyphs and services.
         learned: Called when lines may say more than they did.
         now: The moment that is shown.
+        tries: Backend -> when it is tried again, of those that do not answer.
 
     Attributes:
         columns: Those that the person has chosen; empty for the usual ones.
@@ -40,9 +41,11 @@ class RowLines:
         deck: Callable[[], TraindeckApp],
         learned: Callable[[], None],
         now: Callable[[], float],
+        tries: Callable[[], Mapping[str, float]],
     ) -> None:
         self._deck = deck
         self._now = now
+        self._tries = tries
         self._learned = learned
         self.columns: list[str] = []
         self.layout: Layout = layout(80)
@@ -92,11 +95,13 @@ class RowLines:
         """The line of a run. Ages grow by the second: scrolling makes no line twice."""
         now, glyphs = self._now(), self._deck().painter.glyphs
         short = self._short.get(record.id)
-        made_of = (record, selected, self.layout, glyphs, int(now), short)
+        tries = self._tries()
+        again = tries.get(record.backend)
+        made_of = (record, selected, self.layout, glyphs, int(now), short, again)
         kept = self._lines.get(key)
         if kept is not None and kept[0] == made_of:
             return kept[1]
-        look = Look(now=now, glyphs=glyphs, selected=selected, short_ids=self._short)
+        look = Look(now=now, glyphs=glyphs, selected=selected, short_ids=self._short, tries=tries)
         line = row(record, self.layout, look)
         if len(self._lines) > KEPT:
             self._lines.clear()
