@@ -6,6 +6,7 @@ itself, and a password is asked for once.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -14,9 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.asking import Stranger, asker
-from traindeck.backends.base import Unreachable
+from traindeck.backends.base import TraindeckError, Unreachable
 from traindeck.backends.hosts import knownhosts
-from traindeck.backends.hosts.link import NeedsPerson, NotLetIn
+from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn
 from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
 
@@ -32,6 +33,10 @@ LOOK = 2.0
 
 BEFORE_KEYS = 1 << 18
 """Bytes that a server may send before it has shown its key."""
+BEGINNING = 64
+
+TURNED_AWAY = (b"Exceeded MaxStartups", b"Not allowed at this time")
+"""What an sshd says instead of its version when too many log in, or some did so too often."""
 
 
 class Dialled:
@@ -72,10 +77,12 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
             made.append(transport)
             _check_key(hop, transport)
             asked |= _authenticate(hop, transport)
-    except BaseException:
+    except BaseException as error:
         for transport in reversed(made):
             with suppress(Exception):
                 transport.close()
+        if isinstance(error, Exception) and not isinstance(error, TraindeckError):
+            raise Unreachable(f"{_where(target)} cannot be connected to: {said(error)}.") from None
         raise
     *beneath, last = made
     return Dialled(last, tuple(reversed(beneath)), asked)
@@ -137,13 +144,17 @@ class _Guarded:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.left: int | None = BEFORE_KEYS
+        self.first = b""
+        """The beginning of what it said before its key."""
 
     def recv(self, size: int) -> bytes:
         data: bytes = self._inner.recv(size)
         if self.left is not None:
             self.left -= len(data)
+            self.first += data[: BEGINNING - len(self.first)]
             if self.left < 0:
-                raise OSError("it sends too much that is not SSH")
+                # With a number: without one paramiko's thread dies of it, with a traceback.
+                raise OSError(errno.EPROTO, "it sends too much that is not SSH")
         return data
 
     def settimeout(self, seconds: float | None) -> None:
@@ -176,7 +187,9 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
         options = transport.get_security_options()
         # One pass over the bytes instead of two: twice as fast.
         options.ciphers = sorted(options.ciphers, key=lambda name: "-gcm" not in name)
-        transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT
+        timeout = target.connect_timeout or CONNECT_TIMEOUT
+        transport.banner_timeout = timeout
+        transport.auth_timeout = CONNECT_TIMEOUT
         if target.server_alive_interval:
             transport.set_keepalive(max(1, int(target.server_alive_interval)))
         transport.use_compression(target.compression)
@@ -184,7 +197,9 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
             usable = _with_rsa_names(known)
             first = [kind for kind in options.key_types if kind in usable]
             options.key_types = (*first, *(k for k in options.key_types if k not in first))
-        transport.start_client(timeout=CONNECT_TIMEOUT)
+        transport.start_client(timeout=timeout)
+        if not transport.initial_kex_done:  # it ends so when the time is over
+            raise TimeoutError(f"in {timeout:.0f} s")
     except Exception as error:
         with suppress(Exception):
             way.close()
@@ -194,8 +209,11 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
         if guarded.left is not None and guarded.left == BEFORE_KEYS:
             raise Unreachable(
                 f"{where} takes the connection and says nothing ({text}).",
-                "It may be throttling (MaxStartups), or be no SSH server.",
+                f"{THROTTLING[:-1]}, or be no SSH server.",
             ) from None
+        if guarded.first.startswith(TURNED_AWAY):
+            word = guarded.first.splitlines()[0].decode("ascii", "replace")
+            raise Unreachable(f"{where} turns us away ({word}).", THROTTLING) from None
         raise Unreachable(f"{where} is not understood as an SSH server: {text}.") from None
     guarded.left = None
     return transport
