@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ from traindeck.backends.base import (
     Unreachable,
 )
 from traindeck.backends.hosts import ssh
+from traindeck.backends.hosts.paramiko_link import ParamikoLink
 from traindeck.backends.process import ProcessBackend
 
 __all__ = ["disk"]
@@ -419,3 +420,29 @@ async def test_an_agent_that_answers_a_gigabyte_costs_little_memory_and_one_sent
         assert "agent" in str(caught.value)
         assert len(str(caught.value)) < 300 and "\x1b" not in str(caught.value)
         assert made.link.state is Reach.STALE
+
+
+async def test_what_arrived_before_a_connection_broke_has_no_holes(tmp_path: Path) -> None:
+    """Whoever takes it tells the other side that there is room again, which fails; what was taken
+    by then is lost, and nothing may come after it as if it stood in its place."""
+    count = 1_500_000
+    with Sshd(tmp_path, Box()) as sshd:
+        async with host(sshd, transport="paramiko") as made:
+            await made.agent()
+            link = made._link
+            assert isinstance(link, ParamikoLink)
+            script = f"import os\nfor n in range({count // 1000}):\n os.write(1, b''.join("
+            script += "b'%07d ' % (1000 * n + i) for i in range(1000)))"
+            pipe = await link.open(shlex.join([sys.executable, "-c", script]))
+            assert pipe.writer is not None
+            held = pipe.writer.transport._channel.in_buffer  # type: ignore[attr-defined]
+            await until(lambda: len(held) > 10 * MIB)
+            sshd[0].freeze()  # or it would close it at once
+            link._transport.sock.shutdown(socket.SHUT_WR)
+            got = b""
+            with suppress(OSError):
+                while piece := await asyncio.wait_for(pipe.reader.read(MIB), 2):
+                    got += piece
+            sshd[0].thaw()
+        assert len(got) > MIB
+        assert got == b"".join(b"%07d " % n for n in range(count))[: len(got)]
