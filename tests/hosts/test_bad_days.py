@@ -172,6 +172,37 @@ async def test_a_disk_without_room_for_the_agent_is_said_and_has_no_half_of_it(
             await runs_a_job(made)
 
 
+# ------------------------------------------------------------------------------ a login that talks
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_what_a_login_prints_is_no_part_of_what_a_command_there_prints(
+    tmp_path: Path, home: Path, transport: str
+) -> None:
+    async with host(bad_days.box("talks"), transport=transport, root=str(tmp_path)) as made:
+        shell = await made.terminal(("sh", "-c", "cat; echo err >&2; exit 3"))
+        await shell.write(b"typed")
+        await shell.write_eof()
+        said = {1: b"", 2: b""}
+        while (piece := await shell.read())[1]:
+            said[piece[0]] += piece[1]
+        assert said == {1: b"typed", 2: b"err\n"}
+        assert (await shell.wait()).code == 3
+        await shell.aclose()
+    with Sshd(tmp_path / "sshd", Box()) as sshd:
+        (sshd[0].home / ".bashrc").write_text(
+            "test -e ~/.closed && { echo closed for today >&2; exit 7; }\n"
+        )
+        async with host(sshd, transport=transport) as made:
+            await made.agent()
+            (sshd[0].home / ".closed").touch()
+            shell = await made.terminal(("true",))
+            assert await shell.read() == (2, b"closed for today\n")
+            assert await shell.read() == (0, b"")
+            assert (await shell.wait()).code == 7
+            await shell.aclose()
+
+
 # ------------------------------------------------------------------------------- a link that stalls
 
 
