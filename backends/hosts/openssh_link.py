@@ -31,7 +31,7 @@ from traindeck.backends.hosts.sshconfig import Target
 
 _FOR_A_PERSON = re.compile(
     r"permission denied|host key verification failed|too many authentication|"
-    r"could not resolve|no such identity|remote host identification has changed|revoked",
+    r"no such identity|remote host identification has changed|revoked",
     re.IGNORECASE,
 )
 """What ssh says of a connection that would fail again."""

@@ -264,8 +264,16 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
     """Log in. Whether a secret was asked for."""
     import paramiko
 
-    asked = False
+    asked = types = False
     tried: list[str] = []
+    farewell = _farewell(transport)
+
+    def link_broke(error: Exception) -> bool:
+        """Whether it is not the machine that has turned us away. paramiko says of a link that was
+        lost, or stood still, that authentication failed."""
+        late = isinstance(error, paramiko.AuthenticationException) and "timeout" in str(error)
+        return not types and (late or not (transport.is_active() or farewell))
+
     try:
         transport.auth_none(target.user)
         return asked
@@ -284,7 +292,9 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
                 except paramiko.BadAuthenticationType as error:
                     allowed = list(error.allowed_types)
                     break
-                except paramiko.AuthenticationException:
+                except paramiko.AuthenticationException as error:
+                    if link_broke(error):
+                        raise
                     continue
                 if not further:
                     return asked
@@ -293,20 +303,24 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
         for method in ("keyboard-interactive", "password"):
             if method not in allowed or method not in _by_typing(target):
                 continue
+            types = True
             further, answered = _by_secret(target, transport, method)
             asked |= answered
             if answered:
                 if not further:
                     return True
                 allowed = list(further)
-    except paramiko.AuthenticationException as error:
-        raise NeedsPerson(
-            f"{target.alias} does not accept that ({said(error)}); not tried again."
-        ) from None
     except Unreachable:
         raise
     except Exception as error:
         why = said(error)
+        if link_broke(error):
+            raise Unreachable(f"{_where(target)} broke off while we logged in: {why}.") from None
+        if isinstance(error, paramiko.AuthenticationException) and types:
+            raise NeedsPerson(
+                f"{target.alias} does not accept that ({why}); not tried again."
+            ) from None
+        why = farewell[0] if farewell else why
         fix = ""
         if "Too many" in why or len(tried) >= 5:
             fix = "It allows few tries: name one key with IdentityFile and IdentitiesOnly yes."
@@ -318,6 +332,18 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
         f"{target.alias} does not let {target.user} in: {keys}; it takes {', '.join(allowed)}.",
         f"Try `ssh {target.alias}`; load a key with ssh-add, or name one with IdentityFile.",
     )
+
+
+def _farewell(transport: paramiko.Transport) -> list[str]:
+    """Gets what the machine says when it ends the connection, which paramiko only logs."""
+    heard: list[str] = []
+
+    def parse(message: paramiko.Message) -> None:
+        message.get_int()
+        heard.append(" ".join(message.get_text().split())[:200].rstrip("."))
+
+    transport._parse_disconnect = parse  # type: ignore[attr-defined]
+    return heard
 
 
 def _by_typing(target: Target) -> tuple[str, ...]:

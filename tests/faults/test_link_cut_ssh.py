@@ -18,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.test_link_cut import CUTS, LOG, LOGS, SIZE, WRITE, piece
+from tests.faults.test_link_cut import CUTS, LOG, LOGS, SIZE, SOAK, WRITE, piece
 from tests.services.proxy import Proxy
 from tests.services.sshd import Box, Server, Sshd
 
 from traindeck.backends.base import JobRef, Reach, RunSpec, Unreachable
+from traindeck.backends.hosts.link import NeedsPerson
 from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
 from traindeck.console.runs.following import Filler
 from traindeck.console.store.mirror import Mirror
 
 PATIENCE = 60.0
+DIALS = 100 if SOAK else 6
 
 
 @pytest.fixture
@@ -97,6 +99,35 @@ async def test_every_mirror_is_its_log_though_the_link_is_cut_at_any_byte(
         assert (held.begin, held.size) == (0, SIZE)
         assert filler.copy.read(0, SIZE, held.content) == log_of(sshd[0], ref.run_id)
         await filler.aclose()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_link_that_is_cut_while_it_is_made_is_made_again_by_itself(
+    place: ProcessBackend, proxy: Proxy, way: str
+) -> None:
+    """Wherever it is cut, also while we log in: nobody has been turned away by that."""
+    rng = random.Random(5)
+    host = place.host
+    assert isinstance(host, SSHHost)
+    await host.agent()
+    await host._drop()
+    before = proxy.counts()
+    await host.agent()
+    after = proxy.counts()
+    whole = after.up - before.up if way == "up" else after.down - before.down
+    for _ in range(DIALS):
+        await host._drop()
+        proxy.cut_after(rng.randrange(1, whole), way)
+        host.try_now()
+        try:
+            await host.agent()
+        except Unreachable as error:
+            assert not isinstance(error, NeedsPerson), error
+            assert not host.link.person and host.link.next_try is not None
+        proxy.heal()
+    host.try_now()
+    await host.agent()
+    assert proxy.counts().cuts == DIALS
 
 
 async def test_a_link_says_what_is_wrong_with_it_and_when_it_is_tried_again(

@@ -477,3 +477,17 @@ async def test_what_arrived_before_a_connection_broke_has_no_holes(tmp_path: Pat
             sshd[0].thaw()
         assert len(got) > MIB
         assert got == b"".join(b"%07d " % n for n in range(count))[: len(got)]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_name_that_is_not_known_now_may_be_later(tmp_path: Path, transport: str) -> None:
+    """The network that knows it, a VPN's, may be down: it is tried again by itself."""
+    with Sshd(tmp_path, Box()) as sshd:
+        sshd.config.write_text(sshd.config.read_text().replace("127.0.0.1", "no-such.invalid"))
+        async with host(sshd, transport=transport) as made:
+            with pytest.raises(Unreachable, match=r"no-such\.invalid"):
+                await made.agent()
+            assert not made.link.person and made.link.next_try is not None
+            sshd.write_configuration()
+            made.try_now()
+            await made.agent()
