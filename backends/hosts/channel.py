@@ -42,6 +42,13 @@ _NUMBER = (int, type(None))  # None: an answer to what was no request
 Answer = tuple[dict[str, Any], bytes]
 
 
+class _Words(dict[str, Any]):
+    """What an agent answered. What is looked for and is not there is its fault, not ours."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BackendError(f"The agent there gave an answer without {name!r}, which is none.")
+
+
 class _Stream:
     """Answers of one streaming request that were received and not yet taken."""
 
@@ -209,7 +216,7 @@ class Channel:
                 body = await self._reader.readexactly(body_size) if body_size else b""
                 if not isinstance(header, dict) or not isinstance(header.get("id"), _NUMBER):
                     raise ValueError("a frame that answers nothing")
-                self._dispatch(header, body, FRAME_COSTS + json_size + body_size)
+                self._dispatch(_Words(header), body, FRAME_COSTS + json_size + body_size)
         except asyncio.IncompleteReadError:
             self._fail(Unreachable("The agent ended its connection."))
         except (OSError, ValueError, RecursionError) as error:

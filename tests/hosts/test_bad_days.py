@@ -391,7 +391,9 @@ while id is None:
     size, _ = struct.unpack(">II", sys.stdin.buffer.read(8))
     import json
     asked = json.loads(sys.stdin.buffer.read(size))
-    if asked["verb"] != "ping":
+    if kind == "hollow":
+        os.write(1, frame(json.dumps({"id": asked["id"]}).encode()))
+    elif asked["verb"] != "ping":
         id = json.dumps(asked["id"]).encode()
 try:
     if kind == "stream":
@@ -422,15 +424,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield sshd
 
 
-@pytest.mark.parametrize("transport", BOTH)
-@pytest.mark.parametrize(
-    "kind",
-    ["stream", "list", "id", *(["empty", "size", "noise", "stderr", "others"] if SOAK else [])],
-)
-async def test_an_agent_that_answers_a_gigabyte_costs_little_memory_and_one_sentence(
-    hostile: Sshd, tmp_path: Path, transport: str, kind: str
-) -> None:
-    program, python = tmp_path / "program.py", tmp_path / "python"
+def liar(folder: Path, kind: str) -> Path:
+    """An interpreter that runs no agent of ours."""
+    program, python = folder / "program.py", folder / "python"
     program.write_text(HOSTILE)
     python.write_text(
         "#!/bin/sh\n"
@@ -439,6 +435,41 @@ async def test_an_agent_that_answers_a_gigabyte_costs_little_memory_and_one_sent
         'exec "$real" "$@"\n'
     )
     python.chmod(0o700)
+    return python
+
+
+async def test_an_agent_whose_answers_hold_nothing_costs_a_sentence(
+    hostile: Sshd, tmp_path: Path
+) -> None:
+    python = str(liar(tmp_path, "hollow"))
+    async with host(hostile, python=python, root=str(tmp_path / "root")) as made:
+        backend = ProcessBackend("box0", made, kind="ssh")
+        ref = JobRef(backend="box0", native_id="x", run_id=new_id())
+        asks = (
+            launch(backend, "out:x"),
+            backend.find(),
+            backend.cancel(ref),
+            backend.log_stat(ref),
+            backend.list_files(ref, "."),
+            backend.session(ref),
+        )
+        for ask in asks:
+            with pytest.raises(BackendError, match="answer without"):
+                await ask
+        assert not (await status(backend, ref)).state.terminal
+        health = await backend.probe()
+        assert health.reach is Reach.DOWN and "answer without" in health.note
+
+
+@pytest.mark.parametrize("transport", BOTH)
+@pytest.mark.parametrize(
+    "kind",
+    ["stream", "list", "id", *(["empty", "size", "noise", "stderr", "others"] if SOAK else [])],
+)
+async def test_an_agent_that_answers_a_gigabyte_costs_little_memory_and_one_sentence(
+    hostile: Sshd, tmp_path: Path, transport: str, kind: str
+) -> None:
+    python = liar(tmp_path, kind)
     root = str(tmp_path / "root")
     async with host(hostile, python=str(python), root=root, transport=transport) as made:
         agent = await made.agent()
