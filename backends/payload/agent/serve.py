@@ -199,6 +199,8 @@ def serve(marker, silence=None):
             if silence is not None and now - heard > silence:
                 return 0
             pause = link.work(now, ready)
+            if not link.streams:
+                link.write()  # an answer need not wait to be told that there is room
             if silence is not None:
                 left = max(0.0, heard + silence - now) + 0.1
                 pause = left if pause is None else min(pause, left)
