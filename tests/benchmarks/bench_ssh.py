@@ -60,7 +60,6 @@ def processor(pids: Iterable[int]) -> float:
 async def polling(folder: Path) -> None:
     """The state of one run on each of 50 machines, once a second, on both sides."""
     with Sshd(folder, *(Box() for _ in range(HOSTS))) as sshd:
-
         jobs: set[int] = set()
 
         def remote() -> float:
