@@ -30,7 +30,7 @@ from traindeck.console.runs.following import Filler
 from traindeck.console.store.mirror import Mirror
 
 PATIENCE = 60.0
-DIALS = 100 if SOAK else 6
+DIALS = 100 if SOAK else 3
 
 
 @pytest.fixture
