@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import field
 from enum import Flag, auto
 from typing import Any, Protocol, runtime_checkable
 
@@ -116,7 +117,8 @@ class LogChunk:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """The answer of `probe`. `checks` are lines a person can act on: (passed, sentence). `root` is
-    the folder that run directories lie in there, "" if the backend keeps none."""
+    the folder that run directories lie in there, "" if the backend keeps none. `offers` as those of
+    `Facts`."""
 
     reach: Reach = Reach.OK
     observed_at: float = 0.0
@@ -125,6 +127,7 @@ class Health:
     clock_skew: float | None = None
     checks: tuple[tuple[bool, str], ...] = ()
     note: str = ""
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

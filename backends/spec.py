@@ -254,6 +254,8 @@ class Facts:
         place: What was found there, in a few words: an environment, free devices.
         starts_in: Seconds until such a run would begin: 0 for now, None if that is not known.
         notes: Sentences the plan repeats as warnings.
+        offers: Values that the backend's own options can have there, as far as they can be listed,
+            by option: for whoever types one. They refuse nothing.
         detail: What only this backend's own `plan` reads, as JSON values.
     """
 
@@ -281,6 +283,7 @@ class Facts:
     place: str = ""
     starts_in: float | None = 0.0
     notes: tuple[str, ...] = ()
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 

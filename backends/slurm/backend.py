@@ -19,6 +19,7 @@ from traindeck.backends.base import (
     AgentChannel,
     BackendError,
     Capability,
+    Connection,
     Facts,
     FileEntry,
     FilePiece,
@@ -26,6 +27,7 @@ from traindeck.backends.base import (
     Host,
     JobRef,
     LinkState,
+    Listener,
     LogChunk,
     LogStat,
     Option,
@@ -37,6 +39,8 @@ from traindeck.backends.base import (
     State,
     Status,
     Tail,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
     Wanted,
@@ -48,6 +52,8 @@ from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.by_commands import ByCommands
 from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.foreign import ForeignJobs
+from traindeck.backends.slurm.gone import After, GoneJobs
+from traindeck.backends.slurm.inside import Inside
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.slurm.scheduler import Scheduler
@@ -63,7 +69,12 @@ CONCLUDED_AT_ONCE = 16
 PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
 CAPABILITIES = (
-    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.FOREIGN | Capability.DURABLE_RECORD
+    Capability.SEEKABLE_LOGS
+    | Capability.FILES
+    | Capability.FOREIGN
+    | Capability.SHELL
+    | Capability.FORWARD
+    | Capability.DURABLE_RECORD
 )
 LOST_AFTER = 600.0
 """Seconds of silence after which a run that Slurm knows no more is written down as lost."""
@@ -115,6 +126,8 @@ class SlurmBackend:
             name, host, environment=environment, prelude=prelude, clock=clock
         )
         self._foreign = ForeignJobs(name, self._scheduler)
+        self._inside = Inside(self._directory, self._scheduler, self._allocation, paths)
+        self._gone = GoneJobs(self._scheduler)
         self._cluster: tuple[float, Cluster] | None = None
         self._waiting: Mapping[str, Sequence[int]] = {}
         self._waiting_at = -PRIORITIES_EVERY
@@ -174,6 +187,7 @@ class SlurmBackend:
             place=place,
             starts_in=planning.starts_in(spec, cluster, options),
             notes=(*facts.notes, *((note,) if note else ()), *cluster.notes),
+            offers=planning.choices(cluster),
             detail=detail,
         )
 
@@ -295,29 +309,18 @@ class SlurmBackend:
         jobs = heard.jobs or listing.Listing()
         runs = jobs.run_of()
         runs |= {seen.job: run for run, seen in evidence.items() if seen.job}
+        after = await self._after(channel, refs, heard, evidence)
         ends: dict[JobRef, tuple[Evidence, Job | None, Native]] = {}
         found = {}
         for count, ref in enumerate(refs, 1):
             if count % PAUSE_EVERY == 0:
                 await asyncio.sleep(0)
             if not ref.run_id:
-                found[ref] = self._foreign.status(ref, heard, Around(now=heard.now), asked)
+                around = Around(now=heard.now)
+                found[ref] = self._foreign.status(ref, heard, around, asked, after)
                 continue
             seen = evidence[ref.run_id]
-            mine = jobs.of_run(ref.run_id)
-            job = reading.job_of(mine, seen) if seen.found else None
-            if job is not None and (job.key or ("", 0))[1] < ref.attempt:
-                latest = seen.attempt if seen.attempt is not None else -1
-                job = job if latest >= ref.attempt else None
-            around = Around(
-                runs=runs,
-                now=heard.now,
-                before=None if job is None else reading.before(self._waiting, job),
-            )
-            native = self._native(ref, seen, job, heard, around)
-            status = reading.status(
-                seen, ref.attempt, job, native, heard, asked=asked, answered=answered
-            )
+            status, job, native = self._judge(ref, seen, heard, runs, after, asked, answered)
             found[ref] = status
             if native is not None and status.state.terminal and self._to_keep(seen, status, native):
                 ends[ref] = (seen, job, native)
@@ -325,8 +328,73 @@ class SlurmBackend:
             found |= await self._conclude(channel, ends, found, heard)
         return found
 
+    def _judge(
+        self,
+        ref: JobRef,
+        seen: Evidence,
+        heard: Heard,
+        runs: Mapping[str, str],
+        after: After,
+        asked: float,
+        answered: float,
+    ) -> tuple[Status, Job | None, Native | None]:
+        """How a run of ours is, and the job and Slurm's word that this rests on.
+
+        Args:
+            runs: Our runs by the numbers of their jobs.
+            after: What the accounting says of jobs that are listed no more.
+        """
+        mine = [] if heard.jobs is None else heard.jobs.of_run(ref.run_id)
+        job = reading.job_of(mine, seen) if seen.found else None
+        if job is None:
+            job = self._ended(ref, seen, after)
+        if job is not None and (job.key or ("", 0))[1] < ref.attempt:
+            latest = seen.attempt if seen.attempt is not None else -1
+            job = job if latest >= ref.attempt else None
+        before = None if job is None else reading.before(self._waiting, job)
+        around = Around(runs=runs, now=heard.now, before=before)
+        native = self._native(ref, seen, job, heard, around, after)
+        status = reading.status(
+            seen, ref.attempt, job, native, heard, asked=asked, answered=answered
+        )
+        return status, job, native
+
+    async def _after(
+        self,
+        channel: AgentChannel,
+        refs: Collection[JobRef],
+        heard: Heard,
+        evidence: Mapping[str, Evidence],
+    ) -> After:
+        """What the accounting says of those whose end only Slurm knows, and does not list."""
+        if heard.jobs is None:
+            return After()
+        listed = heard.jobs.run_of()
+        gone: dict[str, None] = {}
+        for ref in refs:
+            if not ref.run_id:
+                if not heard.jobs.lists(ref.native_id) and listing.JOB.fullmatch(ref.native_id):
+                    gone[ref.native_id] = None
+            elif reading.wants_an_end(seen := evidence[ref.run_id]):
+                number = reading.number_of(seen)
+                if number and number not in listed:
+                    gone[number] = None
+        return await self._gone.ask(channel, list(gone))
+
+    @staticmethod
+    def _ended(ref: JobRef, seen: Evidence, after: After) -> Job | None:
+        """How the job of a run ended by the accounting, if that tells of this one."""
+        job = after.ended(reading.number_of(seen)) if reading.wants_an_end(seen) else None
+        return job if job is not None and (job.key or ("", 0))[0] == ref.run_id else None
+
     def _native(
-        self, ref: JobRef, seen: Evidence, job: Job | None, heard: Heard, around: Around
+        self,
+        ref: JobRef,
+        seen: Evidence,
+        job: Job | None,
+        heard: Heard,
+        around: Around,
+        after: After,
     ) -> Native | None:
         if not seen.found:
             return None
@@ -344,7 +412,7 @@ class SlurmBackend:
         else:
             now = time.monotonic()
             gone_for = now - self._gone_since.setdefault(key, now)
-        return reading.native_of(job, seen, heard, around, gone_for)
+        return reading.native_of(job, seen, heard, around, gone_for, after)
 
     async def _look(
         self, channel: AgentChannel, runs: Sequence[str]
@@ -396,9 +464,9 @@ class SlurmBackend:
         """Ask for the details of what has ended without a record, and write them down beside the
         run, so that its directory tells how it ended when Slurm has forgotten."""
         some = dict(list(ends.items())[:CONCLUDED_AT_ONCE])
-        numbers = {ref: job.number for ref, (_, job, _) in some.items() if job is not None}
-        gone = [seen.job for seen, job, _ in some.values() if job is None and seen.job]
-        details = await self._scheduler.details(channel, list(numbers.values()), gone)
+        listed = heard.jobs.run_of() if heard.jobs is not None else {}
+        known = [job.number for _, job, _ in some.values() if job and job.number in listed]
+        details = await self._scheduler.details(channel, known)
         better: dict[JobRef, Status] = {}
         for ref, (seen, job, native) in some.items():
             number = job.number if job is not None else seen.job or ""
@@ -478,6 +546,7 @@ class SlurmBackend:
 
     async def aclose(self) -> None:
         """See `Backend.aclose`."""
+        await self._inside.aclose()
         await self._scheduler.aclose()
         await self.host.aclose()
 
@@ -549,7 +618,44 @@ class SlurmBackend:
         self._foreign.has_no_files(ref)
         return await self._directory.remove(ref, keep=keep)
 
-    # ------------------------------------------------------------------------------- inside
+    # -------------------------------------------------------------------------- Shell, Forward
+
+    async def shell(
+        self, ref: JobRef, argv: Sequence[str] = (), *, size: TerminalSize | None = None
+    ) -> Terminal:
+        """See `Shell.shell`. In the allocation, on its first node; of a run that is over, where
+        its directory is."""
+        self._foreign.has_no_files(ref)
+        return await self._inside.shell(ref, argv, size)
+
+    async def listeners(self, ref: JobRef) -> list[Listener]:
+        """See `Forward.listeners`. On the first node."""
+        self._foreign.has_no_files(ref)
+        return await self._inside.listeners(ref)
+
+    async def connect(self, ref: JobRef, port: int) -> Connection:
+        """See `Forward.connect`. The first node's port."""
+        self._foreign.has_no_files(ref)
+        return await self._inside.connect(ref, port)
+
+    async def _allocation(self, ref: JobRef) -> tuple[Status, Job | None]:
+        """How a run is, and its job if that has an allocation that the run is still in.
+
+        Raises:
+            Unreachable: Slurm does not say.
+        """
+        channel = await self.host.agent()
+        asked = self._clock()
+        heard, evidence = await self._look(channel, [ref.run_id])
+        seen = evidence[ref.run_id]
+        after = await self._after(channel, [ref], heard, evidence)
+        status, job, _ = self._judge(ref, seen, heard, {}, after, asked, self._clock())
+        if status.state.terminal or not seen.found:
+            return status, None
+        if heard.jobs is None:
+            raise Unreachable(f"{heard.why} (on `{self.name}`).")
+        has_nodes = job is not None and job.word in ("RUNNING", "SUSPENDED") and bool(job.hosts)
+        return status, job if has_nodes else None
 
     def _ref(self, run_id: str, attempt: int, number: object) -> JobRef:
         native = number if isinstance(number, str) else ""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.base import AgentChannel, BackendError
-from traindeck.backends.slurm import commands, listing, reading, survey
+from traindeck.backends.slurm import commands, listing, reading, survey, text
 from traindeck.backends.slurm.cluster import Cluster, Config, config
 from traindeck.backends.slurm.listing import Job, Listing
-from traindeck.backends.slurm.scheduler import Send, Told
+from traindeck.backends.slurm.scheduler import Forgotten, Send, Told
 
 AT_ONCE = 16
 """Commands in one request."""
@@ -101,22 +101,28 @@ class ByCommands:
         }
         return await send("enqueue", {**header, **asked})
 
-    async def details(
-        self, channel: AgentChannel, numbers: Sequence[str], gone: Sequence[str]
-    ) -> dict[str, Job]:
+    async def details(self, channel: AgentChannel, numbers: Sequence[str]) -> dict[str, Job]:
         """See `Scheduler.details`."""
         argvs = [commands.show_job(number) for number in numbers]
-        if gone and self._config is not None and self._config.accounting:
-            argvs.append(commands.accounting(gone))
         found: dict[str, Job] = {}
-        if argvs:
-            answers = await survey.run(channel, argvs, self._paths)
-            for argv, said in zip(argvs, answers, strict=True):
-                if argv[0] == "sacct":
-                    found |= {job.number: job for job in listing.sacct(said.out)}
-                elif (shown := listing.shown(said.out)) is not None:
-                    found[shown.number] = shown
+        for said in await survey.run(channel, argvs, self._paths) if argvs else ():
+            if (shown := listing.shown(said.out)) is not None:
+                found[shown.number] = shown
         return found
+
+    async def forgotten(self, channel: AgentChannel, jobs: Sequence[str]) -> Forgotten:
+        """See `Scheduler.forgotten`: sacct is asked."""
+        if self._config is None or not self._config.accounting:
+            return Forgotten()
+        if not jobs:
+            return Forgotten(kept=True)
+        (said,) = await survey.run(channel, [commands.accounting(jobs)], self._paths)
+        if not said.ok:
+            return Forgotten(kept=True, why=said.why)
+        found: dict[str, Job] = {}
+        for job in listing.sacct(said.out):
+            found |= {job.number: job, job.id: job}
+        return Forgotten(kept=True, jobs=found)
 
     async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:
         """See `Scheduler.end`."""
@@ -140,6 +146,11 @@ class ByCommands:
         line = said.out.partition("\n")[0]
         shown = listing.shown(line) if said.ok else None
         return None if shown is None else (listing.output_of(line), shown.over)
+
+    async def address(self, channel: AgentChannel, node: str) -> str:
+        """See `Scheduler.address`."""
+        (said,) = await survey.run(channel, [commands.show_node(node)], self._paths)
+        return text.known(text.record(said.out.partition("\n")[0]).get("NodeAddr", ""))
 
     async def aclose(self) -> None:
         """See `Scheduler.aclose`: nothing is kept open."""

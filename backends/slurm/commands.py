@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.slurm import cluster, listing, text
+from traindeck.backends.slurm import accounts, cluster, listing, text
 
 KEEP = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "SLURM_CONF")
 """What Slurm's commands keep of the environment, and so what a job finds of it."""
@@ -110,6 +110,10 @@ def show_job(number: str) -> tuple[str, ...]:
     return ("scontrol", "-o", "show", "job", number)
 
 
+def show_node(name: str) -> tuple[str, ...]:
+    return ("scontrol", "-o", "show", "node", name)
+
+
 def accounting(numbers: Sequence[str]) -> tuple[str, ...]:
     return (
         *("sacct", "-X", "-n", "-P", "-D", "-j", ",".join(numbers)),
@@ -123,5 +127,28 @@ RESERVATIONS = ("scontrol", "-o", "show", "reservation")
 NODES = ("sinfo", "-h", "-O", cluster.SINFO)
 
 
-def associations(user: str) -> tuple[str, ...]:
-    return ("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", f"format={cluster.ASSOC}")
+def step(job: str, node: str, *, pty: bool) -> tuple[str, ...]:
+    """What starts one more program on a node of a job, beside those that run there. Without `pty`
+    its stdout is passed on at once only if it is told to (`--unbuffered`): else by lines."""
+    return (
+        *("srun", "--overlap", "--quiet", f"--jobid={job}", f"--nodelist={node}"),
+        *("--nodes=1", "--ntasks=1", "--mpi=none", "--cpu-bind=none", "--export=ALL", "--chdir=/"),
+        # Not for ever, should a cluster give no step beside another.
+        "--immediate=30",
+        "--pty" if pty else "--unbuffered",
+    )
+
+
+def accounting_of(user: str, name: str) -> dict[str, tuple[str, ...]]:
+    """What the accounting says of a user on the cluster of a name: one database may have many."""
+    show = ("sacctmgr", "-n", "-P", "show")
+    here = (f"cluster={name}",) if name else ()
+    return {
+        "accounts": (*show, "assoc", "where", f"user={user}", *here, f"format={accounts.ASSOC}"),
+        "all accounts": (*show, "assoc", "where", "user=", *here, f"format={accounts.ACCOUNTS}"),
+        "QOS": (*show, "qos", f"format={accounts.QOS}"),
+        "default account": (
+            *(*show, "user", "where", f"user={user}", *here),
+            "format=DefaultAccount",
+        ),
+    }

@@ -22,6 +22,9 @@ SACCT = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,Partition,Reaso
 NAME = re.compile(r"td-([0-9a-hjkmnp-tv-z]{12})-(0|[1-9][0-9]{0,4})")
 """The name of a job of ours: the run and the attempt it was submitted for."""
 
+JOB = re.compile(r"[0-9]{1,12}(?:_[0-9]{1,12})?")
+"""What names one job, or one task of an array."""
+
 REST = "[*]"
 """Stands, in the id of an array, for its tasks that have not been started."""
 
@@ -162,6 +165,10 @@ class Listing:
         for parts in self._others.values():
             yield _job(parts)
 
+    def lists(self, native_id: str) -> bool:
+        """Whether one of them is listed."""
+        return native_id in self._others
+
     def foreign_job(self, native_id: str) -> Job | None:
         """One of them."""
         parts = self._others.get(native_id)
@@ -214,8 +221,8 @@ def _job(parts: Sequence[str]) -> Job:
 
 
 def sacct(output: str) -> list[Job]:
-    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time; the
-    last is how it is now."""
+    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time, and
+    so has one of an earlier job of the same number; the last is how it is now."""
     found: dict[str, Job] = {}
     for line in output.splitlines():
         parts = line.split("|", SACCT.count(","))
@@ -224,22 +231,25 @@ def sacct(output: str) -> list[Job]:
         number, job, word, code, submitted, start, end, hosts, partition, reason, name = parts
         word = state_word(word)
         state = STATES.get(word)
-        exit_code, signal = ending(code)
+        exit_code, signal = ending(code, word)
+        given = "" if hosts.strip() == "None assigned" else hosts
+        over = state is not None and state.terminal
         found[number] = Job(
             id=job.strip(),
             number=number.strip(),
             name=name,
             word=word,
             state=state,
-            reason=text.known(reason),
+            # What it waited for last, which stays there when it has run.
+            reason="" if given else text.known(reason),
             array="_" in job,
             partition=text.known(partition),
-            hosts=text.nodes("" if hosts.strip() == "None assigned" else hosts),
+            hosts=text.nodes(given),
             submitted=text.moment(submitted),
             start=text.moment(start),
-            ended=text.moment(end) if state is not None and state.terminal else None,
-            exit_code=exit_code,
-            signal=signal,
+            ended=text.moment(end) if over else None,
+            exit_code=exit_code if over else None,
+            signal=signal if over else None,
         )
     return list(found.values())
 
@@ -253,7 +263,7 @@ def shown(line: str) -> Job | None:
     array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
     word = state_word(fields.get("JobState", ""))
     state = STATES.get(word)
-    exit_code, signal = ending(fields.get("ExitCode", ""))
+    exit_code, signal = ending(fields.get("ExitCode", ""), word)
     over = state is not None and state.terminal
     return Job(
         id=f"{array}_{task}" if array and task else number,
@@ -292,8 +302,9 @@ def state_word(word: str) -> str:
     return parts[0].rstrip("+").upper() if parts else ""
 
 
-def ending(code: str) -> tuple[int | None, int | None]:
-    """(exit code, signal) of `code:signal`."""
+def ending(code: str, word: str = "COMPLETED") -> tuple[int | None, int | None]:
+    """(exit code, signal) of `code:signal`. The 0 of a job that did not succeed (its time was over,
+    its node failed) is no exit code."""
     first, colon, second = code.strip().partition(":")
     if not colon or not first.isdigit() or not second.isdigit():
         return None, None
@@ -301,4 +312,5 @@ def ending(code: str) -> tuple[int | None, int | None]:
     # 0:53 and 0:125 are Slurm's own marks, not signals.
     if 0 < signal < 65 and signal != 53:
         return None, signal
-    return int(first) if int(first) < 256 else None, None
+    said = int(first)
+    return said if said < 256 and (said or word == "COMPLETED") else None, None

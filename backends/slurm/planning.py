@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,17 @@ from traindeck.backends.base import (
     plan_digest,
 )
 from traindeck.backends.process import placed
-from traindeck.backends.slurm import limits, reading, script, words
+from traindeck.backends.slurm import limits, reading, rights, script, words
 from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.listing import Listing
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.status import Evidence
+
+NAMED = 12
+"""Names in one line of `backends check`."""
+
+OFFERED = 100
+"""Values that are offered of an option, at the most."""
 
 SMALLEST = 30.0
 """Seconds of a time limit below which no warning is asked for: it would come at the start."""
@@ -186,16 +192,58 @@ def health(found: Health, cluster: Cluster) -> Health:
         names = ", ".join(hosts[:6]) + (f" and {len(hosts) - 6} more" if len(hosts) > 6 else "")
         are = "are" if len(hosts) > 1 else "is"
         checks.append((True, f"{names} {are} out of service: {reason}"))
-    if cluster.config.accounting and cluster.associations:
-        accounts = sorted({one.account for one in cluster.associations})
-        checks.append((True, f"your accounts: {', '.join(accounts[:12])}"))
-    elif cluster.untold:
-        checks.append((True, f"slurmrestd does not tell {' and '.join(cluster.untold)}"))
-    elif cluster.config.version:
-        checks.append((True, "no accounting: accounts and QOS are not used"))
+    checks += accounting(cluster)
     return replace(
-        found, version=f"Slurm {version}" if version else found.version, checks=tuple(checks)
+        found,
+        version=f"Slurm {version}" if version else found.version,
+        checks=tuple(checks),
+        offers=choices(cluster),
     )
+
+
+def accounting(cluster: Cluster) -> list[tuple[bool, str]]:
+    """What `probe` says of accounts and QOS. That they cannot be asked for is said elsewhere."""
+    config = cluster.config
+    if cluster.associations:
+        accounts = sorted({one.account for one in cluster.associations})
+        usual = f" (usually {cluster.default_account})" if cluster.default_account else ""
+        found = [(True, f"your accounts: {rights.listed(accounts)}{usual}")]
+        if qos := rights.usable_qos({}, replace(cluster, default_account="")):
+            found.append((True, f"your QOS: {', '.join(map(_limited(cluster), qos[:NAMED]))}"))
+        return found
+    if config.accounting and "accounts and QOS" not in cluster.unknown:
+        must = "associations" in config.enforced
+        who = cluster.user or "this user"
+        return [(not must, f"the accounting knows no account of {who}")]
+    if not config.accounting and cluster.untold:
+        return [(True, f"slurmrestd does not tell {' and '.join(cluster.untold)}")]
+    if not config.accounting and config.version:
+        return [(True, "no accounting: accounts and QOS are not used")]
+    return []
+
+
+def _limited(cluster: Cluster) -> Callable[[str], str]:
+    """The name of a QOS with its limit of time."""
+    longest = {one.name: one.max_time for one in cluster.qos}
+
+    def of(name: str) -> str:
+        most = longest.get(name)
+        return name if most is None else f"{name} (up to {words.span(most)})"
+
+    return of
+
+
+def choices(cluster: Cluster) -> dict[str, tuple[str, ...]]:
+    """What options can be here, by option, to be offered."""
+    whoever = replace(cluster, default_account="")
+    found = {
+        "partition": [one.name for one in cluster.partitions],
+        "account": sorted({one.account for one in cluster.associations}),
+        "qos": rights.usable_qos({}, whoever),
+        "reservation": rights.usable_reservations({}, whoever),
+        "gpu_kind": sorted({kind for group in cluster.groups for kind in group.gpus if kind}),
+    }
+    return {name: tuple(values[:OFFERED]) for name, values in found.items() if values}
 
 
 def offers(cluster: Cluster) -> list[tuple[Any, str]]:

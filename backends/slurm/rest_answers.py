@@ -333,6 +333,9 @@ def _reservations(answer: object) -> Iterator[Reservation]:
                 start=_moment(words.get("start_time")),
                 end=_moment(words.get("end_time")),
                 hosts=text.nodes(_text(words.get("node_list"))),
+                users=_names(words.get("users")),
+                accounts=_names(words.get("accounts")),
+                groups=_names(words.get("groups")),
             )
 
 

@@ -12,6 +12,7 @@ from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.cli.completion import (
     complete_after,
     complete_after_any,
+    complete_option,
     complete_place,
     complete_run,
 )
@@ -30,7 +31,12 @@ Gpus = Annotated[int | None, typer.Option("--gpus", metavar="N", help="GPUs a no
 Nodes = Annotated[int | None, typer.Option("--nodes", metavar="N", help="Nodes.")]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="K=V", help="An option of the backend's own."),
+    typer.Option(
+        "--option",
+        metavar="K=V",
+        help="An option of the backend's own.",
+        autocompletion=complete_option,
+    ),
 ]
 Env = Annotated[list[str] | None, typer.Option("--env", metavar="K=V", help="Set a variable.")]
 Secret = Annotated[

@@ -16,6 +16,7 @@ from traindeck.backends.encoding import encode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State
 from traindeck.console.runs.elsewhere import default_environment, refuse_only_here
+from traindeck.console.runs.offering import note as note_offers
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import (
@@ -79,6 +80,7 @@ async def plan(
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
     facts = await backend.survey(spec)
+    note_offers(ws.places, request.on, facts.offers)
     if Capability.HERE not in backend.capabilities:
         refuse_only_here(spec, facts, request.on)
     made = backend.plan(spec, facts)

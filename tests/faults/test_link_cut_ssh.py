@@ -1,7 +1,7 @@
 """Real SSH through a network that cuts it at any byte: what is copied and printed of logs that grow
 is byte for byte what they are, and what cannot be known is said.
 
-SOAK: 20 logs of 50 MB and 200 cuts; else a few of each.
+SOAK: 20 logs of 50 MB and 100 cuts each way of connecting; else a few of each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.test_link_cut import CUTS, LOG, LOGS, SIZE, SOAK, WRITE, piece
+from tests.faults.test_link_cut import CUTS as BOTH_CUTS
+from tests.faults.test_link_cut import LOG, LOGS, SIZE, SOAK, WRITE, piece
 from tests.services.proxy import Proxy
 from tests.services.sshd import Box, Server, Sshd
 
@@ -30,6 +31,7 @@ from traindeck.console.runs.following import Filler
 from traindeck.console.store.mirror import Mirror
 
 PATIENCE = 60.0
+CUTS = BOTH_CUTS // 2
 DIALS = 100 if SOAK else 3
 
 

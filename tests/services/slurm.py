@@ -1,5 +1,5 @@
 """A real Slurm cluster on the loopback: its own munged, a controller, nodes with fake GPUs, and a
-slurmrestd if one is asked for.
+slurmrestd and a slurmdbd if they are asked for.
 
 Everything lies in one folder of its own with a short path (a socket's may have 108 bytes), open to
 nobody but for what slurmrestd, which refuses to be root, must read. The daemons stay in the
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services import free_port, kill, marked, missing, need
+from tests.services import free_port, kill, marked, missing, need, slurmdbd
 
 PACKAGES = "slurmctld slurmd slurm-client munge"
 REST_PACKAGES = "slurmrestd slurm-wlm-jwt-plugin"
@@ -63,9 +63,12 @@ class Cluster:
     Args:
         nodes, gpus, cpus: How many nodes (`n0`, `n1`, …), and what each claims to have.
         rest: Whether slurmrestd is started too.
+        accounting: Whether there is a slurmdbd, which knows the cluster and nobody's account yet.
         settings: Lines of slurm.conf that are other than usual (`{"KillWait": "30"}`); None leaves
             one out.
         partitions: Other partitions than `gpu` and `short`, by name.
+        apart: Each node has a network of its own, as machines have: its loopback is not ours, and
+            its address is not a loopback's.
 
     Attributes:
         conf: Its slurm.conf.
@@ -80,19 +83,25 @@ class Cluster:
         gpus: int = 4,
         cpus: int = 4,
         rest: bool = False,
+        accounting: bool = False,
         settings: Mapping[str, str | None] | None = None,
         partitions: Mapping[str, str] | None = None,
+        apart: bool = False,
     ) -> None:
         for program in ("slurmctld", "slurmd", "munged", "sbatch", "setpriv"):
             need(program, PACKAGES)
         if rest:
             need("slurmrestd", REST_PACKAGES)
+        for program in slurmdbd.PROGRAMS if accounting else ():
+            need(program, slurmdbd.PACKAGES)
         if os.geteuid() != 0:
             missing("only root can make the device nodes that stand in for GPUs")
         self.nodes = [f"n{number}" for number in range(nodes)]
+        self.networks = Networks(self.nodes) if apart else None
         self.gpus = gpus
         self.cpus = cpus
         self.rest = rest
+        self.accounting = accounting
         self.settings = {**SETTINGS, **(settings or {})}
         self.partitions = PARTITIONS if partitions is None else partitions
         self.folder = Path(tempfile.mkdtemp(prefix="td-slurm-"))
@@ -108,6 +117,8 @@ class Cluster:
         """Start everything and wait until all nodes are idle."""
         for name in ("state", "spool", "log", "run", "dev"):
             (self.folder / name).mkdir()
+        if self.networks is not None:
+            self.networks.make()
         _secret(self.folder / "munge.key", 128, 0o400)
         _secret(self.folder / "jwt.key", 32, 0o600)
         for number in range(self.gpus):
@@ -127,11 +138,14 @@ class Cluster:
                 self._end_daemons()
                 shutil.rmtree(self.folder / "state")
                 (self.folder / "state").mkdir()
+                shutil.rmtree(self.folder / "db", ignore_errors=True)
                 if attempt == 2:
                     raise
 
     def _start_all(self) -> None:
         self._start_munge()
+        if self.accounting:
+            self.start_accounting()
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
@@ -149,6 +163,8 @@ class Cluster:
             kill(left)
             assert time.monotonic() < end, f"processes {left} of the cluster cannot be ended"
             time.sleep(0.02)
+        if self.networks is not None:
+            self.networks.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_controller(self) -> None:
@@ -160,10 +176,35 @@ class Cluster:
         """End slurmctld; jobs go on."""
         self._end("slurmctld", number)
 
+    def start_accounting(self) -> None:
+        """Start the database and slurmdbd (again)."""
+        listens = slurmdbd.socket(self.folder)
+        self._spawn("mariadbd", *slurmdbd.database(self.folder))
+        until(listens.exists, "the database to listen", self._check)
+        self._spawn("slurmdbd", "slurmdbd", "-D", more=slurmdbd.environment(self.folder))
+        # A slurmctld whose cluster is not known there does not start.
+        add = ("sacctmgr", "-i", "-Q", "add", "cluster", self.settings.get("ClusterName") or "test")
+
+        def known() -> bool:
+            done = self.run(*add, check=False, timeout=PATIENCE)
+            return done.returncode == 0 or "already exists" in done.stdout + done.stderr
+
+        until(known, "slurmdbd to answer", self._check)
+
+    def sacctmgr(self, lines: str) -> None:
+        """Do what each line says to the accounting."""
+        self.run("sacctmgr", "-i", "-Q", input=lines)
+
+    def stop_accounting(self) -> None:
+        """End slurmdbd and its database; the rest goes on without."""
+        self._end("slurmdbd")
+        self._end("mariadbd")
+
     def start_node(self, node: str) -> None:
         """Start a node's slurmd (again)."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
-        self._spawn(f"slurmd-{node}", "slurmd", "-D", "-N", node)
+        network = None if self.networks is None else self.networks.name(node)
+        self._spawn(f"slurmd-{node}", "slurmd", "-D", "-N", node, network=network)
 
     def stop_node(self, node: str, number: int = signal.SIGTERM) -> None:
         """End a node's slurmd; its jobs go on until the controller calls the node down."""
@@ -201,9 +242,9 @@ class Cluster:
     def _configure(self) -> None:
         folder = self.folder
         host = socket.gethostname().partition(".")[0]
-        ports = _free_ports(1 + len(self.nodes))
+        *ports, accounting = _free_ports(2 + len(self.nodes))
         settings: dict[str, str | None] = {
-            "SlurmctldHost": f"{host}(127.0.0.1)",
+            "SlurmctldHost": f"{host}({self.address()})",
             "SlurmctldPort": str(ports[0]),
             "AuthInfo": f"socket={folder}/run/munge.sock",
             "SlurmctldPidFile": f"{folder}/run/slurmctld.pid",
@@ -219,11 +260,14 @@ class Cluster:
             settings["AuthAltTypes"] = "auth/jwt"
             settings["AuthAltParameters"] = f"jwt_key={folder}/jwt.key"
         settings.update(self.settings)
+        if self.accounting:
+            settings.update(slurmdbd.settings(folder, accounting))
+            slurmdbd.configure(folder, accounting)
         lines = [f"{name}={value}" for name, value in settings.items() if value is not None]
         gres = f" Gres=gpu:h100:{self.gpus}" if self.gpus else ""
         for node, port in zip(self.nodes, ports[1:], strict=True):
             lines.append(
-                f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
+                f"NodeName={node} NodeHostname={host} NodeAddr={self.address(node)} Port={port} "
                 f"CPUs={self.cpus} RealMemory=2000{gres} State=UNKNOWN"
             )
         lines += [f"PartitionName={name} {words}" for name, words in self.partitions.items()]
@@ -232,18 +276,27 @@ class Cluster:
         gres_lines = [f"NodeName={node} Name=gpu Type=h100 File={devices}" for node in self.nodes]
         (folder / "gres.conf").write_text("\n".join(gres_lines if self.gpus else []) + "\n")
 
+    def address(self, node: str = "") -> str:
+        """Where a node is reached, or, without one, this machine from the nodes."""
+        return "127.0.0.1" if self.networks is None else self.networks.address(node)
+
     def _spawn(
         self,
         name: str,
         *argv: str,
         user: int | None = None,
         more: Mapping[str, str] | None = None,
+        network: str | None = None,
     ) -> None:
         become = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+        within = ["nsenter", f"--net=/run/netns/{network}"] if network else []
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             self._running[name] = subprocess.Popen(
                 # Should we be killed, it ends too.
-                ["setpriv", *become, "--pdeathsig=TERM", need(argv[0], PACKAGES), *argv[1:]],
+                [
+                    *("setpriv", *become, "--pdeathsig=TERM", *within),
+                    *(need(argv[0], PACKAGES), *argv[1:]),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -347,7 +400,7 @@ class Cluster:
             nonlocal ask_at
             seen = self.show(job)
             now = time.monotonic()
-            if seen.get("JobState") == "PENDING" and now >= ask_at and not self._winds_up(job):
+            if seen.get("JobState") == "PENDING" and now >= ask_at and not self._minders(job):
                 # Not in the second in which its last start was revoked: a node would refuse it.
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", check=False)
                 ask_at = now + 5.0
@@ -355,15 +408,20 @@ class Cluster:
 
         until(started, f"job {job} to start again", self._check, lambda: str(self.show(job)))
 
-    def _winds_up(self, job: str) -> bool:
-        """Whether a node still has a process of Slurm's own for a step of a job."""
+    def steps_of(self, job: str) -> set[int]:
+        """The processes of a job, and Slurm's own for its steps."""
+        return self._steps() & marked(f"SLURM_JOB_ID={job}") | self._minders(job)
+
+    def _minders(self, job: str) -> set[int]:
+        """The processes of Slurm's own that a node still has for the steps of a job."""
+        found = set()
         title = f"[{job}.".encode()
         for pid in self._steps():
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if line.startswith(b"slurmstepd") and title in line:
-                    return True
-        return False
+                    found.add(pid)
+        return found
 
     def idle(self) -> int:
         """How many nodes are idle."""
@@ -376,6 +434,55 @@ class Cluster:
         return done.stdout.strip().partition("=")[2]
 
 
+class Networks:
+    """A network of its own for each of some nodes, joined to this machine's by a cable each."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self._ip = need("ip", "iproute2")
+        self._nodes = list(nodes)
+        self._tag = os.urandom(3).hex()
+        # Of the addresses that are set aside for trying out networks.
+        self._net = f"198.{18 + os.urandom(1)[0] % 2}.{os.urandom(1)[0]}"
+
+    def name(self, node: str) -> str:
+        """The name of a node's."""
+        return f"td{self._tag}{node}"
+
+    def address(self, node: str = "") -> str:
+        """Of a node; without one, of this machine."""
+        return f"{self._net}.{4 * self._nodes.index(node) + 2 if node else 1}"
+
+    def make(self) -> None:
+        """Make all of them. Skips where that is not allowed."""
+        for place, node in enumerate(self._nodes):
+            name = self.name(node)
+            ours = f"{self._net}.{4 * place + 1}"
+            cable = ("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+            for words in (
+                ("netns", "add", name),
+                cable,
+                ("addr", "add", f"{ours}/30", "dev", name),
+                ("link", "set", name, "up"),
+                ("-n", name, "addr", "add", f"{self.address(node)}/30", "dev", "eth0"),
+                ("-n", name, "link", "set", "lo", "up"),
+                ("-n", name, "link", "set", "eth0", "up"),
+                ("-n", name, "route", "add", "default", "via", ours),
+            ):
+                done = subprocess.run(
+                    [self._ip, *words], capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    self.remove()
+                    missing(f"no network can be made here (ip {words[0]}: {done.stderr.strip()})")
+
+    def remove(self) -> None:
+        """Remove them, and the cables with them."""
+        for node in self._nodes:
+            subprocess.run(
+                [self._ip, "netns", "del", self.name(node)], stderr=subprocess.DEVNULL, check=False
+            )
+
+
 class PortTaken(Exception):
     """A daemon found its port in use."""
 
@@ -385,9 +492,10 @@ def until(
     what: str,
     check: Callable[[], None] = lambda: None,
     more: Callable[[], str] = lambda: "",
+    patience: float = PATIENCE,
 ) -> None:
     """Wait for a condition."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not condition():
         check()
         assert time.monotonic() < end, f"waited in vain for {what} {more()}"

@@ -26,10 +26,18 @@ def traindeck(slurm: Cluster, tmp_path: Path) -> Iterator[Traindeck]:
     folders = {f"XDG_{name}_HOME": str(tmp_path / name) for name in ("CONFIG", "STATE", "CACHE")}
     env = {**slurm.env, "HOME": str(tmp_path), **folders}
 
-    def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str, code: int = 0, more: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "traindeck.console.cli.main", *words]
         done = subprocess.run(
-            argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+            argv,
+            env={**env, **(more or {})},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done
