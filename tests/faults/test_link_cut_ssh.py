@@ -31,7 +31,7 @@ from traindeck.console.runs.following import Filler
 from traindeck.console.store.mirror import Mirror
 
 PATIENCE = 60.0
-CUTS = BOTH_CUTS // 2
+CUTS = BOTH_CUTS // 2 if SOAK else BOTH_CUTS
 DIALS = 100 if SOAK else 3
 
 
