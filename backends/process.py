@@ -122,9 +122,7 @@ class ProcessBackend:
     async def probe(self) -> Health:
         """See `Backend.probe`."""
         try:
-            agent = await self.host.agent()
-            before = self._clock()  # what it took to get there says the host, if it is worth a word
-            answer, _ = await agent.call("hello")
+            return await self._examined()
         except BackendError as error:
             return Health(
                 reach=Reach.DOWN,
@@ -132,6 +130,11 @@ class ProcessBackend:
                 checks=((False, str(error)),),
                 note=error.what,
             )
+
+    async def _examined(self) -> Health:
+        agent = await self.host.agent()
+        before = self._clock()  # what it took to get there says the host, if it is worth a word
+        answer, _ = await agent.call("hello")
         after = self._clock()
         free = answer.get("free_bytes")
         checks = [

@@ -29,18 +29,32 @@ SOON = 1.7
 BEGINNING = ("start", "adopt", "prepare", "enqueue", "reserve")
 """Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
 
+MOST_HELD = 3 * MOST_CREDIT
+FRAME_COSTS = 512
+"""Bytes of a stream that are held for whoever takes them, above which an agent does not keep to the
+credit it was given; and what each frame counts beside its content."""
+
 _HEAD = struct.Struct(">II")
 _MAX_JSON = 64 << 20
 _MAX_BODY = 64 << 20
+_NUMBER = (int, type(None))  # None: an answer to what was no request
 
 Answer = tuple[dict[str, Any], bytes]
+
+
+class _Words(dict[str, Any]):
+    """What an agent answered. What is looked for and is not there is its fault, not ours."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BackendError(f"The agent there gave an answer without {name!r}, which is none.")
 
 
 class _Stream:
     """Answers of one streaming request that were received and not yet taken."""
 
     def __init__(self) -> None:
-        self.answers: deque[Answer] = deque()
+        self.answers: deque[tuple[Answer, int]] = deque()
+        self.held = 0
         self.ready = asyncio.Event()
         self.credit = CREDIT
         self.ended = False
@@ -64,7 +78,7 @@ class Channel:
         writer: asyncio.StreamWriter,
         marker: str | None,
         *,
-        timeout: float = 30.0,
+        timeout: float = 45.0,
         starts_nothing: BackendError | None = None,
     ) -> None:
         self._reader = reader
@@ -177,7 +191,8 @@ class Channel:
         since = time.monotonic()
         while True:
             while stream.answers:
-                answer = stream.answers.popleft()
+                answer, size = stream.answers.popleft()
+                stream.held -= size
                 taken += len(answer[1])
                 if taken >= stream.credit // 2 and not stream.ended:
                     now = time.monotonic()
@@ -207,10 +222,12 @@ class Channel:
                     raise ValueError("a frame of absurd size")
                 header = json.loads(await self._reader.readexactly(json_size))
                 body = await self._reader.readexactly(body_size) if body_size else b""
-                self._dispatch(header, body)
+                if not isinstance(header, dict) or not isinstance(header.get("id"), _NUMBER):
+                    raise ValueError("a frame that answers nothing")
+                self._dispatch(_Words(header), body, FRAME_COSTS + json_size + body_size)
         except asyncio.IncompleteReadError:
             self._fail(Unreachable("The agent ended its connection."))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self._fail(Unreachable(f"The connection to the agent broke: {error}."))
 
     async def _skip_banner(self, wanted: bytes) -> None:
@@ -221,7 +238,7 @@ class Channel:
                 raise asyncio.IncompleteReadError(seen, None)
             seen = (seen + line)[-65536:]
 
-    def _dispatch(self, header: dict[str, Any], body: bytes) -> None:
+    def _dispatch(self, header: dict[str, Any], body: bytes, size: int) -> None:
         number = header.pop("id", None)
         error = header.get("error")
         failure = AgentRefused(str(error), header, body) if error is not None else None
@@ -236,7 +253,10 @@ class Channel:
                 stream.error = failure
                 stream.ended = True
             else:
-                stream.answers.append((header, body))
+                stream.held += size
+                if stream.held > MOST_HELD:
+                    raise ValueError("more than was asked for")
+                stream.answers.append(((header, body), size))
                 stream.ended = bool(header.get("eof"))
             stream.ready.set()
 

@@ -21,6 +21,10 @@ READ_AHEAD = 1 << 18
 """Bytes that a pipe reads ahead of whoever takes them; at twice as much it stops reading."""
 
 
+THROTTLING = "It may be throttling (MaxStartups)."
+"""Why a server may break off before it has said who it is."""
+
+
 class NeedsPerson(Unreachable):
     """A connection that would fail again: a person has to decide or to mend something."""
 

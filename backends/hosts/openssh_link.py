@@ -22,6 +22,7 @@ from traindeck.backends.hosts.askpass import AskServer
 from traindeck.backends.hosts.link import (
     READ_AHEAD,
     STDERR_KEPT,
+    THROTTLING,
     NeedsPerson,
     Pipe,
     last_words,
@@ -30,10 +31,13 @@ from traindeck.backends.hosts.sshconfig import Target
 
 _FOR_A_PERSON = re.compile(
     r"permission denied|host key verification failed|too many authentication|"
-    r"could not resolve|no such identity|remote host identification has changed|revoked",
+    r"no such identity|remote host identification has changed|revoked",
     re.IGNORECASE,
 )
 """What ssh says of a connection that would fail again."""
+
+_CUT_OFF = re.compile(r"kex_exchange_identification: (read: )?Connection")
+"""What it says of a server that breaks off before it has said who it is."""
 
 
 class OpenSSHLink:
@@ -124,7 +128,7 @@ class OpenSSHLink:
             return Unreachable(f"The connection to {alias} ended.")
         if _FOR_A_PERSON.search(said):
             return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
-        return Unreachable(f"{alias}: {words}.")
+        return Unreachable(f"{alias}: {words}.", THROTTLING if _CUT_OFF.search(said) else "")
 
     def keep(self, process: asyncio.subprocess.Process) -> None:
         """A child that is to end with this, at the latest."""

@@ -6,6 +6,7 @@ itself, and a password is asked for once.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -14,9 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.asking import Stranger, asker
-from traindeck.backends.base import Unreachable
+from traindeck.backends.base import TraindeckError, Unreachable
 from traindeck.backends.hosts import knownhosts
-from traindeck.backends.hosts.link import NeedsPerson, NotLetIn
+from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn
 from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
 
@@ -32,6 +33,10 @@ LOOK = 2.0
 
 BEFORE_KEYS = 1 << 18
 """Bytes that a server may send before it has shown its key."""
+BEGINNING = 64
+
+TURNED_AWAY = (b"Exceeded MaxStartups", b"Not allowed at this time")
+"""What an sshd says instead of its version when too many log in, or some did so too often."""
 
 
 class Dialled:
@@ -72,10 +77,12 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
             made.append(transport)
             _check_key(hop, transport)
             asked |= _authenticate(hop, transport)
-    except BaseException:
+    except BaseException as error:
         for transport in reversed(made):
             with suppress(Exception):
                 transport.close()
+        if isinstance(error, Exception) and not isinstance(error, TraindeckError):
+            raise Unreachable(f"{_where(target)} cannot be connected to: {said(error)}.") from None
         raise
     *beneath, last = made
     return Dialled(last, tuple(reversed(beneath)), asked)
@@ -137,13 +144,17 @@ class _Guarded:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.left: int | None = BEFORE_KEYS
+        self.first = b""
+        """The beginning of what it said before its key."""
 
     def recv(self, size: int) -> bytes:
         data: bytes = self._inner.recv(size)
         if self.left is not None:
             self.left -= len(data)
+            self.first += data[: BEGINNING - len(self.first)]
             if self.left < 0:
-                raise OSError("it sends too much that is not SSH")
+                # With a number: without one paramiko's thread dies of it, with a traceback.
+                raise OSError(errno.EPROTO, "it sends too much that is not SSH")
         return data
 
     def settimeout(self, seconds: float | None) -> None:
@@ -176,7 +187,9 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
         options = transport.get_security_options()
         # One pass over the bytes instead of two: twice as fast.
         options.ciphers = sorted(options.ciphers, key=lambda name: "-gcm" not in name)
-        transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT
+        timeout = target.connect_timeout or CONNECT_TIMEOUT
+        transport.banner_timeout = timeout
+        transport.auth_timeout = CONNECT_TIMEOUT
         if target.server_alive_interval:
             transport.set_keepalive(max(1, int(target.server_alive_interval)))
         transport.use_compression(target.compression)
@@ -184,7 +197,9 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
             usable = _with_rsa_names(known)
             first = [kind for kind in options.key_types if kind in usable]
             options.key_types = (*first, *(k for k in options.key_types if k not in first))
-        transport.start_client(timeout=CONNECT_TIMEOUT)
+        transport.start_client(timeout=timeout)
+        if not transport.initial_kex_done:  # it ends so when the time is over
+            raise TimeoutError(f"in {timeout:.0f} s")
     except Exception as error:
         with suppress(Exception):
             way.close()
@@ -194,8 +209,11 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
         if guarded.left is not None and guarded.left == BEFORE_KEYS:
             raise Unreachable(
                 f"{where} takes the connection and says nothing ({text}).",
-                "It may be throttling (MaxStartups), or be no SSH server.",
+                f"{THROTTLING[:-1]}, or be no SSH server.",
             ) from None
+        if guarded.first.startswith(TURNED_AWAY):
+            word = guarded.first.splitlines()[0].decode("ascii", "replace")
+            raise Unreachable(f"{where} turns us away ({word}).", THROTTLING) from None
         raise Unreachable(f"{where} is not understood as an SSH server: {text}.") from None
     guarded.left = None
     return transport
@@ -246,8 +264,16 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
     """Log in. Whether a secret was asked for."""
     import paramiko
 
-    asked = False
+    asked = types = False
     tried: list[str] = []
+    farewell = _farewell(transport)
+
+    def link_broke(error: Exception) -> bool:
+        """Whether it is not the machine that has turned us away. paramiko says of a link that was
+        lost, or stood still, that authentication failed."""
+        late = isinstance(error, paramiko.AuthenticationException) and "timeout" in str(error)
+        return not types and (late or not (transport.is_active() or farewell))
+
     try:
         transport.auth_none(target.user)
         return asked
@@ -266,7 +292,9 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
                 except paramiko.BadAuthenticationType as error:
                     allowed = list(error.allowed_types)
                     break
-                except paramiko.AuthenticationException:
+                except paramiko.AuthenticationException as error:
+                    if link_broke(error):
+                        raise
                     continue
                 if not further:
                     return asked
@@ -275,20 +303,24 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
         for method in ("keyboard-interactive", "password"):
             if method not in allowed or method not in _by_typing(target):
                 continue
+            types = True
             further, answered = _by_secret(target, transport, method)
             asked |= answered
             if answered:
                 if not further:
                     return True
                 allowed = list(further)
-    except paramiko.AuthenticationException as error:
-        raise NeedsPerson(
-            f"{target.alias} does not accept that ({said(error)}); not tried again."
-        ) from None
     except Unreachable:
         raise
     except Exception as error:
         why = said(error)
+        if link_broke(error):
+            raise Unreachable(f"{_where(target)} broke off while we logged in: {why}.") from None
+        if isinstance(error, paramiko.AuthenticationException) and types:
+            raise NeedsPerson(
+                f"{target.alias} does not accept that ({why}); not tried again."
+            ) from None
+        why = farewell[0] if farewell else why
         fix = ""
         if "Too many" in why or len(tried) >= 5:
             fix = "It allows few tries: name one key with IdentityFile and IdentitiesOnly yes."
@@ -300,6 +332,18 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
         f"{target.alias} does not let {target.user} in: {keys}; it takes {', '.join(allowed)}.",
         f"Try `ssh {target.alias}`; load a key with ssh-add, or name one with IdentityFile.",
     )
+
+
+def _farewell(transport: paramiko.Transport) -> list[str]:
+    """Gets what the machine says when it ends the connection, which paramiko only logs."""
+    heard: list[str] = []
+
+    def parse(message: paramiko.Message) -> None:
+        message.get_int()
+        heard.append(" ".join(message.get_text().split())[:200].rstrip("."))
+
+    transport._parse_disconnect = parse  # type: ignore[attr-defined]
+    return heard
 
 
 def _by_typing(target: Target) -> tuple[str, ...]:

@@ -215,7 +215,12 @@ class _ChannelTransport(asyncio.Transport):
                     self.pause_reading()
                     self._worker.put(self._take_elsewhere)
                     return
-                self._protocol.data_received(channel.recv(CHUNK))
+                try:
+                    data = channel.recv(CHUNK)
+                except Exception as error:
+                    self._broke(error)
+                    return
+                self._protocol.data_received(data)
             elif channel.eof_received or channel.closed:
                 self.pause_reading()
                 self._protocol.eof_received()
@@ -225,11 +230,13 @@ class _ChannelTransport(asyncio.Transport):
 
     def _take_elsewhere(self) -> None:
         """Take what arrived on the worker: while new keys are agreed on nothing can be sent."""
-        data = b""
-        with suppress(Exception):
-            data = self._channel.recv(CHUNK)
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._taken, data)
+            try:
+                data = self._channel.recv(CHUNK)
+            except Exception as error:
+                self._loop.call_soon_threadsafe(self._broke, error)
+            else:
+                self._loop.call_soon_threadsafe(self._taken, data)
 
     def _taken(self, data: bytes) -> None:
         if self._lost:
@@ -237,6 +244,11 @@ class _ChannelTransport(asyncio.Transport):
         if data:
             self._protocol.data_received(data)
         self.resume_reading()
+
+    def _broke(self, error: Exception) -> None:
+        """The other side could not be told that there is room again. What was taken is lost with
+        that: what comes after it would stand in its place."""
+        self._end(OSError(said(error)))
 
     def said(self) -> str:
         """The last of stderr."""

@@ -48,8 +48,9 @@ SILENCE = 90.0
 """Seconds without a word from us after which the agent there ends."""
 
 PING = 15.0
-ANSWER = 30.0
-"""Seconds between two signs of life, and for which an answer to one is waited for."""
+ANSWER = 45.0
+"""Seconds between two signs of life, and for which an answer to one is waited for: a link that
+stands still for half a minute has broken nothing."""
 
 LOOK = 5.0
 AWAKE = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shlex
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PIECE = 1 << 15
 AHEAD = 16
 """Pieces that are read ahead of whoever takes them."""
+BANNER_KEPT = 4096
 SSH_FAILED = 255
 """What `ssh` returns where it has no code of the command's: it was cut, or the command killed."""
 
@@ -48,6 +50,52 @@ def command_line(argv: Sequence[str]) -> str:
     return " ".join(map(shlex.quote, argv))
 
 
+def marked_line(marker: str, argv: Sequence[str]) -> str:
+    """The same for a program without a terminal: `AfterBanner` takes off what a talkative login
+    prints before it, which nobody asked for and which would stand in a file that this is sent to.
+
+    Raises:
+        BackendError: As `command_line`.
+    """
+    script = 'echo; echo "$0"; echo >&2; echo "$0" >&2; exec "$@"'
+    return f"exec /bin/sh -c '{script}' {marker} {command_line(argv)}"
+
+
+class AfterBanner:
+    """A program without a terminal, from where it begins: after a line with the marker on each of
+    its two streams. If none comes, the last of what was said instead is all there is."""
+
+    def __init__(self, inner: Terminal, marker: str) -> None:
+        self.write = inner.write
+        self.write_eof = inner.write_eof
+        self.resize = inner.resize
+        self.wait = inner.wait
+        self.aclose = inner.aclose
+        self._read = inner.read
+        self._line = b"\n" + marker.encode() + b"\n"
+        self._before = {1: b"", 2: b""}
+
+    async def read(self) -> tuple[int, bytes]:
+        """See `Terminal.read`."""
+        while True:
+            number, data = await self._read()
+            if not data:
+                while self._before:
+                    number, before = self._before.popitem()
+                    if before:
+                        return number, before
+                return 0, b""
+            if number not in self._before:
+                return number, data
+            before, line, after = (self._before[number] + data).partition(self._line)
+            if not line:
+                self._before[number] = before[-BANNER_KEPT:]
+                continue
+            del self._before[number]
+            if after:
+                return number, after
+
+
 # ------------------------------------------------------------------------------------ by paramiko
 
 
@@ -55,7 +103,8 @@ async def paramiko_terminal(
     link: ParamikoLink, argv: Sequence[str], size: TerminalSize | None
 ) -> Terminal:
     """See `Host.terminal`."""
-    command = command_line(argv)
+    marker = secrets.token_hex(16)
+    command = command_line(argv) if size else marked_line(marker, argv)
     channel = await link.session()
     term = os.environ.get("TERM", "xterm")
 
@@ -71,7 +120,8 @@ async def paramiko_terminal(
         if isinstance(error, asyncio.CancelledError):
             raise
         raise BackendError(f"The host gives no terminal: {error}.") from None
-    return ParamikoTerminal(channel, link.worker, size is not None)
+    terminal = ParamikoTerminal(channel, link.worker, size is not None)
+    return terminal if size else AfterBanner(terminal, marker)
 
 
 class ParamikoTerminal:
@@ -162,9 +212,11 @@ async def openssh_terminal(
     link: OpenSSHLink, argv: Sequence[str], size: TerminalSize | None
 ) -> Terminal:
     """See `Host.terminal`. The user's ssh has a terminal of ours, and passes its size on."""
-    kind = "-T" if size is None else "-tt"
-    words = link.argv(kind, "-o", "LogLevel=ERROR", command=(command_line(argv),))
-    return SshTerminal(await open_local(words, size, link.environ()))
+    marker = secrets.token_hex(16)
+    command = command_line(argv) if size else marked_line(marker, argv)
+    words = link.argv("-tt" if size else "-T", "-o", "LogLevel=ERROR", command=(command,))
+    terminal = SshTerminal(await open_local(words, size, link.environ()))
+    return terminal if size else AfterBanner(terminal, marker)
 
 
 class SshTerminal:

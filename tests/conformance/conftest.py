@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance import jobs
+from tests.conformance import bad_days, jobs
 from tests.conformance.subject import Subject, called, subject_from
 
 from traindeck.backends.base import (
@@ -32,6 +32,10 @@ OURS = tuple(
     for name in ("fake", "process", "ssh", "openssh", "slurm", "slurm_over_ssh")
     + (("slurm_by_rest",) if os.environ.get("SOAK") else ())
 )
+BAD_DAYS = tuple(
+    pytest.param(f"tests.conformance.bad_days:{name}", marks=pytest.mark.fault)
+    for name in (*(day.__name__ for day in bad_days.DAYS), "stalls", "stalls_openssh")
+)
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -47,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         targets = metafunc.config.getoption("--backend", default=None) or OURS
+        if targets is OURS and os.environ.get("SOAK"):
+            targets = (*OURS, *BAD_DAYS)
         metafunc.parametrize("target", targets, ids=lambda target: target.rpartition(":")[2])
 
 

@@ -43,7 +43,7 @@ from traindeck.backends.process import ProcessBackend
 from traindeck.backends.slurm.backend import SlurmBackend
 
 if TYPE_CHECKING:
-    from tests.services.sshd import Sshd
+    from tests.services.sshd import Box, Sshd
 
 
 @dataclass(kw_only=True)
@@ -131,12 +131,12 @@ def _local(
     folder: Path, backend: Callable[[Host], Backend], environ: Mapping[str, str] | None = None
 ) -> Subject:
     """A backend on this machine as the host, with a root of its own."""
-    link = _Link()
+    link = Link()
     hosts: list[LocalHost] = []
 
     def make() -> Backend:
         hosts.append(LocalHost(str(folder / "root"), environ=environ))
-        return backend(_Host(link, hosts[-1]))
+        return backend(CutHost(link, hosts[-1]))
 
     def cut() -> None:
         link.whole = False
@@ -174,7 +174,7 @@ def slurm_over_ssh(folder: Path) -> Subject:
     """The same, its login host behind a jump host."""
     environ, more = _cluster(folder)
     login = functools.partial(_boxes, tuple(environ.items()))
-    made = _over_ssh(folder, "paramiko", "hop1", lambda host: SlurmBackend("lab", host), login)
+    made = over_ssh(folder, "paramiko", "hop1", lambda host: SlurmBackend("lab", host), login)
     return replace(made, **more)
 
 
@@ -220,24 +220,35 @@ def _cluster(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 def ssh(folder: Path) -> Subject:
     """Processes on a machine behind a jump host, over SSH by paramiko."""
-    return _over_ssh(folder, "paramiko", "hop1")
+    return over_ssh(folder, "paramiko", "hop1")
 
 
 def openssh(folder: Path) -> Subject:
     """Processes on a machine over SSH, by the user's own `ssh`."""
-    return _over_ssh(folder, "openssh", "box0")
+    return over_ssh(folder, "openssh", "box0")
 
 
 @functools.cache
 def _boxes(env: tuple[tuple[str, str], ...] = ()) -> Sshd:
-    """Two machines for as long as this process lives: each test has a root of its own there."""
+    """Two machines: each test has a root of its own there."""
+    from tests.services.sshd import Box
+
+    return machines(Box(), Box(env=dict(env)))
+
+
+def machines(*boxes: Box) -> Sshd:
+    """Machines for as long as this process lives."""
     from tempfile import TemporaryDirectory
 
-    from tests.services.sshd import Box, Sshd
+    from tests.services.sshd import Sshd
 
     folder = TemporaryDirectory(prefix="traindeck-boxes-")
-    sshd = Sshd(Path(folder.name), Box(), Box(env=dict(env)))
-    sshd.__enter__()
+    sshd = Sshd(Path(folder.name), *boxes)
+    try:
+        sshd.__enter__()
+    except BaseException:
+        folder.cleanup()
+        raise
 
     def end() -> None:
         sshd.stop()
@@ -247,14 +258,21 @@ def _boxes(env: tuple[tuple[str, str], ...] = ()) -> Sshd:
     return sshd
 
 
-def _over_ssh(
+def over_ssh(
     folder: Path,
     transport: str,
     alias: str,
     backend: Callable[[Host], Backend] = lambda host: ProcessBackend("far", host, kind="ssh"),
     boxes: Callable[[], Sshd] = _boxes,
+    behind: Callable[[Link, SSHHost], Host] | None = None,
 ) -> Subject:
-    link = _Link()
+    """A backend on a machine over SSH, with a root of its own.
+
+    Args:
+        alias: What the configuration of `boxes` calls the machine.
+        behind: The host as the backend is given it, if other than behind a link that can be cut.
+    """
+    link = Link()
     hosts: list[SSHHost] = []
     config = folder / "ssh_config"
     if not config.exists():  # else this is a second console, in a process of its own
@@ -264,7 +282,7 @@ def _over_ssh(
     def make() -> Backend:
         host = SSHHost("far", alias, config_file=str(config), transport=transport, root=str(root))
         hosts.append(host)
-        return backend(_Host(link, host))
+        return backend((behind or CutHost)(link, host))
 
     def cut() -> None:
         link.whole = False
@@ -289,17 +307,17 @@ def _over_ssh(
 
 
 @dataclass
-class _Link:
+class Link:
     """The way to a host: counted, and cut."""
 
     whole: bool = True
     trips: int = 0
 
 
-class _Host:
+class CutHost:
     """A host behind a link that can be cut."""
 
-    def __init__(self, link: _Link, inner: LocalHost | SSHHost) -> None:
+    def __init__(self, link: Link, inner: LocalHost | SSHHost) -> None:
         self.name = inner.name
         self.here = inner.here
         self.remarks = inner.remarks
@@ -338,7 +356,7 @@ class _Host:
 class _Channel:
     """A channel that counts its requests."""
 
-    def __init__(self, link: _Link, inner: AgentChannel) -> None:
+    def __init__(self, link: Link, inner: AgentChannel) -> None:
         self._link = link
         self._inner = inner
 

@@ -1,7 +1,7 @@
 """Real SSH through a network that cuts it at any byte: what is copied and printed of logs that grow
 is byte for byte what they are, and what cannot be known is said.
 
-SOAK: 20 logs of 50 MB and 200 cuts; else a few of each.
+SOAK: 20 logs of 50 MB and 100 cuts each way of connecting; else a few of each.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.test_link_cut import CUTS, LOG, LOGS, SIZE, WRITE
+from tests.faults.test_link_cut import CUTS as BOTH_CUTS
+from tests.faults.test_link_cut import LOG, LOGS, SIZE, SOAK, WRITE, piece
 from tests.services.proxy import Proxy
 from tests.services.sshd import Box, Server, Sshd
 
 from traindeck.backends.base import JobRef, Reach, RunSpec, Unreachable
+from traindeck.backends.hosts.link import NeedsPerson
 from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
 from traindeck.console.runs.following import Filler
 from traindeck.console.store.mirror import Mirror
 
 PATIENCE = 60.0
+CUTS = BOTH_CUTS // 2 if SOAK else BOTH_CUTS
+DIALS = 100 if SOAK else 3
 
 
 @pytest.fixture
@@ -89,13 +93,43 @@ async def test_every_mirror_is_its_log_though_the_link_is_cut_at_any_byte(
             if held.size and rng.random() < 0.05:
                 at = rng.randrange(held.size)
                 data = filler.copy.read(at, 1 << 16, held.content)
-                assert data == log_of(sshd[0], ref.run_id)[at : at + len(data or b"")]
+                path = sshd[0].home / ".traindeck/runs" / ref.run_id / LOG
+                assert data and data == piece(path, at, len(data))
     assert cuts >= CUTS // 2
     for filler, ref in zip(fillers, refs, strict=True):
         held = filler.copy.held()
         assert (held.begin, held.size) == (0, SIZE)
         assert filler.copy.read(0, SIZE, held.content) == log_of(sshd[0], ref.run_id)
         await filler.aclose()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_link_that_is_cut_while_it_is_made_is_made_again_by_itself(
+    place: ProcessBackend, proxy: Proxy, way: str
+) -> None:
+    """Wherever it is cut, also while we log in: nobody has been turned away by that."""
+    rng = random.Random(5)
+    host = place.host
+    assert isinstance(host, SSHHost)
+    await host.agent()
+    await host._drop()
+    before = proxy.counts()
+    await host.agent()
+    after = proxy.counts()
+    whole = after.up - before.up if way == "up" else after.down - before.down
+    for _ in range(DIALS):
+        await host._drop()
+        proxy.cut_after(rng.randrange(1, whole), way)
+        host.try_now()
+        try:
+            await host.agent()
+        except Unreachable as error:
+            assert not isinstance(error, NeedsPerson), error
+            assert not host.link.person and host.link.next_try is not None
+        proxy.heal()
+    host.try_now()
+    await host.agent()
+    assert proxy.counts().cuts >= DIALS // 2  # not every one has come before it was made
 
 
 async def test_a_link_says_what_is_wrong_with_it_and_when_it_is_tried_again(

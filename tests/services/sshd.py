@@ -10,15 +10,17 @@ of the box.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from tests.services import below, free_port, kill, marked, need
+from tests.services import below, free_port, kill, marked, missing, need
 
 USER = "deck"
 """The account on every box."""
@@ -42,6 +44,8 @@ class Box:
         keys: Types of its host keys, as ssh-keygen names them.
         known: Whether known_hosts has its host keys already.
         config: More lines for its Host block in the client's configuration.
+        mounts: What `mount` is told, each time it starts, in a view of the files that it and its
+            sessions have to themselves; `{box}` is its folder.
     """
 
     lines: Sequence[str] = ()
@@ -51,6 +55,7 @@ class Box:
     keys: Sequence[str] = ("ed25519",)
     known: bool = True
     config: Sequence[str] = ()
+    mounts: Sequence[Sequence[str]] = ()
 
 
 class Server:
@@ -65,7 +70,9 @@ class Server:
         self.log = folder / "log"
         self.port = 0
         self._authorized = authorized
+        # A supervisor keeps little of its environment: its home is of the box too.
         self._mark = f"TESTBOX={folder}"
+        self._marks = (self._mark, f"HOME={folder / 'home'}")
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._shell = need(box.shell, Path(box.shell).name)
@@ -120,7 +127,7 @@ class Server:
 
     def jobs(self) -> set[int]:
         """The processes that were started through it."""
-        return marked(self._mark)
+        return marked(*self._marks)
 
     def greet(self, text: str) -> None:
         """Have every login shell print this first, as a talkative `.bashrc` does."""
@@ -133,7 +140,7 @@ class Server:
     def _connections(self) -> set[int]:
         """The sshd processes of open connections."""
         found = set()
-        for pid in below(self.pid) - {self.pid} - marked(self._mark):
+        for pid in below(self.pid) - {self.pid} - marked(*self._marks):
             try:
                 if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
                     found.add(pid)
@@ -153,9 +160,10 @@ class Server:
         sshd = need("sshd", _PACKAGES)
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True, mode=0o755)  # it insists
+        argv = [*self._mounting(), sshd, "-D", "-e", "-f", str(configuration)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sshd, "-D", "-e", "-f", str(configuration)],
+                argv,
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -179,6 +187,19 @@ class Server:
             time.sleep(0.002)
         self._post_guard()
         return True
+
+    def _mounting(self) -> list[str]:
+        """What becomes its sshd once its mounts are made; they go with its last process."""
+        if not self.box.mounts:
+            return []
+        if os.getuid() != 0:
+            missing("only root can mount")
+        lines = [
+            shlex.join(["mount", *(word.format(box=self.folder) for word in words)])
+            for words in self.box.mounts
+        ]
+        script = " && ".join([*lines, 'exec "$@"'])
+        return [need("unshare", "util-linux"), "--mount", "sh", "-c", script, "sh"]
 
     def _post_guard(self) -> None:
         """If the tests are killed, their end of a pipe closes, and sshd goes too."""
@@ -208,7 +229,7 @@ class Server:
             "KbdInteractiveAuthentication no",
             "UsePAM no",
             "PermitRootLogin yes",
-            "MaxStartups 500",
+            *([] if "MaxStartups" in "".join(self.box.lines) else ["MaxStartups 500"]),
             "PrintMotd no",
             "Subsystem sftp internal-sftp",
             "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items()),
@@ -336,7 +357,7 @@ class Sshd:
 
 
 def _processes(servers: Sequence[Server]) -> set[int]:
-    ours = marked(*(server._mark for server in servers))
+    ours = marked(*(mark for server in servers for mark in server._marks))
     return below(*ours, *(s._process.pid for s in servers if s._process)) - {os.getpid()}
 
 
@@ -345,6 +366,13 @@ def _down(servers: Sequence[Server]) -> None:
     for server in up:
         # Stopped, it takes no further connection while we count those that there are.
         os.kill(server.pid, signal.SIGSTOP)
+    stopped: set[int] = set()
+    while more := _processes(up) - stopped:
+        # All at once: who sees another one die must not write that down any more.
+        for pid in more:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= more
     while found := _processes(up):
         kill(found)
         for server in up:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.conformance import jobs
+from tests.services import free_port
 from tests.services.slurm import Cluster, cluster
 
 from traindeck.backends.base import (
@@ -407,6 +408,60 @@ async def test_a_probe_names_free_gpus_and_drained_nodes_with_their_reason(lab: 
     assert health.version == "Slurm 22.05.8" or health.version.startswith("Slurm ")
     assert "partition gpu, the default: 4 of 8 h100 free, 1 of 2 nodes up, up to 1.0 d" in said
     assert "n1 is out of service: bad fan" in said
+
+
+async def test_a_cluster_whose_accounting_does_not_answer_runs_and_stops_runs(lab: Lab) -> None:
+    """As a login host sees it while slurmdbd is down: sacct and sacctmgr fail, nothing else does.
+    What cannot be known is not taken for "there is none", and an end is known from its record."""
+    conf = lab.root.parent / "slurm.conf"
+    lines = [
+        line
+        for line in lab.slurm.conf.read_text().splitlines()
+        if not line.startswith("AccountingStorage")
+    ]
+    lines += ["AccountingStorageType=accounting_storage/slurmdbd"]
+    lines += [f"AccountingStorage{x}" for x in ("Host=127.0.0.1", f"Port={free_port()}")]
+    conf.write_text("\n".join(lines) + "\n")
+    conf.with_name("gres.conf").write_bytes(lab.slurm.conf.with_name("gres.conf").read_bytes())
+    environ = {**lab.slurm.env, "SLURM_CONF": str(conf)}
+    sacct = lab.slurm.run("sacct", env={"SLURM_CONF": str(conf)}, check=False)
+    assert sacct.returncode != 0 and "database" in sacct.stderr, sacct
+    backend = SlurmBackend("lab", LocalHost(str(lab.root), environ=environ))
+    await lab.backend.aclose()
+    lab.backend = backend
+    plan = await lab.plan(lab.spec("out:once", "exit:3"))
+    ref = await backend.submit(plan)
+    assert await backend.submit(plan) == ref
+    status = await lab.until(ref)
+    assert (status.state, status.exit_code) == (State.FAILED, 3)
+    assert await lab.log(ref) == b"once\n"
+    other = await lab.launch("out:up", "hold")
+    await lab.said(other, "up")
+    lab.slurm.run("scancel", other.native_id)
+    assert (await lab.until(other)).state is State.CANCELLED
+    # Of one that Slurm itself lists no more nobody can be asked.
+    path = lab.directory(ref) / "attempts/0/queued.json"
+    path.write_text(path.read_text().replace(f'"{ref.native_id}"', '"99999"'))
+    again = await lab.status(ref)
+    assert (again.state, again.exit_code, again.reach) == (State.FAILED, 3, Reach.OK)
+    health = await backend.probe()
+    assert health.reach is Reach.OK
+    said = [text for _, text in health.checks]
+    assert not any("slurm_persist" in text or "\n" in text for text in said), said
+
+
+async def test_who_waits_for_nodes_that_are_out_of_service_is_told_so(lab: Lab) -> None:
+    lab.slurm.run("scontrol", "update", "NodeName=n0", "State=DRAIN", "Reason=bad fan")
+    lab.slurm.run("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=no power")
+    ref = await lab.launch("out:x", resources=Resources(gpus=1))
+    async with asyncio.timeout(PATIENCE):
+        while "a node that it needs is not available (n" not in (await lab.status(ref)).reason:
+            await asyncio.sleep(0.05)
+    said = [text for _, text in (await lab.backend.probe()).checks]
+    assert {"n0 is out of service: bad fan", "n1 is out of service: no power"} <= set(said)
+    for node in lab.slurm.nodes:
+        lab.slurm.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    assert (await lab.until(ref)).state is State.SUCCEEDED
 
 
 async def test_a_host_without_slurm_says_what_to_do(
