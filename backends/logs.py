@@ -74,7 +74,7 @@ async def ask_tails(
                 seen[folder.look] = [_found(folder.look, *words) for words in told["found"]]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BackendError(f"The agent's answer to `tails` makes no sense: {error}.") from None
-    return Grown(pieces=pieces.found, seen=seen)
+    return Grown(pieces=tuple(pieces.found), seen=seen)
 
 
 class _Folder:

@@ -214,7 +214,7 @@ class Grown:
     """What was found: the pieces, and what each look saw. One for which there was no time is not in
     it."""
 
-    pieces: Sequence[Piece] = ()
+    pieces: tuple[Piece, ...] = ()
     seen: Mapping[Look, Sequence[FoundFile]] = field(default_factory=dict)
 
 
