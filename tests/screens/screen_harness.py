@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 from screen_svg import screen_text
@@ -33,24 +34,25 @@ a slow machine needs, and less than anything that waits for a place, a file lock
 class LoopProbe:
     """Measures for how long the running loop turned to nothing else.
 
-    Time for which the machine let the whole process lie does not count: a thread beside the loop
-    measures it, by being late itself while the process used no CPU.
+    Time for which the machine let its thread lie does not count. Where that could have run and was
+    given no processor, the kernel has counted it; where the whole process was stopped, a thread
+    beside the loop measures it, by being late itself while the process used no CPU.
     """
 
     def __init__(self, every: float = 0.02) -> None:
         self.longest = 0.0
         self._every = every
-        self._stolen = 0.0
+        self._stopped = 0.0
         self._stop = threading.Event()
         threading.Thread(target=self._lie, daemon=True).start()
-        self._last, self._before = time.monotonic(), 0.0
+        self._last, self._before = time.monotonic(), (0.0, _waited())
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def _lie(self) -> None:
         last, used = time.monotonic(), time.process_time()
         while not self._stop.wait(self._every):
             now, cpu = time.monotonic(), time.process_time()
-            self._stolen += max(0.0, now - last - self._every - (cpu - used))
+            self._stopped += max(0.0, now - last - self._every - (cpu - used))
             last, used = now, cpu
 
     async def _watch(self) -> None:
@@ -59,13 +61,13 @@ class LoopProbe:
             self._look()
 
     def _look(self) -> None:
-        now = time.monotonic()
-        gap = now - self._last - self._every
+        gap = time.monotonic() - self._last - self._every
+        waited = _waited()
         if gap > max(self.longest, 0.1):
             time.sleep(2 * self._every)  # the thread may not have had its turn yet
-            gap -= self._stolen - self._before
+            gap -= max(self._stopped - self._before[0], waited - self._before[1])
         self.longest = max(self.longest, gap)
-        self._last, self._before = time.monotonic(), self._stolen
+        self._last, self._before = time.monotonic(), (self._stopped, _waited())
 
     def end(self) -> float:
         """Stop. Returns the longest gap in seconds."""
@@ -73,6 +75,14 @@ class LoopProbe:
         self._task.cancel()
         self._stop.set()
         return self.longest
+
+
+def _waited() -> float:
+    """Seconds that this thread has stood in a processor's queue; 0 where that is not counted."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 async def settle(app: TraindeckApp, pilot: Any, until: Callable[[], bool]) -> None:
