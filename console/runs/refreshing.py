@@ -8,6 +8,7 @@ age.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -33,6 +34,9 @@ STALE_FOR = 10.0
 """Seconds for which what was heard last of a place is shown with its age: a link that was lost for
 a moment is made again by then. After that nobody knows how its runs are."""
 
+LOOK = 0.02
+"""Seconds between two looks at whether it is one's turn."""
+
 AT_ONCE = 32
 """Runs whose run.json is asked for at the same time."""
 
@@ -55,7 +59,8 @@ async def refresh(
     Args:
         runs: Only these, lost ones as well; by default all active ones, and now and then those
             whose directory was gone.
-        turns: Leave a place out that somebody else is asking right now: the caller comes back.
+        turns: Ask as one of many who come back: of a place that somebody else is asking right now
+            take what they hear, and ask for what the others wait for too.
         briefly: Leave to the next look what is over: its end is entered together with what it
             measured, and reading that takes time. A program that could not be started measured
             nothing.
@@ -65,6 +70,8 @@ async def refresh(
     """
     await settle(ws)
     now = ws.clock()
+    if not ws.index.clock_goes_on():
+        max_age = 0.0  # it was set: how old a look is cannot be told from its date
     if runs is None:
         asked = ws.index.active() + ws.missing()
     else:
@@ -76,7 +83,10 @@ async def refresh(
         if not 0 <= now - run.observed_at < max_age:
             due.setdefault(run.backend, []).append(run)
     changed = await asyncio.gather(
-        *(_ask(ws, name, members, patience, turns, briefly) for name, members in due.items())
+        *(
+            _ask(ws, name, members, max_age, patience, turns, briefly)
+            for name, members in due.items()
+        )
     )
     if runs is None:
         from traindeck.console.runs.foreign import look_for_foreign
@@ -93,6 +103,7 @@ async def _ask(
     ws: Workspace,
     name: str,
     runs: Sequence[RunRecord],
+    max_age: float,
     patience: float,
     turns: bool,
     briefly: bool,
@@ -100,12 +111,47 @@ async def _ask(
     if not turns:
         return await _ask_now(ws, name, runs, patience, briefly)
     lease = f"poll {name}"
-    if not ws.index.try_lease(lease, patience):
-        return []
+    end = time.monotonic() + patience
+    before: dict[str, tuple[float, Reach]] | None = None
+    while not ws.index.try_lease(lease, patience):
+        if time.monotonic() > end:
+            return []  # the caller comes back
+        if before is None:
+            before = ws.index.observed(name)
+        await asyncio.sleep(LOOK)
     try:
-        return await _ask_now(ws, name, runs, patience, briefly)
+        seen = ws.index.observed(name)
+        since = ws.clock() - max_age
+        left = [run for run in runs if not _is_heard(run, before, seen, since)]
+        if not left:
+            return []
+        asked = {run.id: run for run in [*left, *_awaited(ws, name)]}
+        return await _ask_now(ws, name, list(asked.values()), patience, briefly)
     finally:
         ws.index.release(lease)
+
+
+def _is_heard(
+    run: RunRecord,
+    before: Mapping[str, tuple[float, Reach]] | None,
+    seen: Mapping[str, tuple[float, Reach]],
+    since: float,
+) -> bool:
+    """Whether a run that was due need not be asked for, once it is our turn. What somebody heard
+    while we waited for it (since `before`) is as new as what we would have; if that was that the
+    place does not answer, it is not asked at once again."""
+    if run.id not in seen:
+        return run.active  # it is over
+    observed_at, reach = seen[run.id]
+    if before is None:
+        return observed_at > since and observed_at != run.observed_at
+    return reach is not Reach.OK or observed_at != before.get(run.id, (0.0, reach))[0]
+
+
+def _awaited(ws: Workspace, name: str) -> list[RunRecord]:
+    """The runs at a place that somebody waits for."""
+    found = [ws.index.get(run_id) for run_id in ws.index.wanted()]
+    return [run for run in found if run is not None and run.active and run.backend == name]
 
 
 async def _ask_now(
@@ -117,6 +163,8 @@ async def _ask_now(
             backend = ws.backend(name)
             refs = {run.id: ref_of(run) for run in runs}
             statuses = await backend.poll(refs.values())
+        ws.index.note_clock()
+        ws.asked_at[name] = max(status.observed_at for status in statuses.values())
     except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
         ws.index.set_reach(name, _silence(ws, name, runs))
         return []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.states import State
+from traindeck.backends.states import Reach, State
 from traindeck.console.store import schema
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
@@ -46,6 +46,15 @@ def active(db: Connection, backend: str | None) -> list[RunRecord]:
     if backend is not None:
         where, args = f"{where} AND r.backend = ?", [backend]
     return records(db, where, args, metrics="main", order="ORDER BY r.created, r.n")
+
+
+def observed(db: Connection, backend: str) -> dict[str, tuple[float, Reach]]:
+    """See `Index.observed`."""
+    rows = db.execute(
+        f"SELECT id, observed_at, reach FROM runs WHERE backend = ? AND state IN ({schema.ACTIVE})",
+        (backend,),
+    )
+    return {run_id: (observed_at, Reach(reach)) for run_id, observed_at, reach in rows}
 
 
 def missing(db: Connection, before: float) -> list[RunRecord]:
