@@ -85,14 +85,13 @@ async def watch(ws: Workspace, run_id: str, *, soon: bool = False) -> AsyncItera
     Raises:
         UsageError: It was removed, or its backend is not in the settings any more.
     """
-    first = time.monotonic()
+    first = begun = time.monotonic()
     while True:
         run = ws.index.get(run_id)
         if run is None:
             raise UsageError(f"Run {run_id} was removed.")
-        begun = time.monotonic()
         age = begun - first
-        if not soon and run.state in (State.QUEUED, State.RUNNING):
+        if calm := not soon and run.state in (State.QUEUED, State.RUNNING):
             age = max(age, abs(ws.clock() - (run.started or run.created)))
         wait = min(max(FIRST_WAIT, age / 3), LONGEST_WAIT)
         if run.observed_at > ws.asked_at.get(run.backend, 0.0):
@@ -100,12 +99,21 @@ async def watch(ws: Workspace, run_id: str, *, soon: bool = False) -> AsyncItera
         if run.active:
             ws.backend(run.backend)  # of one that is not there, no end will ever be seen
             ws.index.want(run_id, WANTED_FOR)
-            await refresh(ws, [run], max_age=wait, turns=True)
+            # At first, somebody who asks this place anyway will soon ask for this run too.
+            if not (calm and begun == first and _is_asked(ws, run.backend)):
+                await refresh(ws, [run], max_age=wait, turns=True)
             run = ws.index.get(run_id) or run
         yield run
         if not run.active:
             return
         await asyncio.sleep(max(FIRST_WAIT, begun + wait - time.monotonic()))
+        begun = time.monotonic()
+
+
+def _is_asked(ws: Workspace, name: str) -> bool:
+    """Whether some process asks a place again and again: it has a moment ago."""
+    last = max((at for at, _ in ws.index.observed(name).values()), default=0.0)
+    return ws.index.clock_goes_on() and 0 <= ws.clock() - last < 2 * LONGEST_WAIT
 
 
 async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from traindeck.backends.base import Backend
+from traindeck.backends.base import Backend, JobRef
 from traindeck.backends.errors import BackendError, UsageError
 from traindeck.backends.states import Rank, Reach, State, Status
 from traindeck.console.runs.settling import settle
@@ -23,6 +24,8 @@ from traindeck.console.store.records import (
     RunRecord,
     is_explained_by_log,
 )
+
+T = TypeVar("T")
 
 MAX_AGE = 2.0
 """Seconds after which an observation is asked for again."""
@@ -36,6 +39,9 @@ a moment is made again by then. After that nobody knows how its runs are."""
 
 LOOK = 0.02
 """Seconds between two looks at whether it is one's turn."""
+
+PIECE = 250
+"""Runs that are worked on before others have a turn."""
 
 AT_ONCE = 32
 """Runs whose run.json is asked for at the same time."""
@@ -73,7 +79,7 @@ async def refresh(
     if not ws.index.clock_goes_on():
         max_age = 0.0  # it was set: how old a look is cannot be told from its date
     if runs is None:
-        asked = ws.index.active() + ws.missing()
+        asked = [*await _active(ws), *ws.missing()]
     else:
         # One that was lost sight of may be seen again, and whoever names it wants to know.
         asked = [run for run in runs if run.active or run.state is State.LOST]
@@ -161,16 +167,37 @@ async def _ask_now(
     try:
         async with asyncio.timeout(patience):
             backend = ws.backend(name)
-            refs = {run.id: ref_of(run) for run in runs}
+            refs: dict[str, JobRef] = {}
+            async for some in _pieces(runs):
+                refs |= {run.id: ref_of(run) for run in some}
             statuses = await backend.poll(refs.values())
         ws.index.note_clock()
         ws.asked_at[name] = max(status.observed_at for status in statuses.values())
     except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
         ws.index.set_reach(name, _silence(ws, name, runs))
         return []
-    seen = {run.id: statuses[refs[run.id]] for run in runs}
-    there = [run for run in runs if not (run.id in sending and is_absent(seen[run.id]))]
-    return await enter(ws, backend, there, seen, briefly=briefly)
+    changed = []
+    async for some in _pieces(runs):
+        seen = {run.id: statuses[refs[run.id]] for run in some}
+        there = [run for run in some if not (run.id in sending and is_absent(seen[run.id]))]
+        changed += await enter(ws, backend, there, seen, briefly=briefly)
+    return changed
+
+
+async def _active(ws: Workspace) -> list[RunRecord]:
+    """The runs that are not over."""
+    found: list[RunRecord] = []
+    async for some in _pieces(ws.index.active_numbers()):
+        found += ws.index.rows(some)
+    return found
+
+
+async def _pieces(values: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """All of them, some at a time: a screen whose rows are read on the same loop has its turn."""
+    for low in range(0, len(values), PIECE):
+        if low:
+            await asyncio.sleep(0)
+        yield values[low : low + PIECE]
 
 
 def _silence(ws: Workspace, name: str, runs: Sequence[RunRecord]) -> Reach:

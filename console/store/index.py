@@ -168,7 +168,8 @@ class Index:
         return self._db.write(lambda db: writing.merge_statuses(db, statuses, moment, settle))
 
     def set_reach(self, backend: str, reach: Reach) -> None:
-        """A place did not answer: its active runs keep their state and their age."""
+        """A place did not answer (`reach` is not OK): its active runs keep their state and their
+        age."""
         from traindeck.console.store import writing
 
         self._db.write(lambda db: writing.set_reach(db, backend, reach))
@@ -251,6 +252,12 @@ class Index:
         from traindeck.console.store import reading
 
         return self._db.read(lambda db: reading.active(db, backend))
+
+    def active_numbers(self) -> list[int]:
+        """Row numbers of the runs that are not over, oldest first."""
+        from traindeck.console.store import reading
+
+        return self._db.read(reading.active_numbers)
 
     def observed(self, backend: str) -> dict[str, tuple[float, Reach]]:
         """When the runs of a place that are not over were seen last, and how it stands with them:

@@ -48,6 +48,12 @@ def active(db: Connection, backend: str | None) -> list[RunRecord]:
     return records(db, where, args, metrics="main", order="ORDER BY r.created, r.n")
 
 
+def active_numbers(db: Connection) -> list[int]:
+    """See `Index.active_numbers`."""
+    found = db.execute(f"SELECT n FROM runs WHERE state IN ({schema.ACTIVE}) ORDER BY created, n")
+    return [n for (n,) in found]
+
+
 def observed(db: Connection, backend: str) -> dict[str, tuple[float, Reach]]:
     """See `Index.observed`."""
     rows = db.execute(
