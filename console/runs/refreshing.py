@@ -118,7 +118,7 @@ async def _ask(
         return await _ask_now(ws, name, runs, patience, briefly)
     lease = f"poll {name}"
     end = time.monotonic() + patience
-    before: dict[str, tuple[float, Reach]] | None = None
+    before: dict[str, tuple[float, bool]] | None = None
     while not ws.index.try_lease(lease, patience):
         if time.monotonic() > end:
             return []  # the caller comes back
@@ -139,8 +139,8 @@ async def _ask(
 
 def _is_heard(
     run: RunRecord,
-    before: Mapping[str, tuple[float, Reach]] | None,
-    seen: Mapping[str, tuple[float, Reach]],
+    before: Mapping[str, tuple[float, bool]] | None,
+    seen: Mapping[str, tuple[float, bool]],
     since: float,
 ) -> bool:
     """Whether a run that was due need not be asked for, once it is our turn. What somebody heard
@@ -148,10 +148,10 @@ def _is_heard(
     place does not answer, it is not asked at once again."""
     if run.id not in seen:
         return run.active  # it is over
-    observed_at, reach = seen[run.id]
+    observed_at, answers = seen[run.id]
     if before is None:
         return observed_at > since and observed_at != run.observed_at
-    return reach is not Reach.OK or observed_at != before.get(run.id, (0.0, reach))[0]
+    return not answers or observed_at != before.get(run.id, (0.0, True))[0]
 
 
 def _awaited(ws: Workspace, name: str) -> list[RunRecord]:

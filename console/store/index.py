@@ -259,9 +259,9 @@ class Index:
 
         return self._db.read(reading.active_numbers)
 
-    def observed(self, backend: str) -> dict[str, tuple[float, Reach]]:
-        """When the runs of a place that are not over were seen last, and how it stands with them:
-        of ten thousand in a moment."""
+    def observed(self, backend: str) -> dict[str, tuple[float, bool]]:
+        """When the runs of a place that are not over were seen last, and whether it has answered
+        since: of ten thousand in a moment."""
         from traindeck.console.store import reading
 
         return self._db.read(lambda db: reading.observed(db, backend))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from traindeck.backends.states import Reach, State
+from traindeck.backends.states import State
 from traindeck.console.store import schema
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.records import EVALS, RATES, MetricSummary, RunRecord
@@ -54,13 +54,14 @@ def active_numbers(db: Connection) -> list[int]:
     return [n for (n,) in found]
 
 
-def observed(db: Connection, backend: str) -> dict[str, tuple[float, Reach]]:
+def observed(db: Connection, backend: str) -> dict[str, tuple[float, bool]]:
     """See `Index.observed`."""
     rows = db.execute(
-        f"SELECT id, observed_at, reach FROM runs WHERE backend = ? AND state IN ({schema.ACTIVE})",
+        "SELECT id, observed_at, reach = 'ok' FROM runs "
+        f"WHERE backend = ? AND state IN ({schema.ACTIVE})",
         (backend,),
     )
-    return {run_id: (observed_at, Reach(reach)) for run_id, observed_at, reach in rows}
+    return {run_id: (observed_at, answers) for run_id, observed_at, answers in rows}
 
 
 def missing(db: Connection, before: float) -> list[RunRecord]:

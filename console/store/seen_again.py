@@ -93,7 +93,7 @@ def _says_the_same(row: Sequence[Any], seen: Status, now: float) -> bool:
         and observed_at <= now
         and (exit_code, signal, ended) == (seen.exit_code, seen.signal, seen.ended)
         and reason == seen.reason
-        and (not reason or seen.state is not State.RUNNING or troubled_at is not None)
+        and (troubled_at is not None) == bool(reason and seen.state is State.RUNNING)
         and seen.started in (None, started)
         and seen.host in (None, "", host)
         and seen.pid in (None, pid)

@@ -191,18 +191,22 @@ def waits(made: Cluster) -> None:
 
 
 def screen(made: Cluster, count: int) -> None:
-    """Key to paint with the cluster's jobs on the list, all of which each poll tells of."""
+    """Key to paint with the cluster's jobs on the list, of all of which a look every two seconds
+    tells; beside the same while nobody looks."""
     from bench_tui import ENV, MAIN, keys
 
     with tempfile.TemporaryDirectory() as folder:
         home = Home(made, Path(folder))
         home.run("ls")
-        polled, begun = asked(made), time.monotonic()
-        p50, p99 = keys([sys.executable, "-c", MAIN], {**ENV, **home.env})
-        every = (time.monotonic() - begun) / max(1, asked(made) - polled)
-    row(f"key to paint p50, {count:,} jobs on the list, a look every {every:.1f} s",
-        f"{p50 * 1e3:.1f} ms", "16 ms goal", p50 / 0.016)  # fmt: skip
-    row("  p99", f"{p99 * 1e3:.1f} ms", "50 ms goal", p99 / 0.05)
+        settings = Path(home.env["XDG_CONFIG_HOME"]) / "traindeck" / "settings.yaml"
+        places = settings.read_text()
+        found = {}
+        for refresh in ("2s", "10m"):
+            settings.write_text(f"{places}\nrefresh: {refresh}\n")
+            found[refresh] = keys([sys.executable, "-c", MAIN], {**ENV, **home.env})
+    for name, ours, floor in zip(("p50", "p99"), found["2s"], found["10m"], strict=True):
+        row(f"key to paint {name}, {count:,} jobs on the list", f"{ours * 1e3:.0f} ms",
+            f"{floor * 1e3:.0f} ms without looks", ours / floor)  # fmt: skip
 
 
 def main() -> None:
