@@ -462,12 +462,21 @@ class ProcessBackend:
         """See `Shell.shell`."""
         return await self.host.terminal(await self.session(ref, argv), size=size)
 
-    async def session(self, ref: JobRef, argv: Sequence[str] = ()) -> list[str]:
+    async def session(
+        self, ref: JobRef, argv: Sequence[str] = (), through: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """What the host runs to start a program in the run's directory, with what it is to find
         there. The user's shell is the login shell that `ssh` gives, on another machine than this.
+
+        Args:
+            through: What starts it elsewhere, from the host (FORMAT.md §7).
         """
         agent = await self.host.agent()
-        asked = {**_key(ref), "argv": list(argv), "login": not self.host.here}
+        asked: dict[str, Any] = {**_key(ref), "argv": list(argv)}
+        if through is None:
+            asked["login"] = not self.host.here
+        else:
+            asked["through"] = dict(through)
         answer, _ = await agent.call("session", asked)
         return [str(word) for word in answer["argv"]]
 

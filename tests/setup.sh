@@ -3,7 +3,7 @@
 # need it skip and say what to install (with CI set they fail). No daemon that comes with a package
 # is started: the tests start their own.
 set -eu
-packages="git gcc libc6-dev strace tmux openssh-server openssh-client libnss-wrapper tcsh fish faketime librsvg2-bin"
+packages="git gcc libc6-dev strace tmux openssh-server openssh-client libnss-wrapper tcsh fish faketime librsvg2-bin iproute2"
 # A real Slurm: its daemons, its commands, the REST service with tokens, and what signs messages.
 packages="$packages slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin munge"
 missing=""

@@ -115,6 +115,14 @@ class Channel:
         self.round_trip = min(self.round_trip or took, took)
         return answer
 
+    async def tell(self, verb: str, params: Mapping[str, Any], body: bytes = b"") -> None:
+        """A request that nobody answers.
+
+        Raises:
+            Unreachable: The agent went away.
+        """
+        await self._send({**params, "id": self._number(), "verb": verb}, body)
+
     @asynccontextmanager
     async def stream(
         self, verb: str, params: Mapping[str, Any] | None = None

@@ -19,6 +19,7 @@ from traindeck.backends.base import (
     AgentChannel,
     BackendError,
     Capability,
+    Connection,
     Facts,
     FileEntry,
     FilePiece,
@@ -26,6 +27,7 @@ from traindeck.backends.base import (
     Host,
     JobRef,
     LinkState,
+    Listener,
     LogChunk,
     LogStat,
     Option,
@@ -37,6 +39,8 @@ from traindeck.backends.base import (
     State,
     Status,
     Tail,
+    Terminal,
+    TerminalSize,
     Unreachable,
     UsageError,
     Wanted,
@@ -48,6 +52,7 @@ from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.by_commands import ByCommands
 from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.foreign import ForeignJobs
+from traindeck.backends.slurm.inside import Inside
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.slurm.scheduler import Scheduler
@@ -65,7 +70,12 @@ CONCLUDED_AT_ONCE = 16
 PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
 CAPABILITIES = (
-    Capability.SEEKABLE_LOGS | Capability.FILES | Capability.FOREIGN | Capability.DURABLE_RECORD
+    Capability.SEEKABLE_LOGS
+    | Capability.FILES
+    | Capability.FOREIGN
+    | Capability.SHELL
+    | Capability.FORWARD
+    | Capability.DURABLE_RECORD
 )
 LOST_AFTER = 600.0
 """Seconds of silence after which a run that Slurm knows no more is written down as lost."""
@@ -117,6 +127,7 @@ class SlurmBackend:
             name, host, environment=environment, prelude=prelude, clock=clock
         )
         self._foreign = ForeignJobs(name, self._scheduler)
+        self._inside = Inside(self._directory, self._scheduler, self._allocation, paths)
         self._cluster: tuple[float, Cluster] | None = None
         self._waiting: Mapping[str, Sequence[int]] = {}
         self._waiting_at = -PRIORITIES_EVERY
@@ -298,7 +309,8 @@ class SlurmBackend:
         )
         answered = self._clock()
         jobs = heard.jobs or listing.Listing()
-        runs: dict[str, str] = {}
+        runs = jobs.run_of()
+        runs |= {seen.job: run for run, seen in evidence.items() if seen.job}
         ends: dict[JobRef, tuple[Evidence, Job | None, Native]] = {}
         found = {}
         for count, ref in enumerate(refs, 1):
@@ -308,29 +320,41 @@ class SlurmBackend:
                 found[ref] = self._foreign.status(ref, heard, Around(now=heard.now), asked)
                 continue
             seen = evidence[ref.run_id]
-            mine = jobs.of_run(ref.run_id)
-            job = reading.job_of(mine, seen) if seen.found else None
-            if job is not None and (job.key or ("", 0))[1] < ref.attempt:
-                latest = seen.attempt if seen.attempt is not None else -1
-                job = job if latest >= ref.attempt else None
-            if job is not None and job.dependency and not runs:
-                runs = jobs.run_of()
-                runs |= {one.job: run for run, one in evidence.items() if one.job}
-            around = Around(
-                runs=runs,
-                now=heard.now,
-                before=None if job is None else reading.before(self._waiting, job),
-            )
-            native = self._native(ref, seen, job, heard, around)
-            status = reading.status(
-                seen, ref.attempt, job, native, heard, asked=asked, answered=answered
-            )
+            status, job, native = self._judge(ref, seen, heard, runs, asked, answered)
             found[ref] = status
             if native is not None and status.state.terminal and self._to_keep(seen, status, native):
                 ends[ref] = (seen, job, native)
         if ends:
             found |= await self._conclude(channel, ends, found, heard)
         return found
+
+    def _judge(
+        self,
+        ref: JobRef,
+        seen: Evidence,
+        heard: Heard,
+        runs: Mapping[str, str],
+        asked: float,
+        answered: float,
+    ) -> tuple[Status, Job | None, Native | None]:
+        """How a run of ours is, and the job and Slurm's word that this rests on.
+
+        Args:
+            runs: Our runs by the numbers of their jobs.
+        """
+        mine = [] if heard.jobs is None else heard.jobs.of_run(ref.run_id)
+        job = reading.job_of(mine, seen) if seen.found else None
+        if job is not None and (job.key or ("", 0))[1] < ref.attempt:
+            latest = seen.attempt if seen.attempt is not None else -1
+            job = job if latest >= ref.attempt else None
+        before = None if job is None else reading.before(self._waiting, job)
+        native = self._native(
+            ref, seen, job, heard, Around(runs=runs, now=heard.now, before=before)
+        )
+        status = reading.status(
+            seen, ref.attempt, job, native, heard, asked=asked, answered=answered
+        )
+        return status, job, native
 
     def _native(
         self, ref: JobRef, seen: Evidence, job: Job | None, heard: Heard, around: Around
@@ -486,6 +510,7 @@ class SlurmBackend:
 
     async def aclose(self) -> None:
         """See `Backend.aclose`."""
+        await self._inside.aclose()
         await self._scheduler.aclose()
         await self.host.aclose()
 
@@ -556,6 +581,44 @@ class SlurmBackend:
         """See `Files.remove`."""
         self._foreign.has_no_files(ref)
         return await self._directory.remove(ref, keep=keep)
+
+    # -------------------------------------------------------------------------- Shell, Forward
+
+    async def shell(
+        self, ref: JobRef, argv: Sequence[str] = (), *, size: TerminalSize | None = None
+    ) -> Terminal:
+        """See `Shell.shell`. In the allocation, on its first node; of a run that is over, where
+        its directory is."""
+        self._foreign.has_no_files(ref)
+        return await self._inside.shell(ref, argv, size)
+
+    async def listeners(self, ref: JobRef) -> list[Listener]:
+        """See `Forward.listeners`. On the first node."""
+        self._foreign.has_no_files(ref)
+        return await self._inside.listeners(ref)
+
+    async def connect(self, ref: JobRef, port: int) -> Connection:
+        """See `Forward.connect`. The first node's port."""
+        self._foreign.has_no_files(ref)
+        return await self._inside.connect(ref, port)
+
+    async def _allocation(self, ref: JobRef) -> tuple[Status, Job | None]:
+        """How a run is, and its job if that has an allocation that the run is still in.
+
+        Raises:
+            Unreachable: Slurm does not say.
+        """
+        channel = await self.host.agent()
+        asked = self._clock()
+        heard, evidence = await self._look(channel, [ref.run_id])
+        seen = evidence[ref.run_id]
+        status, job, _ = self._judge(ref, seen, heard, {}, asked, self._clock())
+        if status.state.terminal or not seen.found:
+            return status, None
+        if heard.jobs is None:
+            raise Unreachable(f"{heard.why} (on `{self.name}`).")
+        has_nodes = job is not None and job.word in ("RUNNING", "SUSPENDED") and bool(job.hosts)
+        return status, job if has_nodes else None
 
     # ------------------------------------------------------------------------------- inside
 

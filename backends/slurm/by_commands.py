@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.base import AgentChannel, BackendError
-from traindeck.backends.slurm import commands, listing, reading, survey
+from traindeck.backends.slurm import commands, listing, reading, survey, text
 from traindeck.backends.slurm.cluster import Cluster, Config, config
 from traindeck.backends.slurm.listing import Job, Listing
 from traindeck.backends.slurm.scheduler import Send, Told
@@ -140,6 +140,11 @@ class ByCommands:
         line = said.out.partition("\n")[0]
         shown = listing.shown(line) if said.ok else None
         return None if shown is None else (listing.output_of(line), shown.over)
+
+    async def address(self, channel: AgentChannel, node: str) -> str:
+        """See `Scheduler.address`."""
+        (said,) = await survey.run(channel, [commands.show_node(node)], self._paths)
+        return text.known(text.record(said.out.partition("\n")[0]).get("NodeAddr", ""))
 
     async def aclose(self) -> None:
         """See `Scheduler.aclose`: nothing is kept open."""

@@ -255,6 +255,12 @@ class ByRest:
                 return answers.output_of(words), found.over
         return None
 
+    async def address(self, channel: AgentChannel, node: str) -> str:
+        """See `Scheduler.address`."""
+        listed = (await self._server.get(f"node/{node}")).get("nodes")
+        words = listed[0] if isinstance(listed, list) and listed else None
+        return str(words.get("address") or "") if isinstance(words, dict) else ""
+
     async def aclose(self) -> None:
         """See `Scheduler.aclose`."""
         await self._server.aclose()

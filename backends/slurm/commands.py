@@ -110,6 +110,10 @@ def show_job(number: str) -> tuple[str, ...]:
     return ("scontrol", "-o", "show", "job", number)
 
 
+def show_node(name: str) -> tuple[str, ...]:
+    return ("scontrol", "-o", "show", "node", name)
+
+
 def accounting(numbers: Sequence[str]) -> tuple[str, ...]:
     return (
         *("sacct", "-X", "-n", "-P", "-D", "-j", ",".join(numbers)),
@@ -125,3 +129,15 @@ NODES = ("sinfo", "-h", "-O", cluster.SINFO)
 
 def associations(user: str) -> tuple[str, ...]:
     return ("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", f"format={cluster.ASSOC}")
+
+
+def step(job: str, node: str, *, pty: bool) -> tuple[str, ...]:
+    """What starts one more program on a node of a job, beside those that run there. Without `pty`
+    its stdout is passed on at once only if it is told to (`--unbuffered`): else by lines."""
+    return (
+        *("srun", "--overlap", "--quiet", f"--jobid={job}", f"--nodelist={node}"),
+        *("--nodes=1", "--ntasks=1", "--mpi=none", "--cpu-bind=none", "--export=ALL", "--chdir=/"),
+        # Not for ever, should a cluster give no step beside another.
+        "--immediate=30",
+        "--pty" if pty else "--unbuffered",
+    )

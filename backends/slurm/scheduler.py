@@ -99,5 +99,8 @@ class Scheduler(Protocol):
     async def output(self, channel: AgentChannel, job: str) -> tuple[str, bool] | None:
         """(the file that a job writes to or "", whether it is over), None if it is not known."""
 
+    async def address(self, channel: AgentChannel, node: str) -> str:
+        """Where a node is reached from others of the cluster, "" if that is not known."""
+
     async def aclose(self) -> None:
         """Let go of what is kept open."""

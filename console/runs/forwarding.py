@@ -118,7 +118,9 @@ class Forwarding:
         Raises:
             UsageError: `local` is taken, or may not be had.
         """
-        here = bool(self._backend.capabilities & Capability.HERE)
+        # Jobs that inherit what this process has in memory are processes of this machine; a
+        # cluster's are on its nodes, even where this is its login node.
+        here = bool(self._backend.capabilities & Capability.INHERITS)
         if here and local == self.port:
             raise UsageError(
                 f"{self.run.name} is on this machine: its port {local} is here already.",

@@ -36,13 +36,16 @@ FILES = {f"pkg{n % 10}/m{n}.py": b"x = %d\n" % n for n in range(600)}
 
 class Watched(LocalHost):
     """A local host whose requests are written down: verb, bytes after it, and how many requests
-    were waiting for an answer when it was sent. `refuse` may break one off."""
+    were waiting for an answer when it was sent. `refuse` may break one off; `held` are verbs whose
+    answers do not arrive before something else was asked."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(str(root))
         self.asked: list[tuple[str, int, int]] = []
         self.waiting = 0
         self.refuse: Callable[[str], bool] = lambda verb: False
+        self.held: tuple[str, ...] = ()
+        self.next = asyncio.Event()
 
     async def agent(self) -> Any:
         return WatchedChannel(self, await super().agent())
@@ -68,8 +71,13 @@ class WatchedChannel:
             raise Unreachable("The link was cut.")
         self.host.asked.append((verb, len(body), self.host.waiting))
         self.host.waiting += 1
+        self.host.next.set()
+        self.host.next = asked_next = asyncio.Event()
         try:
-            return await self.inner.call(verb, params, body, timeout=timeout)
+            answer = await self.inner.call(verb, params, body, timeout=timeout)
+            if verb in self.host.held:
+                await asyncio.wait_for(asked_next.wait(), 20)
+            return answer
         finally:
             self.host.waiting -= 1
 
@@ -126,6 +134,7 @@ async def test_the_first_time_the_place_is_asked_what_it_has_not(host: Watched) 
 async def test_one_changed_file_is_one_round_trip_and_a_few_kilobytes(host: Watched) -> None:
     code = MemoryContent(FILES)
     await submit(host, code)
+    host.held = ("blobs_put",)
     ref = await submit(host, changed(code, "pkg7/m17.py", b"x = 'new'\n"))
     assert host.verbs() == ["blobs_put", "start"]
     assert host.asked[1][2] == 1, "the request waits for no answer"

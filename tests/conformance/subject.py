@@ -179,7 +179,8 @@ def slurm_over_ssh(folder: Path) -> Subject:
 
 
 def slurm_by_rest(folder: Path) -> Subject:
-    """The same, asked by slurmrestd; none of Slurm's commands is to be found by the agent."""
+    """The same, asked by slurmrestd. Of Slurm's commands only srun finds the cluster: it is the way
+    into an allocation."""
     from tests.services import need
     from tests.services.slurm import REST_PACKAGES
 
@@ -197,7 +198,13 @@ def slurm_by_rest(folder: Path) -> Subject:
         server = Slurmrestd("lab", place_of("lab", url), Tokens("lab", mint))
         return SlurmBackend("lab", host, scheduler=ByRest(server))
 
-    made = _local(folder, make, {**os.environ, "PATH": "/nonexistent"})
+    only = folder / "bin"
+    only.mkdir(exist_ok=True)
+    srun = only / "srun"
+    if not srun.exists():
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {need("srun", REST_PACKAGES)} "$@"\n')
+        srun.chmod(0o755)
+    made = _local(folder, make, {**os.environ, "PATH": f"{only}:/usr/bin:/bin"})
     return replace(made, **more)
 
 

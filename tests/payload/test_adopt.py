@@ -170,9 +170,12 @@ def test_a_stop_that_comes_with_the_adoption_ends_it_too(
 def test_its_natural_end_touches_nothing_that_is_left(
     agent: Agent, started: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    job = process(started, f"sleep 300 & echo $! > {tmp_path}/child; sleep 0.5")
+    end = tmp_path / "end"
+    wait = f"until [ -e {end} ]; do sleep 0.05; done"
+    job = process(started, f"sleep 300 & echo $! > {tmp_path}/child; {wait}")
     child = int(until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text()))
     run = adopt(agent, job.pid)
+    end.touch()
     job.wait()
     assert agent.ended(run)["cause"] == "unknown"
     assert runs(child)

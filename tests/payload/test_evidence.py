@@ -291,12 +291,12 @@ def test_a_path_that_is_none_counts_nothing(agent: Agent, waiting: str, path: st
 def test_a_fault_of_ours_fails_one_run_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(run: str) -> list[int]:
+    def broken(run: str) -> tuple[list[int], list[int]]:
         raise ValueError("nobody thought of this")
 
     (tmp_path / ("0" * 12)).mkdir()
     monkeypatch.setitem(layout._runs, layout.agent_file(), str(tmp_path))
-    monkeypatch.setattr(layout, "attempts", broken)
+    monkeypatch.setattr(layout, "known", broken)
     seen = evidence.of_run("0" * 12, evidence.Look())
     assert seen["error"] == "ValueError: nobody thought of this"
     assert not state(seen).terminal

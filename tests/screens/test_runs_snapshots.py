@@ -135,6 +135,7 @@ async def test_an_error_that_stops_what_was_asked(
     async with app.run_test(size=SIZES[size]) as pilot:
         await settle(app, pilot, drawn(app))
         await pilot.press("j", "j", "j", "j", "space", "space")
+        await settle(app, pilot, drawn(app))  # the pane is of the run under the cursor by now
         services.now = NOW - 1
         await pilot.press("s")
         services.error = Unreachable(

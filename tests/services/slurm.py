@@ -66,6 +66,8 @@ class Cluster:
         settings: Lines of slurm.conf that are other than usual (`{"KillWait": "30"}`); None leaves
             one out.
         partitions: Other partitions than `gpu` and `short`, by name.
+        apart: Each node has a network of its own, as machines have: its loopback is not ours, and
+            its address is not a loopback's.
 
     Attributes:
         conf: Its slurm.conf.
@@ -82,6 +84,7 @@ class Cluster:
         rest: bool = False,
         settings: Mapping[str, str | None] | None = None,
         partitions: Mapping[str, str] | None = None,
+        apart: bool = False,
     ) -> None:
         for program in ("slurmctld", "slurmd", "munged", "sbatch", "setpriv"):
             need(program, PACKAGES)
@@ -90,6 +93,7 @@ class Cluster:
         if os.geteuid() != 0:
             missing("only root can make the device nodes that stand in for GPUs")
         self.nodes = [f"n{number}" for number in range(nodes)]
+        self.networks = Networks(self.nodes) if apart else None
         self.gpus = gpus
         self.cpus = cpus
         self.rest = rest
@@ -108,6 +112,8 @@ class Cluster:
         """Start everything and wait until all nodes are idle."""
         for name in ("state", "spool", "log", "run", "dev"):
             (self.folder / name).mkdir()
+        if self.networks is not None:
+            self.networks.make()
         _secret(self.folder / "munge.key", 128, 0o400)
         _secret(self.folder / "jwt.key", 32, 0o600)
         for number in range(self.gpus):
@@ -149,6 +155,8 @@ class Cluster:
             kill(left)
             assert time.monotonic() < end, f"processes {left} of the cluster cannot be ended"
             time.sleep(0.02)
+        if self.networks is not None:
+            self.networks.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_controller(self) -> None:
@@ -163,7 +171,8 @@ class Cluster:
     def start_node(self, node: str) -> None:
         """Start a node's slurmd (again)."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
-        self._spawn(f"slurmd-{node}", "slurmd", "-D", "-N", node)
+        network = None if self.networks is None else self.networks.name(node)
+        self._spawn(f"slurmd-{node}", "slurmd", "-D", "-N", node, network=network)
 
     def stop_node(self, node: str, number: int = signal.SIGTERM) -> None:
         """End a node's slurmd; its jobs go on until the controller calls the node down."""
@@ -203,7 +212,7 @@ class Cluster:
         host = socket.gethostname().partition(".")[0]
         ports = _free_ports(1 + len(self.nodes))
         settings: dict[str, str | None] = {
-            "SlurmctldHost": f"{host}(127.0.0.1)",
+            "SlurmctldHost": f"{host}({self.address()})",
             "SlurmctldPort": str(ports[0]),
             "AuthInfo": f"socket={folder}/run/munge.sock",
             "SlurmctldPidFile": f"{folder}/run/slurmctld.pid",
@@ -223,7 +232,7 @@ class Cluster:
         gres = f" Gres=gpu:h100:{self.gpus}" if self.gpus else ""
         for node, port in zip(self.nodes, ports[1:], strict=True):
             lines.append(
-                f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
+                f"NodeName={node} NodeHostname={host} NodeAddr={self.address(node)} Port={port} "
                 f"CPUs={self.cpus} RealMemory=2000{gres} State=UNKNOWN"
             )
         lines += [f"PartitionName={name} {words}" for name, words in self.partitions.items()]
@@ -232,18 +241,27 @@ class Cluster:
         gres_lines = [f"NodeName={node} Name=gpu Type=h100 File={devices}" for node in self.nodes]
         (folder / "gres.conf").write_text("\n".join(gres_lines if self.gpus else []) + "\n")
 
+    def address(self, node: str = "") -> str:
+        """Where a node is reached, or, without one, this machine from the nodes."""
+        return "127.0.0.1" if self.networks is None else self.networks.address(node)
+
     def _spawn(
         self,
         name: str,
         *argv: str,
         user: int | None = None,
         more: Mapping[str, str] | None = None,
+        network: str | None = None,
     ) -> None:
         become = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+        within = ["nsenter", f"--net=/run/netns/{network}"] if network else []
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             self._running[name] = subprocess.Popen(
                 # Should we be killed, it ends too.
-                ["setpriv", *become, "--pdeathsig=TERM", need(argv[0], PACKAGES), *argv[1:]],
+                [
+                    *("setpriv", *become, "--pdeathsig=TERM", *within),
+                    *(need(argv[0], PACKAGES), *argv[1:]),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -374,6 +392,55 @@ class Cluster:
         """A JSON web token for slurmrestd."""
         done = self.run("scontrol", "token", f"lifespan={seconds}", f"username={user}")
         return done.stdout.strip().partition("=")[2]
+
+
+class Networks:
+    """A network of its own for each of some nodes, joined to this machine's by a cable each."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self._ip = need("ip", "iproute2")
+        self._nodes = list(nodes)
+        self._tag = os.urandom(3).hex()
+        # Of the addresses that are set aside for trying out networks.
+        self._net = f"198.{18 + os.urandom(1)[0] % 2}.{os.urandom(1)[0]}"
+
+    def name(self, node: str) -> str:
+        """The name of a node's."""
+        return f"td{self._tag}{node}"
+
+    def address(self, node: str = "") -> str:
+        """Of a node; without one, of this machine."""
+        return f"{self._net}.{4 * self._nodes.index(node) + 2 if node else 1}"
+
+    def make(self) -> None:
+        """Make all of them. Skips where that is not allowed."""
+        for place, node in enumerate(self._nodes):
+            name = self.name(node)
+            ours = f"{self._net}.{4 * place + 1}"
+            cable = ("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+            for words in (
+                ("netns", "add", name),
+                cable,
+                ("addr", "add", f"{ours}/30", "dev", name),
+                ("link", "set", name, "up"),
+                ("-n", name, "addr", "add", f"{self.address(node)}/30", "dev", "eth0"),
+                ("-n", name, "link", "set", "lo", "up"),
+                ("-n", name, "link", "set", "eth0", "up"),
+                ("-n", name, "route", "add", "default", "via", ours),
+            ):
+                done = subprocess.run(
+                    [self._ip, *words], capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    self.remove()
+                    missing(f"no network can be made here (ip {words[0]}: {done.stderr.strip()})")
+
+    def remove(self) -> None:
+        """Remove them, and the cables with them."""
+        for node in self._nodes:
+            subprocess.run(
+                [self._ip, "netns", "del", self.name(node)], stderr=subprocess.DEVNULL, check=False
+            )
 
 
 class PortTaken(Exception):

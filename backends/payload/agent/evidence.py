@@ -145,8 +145,7 @@ def of_run(run, look):
             info = os.lstat(layout.run_dir(run))
         except FileNotFoundError:
             return _deleted(facts, run, look)
-        numbers = layout.attempts(run)
-        handed = layout.queued(run)
+        numbers, handed = layout.known(run)
         if handed and (not numbers or handed[-1] > numbers[-1]):
             facts = _of_queued(run, handed[-1], look)
         elif numbers:
@@ -305,7 +304,8 @@ def _read_cancel(facts, run, attempt):
 
 def _look_around(facts, run, attempt, look, where, over):
     """What the processes of this machine say."""
-    facts["supervised"] = is_supervised(run, where)
+    supervisor = _supervisor(run, where)
+    facts["supervised"] = supervisor is not None
     facts["alive"] = (
         facts["supervised"]
         or look.lock_is_held(run, attempt, where.get("lock"))
@@ -314,10 +314,8 @@ def _look_around(facts, run, attempt, look, where, over):
         # finished runs would be felt.
         or (not over and look.has_process(run, attempt))
     )
-    if facts["supervised"]:
-        state = procs.stat_of(where["pid"])
-        if state is not None and state.state in (b"T", b"t"):
-            facts["reason"] = "its supervisor is stopped (signal STOP)"
+    if supervisor is not None and supervisor.state in (b"T", b"t"):
+        facts["reason"] = "its supervisor is stopped (signal STOP)"
     if not over:
         facts["oom_kills"] = oom.since(where.get("oom"))
 
@@ -341,10 +339,14 @@ def _leader_runs(where):
 def is_supervised(run, where):
     """Whether the supervisor named by agent.json (or by the claim before there is one), which was
     written on this host, exists."""
+    return _supervisor(run, where) is not None
+
+
+def _supervisor(run, where):
     pid, starttime = where.get("pid"), where.get("starttime")
     if not isinstance(pid, int) or not isinstance(starttime, int):
-        return False
-    return procs.is_supervisor(pid, starttime, run)
+        return None
+    return procs.supervisor(pid, starttime, run)
 
 
 def is_over(facts, higher=False):

@@ -6,8 +6,11 @@ built from an id or a number that was not checked here.
 
 import os
 import stat
+import sys
 
 from . import Refused
+
+_package = sys.modules[__package__]
 
 ID_LETTERS = frozenset("0123456789abcdefghjkmnpqrstvwxyz")
 DIGITS = frozenset("0123456789")
@@ -19,9 +22,7 @@ _runs = {}
 
 def agent_file():
     """The file this program runs from."""
-    from . import FILE
-
-    return FILE
+    return _package.FILE
 
 
 def root():
@@ -136,26 +137,25 @@ def is_gutted(run):
 def attempts(run):
     """The numbers of the claimed attempts of a run, ascending. Raises OSError if they cannot be
     read; a directory that is not there has none."""
-    try:
-        names = os.listdir(run_dir(run) + "/attempts")
-    except FileNotFoundError:
-        return []
-    numbers = [number_of(name) for name in names]
-    return sorted(n for n in numbers if n is not None and is_claimed(run, n))
+    return known(run)[0]
 
 
 def queued(run):
     """The numbers of the attempts that were handed to a scheduler (or were just to be), ascending,
     claimed or not."""
+    return known(run)[1]
+
+
+def known(run):
+    """Both, for the price of one look: (claimed, queued)."""
     try:
         names = os.listdir(run_dir(run) + "/attempts")
     except FileNotFoundError:
-        return []
-    numbers = [number_of(name) for name in names]
-    return sorted(
-        n
-        for n in numbers
-        if n is not None and os.path.lexists(attempt_dir(run, n) + "/queued.json")
+        return [], []
+    numbers = sorted(n for n in map(number_of, names) if n is not None)
+    return (
+        [n for n in numbers if is_claimed(run, n)],
+        [n for n in numbers if os.path.lexists(attempt_dir(run, n) + "/queued.json")],
     )
 
 

@@ -18,6 +18,10 @@ SIGTERM = 15
 SIGCHLD = 17
 SIGCONT = 18
 
+# What stays as it is while a process lives, and is asked for by each poll.
+_mine = {}
+_supervisors = {}
+
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -149,15 +153,20 @@ def pids():
 
 def boot_id():
     """The kernel's name for this boot, "" if it has none."""
-    return (read_proc("/proc/sys/kernel/random/boot_id") or b"").decode("ascii", "replace").strip()
+    if "boot" not in _mine:
+        said = read_proc("/proc/sys/kernel/random/boot_id") or b""
+        _mine["boot"] = said.decode("ascii", "replace").strip()
+    return _mine["boot"]
 
 
 def pid_namespace():
     """Where pids mean what ours mean: a container has another number here. None if unknown."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return None
+    if "pidns" not in _mine:
+        try:
+            _mine["pidns"] = os.stat("/proc/self/ns/pid").st_ino
+        except OSError:
+            _mine["pidns"] = None
+    return _mine["pidns"]
 
 
 def wall_start(starttime):
@@ -189,13 +198,22 @@ def catches(pid, number):
     return False
 
 
-def is_supervisor(pid, starttime, run):
-    """Whether exactly this process exists, is ours, and supervises `run`: an agent.json that was
-    forged or is stale names something else."""
-    if not is_running(pid, starttime) or uid_of(pid) != os.getuid():
-        return False
-    words = (read_proc("/proc/%d/cmdline" % pid) or b"").split(b"\0")
-    return (b"supervise" in words or b"batch" in words) and run.encode() in words
+def supervisor(pid, starttime, run):
+    """The Stat of exactly this process if it exists, is ours, and supervises `run`, else None: an
+    agent.json that was forged or is stale names something else."""
+    found = stat_of(pid) if pid > 1 else None
+    if found is None or found.starttime != starttime or found.dead:
+        return None
+    if _supervisors.get(run) != (pid, starttime):
+        if uid_of(pid) != os.getuid():
+            return None
+        words = (read_proc("/proc/%d/cmdline" % pid) or b"").split(b"\0")
+        if not (b"supervise" in words or b"batch" in words) or run.encode() not in words:
+            return None
+        if len(_supervisors) >= 1000:
+            _supervisors.clear()
+        _supervisors[run] = pid, starttime
+    return found
 
 
 def send_signal(pid, starttime, number):

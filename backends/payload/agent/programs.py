@@ -47,7 +47,7 @@ class Program:
         self._input = None if stdin is None else memoryview(_encoded(stdin))
         cwd = wire.field(words, "cwd", str)
         self._cwd = None if cwd is None else wire.to_bytes(cwd, "cwd")
-        self._env = _environ(words)
+        self._env = environment(words)
         self._kept = kept
         self.pid = self.pidfd = None
         self.outcome = self.code = None
@@ -241,7 +241,7 @@ def _encoded(text):
         raise Refused("The stdin of a command is not valid text.") from None
 
 
-def _environ(words):
+def environment(words):
     """The environment of a command: ours, without the variables whose name begins with one of
     `drop`, or of it only those that `keep` names, with those of `env`; the folders `paths` come
     last on its PATH."""

@@ -42,11 +42,12 @@ def read_bytes(path, limit=MAX_RECORD):
     try:
         parts = []
         while limit > 0:
-            data = os.read(fd, min(limit, 1 << 16))
-            if not data:
-                break
+            size = min(limit, 1 << 16)
+            data = os.read(fd, size)
             parts.append(data)
             limit -= len(data)
+            if len(data) < size:
+                break  # of a regular file, its end
         return b"".join(parts)
     finally:
         os.close(fd)

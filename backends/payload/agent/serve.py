@@ -72,11 +72,15 @@ class Connection:
                 from . import fetch
 
                 self.streams[key] = fetch.Fetch(request)
+            elif verb == "link":
+                from . import links
+
+                self.streams[key] = links.Link(request)
             else:
                 result = verbs.function(verb)(request, body)
                 if hasattr(result, "send"):
                     self.tasks[key] = [result, None, 0.0]
-                else:
+                elif result is not None:
                     self._answer_result(key, result)
         except Refused as refused:
             self._refuse(key, refused)
@@ -99,6 +103,18 @@ class Connection:
         elif key in self.streams:
             self.streams[key].credit += max(0, wire.field(request, "credit", int, 0))
             self.streams[key].due = 0.0
+
+    def waits(self):
+        """{descriptor: (stream, events)} of the streams that are told when there is more. None of
+        them while too much waits to be written."""
+        if self.pending >= HIGH_WATER:
+            return {}
+        found = {}
+        for stream in self.streams.values():
+            fd, events = stream.waits() if hasattr(stream, "waits") else (None, 0)
+            if fd is not None:
+                found[fd] = stream, events
+        return found
 
     def _end(self, key):
         stream = self.streams.pop(key, None)
@@ -199,6 +215,8 @@ def serve(marker, silence=None):
             if silence is not None and now - heard > silence:
                 return 0
             pause = link.work(now, ready)
+            if not link.streams:
+                link.write()  # an answer need not wait to be told that there is room
             if silence is not None:
                 left = max(0.0, heard + silence - now) + 0.1
                 pause = left if pause is None else min(pause, left)
@@ -209,8 +227,13 @@ def serve(marker, silence=None):
             for task in link.tasks.values():
                 if task[1] is not None:
                     poller.register(task[1], select.POLLIN)
+            waiting = link.waits()
+            for fd, (_, wanted) in waiting.items():
+                poller.register(fd, wanted)
             events = poller.poll(None if pause is None else pause * 1000.0)
             ready = {fd for fd, event in events}
+            for fd in ready.intersection(waiting):
+                waiting[fd][0].due = 0.0
             if any(fd == 1 and event & (select.POLLERR | select.POLLHUP) for fd, event in events):
                 return 0
             if 0 in ready:
@@ -229,3 +252,5 @@ def serve(marker, silence=None):
     finally:
         for task in link.tasks.values():
             task[0].close()
+        for stream in link.streams.values():
+            stream.close()

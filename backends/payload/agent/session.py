@@ -3,6 +3,9 @@
 The verb makes the argv that a host is to run, with all that the program needs in one word of
 letters that no shell on the way would read anything into. Run, that argv becomes the program: it
 holds nothing, waits for nothing and is no member of the run.
+
+Where the run is in an allocation the host is only the way there: it runs `enter WORD`, which
+becomes the launcher (srun), and that starts `session WORD` on the node.
 """
 
 import binascii
@@ -30,39 +33,77 @@ def session(request, body):
     argv = wire.field(request, "argv", list, [])
     for word in argv:
         wire.to_bytes(word, "argv")
+    through = wire.field(request, "through", dict)
     asked = {
         "run_id": run,
         "attempt": attempt,
         "argv": argv,
         "login": wire.field(request, "login", bool, False),
     }
+    if through is not None:
+        asked["through"] = through
     text = wire.dumps(asked).encode("ascii")
     word = binascii.b2a_base64(text, newline=False).decode("ascii")
     word = word.replace("+", "-").replace("/", "_").rstrip("=")
     if len(word) > MAX_WORD:
         raise Refused("The command is longer than can be handed on (%d bytes)." % len(word))
-    return {"argv": [sys.executable, "-I", "-S", layout.agent_file(), "session", word]}
+    return {"argv": [*agent_words(), "session" if through is None else "enter", word]}
 
 
-def become(word):
-    """The program `session WORD`. Returns the exit code if there is nothing to become."""
+def agent_words():
+    """What this program is started with."""
+    return [sys.executable, "-I", "-S", layout.agent_file()]
+
+
+def become(word, loaded=False):
+    """The program `session WORD`. Returns the exit code if there is nothing to become.
+
+    Args:
+        loaded: The modules and the prelude of the run's environment are entered already; what this
+            program was given is then the environment.
+    """
     try:
-        asked = _read(word)
+        asked = read_word(word)
         run = layout.check_id(asked.get("run_id"))
         attempt = layout.check_attempt(asked.get("attempt", 0))
         argv = [wire.to_bytes(part, "argv") for part in wire.field(asked, "argv", list, [])]
-        env = environment(run, attempt)
+        through = wire.field(asked, "through", dict)
+        spec = _spec(run)
         directory = os.fsencode(layout.run_dir(run))
-        if argv:
-            return _execute(argv, env, directory, argv[0])
-        shell = shell_of(env)
-        name = os.path.basename(shell)
-        return _execute([b"-" + name if asked.get("login") else name], env, directory, shell)
+        loader = []
+        if loaded:
+            env = {wire.to_bytes(k): wire.to_bytes(v) for k, v in start.own_environ().items()}
+            env[b"PWD"] = directory
+        else:
+            env = environment(run, attempt, spec, through is not None)
+            loader = _loader(run, spec) if through is not None else []
+        if loader:
+            program = b"/bin/sh"
+            words = [*loader, *agent_words(), "session", word, "loaded"]
+            argv = [wire.to_bytes(part, "argv") for part in words]
+            directory = _cwd(spec) or directory
+            env[b"PWD"] = directory
+        elif argv:
+            program = argv[0]
+        else:
+            program = shell_of(env)
+            name = os.path.basename(program)
+            argv = [b"-" + name if asked.get("login") else name]
+
+        def begin():
+            return execute(argv, env, directory, program)
+
+        if through is None or loaded:
+            return begin()
+        from . import inside
+
+        return inside.watched(begin, through)
     except Refused as refused:
         return _say(str(refused), 1)
 
 
-def _read(word):
+def read_word(word):
+    """What the one word holds."""
     padded = word.replace("-", "+").replace("_", "/") + "=" * (-len(word) % 4)
     try:
         asked = wire.parse_object(binascii.a2b_base64(padded.encode("ascii")))
@@ -73,13 +114,42 @@ def _read(word):
     return asked
 
 
-def environment(run, attempt):
-    """What the program finds: what this one was given, the values that the run's plan sets, and the
-    run's names. Without TRAINDECK_RUN: what carries that is a member of the run."""
+def _spec(run):
     record = records.read_object(layout.run_dir(run) + "/run.json", records.MAX_RUN) or {}
-    spec = record.get("spec") if isinstance(record.get("spec"), dict) else {}
+    return record.get("spec") if isinstance(record.get("spec"), dict) else {}
+
+
+def _cwd(spec):
+    cwd = spec.get("cwd")
+    found = wire.to_bytes(cwd) if isinstance(cwd, str) else b""
+    return found if os.path.isdir(found) else None
+
+
+def _loader(run, spec):
+    """The words of the run's command that enter its modules and prelude, [] if it has none
+    (FORMAT.md, section 10)."""
+    argv = spec.get("argv")
+    if not isinstance(argv, list) or "--" not in argv[2:]:
+        return []
+    if argv[:2] != ["/bin/sh", layout.run_dir(run) + "/plan/environment.sh"]:
+        return []
+    return argv[: argv.index("--", 2) + 1]
+
+
+def environment(run, attempt, spec, inside):
+    """What the program finds: what this one was given, the values that the run's plan sets, and the
+    run's names. Without TRAINDECK_RUN: what carries that is a member of the run.
+
+    Args:
+        inside: It is in the run's allocation, and finds what the job does.
+    """
     values = spec.get("env") if isinstance(spec.get("env"), dict) else {}
-    inherited = {wire.to_bytes(k): wire.to_bytes(v) for k, v in start.own_environ().items()}
+    given = start.own_environ()
+    if inside:
+        from . import slurm
+
+        given = slurm.job_environ(given)
+    inherited = {wire.to_bytes(k): wire.to_bytes(v) for k, v in given.items()}
     env = job.environment(inherited, {"env": values}, {}, run, attempt)
     del env[b"TRAINDECK_RUN"]
     env[b"PWD"] = os.fsencode(layout.run_dir(run))
@@ -102,7 +172,8 @@ def shell_of(env):
     return b"/bin/sh"
 
 
-def _execute(argv, env, directory, program):
+def execute(argv, env, directory, program):
+    """Become a program. Returns the exit code if that cannot be."""
     from . import UMASK
 
     try:
@@ -147,16 +218,21 @@ def ports(request, body):
         raise layout.gone(layout.run_dir(run))
     sockets = _listening()
     found = {}
-    members = tree.Tree(run, attempt, leader=_leader(run, attempt)).scan(fresh=True)
+    directory, rank = layout.attempt_dir(run, attempt), None
+    if os.path.isdir(directory + "/ranks/0"):
+        # Of several nodes it is the first that is asked, for what it runs and not for its srun.
+        directory, rank = directory + "/ranks/0", b"0"
+    of = tree.Tree(run, attempt, leader=_leader(directory), rank=rank)
+    members = of.scan(fresh=True)
     for pid in sorted(members) if sockets else ():
         for path in procs.open_files(pid):
             inode = path[8:-1] if path.startswith("socket:[") else ""
             if inode in sockets:
-                address, port = sockets[inode]
-                found.setdefault((port, address), _called(pid))
+                address, port, alone = sockets[inode]
+                one = found.setdefault((port, address), {"program": _called(pid), "loopback": True})
+                one["loopback"] &= alone
     listeners = [
-        {"port": port, "address": address, "program": program}
-        for (port, address), program in sorted(found.items())
+        dict(words, port=port, address=address) for (port, address), words in sorted(found.items())
     ]
     return {"listeners": listeners}
 
@@ -200,9 +276,9 @@ def reach(request, body):
     raise Refused("Port %d of %.100s cannot be reached: %s." % (port, address, why.lower()))
 
 
-def _leader(run, attempt):
+def _leader(directory):
     """The leader of agent.json: one that was adopted carries no name of the run."""
-    words = records.try_read(layout.attempt_dir(run, attempt) + "/agent.json")
+    words = records.try_read(directory + "/agent.json")
     leader = words.get("leader")
     if not isinstance(leader, dict):
         return None
@@ -216,7 +292,8 @@ def _called(pid):
 
 
 def _listening():
-    """Inode -> (address to connect to, port) of every TCP socket that listens here."""
+    """Inode -> (address to connect to, port, whether it is for this machine alone) of every TCP
+    socket that listens here."""
     found = {}
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in (procs.read_proc(path) or b"").splitlines()[1:]:
@@ -224,15 +301,16 @@ def _listening():
             if len(words) > 9 and words[3] == LISTENING:
                 address, _, port = words[1].partition(b":")
                 try:
-                    found[words[9].decode()] = (address_of(address), int(port, 16))
+                    where, alone = address_of(address)
+                    found[words[9].decode()] = where, int(port, 16), alone
                 except ValueError:
                     continue
     return found
 
 
 def address_of(text):
-    """The address to connect to for a listener's, which /proc writes as native words in hex: every
-    one is reached as "localhost"."""
+    """(the address to connect to, whether it is a loopback's) of a listener's, which /proc writes
+    as native words in hex: every one is reached as "localhost"."""
     import socket
 
     raw = binascii.a2b_hex(text)
@@ -245,5 +323,6 @@ def address_of(text):
     anywhere = not data.strip(b"\0")
     loopback = data[:1] == b"\x7f" if len(data) == 4 else data == b"\0" * 15 + b"\1"
     if anywhere or loopback:
-        return "localhost"
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+        return "localhost", loopback
+    family = socket.AF_INET if len(data) == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, data), False

@@ -30,6 +30,7 @@ VERBS = {
     "session": "session",
     "ports": "session",
     "reach": "session",
+    "give": "links",
     "adopt": "adopt",
     "unwatch": "adopt",
     "blobs_missing": "blobs",
@@ -77,10 +78,14 @@ def main(words):
 
             silence = float(words[2]) if len(words) > 2 else None
             return serve.serve(words[1] if len(words) > 1 else "", silence)
-        if verb == "session" and len(words) == 2:
+        if verb == "session" and words[2:] in ([], ["loaded"]):
             from . import session
 
-            return session.become(words[1])
+            return session.become(words[1], bool(words[2:]))
+        if verb == "enter" and len(words) == 2:
+            from . import inside
+
+            return inside.enter(words[1])
         if verb in ("supervise", "takeover") and len(words) == 3:
             return _detached(verb, words[1], words[2])
         if verb == "batch" and 3 <= len(words) <= 4:
