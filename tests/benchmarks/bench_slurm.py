@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TURNS = 9
 WAITS = 10
-WATCHED = 40.0
+WATCHED = 30.0
 """Seconds for which the waits are watched."""
 LINE = (
     "{n}|{n}|{n}|PENDING|gpu|1|gres:gpu:h100:4|1-00:00:00|1-00:00:00|2026-11-30T07:12:06|N/A|N/A|"
