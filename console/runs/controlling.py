@@ -106,7 +106,10 @@ async def watch(ws: Workspace, run_id: str, *, soon: bool = False) -> AsyncItera
         yield run
         if not run.active:
             return
-        await asyncio.sleep(max(FIRST_WAIT, begun + wait - time.monotonic()))
+        # Until what is known is as old as may be, not from when this look began: whoever asked last
+        # would find its own answer just too new, and somebody else would ask before it comes back.
+        left = run.observed_at + wait - ws.clock()
+        await asyncio.sleep(left + 0.001 if 0 < left <= wait else wait)
         begun = time.monotonic()
 
 
