@@ -1,5 +1,6 @@
 # Each target does its own set-up, quietly, in .venv. Nothing outside the checkout is touched, except
-# that `make test` installs Debian packages it needs when it runs as root on Debian (tests/setup.sh).
+# that `make test` and `make soak` install Debian packages they need when they run as root on Debian
+# (tests/setup.sh).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -49,7 +50,9 @@ bench: $(VENV)/.bench ## print the benchmark tables: ratios beside floors and pe
 	@for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 soak: $(VENV)/.dev ## the long forms of the fault and fuzz tests (SOAK=n for the count)
-	@SOAK=$${SOAK:-2000} $(BIN)/pytest -q -m "fault or slow" tests/faults tests/payload tests/logs tests/metrics tests/store
+	@sh tests/setup.sh soak
+	@SOAK=$${SOAK:-2000} $(BIN)/pytest -q -m "fault or slow" tests/faults tests/payload tests/logs tests/metrics tests/store \
+		tests/slurm/test_accounting.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,10 +1,10 @@
 """What a backend is: the protocols and the plain data that pass through them.
 
 This module is all that a third-party backend imports; it hands on the contract's other parts
-(spec.py, optional.py, reaching.py, states.py, encoding.py, errors.py), and imports nothing else of
-Traindeck. It holds no behaviour beyond encoding and does no I/O but `Blob.read`. Times are seconds
-since the epoch (UTC, float), durations are seconds, sizes are bytes, unless a name says otherwise.
-`None` means "not known" or "does not apply", never 0.
+(spec.py, arrays.py, optional.py, reaching.py, states.py, encoding.py, errors.py), and imports
+nothing else of Traindeck. It holds no behaviour beyond encoding and does no I/O but `Blob.read`.
+Times are seconds since the epoch (UTC, float), durations are seconds, sizes are bytes, unless a
+name says otherwise. `None` means "not known" or "does not apply", never 0.
 
 Data classes are frozen, keyword-only and have a default for every field. `decode` ignores fields it
 does not know, so that a record written by a newer version can be read by an older one.
@@ -14,9 +14,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import field
 from enum import Flag, auto
 from typing import Any, Protocol, runtime_checkable
 
+from traindeck.backends.arrays import ArrayTask as ArrayTask
+from traindeck.backends.arrays import read_indices as read_indices
+from traindeck.backends.arrays import task_id as task_id
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import decode as decode
 from traindeck.backends.encoding import encode as encode
@@ -26,6 +30,7 @@ from traindeck.backends.errors import TraindeckError as TraindeckError
 from traindeck.backends.errors import Unreachable as Unreachable
 from traindeck.backends.errors import UsageError as UsageError
 from traindeck.backends.optional import Adopt as Adopt
+from traindeck.backends.optional import Arrays as Arrays
 from traindeck.backends.optional import Fetch as Fetch
 from traindeck.backends.optional import FileEntry as FileEntry
 from traindeck.backends.optional import FilePiece as FilePiece
@@ -116,7 +121,8 @@ class LogChunk:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """The answer of `probe`. `checks` are lines a person can act on: (passed, sentence). `root` is
-    the folder that run directories lie in there, "" if the backend keeps none."""
+    the folder that run directories lie in there, "" if the backend keeps none. `offers` as those of
+    `Facts`."""
 
     reach: Reach = Reach.OK
     observed_at: float = 0.0
@@ -125,6 +131,7 @@ class Health:
     clock_skew: float | None = None
     checks: tuple[tuple[bool, str], ...] = ()
     note: str = ""
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ Part of the contract; base.py hands all of it on. A `Capability` of the same nam
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.reaching import Connection, LinkState, Terminal, TerminalSize
-from traindeck.backends.spec import JobRef, RunSpec
+from traindeck.backends.spec import JobRef, Plan, RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +192,26 @@ class Foreign(Protocol):
     async def list_foreign(self) -> list[JobRef]:
         """Those that are not over, with what the place says of them (`seen`), what they are called
         and when they were submitted. Their `run_id` is empty."""
+        ...
+
+
+@runtime_checkable
+class Arrays(Protocol):
+    """Many runs that are handed over at once, as one job array of the place's scheduler. Each is a
+    run like any other in all that follows: polled, stopped, read, tried again by itself."""
+
+    async def submit_array(
+        self, plans: Sequence[Plan], secrets: Mapping[str, str] | None = None
+    ) -> list[JobRef]:
+        """Send the plans of all tasks of an array. Their ids are those of `arrays.task_id`; they
+        may differ in what is run and in what files hold, not in what the place gives them
+        (resources, limits, options) nor in their code. Idempotent as `Backend.submit`,
+        for all of them together: however often it is asked for, and whoever is killed meanwhile,
+        there is one job array at most. References as the plans.
+
+        Raises:
+            UsageError, BackendError: As for `submit`; none of them is there then.
+        """
         ...
 
 

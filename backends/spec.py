@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from typing import Any, Protocol
 
+from traindeck.backends.arrays import ArrayTask
 from traindeck.backends.data import dataclass
 from traindeck.backends.encoding import FEW, encode
 from traindeck.backends.states import Status
@@ -142,6 +143,7 @@ class RunSpec:
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
         env_names: Names of the variables inherited from the caller without being recorded.
         secrets: Names of variables whose values are passed by stdin only and written nowhere.
+        array: Which task of an array it is; None for a run by itself.
         after: Ids of the runs to wait for; `after_any` starts even if one of them failed. In JSON
             null for none and a text for one, as it was when there could be no more.
         pty: Give the job's output a terminal; its input stays empty, for nobody could answer what
@@ -177,6 +179,7 @@ class RunSpec:
     resources: Resources = field(default_factory=Resources)
     limits: Limits = field(default_factory=Limits)
     code: Code = field(default_factory=Code)
+    array: ArrayTask | None = None
     after: tuple[str, ...] = field(default=(), metadata={"wire": FEW})
     after_any: bool = False
     pty: bool = False
@@ -254,6 +257,8 @@ class Facts:
         place: What was found there, in a few words: an environment, free devices.
         starts_in: Seconds until such a run would begin: 0 for now, None if that is not known.
         notes: Sentences the plan repeats as warnings.
+        offers: Values that the backend's own options can have there, as far as they can be listed,
+            by option: for whoever types one. They refuse nothing.
         detail: What only this backend's own `plan` reads, as JSON values.
     """
 
@@ -281,6 +286,7 @@ class Facts:
     place: str = ""
     starts_in: float | None = 0.0
     notes: tuple[str, ...] = ()
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 

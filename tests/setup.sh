@@ -6,6 +6,8 @@ set -eu
 packages="git gcc libc6-dev strace tmux openssh-server openssh-client libnss-wrapper tcsh fish faketime librsvg2-bin iproute2"
 # A real Slurm: its daemons, its commands, the REST service with tokens, and what signs messages.
 packages="$packages slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin munge"
+# Its accounting, which takes seconds to start: only for the long tests (`make soak`).
+[ "${1:-}" != soak ] || packages="$packages slurmdbd mariadb-server-core"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"

@@ -170,7 +170,10 @@ class LocalTerminal:
         self._closed = True
         for task in self._reads.values():
             task.cancel()
+        await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._reads.clear()
+        # A pipe that is full and not read is never at its end, and that is waited for too.
+        draining = [asyncio.create_task(_drain(reader)) for reader in self._readers.values()]
         # Without a terminal there is nothing that would hang up by itself.
         self._signal(signal.SIGHUP)
         self._writer.close()
@@ -180,12 +183,21 @@ class LocalTerminal:
         except TimeoutError:
             self._signal(signal.SIGKILL)
             await self._process.wait()
+        finally:
+            for emptied in draining:
+                emptied.cancel()
 
     def _signal(self, number: signal.Signals) -> None:
         """To the program's whole group, as long as it is not waited for."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    with suppress(OSError, RuntimeError):
+        while await reader.read(PIECE):
+            pass
 
 
 def _from_one(

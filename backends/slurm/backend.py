@@ -44,14 +44,25 @@ from traindeck.backends.base import (
     Unreachable,
     UsageError,
     Wanted,
+    decode,
     encode,
 )
 from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, to_send
-from traindeck.backends.slurm import listing, planning, reading, text, words
+from traindeck.backends.slurm import (
+    arrays,
+    depends,
+    listing,
+    planning,
+    reading,
+    script,
+    text,
+    words,
+)
 from traindeck.backends.slurm import options as given
 from traindeck.backends.slurm.by_commands import ByCommands
 from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.foreign import ForeignJobs
+from traindeck.backends.slurm.gone import After, GoneJobs
 from traindeck.backends.slurm.inside import Inside
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.reading import Heard
@@ -73,10 +84,13 @@ CAPABILITIES = (
     Capability.SEEKABLE_LOGS
     | Capability.FILES
     | Capability.FOREIGN
+    | Capability.ARRAYS
     | Capability.SHELL
     | Capability.FORWARD
     | Capability.DURABLE_RECORD
 )
+EACH = 0.2
+"""Seconds more that a submission may take for each task of an array: a folder on a file server."""
 LOST_AFTER = 600.0
 """Seconds of silence after which a run that Slurm knows no more is written down as lost."""
 
@@ -128,6 +142,7 @@ class SlurmBackend:
         )
         self._foreign = ForeignJobs(name, self._scheduler)
         self._inside = Inside(self._directory, self._scheduler, self._allocation, paths)
+        self._gone = GoneJobs(self._scheduler)
         self._cluster: tuple[float, Cluster] | None = None
         self._waiting: Mapping[str, Sequence[int]] = {}
         self._waiting_at = -PRIORITIES_EVERY
@@ -166,20 +181,23 @@ class SlurmBackend:
     async def survey(self, spec: RunSpec) -> Facts:
         """See `Backend.survey`."""
         channel = await self.host.agent()
-        runs = [run for run in spec.after if len(run) == 12]
-        facts, cluster, depends = await asyncio.gather(
+        runs = [run for run in spec.after if ":" not in run]
+        facts, cluster, awaited = await asyncio.gather(
             self._directory.survey(planning.without_devices(spec)),
             self._surveyed(channel),
             self._look(channel, runs) if runs else _nothing(),
         )
         detail: dict[str, Any] = {"cluster": encode(cluster)}
-        if depends is not None:
-            detail["after"] = planning.dependencies(spec, *depends)
+        if awaited is not None:
+            detail["after"] = depends.of_runs(spec, *awaited)
         note = unproven(cluster.config.version)
         try:
-            options = given.checked(self.name, spec.options, self.defaults)
+            placed = depends.placed(self.name, spec)
+            options = given.checked(self.name, placed.options, self.defaults)
         except UsageError:
             options = {}  # `plan` says it
+        if jobs := depends.named(options):
+            detail["jobs"] = encode(await self._scheduler.details(channel, jobs))
         place = ", ".join(part for part in (facts.place, planning.offer(cluster, options)) if part)
         return replace(
             facts,
@@ -188,6 +206,7 @@ class SlurmBackend:
             place=place,
             starts_in=planning.starts_in(spec, cluster, options),
             notes=(*facts.notes, *((note,) if note else ()), *cluster.notes),
+            offers=planning.choices(cluster),
             detail=detail,
         )
 
@@ -209,10 +228,41 @@ class SlurmBackend:
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """See `Backend.submit`."""
+        if script.in_array(plan.spec):
+            raise BackendError("This plan is one of an array's; it was not sent alone.")
         spec = plan.spec
         header, body = to_send(plan, secrets)
-        channel = await self.host.agent()
         asked = self._clock()
+        answer = await self._hand_over(plan, header, body)
+        number = answer.get("job")
+        seen = decode_evidence(answer.get("evidence"))
+        native = Native(state=State.QUEUED) if seen.attempt is None else None
+        status = status_of(seen, spec.attempt, asked, answered=self._clock(), native=native)
+        ref = self._ref(spec.run_id, spec.attempt, number)
+        return replace(ref, seen=None if seen.attempt is not None and native is None else status)
+
+    async def submit_array(
+        self, plans: Sequence[Plan], secrets: Mapping[str, str] | None = None
+    ) -> list[JobRef]:
+        """See `Arrays.submit_array`."""
+        header, body = arrays.to_send_all(plans, secrets)
+        first = min(plans, key=arrays.index)
+        answer = await self._hand_over(first, header, body, patience=len(plans) * EACH)
+        number = str(answer.get("job") or "").partition("_")[0]
+        if not number:
+            # It began before that was written down: its name tells.
+            keys = [(plan.spec.run_id, 0) for plan in plans]
+            there = {ref.run_id: ref for ref in await self.find(keys)}
+            return [there.get(run, self._ref(run, 0, "")) for run, _ in keys]
+        return [self._ref(plan.spec.run_id, 0, f"{number}_{arrays.index(plan)}") for plan in plans]
+
+    async def _hand_over(
+        self, plan: Plan, header: Mapping[str, Any], body: bytes, patience: float = 0.0
+    ) -> dict[str, Any]:
+        """Have it submitted, once."""
+        spec = plan.spec
+        channel = await self.host.agent()
+        timeout = SUBMIT_TIMEOUT + patience
 
         async def send(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
             if (tree := spec.code.tree) is not None and spec.attempt == 0:
@@ -220,22 +270,26 @@ class SlurmBackend:
 
                 place = f"{self.name}:{(plan.body or {}).get('root')}"
                 answer, _ = await call_with_tree(
-                    channel, verb, words, body, tree, place, timeout=SUBMIT_TIMEOUT
+                    channel, verb, words, body, tree, place, timeout=timeout
                 )
             else:
-                answer, _ = await channel.call(verb, words, body, timeout=SUBMIT_TIMEOUT)
+                answer, _ = await channel.call(verb, words, body, timeout=timeout)
             return answer
 
         sent = (plan.body or {}).get(self._scheduler.what)
+        if sent is None and spec.attempt:
+            sent = await self._again(spec)
         answer = await self._scheduler.hand_over(channel, send, header, sent)
-        number = answer.get("job")
         if "evidence" not in answer:
             self._refused(answer)
-        seen = decode_evidence(answer.get("evidence"))
-        native = Native(state=State.QUEUED) if seen.attempt is None else None
-        status = status_of(seen, spec.attempt, asked, answered=self._clock(), native=native)
-        ref = self._ref(spec.run_id, spec.attempt, number)
-        return replace(ref, seen=None if seen.attempt is not None and native is None else status)
+        return answer
+
+    async def _again(self, spec: RunSpec) -> Any:
+        """What Slurm is sent for another attempt, which the spec of the first one is known of."""
+        facts = await self.survey(replace(spec, environment="", needs=(), reads=()))
+        options = given.checked(self.name, spec.options, self.defaults)
+        cluster = decode(Cluster, facts.detail["cluster"])
+        return planning.sent(spec, facts, options, cluster)[0].get(self._scheduler.what)
 
     def _refused(self, answer: Mapping[str, Any]) -> None:
         done = {
@@ -278,7 +332,8 @@ class SlurmBackend:
             for job in ours:
                 key = job.key or ("", 0)
                 if key[1] > highest.get(run_id, -1) and (keys is None or key in keys):
-                    number = min((j.number for j in ours if j.key == key), key=int)
+                    mine = (j.number for j in ours if j.key == key)
+                    number = min(mine, key=listing.order)
                     found[key] = self._ref(*key, number)
         refs = list(found.values())
         if keys is None:
@@ -311,16 +366,18 @@ class SlurmBackend:
         jobs = heard.jobs or listing.Listing()
         runs = jobs.run_of()
         runs |= {seen.job: run for run, seen in evidence.items() if seen.job}
+        after = await self._after(channel, refs, heard, evidence)
         ends: dict[JobRef, tuple[Evidence, Job | None, Native]] = {}
         found = {}
         for count, ref in enumerate(refs, 1):
             if count % PAUSE_EVERY == 0:
                 await asyncio.sleep(0)
             if not ref.run_id:
-                found[ref] = self._foreign.status(ref, heard, Around(now=heard.now), asked)
+                around = Around(now=heard.now)
+                found[ref] = self._foreign.status(ref, heard, around, asked, after)
                 continue
             seen = evidence[ref.run_id]
-            status, job, native = self._judge(ref, seen, heard, runs, asked, answered)
+            status, job, native = self._judge(ref, seen, heard, runs, after, asked, answered)
             found[ref] = status
             if native is not None and status.state.terminal and self._to_keep(seen, status, native):
                 ends[ref] = (seen, job, native)
@@ -334,6 +391,7 @@ class SlurmBackend:
         seen: Evidence,
         heard: Heard,
         runs: Mapping[str, str],
+        after: After,
         asked: float,
         answered: float,
     ) -> tuple[Status, Job | None, Native | None]:
@@ -341,23 +399,59 @@ class SlurmBackend:
 
         Args:
             runs: Our runs by the numbers of their jobs.
+            after: What the accounting says of jobs that are listed no more.
         """
         mine = [] if heard.jobs is None else heard.jobs.of_run(ref.run_id)
         job = reading.job_of(mine, seen) if seen.found else None
+        if job is None:
+            job = self._ended(ref, seen, after)
         if job is not None and (job.key or ("", 0))[1] < ref.attempt:
             latest = seen.attempt if seen.attempt is not None else -1
             job = job if latest >= ref.attempt else None
         before = None if job is None else reading.before(self._waiting, job)
-        native = self._native(
-            ref, seen, job, heard, Around(runs=runs, now=heard.now, before=before)
-        )
+        around = Around(runs=runs, now=heard.now, before=before)
+        native = self._native(ref, seen, job, heard, around, after)
         status = reading.status(
             seen, ref.attempt, job, native, heard, asked=asked, answered=answered
         )
         return status, job, native
 
+    async def _after(
+        self,
+        channel: AgentChannel,
+        refs: Collection[JobRef],
+        heard: Heard,
+        evidence: Mapping[str, Evidence],
+    ) -> After:
+        """What the accounting says of those whose end only Slurm knows, and does not list."""
+        if heard.jobs is None:
+            return After()
+        listed = heard.jobs.run_of()
+        gone: dict[str, None] = {}
+        for ref in refs:
+            if not ref.run_id:
+                if not heard.jobs.lists(ref.native_id) and listing.JOB.fullmatch(ref.native_id):
+                    gone[ref.native_id] = None
+            elif reading.wants_an_end(seen := evidence[ref.run_id]):
+                number = reading.number_of(seen)
+                if number and number not in listed:
+                    gone[number] = None
+        return await self._gone.ask(channel, list(gone))
+
+    @staticmethod
+    def _ended(ref: JobRef, seen: Evidence, after: After) -> Job | None:
+        """How the job of a run ended by the accounting, if that tells of this one."""
+        job = after.ended(reading.number_of(seen)) if reading.wants_an_end(seen) else None
+        return job if job is not None and (job.key or ("", 0))[0] == ref.run_id else None
+
     def _native(
-        self, ref: JobRef, seen: Evidence, job: Job | None, heard: Heard, around: Around
+        self,
+        ref: JobRef,
+        seen: Evidence,
+        job: Job | None,
+        heard: Heard,
+        around: Around,
+        after: After,
     ) -> Native | None:
         if not seen.found:
             return None
@@ -375,7 +469,7 @@ class SlurmBackend:
         else:
             now = time.monotonic()
             gone_for = now - self._gone_since.setdefault(key, now)
-        return reading.native_of(job, seen, heard, around, gone_for)
+        return reading.native_of(job, seen, heard, around, gone_for, after)
 
     async def _look(
         self, channel: AgentChannel, runs: Sequence[str]
@@ -428,9 +522,9 @@ class SlurmBackend:
         """Ask for the details of what has ended without a record, and write them down beside the
         run, so that its directory tells how it ended when Slurm has forgotten."""
         some = dict(list(ends.items())[:CONCLUDED_AT_ONCE])
-        numbers = {ref: job.number for ref, (_, job, _) in some.items() if job is not None}
-        gone = [seen.job for seen, job, _ in some.values() if job is None and seen.job]
-        details = await self._scheduler.details(channel, list(numbers.values()), gone)
+        listed = heard.jobs.run_of() if heard.jobs is not None else {}
+        known = [job.number for _, job, _ in some.values() if job and job.number in listed]
+        details = await self._scheduler.details(channel, known)
         better: dict[JobRef, Status] = {}
         for ref, (seen, job, native) in some.items():
             number = job.number if job is not None else seen.job or ""
@@ -612,15 +706,14 @@ class SlurmBackend:
         asked = self._clock()
         heard, evidence = await self._look(channel, [ref.run_id])
         seen = evidence[ref.run_id]
-        status, job, _ = self._judge(ref, seen, heard, {}, asked, self._clock())
+        after = await self._after(channel, [ref], heard, evidence)
+        status, job, _ = self._judge(ref, seen, heard, {}, after, asked, self._clock())
         if status.state.terminal or not seen.found:
             return status, None
         if heard.jobs is None:
             raise Unreachable(f"{heard.why} (on `{self.name}`).")
         has_nodes = job is not None and job.word in ("RUNNING", "SUSPENDED") and bool(job.hosts)
         return status, job if has_nodes else None
-
-    # ------------------------------------------------------------------------------- inside
 
     def _ref(self, run_id: str, attempt: int, number: object) -> JobRef:
         native = number if isinstance(number, str) else ""

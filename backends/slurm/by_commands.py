@@ -10,7 +10,7 @@ from traindeck.backends.base import AgentChannel, BackendError
 from traindeck.backends.slurm import commands, listing, reading, survey, text
 from traindeck.backends.slurm.cluster import Cluster, Config, config
 from traindeck.backends.slurm.listing import Job, Listing
-from traindeck.backends.slurm.scheduler import Send, Told
+from traindeck.backends.slurm.scheduler import Forgotten, Send, Told
 
 AT_ONCE = 16
 """Commands in one request."""
@@ -93,6 +93,8 @@ class ByCommands:
             raise BackendError("This plan is not one for Slurm; it was not sent.")
         run, attempt = str(header["run_id"]), int(header["attempt"])
         name = listing.job_name(run, attempt)
+        if "array" in header:
+            name = listing.array_name(run)
         earlier = listing.job_name(run, max(0, attempt - 1))
         asked = {
             "look": self._command(*commands.named(name, "all")),
@@ -101,22 +103,30 @@ class ByCommands:
         }
         return await send("enqueue", {**header, **asked})
 
-    async def details(
-        self, channel: AgentChannel, numbers: Sequence[str], gone: Sequence[str]
-    ) -> dict[str, Job]:
+    async def details(self, channel: AgentChannel, numbers: Sequence[str]) -> dict[str, Job]:
         """See `Scheduler.details`."""
         argvs = [commands.show_job(number) for number in numbers]
-        if gone and self._config is not None and self._config.accounting:
-            argvs.append(commands.accounting(gone))
         found: dict[str, Job] = {}
-        if argvs:
-            answers = await survey.run(channel, argvs, self._paths)
-            for argv, said in zip(argvs, answers, strict=True):
-                if argv[0] == "sacct":
-                    found |= {job.number: job for job in listing.sacct(said.out)}
-                elif (shown := listing.shown(said.out)) is not None:
-                    found[shown.number] = shown
+        said = await survey.run(channel, argvs, self._paths) if argvs else []
+        for argv, one in zip(argvs, said, strict=True):
+            if (shown := listing.shown(one.out)) is not None:
+                # A task of an array is asked for by its id.
+                found |= dict.fromkeys((argv[-1], shown.id, shown.number), shown)
         return found
+
+    async def forgotten(self, channel: AgentChannel, jobs: Sequence[str]) -> Forgotten:
+        """See `Scheduler.forgotten`: sacct is asked."""
+        if self._config is None or not self._config.accounting:
+            return Forgotten()
+        if not jobs:
+            return Forgotten(kept=True)
+        (said,) = await survey.run(channel, [commands.accounting(jobs)], self._paths)
+        if not said.ok:
+            return Forgotten(kept=True, why=said.why)
+        found: dict[str, Job] = {}
+        for job in listing.sacct(said.out):
+            found |= {job.number: job, job.id: job}
+        return Forgotten(kept=True, jobs=found)
 
     async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:
         """See `Scheduler.end`."""

@@ -17,7 +17,7 @@ from traindeck.backends.slurm import rest_answers as answers
 from traindeck.backends.slurm.cluster import Cluster, Config
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.rest import ENDED, NotSent, Refused, Slurmrestd
-from traindeck.backends.slurm.scheduler import Send, Told
+from traindeck.backends.slurm.scheduler import Forgotten, Send, Told
 
 AT_ONCE = 16
 """Jobs that are ended in one go."""
@@ -203,11 +203,13 @@ class ByRest:
         """The number of the job that an attempt has already."""
         return min((job.number for job in await self._named(run, attempt)), key=int, default=None)
 
-    async def details(
-        self, channel: AgentChannel, numbers: Sequence[str], gone: Sequence[str]
-    ) -> dict[str, Job]:
+    async def details(self, channel: AgentChannel, numbers: Sequence[str]) -> dict[str, Job]:
         """See `Scheduler.details`: the list had all there is."""
         return {}
+
+    async def forgotten(self, channel: AgentChannel | None, jobs: Sequence[str]) -> Forgotten:
+        """See `Scheduler.forgotten`: the accounting is not asked in this way."""
+        return Forgotten()
 
     async def end(self, channel: AgentChannel | None, jobs: Sequence[str]) -> str:
         """See `Scheduler.end`. Without a signal it is what scancel does."""

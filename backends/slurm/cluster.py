@@ -12,12 +12,10 @@ from dataclasses import field
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.slurm import text
+from traindeck.backends.slurm.accounts import Account, Association, Qos
 
 SINFO = "NodeList:|,Partition:|,StateComplete:|,CPUs:|,Memory:|,Gres:|,GresUsed:|,Reason:|"
 """The format of `sinfo -h -O`: nodes that are alike share a line."""
-
-ASSOC = "Account,Partition,QOS,DefaultQOS"
-"""The fields of `sacctmgr -n -P show assoc`."""
 
 UNUSABLE = ("DOWN", "DRAIN", "FAIL", "MAINT", "NOT_RESPONDING", "POWER", "INVAL", "UNKNOWN")
 """What a node's state may contain that keeps jobs from starting on it now."""
@@ -74,27 +72,23 @@ class Partition:
     denied_accounts: tuple[str, ...] = ()
     qos: tuple[str, ...] = ()
     """Those that may be used in it; empty for all."""
+    own_qos: str = ""
+    """The one whose limits hold for all that runs in it, "" for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Nodes kept for somebody, by the cluster's clock."""
+    """Nodes kept for somebody, by the cluster's clock. Who may use it: `users` and `accounts` (a
+    name behind `-` may not) and the users of `groups`."""
 
     name: str = ""
     start: float | None = None
     end: float | None = None
     state: str = ""
     hosts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Association:
-    """What the accounting allows this user: an account, and the QOS that go with it."""
-
-    account: str = ""
-    partition: str = ""
-    qos: tuple[str, ...] = ()
-    default_qos: str = ""
+    users: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +123,11 @@ class Cluster:
     groups: tuple[Group, ...] = ()
     reservations: tuple[Reservation, ...] = ()
     associations: tuple[Association, ...] = ()
+    """What the accounting allows this user."""
+    accounts: tuple[Account, ...] = ()
+    """Everybody's."""
+    qos: tuple[Qos, ...] = ()
+    default_account: str = ""
     user: str = ""
     unknown: Mapping[str, str] = field(default_factory=dict)
     untold: tuple[str, ...] = ()
@@ -196,6 +195,7 @@ def partitions(output: str) -> tuple[Partition, ...]:
                 accounts=_names(fields.get("AllowAccounts", "")),
                 denied_accounts=_names(fields.get("DenyAccounts", "")),
                 qos=_names(fields.get("AllowQos", fields.get("AllowQOS", ""))),
+                own_qos=text.known(fields.get("QoS", fields.get("QOS", ""))),
             )
         )
     return tuple(found)
@@ -246,6 +246,9 @@ def reservations(output: str) -> tuple[Reservation, ...]:
                     end=text.moment(fields.get("EndTime", "")),
                     state=fields.get("State", ""),
                     hosts=text.nodes(fields.get("Nodes", "")),
+                    users=_names(fields.get("Users", "")),
+                    accounts=_names(fields.get("Accounts", "")),
+                    groups=_names(fields.get("Groups", "")),
                 )
             )
     return tuple(found)
@@ -283,29 +286,10 @@ def _seconds(value: str) -> float | None:
     return None if seconds is None or unit.strip() not in ("sec", "") else float(seconds)
 
 
-def associations(output: str) -> tuple[Association, ...]:
-    """Of `sacctmgr -n -P show assoc format=ASSOC`."""
-    found = []
-    for line in output.splitlines():
-        parts = line.strip().split("|")
-        if len(parts) <= ASSOC.count(",") or not parts[0]:
-            continue
-        account, partition, qos, default_qos = parts[:4]
-        found.append(
-            Association(
-                account=account,
-                partition=partition,
-                qos=tuple(name for name in qos.split(",") if name),
-                default_qos=default_qos,
-            )
-        )
-    return tuple(found)
-
-
 def version(text_version: str) -> tuple[int, int] | None:
     """(22, 5) of `22.05.8` or of `slurm 22.05.8`, None for what is no version."""
     parts = text_version.split()[-1].split(".") if text_version.split() else []
-    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
+    if len(parts) < 2 or not (text.is_number(parts[0]) and text.is_number(parts[1])):
         return None
     return int(parts[0]), int(parts[1])
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.slurm import cluster, listing, text
+from traindeck.backends.slurm import accounts, cluster, listing, text
 
 KEEP = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "SLURM_CONF")
 """What Slurm's commands keep of the environment, and so what a job finds of it."""
@@ -27,8 +27,14 @@ PATHS = (
 """Where Slurm's commands are looked for after PATH: an SSH session that runs a command has often
 not read the profile that would name the folder."""
 
-ENVIRONMENT: Mapping[str, str] = {"TZ": "UTC0", "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
-"""How commands that print are to print: times in UTC, messages in English."""
+ENVIRONMENT: Mapping[str, str] = {
+    "TZ": "UTC0",
+    "SLURM_TIME_FORMAT": "standard",
+    "LC_ALL": "C",
+    "SLURM_BITSTR_LEN": "0",
+}
+"""How commands that print are to print: times in UTC, messages in English, and of an array all the
+tasks that wait, however many."""
 
 TIMEOUT = 20.0
 """Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""
@@ -102,8 +108,8 @@ def waiting_jobs() -> tuple[str, ...]:
 
 
 def named(name: str, states: str) -> tuple[str, ...]:
-    """The numbers of this user's jobs of one name."""
-    return ("squeue", "--me", "-h", "-t", states, f"--name={name}", "-o", "%A")
+    """The numbers of this user's jobs of one name; of tasks of an array that of the array."""
+    return ("squeue", "--me", "-h", "-t", states, f"--name={name}", "-o", "%F")
 
 
 def show_job(number: str) -> tuple[str, ...]:
@@ -127,10 +133,6 @@ RESERVATIONS = ("scontrol", "-o", "show", "reservation")
 NODES = ("sinfo", "-h", "-O", cluster.SINFO)
 
 
-def associations(user: str) -> tuple[str, ...]:
-    return ("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", f"format={cluster.ASSOC}")
-
-
 def step(job: str, node: str, *, pty: bool) -> tuple[str, ...]:
     """What starts one more program on a node of a job, beside those that run there. Without `pty`
     its stdout is passed on at once only if it is told to (`--unbuffered`): else by lines."""
@@ -141,3 +143,18 @@ def step(job: str, node: str, *, pty: bool) -> tuple[str, ...]:
         "--immediate=30",
         "--pty" if pty else "--unbuffered",
     )
+
+
+def accounting_of(user: str, name: str) -> dict[str, tuple[str, ...]]:
+    """What the accounting says of a user on the cluster of a name: one database may have many."""
+    show = ("sacctmgr", "-n", "-P", "show")
+    here = (f"cluster={name}",) if name else ()
+    return {
+        "accounts": (*show, "assoc", "where", f"user={user}", *here, f"format={accounts.ASSOC}"),
+        "all accounts": (*show, "assoc", "where", "user=", *here, f"format={accounts.ACCOUNTS}"),
+        "QOS": (*show, "qos", f"format={accounts.QOS}"),
+        "default account": (
+            *(*show, "user", "where", f"user={user}", *here),
+            "format=DefaultAccount",
+        ),
+    }

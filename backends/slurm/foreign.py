@@ -20,6 +20,7 @@ from traindeck.backends.base import (
     UsageError,
 )
 from traindeck.backends.slurm import commands, listing, reading, survey
+from traindeck.backends.slurm.gone import After
 from traindeck.backends.slurm.listing import REST
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.slurm.scheduler import Scheduler
@@ -65,10 +66,18 @@ class ForeignJobs:
                 await asyncio.sleep(0)
         return found
 
-    def status(self, ref: JobRef, heard: Heard, around: Around, asked: float) -> Status:
-        """How one is."""
-        job = None if heard.jobs is None else heard.jobs.foreign_job(ref.native_id)
-        return reading.foreign(job, heard, around, asked)
+    def status(
+        self, ref: JobRef, heard: Heard, around: Around, asked: float, after: After | None = None
+    ) -> Status:
+        """How one is; `after`: what the accounting says of those that are listed no more."""
+        if heard.jobs is None:
+            return reading.foreign(None, heard, around, asked)
+        job = heard.jobs.foreign_job(ref.native_id)
+        if job is None and after is not None:
+            job = after.ended(ref.native_id)
+        if job is not None:
+            return reading.foreign(job, heard, around, asked)
+        return reading.forgotten(ref.native_id, after or After(), asked)
 
     def has_no_files(self, ref: JobRef) -> None:
         """Refuse what asks for the run directory of such a job.

@@ -6,38 +6,51 @@ is left to judge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from traindeck.backends.base import RunSpec, UsageError
+from traindeck.backends.base import RunSpec, UsageError, read_indices
+from traindeck.backends.slurm import rights
 from traindeck.backends.slurm.cluster import Cluster, Partition
+from traindeck.backends.slurm.rights import Bound, there_are
 from traindeck.backends.slurm.text import written
 from traindeck.backends.slurm.words import span
-
-NAMED = 12
 
 
 def check(spec: RunSpec, options: Mapping[str, Any], cluster: Cluster, name: str) -> list[str]:
     """Refuse what cannot be; returns warnings.
 
     Raises:
-        UsageError: A partition, account, QOS or reservation that does not exist, more GPUs a node
-            than any node has, more nodes than there are, or more time than the partition allows.
+        UsageError: A partition, account, QOS or reservation that does not exist or is not this
+            user's, more GPUs a node than any node has, more nodes than there are, more time or
+            GPUs than the partition, the QOS or the account allow, or an array that is larger than
+            the cluster takes.
     """
     warnings: list[str] = []
+    if spec.array is not None:
+        _check_array(spec.array.indices, cluster, name)
     partitions = _partitions(options, cluster, name)
-    _check_account(options, cluster, partitions, name)
-    if (reservation := options.get("reservation")) and "reservations" not in cluster.unknown:
-        known = [one.name for one in cluster.reservations]
-        missing = sorted(set(str(reservation).split(",")) - set(known))
-        if missing:
-            raise UsageError(
-                f"`{name}` has no reservation {missing[0]!r}.", _there_are("reservations", known)
-            )
+    rights.check(spec, options, cluster, partitions, name)
     if partitions:
         _check_nodes(spec, options, cluster, partitions, name)
-        _check_time(spec, partitions, warnings)
+        _check_time(spec, options, cluster, partitions, warnings)
     return warnings
+
+
+def _check_array(indices: str, cluster: Cluster, name: str) -> None:
+    if cluster.rest:
+        raise UsageError(
+            f"`{name}` is asked by slurmrestd, by which arrays are not submitted.",
+            "Add it without --rest, or start the runs one by one.",
+        )
+    most, largest = cluster.config.max_array, read_indices(indices).numbers[-1]
+    if most is not None and largest >= most:
+        if most < 2:
+            raise UsageError(f"`{name}` takes no job arrays: its MaxArraySize is {most}.")
+        raise UsageError(
+            f"--array {indices}: `{name}` takes indices up to {most - 1:,} (its MaxArraySize is "
+            f"{most:,})."
+        )
 
 
 def _partitions(options: Mapping[str, Any], cluster: Cluster, name: str) -> list[Partition]:
@@ -53,48 +66,16 @@ def _partitions(options: Mapping[str, Any], cluster: Cluster, name: str) -> list
         if default is None:
             raise UsageError(
                 f"`{name}` has no default partition.",
-                f"Choose one with --option partition=NAME. {_there_are('partitions', known)}",
+                f"Choose one with --option partition=NAME. {there_are('partitions', known)}",
             )
         return [default]
     found = []
     for one in asked.split(","):
         partition = cluster.partition(one) if one else None
         if partition is None:
-            raise UsageError(f"`{name}` has no partition {one!r}.", _there_are("partitions", known))
+            raise UsageError(f"`{name}` has no partition {one!r}.", there_are("partitions", known))
         found.append(partition)
     return found
-
-
-def _check_account(
-    options: Mapping[str, Any], cluster: Cluster, partitions: list[Partition], name: str
-) -> None:
-    account, qos = options.get("account"), options.get("qos")
-    known = sorted({one.account for one in cluster.associations})
-    if account and known and account not in known:
-        raise UsageError(
-            f"The account {account!r} is none of yours on `{name}`.", _there_are("accounts", known)
-        )
-    mine = [one for one in cluster.associations if not account or one.account == account]
-    allowed = sorted({one for association in mine for one in association.qos})
-    if qos and allowed and qos not in allowed:
-        raise UsageError(
-            f"You may not use the QOS {qos!r} on `{name}`"
-            f"{f' with the account {account}' if account else ''}.",
-            _there_are("QOS", allowed),
-        )
-    for partition in partitions[:1] if len(partitions) == 1 else []:
-        if account and partition.accounts and account not in partition.accounts:
-            raise UsageError(
-                f"The account {account!r} may not use partition {partition.name}.",
-                _there_are("accounts", partition.accounts),
-            )
-        if account and account in partition.denied_accounts:
-            raise UsageError(f"The account {account!r} may not use partition {partition.name}.")
-        if qos and partition.qos and qos not in partition.qos:
-            raise UsageError(
-                f"The QOS {qos!r} may not be used in partition {partition.name}.",
-                _there_are("QOS", partition.qos),
-            )
 
 
 def _check_nodes(
@@ -112,7 +93,7 @@ def _check_nodes(
     if kind and gpus:
         kinds = sorted({known for group in groups for known in group.gpus if known})
         if kinds and kind not in kinds:
-            raise UsageError(f"{where} has no GPUs of kind {kind!r}.", _there_are("kinds", kinds))
+            raise UsageError(f"{where} has no GPUs of kind {kind!r}.", there_are("kinds", kinds))
 
     def of(group_gpus: Mapping[str, int]) -> int:
         return group_gpus.get(kind, 0) if kind else sum(group_gpus.values())
@@ -126,7 +107,7 @@ def _check_nodes(
             ]
             raise UsageError(
                 f"--gpus {gpus}: no node of {where} has a {what}.",
-                _there_are("partitions with GPUs", elsewhere)
+                there_are("partitions with GPUs", elsewhere)
                 if elsewhere
                 else "Leave --gpus out to run on the CPU.",
             )
@@ -155,51 +136,62 @@ def _check_nodes(
         raise UsageError(f"--nodes {nodes}: {where} allows {limit} a job.")
 
 
-def _check_time(spec: RunSpec, partitions: list[Partition], warnings: list[str]) -> None:
+def _check_time(
+    spec: RunSpec,
+    options: Mapping[str, Any],
+    cluster: Cluster,
+    partitions: list[Partition],
+    warnings: list[str],
+) -> None:
     names = " or ".join(one.name for one in partitions)
-    bounds = [one.max_time for one in partitions]
-    known = [bound for bound in bounds if bound is not None]
-    bounded = bool(known) and len(known) == len(bounds)
-    if spec.limits.time is not None and bounded and spec.limits.time > max(known):
+    bound = _longest(options, cluster, partitions)
+    if spec.limits.time is not None and bound is not None and spec.limits.time > bound.most:
+        other = "partition" if bound.whose.startswith("partition") else "qos"
         raise UsageError(
-            f"--time {_human(spec.limits.time)}: partition {names} allows "
-            f"{_human(max(known))} at most.",
-            "Ask for less, or choose another partition with --option partition=NAME.",
+            f"--time {_human(spec.limits.time)}: {bound.whose} allows {_human(bound.most)} at "
+            "most.",
+            f"Ask for less, or choose another {other} with --option {other}=NAME.",
         )
     down = [one for one in partitions if not one.up]
     if down and len(down) == len(partitions):
         warnings.append(f"partition {names} is {down[0].state.lower()}: nothing starts there now")
     if spec.limits.time is None:
-        usual = [one.default_time or one.max_time for one in partitions]
-        if len(usual) == 1 and usual[0] is not None:
+        usual = partitions[0].default_time if len(partitions) == 1 else None
+        if usual is not None and (bound is None or usual <= bound.most):
+            bound = Bound(most=usual, whose=f"partition {names}")
+        if bound is not None:
             warnings.append(
-                f"without --time the limit of partition {names} holds: {_human(usual[0])}"
+                f"without --time the limit of {bound.whose} holds: {_human(bound.most)}"
             )
+
+
+def _longest(
+    options: Mapping[str, Any], cluster: Cluster, partitions: Sequence[Partition]
+) -> Bound | None:
+    """How long a run may take, in seconds."""
+    bounds = [one.max_time for one in partitions]
+    known = [bound for bound in bounds if bound is not None]
+    found = rights.longest(options, cluster, partitions)
+    if known and len(known) == len(bounds) and (found is None or max(known) <= found.most):
+        names = " or ".join(one.name for one in partitions)
+        found = Bound(most=max(known), whose=f"partition {names}")
+    return found
 
 
 def time_asked(spec: RunSpec, cluster: Cluster, options: Mapping[str, Any]) -> str | None:
     """What `--time` says: the run's own limit, which its supervisor holds it to, and the grace, so
-    that the end is its own; never more than the partition allows. None without a limit."""
+    that the end is its own; never more than the partition and the QOS allow. None without a
+    limit."""
     if spec.limits.time is None:
         return None
     asked = spec.limits.time + spec.limits.grace
     names = str(options.get("partition", "")).split(",")
-    bounds = [p.max_time for p in (cluster.partition(one) for one in names) if p is not None]
-    known = [bound for bound in bounds if bound is not None]
-    if known and len(known) == len(bounds):
-        asked = min(asked, max(spec.limits.time, max(known)))
-        if asked >= max(known):
-            return written(max(known))
+    partitions = [one for one in map(cluster.partition, names) if one is not None]
+    bound = _longest(options, cluster, partitions)
+    if bound is not None and asked >= bound.most >= spec.limits.time:
+        return written(bound.most, up=False)
     return written(asked)
 
 
 def _human(seconds: float) -> str:
     return span(seconds) if seconds >= 60 else f"{seconds:g} s"
-
-
-def _there_are(what: str, names: Iterable[str]) -> str:
-    listed = list(names)
-    if not listed:
-        return f"There are no {what}."
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return f"There are: {', '.join(listed[:NAMED])}{more}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from traindeck.backends.arrays import PREFIX, listed_indices, task_id
 from traindeck.backends.base import State
 from traindeck.backends.data import dataclass
 from traindeck.backends.slurm import text
@@ -22,7 +23,13 @@ SACCT = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,Partition,Reaso
 NAME = re.compile(r"td-([0-9a-hjkmnp-tv-z]{12})-(0|[1-9][0-9]{0,4})")
 """The name of a job of ours: the run and the attempt it was submitted for."""
 
-_OURS = re.compile(rf"\|{NAME.pattern}$", re.MULTILINE)
+ARRAY = re.compile(r"td-([0-9a-hjkmnp-tv-z]{8})-array")
+"""The name of a job array of ours, with what the ids of its runs begin with."""
+
+JOB = re.compile(r"[0-9]{1,12}(?:_[0-9]{1,12})?")
+"""What names one job, or one task of an array."""
+
+_OURS = re.compile(rf"\|(?:{NAME.pattern}|{ARRAY.pattern})$", re.MULTILINE)
 COLUMNS = SQUEUE.count("|")
 
 REST = "[*]"
@@ -64,7 +71,8 @@ class Job:
 
     Attributes:
         id: What names it to Slurm's commands, a task of an array included (`12_3`).
-        number: The number that it alone has.
+        number: The number that it alone has; of a task of an array of ours its id, for the number
+            is another one before it starts.
         word: Slurm's own word for its state; `state` is ours, None for a word that is not known.
         array: Whether it is (a task of) an array.
         start: When it started, or is expected to.
@@ -118,6 +126,34 @@ def job_name(run_id: str, attempt: int) -> str:
     return f"td-{run_id}-{attempt}"
 
 
+def array_name(run_id: str) -> str:
+    """The name under which the array is submitted that a run is a task of."""
+    return f"td-{run_id[:PREFIX]}-array"
+
+
+def order(number: str) -> tuple[int, int]:
+    """What sorts jobs by when they were submitted."""
+    array, _, task = number.partition("_")
+    return int(array), int(task) if text.is_number(task) else 0
+
+
+def latest(job: Job) -> tuple[int, bool, tuple[int, int]]:
+    """What sorts the jobs of a run: its last attempt first, those that are over last."""
+    return -(job.key or ("", 0))[1], job.over, order(job.number)
+
+
+def tasks(job: str, name: str) -> Iterator[tuple[str, str, str]]:
+    """(run, what names it to Slurm, the name it would have by itself) of each task of ours that a
+    line of an array stands for: of those that have not been started there is one line for all."""
+    match = ARRAY.fullmatch(name)
+    array, _, rest = job.partition("_")
+    if match is None or not text.is_number(array):
+        return
+    for index in listed_indices(rest.strip("[]")):
+        run = task_id(match[1], index)
+        yield run, f"{array}_{index}", job_name(run, 0)
+
+
 class Listing:
     """What `squeue -h -o SQUEUE` printed. Of ten thousand lines only those that are asked for are
     read: a reader of a few runs pays for a few.
@@ -128,16 +164,25 @@ class Listing:
     def __init__(self, output: str = "") -> None:
         self._output = output
         self._ours: dict[str, list[str]] = {}
+        self._of_ours: set[str] = set()
         self._others: dict[str, str] | None = None
         for match in _OURS.finditer(output):
             line = output[output.rfind("\n", 0, match.start()) + 1 : match.end()]
-            if line.count("|") == COLUMNS and _number(line):
+            if line.count("|") != COLUMNS or not _number(line):
+                continue
+            self._of_ours.add(line)
+            if match[1]:
                 self._ours.setdefault(match[1], []).append(line)
+                continue
+            parts = line.split("|")
+            for run, own, name in tasks(parts[0].strip(), parts[-1]):
+                mine = "|".join((own, own, *parts[2:-1], name))
+                self._ours.setdefault(run, []).append(mine)
 
     def of_run(self, run_id: str) -> list[Job]:
         """The jobs submitted for a run of ours, the last one first."""
         jobs = [_job(line) for line in self._ours.get(run_id, ())]
-        jobs.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
+        jobs.sort(key=latest)
         return jobs
 
     def runs(self) -> list[str]:
@@ -146,7 +191,11 @@ class Listing:
 
     def run_of(self) -> dict[str, str]:
         """Our runs by the numbers of their jobs."""
-        return {_number(line): run for run, lines in self._ours.items() for line in lines}
+        return {
+            line.split("|", 2)[1].strip(): run
+            for run, lines in self._ours.items()
+            for line in lines
+        }
 
     def waits_by_priority(self) -> bool:
         """Whether one of ours waits because others come before it."""
@@ -161,6 +210,10 @@ class Listing:
         for line in self._not_ours().values():
             yield _job(line)
 
+    def lists(self, native_id: str) -> bool:
+        """Whether one of them is listed."""
+        return native_id in self._not_ours()
+
     def foreign_job(self, native_id: str) -> Job | None:
         """One of them."""
         line = self._not_ours().get(native_id)
@@ -168,11 +221,10 @@ class Listing:
 
     def _not_ours(self) -> dict[str, str]:
         if self._others is None:
-            ours = {line for lines in self._ours.values() for line in lines}
             self._others = {
                 native(line.partition("|")[0].strip()): line
                 for line in self._output.split("\n")
-                if line.count("|") >= COLUMNS and _number(line) and line not in ours
+                if line.count("|") >= COLUMNS and _number(line) and line not in self._of_ours
             }
         return self._others
 
@@ -193,7 +245,7 @@ def native(job: str) -> str:
 def _number(line: str) -> str:
     """The number of the job of a line, "" if it has none."""
     number = line.split("|", 2)[1].strip()
-    return number if number.isdigit() else ""
+    return number if text.is_number(number) else ""
 
 
 def _job(line: str) -> Job:
@@ -230,32 +282,35 @@ def _job(line: str) -> Job:
 
 
 def sacct(output: str) -> list[Job]:
-    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time; the
-    last is how it is now."""
+    """The jobs of `sacct -X -n -P -o SACCT`. With -D a requeued job has a line for each time, and
+    so has one of an earlier job of the same number; the last is how it is now."""
     found: dict[str, Job] = {}
     for line in output.splitlines():
         parts = line.split("|", SACCT.count(","))
-        if len(parts) <= SACCT.count(",") or not parts[0].strip().isdigit():
+        if len(parts) <= SACCT.count(",") or not text.is_number(parts[0].strip()):
             continue
         number, job, word, code, submitted, start, end, hosts, partition, reason, name = parts
         word = state_word(word)
         state = STATES.get(word)
-        exit_code, signal = ending(code)
+        exit_code, signal = ending(code, word)
+        given = "" if hosts.strip() == "None assigned" else hosts
+        over = state is not None and state.terminal
         found[number] = Job(
             id=job.strip(),
             number=number.strip(),
             name=name,
             word=word,
             state=state,
-            reason=text.known(reason),
+            # What it waited for last, which stays there when it has run.
+            reason="" if given else text.known(reason),
             array="_" in job,
             partition=text.known(partition),
-            hosts=text.nodes("" if hosts.strip() == "None assigned" else hosts),
+            hosts=text.nodes(given),
             submitted=text.moment(submitted),
             start=text.moment(start),
-            ended=text.moment(end) if state is not None and state.terminal else None,
-            exit_code=exit_code,
-            signal=signal,
+            ended=text.moment(end) if over else None,
+            exit_code=exit_code if over else None,
+            signal=signal if over else None,
         )
     return list(found.values())
 
@@ -264,12 +319,12 @@ def shown(line: str) -> Job | None:
     """The job of a line of `scontrol -o show job`."""
     fields = text.record(line)
     number = fields.get("JobId", "").partition(" ")[0]
-    if not number.isdigit():
+    if not text.is_number(number):
         return None
     array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
     word = state_word(fields.get("JobState", ""))
     state = STATES.get(word)
-    exit_code, signal = ending(fields.get("ExitCode", ""))
+    exit_code, signal = ending(fields.get("ExitCode", ""), word)
     over = state is not None and state.terminal
     return Job(
         id=f"{array}_{task}" if array and task else number,
@@ -308,13 +363,15 @@ def state_word(word: str) -> str:
     return parts[0].rstrip("+").upper() if parts else ""
 
 
-def ending(code: str) -> tuple[int | None, int | None]:
-    """(exit code, signal) of `code:signal`."""
+def ending(code: str, word: str = "COMPLETED") -> tuple[int | None, int | None]:
+    """(exit code, signal) of `code:signal`. The 0 of a job that did not succeed (its time was over,
+    its node failed) is no exit code."""
     first, colon, second = code.strip().partition(":")
-    if not colon or not first.isdigit() or not second.isdigit():
+    if not colon or not text.is_number(first) or not text.is_number(second):
         return None, None
     signal = int(second)
     # 0:53 and 0:125 are Slurm's own marks, not signals.
     if 0 < signal < 65 and signal != 53:
         return None, signal
-    return int(first) if int(first) < 256 else None, None
+    said = int(first)
+    return said if said < 256 and (said or word == "COMPLETED") else None, None

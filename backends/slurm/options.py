@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traindeck.backends.base import Option, UsageError
+from traindeck.backends.slurm import depends
 
 SCHEMA: Mapping[str, Option] = {
     "partition": Option(help="the partition to run in; the cluster's default without it"),
@@ -21,6 +22,9 @@ SCHEMA: Mapping[str, Option] = {
     "memory": Option(help="memory a node, as 64G"),
     "constraint": Option(help="features that the nodes must have"),
     "exclude": Option(help="nodes not to run on"),
+    "dependency": Option(
+        help="what it waits for, in Slurm's words (afterok:123); --after names runs"
+    ),
     "exclusive": Option(type="bool", help="share the nodes with nobody"),
     "requeue": Option(
         type="bool",
@@ -82,7 +86,7 @@ def wrong(key: str, value: object) -> str:
         return "expected a word on one line"
     if key != "constraint" and any(letter.isspace() for letter in value):
         return "expected one word without spaces"
-    return ""
+    return depends.wrong(value) if key == depends.OPTION else ""
 
 
 def words(options: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,15 @@ from traindeck.backends.base import (
     plan_digest,
 )
 from traindeck.backends.process import placed
-from traindeck.backends.slurm import limits, reading, script, words
+from traindeck.backends.slurm import depends, limits, rights, script, words
 from traindeck.backends.slurm.cluster import Cluster, unproven
-from traindeck.backends.slurm.listing import Listing
-from traindeck.backends.slurm.reading import Heard
-from traindeck.backends.status import Evidence
+from traindeck.backends.slurm.listing import Job
+
+NAMED = 12
+"""Names in one line of `backends check`."""
+
+OFFERED = 100
+"""Values that are offered of an option, at the most."""
 
 SMALLEST = 30.0
 """Seconds of a time limit below which no warning is asked for: it would come at the start."""
@@ -31,29 +35,6 @@ SMALLEST = 30.0
 def without_devices(spec: RunSpec) -> RunSpec:
     """For the survey of the login host, whose GPUs are not the cluster's."""
     return replace(spec, resources=Resources(gpus=0, nodes=spec.resources.nodes))
-
-
-def dependencies(
-    spec: RunSpec, heard: Heard, evidence: Mapping[str, Evidence]
-) -> dict[str, str | None]:
-    """The number of the Slurm job of each run that is waited for; "" for one that need not be
-    waited for any more, None for one that has ended badly and is known to Slurm no more."""
-    jobs = heard.jobs or Listing()
-    found: dict[str, str | None] = {}
-    for run, seen in evidence.items():
-        job = reading.job_of(jobs.of_run(run), seen)
-        if not seen.found:
-            continue
-        record = seen.exit if seen.exit is not None and seen.exit.next is None else None
-        good = record is not None and record.cause == "self" and record.exit_code == 0
-        over = record is not None or seen.word is not None or job is None
-        if good or (over and spec.after_any):
-            found[run] = ""
-        elif job is not None:
-            found[run] = job.number  # if it has failed, Slurm sees that too
-        else:
-            found[run] = None
-    return found
 
 
 def plan(
@@ -70,6 +51,11 @@ def plan(
         raise UsageError(f"--nodes {spec.resources.nodes}: expected 1 or more.")
     cluster = decode(Cluster, facts.detail.get("cluster") or {})
     asked = spec.argv
+    spec = depends.placed(name, spec)
+    options = {**options, **{k: v for k, v in spec.options.items() if k == depends.OPTION}}
+    if not cluster.rest:
+        found = facts.detail.get("jobs") or {}
+        depends.check(options, {n: decode(Job, job) for n, job in found.items()}, name)
     spec, brought, warnings = placed(name, spec, facts, prelude)
     warnings += limits.check(spec, options, cluster, name)
     late: dict[str, str] = {}
@@ -85,12 +71,16 @@ def plan(
             + ", ".join(spec.secrets)
             + ", kept in a file (0600) in the run directory until the run has ended"
         )
-    depends = facts.detail.get("after") or {}
-    dependency = _dependency(spec, depends)
     if spec.after:
         runs = " and ".join(f"run {run}" for run in spec.after)
         late["start"] = f"when {runs} {'has' if len(spec.after) == 1 else 'have'} ended"
     late["node"] = "where Slurm starts it"
+    if spec.array is not None:
+        if not spec.run_id.endswith(f"{spec.array.index:04d}"):
+            raise ValueError(f"run {spec.run_id} cannot be task {spec.array.index} of an array")
+        # Also for a task that is tried again by itself.
+        index = str(spec.array.index)
+        env |= {"TRAINDECK_ARRAY_INDEX": index, "SLURM_ARRAY_TASK_ID": index}
     env.setdefault("PYTHONUNBUFFERED", "1")
     files = {**spec.files, **brought}
     if spec.attempt == 0 and not cluster.rest:
@@ -102,6 +92,36 @@ def plan(
         python_version=spec.python_version or facts.run_python_version,
         host=cluster.config.name or facts.host,
     )
+    handed, unsaid = sent(spec, facts, options, cluster)
+    warnings += unsaid
+    made = Plan(
+        backend=name,
+        spec=spec,
+        files=dict(sorted(files.items())),
+        argv=spec.argv,
+        body={
+            "agent": facts.agent,
+            "python": facts.python,
+            "root": facts.home,
+            **handed,
+        },
+        env=env,
+        bound_late=late,
+        place=facts.place,
+        warnings=tuple(warnings),
+    )
+    return replace(made, digest=plan_digest(made))
+
+
+def sent(
+    spec: RunSpec, facts: Facts, options: Mapping[str, Any], cluster: Cluster
+) -> tuple[dict[str, Any], list[str]]:
+    """(What Slurm is sent, by who takes it; what that cannot say of the run).
+
+    Raises:
+        UsageError: A run that is waited for did not succeed; slurmrestd has no word for an option.
+    """
+    dependency = depends.word(spec, options, facts.detail.get("after") or {})
     if spec.limits.time is not None and spec.limits.time < SMALLEST:
         options = {**options, "warn": 0}
     time = limits.time_asked(spec, cluster, options)
@@ -112,11 +132,10 @@ def plan(
         agent=facts.agent,
         kill_wait=cluster.config.kill_wait,
     )
-    sent: dict[str, Any] = {}
     if cluster.rest:
         from traindeck.backends.slurm import rest_job
 
-        asked_of, unsaid = rest_job.request(
+        request, unsaid = rest_job.request(
             spec,
             options,
             cluster.rest,
@@ -125,43 +144,11 @@ def plan(
             time=time,
             dependency=dependency,
         )
-        sent["slurmrestd"] = {"version": cluster.rest, "request": asked_of}
-        warnings += unsaid
-    else:
-        sbatch = script.argv(
-            *(spec, options), home=facts.home, program=program, time=time, dependency=dependency
-        )
-        sent["sbatch"] = list(sbatch)
-    made = Plan(
-        backend=name,
-        spec=spec,
-        files=dict(sorted(files.items())),
-        argv=spec.argv,
-        body={
-            "agent": facts.agent,
-            "python": facts.python,
-            "root": facts.home,
-            **sent,
-        },
-        env=env,
-        bound_late=late,
-        place=facts.place,
-        warnings=tuple(warnings),
+        return {"slurmrestd": {"version": cluster.rest, "request": request}}, unsaid
+    sbatch = script.argv(
+        *(spec, options), home=facts.home, program=program, time=time, dependency=dependency
     )
-    return replace(made, digest=plan_digest(made))
-
-
-def _dependency(spec: RunSpec, depends: Mapping[str, str | None]) -> str | None:
-    for run in spec.after:
-        if run in depends and depends[run] is None:
-            raise UsageError(
-                f"Run {run}, which is to be waited for, did not succeed.",
-                "Use --after-any to start whatever its end was.",
-            )
-    numbers = [number for run in spec.after if (number := depends.get(run))]
-    if not numbers:
-        return None
-    return ":".join(["afterany" if spec.after_any else "afterok", *numbers])
+    return {"sbatch": list(sbatch)}, []
 
 
 def _blob(data: bytes) -> Blob:
@@ -186,16 +173,58 @@ def health(found: Health, cluster: Cluster) -> Health:
         names = ", ".join(hosts[:6]) + (f" and {len(hosts) - 6} more" if len(hosts) > 6 else "")
         are = "are" if len(hosts) > 1 else "is"
         checks.append((True, f"{names} {are} out of service: {reason}"))
-    if cluster.config.accounting and cluster.associations:
-        accounts = sorted({one.account for one in cluster.associations})
-        checks.append((True, f"your accounts: {', '.join(accounts[:12])}"))
-    elif cluster.untold:
-        checks.append((True, f"slurmrestd does not tell {' and '.join(cluster.untold)}"))
-    elif cluster.config.version:
-        checks.append((True, "no accounting: accounts and QOS are not used"))
+    checks += accounting(cluster)
     return replace(
-        found, version=f"Slurm {version}" if version else found.version, checks=tuple(checks)
+        found,
+        version=f"Slurm {version}" if version else found.version,
+        checks=tuple(checks),
+        offers=choices(cluster),
     )
+
+
+def accounting(cluster: Cluster) -> list[tuple[bool, str]]:
+    """What `probe` says of accounts and QOS. That they cannot be asked for is said elsewhere."""
+    config = cluster.config
+    if cluster.associations:
+        accounts = sorted({one.account for one in cluster.associations})
+        usual = f" (usually {cluster.default_account})" if cluster.default_account else ""
+        found = [(True, f"your accounts: {rights.listed(accounts)}{usual}")]
+        if qos := rights.usable_qos({}, replace(cluster, default_account="")):
+            found.append((True, f"your QOS: {', '.join(map(_limited(cluster), qos[:NAMED]))}"))
+        return found
+    if config.accounting and "accounts and QOS" not in cluster.unknown:
+        must = "associations" in config.enforced
+        who = cluster.user or "this user"
+        return [(not must, f"the accounting knows no account of {who}")]
+    if not config.accounting and cluster.untold:
+        return [(True, f"slurmrestd does not tell {' and '.join(cluster.untold)}")]
+    if not config.accounting and config.version:
+        return [(True, "no accounting: accounts and QOS are not used")]
+    return []
+
+
+def _limited(cluster: Cluster) -> Callable[[str], str]:
+    """The name of a QOS with its limit of time."""
+    longest = {one.name: one.max_time for one in cluster.qos}
+
+    def of(name: str) -> str:
+        most = longest.get(name)
+        return name if most is None else f"{name} (up to {words.span(most)})"
+
+    return of
+
+
+def choices(cluster: Cluster) -> dict[str, tuple[str, ...]]:
+    """What options can be here, by option, to be offered."""
+    whoever = replace(cluster, default_account="")
+    found = {
+        "partition": [one.name for one in cluster.partitions],
+        "account": sorted({one.account for one in cluster.associations}),
+        "qos": rights.usable_qos({}, whoever),
+        "reservation": rights.usable_reservations({}, whoever),
+        "gpu_kind": sorted({kind for group in cluster.groups for kind in group.gpus if kind}),
+    }
+    return {name: tuple(values[:OFFERED]) for name, values in found.items() if values}
 
 
 def offers(cluster: Cluster) -> list[tuple[Any, str]]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from traindeck.backends.base import Rank, Reach, State, Status
 from traindeck.backends.data import dataclass
-from traindeck.backends.slurm import words
+from traindeck.backends.slurm import text, words
+from traindeck.backends.slurm.gone import After
 from traindeck.backends.slurm.listing import Job, Listing
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import ATTRIBUTE_CACHE, Evidence, Native, Word, status_of
@@ -16,6 +17,11 @@ RETURNS = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "FA
 """Words that a job may have for a moment before it waits again."""
 MOMENT = 5.0
 """Seconds of such a moment: until then it is not taken for an end."""
+
+JUST = 30.0
+"""Seconds after a submission in which a list that has not the job may be older than it."""
+
+_NOTHING = After()
 
 BEAT = 10.0
 """Seconds between two heartbeats of a supervisor."""
@@ -55,13 +61,31 @@ def job_of(jobs: Sequence[Job], seen: Evidence) -> Job | None:
     return jobs[0] if jobs else None
 
 
+def number_of(seen: Evidence) -> str:
+    """The number of the job that a run directory names, "" if it names none."""
+    return seen.job or (seen.queued.id if seen.queued is not None else None) or ""
+
+
+def wants_an_end(seen: Evidence) -> bool:
+    """Whether how a run ended is left for Slurm to say, and is not written down yet."""
+    if not seen.found or seen.word is not None:
+        return False
+    return seen.exit is None or seen.exit.cause == "outside"
+
+
 def native_of(
-    job: Job | None, seen: Evidence, heard: Heard, around: Around, gone_for: float
+    job: Job | None,
+    seen: Evidence,
+    heard: Heard,
+    around: Around,
+    gone_for: float,
+    after: After = _NOTHING,
 ) -> Native | None:
     """Slurm's word on a run, None if it was never given to Slurm.
 
     Args:
         gone_for: Seconds since this console first found it missing or over.
+        after: What the accounting says of jobs that are listed no more.
     """
     if heard.jobs is None:
         if seen.queued is None and seen.job is None:
@@ -86,10 +110,36 @@ def native_of(
         return kept
     if seen.job is None and (seen.queued is None or seen.queued.id is None):
         return None  # it was just to be submitted
+    if after.why:
+        return Native(
+            answered=False,
+            reason=f"Slurm lists it no more, and its accounting cannot be asked: {after.why}",
+        )
+    if word := after.going_on(number_of(seen)):
+        waits = seen.attempt is None and word == "PENDING"
+        return Native(state=State.QUEUED if waits else State.STOPPING, reason=_behind(word))
+    if (taken := _taken_out(seen, heard, gone_for)) is not None:
+        return taken
+    handed = seen.queued.time if seen.attempt is None and seen.queued is not None else None
+    if handed is not None and heard.now - handed < JUST:
+        return None  # nor has the accounting heard of it
     over = max(gone_for, heard.min_job_age or 0.0)
     if seen.attempt is not None and seen.heartbeat_age is not None:
         over = max(over, seen.heartbeat_age - BEAT)
     return Native(over_for=over)
+
+
+def _taken_out(seen: Evidence, heard: Heard, gone_for: float) -> Native | None:
+    """The word on a task of an array that waits no more and never began: of those that are
+    cancelled before they start Slurm keeps nothing."""
+    if seen.attempt is not None or seen.queued is None or "_" not in (seen.queued.id or ""):
+        return None
+    if seen.batch_said or seen.cancel_requested is not None:
+        return None
+    submitted = seen.queued.time
+    if not gone_for and (submitted is None or heard.now - submitted < ATTRIBUTE_CACHE):
+        return Native(state=State.QUEUED)  # it may have been submitted since Slurm was asked
+    return Native(state=State.CANCELLED, reason="cancelled in Slurm before it started")
 
 
 def _kept(word: Word | None) -> Native | None:
@@ -140,9 +190,7 @@ def foreign(job: Job | None, heard: Heard, around: Around, asked: float) -> Stat
     if heard.jobs is None:
         return Status(observed_at=asked, reach=Reach.DOWN, reason=heard.why)
     if job is None:
-        return Status(
-            state=State.LOST, observed_at=asked, reason="Slurm does not list it (any more)"
-        )
+        return forgotten("", After(), asked)
     state = words.state(job)
     return Status(
         state=state,
@@ -161,6 +209,32 @@ def foreign(job: Job | None, heard: Heard, around: Around, asked: float) -> Stat
     )
 
 
+def forgotten(number: str, after: After, asked: float) -> Status:
+    """The status of a job that somebody submitted by hand, that Slurm lists no more, and of whose
+    end nothing is known."""
+    gone = "Slurm lists it no more"
+    if after.why:
+        why = f"{gone}, and its accounting cannot be asked: {after.why}"
+        return Status(observed_at=asked, reach=Reach.DOWN, reason=why)
+    if word := after.going_on(number):
+        return Status(state=State.STOPPING, observed_at=asked, reason=_behind(word))
+    if after.kept:
+        said = after.jobs.get(number)
+        has = f"says {said.word.lower()}, which it is not" if said else "has nothing of it"
+        return Status(
+            state=State.LOST, observed_at=asked, reason=f"gone: {gone}, and its accounting {has}"
+        )
+    return Status(
+        state=State.LOST,
+        observed_at=asked,
+        reason=f"gone: {gone}, and keeps no record of how jobs ended",
+    )
+
+
+def _behind(word: str) -> str:
+    return f"Slurm lists it no more; its accounting still says {word.lower()}"
+
+
 def _plain_end(job: Job) -> int | None:
     return 0 if job.word == "COMPLETED" else None
 
@@ -177,7 +251,7 @@ def priorities(output: str) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for line in output.splitlines():
         partition, bar, priority = line.rpartition("|")
-        if bar and priority.strip().isdigit():
+        if bar and text.is_number(priority.strip()):
             for one in partition.split(","):
                 found.setdefault(one.strip(), []).append(int(priority))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from traindeck.backends.slurm import listing, text
@@ -89,12 +90,18 @@ class Jobs(Listing):
         self._runs: dict[str, list[Job]] = {}
         self._foreign: dict[str, Job] = {}
         for job in jobs:
+            tasks = list(listing.tasks(job.id, job.name)) if ours else []
+            for run, own, name in tasks:
+                task = replace(job, id=own, number=own, name=name)
+                self._runs.setdefault(run, []).append(task)
+            if tasks:
+                continue
             if ours and job.key is not None:
                 self._runs.setdefault(job.key[0], []).append(job)
             else:
                 self._foreign[listing.native(job.id)] = job
         for mine in self._runs.values():
-            mine.sort(key=lambda job: (-(job.key or ("", 0))[1], job.over, int(job.number)))
+            mine.sort(key=listing.latest)
 
     def everything(self) -> Iterator[Job]:
         """All of them."""
@@ -333,6 +340,9 @@ def _reservations(answer: object) -> Iterator[Reservation]:
                 start=_moment(words.get("start_time")),
                 end=_moment(words.get("end_time")),
                 hosts=text.nodes(_text(words.get("node_list"))),
+                users=_names(words.get("users")),
+                accounts=_names(words.get("accounts")),
+                groups=_names(words.get("groups")),
             )
 
 

@@ -8,6 +8,7 @@ run.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Any, Protocol
 
 from traindeck.backends.base import AgentChannel
@@ -34,6 +35,20 @@ class Told:
     why: str = ""
     waiting: Mapping[str, Sequence[int]] | None = None
     min_job_age: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What Slurm's accounting said of jobs.
+
+    Attributes:
+        kept: Whether there is one; `why` it did not answer, "" if it did.
+        jobs: What it knows, by what was asked for.
+    """
+
+    kept: bool = False
+    why: str = ""
+    jobs: Mapping[str, Job] = field(default_factory=dict)
 
 
 class Scheduler(Protocol):
@@ -77,15 +92,12 @@ class Scheduler(Protocol):
             sent: What the plan says is sent to Slurm.
         """
 
-    async def details(
-        self, channel: AgentChannel, numbers: Sequence[str], gone: Sequence[str]
-    ) -> dict[str, Job]:
-        """More of jobs that are over, by their numbers.
+    async def details(self, channel: AgentChannel, numbers: Sequence[str]) -> dict[str, Job]:
+        """More of jobs that are over and listed, by their numbers."""
 
-        Args:
-            numbers: Those that are listed.
-            gone: Those that are listed no more.
-        """
+    async def forgotten(self, channel: AgentChannel, jobs: Sequence[str]) -> Forgotten:
+        """What the accounting has of jobs that are listed no more, by what names them (`12_3`).
+        Without jobs: whether there is one."""
 
     async def end(self, channel: AgentChannel, jobs: Sequence[str]) -> str:
         """End jobs: TERM, then Slurm's own grace. Returns why that was refused, or ""."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from traindeck.backends.arrays import PREFIX, read_indices, task_id
 from traindeck.backends.base import RunSpec
 from traindeck.backends.slurm import options as given
-from traindeck.backends.slurm.listing import job_name
+from traindeck.backends.slurm.listing import array_name, job_name
 
 PATH = "plan/batch.sh"
 """Where it lies in the run directory."""
@@ -32,12 +33,22 @@ def argv(
     time: str | None,
     dependency: str | None,
 ) -> tuple[str, ...]:
-    """The argv of `sbatch` for one attempt."""
-    run_dir = f"{home}/runs/{spec.run_id}"
+    """The argv of `sbatch` for one attempt; for the first ones of all tasks of an array."""
+    run_dir = folder = f"{home}/runs/{spec.run_id}"
+    output = f"{run_dir}/batch.log"
+    named = [f"--job-name={job_name(spec.run_id, spec.attempt)}"]
+    if in_array(spec):
+        # The same words for all of them: sbatch is called once, and a task knows its index.
+        array = spec.run_id[:PREFIX]
+        first = read_indices(spec.array.indices).numbers[0] if spec.array else 0
+        run_dir, folder = f"{home}/runs/{task_id(array, first)}", f"{home}/runs"
+        output = f"{home}/runs/{array}%{12 - PREFIX}a/batch.log"
+        named = [f"--job-name={array_name(spec.run_id)}"]
+        named += [f"--array={spec.array.indices}"] if spec.array else []
     words = [
         "sbatch",
         "--parsable",
-        f"--job-name={job_name(spec.run_id, spec.attempt)}",
+        *named,
         f"--nodes={spec.resources.nodes}",
         "--ntasks-per-node=1",
     ]
@@ -57,8 +68,8 @@ def argv(
         # the user's profile: that would be asked for on the node, and may fail there.
         "--export=ALL",
         "--open-mode=append",
-        f"--output={run_dir}/batch.log",
-        f"--chdir={run_dir}",
+        f"--output={output}",
+        f"--chdir={folder}",
         f"{run_dir}/{PATH}",
         *program,
     ]
@@ -69,8 +80,15 @@ def program(
     spec: RunSpec, *, home: str, python: str, agent: str, kill_wait: float | None
 ) -> tuple[str, ...]:
     """The argv of the batch step."""
+    run = array_name(spec.run_id) if in_array(spec) else spec.run_id
     return (
         *(python, "-I", "-S", f"{home}/bin/agent-{agent}.py"),
-        *("batch", spec.run_id, str(spec.attempt)),
+        *("batch", run, str(spec.attempt)),
         *(() if kill_wait is None else (f"{kill_wait:g}",)),
     )
+
+
+def in_array(spec: RunSpec) -> bool:
+    """Whether an attempt is submitted with others, as an array. Another try of a task is a job by
+    itself."""
+    return spec.array is not None and spec.attempt == 0

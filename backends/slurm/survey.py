@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from traindeck.backends.base import AgentChannel
+from traindeck.backends.slurm import accounts, commands
 from traindeck.backends.slurm import cluster as known
-from traindeck.backends.slurm import commands
 from traindeck.backends.slurm.cluster import Cluster
 
 
@@ -32,11 +32,19 @@ async def ask(channel: AgentChannel, paths: Sequence[str], user: str) -> Cluster
         user=user,
     )
     if found.config.accounting and user:
-        (answer,) = await run(channel, [commands.associations(user)], paths)
-        if answer.ok:
-            found = replace(found, associations=known.associations(answer.out))
-        else:
-            unknown["accounts"] = answer.why
+        asked = commands.accounting_of(user, found.config.name)
+        heard = await run(channel, list(asked.values()), paths)
+        said = dict(zip(asked, heard, strict=True))
+        if not said["accounts"].ok:
+            unknown["accounts and QOS"] = said["accounts"].why
+        out = {name: answer.out if answer.ok else "" for name, answer in said.items()}
+        found = replace(
+            found,
+            associations=accounts.associations(out["accounts"]),
+            accounts=accounts.accounts(out["all accounts"]),
+            qos=accounts.qualities(out["QOS"]),
+            default_account=accounts.default_account(out["default account"]),
+        )
     return replace(found, unknown=unknown)
 
 

@@ -26,6 +26,7 @@ _DURATION = re.compile(r"(?:(\d{1,6})-)?(\d{1,8})(?::(\d{1,2}))?(?::(\d{1,2}))?(
 _MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)")
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)([KMGTP]?)[cnB]?")
 _FIELD = re.compile(r"(?:^|\s)([A-Z][A-Za-z0-9_/:&]*)=")
+_PROGRAM = re.compile(r"\s*(?:sbatch|squeue|scancel|scontrol|sinfo|sacct(?:mgr)?|srun): ")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
@@ -54,9 +55,9 @@ def duration(text: str) -> float | None:
     return float((days or 0) * 86400 + (hours or 0) * 3600 + minutes * 60 + seconds)
 
 
-def written(seconds: float) -> str:
-    """A duration as Slurm takes it, in whole minutes, rounded up."""
-    minutes = max(1, -(-int(seconds * 1000) // 60_000))
+def written(seconds: float, *, up: bool = True) -> str:
+    """A duration as Slurm takes it, in whole minutes, rounded `up` or down."""
+    minutes = max(1, -(-int(seconds * 1000) // 60_000) if up else int(seconds // 60))
     days, minutes = divmod(minutes, 24 * 60)
     hours, minutes = divmod(minutes, 60)
     return f"{days}-{hours:02}:{minutes:02}:00" if days else f"{hours:02}:{minutes:02}:00"
@@ -72,6 +73,11 @@ def moment(text: str) -> float | None:
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 62):
         return None
     return float(calendar.timegm((year, month, day, hour, minute, second)))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number in plain digits: Python takes a raised 1 for a digit."""
+    return text.isascii() and text.isdigit()
 
 
 @lru_cache(CACHED)
@@ -185,7 +191,9 @@ def one_line(text: str, limit: int = 300) -> str:
     """What a command said, on one line: without its own name, repeated prefixes and the end."""
     lines = []
     for line in text.splitlines():
-        line = re.sub(r"^\s*(?:sbatch|squeue|scancel|scontrol|sinfo|sacct|srun): ", "", line)
+        line = re.sub(
+            r"^\s*(?:sbatch|squeue|scancel|scontrol|sinfo|sacct(?:mgr)?|srun): ", "", line
+        )
         line = re.sub(r"^(?:error|fatal): ", "", line).strip()
         if line and line not in lines:
             lines.append(line)

@@ -48,7 +48,7 @@ _WAITING: Mapping[str, str] = {
     "PartitionTimeLimit": "asks for more time than partition {partition} allows: " + HOPELESS,
     "PartitionConfig": "asks for what partition {partition} does not have: " + HOPELESS,
     "ReqNodeNotAvail": "waits: a node that it needs is not available{nodes_named}",
-    "Reservation": "waits for its reservation to begin",
+    "Reservation": "waits for its reservation to begin, or for room in it",
     "ReservationDeleted": "its reservation was deleted: " + HOPELESS,
     "Licenses": "waits for a license",
     "InvalidAccount": "its account is not valid: " + HOPELESS,
@@ -80,6 +80,7 @@ _LIMITS = re.compile(
     r"(Assoc|QOS)(Max|Grp|Min)(Jobs|Submit|Wall|Node|Nodes|Cpu|CPU|CPUs|Mem|Memory|GRES|Gres|Billing"
     r"|Energy|BB|License)?[A-Za-z]*(?:\(([^)]*)\))?"
 )
+_DEPENDED = re.compile(r"(?<=[:,?])(\d+(?:_\d+)?)(?:_\*)?(?:\+\d+)?(?=[(:,?]|$)")
 _WHAT = {
     "Jobs": "jobs at once",
     "Submit": "submitted jobs",
@@ -106,6 +107,8 @@ def waiting(job: Job, around: Around) -> str:
     word = re.split(r"[,\s(]", said, maxsplit=1)[0]
     named = said.replace(" ", "_")
     template = _WAITING.get(named) or _WAITING.get(word)
+    if word == "ReqNodeNotAvail" and "eserved" in said:
+        template = "waits: a node that it needs may be kept by a reservation"
     if template is None and named.startswith("Nodes_required_for_job_are_DOWN"):
         template = "waits: nodes that it needs are down, drained or kept for more urgent partitions"
     if template is not None:
@@ -133,8 +136,10 @@ def _limit(match: re.Match[str], said: str) -> str:
     what = _WHAT.get(match[3] or "", "what it asks for")
     if match[2] == "Min":
         return f"asks for less {what} than {owner} wants ({said}): {HOPELESS}"
+    if "PerJob" in said:
+        return f"asks for more {what} than {owner} allows a job ({said}): {HOPELESS}"
     shared = " together with others" if match[2] == "Grp" else ""
-    each = " a user" if "PerUser" in said else " a job" if "PerJob" in said else ""
+    each = " a user" if "PerUser" in said else ""
     return f"waits: the limit of {owner} for {what}{each}{shared} is reached ({said})"
 
 
@@ -171,7 +176,7 @@ def _expected(job: Job, around: Around) -> str:
 def _depends(job: Job, around: Around) -> str:
     """`afterok:17(unfulfilled)` as runs and jobs."""
     named = []
-    for number in re.findall(r"(?<=[:,?])(\d+)(?:_[\d*]+)?(?:\+\d+)?(?=[(:,?]|$)", job.dependency):
+    for number in _DEPENDED.findall(job.dependency):
         run = around.runs.get(number)
         named.append(f"run {run}" if run else f"job {number}")
     if not named:

@@ -169,6 +169,30 @@ def complete_setting(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
     return [(text, meaning) for text, meaning in found if _PLAIN.fullmatch(text)][:LIMIT]
 
 
+def complete_option(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Options of the place that --on names, with `=`; for one, what it can be there, as far as that
+    was heard."""
+    from traindeck.console.runs.offering import offered
+    from traindeck.console.runs.options import choices_of
+    from traindeck.console.runs.workspace import open_workspace
+
+    name, equals, _ = incomplete.partition("=")
+    try:
+        ws = open_workspace()
+        place = str(ctx.params.get("on") or "local")
+        options = ws.backend(place).options_schema
+        if not equals:
+            words = {f"{key}=": option.help for key, option in options.items()}
+        elif name in options:
+            values = choices_of(options[name]) or offered(ws.places, place).get(name, ())
+            words = {f"{name}={value}": "" for value in values}
+        else:
+            words = {}
+    except TraindeckError:
+        return []
+    return [(word, words[word]) for word in _offered(words, incomplete)][:LIMIT]
+
+
 def complete_backend(incomplete: str) -> list[str]:
     """Configured backends."""
     from traindeck.console.runs.workspace import open_workspace

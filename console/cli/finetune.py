@@ -14,6 +14,7 @@ from traindeck.console.cli.completion import complete_recipe, complete_setting
 from traindeck.console.cli.launch_options import (
     After,
     AfterAny,
+    Array,
     DryRun,
     Env,
     Environment,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _RECIPE = "traindeck.recipe"
+INDEX = "{index}"
+"""Stands in a parameter for the index of a task of an array."""
 
 
 class FinetuneCommand(Command):
@@ -110,6 +113,7 @@ def finetune_command(
     like: Like = None,
     on: On = None,
     name: Name = None,
+    array: Array = None,
     gpus: Gpus = None,
     environment: Environment = None,
     env: Env = None,
@@ -135,6 +139,8 @@ def finetune_command(
 
     traindeck finetune --like calm-fox --set lr=1e-4
 
+    traindeck finetune --like calm-fox --on lab --array 0-7 --set 'seed={index}'
+
     --like takes the recipe and all parameters of RUN, and of its launch what `run --like` takes.
     """
     from traindeck.console.recipes.resolving import parse_set
@@ -149,6 +155,9 @@ def finetune_command(
         _print_parameters(read_recipe(open_workspace(), recipe), json, quiet)
         return 0
     values = parse_set(set_ or [])
+    varies = any(INDEX in value for value in values.values())
+    if varies and array is None:
+        raise UsageError(f"{INDEX} in --set stands for the index of a task: there is no --array.")
     found = given(
         on=on,
         environment=environment,
@@ -162,24 +171,34 @@ def finetune_command(
         retries=retries,
     )
 
-    async def make(ws: Workspace, given: dict[str, Any]) -> LaunchRequest:
+    noted: set[str] = set()
+
+    async def make(ws: Workspace, given: dict[str, Any], index: int | None) -> LaunchRequest:
+        own = {key: value.replace(INDEX, str(index)) for key, value in values.items()}
         if like is not None:
             from traindeck.console.runs.relaunching import finetune_like
 
             request, notes = await finetune_like(
-                ws, like, given, recipe=recipe, values=values, python=python
+                ws, like, given, recipe=recipe, values=own, python=python
             )
         else:
             assert recipe is not None  # FinetuneCommand has seen to it
             chosen = read_recipe(ws, recipe)
-            request, notes = recipe_request(
-                ws, chosen, values, preset=preset, python=python, **given
+            request, notes = recipe_request(ws, chosen, own, preset=preset, python=python, **given)
+        if array is not None and not varies:
+            notes = (
+                *notes,
+                f"all tasks have the same parameters: --set 'seed={INDEX}' tells them apart",
             )
         for line in notes:
-            output.note(f"traindeck: {line}")
+            if line not in noted:
+                output.note(f"traindeck: {line}")
+        noted.update(notes)
         return request
 
-    return start(make, found, after, after_any, dry_run, follow, json, quiet)
+    return start(
+        *(make, found, after, after_any, dry_run, follow, json, quiet), array=array, varies=varies
+    )
 
 
 def _print_parameters(recipe: Recipe, json: bool, quiet: bool) -> None:

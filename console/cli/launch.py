@@ -14,6 +14,7 @@ from traindeck.console.cli.completion import complete_retryable
 from traindeck.console.cli.launch_options import (
     After,
     AfterAny,
+    Array,
     CodeMode,
     Cwd,
     DryRun,
@@ -89,6 +90,7 @@ def run_command(
     like: Like = None,
     on: On = None,
     name: Name = None,
+    array: Array = None,
     gpus: Gpus = None,
     nodes: Nodes = None,
     option: Options = None,
@@ -124,9 +126,11 @@ def run_command(
 
     traindeck run --like calm-fox --env SEED=2 --tag seed=2
 
+    traindeck run --on lab --array 0-7%2 --name sweep -- python train.py
+
     --like takes all that RUN was started with but its name and what it waited for; secrets by
     name. What is given takes its place: of --env, --option and --tag the one of that name; --secret
-    adds one.
+    adds one. The tasks of an array find their index as TRAINDECK_ARRAY_INDEX.
     """
     found = given_to_run(
         command=command,
@@ -150,7 +154,7 @@ def run_command(
         on_stall=on_stall,
     )
 
-    async def make(ws: Workspace, given: dict[str, Any]) -> LaunchRequest:
+    async def make(ws: Workspace, given: dict[str, Any], index: int | None) -> LaunchRequest:
         if like is not None:
             from traindeck.console.runs.relaunching import command_like
 
@@ -159,7 +163,7 @@ def run_command(
 
         return LaunchRequest(**given)
 
-    return start(make, found, after, after_any, dry_run, follow, json, quiet)
+    return start(make, found, after, after_any, dry_run, follow, json, quiet, array=array)
 
 
 @app.command("retry")

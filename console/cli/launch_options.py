@@ -12,6 +12,7 @@ from traindeck.backends.errors import UsageError, excerpt
 from traindeck.console.cli.completion import (
     complete_after,
     complete_after_any,
+    complete_option,
     complete_place,
     complete_run,
 )
@@ -28,9 +29,22 @@ On = Annotated[
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="A name for the run.")]
 Gpus = Annotated[int | None, typer.Option("--gpus", metavar="N", help="GPUs a node.")]
 Nodes = Annotated[int | None, typer.Option("--nodes", metavar="N", help="Nodes.")]
+Array = Annotated[
+    str | None,
+    typer.Option(
+        "--array",
+        metavar="I-J[%N]",
+        help="As a job array of the cluster: a run for each index, NAME-I, N at once.",
+    ),
+]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="K=V", help="An option of the backend's own."),
+    typer.Option(
+        "--option",
+        metavar="K=V",
+        help="An option of the backend's own.",
+        autocompletion=complete_option,
+    ),
 ]
 Env = Annotated[list[str] | None, typer.Option("--env", metavar="K=V", help="Set a variable.")]
 Secret = Annotated[

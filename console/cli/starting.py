@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.errors import UsageError
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from traindeck.console.runs.workspace import Workspace
     from traindeck.console.store.records import RunRecord
 
-Make = Callable[["Workspace", dict[str, Any]], Awaitable["LaunchRequest"]]
-"""Makes the request of what was given."""
+Make = Callable[["Workspace", dict[str, Any], int | None], Awaitable["LaunchRequest"]]
+"""Makes the request of what was given, and of the index if it is one for a task of an array."""
 
 
 def start(
@@ -29,7 +29,15 @@ def start(
     follow: bool,
     json: bool,
     quiet: bool,
+    *,
+    array: str | None = None,
+    varies: bool = False,
 ) -> int:
+    """Plan and launch what `make` makes, or an array of it.
+
+    Args:
+        varies: Whether the tasks of an array differ in more than their index.
+    """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import choosing, launching
     from traindeck.console.runs.awaiting import awaited, refuse_elsewhere
@@ -38,19 +46,37 @@ def start(
     if after and after_any:
         raise UsageError("--after and --after-any exclude each other.")
     refuse_json_beside_log(follow, json)
+    numbers: tuple[int, ...] = ()
+    if array is not None:
+        from traindeck.backends.arrays import read_indices
+
+        numbers = read_indices(array).numbers
+        if follow:
+            raise UsageError(
+                "--follow and --array exclude each other: each task has a log of its own.",
+                "Start it, then: traindeck logs -f NAME-0",
+            )
 
     async def body(ws: Workspace) -> int:
+        if array is not None and choosing.is_auto(ws, given.get("on")):
+            raise UsageError("--array: a place is not chosen for one.", "Name it with --on.")
         await settle(ws)
         runs = awaited(ws, after or after_any or ())
         more = {"after": tuple(run.id for run in runs), "after_any": bool(after_any)}
         asked = {**given, **more} if runs else given
         if choosing.is_auto(ws, given.get("on")):
             only = {run.backend for run in runs} if runs else None
-            made = await choosing.plan(ws, lambda name: make(ws, {**asked, "on": name}), only=only)
+            made = await choosing.plan(
+                ws, lambda name: make(ws, {**asked, "on": name}, None), only=only
+            )
             output.tell(made.place)
         else:
-            request = await make(ws, asked)
+            request = await make(ws, asked, numbers[0] if numbers else None)
             refuse_elsewhere(runs, request.on)
+            if array is not None:
+                rest = [await make(ws, asked, n) if varies else request for n in numbers[1:]]
+                plans = await launching.plan_array(ws, [request, *rest], array)
+                return await _send_array(ws, plans, dry_run, json, quiet)
             made = await launching.plan(ws, request)
         return await send(ws, made, dry_run, follow, json, quiet)
 
@@ -96,6 +122,34 @@ async def send(
 
         output.tell(told(ws.index, record.reason))
     return 1 if failed else 0
+
+
+async def _send_array(
+    ws: Workspace, plans: Sequence[Plan], dry_run: bool, json: bool, quiet: bool
+) -> int:
+    from traindeck.console.cli.answer import many_runs
+    from traindeck.console.runs import launching
+    from traindeck.console.runs.request import code_not_kept
+
+    first = plans[0]
+    if dry_run:
+        if json:
+            from traindeck.backends.encoding import encode
+
+            output.emit_json([{**encode(made), **_listed(made)} for made in plans])
+            return 0
+        _show_plan(first, json)
+        output.note(f"traindeck: of {len(plans)} plans this is the first.")
+        return 0
+    records = await launching.launch_array(ws, plans)
+    hushed = {code_not_kept(first.spec)} if quiet else ()
+    for warning in first.warnings:
+        if warning not in hushed:
+            output.tell(warning)
+    if not many_runs(records, json=json, quiet=quiet):
+        for record in records:
+            output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
+    return 0
 
 
 def _not_started(record: RunRecord) -> bool:

@@ -78,6 +78,8 @@ def asked(spec: RunSpec) -> Iterator[Asked]:
         yield "gpus", f"{spec.resources.gpus}{' a node' if spec.resources.nodes > 1 else ''}"
     if spec.resources.nodes != 1:
         yield "nodes", str(spec.resources.nodes)
+    if spec.array is not None:
+        yield "array", f"task {spec.array.index} of {spec.array.indices}"
     for name, value in spec.options.items():
         yield "option", plain_or_quoted(f"{name}={value}")
     for name, value in spec.labels.items():

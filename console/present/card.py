@@ -156,7 +156,7 @@ def _lines(
         left = time_left(run)
         ends = "" if left is None else f"   {age(left)} left, ends ≈ {clock(now + left, now)}"
         yield _row("progress", Span(text), Span(ends, "muted"))
-    if hits := limit_hits(run, spec.limits.time if spec else None, now):
+    if hits := limit_hits(run, now, spec.limits.time if spec else None):
         yield _row("", Span(hits, "warn"))
     shown = [m for m in ordered_metrics(run) if not m.key.startswith(("system/", "__"))]
     yield from _metrics(shown[:METRICS_SHOWN], run, room, glyphs)

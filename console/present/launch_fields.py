@@ -128,7 +128,7 @@ def sections(
     for group, entry in _parameters(draft, drafted, begun):
         found[group].append(entry)
     problems = drafted.problems if drafted is not None else {}
-    for entry in _options(draft, ground, begun):
+    for entry in _options(draft, ground, begun, drafted):
         found["where"].append(entry)
     for known in FIELDS:
         if not (known.recipes if draft.recipe else known.commands):
@@ -238,7 +238,10 @@ def _short(parameter: Parameter) -> str:
     )
 
 
-def _options(draft: Draft, ground: Ground, begun: Draft) -> Iterator[Entry]:
+def _options(
+    draft: Draft, ground: Ground, begun: Draft, drafted: Drafted | None
+) -> Iterator[Entry]:
+    offers = drafted.offers if drafted is not None else {}
     for name, option in ground.options.get(draft.on, {}).items():
         key = f"{OPTION}{name}"
         default = option_text(option.default)
@@ -253,6 +256,7 @@ def _options(draft: Draft, ground: Ground, begun: Draft) -> Iterator[Entry]:
             hint="" if choices else option.type,
             default=default,
             choices=choices,
+            suggest=() if choices else offers.get(name, ()),
             changed=text != begun.fields.get(key, default),
         )
 

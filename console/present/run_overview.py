@@ -221,7 +221,7 @@ def _figures(run: RunRecord, facts: Facts, cells: int, now: float, glyphs: Glyph
     names = distinct((clean(metric.key) for metric in shown[:FIGURES]), room - 1)
     label = max(LABEL, *(width(name) + 1 for name in names.values())) if names else LABEL
     lines = _progress(run, label, cells, now, glyphs)
-    if hits := limit_hits(run, facts.spec.limits.time if facts.spec else None, now):
+    if hits := limit_hits(run, now, facts.spec.limits.time if facts.spec else None):
         lines.append((Span(" " * (label + 1)), Span(hits, "warn")))
     for metric in shown[:FIGURES]:
         lines.append(_metric(metric, pad(names[clean(metric.key)], label), run, cells, glyphs))

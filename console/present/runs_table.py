@@ -19,7 +19,7 @@ from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .glyphs import BEST, Glyphs
 from .numbers import aligned, count, share_of, step_of
 from .runs_columns import AFTER, LEAD, Column, Layout, is_named
-from .sentences import choose, explain, fitted, time_left
+from .sentences import choose, explain, fitted, limit_hits, limited, time_left
 from .states import is_quiet, mark
 
 
@@ -39,6 +39,11 @@ class Look:
     short_ids: Mapping[str, str] = field(default_factory=dict)
 
 
+IN_WORDS = 100
+"""Cells of a table from which on it is said in words that a run will not end within its time limit;
+a narrower one marks it."""
+
+
 def row(run: RunRecord, table: Layout, look: Look) -> Line:
     """One run as a line from column `LEAD` on, filled to the table's width."""
     quiet = is_quiet(run) and not look.selected
@@ -46,6 +51,8 @@ def row(run: RunRecord, table: Layout, look: Look) -> Line:
     bare = sentence is None and _is_bare(run)
     if bare:
         sentence = _at_work(run)
+    if sentence is None and table.width >= IN_WORDS:
+        sentence = limited(run, look.now, look.glyphs)
     if sentence is None:
         return fit_line(_cells(run, table.columns, LEAD, look, quiet), table.width - LEAD)
     before = [column for column in table.columns if column.x < table.start]
@@ -205,13 +212,16 @@ def _done(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
         look.glyphs,
         stale=stale,
     )
+    if limit_hits(run, look.now):
+        return (*bar, Span(look.glyphs.warning, "warn"), Span(share, ink))
     return (*bar, Span(" "), Span(share, ink))
 
 
 def _left(run: RunRecord, column: Column, look: Look, quiet: bool) -> Line:
     left = time_left(run)
     text = "" if left is None else age(left)
-    return (Span(fit(text, column.cells, "right"), _ink(quiet, run)),)
+    style = "warn" if text and limit_hits(run, look.now) else _ink(quiet, run)
+    return (Span(fit(text, column.cells, "right"), style),)
 
 
 def _number(run: RunRecord, summary: MetricSummary | None, column: Column, quiet: bool) -> Line:

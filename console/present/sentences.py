@@ -136,16 +136,18 @@ def time_left(run: RunRecord) -> float | None:
     return run.progress.eta if run.active and silence(run) is None else None
 
 
-def limit_hits(run: RunRecord, limit: float | None, now: float) -> str:
+def limit_hits(run: RunRecord, now: float, asked: float | None = None) -> str:
     """Where a run will be when its time limit ends it, if that is before its end.
 
     Args:
-        limit: Seconds of wall time from its start.
+        asked: Seconds of wall time from its start that were asked for, where the index was made
+            before it knew.
     """
-    left, start = time_left(run), run.started
-    if limit is None or left is None or start is None or run.unknown:
+    limits = [one for one in (run.time_limit, run.place_limit, asked) if one is not None]
+    if not limits or run.state is not State.RUNNING:
         return ""
-    if run.state is not State.RUNNING or (until := start + limit - now) >= left:
+    left, start = time_left(run), run.started
+    if left is None or start is None or run.unknown or (until := start + min(limits) - now) >= left:
         return ""
     share = max(0.0, until / left)
     step, total = run.progress.step, run.progress.total
@@ -155,6 +157,15 @@ def limit_hits(run: RunRecord, limit: float | None, now: float) -> str:
     if done is None:
         return ""
     return f"limit hits at {done + (1 - done) * share:.0%}"
+
+
+def limited(run: RunRecord, now: float, glyphs: Glyphs) -> list[Clause] | None:
+    """That a run will not end within its limit, with the figures that this hides; None if it will,
+    as far as is known."""
+    hits = limit_hits(run, now)
+    if not hits:
+        return None
+    return [(Span(f"{glyphs.warning} {hits}", "warn"),), *_so_far(run), *_newest(run)]
 
 
 def _own(run: RunRecord) -> list[MetricSummary]:
@@ -249,12 +260,15 @@ def _silent(run: RunRecord) -> list[Clause]:
     if since is None:
         return []
     what = "no value" if run.progress.step is None else "no step"
-    clauses: list[Clause] = [(Span(f"{what} for {spoken(run.observed_at - since)}", "stale"),)]
+    return [(Span(f"{what} for {spoken(run.observed_at - since)}", "stale"),), *_newest(run)]
+
+
+def _newest(run: RunRecord) -> list[Clause]:
+    """The last value of its main metric."""
     main = run.metrics.get(run.main or "")
-    if main is not None and main.last is not None:
-        words = f"{metric_word(main.key)} {figure(main.last)}"
-        clauses.append((Span(clean(words), "text"),))
-    return clauses
+    if main is None or main.last is None:
+        return []
+    return [(Span(clean(f"{metric_word(main.key)} {figure(main.last)}"), "text"),)]
 
 
 def _so_far(run: RunRecord) -> list[Clause]:

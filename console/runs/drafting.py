@@ -17,6 +17,7 @@ from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.console.durations import parse_duration, parse_stall, write_duration
 from traindeck.console.runs.awaiting import awaited
+from traindeck.console.runs.offering import Offers, offered
 from traindeck.console.runs.options import option_text, read_option
 from traindeck.console.runs.request import (
     MAX_COUNT,
@@ -214,6 +215,7 @@ class Drafted:
         problems: Field or parameter -> what is wrong with it. "" stands for the whole.
         form: The recipe's fields with their values.
         notes: Sentences about what was set without effect.
+        offers: What the place's own options can be, as far as it has said.
     """
 
     plan: Plan | None = None
@@ -221,6 +223,7 @@ class Drafted:
     form: Form | None = None
     recipe: Recipe | None = None
     notes: tuple[str, ...] = ()
+    offers: Offers = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------------------- checking
@@ -335,6 +338,11 @@ async def check(ws: Workspace, draft: Draft, recipe: Recipe | None = None) -> Dr
     Raises:
         Unreachable: The place does not answer.
     """
+    drafted = await _check(ws, draft, recipe)
+    return replace(drafted, offers=offered(ws.places, draft.on))
+
+
+async def _check(ws: Workspace, draft: Draft, recipe: Recipe | None) -> Drafted:
     from traindeck.backends.errors import Unreachable
     from traindeck.console.recipes.resolving import RecipeError
     from traindeck.console.runs import choosing, launching

@@ -11,11 +11,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from traindeck.backends.base import Adopt, Capability, JobRef, Plan, RunSpec, plan_digest
+from traindeck.backends.arrays import PREFIX
+from traindeck.backends.base import (
+    Adopt,
+    Arrays,
+    ArrayTask,
+    Capability,
+    JobRef,
+    Plan,
+    RunSpec,
+    plan_digest,
+    read_indices,
+    task_id,
+)
 from traindeck.backends.encoding import encode
 from traindeck.backends.errors import BackendError, Unreachable, UsageError
 from traindeck.backends.states import State
 from traindeck.console.runs.elsewhere import default_environment, refuse_only_here
+from traindeck.console.runs.offering import note as note_offers
 from traindeck.console.runs.options import read_options
 from traindeck.console.runs.refreshing import enter, refresh
 from traindeck.console.runs.request import (
@@ -31,7 +44,7 @@ from traindeck.console.runs.workspace import Workspace, refuse_id
 from traindeck.console.store.annotations import refuse_unwritable
 from traindeck.console.store.describe import describe
 from traindeck.console.store.errors import StoreError
-from traindeck.console.store.ids import mint_id, mint_name
+from traindeck.console.store.ids import mint_array, mint_id, mint_name
 from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import RunRecord
 
@@ -52,7 +65,51 @@ async def plan(
         UsageError: The request makes no sense, or the place can never do it.
         Unreachable: The place does not answer.
     """
+    return (await _plans(ws, [request], (), notes=notes, chosen=chosen))[0]
+
+
+async def plan_array(ws: Workspace, requests: Sequence[LaunchRequest], indices: str) -> list[Plan]:
+    """The plans of all tasks of an array.
+
+    Args:
+        requests: One for each index, ascending; they differ in no more than the command, the files
+            that it brings and the recipe.
+        indices: As of `read_indices`.
+
+    Raises:
+        UsageError: As `plan`; or the place has no arrays.
+        Unreachable: The place does not answer.
+    """
+    tasks = [ArrayTask(index=n, indices=indices) for n in read_indices(indices).numbers]
+    return await _plans(ws, requests, tasks)
+
+
+def refuse_array(ws: Workspace, on: str) -> None:
+    """Refuse an array where there are none.
+
+    Raises:
+        UsageError: There are none at that place.
+    """
+    if not isinstance(ws.backend(on), Arrays):
+        raise UsageError(
+            f"--array: {on} has no job arrays.",
+            "Name a Slurm cluster with --on, or start the runs one by one.",
+        )
+
+
+async def _plans(
+    ws: Workspace,
+    requests: Sequence[LaunchRequest],
+    tasks: Sequence[ArrayTask],
+    *,
+    notes: Sequence[str] = (),
+    chosen: str = "",
+) -> list[Plan]:
+    """The plan of a run, or of each task of an array. The place is asked once."""
+    request = requests[0]
     backend = ws.backend(request.on)
+    if tasks:
+        refuse_array(ws, request.on)
     grace = ws.settings.grace if request.grace is None else request.grace
     request = replace(
         request,
@@ -62,7 +119,10 @@ async def plan(
     )
     refuse_id(ws, request.name)
     run_id = mint_id()
-    name = request.name or mint_name(ws.index.has_name)
+    called = name = request.name or mint_name(ws.index.has_name)
+    if tasks:
+        letters = mint_array(lambda text: ws.index.begins_id(text) is not None)
+        run_id, name = task_id(letters, tasks[0].index), f"{called}-{tasks[0].index}"
     taken = request.name is not None and ws.index.has_name(name)
     # On a thread: a snapshot looks at ten thousand files.
     spec, found = await asyncio.to_thread(
@@ -79,14 +139,28 @@ async def plan(
     if taken:
         notes = (*notes, f"there is a run called {name} already; only the ids tell them apart")
     facts = await backend.survey(spec)
+    note_offers(ws.places, request.on, facts.offers)
     if Capability.HERE not in backend.capabilities:
         refuse_only_here(spec, facts, request.on)
-    made = backend.plan(spec, facts)
+    specs = [
+        replace(
+            spec,
+            run_id=task_id(run_id[:PREFIX], task.index),
+            name=f"{called}-{task.index}",
+            array=task,
+            argv=own.argv,
+            files={**spec.files, **own.files},
+            recipe=own.recipe,
+        )
+        for task, own in zip(tasks, requests if tasks else (), strict=True)
+    ]
+    plans = [backend.plan(one, facts) for one in specs or [spec]]
     if notes or chosen:
-        place = chosen or made.place
-        made = replace(made, place=place, warnings=(*made.warnings, *notes))
-        made = replace(made, digest=plan_digest(made))
-    return made
+        for at, made in enumerate(plans):
+            place = chosen or made.place
+            made = replace(made, place=place, warnings=(*made.warnings, *notes))
+            plans[at] = replace(made, digest=plan_digest(made))
+    return plans
 
 
 async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunRecord:
@@ -133,6 +207,61 @@ async def launch(ws: Workspace, made: Plan, *, briefly: bool = False) -> RunReco
     # Not before: until the attempt is claimed, the one before it is what there is.
     _note(ws, submission, ref, new)
     return await _seen(ws, ref, briefly=briefly)
+
+
+async def launch_array(ws: Workspace, plans: Sequence[Plan]) -> list[RunRecord]:
+    """Send the plans of an array, all of them or none.
+
+    Raises:
+        UsageError, BackendError, Unreachable: As `launch`.
+    """
+    first = plans[0]
+    secrets = secret_values(first.spec.secrets, ws.environ)
+    refuse_unwritable(ws.places.annotations)
+    backend = ws.backend(first.backend)
+    assert isinstance(backend, Arrays)
+    submissions: list[Submission] = []
+    try:
+        for made in plans:
+            submissions.append(
+                ws.journal.begin(
+                    run_id=made.spec.run_id,
+                    attempt=0,
+                    backend=made.backend,
+                    plan_digest=made.digest,
+                    spec=encode(made.spec),
+                )
+            )
+        ws.index.put_many([_new(ws, made) for made in plans])
+    except StoreError:
+        for submission in submissions:
+            ws.journal.remove(submission)  # nothing was sent
+        raise
+    keys = [(made.spec.run_id, 0) for made in plans]
+    try:
+        refs = await backend.submit_array(plans, secrets)
+    except Unreachable as error:
+        raise Unreachable(
+            error.what,
+            f"Whether the array of {first.spec.name} was started is not known; the next command "
+            "finds out.",
+        ) from None
+    except (UsageError, BackendError):
+        there = {ref.run_id: ref for ref in await backend.find(keys)}
+        if not there:
+            for submission in submissions:
+                _forget(ws, submission)
+            raise
+        refs = [there.get(run, JobRef(backend=first.backend, run_id=run)) for run, _ in keys]
+    ws.index.keep_in_memory_if_full()
+    names = (made.spec.name for made in plans)
+    try:
+        note_submitted(ws, list(zip(submissions, refs, names, strict=True)))
+    except StoreError as error:
+        ws.tell(f"{len(refs)} runs were started; a later command notes them. {error.what}")
+    ids = [made.spec.run_id for made in plans]
+    await refresh(ws, [run for run_id in ids if (run := ws.index.get(run_id))], max_age=0.0)
+    return [run for run_id in ids if (run := ws.index.get(run_id))]
 
 
 async def retry(ws: Workspace, run: RunRecord) -> Plan:
@@ -280,7 +409,7 @@ def _note(ws: Workspace, submission: Submission, ref: JobRef, run: RunRecord) ->
     try:
         if ref.attempt or run.adopted:
             ws.index.put(run)
-        note_submitted(ws, submission, ref, run.name)
+        note_submitted(ws, [(submission, ref, run.name)])
     except StoreError as error:
         ws.tell(f"Run {ref.run_id} was started; a later command notes it. {error.what}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.backends.states import Reach
+from traindeck.console.runs.offering import note as note_offers
 from traindeck.console.settings import BackendSettings, set_value
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ async def check_backend(ws: Workspace, name: str, *, asked: bool = True) -> Heal
         return _down(error)
     if asked:
         with for_person(ws, name):
-            return await backend.probe()
+            health = await backend.probe()
+        note_offers(ws.places, name, health.offers)
+        return health
     link = link_at(ws, name)
     if link.next_try is not None and link.next_try > ws.clock():
         return Health(reach=Reach.DOWN, checks=((False, link.why),), note=link.why)

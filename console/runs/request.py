@@ -84,10 +84,17 @@ def _unquoted(text: str) -> str:
     return _QUOTED.sub(lambda found: "." * len(found[0]), text)
 
 
+OF_ARRAYS = ("TRAINDECK_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID")
+"""Variables of a task of an array, which a run like it is none of."""
+
+
 def asked_for(spec: RunSpec) -> RunSpec:
     """A run's spec as it was asked for: one that executes a copy of its code says where that lies,
     and not where a new copy is to be made of; one that was put into an environment, only which."""
     spec = environments.taken_off(spec)
+    if spec.array is not None:
+        env = {name: value for name, value in spec.env.items() if name not in OF_ARRAYS}
+        spec = replace(spec, array=None, env=env)
     copy = f"/runs/{spec.run_id}/code"
     before, found, below = spec.cwd.partition(copy)
     if spec.code.mode != "snapshot" or not found or not spec.code.root:

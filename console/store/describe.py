@@ -32,6 +32,7 @@ def describe(spec: RunSpec, backend: str, native_id: str = "") -> RunRecord:
         attempt=spec.attempt,
         created=spec.created,
         gpus=spec.resources.gpus * spec.resources.nodes,
+        time_limit=spec.limits.time,
         argv=spec.argv,
         cwd=spec.cwd,
         adopted=spec.adopted,

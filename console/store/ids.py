@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from traindeck.backends.arrays import PREFIX
+
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 12
 SHORTEST = 4
@@ -35,6 +37,18 @@ def mint_id(now: float | None = None) -> str:
                 value = _last + 1 + os.urandom(1)[0]
             _last = value
     return "".join(ALPHABET[(value >> shift) & 31] for shift in range(55, -1, -5))
+
+
+def mint_array(taken: Callable[[str], bool]) -> str:
+    """The letters that the ids of an array's runs begin with (backends/arrays.py). They leave less
+    to chance than an id, so that it is looked whether there are such runs.
+
+    Args:
+        taken: Whether an id begins so.
+    """
+    while taken(letters := mint_id()[:PREFIX]):
+        pass
+    return letters
 
 
 def is_id(text: str) -> bool:

@@ -70,6 +70,11 @@ class Places:
         return self.state / "mirror"
 
     @property
+    def offers(self) -> Path:
+        """What places said that their options can be; it can be deleted."""
+        return self.state / "offers"
+
+    @property
     def snapshots(self) -> Path:
         """What is remembered of code that was read and sent; it can be deleted."""
         return self.state / "snapshots"

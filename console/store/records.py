@@ -85,6 +85,8 @@ class RunRecord:
             it was found lost, however often it is looked for; None while neither is so.
         silent_from: Until when it may report nothing without being called silent; None where that
             cannot be said (see `silent_after`).
+        time_limit: Wall time that an attempt is held to, in seconds, as it was asked for;
+            `place_limit` is what its place allows it. None without one.
         archived: Its files were removed, all but what it made and how it ended.
         looked_at: When a person last opened it; a failure after that "needs you".
         foreign: A job that was not started by Traindeck.
@@ -127,6 +129,8 @@ class RunRecord:
     broken_at: float | None = None
     troubled_at: float | None = None
     silent_from: float | None = None
+    time_limit: float | None = None
+    place_limit: float | None = None
     metrics: Mapping[str, MetricSummary] = field(default_factory=dict)
 
     @property

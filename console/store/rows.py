@@ -32,7 +32,7 @@ RUNS = (
     "id name folded backend native_id state rank reach observed_at attempt exit_code signal "
     "created started ended host pid gpus project recipe archived looked_at is_foreign adopted "
     "log_bytes step total fraction eta progress_at partial main broken_at troubled_at "
-    "silent_from latest"
+    "silent_from time_limit place_limit latest"
 )
 """Columns of `runs` that a record fills, in the order of `run_values`. `latest` is when a run that
 is over was last of interest."""
@@ -129,7 +129,8 @@ def run_values(run: RunRecord) -> tuple[Any, ...]:
         run.created, run.started, run.ended, run.host, run.pid, run.gpus, run.project, run.recipe,
         run.archived, run.looked_at, run.foreign, run.adopted, run.log_bytes, progress.step,
         progress.total, progress.fraction, progress.eta, progress.at, progress.partial, run.main,
-        run.broken_at, run.troubled_at, run.silent_from, run.ended or run.created,
+        run.broken_at, run.troubled_at, run.silent_from, run.time_limit, run.place_limit,
+        run.ended or run.created,
     )  # fmt: skip
 
 
@@ -168,7 +169,8 @@ def record(row: Sequence[Any]) -> RunRecord:
         _, run_id, name, backend, native_id, state, rank, reach, observed_at, attempt, exit_code,
         signal, created, started, ended, host, pid, gpus, project, recipe, archived, looked_at,
         is_foreign, adopted, log_bytes, step, total, fraction, eta, progress_at, partial, main,
-        broken_at, troubled_at, silent_from, reason, evidence, argv, cwd, note, tags, params,
+        broken_at, troubled_at, silent_from, time_limit, place_limit, reason, evidence, argv, cwd,
+        note, tags, params,
     ) = row  # fmt: skip
     try:
         return RunRecord(
@@ -215,6 +217,8 @@ def record(row: Sequence[Any]) -> RunRecord:
             broken_at=broken_at,
             troubled_at=troubled_at,
             silent_from=silent_from,
+            time_limit=time_limit,
+            place_limit=place_limit,
         )
     except (ValueError, TypeError) as error:
         raise Damaged(f"run {run_id}: {error}") from None

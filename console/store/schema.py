@@ -210,6 +210,12 @@ STEPS: tuple[str, ...] = (
     """
     CREATE INDEX runs_archived ON runs (n) WHERE archived;
     """,
+    # How long a run may take: of those that are there, what its place allows it is known when it is
+    # next looked at, what was asked for when the index is rebuilt.
+    """
+    ALTER TABLE runs ADD COLUMN time_limit REAL;
+    ALTER TABLE runs ADD COLUMN place_limit REAL;
+    """,
 )
 
 

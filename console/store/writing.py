@@ -67,6 +67,7 @@ def put(db: Connection, runs: Iterable[RunRecord], now: float) -> None:
             main=known.main or run.main,
             created=known.created or run.created,
             native_id=run.native_id or known.native_id,
+            place_limit=run.place_limit or known.place_limit,
         )
         run = run if mark is None else overlay(run, mark)
         _store(db, n, run, stamp, described=True)
@@ -86,6 +87,8 @@ def merge_statuses(
         known = status_of_run(run)
         status = merge(known, seen, now, settle=SETTLE if settle is None else settle)
         new = replace(with_status(run, status), **_so_far(run, status))
+        if seen.limit is not None:
+            new = replace(new, place_limit=seen.limit)
         new = clean_record(had_nothing_to_do(db, n, new))
         if new == run:
             continue

@@ -7,6 +7,7 @@ from traindeck.console.runs.filters import KEYS
 from traindeck.console.store.filtering import MARKS
 from traindeck.console.store.ids import mint_id
 from traindeck.console.store.index import Index
+from traindeck.console.store.places import find_places
 from traindeck.console.store.records import RunRecord
 
 from .conftest import Cli
@@ -59,6 +60,22 @@ def test_the_shell_completes_what_a_run_and_a_recipe_have(cli: Cli) -> None:
     cli.ok(*tune, "--set=model=.", "--set=data=.")
     like = ("traindeck", "finetune", "--like", "tune", "--set", "lora_r")
     assert set(completed(cli, *like)) == {"lora_rank="}
+
+
+def test_the_shell_completes_the_options_of_a_place_and_what_they_can_be_there(
+    cli: Cli,
+) -> None:
+    cli.ok("backends", "add", "slurm", "lab", "--local")
+    option = ("traindeck", "run", "--on", "lab", "--option")
+    assert set(completed(cli, *option, "re")) == {"reservation=", "requeue="}
+    assert completed(cli, *option, "requeue=y") == ["requeue=yes"]
+    assert completed(cli, *option, "account=") == []  # it has not been asked
+    folder = find_places(cli.environ).offers
+    folder.mkdir(parents=True)
+    (folder / "lab.json").write_text('{"account": ["ml", "vision", "$(x)"]}')
+    assert set(completed(cli, *option, "account=")) == {"account=ml", "account=vision"}
+    assert completed(cli, *option, "account=v") == ["account=vision"]
+    assert completed(cli, "traindeck", "run", "--option", "acc") == []
 
 
 def test_the_shell_is_offered_the_runs_that_a_command_takes(cli: Cli) -> None:

@@ -73,7 +73,7 @@ ADDED = {
     "set_": ("--set", "model=./m", "--set", "data=d.jsonl", "--set", "lr=0.1", "--set", "epochs=2"),
 }
 """What OTHER comes to where it takes the place of one of several."""
-NOT_OF_A_RUN = {"like", "after", "after_any", "dry_run", "follow", "json", "quiet"}
+NOT_OF_A_RUN = {"like", "array", "after", "after_any", "dry_run", "follow", "json", "quiet"}
 NOT_BESIDE = {"preset", "parameters"}
 
 

@@ -16,6 +16,7 @@ from tests.conformance.conftest import Suite
 from traindeck.backends.base import (
     PROTOCOL,
     Adopt,
+    Arrays,
     Backend,
     BackendError,
     Capability,
@@ -65,6 +66,7 @@ async def test_it_is_a_backend_of_this_protocol(suite: Suite) -> None:
         (Capability.FILES, Files),
         (Capability.ADOPT, Adopt),
         (Capability.FOREIGN, Foreign),
+        (Capability.ARRAYS, Arrays),
     ):
         assert (capability in backend.capabilities) == isinstance(backend, protocol), capability
 

@@ -41,7 +41,7 @@ class FakeLaunchServices(FakeServices):
         launched: Plans that were sent.
         saved: Recipes that were kept: name -> draft.
         warnings: Of every plan.
-        options: Of every backend but `local`.
+        options: Of every backend but `local`; `offers`: what these can be there.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -54,6 +54,7 @@ class FakeLaunchServices(FakeServices):
         self.saved: dict[str, Draft] = {}
         self.warnings: tuple[str, ...] = ()
         self.options: Mapping[str, Option] = {}
+        self.offers: Mapping[str, tuple[str, ...]] = {}
 
     async def ground(self) -> Ground:
         await self._pause("ground")
@@ -86,7 +87,7 @@ class FakeLaunchServices(FakeServices):
             form = make_form(recipe, draft.values, preset=draft.preset)
             problems |= dict(form.problems or {})
         if problems:
-            return Drafted(problems=problems, form=form, recipe=recipe)
+            return Drafted(problems=problems, form=form, recipe=recipe, offers=self.offers)
         files = {}
         argv = options["argv"]
         if form is not None and form.resolved is not None:
@@ -128,7 +129,7 @@ class FakeLaunchServices(FakeServices):
             warnings=self.warnings,
             digest=_digest(draft),
         )
-        return Drafted(plan=plan, form=form, recipe=recipe)
+        return Drafted(plan=plan, form=form, recipe=recipe, offers=self.offers)
 
     async def path_rest(self, draft: Draft, key: str, text: str) -> str:
         await self._pause("path_rest", text)

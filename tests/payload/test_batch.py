@@ -138,6 +138,7 @@ def test_the_records_name_slurms_job(agent: Agent) -> None:
     expected = {
         "kind": "slurm",
         "job_id": "12",
+        "array_job": None,
         "array_task": 3,
         "restart_count": 0,
         "nodes": "n[3]",

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traindeck.backends.base import Blob, Code, Limits, Plan, Resources, RunSpec
+from traindeck.backends.base import ArrayTask, Blob, Code, Limits, Plan, Resources, RunSpec
 from traindeck.console.durations import write_duration
 from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.present.words import command_line, plain_or_quoted, quoted
@@ -55,6 +55,12 @@ specs = st.builds(
         dirty=st.booleans(),
         untracked=several,
         omitted=st.dictionaries(some, names, max_size=2),
+    ),
+    array=st.none()
+    | st.builds(
+        ArrayTask,
+        index=st.integers(0, 9999),
+        indices=st.text("0123456789-,:%", min_size=1, max_size=40),
     ),
     after=st.lists(st.text("0123456789ab", min_size=12, max_size=12), max_size=3).map(tuple),
     after_any=st.booleans(),
@@ -146,6 +152,7 @@ WORDS: Mapping[str, Callable[[RunSpec], Iterable[str]]] = {
     "recipe": lambda s: words_of_recipe(s.recipe),
     "tags": lambda s: (quoted(f"{k}={v}" if v else k) for k, v in s.tags.items()),
     "labels": lambda s: (plain_or_quoted(f"{k}={v}") for k, v in s.labels.items()),
+    "array": lambda s: () if s.array is None else (f"task {s.array.index} of {s.array.indices}",),
     "options": lambda s: (plain_or_quoted(f"{k}={v}") for k, v in s.options.items()),
     "created": lambda s: when(s.created, str(iso(s.created))),
 }

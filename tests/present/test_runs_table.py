@@ -379,3 +379,25 @@ def test_a_retry_shows_no_values_of_the_attempt_before() -> None:
     first = replace(run.metrics["loss"], last_time=NOW - 1)
     line = shown(replace(again, started=NOW - 60, metrics={**before, "loss": first}), 200)
     assert "1.284" in line and "1.349" not in line
+
+
+@pytest.mark.parametrize("kind", ["time_limit", "place_limit"])
+def test_a_run_that_will_not_be_done_within_its_limit_says_so_in_its_row(kind: str) -> None:
+    run = make_run(
+        1, "long", State.RUNNING, age=1000.0, step=2000, total=8000, loss=1.9, eta=4000.0
+    )
+    short = replace(run, **{kind: 2900.0})
+    words = "▲ limit hits at step 4,850 of 8,000 · 25 % · loss 1.900"
+    assert words in shown(short, 120)
+    narrow = shown(short, 80)
+    assert "▲ 25 %" in narrow and "limit" not in narrow
+    for enough in (replace(run, **{kind: 5100.0}), replace(short, state=State.STOPPING), run):
+        assert "▲" not in shown(enough, 80)
+        assert "limit hits" not in shown(enough, 120)
+
+
+def test_of_two_limits_the_shorter_one_counts() -> None:
+    run = make_run(1, "long", State.RUNNING, age=1000.0, step=2000, total=8000, eta=4000.0)
+    both = replace(run, time_limit=90000.0, place_limit=2900.0)
+    assert "limit hits at step 4,850" in shown(both)
+    assert "limit hits at step 4,850" in shown(replace(both, time_limit=2900.0, place_limit=9e4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.conformance.fake import PYTHON, FakeBackend
 from traindeck.backends.base import Option, UsageError
 from traindeck.console.runs import launching
 from traindeck.console.runs.drafting import Draft, check
+from traindeck.console.runs.offering import offered
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.places import Places
@@ -69,3 +71,24 @@ async def test_what_is_wrong_is_refused_by_command_and_form(
     key = f"option.{name}"
     drafted = await check(ws, Draft(on="hpc", fields={"command": "true", key: text}))
     assert list(drafted.problems) == [key] and says in drafted.problems[key]
+
+
+async def test_what_options_can_be_at_a_place_is_offered_once_it_has_said_it(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = Cluster.survey
+
+    async def with_offers(self: Cluster, spec: Any) -> Any:
+        return replace(await survey(self, spec), offers={"partition": ("gpu", "a\x1bb", "x" * 999)})
+
+    draft = Draft(on="hpc", fields={"command": PYTHON, "cwd": "/"})
+    assert (await check(ws, draft)).offers == {}
+    monkeypatch.setattr(Cluster, "survey", with_offers)
+    for _ in range(2):
+        assert (await check(ws, draft)).offers == {"partition": ("gpu",)}
+    path = ws.places.offers / "hpc.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text('{"partition": 3, "account": ["ml", 4, ""]}')
+    assert offered(ws.places, "hpc") == {"account": ("ml",)}
+    path.write_text("[")
+    assert offered(ws.places, "hpc") == {}

@@ -12,6 +12,7 @@ from screen_svg import screen_text
 from tests.fakes.launch import launch_services
 from tests.fakes.mounts import DEAD, dead_mount
 
+from traindeck.backends.base import Option
 from traindeck.console.tui.app import TraindeckApp
 from traindeck.console.tui.screens.launch import LaunchScreen
 
@@ -106,3 +107,22 @@ async def test_a_dead_mount_delays_no_key(make_app: MakeApp, home: Path) -> None
             await pilot.press("ctrl+u")
             await fill(pilot, "~/mo")
             await offered(app, pilot, screen, "dels/")
+
+
+async def test_an_option_of_a_place_is_completed_by_what_the_place_has(make_app: MakeApp) -> None:
+    services = launch_services()
+    services.options = {"account": Option(help="The account that is charged.")}
+    services.offers = {"account": ("ml-speech", "vision")}
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        screen.go_to("on")
+        await pilot.press("space")
+        await at_rest(app, pilot)
+        screen.go_to("option.account")
+        await pilot.pause()
+        assert "try ml-speech vision" in screen_text(app)
+        await fill(pilot, "m")
+        await offered(app, pilot, screen, "l-speech")
+        await pilot.press("right")
+        assert screen.draft.fields["option.account"] == "ml-speech"

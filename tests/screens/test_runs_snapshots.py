@@ -86,6 +86,20 @@ async def test_what_goes_on_though_something_is_wrong_with_it(
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_what_will_not_be_done_within_its_limit(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    first, second, third, *_ = small_world()[3:]
+    runs = [
+        replace(first, time_limit=7200.0, backend="lab"),
+        replace(second, place_limit=86400.0, backend="lab"),
+        third,
+    ]
+    app = make_app(FakeServices(runs, logs={run.id: LOG for run in runs}))
+    await show(app, size, "j", check_screen, "runs-limit")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
 async def test_loading(make_app: MakeApp, check_screen: CheckScreen, size: str) -> None:
     app = make_app(FakeServices(small_world(), delay=3600))
     async with app.run_test(size=SIZES[size]) as pilot:

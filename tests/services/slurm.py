@@ -1,5 +1,5 @@
 """A real Slurm cluster on the loopback: its own munged, a controller, nodes with fake GPUs, and a
-slurmrestd if one is asked for.
+slurmrestd and a slurmdbd if they are asked for.
 
 Everything lies in one folder of its own with a short path (a socket's may have 108 bytes), open to
 nobody but for what slurmrestd, which refuses to be root, must read. The daemons stay in the
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services import free_port, kill, marked, missing, need
+from tests.services import free_port, kill, marked, missing, need, slurmdbd
 
 PACKAGES = "slurmctld slurmd slurm-client munge"
 REST_PACKAGES = "slurmrestd slurm-wlm-jwt-plugin"
@@ -63,6 +63,7 @@ class Cluster:
     Args:
         nodes, gpus, cpus: How many nodes (`n0`, `n1`, …), and what each claims to have.
         rest: Whether slurmrestd is started too.
+        accounting: Whether there is a slurmdbd, which knows the cluster and nobody's account yet.
         settings: Lines of slurm.conf that are other than usual (`{"KillWait": "30"}`); None leaves
             one out.
         partitions: Other partitions than `gpu` and `short`, by name.
@@ -82,6 +83,7 @@ class Cluster:
         gpus: int = 4,
         cpus: int = 4,
         rest: bool = False,
+        accounting: bool = False,
         settings: Mapping[str, str | None] | None = None,
         partitions: Mapping[str, str] | None = None,
         apart: bool = False,
@@ -90,6 +92,8 @@ class Cluster:
             need(program, PACKAGES)
         if rest:
             need("slurmrestd", REST_PACKAGES)
+        for program in slurmdbd.PROGRAMS if accounting else ():
+            need(program, slurmdbd.PACKAGES)
         if os.geteuid() != 0:
             missing("only root can make the device nodes that stand in for GPUs")
         self.nodes = [f"n{number}" for number in range(nodes)]
@@ -97,6 +101,7 @@ class Cluster:
         self.gpus = gpus
         self.cpus = cpus
         self.rest = rest
+        self.accounting = accounting
         self.settings = {**SETTINGS, **(settings or {})}
         self.partitions = PARTITIONS if partitions is None else partitions
         self.folder = Path(tempfile.mkdtemp(prefix="td-slurm-"))
@@ -133,11 +138,14 @@ class Cluster:
                 self._end_daemons()
                 shutil.rmtree(self.folder / "state")
                 (self.folder / "state").mkdir()
+                shutil.rmtree(self.folder / "db", ignore_errors=True)
                 if attempt == 2:
                     raise
 
     def _start_all(self) -> None:
         self._start_munge()
+        if self.accounting:
+            self.start_accounting()
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
@@ -167,6 +175,30 @@ class Cluster:
     def stop_controller(self, number: int = signal.SIGTERM) -> None:
         """End slurmctld; jobs go on."""
         self._end("slurmctld", number)
+
+    def start_accounting(self) -> None:
+        """Start the database and slurmdbd (again)."""
+        listens = slurmdbd.socket(self.folder)
+        self._spawn("mariadbd", *slurmdbd.database(self.folder))
+        until(listens.exists, "the database to listen", self._check)
+        self._spawn("slurmdbd", "slurmdbd", "-D", more=slurmdbd.environment(self.folder))
+        # A slurmctld whose cluster is not known there does not start.
+        add = ("sacctmgr", "-i", "-Q", "add", "cluster", self.settings.get("ClusterName") or "test")
+
+        def known() -> bool:
+            done = self.run(*add, check=False, timeout=PATIENCE)
+            return done.returncode == 0 or "already exists" in done.stdout + done.stderr
+
+        until(known, "slurmdbd to answer", self._check)
+
+    def sacctmgr(self, lines: str) -> None:
+        """Do what each line says to the accounting."""
+        self.run("sacctmgr", "-i", "-Q", input=lines)
+
+    def stop_accounting(self) -> None:
+        """End slurmdbd and its database; the rest goes on without."""
+        self._end("slurmdbd")
+        self._end("mariadbd")
 
     def start_node(self, node: str) -> None:
         """Start a node's slurmd (again)."""
@@ -210,7 +242,7 @@ class Cluster:
     def _configure(self) -> None:
         folder = self.folder
         host = socket.gethostname().partition(".")[0]
-        ports = _free_ports(1 + len(self.nodes))
+        *ports, accounting = _free_ports(2 + len(self.nodes))
         settings: dict[str, str | None] = {
             "SlurmctldHost": f"{host}({self.address()})",
             "SlurmctldPort": str(ports[0]),
@@ -228,6 +260,9 @@ class Cluster:
             settings["AuthAltTypes"] = "auth/jwt"
             settings["AuthAltParameters"] = f"jwt_key={folder}/jwt.key"
         settings.update(self.settings)
+        if self.accounting:
+            settings.update(slurmdbd.settings(folder, accounting))
+            slurmdbd.configure(folder, accounting)
         lines = [f"{name}={value}" for name, value in settings.items() if value is not None]
         gres = f" Gres=gpu:h100:{self.gpus}" if self.gpus else ""
         for node, port in zip(self.nodes, ports[1:], strict=True):
@@ -365,7 +400,7 @@ class Cluster:
             nonlocal ask_at
             seen = self.show(job)
             now = time.monotonic()
-            if seen.get("JobState") == "PENDING" and now >= ask_at and not self._winds_up(job):
+            if seen.get("JobState") == "PENDING" and now >= ask_at and not self._minders(job):
                 # Not in the second in which its last start was revoked: a node would refuse it.
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", check=False)
                 ask_at = now + 5.0
@@ -373,15 +408,20 @@ class Cluster:
 
         until(started, f"job {job} to start again", self._check, lambda: str(self.show(job)))
 
-    def _winds_up(self, job: str) -> bool:
-        """Whether a node still has a process of Slurm's own for a step of a job."""
+    def steps_of(self, job: str) -> set[int]:
+        """The processes of a job, and Slurm's own for its steps."""
+        return self._steps() & marked(f"SLURM_JOB_ID={job}") | self._minders(job)
+
+    def _minders(self, job: str) -> set[int]:
+        """The processes of Slurm's own that a node still has for the steps of a job."""
+        found = set()
         title = f"[{job}.".encode()
         for pid in self._steps():
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if line.startswith(b"slurmstepd") and title in line:
-                    return True
-        return False
+                    found.add(pid)
+        return found
 
     def idle(self) -> int:
         """How many nodes are idle."""
@@ -452,9 +492,10 @@ def until(
     what: str,
     check: Callable[[], None] = lambda: None,
     more: Callable[[], str] = lambda: "",
+    patience: float = PATIENCE,
 ) -> None:
     """Wait for a condition."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not condition():
         check()
         assert time.monotonic() < end, f"waited in vain for {what} {more()}"

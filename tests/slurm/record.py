@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests.services import slurmdbd
 from tests.services.slurm import Cluster, cluster, until
 
 from traindeck.backends.slurm import commands
@@ -38,6 +39,71 @@ def main(folder: Path) -> None:
             said = said.replace(str(slurm.folder), "/srv/slurm").replace(str(Path.cwd()), "/home/u")
             (folder / f"{name}.txt").write_text(re.sub(r"[ \t]+$", "", said, flags=re.M))
         record_rest(folder, slurm, running)
+    with cluster(accounting=True, cpus=16) as slurm:
+        record_accounting(folder.with_name(f"{folder.name}-accounting"), slurm)
+
+
+def record_accounting(folder: Path, slurm: Cluster) -> None:
+    """What a cluster with accounts says of them, of who waits for their limits, and of ends."""
+    folder.mkdir(exist_ok=True)
+    slurm.sacctmgr(slurmdbd.EXAMPLE)
+    for line in (
+        "ReservationName=theirs Users=nobody StartTime=now Nodes=n1",
+        "ReservationName=later Accounts=ml StartTime=now+1hour Nodes=n0",
+        "ReservationName=open Accounts=-other StartTime=now+3hours Nodes=n0",
+    ):
+        made = ("scontrol", "create", "reservation", *line.split(), "Duration=10")
+        slurm.run(*made, "Flags=IGNORE_JOBS")
+    accounting_jobs(slurm)
+    asked = {
+        "squeue": commands.my_jobs(),
+        "reservations": commands.RESERVATIONS,
+        "config": commands.CONFIG,
+        "sacct": commands.accounting([str(number) for number in range(1, 40)]),
+    }
+    names = {"accounts": "associations", "all accounts": "accounts", "QOS": "qos"}
+    for what, argv in commands.accounting_of("root", "test").items():
+        asked[names.get(what, "user")] = argv
+    for name, argv in asked.items():
+        said = slurm.run(*argv, env=ENVIRONMENT).stdout
+        said = said.replace(str(slurm.folder), "/srv/slurm").replace(str(Path.cwd()), "/home/u")
+        (folder / f"{name}.txt").write_text(re.sub(r"[ \t]+$", "", said, flags=re.M))
+
+
+def accounting_jobs(slurm: Cluster) -> None:
+    """Jobs with as many ends, and reasons to wait, as accounts and time bring."""
+    ml, high = ("--account=ml", "--time=5"), ("--account=ml", "--qos=high", "--time=5")
+    ends = {
+        slurm.sbatch("exit 0", "--time=5"): "COMPLETED",
+        slurm.sbatch("exit 7", "--time=5", "--job-name=a | b"): "FAILED",
+        slurm.sbatch("kill -SEGV $$", "--time=5"): "FAILED",
+        slurm.sbatch("scancel $SLURM_JOB_ID; sleep 60", "--time=5"): "CANCELLED",
+        slurm.sbatch("sleep 200", "--time=1"): "TIMEOUT",
+        slurm.sbatch("exit $SLURM_ARRAY_TASK_ID", "--array=0-1", "--time=5"): "COMPLETED",
+    }
+    for job, state in ends.items():
+        if state != "TIMEOUT":
+            slurm.reaches(job, state)  # of an array its first task
+    again = slurm.sbatch("sleep 300", "--time=5", "--job-name=td-0123456789ab-0")
+    dies = slurm.sbatch("sleep 300", "--time=5", "--no-requeue")
+    slurm.sbatch("sleep 300", *high)
+    slurm.sbatch("sleep 300", *high)
+    last = slurm.sbatch("sleep 300", *ml, "--gres=gpu:2")
+    slurm.sbatch("sleep 300", *ml, "--gres=gpu:2")
+    slurm.sbatch("sleep 300", "--account=ml", "--qos=high", "--time=2:00:00")
+    slurm.sbatch("sleep 300", *ml, "--reservation=later")
+    slurm.sbatch("sleep 300", "--time=5", "--nodelist=n1")
+    slurm.sbatch("sleep 300", "--time=5", "--begin=now+1hour")
+    held = slurm.sbatch("sleep 300", "--time=5", "--hold")
+    slurm.run("scontrol", "hold", held)
+    waits = slurm.sbatch("sleep 300", "--time=5", "--begin=now+1hour")
+    slurm.run("scancel", waits)
+    slurm.reaches(last, "RUNNING")
+    slurm.run("scontrol", "requeue", again)
+    timeout = next(job for job, state in ends.items() if state == "TIMEOUT")
+    until(lambda: slurm.state(timeout) == "TIMEOUT", "a time limit to pass", patience=150)
+    slurm.run("scontrol", "update", "NodeName=n0", "State=DOWN", "Reason=burnt")
+    slurm.reaches(dies, "NODE_FAIL")
 
 
 def record_rest(folder: Path, slurm: Cluster, running: str) -> None:

@@ -24,11 +24,13 @@ class Traindeck:
         self._env = env
         self._folder = folder
 
-    def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, code: int = 0, more: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         argv = [*COMMAND, *words]
         done = subprocess.run(
             argv,
-            env=self._env,
+            env={**self._env, **(more or {})},
             cwd=self._folder,
             capture_output=True,
             text=True,

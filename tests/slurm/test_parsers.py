@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindeck.backends.base import State, decode, encode
-from traindeck.backends.slurm import cluster, listing, reading, text, words
+from traindeck.backends.slurm import accounts, cluster, listing, reading, text, words
 from traindeck.backends.slurm.cluster import Cluster
 from traindeck.backends.slurm.listing import Job
 from traindeck.backends.slurm.words import Around
@@ -53,6 +53,66 @@ def test_what_accounting_says_of_a_job_is_its_last_line(said: dict[str, str]) ->
     assert jobs["1"].ended is None
 
 
+@pytest.fixture
+def accounted() -> dict[str, str]:
+    """What each command of a cluster with accounting printed."""
+    return {path.stem: path.read_text() for path in (DATA / "22.05-accounting").glob("*.txt")}
+
+
+def test_what_a_real_accounting_says_of_ends(accounted: dict[str, str]) -> None:
+    jobs = {job.id: job for job in listing.sacct(accounted["sacct"])}
+    ends = {
+        "1": ("COMPLETED", 0, None), "2": ("FAILED", 7, None), "3": ("FAILED", None, 11),
+        "4": ("CANCELLED", None, None), "5": ("TIMEOUT", None, None), "6_1": ("FAILED", 1, None),
+        "9": ("NODE_FAIL", None, None),
+    }  # fmt: skip
+    for number, end in ends.items():
+        job = jobs[number]
+        assert (job.word, job.exit_code, job.signal) == end and job.over
+    assert words.now(jobs["9"], Around()) == "its node failed on n0"
+    assert words.now(jobs["19"], Around()) == "cancelled in Slurm before it started"
+    assert jobs["8"].waits  # it was requeued: its first start has a line before
+    assert jobs["11"].reason == "QOSMaxJobsPerUserLimit"
+
+
+def test_what_a_job_waited_for_is_not_why_it_ended() -> None:
+    """sacct keeps the last reason to wait of a job that has run."""
+    line = "5|5|FAILED|1:0|2026-11-30T10:29:59|2026-11-30T10:29:59|2026-11-30T10:30:39"
+    (job,) = listing.sacct(f"{line}|n0|gpu|AssocGrpGRES|train")
+    assert words.now(job, Around()) == ""
+
+
+def test_accounts_qos_and_their_limits_are_read(accounted: dict[str, str]) -> None:
+    mine = accounts.associations(accounted["associations"])
+    assert [(one.account, one.qos) for one in mine] == [
+        ("vision", ("normal",)), ("ml", ("high", "normal", "strict")), ("root", ("normal",)),
+    ]  # fmt: skip
+    everybody = {one.name: one for one in accounts.accounts(accounted["accounts"])}
+    assert (everybody["ml"].parent, everybody["ml"].gpus) == ("root", 2)
+    qualities = {one.name: one for one in accounts.qualities(accounted["qos"])}
+    assert {name: one.max_time for name, one in qualities.items()} == {
+        "normal": None, "high": 3600, "strict": 1800, "theirs": None,
+    }  # fmt: skip
+    assert accounts.default_account(accounted["user"]) == "vision"
+    config = cluster.config(accounted["config"])
+    assert (config.accounting, config.enforced) == (True, ("associations", "limits", "qos"))
+    reserved = {one.name: one for one in cluster.reservations(accounted["reservations"])}
+    assert (reserved["theirs"].users, reserved["theirs"].accounts) == (("nobody",), ())
+    assert (reserved["later"].users, reserved["later"].accounts) == ((), ("ml",))
+    assert reserved["open"].accounts == ("-other",)
+
+
+def test_who_waits_for_a_limit_or_a_reservation_is_told_so(accounted: dict[str, str]) -> None:
+    jobs = {job.id: job for job in listing.squeue(accounted["squeue"])}
+    said = {number: words.now(job, Around()) for number, job in jobs.items()}
+    assert "limit of its QOS for jobs at once a user is reached" in said["11"]
+    assert "limit of its account for GPUs together with others is reached" in said["13"]
+    assert said["15"].startswith("waits for its reservation to begin")
+    assert said["16"] == "waits: a node that it needs may be kept by a reservation"
+    assert said["18"] == "is held by an administrator of the cluster: ask them"
+    assert (jobs["13"].account, jobs["11"].qos) == ("ml", "high")
+
+
 def test_one_job_is_read_in_full(said: dict[str, str]) -> None:
     job = listing.shown(said["job"])
     assert job is not None
@@ -66,7 +126,7 @@ def test_partitions_and_free_gpus_and_nodes_out_of_service(said: dict[str, str])
         partitions=cluster.partitions(said["partitions"]),
         groups=cluster.groups(said["nodes"]),
         reservations=cluster.reservations(said["reservations"]),
-        associations=cluster.associations(said["associations"]),
+        associations=accounts.associations(said["associations"]),
     )
     assert [one.name for one in found.partitions] == ["gpu", "short"]
     default = found.partition("")
@@ -110,6 +170,8 @@ def test_who_waits_is_told_why_in_words(said: dict[str, str]) -> None:
         ("QOSMaxGRESPerUser", "the limit of its QOS for GPUs a user is reached"),
         ("AssocGrpGRES", "the limit of its account for GPUs together with others is reached"),
         ("AssocGrpCPUMinutesLimit", "the limit of its account for CPUs"),
+        ("QOSMaxWallDurationPerJobLimit", "asks for more time than its QOS allows a job"),
+        ("AssocMaxGRESPerJob", "it will never start: stop it"),
         ("QOSMinGRES", "asks for less GPUs than its QOS wants"),
         ("BeginTime", "waits for its time to begin, in 1.0 h"),
         ("PartitionTimeLimit", "it will never start"),
@@ -231,7 +293,10 @@ def test_nothing_that_is_printed_breaks_a_reader(out: str) -> None:
         partitions=cluster.partitions(out),
         groups=cluster.groups(out),
         reservations=cluster.reservations(out),
-        associations=cluster.associations(out),
+        associations=accounts.associations(out),
+        accounts=accounts.accounts(out),
+        qos=accounts.qualities(out),
+        default_account=accounts.default_account(out),
     )
     assert decode(Cluster, encode(found)) == found
     found.gpus_of("gpu")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from traindeck.backends.base import Rank, Reach, State, Status
+from traindeck.backends.base import AgentChannel, Rank, Reach, State, Status
 from traindeck.backends.slurm import listing, reading
+from traindeck.backends.slurm.gone import After, GoneJobs
 from traindeck.backends.slurm.listing import Job, Listing
 from traindeck.backends.slurm.reading import Heard
+from traindeck.backends.slurm.scheduler import Forgotten, Scheduler
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import Evidence, Exit, Queued, Word
 
@@ -46,14 +48,21 @@ def job(word: str, **more: Any) -> Job:
 
 
 def look(
-    seen: Evidence, listed: Job | None, *, gone_for: float = 0.0, attempt: int = 0, **heard: Any
+    seen: Evidence,
+    listed: Job | None,
+    *,
+    gone_for: float = 0.0,
+    attempt: int = 0,
+    after: After | None = None,
+    **heard: Any,
 ) -> Status:
     """The status that one look gives."""
     jobs = [] if "why" in heard or listed is None else [listed]
     said = None if "why" in heard else Listing()
     told = Heard(**{"jobs": said, "now": NOW, "shared": True, **heard})
     mine = reading.job_of(jobs, seen)
-    native = reading.native_of(mine, seen, told, Around(now=NOW), gone_for)
+    around = Around(now=NOW)
+    native = reading.native_of(mine, seen, told, around, gone_for, after or After())
     return reading.status(seen, attempt, mine, native, told, asked=NOW, answered=NOW)
 
 
@@ -174,3 +183,85 @@ def test_the_estimated_start_is_told_of_what_waits() -> None:
     assert status.expected == NOW + 7200
     assert status.reason.endswith("Slurm expects to start it in 2.0 h")
     assert look(evidence(), job("RUNNING", start=NOW - 5)).expected is None
+
+
+def test_what_the_accounting_takes_to_go_on_is_no_end_yet() -> None:
+    """It hears of ends later than slurmctld forgets them."""
+    behind = After(kept=True, jobs={"17": job("RUNNING")}, young=frozenset({"17"}))
+    status = look(evidence(), None, min_job_age=2.0, gone_for=99.0, after=behind)
+    assert (status.state, status.rank) == (State.STOPPING, Rank.NONE)
+    assert "its accounting still says running" in status.reason
+    waits = After(kept=True, jobs={"17": job("PENDING")}, young=frozenset({"17"}))
+    assert look(queued(), None, gone_for=99.0, after=waits).state is State.QUEUED
+    runaway = After(kept=True, jobs={"17": job("RUNNING")})
+    assert look(evidence(), None, gone_for=99.0, after=runaway).state is State.LOST
+
+
+def test_an_accounting_that_cannot_be_asked_loses_nothing() -> None:
+    away = After(kept=True, why="Connection refused")
+    status = look(evidence(heartbeat_age=5000.0), None, gone_for=9999.0, after=away)
+    assert not status.state.terminal and status.reach is Reach.STALE
+    by_hand = reading.forgotten("17", away, NOW)
+    assert not by_hand.state.terminal and by_hand.reach is Reach.DOWN
+    assert "its accounting cannot be asked: Connection refused" in by_hand.reason
+
+
+def test_a_list_that_is_older_than_a_submission_does_not_lose_the_run() -> None:
+    """Slurm is asked first, then the directory is read: what came between is in one of them."""
+    seen = queued(age=1.0, queued=Queued(attempt=0, id="17", time=NOW - 1))
+    for after in (After(), After(kept=True)):
+        assert look(seen, None, min_job_age=300.0, after=after).state is State.NEW
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (After(), "gone: Slurm lists it no more, and keeps no record of how jobs ended"),
+        (After(kept=True), "and its accounting has nothing of it"),
+        (After(kept=True, jobs={"17": job("RUNNING")}), "says running, which it is not"),
+    ],
+)
+def test_a_job_by_hand_of_whose_end_nothing_is_known_is_called_gone(
+    after: After, words: str
+) -> None:
+    status = reading.forgotten("17", after, NOW)
+    assert (status.state, status.rank) == (State.LOST, Rank.NONE) and words in status.reason
+
+
+class Sacct:
+    """An accounting that knows what it is told here."""
+
+    def __init__(self) -> None:
+        self.told = Forgotten(kept=True)
+        self.asked: list[list[str]] = []
+
+    async def forgotten(self, channel: Any, jobs: Any) -> Forgotten:
+        self.asked.append(list(jobs))
+        return self.told
+
+
+async def test_the_accounting_is_asked_seldom_and_an_end_is_remembered() -> None:
+    sacct, now, channel = Sacct(), [0.0], cast("AgentChannel", None)
+    gone = GoneJobs(cast("Scheduler", sacct), clock=lambda: now[0])
+    assert (await gone.ask(channel, ["17"])).ended("17") is None
+    now[0] = 5.0
+    await gone.ask(channel, ["17"])
+    assert sacct.asked == [["17"], []]
+    sacct.told = Forgotten(kept=True, jobs={"17": job("RUNNING")})
+    now[0] = 20.0
+    assert (await gone.ask(channel, ["17"])).going_on("17") == "RUNNING"
+    now[0] = 700.0
+    after = await gone.ask(channel, ["17"])
+    assert (after.going_on("17"), after.ended("17")) == ("", None)
+    sacct.told = Forgotten(kept=True, jobs={"17": job("TIMEOUT")})
+    now[0] = 720.0
+    await gone.ask(channel, ["17"])
+    sacct.told = Forgotten(kept=True, why="Connection refused")
+    now[0] = 800.0
+    end = (await gone.ask(channel, ["17"])).ended("17")
+    assert end is not None and end.word == "TIMEOUT"
+    assert sacct.asked[-1] == []
+    count = len(sacct.asked)
+    for now[0] in (810.0, 815.0, 819.0):
+        assert (await gone.ask(channel, ["17", "18"])).why == "Connection refused"
+    assert len(sacct.asked) == count + 1

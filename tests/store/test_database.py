@@ -309,12 +309,19 @@ def test_an_index_of_a_newer_traindeck_is_refused_in_words_and_left_alone(
     assert not list(filled.parent.glob("*.corrupt-*"))
 
 
+def without_limits(db: sqlite3.Connection) -> None:
+    """As it was before the index knew how long a run may take."""
+    db.execute("ALTER TABLE runs DROP COLUMN time_limit")
+    db.execute("ALTER TABLE runs DROP COLUMN place_limit")
+
+
 def without_trouble(db: sqlite3.Connection) -> None:
     """As it was before the index knew when a run fell into trouble or silence."""
     db.execute("DROP INDEX runs_archived")
     db.execute("DROP INDEX runs_group")
     db.execute("ALTER TABLE runs DROP COLUMN troubled_at")
     db.execute("ALTER TABLE runs DROP COLUMN silent_from")
+    without_limits(db)
     db.execute("CREATE INDEX runs_group ON runs (state, created)")
 
 

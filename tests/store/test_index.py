@@ -219,6 +219,21 @@ def test_trouble_begins_when_a_place_first_tells_of_it_and_ends_when_it_no_longe
     assert index.rows(index.ids())[0].troubled_at is None
 
 
+def test_how_long_a_run_may_take_is_known_from_its_launch_and_from_its_place(
+    index: Index, make_run: Make
+) -> None:
+    run = make_run(state=State.RUNNING, started=NOW - 60, ended=None, time_limit=600.0)
+    index.put(run)
+    seen = Status(state=State.RUNNING, observed_at=NOW, rank=Rank.NONE, started=NOW - 60)
+    index.update_status(run.id, replace(seen, limit=720.0))
+    index.update_status(run.id, replace(seen, observed_at=NOW + 1))  # a look that is not told it
+    index.put(replace(run, name="as described anew"))
+    (found,) = index.rows(index.ids())
+    assert (found.time_limit, found.place_limit) == (600.0, 720.0)
+    index.update_status(run.id, replace(seen, observed_at=NOW + 2, limit=3600.0))
+    assert index.rows(index.ids())[0].place_limit == 3600.0
+
+
 def test_from_when_on_a_run_is_silent_is_known_with_what_it_reports(
     index: Index, make_run: Make
 ) -> None:

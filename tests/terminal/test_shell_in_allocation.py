@@ -52,7 +52,7 @@ def test_the_shell_of_a_run_on_a_cluster_is_one_on_its_node(deck: Terminal) -> N
     deck.press("\x1a")  # keys are for the program there, and jobs are the shell's
     deck.wait("Stopped")
     deck.press("kill -9 %1\r")
-    deck.wait(lambda t: t.text.count("inner$") >= 4)
+    deck.wait("kill -9 %1\ninner$")
     deck.press("\r")
     deck.wait("Killed")
     deck.press("exit 3\r")

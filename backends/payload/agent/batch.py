@@ -1,4 +1,5 @@
-"""The program that Slurm runs as a job's batch step: `batch RUN ATTEMPT [KILL_WAIT]`.
+"""The program that Slurm runs as a job's batch step: `batch RUN ATTEMPT [KILL_WAIT]`. (For RUN see
+slurm.own_run.)
 
 It supervises as the program beside a local job does (the same loop, the same records), but in the
 foreground, and it claims for itself: the attempt that it was submitted for, or, started again by
@@ -26,12 +27,12 @@ TOLD_WITHIN = 0.15
 
 def batch(words):
     """The program. Returns the exit code."""
-    run = layout.check_id(words[0])
-    number = layout.check_attempt(int(words[1]) if words[1].isdigit() else words[1])
     environ = start.own_environ()
     if "TRAINDECK_RUN" in environ:
         _again(environ)
     try:
+        run = slurm.own_run(words[0], environ)
+        number = layout.check_attempt(int(words[1]) if words[1].isdigit() else words[1])
         kill_wait = float(words[2]) if len(words) > 2 else KILL_WAIT
         return _Step(run, number, environ, kill_wait).run()
     except (Refused, NoRoom, OSError, ValueError) as error:
@@ -130,7 +131,8 @@ class _Step:
         return ours
 
     def _job(self):
-        return self.place["job_id"]
+        # A task of an array may get another number when it is started again.
+        return slurm.job_of(self.place)
 
     def _job_of(self, number):
         """The Slurm job that claimed an attempt, or None if its records do not say."""
@@ -138,7 +140,7 @@ class _Step:
         for name in ("claim", "agent.json"):
             words = records.try_read("%s/%s" % (directory, name))
             if isinstance(words.get("scheduler"), dict):
-                return words["scheduler"].get("job_id")
+                return slurm.job_of(words["scheduler"])
             if words:
                 return ""  # a process of ours that was started without Slurm
         return None

@@ -5,7 +5,7 @@ import errno
 import os
 import time
 
-from . import exit_slot, layout, locking, logfile, oom, procs, records
+from . import exit_slot, layout, locking, logfile, oom, procs, records, slurm
 
 PHASES = ("waiting", "starting", "running", "stopping", "ended")
 FRESH = 20.0
@@ -217,8 +217,9 @@ def of_attempt(run, attempt, look):
     facts["host"] = where.get("host") if isinstance(where.get("host"), str) else ""
     if isinstance(where.get("scheduler"), dict):
         facts["scheduler"] = where["scheduler"]
-        if isinstance(where["scheduler"].get("job_id"), str):
-            facts["job"] = where["scheduler"]["job_id"]
+        job = slurm.job_of(where["scheduler"])
+        if isinstance(job, str):
+            facts["job"] = job
     _read_exit(facts, directory, run, attempt)
     _read_cancel(facts, run, attempt)
     facts["log_bytes"] = logfile.size(run, attempt)

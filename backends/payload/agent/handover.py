@@ -9,6 +9,7 @@ import time
 
 from . import (
     Refused,
+    array,
     evidence,
     layout,
     locking,
@@ -70,13 +71,17 @@ def _run(command):
 
 def enqueue(request, body):
     """The verb: have the run directory, then have the attempt submitted by the command `submit`,
-    at most once whoever else asks for the same. A generator."""
+    at most once whoever else asks for the same. With `array` those of many runs, as one job array:
+    who submits the first task's submits them all. A generator."""
     run = layout.check_id(request.get("run_id"))
     attempt = layout.check_attempt(request.get("attempt", 0))
     record = wire.field(request, "run", dict)
     start.check_record(record)
     if layout.is_removed(run):
         raise Refused("Run %s was removed." % run)
+    tasks = array.tasks(request)
+    if tasks and attempt:
+        raise Refused("Only the first attempts of runs can be an array.")
     if attempt == 0:
         if os.path.lexists(layout.run_dir(run) + "/run.json"):
             start.same_plan(run, record)
@@ -217,6 +222,9 @@ def _make_ready(run, attempt, request, body):
             secrets.keep(run, {name: values[name] for name in names})
         return
     yield from prepare.prepare(request, body)
+    for mine, data in array.others(request, body):
+        yield from prepare.prepare(mine, data)
+        yield None, 0.0
 
 
 def _mine():
@@ -276,7 +284,11 @@ def _submit(run, attempt, path, mine, request, number):
     """Submit it, unless it has a number already."""
     said = {}
     created = False
+    others = array.tasks(request)[1:]
     if number is None:
+        for other, _ in others:
+            # Before it is sent: whoever looks at one of them alone knows that it may have been.
+            records.make_once(_made(other), mine)
         command = wire.field(request, "submit", dict, required=True)
         done, out, err = yield from _run(command)
         number = _number(out)
@@ -287,14 +299,27 @@ def _submit(run, attempt, path, mine, request, number):
             answered, number = yield from _looked(request)
             if number is None:
                 if answered:
+                    for other, _ in others:
+                        _take_back(other, 0, _path(other, 0))
                     _take_back(run, attempt, path)
                 return dict(said, run_id=run, attempt=attempt, job=None, known=answered)
         created = True
     try:
+        # The first one last: where it has a number, all have.
+        for other, index in others:
+            records.replace(_made(other), dict(mine, id="%s_%d" % (number, index)))
+        number = array.name(request, number)
         records.replace(path, dict(mine, id=number))
     except OSError:
         pass  # a full disk: its name finds it
     return _answer(run, attempt, created, number)
+
+
+def _made(run):
+    """The path of what says that the first attempt of a run was submitted; its folder is there."""
+    path = _path(run, 0)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    return path
 
 
 def _take_back(run, attempt, path):

@@ -80,6 +80,11 @@ def is_id(value):
     return isinstance(value, str) and len(value) == 12 and ID_LETTERS.issuperset(value)
 
 
+def task_id(array, index):
+    """The id of the run that is a task of an array, whose letters are those of all its runs."""
+    return "%s%04d" % (array, index)
+
+
 def check_attempt(value, what="attempt"):
     """The number of an attempt (or a rank), or a refusal."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ATTEMPT:

@@ -2,7 +2,7 @@
 
 import os
 
-from . import Refused, evidence, handover, layout, records, wire
+from . import Refused, evidence, handover, layout, records, slurm, wire
 
 PAUSE_EVERY = 50
 
@@ -54,7 +54,7 @@ def _found(run, attempt):
     if attempt is not None:
         handed = [n for n in layout.queued(run) if n <= attempt]
         if handed:
-            words["job"] = _number(run, handed[-1])
+            words["job"] = _number(run, handed[-1]) or _claimant(run, handed[-1])
     return words
 
 
@@ -63,6 +63,14 @@ def _number(run, attempt):
     words = records.try_read(layout.attempt_dir(run, attempt) + "/queued.json")
     number = words.get("id")
     return number if isinstance(number, str) else None
+
+
+def _claimant(run, attempt):
+    """The same as the job itself has said, where whoever submitted it was killed before it could
+    be written down."""
+    claim = records.try_read(layout.attempt_dir(run, attempt) + "/claim")
+    where = claim.get("scheduler")
+    return slurm.job_of(where) if isinstance(where, dict) else None
 
 
 def _is_run(run):

@@ -5,7 +5,7 @@ thousand jobs that end at once must not ask the controller a thousand times."""
 import os
 import time
 
-from . import Refused, procs, wire
+from . import Refused, layout, procs, wire
 
 KEPT = 4096
 """Characters of a list of nodes that are recorded."""
@@ -24,6 +24,7 @@ def place(environ):
     return {
         "kind": "slurm",
         "job_id": job,
+        "array_job": environ.get("SLURM_ARRAY_JOB_ID", "")[:20] or None,
         "array_task": number(environ.get("SLURM_ARRAY_TASK_ID")),
         "restart_count": number(environ.get("SLURM_RESTART_COUNT")) or 0,
         "nodes": environ.get("SLURM_JOB_NODELIST", "")[:KEPT],
@@ -31,6 +32,26 @@ def place(environ):
         "partition": environ.get("SLURM_JOB_PARTITION", "")[:256],
         "cluster": environ.get("SLURM_CLUSTER_NAME", "")[:256],
     }
+
+
+def own_run(words, environ):
+    """The run that a batch step is for. `td-LETTERS-array` is any task of an array: their ids begin
+    with these letters and end in the index."""
+    begin, array, end = words[:3], words[3:-6], words[-6:]
+    if (begin, end) != ("td-", "-array"):
+        return layout.check_id(words)
+    index = number(environ.get("SLURM_ARRAY_TASK_ID"))
+    if index is None:
+        raise Refused("There is no SLURM_ARRAY_TASK_ID: this is no task of an array.")
+    return layout.check_id(layout.task_id(array, index))
+
+
+def job_of(place):
+    """What names a job to Slurm at any time, of its `place`: a task of an array has a number of its
+    own only once it has started."""
+    if isinstance(place.get("array_job"), str) and isinstance(place.get("array_task"), int):
+        return "%s_%d" % (place["array_job"], place["array_task"])
+    return place.get("job_id")
 
 
 def number(text):

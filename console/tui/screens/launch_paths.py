@@ -1,4 +1,5 @@
-"""What completes the path being typed: found elsewhere, shown behind the cursor, taken by a key."""
+"""What completes what is being typed, shown behind the cursor and taken by a key: of a path found
+elsewhere, of an option's value what the place has."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.console.present.cells import clean
 from traindeck.console.present.launch_fields import VALUE
+from traindeck.console.runs.drafting import OPTION
 from traindeck.console.tui import keys
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ SETTLE = 0.03
 
 
 class Completing:
-    """Completes paths of the form. What comes when more was typed is not shown any more, so that
-    only what is seen is taken."""
+    """Completes paths and options of the form. What comes when more was typed is not shown any
+    more, so that only what is seen is taken."""
 
     def __init__(self, screen: LaunchScreen) -> None:
         self._screen = screen
@@ -33,7 +35,14 @@ class Completing:
             self._looking.cancel()
             self._looking = None
         entry, caret = self._screen.entry, self._screen.caret
-        if entry is not None and entry.path and caret is not None and caret.at == len(caret.text):
+        if entry is None or caret is None or caret.at != len(caret.text):
+            return
+        if entry.key.startswith(OPTION) and caret.text:
+            begun = (word for word in entry.suggest if word.startswith(caret.text))
+            rest = next(begun, "").removeprefix(caret.text)
+            if rest and rest == clean(rest):
+                self._screen.offer(replace(caret, rest=rest))
+        if entry.path:
             self._looking = self._screen.spawn(self._find(entry.key, caret))
 
     async def _find(self, key: str, caret: Caret) -> None:
