@@ -76,6 +76,8 @@ CLUSTER_FOR = 10.0
 PRIORITIES_EVERY = 60.0
 """Seconds between two looks at everybody's waiting jobs, which only the number in "14 jobs before
 it" needs."""
+LISTED_FOR = 1.0
+"""Seconds for which the list of jobs that a look brought does for finding those that are new."""
 CONCLUDED_AT_ONCE = 16
 PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
@@ -147,6 +149,7 @@ class SlurmBackend:
         self._waiting_at = -PRIORITIES_EVERY
         self._wants_waiting = False
         self._gone_since: dict[str, float] = {}
+        self._listed: tuple[float, listing.Listing | None] = (0.0, None)
 
     # ----------------------------------------------------------------------------- before a run
 
@@ -343,10 +346,12 @@ class SlurmBackend:
         """See `Foreign.list_foreign`."""
         channel = await self.host.agent()
         asked = self._clock()
-        told = await self._scheduler.jobs(channel)
-        if told.jobs is None:
-            raise Unreachable(f"Slurm does not answer on `{self.name}`: {told.why}.")
-        heard = Heard(jobs=told.jobs, now=asked)
+        at, jobs = self._listed
+        if jobs is None or time.monotonic() - at > LISTED_FOR:
+            told = await self._scheduler.jobs(channel)
+            if (jobs := told.jobs) is None:
+                raise Unreachable(f"Slurm does not answer on `{self.name}`: {told.why}.")
+        heard = Heard(jobs=jobs, now=asked)
         return await self._foreign.refs(heard, Around(now=asked), asked, over=False)
 
     async def poll(self, refs: Collection[JobRef]) -> dict[JobRef, Status]:
@@ -476,6 +481,7 @@ class SlurmBackend:
         answer, told = await self._scheduler.ask(
             channel, "poll", {"runs": list(runs)}, waiting=waiting
         )
+        self._listed = (now, told.jobs)
         if told.waiting is not None:
             self._waiting_at = now
             self._waiting = told.waiting

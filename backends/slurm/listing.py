@@ -7,7 +7,7 @@ name comes last, because it is the user's own text and may hold the separator.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from traindeck.backends.arrays import PREFIX, listed_indices, task_id
 from traindeck.backends.base import State
@@ -28,6 +28,9 @@ ARRAY = re.compile(r"td-([0-9a-hjkmnp-tv-z]{8})-array")
 
 JOB = re.compile(r"[0-9]{1,12}(?:_[0-9]{1,12})?")
 """What names one job, or one task of an array."""
+
+_OURS = re.compile(rf"\|(?:{NAME.pattern}|{ARRAY.pattern})$", re.MULTILINE)
+COLUMNS = SQUEUE.count("|")
 
 REST = "[*]"
 """Stands, in the id of an array, for its tasks that have not been started."""
@@ -152,32 +155,33 @@ def tasks(job: str, name: str) -> Iterator[tuple[str, str, str]]:
 
 
 class Listing:
-    """What `squeue -h -o SQUEUE` printed. Ten thousand lines are split at once and read one by one
-    as they are asked for: a reader of a few runs pays for a few.
+    """What `squeue -h -o SQUEUE` printed. Of ten thousand lines only those that are asked for are
+    read: a reader of a few runs pays for a few.
 
     A line that is none (a warning, a name with a line break in it) is passed over.
     """
 
     def __init__(self, output: str = "") -> None:
-        self._ours: dict[str, list[list[str]]] = {}
-        self._others: dict[str, list[str]] = {}
-        columns = SQUEUE.count("|")
-        for line in output.splitlines():
-            parts = line.split("|", columns)
-            if len(parts) <= columns or not text.is_number(parts[1].strip()):
+        self._output = output
+        self._ours: dict[str, list[str]] = {}
+        self._of_ours: set[str] = set()
+        self._others: dict[str, str] | None = None
+        for match in _OURS.finditer(output):
+            line = output[output.rfind("\n", 0, match.start()) + 1 : match.end()]
+            if line.count("|") != COLUMNS or not _number(line):
                 continue
-            if match := NAME.fullmatch(parts[-1]):
-                self._ours.setdefault(match[1], []).append(parts)
-            elif ARRAY.fullmatch(parts[-1]):
-                for run, own, name in tasks(parts[0].strip(), parts[-1]):
-                    mine = [own, own, *parts[2:-1], name]
-                    self._ours.setdefault(run, []).append(mine)
-            else:
-                self._others[native(parts[0].strip())] = parts
+            self._of_ours.add(line)
+            if match[1]:
+                self._ours.setdefault(match[1], []).append(line)
+                continue
+            parts = line.split("|")
+            for run, own, name in tasks(parts[0].strip(), parts[-1]):
+                mine = "|".join((own, own, *parts[2:-1], name))
+                self._ours.setdefault(run, []).append(mine)
 
     def of_run(self, run_id: str) -> list[Job]:
         """The jobs submitted for a run of ours, the last one first."""
-        jobs = [_job(parts) for parts in self._ours.get(run_id, ())]
+        jobs = [_job(line) for line in self._ours.get(run_id, ())]
         jobs.sort(key=latest)
         return jobs
 
@@ -187,29 +191,42 @@ class Listing:
 
     def run_of(self) -> dict[str, str]:
         """Our runs by the numbers of their jobs."""
-        return {parts[1].strip(): run for run, rows in self._ours.items() for parts in rows}
+        return {
+            line.split("|", 2)[1].strip(): run
+            for run, lines in self._ours.items()
+            for line in lines
+        }
 
     def waits_by_priority(self) -> bool:
         """Whether one of ours waits because others come before it."""
         return any(
-            parts[3] == "PENDING" and parts[-2] == "Priority"
-            for rows in self._ours.values()
-            for parts in rows
+            "|PENDING|" in line and "|Priority|" in line
+            for lines in self._ours.values()
+            for line in lines
         )
 
     def foreign(self) -> Iterator[Job]:
         """Those that are not ours."""
-        for parts in self._others.values():
-            yield _job(parts)
+        for line in self._not_ours().values():
+            yield _job(line)
 
     def lists(self, native_id: str) -> bool:
         """Whether one of them is listed."""
-        return native_id in self._others
+        return native_id in self._not_ours()
 
     def foreign_job(self, native_id: str) -> Job | None:
         """One of them."""
-        parts = self._others.get(native_id)
-        return None if parts is None else _job(parts)
+        line = self._not_ours().get(native_id)
+        return None if line is None else _job(line)
+
+    def _not_ours(self) -> dict[str, str]:
+        if self._others is None:
+            self._others = {
+                native(line.partition("|")[0].strip()): line
+                for line in self._output.split("\n")
+                if line.count("|") >= COLUMNS and _number(line) and line not in self._of_ours
+            }
+        return self._others
 
 
 def squeue(output: str) -> list[Job]:
@@ -225,7 +242,14 @@ def native(job: str) -> str:
     return f"{array}_{REST}" if bracket else job
 
 
-def _job(parts: Sequence[str]) -> Job:
+def _number(line: str) -> str:
+    """The number of the job of a line, "" if it has none."""
+    number = line.split("|", 2)[1].strip()
+    return number if text.is_number(number) else ""
+
+
+def _job(line: str) -> Job:
+    parts = line.split("|", COLUMNS)
     job, number, array, word, partition, nodes, gres, limit, left = parts[:9]
     submitted, start, end, priority, account, qos, user, dependency, hosts, reason, name = parts[9:]
     word = state_word(word)

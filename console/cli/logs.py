@@ -158,7 +158,7 @@ async def _follow(
         while True:
             ref = replace(ref_of(record), attempt=attempt)
             await _print(ws, ref, rank, offset, True, sink)
-            async for seen in watch(ws, record.id):
+            async for seen in watch(ws, record.id, soon=True):
                 record = seen
                 if record.attempt > attempt:
                     break

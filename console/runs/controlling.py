@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from traindeck.backends.base import Adopt, Files
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, TraindeckError, UsageError
-from traindeck.backends.states import Reach
+from traindeck.backends.states import Reach, State
 from traindeck.console.runs.reading import attempts_of
 from traindeck.console.runs.refreshing import MAX_AGE, refresh, why_silent
 from traindeck.console.runs.request import check_name
@@ -22,7 +23,15 @@ from traindeck.console.store.schema import MOST_LEFT
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 2.0
-"""Seconds between two looks at a run that is waited for: quick at first, then sparing."""
+"""Seconds between two looks at a run that is waited for: quick at its beginning and towards its
+end, else sparing."""
+
+FOLLOWS = 1.25
+"""Who finds that another process has looked waits so much longer: then it is that one that looks
+again, and the others need no connection of their own."""
+
+WANTED_FOR = 10.0
+"""Seconds for which others, who ask a run's place, ask for it on behalf of who waits for it."""
 
 MAX_NOTE = 4000
 
@@ -67,26 +76,47 @@ async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:
     return list({run.id: run for run in (ws.record(text, active=True) for text in texts)}.values())
 
 
-async def watch(ws: Workspace, run_id: str) -> AsyncIterator[RunRecord]:
+async def watch(ws: Workspace, run_id: str, *, soon: bool = False) -> AsyncIterator[RunRecord]:
     """The run whenever it was looked at, until it is over. Cancelling touches nothing.
+
+    Args:
+        soon: Its end is near, by what the caller has seen: look at once, and often at first.
 
     Raises:
         UsageError: It was removed, or its backend is not in the settings any more.
     """
-    wait = FIRST_WAIT
+    first = begun = time.monotonic()
     while True:
         run = ws.index.get(run_id)
         if run is None:
             raise UsageError(f"Run {run_id} was removed.")
+        age = begun - first
+        if calm := not soon and run.state in (State.QUEUED, State.RUNNING):
+            age = max(age, abs(ws.clock() - (run.started or run.created)))
+        wait = min(max(FIRST_WAIT, age / 3), LONGEST_WAIT)
+        if run.observed_at > ws.asked_at.get(run.backend, 0.0):
+            wait *= FOLLOWS
         if run.active:
             ws.backend(run.backend)  # of one that is not there, no end will ever be seen
-            await refresh(ws, [run], max_age=wait / 2, turns=True)
+            ws.index.want(run_id, WANTED_FOR)
+            # At first, somebody who asks this place anyway will soon ask for this run too.
+            if not (calm and begun == first and _is_asked(ws, run.backend)):
+                await refresh(ws, [run], max_age=wait, turns=True)
             run = ws.index.get(run_id) or run
         yield run
         if not run.active:
             return
-        await asyncio.sleep(wait)
-        wait = min(wait * 1.5, LONGEST_WAIT)
+        # Until what is known is as old as may be, not from when this look began: whoever asked last
+        # would find its own answer just too new, and somebody else would ask before it comes back.
+        left = run.observed_at + wait - ws.clock()
+        await asyncio.sleep(left + 0.001 if 0 < left <= wait else wait)
+        begun = time.monotonic()
+
+
+def _is_asked(ws: Workspace, name: str) -> bool:
+    """Whether some process asks a place again and again: it has a moment ago."""
+    last = max((at for at, _ in ws.index.observed(name).values()), default=0.0)
+    return ws.index.clock_goes_on() and 0 <= ws.clock() - last < 2 * LONGEST_WAIT
 
 
 async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:

@@ -33,7 +33,12 @@ async def _look(ws: Workspace, name: str, patience: float) -> list[str]:
     except (BackendError, UsageError, TimeoutError):
         return []  # what is wrong with it is said where it is used
     listed = {f"{name}:{ref.native_id}": ref for ref in refs}
-    new = {run_id: ref for run_id, ref in listed.items() if ws.index.get(run_id) is None}
+    goes_on = ws.index.observed(name)
+    new = {
+        run_id: ref
+        for run_id, ref in listed.items()
+        if run_id not in goes_on and ws.index.get(run_id) is None
+    }
     ws.index.put_many(
         RunRecord(
             id=run_id,

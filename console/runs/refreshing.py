@@ -8,10 +8,12 @@ age.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from traindeck.backends.base import Backend
+from traindeck.backends.base import Backend, JobRef
 from traindeck.backends.errors import BackendError, UsageError
 from traindeck.backends.states import Rank, Reach, State, Status
 from traindeck.console.runs.settling import settle
@@ -23,6 +25,8 @@ from traindeck.console.store.records import (
     is_explained_by_log,
 )
 
+T = TypeVar("T")
+
 MAX_AGE = 2.0
 """Seconds after which an observation is asked for again."""
 
@@ -32,6 +36,12 @@ PATIENCE = 2.0
 STALE_FOR = 10.0
 """Seconds for which what was heard last of a place is shown with its age: a link that was lost for
 a moment is made again by then. After that nobody knows how its runs are."""
+
+LOOK = 0.02
+"""Seconds between two looks at whether it is one's turn."""
+
+PIECE = 250
+"""Runs that are worked on before others have a turn."""
 
 AT_ONCE = 32
 """Runs whose run.json is asked for at the same time."""
@@ -55,7 +65,8 @@ async def refresh(
     Args:
         runs: Only these, lost ones as well; by default all active ones, and now and then those
             whose directory was gone.
-        turns: Leave a place out that somebody else is asking right now: the caller comes back.
+        turns: Ask as one of many who come back: of a place that somebody else is asking right now
+            take what they hear, and ask for what the others wait for too.
         briefly: Leave to the next look what is over: its end is entered together with what it
             measured, and reading that takes time. A program that could not be started measured
             nothing.
@@ -65,8 +76,10 @@ async def refresh(
     """
     await settle(ws)
     now = ws.clock()
+    if not ws.index.clock_goes_on():
+        max_age = 0.0  # it was set: how old a look is cannot be told from its date
     if runs is None:
-        asked = ws.index.active() + ws.missing()
+        asked = [*await _active(ws), *ws.missing()]
     else:
         # One that was lost sight of may be seen again, and whoever names it wants to know.
         asked = [run for run in runs if run.active or run.state is State.LOST]
@@ -76,7 +89,10 @@ async def refresh(
         if not 0 <= now - run.observed_at < max_age:
             due.setdefault(run.backend, []).append(run)
     changed = await asyncio.gather(
-        *(_ask(ws, name, members, patience, turns, briefly) for name, members in due.items())
+        *(
+            _ask(ws, name, members, max_age, patience, turns, briefly)
+            for name, members in due.items()
+        )
     )
     if runs is None:
         from traindeck.console.runs.foreign import look_for_foreign
@@ -93,6 +109,7 @@ async def _ask(
     ws: Workspace,
     name: str,
     runs: Sequence[RunRecord],
+    max_age: float,
     patience: float,
     turns: bool,
     briefly: bool,
@@ -100,12 +117,47 @@ async def _ask(
     if not turns:
         return await _ask_now(ws, name, runs, patience, briefly)
     lease = f"poll {name}"
-    if not ws.index.try_lease(lease, patience):
-        return []
+    end = time.monotonic() + patience
+    before: dict[str, tuple[float, bool]] | None = None
+    while not ws.index.try_lease(lease, patience):
+        if time.monotonic() > end:
+            return []  # the caller comes back
+        if before is None:
+            before = ws.index.observed(name)
+        await asyncio.sleep(LOOK)
     try:
-        return await _ask_now(ws, name, runs, patience, briefly)
+        seen = ws.index.observed(name)
+        since = ws.clock() - max_age
+        left = [run for run in runs if not _is_heard(run, before, seen, since)]
+        if not left:
+            return []
+        asked = {run.id: run for run in [*left, *_awaited(ws, name)]}
+        return await _ask_now(ws, name, list(asked.values()), patience, briefly)
     finally:
         ws.index.release(lease)
+
+
+def _is_heard(
+    run: RunRecord,
+    before: Mapping[str, tuple[float, bool]] | None,
+    seen: Mapping[str, tuple[float, bool]],
+    since: float,
+) -> bool:
+    """Whether a run that was due need not be asked for, once it is our turn. What somebody heard
+    while we waited for it (since `before`) is as new as what we would have; if that was that the
+    place does not answer, it is not asked at once again."""
+    if run.id not in seen:
+        return run.active  # it is over
+    observed_at, answers = seen[run.id]
+    if before is None:
+        return observed_at > since and observed_at != run.observed_at
+    return not answers or observed_at != before.get(run.id, (0.0, True))[0]
+
+
+def _awaited(ws: Workspace, name: str) -> list[RunRecord]:
+    """The runs at a place that somebody waits for."""
+    found = [ws.index.get(run_id) for run_id in ws.index.wanted()]
+    return [run for run in found if run is not None and run.active and run.backend == name]
 
 
 async def _ask_now(
@@ -115,14 +167,37 @@ async def _ask_now(
     try:
         async with asyncio.timeout(patience):
             backend = ws.backend(name)
-            refs = {run.id: ref_of(run) for run in runs}
+            refs: dict[str, JobRef] = {}
+            async for some in _pieces(runs):
+                refs |= {run.id: ref_of(run) for run in some}
             statuses = await backend.poll(refs.values())
+        ws.index.note_clock()
+        ws.asked_at[name] = max(status.observed_at for status in statuses.values())
     except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
         ws.index.set_reach(name, _silence(ws, name, runs))
         return []
-    seen = {run.id: statuses[refs[run.id]] for run in runs}
-    there = [run for run in runs if not (run.id in sending and is_absent(seen[run.id]))]
-    return await enter(ws, backend, there, seen, briefly=briefly)
+    changed = []
+    async for some in _pieces(runs):
+        seen = {run.id: statuses[refs[run.id]] for run in some}
+        there = [run for run in some if not (run.id in sending and is_absent(seen[run.id]))]
+        changed += await enter(ws, backend, there, seen, briefly=briefly)
+    return changed
+
+
+async def _active(ws: Workspace) -> list[RunRecord]:
+    """The runs that are not over."""
+    found: list[RunRecord] = []
+    async for some in _pieces(ws.index.active_numbers()):
+        found += ws.index.rows(some)
+    return found
+
+
+async def _pieces(values: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """All of them, some at a time: a screen whose rows are read on the same loop has its turn."""
+    for low in range(0, len(values), PIECE):
+        if low:
+            await asyncio.sleep(0)
+        yield values[low : low + PIECE]
 
 
 def _silence(ws: Workspace, name: str, runs: Sequence[RunRecord]) -> Reach:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from traindeck.console.store import leases
 from traindeck.console.store.database import INODE, Connection, Damaged, Database
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ class Index:
         return self._db.write(lambda db: writing.merge_statuses(db, statuses, moment, settle))
 
     def set_reach(self, backend: str, reach: Reach) -> None:
-        """A place did not answer: its active runs keep their state and their age."""
+        """A place did not answer (`reach` is not OK): its active runs keep their state and their
+        age."""
         from traindeck.console.store import writing
 
         self._db.write(lambda db: writing.set_reach(db, backend, reach))
@@ -250,6 +252,19 @@ class Index:
         from traindeck.console.store import reading
 
         return self._db.read(lambda db: reading.active(db, backend))
+
+    def active_numbers(self) -> list[int]:
+        """Row numbers of the runs that are not over, oldest first."""
+        from traindeck.console.store import reading
+
+        return self._db.read(reading.active_numbers)
+
+    def observed(self, backend: str) -> dict[str, tuple[float, bool]]:
+        """When the runs of a place that are not over were seen last, and whether it has answered
+        since: of ten thousand in a moment."""
+        from traindeck.console.store import reading
+
+        return self._db.read(lambda db: reading.observed(db, backend))
 
     def ids(
         self,
@@ -465,24 +480,34 @@ class Index:
     def try_lease(self, name: str, ttl: float) -> bool:
         """Whether the caller may do `name` now; nobody else may for `ttl` seconds. So ten `wait`s
         poll once."""
-
-        def held(db: Connection) -> bool:
-            row = db.execute("SELECT until FROM leases WHERE name = ?", (name,)).fetchone()
-            # One that ends later than it can is of a clock that was set back since.
-            return row is not None and 0 < row[0] - time.time() <= ttl
-
-        def take(db: Connection) -> bool:
-            if held(db):
-                return False
-            db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?)", (name, time.time() + ttl))
-            return True
-
         # Most who ask are refused: they need not wait for a writer.
-        return not self._db.read(held) and self._db.write(take)
+        return not self._db.read(lambda db: leases.is_held(db, name, ttl)) and self._db.write(
+            lambda db: leases.take(db, name, ttl)
+        )
 
     def release(self, name: str) -> None:
         """Give a lease back early."""
-        self._db.write(lambda db: db.execute("DELETE FROM leases WHERE name = ?", (name,)))
+        self._db.write(lambda db: leases.release(db, name))
+
+    def want(self, run_id: str, ttl: float) -> None:
+        """Say that the caller waits for this run, for `ttl` seconds from now on: who asks its place
+        asks for it too. Writes nothing while that was said a moment ago."""
+        if not self._db.read(lambda db: leases.is_wanted(db, run_id, ttl)):
+            self._db.write(lambda db: leases.want(db, run_id, ttl))
+
+    def wanted(self) -> list[str]:
+        """Ids of the runs that somebody waits for, be they over or not."""
+        return self._db.read(leases.wanted)
+
+    def clock_goes_on(self) -> bool:
+        """Whether the clock was not set since somebody noted it: else how old a look is cannot be
+        told from its date."""
+        return self._db.read(leases.clock_goes_on) is not False
+
+    def note_clock(self) -> None:
+        """The looks that are entered from now on are dated by the clock as it is now."""
+        if not self._db.read(leases.clock_goes_on):
+            self._db.write(leases.note_clock)
 
     # ------------------------------------------------------------------------------- annotations
 

@@ -48,6 +48,22 @@ def active(db: Connection, backend: str | None) -> list[RunRecord]:
     return records(db, where, args, metrics="main", order="ORDER BY r.created, r.n")
 
 
+def active_numbers(db: Connection) -> list[int]:
+    """See `Index.active_numbers`."""
+    found = db.execute(f"SELECT n FROM runs WHERE state IN ({schema.ACTIVE}) ORDER BY created, n")
+    return [n for (n,) in found]
+
+
+def observed(db: Connection, backend: str) -> dict[str, tuple[float, bool]]:
+    """See `Index.observed`."""
+    rows = db.execute(
+        "SELECT id, observed_at, reach = 'ok' FROM runs "
+        f"WHERE backend = ? AND state IN ({schema.ACTIVE})",
+        (backend,),
+    )
+    return {run_id: (observed_at, answers) for run_id, observed_at, answers in rows}
+
+
 def missing(db: Connection, before: float) -> list[RunRecord]:
     """See `Index.missing`."""
     return records(db, schema.MISSING, [before], metrics="main", order="ORDER BY r.created, r.n")

@@ -186,14 +186,14 @@ def record(row: Sequence[Any]) -> RunRecord:
             exit_code=exit_code,
             signal=signal,
             reason=reason,
-            evidence=tuple(json.loads(evidence)),
+            evidence=_words(evidence),
             created=created,
             started=started,
             ended=ended,
             host=host,
             pid=pid,
             gpus=gpus,
-            argv=tuple(json.loads(argv)),
+            argv=_words(argv),
             cwd=cwd,
             project=project,
             recipe=recipe,
@@ -232,7 +232,13 @@ def _param(value: Any) -> Param:
     return value  # type: ignore[no-any-return]
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return () if text == "[]" else tuple(json.loads(text))
+
+
 def _mapping(text: str) -> dict[str, Any]:
+    if text == "{}":
+        return {}
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"{text!r} is no mapping")

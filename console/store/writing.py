@@ -13,7 +13,7 @@ from typing import Any
 
 from traindeck.backends.states import Reach, State, Status
 from traindeck.backends.status import SETTLE, merge
-from traindeck.console.store import annotating, schema
+from traindeck.console.store import annotating, schema, seen_again
 from traindeck.console.store.annotations import Annotation
 from traindeck.console.store.database import Connection, Damaged
 from traindeck.console.store.reading import metrics_of
@@ -78,8 +78,8 @@ def merge_statuses(
 ) -> list[str]:
     """See `Index.update_statuses`."""
     stamp = tick(db)
-    changed = []
-    for run_id, seen in statuses.items():
+    left, changed = seen_again.enter(db, statuses, now, stamp)
+    for run_id, seen in left.items():
         found = load(db, run_id)
         if found is None:
             continue
@@ -102,11 +102,10 @@ def set_reach(db: Connection, backend: str, reach: Reach) -> None:
     """See `Index.set_reach`."""
     stamp = tick(db)
     rows = db.execute(
-        f"{SELECT} WHERE r.backend = ? AND r.reach <> ? AND r.state IN ({schema.ACTIVE})",
+        f"SELECT n FROM runs WHERE backend = ? AND reach <> ? AND state IN ({schema.ACTIVE})",
         (backend, str(reach)),
     ).fetchall()
-    for row in rows:
-        _store(db, row[0], replace(record(row), reach=reach), stamp)
+    seen_again.silent(db, [n for (n,) in rows], reach, stamp)
 
 
 def annotated(db: Connection, run_id: str, mark: Annotation) -> None:

@@ -473,7 +473,7 @@ class LiveServices(LiveReaching):
         from traindeck.console.runs import refreshing
 
         async def ask(ws: Workspace) -> None:
-            await refreshing.refresh(ws)
+            await refreshing.refresh(ws, turns=True)
             await asyncio.gather(*(self._note_place(ws, name) for name in ws.settings.backends))
 
         await self._await(ask)

@@ -147,6 +147,18 @@ def test_of_a_flood_the_beginning_comes_and_what_was_cut_is_said(agent: Agent) -
     )
 
 
+def test_what_is_printed_in_many_small_pieces_comes_whole(every_agent: Agent) -> None:
+    """As squeue prints ten thousand jobs."""
+    line = b"x" * 120 + b"\n"
+    script = (
+        "import os\nfor _ in range(12_000): os.write(1, b'x' * 120 + b'\\n')\nos.write(2, b'e')"
+    )
+    (done,) = said(*every_agent.once("run", {"commands": [command(sys.executable, "-c", script)]}))
+    assert (done["outcome"], done["code"], done["out_cut"]) == ("exited", 0, 0)
+    assert out(done) == line * 12_000
+    assert out(done, "err") == b"e"
+
+
 def test_serve_answers_while_a_program_takes_its_time(served: Served) -> None:
     slow = served.ask("run", {"commands": [command("sleep", "300")]})
     for _ in range(3):

@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from tests.services.slurm import Cluster, cluster, until
 
-Traindeck = Callable[..., "subprocess.CompletedProcess[str]"]
+from traindeck.console.store.index import Index
+
+COMMAND = (sys.executable, "-m", "traindeck.console.cli.main")
+
+
+class Traindeck:
+    """The command, in a home of its own in whose settings the cluster is called `lab`."""
+
+    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+        self._env = env
+        self._folder = folder
+
+    def __call__(
+        self, *words: str, code: int = 0, more: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        argv = [*COMMAND, *words]
+        done = subprocess.run(
+            argv,
+            env={**self._env, **(more or {})},
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, (words, done.stdout, done.stderr)
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Begin a command."""
+        return subprocess.Popen(
+            [*COMMAND, *words], env=self._env, cwd=self._folder, stdout=subprocess.DEVNULL
+        )
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +55,8 @@ def slurm() -> Iterator[Cluster]:
 
 @pytest.fixture
 def traindeck(slurm: Cluster, tmp_path: Path) -> Iterator[Traindeck]:
-    """The command, in a home of its own in whose settings the cluster is called `lab`."""
     folders = {f"XDG_{name}_HOME": str(tmp_path / name) for name in ("CONFIG", "STATE", "CACHE")}
-    env = {**slurm.env, "HOME": str(tmp_path), **folders}
-
-    def run(
-        *words: str, code: int = 0, more: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "traindeck.console.cli.main", *words]
-        done = subprocess.run(
-            argv,
-            env={**env, **(more or {})},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, (words, done.stdout, done.stderr)
-        return done
-
+    run = Traindeck({**slurm.env, "HOME": str(tmp_path), **folders}, tmp_path)
     run("backends", "add", "slurm", "lab", "--local")
     yield run
     slurm.run("scancel", "--user=root", check=False)
@@ -97,3 +112,38 @@ def test_jobs_that_were_submitted_by_hand_are_listed_read_and_stopped(
     slurm.reaches(number, "CANCELLED")
     (job,) = json.loads(traindeck("ls", "--json").stdout)
     assert (job["state"], job["reason"]) == ("cancelled", "cancelled in Slurm")
+
+
+def test_many_who_wait_ask_the_cluster_once_between_them(
+    slurm: Cluster, traindeck: Traindeck, tmp_path: Path
+) -> None:
+    """By the cluster's own count of who asked it for jobs."""
+    jobs = [slurm.sbatch("exec sleep 1000", "--hold") for _ in range(5)]
+    traindeck("ls")
+    index = Index.open(tmp_path / "STATE" / "traindeck" / "index.db")
+    runs = [f"lab:{job}" for job in jobs]
+
+    def looked() -> float:
+        return min(at for at, _ in index.observed("lab").values())
+
+    def asked() -> int:
+        counts = re.findall(r"REQUEST_JOB\w*INFO\w*\s+\(\s*\d+\)\s+count:(\d+)", said())
+        return sum(map(int, counts))
+
+    def said() -> str:
+        return slurm.run("sdiag").stdout
+
+    waits = [traindeck.start("wait", run) for run in runs]
+    until(lambda: set(index.wanted()) == set(runs), "all to wait")
+    looks = []
+    before = 0
+    for _ in range(2):  # the first may still be of those who began
+        at = looked()
+        until(lambda at=at: looked() > at, "the next look that tells of all")
+        before = before or asked()
+        looks.append(looked())
+    assert asked() - before <= len(looks), "one look is enough for all"
+    for job in jobs:
+        slurm.run("scancel", job)
+    assert {wait.wait(60) for wait in waits} == {130}
+    index.close()

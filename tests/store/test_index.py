@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -575,3 +576,41 @@ def test_a_lease_ends_by_itself(index: Index) -> None:
 def test_a_clock_that_was_set_back_does_not_hold_a_lease_for_days(index: Index) -> None:
     assert index.try_lease("poll", 86_400.0)
     assert index.try_lease("poll", 2.0), "it ends later than any lease of two seconds can"
+
+
+def test_who_waits_for_a_run_says_so_for_a_while(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.want("a", 10)
+    index.want("b", 100)
+    other = Index.open(index.path)
+    assert sorted(other.wanted()) == ["a", "b"]
+    said = index._db.read(lambda db: db.execute("SELECT * FROM leases").fetchall())
+    other.want("a", 10)
+    again = index._db.read(lambda db: db.execute("SELECT * FROM leases").fetchall())
+    assert again == said, "what was said a moment ago is not written again"
+    other.close()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 50)
+    assert index.wanted() == ["b"]
+    index.want("c", 100)
+    assert sorted(index.wanted()) == ["b", "c"]
+
+
+def test_that_the_clock_was_set_is_noticed_once(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert index.clock_goes_on(), "nobody has dated anything"
+    index.note_clock()
+    assert index.clock_goes_on()
+    real = time.time
+    for seconds in (-3600, -0.5, 0.5, 1e9):
+        monkeypatch.setattr(time, "time", lambda by=seconds: real() + by)
+        assert not index.clock_goes_on()
+        index.note_clock()
+        assert index.clock_goes_on()
+
+
+def test_a_lease_that_is_garbage_heals(index: Index) -> None:
+    index._db.write(lambda db: db.execute("INSERT INTO leases VALUES ('poll', 'x')"))
+    assert index.try_lease("poll", 60)

@@ -16,9 +16,15 @@ SECONDS = 60.0
 KEPT = 32 << 20
 """Bytes of output that one answer brings, of all commands together."""
 PIECE = 1 << 16
+ROOM = 1 << 20
+"""Bytes of a pipe through which much comes: what prints line by line need not wait for us."""
+REST = 0.004
+"""Seconds for which such a one is left to print before we read again."""
 LOOK = 0.05
 """Seconds between two looks for a child's end, where no descriptor tells of it."""
 REAPED_WITHIN = 2.0
+F_SETPIPE_SZ = 1031
+"""Of <linux/fcntl.h>; Python knows it from 3.10 on."""
 
 _unreaped = []
 """Pids of children that had been killed and did not end in time: a file server keeps them."""
@@ -46,6 +52,7 @@ class Program:
         self.pid = self.pidfd = None
         self.outcome = self.code = None
         self.pipes = {}
+        self._wide = set()
         self.waiter = None
         self._heard = {"out": bytearray(), "err": bytearray()}
         self._cut = {"out": 0, "err": 0}
@@ -124,16 +131,35 @@ class Program:
                 if not len(self._input):
                     self._close(fd)
             elif name is not None:
-                data = os.read(fd, PIECE)
+                data = os.read(fd, ROOM if fd in self._wide else PIECE)
                 if not data:
                     self._close(fd)
                 self._keep(name, data)
+                if len(self._heard[name]) > PIECE and fd in self.pipes:
+                    self._widen(fd)
                 return bool(data)
         except BlockingIOError:
             pass
         except OSError:
             self._close(fd)  # it does not read (any more) what we have for it
         return False
+
+    def _widen(self, fd):
+        """Give a pipe more room, if it has not been tried. Not all have it from the start: what one
+        user may have of it is little."""
+        import fcntl
+
+        if fd in self._wide:
+            return
+        try:
+            fcntl.fcntl(fd, F_SETPIPE_SZ, ROOM)
+            self._wide.add(fd)
+        except OSError:
+            pass
+
+    def prints_much(self):
+        """Whether it is worth while to let it print for a moment."""
+        return bool(self._wide.intersection(self.pipes))
 
     def _keep(self, name, data):
         heard = self._heard[name]
@@ -286,6 +312,8 @@ def _run(programs, seconds):
             for program in left:
                 for fd in ready.intersection(program.pipes):
                     program.move(fd)
+            if any(program.prints_much() for program in left):
+                yield None, REST
         gone = time.monotonic() + REAPED_WITHIN
         while _reap() and time.monotonic() < gone:
             yield None, 0.005
