@@ -123,8 +123,8 @@ async def test_no_key_waits_for_a_backend_that_takes_five_seconds(slow: Opened) 
 
 async def test_the_probe_of_every_test_here_measures_how_long_the_loop_was_blocked() -> None:
     def works() -> None:
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end:
+        end = time.thread_time() + 0.3
+        while time.thread_time() < end:
             sum(range(1000))
 
     for blocks in (lambda: time.sleep(0.3), works):
