@@ -130,6 +130,10 @@ class Jobs(Listing):
         """See `Listing.foreign`."""
         yield from self._foreign.values()
 
+    def lists(self, native_id: str) -> bool:
+        """See `Listing.lists`."""
+        return native_id in self._foreign
+
     def foreign_job(self, native_id: str) -> Job | None:
         """See `Listing.foreign_job`."""
         return self._foreign.get(native_id)

@@ -71,6 +71,7 @@ def test_a_listing_of_them_answers_as_that_of_squeue_does(said: dict[str, Any]) 
     assert len(list(jobs.foreign())) == 14
     left = jobs.foreign_job("11_[*]")
     assert left is not None and left.id == "11_[1-4%1]"
+    assert jobs.lists("11_[*]") and not jobs.lists("1") and not jobs.lists("999")
     assert not jobs.waits_by_priority()
     alone = answers.Jobs(list(jobs.everything()), ours=False)
     assert alone.foreign_job("1") is not None and alone.runs() == []

@@ -19,6 +19,7 @@ from traindeck.console.present.numbers import size as bytes_text
 from traindeck.console.store.records import RunRecord
 from traindeck.console.tui.typed import put, typed
 
+from .one_line import OneLineScreen
 from .overlay import Overlay
 
 if TYPE_CHECKING:
@@ -260,73 +261,33 @@ def ask_pull(deck: TraindeckApp, run: RunRecord, entry: FileEntry, begun: Begun)
     deck.push_screen(PullScreen(run, entry, folder_for(run, Path.cwd()), begun))
 
 
-class PullScreen(Overlay[None]):
+class PullScreen(OneLineScreen):
     """Asks for the folder."""
 
     wanted_cells = 72
+    title_words = "Bring it here"
+    label = "to"
+    words = "It gets the path below this folder that it has in the run's directory."
+    does = "bring it"
 
-    def __init__(
-        self,
-        run: RunRecord,
-        entry: FileEntry,
-        folder: Path,
-        begun: Begun,
-    ) -> None:
-        super().__init__()
+    def __init__(self, run: RunRecord, entry: FileEntry, folder: Path, begun: Begun) -> None:
+        super().__init__(clean(str(folder)))
         self._run = run
         self._entry = entry
         self._begun = begun
-        text = clean(str(folder))
-        self._caret = Caret(text, len(text))
-        self._problem = ""
 
-    def lines(self, cells: int) -> list[Line]:
-        room = max(8, cells - 5)
-        text, at = self._caret.text, self._caret.at
-        start = max(0, at - room + 1)
+    def about(self, cells: int) -> Sequence[Line]:
         what = clean(self._entry.path) + ("/" if self._entry.is_dir else "")
         size = "" if self._entry.is_dir else f"  {bytes_text(self._entry.size)}"
-        rows: list[Line] = [
-            (Span(fit("Bring it here", cells), "accent bold"),),
-            (Span(fit(f"{what}{size}", cells), "text"),),
-            (),
-            (
-                Span("to  ", "muted"),
-                Span(text[start:at], "strong"),
-                Span(text[at : at + 1] or " ", "on_accent @accent"),
-                Span(text[at + 1 : start + room], "strong"),
-            ),
-            (),
-        ]
-        if self._problem:
-            return rows + wrapped(self._problem, cells, "failed")
-        words = "It gets the path below this folder that it has in the run's directory."
-        return rows + wrapped(words, cells, "faint")
+        return [(Span(fit(f"{what}{size}", cells), "text"),)]
 
-    def footer_keys(self) -> list[tuple[str, str]]:
-        return [("enter", "bring it"), ("esc", "leave it")]
-
-    def take_key(self, event: events.Key) -> None:
-        if event.key in ("escape", "ctrl+c"):
-            self.dismiss(None)
-        elif event.key == "enter":
-            text = self._caret.text.strip()
-            if not text:
-                self._problem = "Name a folder."
-                self.changed()
-                return
-            folder = Path(text).expanduser()
-            self.dismiss(None)
-            work = _pull(self.deck, self._run, self._entry, folder)
-            self._begun(self.deck.start(work, f"bringing {clean(self._entry.path)}, esc stops it"))
-        elif (after := typed(self._caret, event.key, event.character)) is not None:
-            self._caret, self._problem = after, ""
-            self.changed()
-
-    def take_paste(self, text: str) -> None:
-        """Text that was pasted. Called in the order of typing."""
-        self._caret = put(self._caret, text)
-        self.changed()
+    def take(self, text: str) -> None:
+        if not text:
+            self.refuse("Name a folder.")
+            return
+        self.dismiss(None)
+        work = _pull(self.deck, self._run, self._entry, Path(text).expanduser())
+        self._begun(self.deck.start(work, f"bringing {clean(self._entry.path)}, esc stops it"))
 
 
 async def _pull(deck: TraindeckApp, run: RunRecord, entry: FileEntry, folder: Path) -> None:
