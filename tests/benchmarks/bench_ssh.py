@@ -15,8 +15,10 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "terminal"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from terminal_probe import Terminal
 from tests.services.proxy import Proxy
 from tests.services.sshd import Box, Sshd
 
@@ -25,6 +27,7 @@ from traindeck.backends.hosts.ssh import SSHHost
 from traindeck.backends.process import ProcessBackend
 from traindeck.console.store.ids import mint_id
 
+MAIN = "from traindeck.console.cli.main import main; import sys; sys.argv = ['traindeck']; main()"
 HOSTS = 50
 ROUNDS = 20
 LOG = 256 << 20
@@ -243,6 +246,55 @@ async def launching(folder: Path) -> None:
                 )
 
 
+def from_the_screen(folder: Path) -> None:
+    """From the key that launches, in the whole program in a terminal, to the job's first byte: the
+    job writes when that is. Beside it the command, which connects for itself."""
+    with Sshd(folder / "s", Box()) as sshd, Proxy(sshd[0].port, delay=DELAY) as proxy:
+        sshd.write_configuration(ports={"box0": proxy.port})
+        home, runs = folder / "home", sshd[0].home / ".traindeck/runs"
+        home.mkdir(parents=True)
+        env = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8",
+               "HOME": str(home)}  # fmt: skip
+
+        def traindeck(*words: str) -> None:
+            argv = [sys.executable, "-m", "traindeck.console.cli.main", *words]
+            subprocess.run(argv, env=env, cwd=home, check=True, capture_output=True)
+
+        def began(since: float, known: set[Path]) -> float:
+            """Seconds until the first byte of the run that is new, by its own clock: ours."""
+            while True:
+                deck.listen(0.02)
+                for log in set(runs.glob("*/attempts/0/logs/0.log")) - known:
+                    if (said := log.read_text()).endswith("\n"):
+                        return float(said) - since
+
+        traindeck("backends", "add", "ssh", "box0", "--ssh-config", str(sshd.config))
+        traindeck("backends", "check", "box0")
+        begin = time.time()
+        traindeck("run", "--on", "box0", "--code", "here", "--cwd", str(sshd[0].home),
+                  "--", "sh", "-c", "date +%s.%N")  # fmt: skip
+        deck = Terminal([sys.executable, "-c", MAIN], env)
+        command = began(begin, set())
+        deck.wait("selected 1/")
+        taken = []
+        for _ in range(TURNS):
+            deck.press("N")
+            deck.wait("up to date")
+            deck.quiet(0.3)
+            known, begin = set(runs.glob("*/attempts/0/logs/0.log")), time.time()
+            deck.press("\x07")
+            taken.append(began(begin, known))
+            deck.quiet(0.5)
+        deck.close()
+    goal, median = 3 * 2 * DELAY + 0.15, statistics.median(taken)
+    print(
+        f"the key that launches to the job's first byte over 80 ms, p50 / worst | "
+        f"{median * 1e3:.0f} / {max(taken) * 1e3:.0f} ms | "
+        f"{goal * 1e3:.0f} ms (goal: 3 round trips + 150 ms) | {median / goal:.2f}"
+    )
+    print(f"the same by a command, which connects for itself | {command * 1e3:.0f} ms | |")
+
+
 async def _lags(backend: ProcessBackend) -> list[float]:
     """How old lines are when they are here; the clock there is ours."""
     code = "import time\nfor _ in range(30): print(time.time(), flush=True); time.sleep(0.1)"
@@ -261,6 +313,7 @@ def main() -> None:
         asyncio.run(polling(folder / "p"))
         asyncio.run(following(folder / "f"))
         asyncio.run(launching(folder / "l"))
+        from_the_screen(folder / "k")
 
 
 if __name__ == "__main__":
