@@ -17,6 +17,26 @@ settings.load_profile("traindeck")
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CI", "SOAK")
 
+_LONG = (
+    "faults/test_agent_killed", "slurm/test_batch", "terminal/test_on_screen_terminal",
+    "trainers/test_demo_runs", "slurm/test_nodes", "faults/test_agent_syscalls",
+    "faults/test_console_killed", "trainers/test_sft_runs", "terminal/test_run_log_terminal",
+    "faults/test_link_cut_ssh", "conformance/test_submission", "slurm/test_backend",
+)  # fmt: skip
+"""Files of tests that take three quarters of a minute or more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: else the others are done, and all wait for the last of them."""
+    rank = {name: number for number, name in enumerate(_LONG)}
+    top = Path(__file__).parent
+    items.sort(
+        key=lambda item: rank.get(
+            str(item.path.with_suffix("").relative_to(top)) if top in item.path.parents else "",
+            len(rank),
+        )
+    )
+
 
 @pytest.fixture(scope="session", autouse=True)
 def locks_are_left_as_they_were(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
