@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,14 @@ from tests.leftovers import forget_locks
 # How long an example takes says how busy the machine is.
 settings.register_profile("traindeck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("traindeck")
+
+# In the background of a shell, or under nohup, they are ignored, also by all that is started here.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CI", "SOAK")
 
