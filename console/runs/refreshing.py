@@ -126,11 +126,13 @@ async def _ask(
             before = ws.index.observed(name)
         await asyncio.sleep(LOOK)
     try:
-        seen = ws.index.observed(name)
-        since = ws.clock() - max_age
-        left = [run for run in runs if not _is_heard(run, before, seen, since)]
-        if not left:
-            return []
+        left = runs
+        if before is not None or ws.index.latest_look(name) > max(r.observed_at for r in runs):
+            seen = ws.index.observed(name)
+            since = ws.clock() - max_age
+            left = [run for run in runs if not _is_heard(run, before, seen, since)]
+            if not left:
+                return []
         asked = {run.id: run for run in [*left, *_awaited(ws, name)]}
         return await _ask_now(ws, name, list(asked.values()), patience, briefly)
     finally:

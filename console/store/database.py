@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Connection = sqlite3.Connection
 
+LOG_BYTES = 4 << 20
+"""Of the write-ahead log, from which on it is brought into the file."""
+MOST_LOG_PAGES = 16_384
+"""Of 4 KiB: where a transaction does so all the same, should nobody else."""
 INODE = (1 << 63) - 1
 """What is kept of a file's inode number: SQLite's integers have a sign, some file systems hash."""
 
@@ -92,6 +96,7 @@ class Database:
         self._told = False
         self._return_at = math.inf
         self._guard = threading.RLock()
+        self._log_pages = 0
         self._connection = memory
         self._inode = (0, 0)
         self._closed = False
@@ -114,6 +119,23 @@ class Database:
         with self._guard, self._exclusive():
             self._put_in_place(reason)
             self._connect()
+
+    def carry_over_apart(self) -> None:
+        """From now on what is written goes into the file itself when `carry_over` is called, and
+        not with whichever transaction fills the log: that would take a tenth of a second."""
+        with self._guard:
+            self._log_pages = MOST_LOG_PAGES
+            if self._connection is not None:
+                _let_grow(self._connection, self._log_pages)
+
+    def carry_over(self) -> None:
+        """Bring what the log holds into the file, beside whoever reads and writes. Of any thread;
+        what cannot be done is left to the next time."""
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if self._copied or _beside(self.path, "-wal").stat().st_size < LOG_BYTES:
+                return
+            with contextlib.closing(_connect(self.path, 0)) as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         with self._guard:
@@ -182,6 +204,8 @@ class Database:
         self._copied = False
         self._inode = _identity(self.path)
         self._connection = db = _connect(self.path, self._wait)
+        if self._log_pages:
+            _let_grow(db, self._log_pages)
         self.generation += 1
         if _check_version(db) < schema.version():
             _transaction(db, "BEGIN IMMEDIATE", _upgrade)
@@ -421,6 +445,10 @@ def _connect(path: Path | str, wait: float) -> Connection:
         db.close()
         raise
     return db
+
+
+def _let_grow(db: Connection, pages: int) -> None:
+    db.execute(f"PRAGMA wal_autocheckpoint = {pages:d}").fetchall()
 
 
 def _copy_of(path: Path, wait: float) -> Connection:

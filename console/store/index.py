@@ -82,6 +82,15 @@ class Index:
         """Idempotent."""
         self._db.close()
 
+    def carry_over_apart(self) -> None:
+        """For a program that stays: it calls `carry_over` now and then, in a thread of its own, and
+        no look has to wait for that."""
+        self._db.carry_over_apart()
+
+    def carry_over(self) -> None:
+        """Bring what was written into the file itself. Never raises."""
+        self._db.carry_over()
+
     def catch_up(self, annotations: Path) -> int:
         """Apply what was appended to the annotations since this index last read them. Returns the
         number of lines. Call it after appending, and at the start: another console may have."""
@@ -265,6 +274,12 @@ class Index:
         from traindeck.console.store import reading
 
         return self._db.read(lambda db: reading.observed(db, backend))
+
+    def latest_look(self, backend: str) -> float:
+        """When any run of a place was seen last; 0 if none was."""
+        from traindeck.console.store import reading
+
+        return self._db.read(lambda db: reading.latest_look(db, backend))
 
     def ids(
         self,

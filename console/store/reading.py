@@ -64,6 +64,14 @@ def observed(db: Connection, backend: str) -> dict[str, tuple[float, bool]]:
     return {run_id: (observed_at, answers) for run_id, observed_at, answers in rows}
 
 
+def latest_look(db: Connection, backend: str) -> float:
+    """See `Index.latest_look`."""
+    (moment,) = db.execute(
+        "SELECT max(observed_at) FROM runs WHERE backend = ?", (backend,)
+    ).fetchone()
+    return moment or 0.0
+
+
 def missing(db: Connection, before: float) -> list[RunRecord]:
     """See `Index.missing`."""
     return records(db, schema.MISSING, [before], metrics="main", order="ORDER BY r.created, r.n")

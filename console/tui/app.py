@@ -26,7 +26,7 @@ from traindeck.console.present.cells import Line, Span, clean, width
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
 
-from . import keys
+from . import keys, memory
 from .leaving import leave_when_told, leaves_nothing
 from .looks import Looks
 from .on_screen import OnScreen
@@ -325,6 +325,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self._driver.write("\x1b[8l")
             leave_when_told(self.exit)
             self.set_timer(WARM_AFTER, lambda: self.start(asyncio.to_thread(_warm), ""))
+            self.set_timer(2 * WARM_AFTER, self._begin_collecting)
         self.set_timer(FIRST_FRAME, self._wait_no_more)
         self.app_resume_signal.subscribe(self, self._resumed)
         self.set_interval(1.0, self._expire_notice)
@@ -337,6 +338,10 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self.start(self._follow_theme(), "")
         if self.looks.wrong is not None:  # once it is mended it is taken over
             self.complain(self.looks.wrong)
+
+    def _begin_collecting(self) -> None:
+        memory.begin()
+        self.set_interval(memory.EVERY, lambda: memory.collect(self.idle))
 
     def _resumed(self, _app: object) -> None:
         """Back from ctrl+z: the terminal is empty, whatever was painted before."""

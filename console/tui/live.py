@@ -93,7 +93,9 @@ class LiveServices(LiveReaching):
         from traindeck.console.runs import filters
 
         with contextlib.suppress(TraindeckError):
-            self._workspace().index.counts()
+            index = self._workspace().index
+            index.carry_over_apart()
+            index.counts()
         assert filters.KEYS
 
     # ---------------------------------------------------------------------------- RunsSource
@@ -474,6 +476,7 @@ class LiveServices(LiveReaching):
 
         async def ask(ws: Workspace) -> None:
             await refreshing.refresh(ws, turns=True)
+            await asyncio.to_thread(ws.index.carry_over)
             await asyncio.gather(*(self._note_place(ws, name) for name in ws.settings.backends))
 
         await self._await(ask)

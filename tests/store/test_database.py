@@ -637,3 +637,27 @@ def test_a_disk_that_gets_full_under_an_open_index_stops_nobody_who_looks(
     assert len(other.ids()) == 301, "and half of nothing"
     other.close()
     index.close()
+
+
+def test_a_program_that_stays_carries_over_what_was_written_apart_and_loses_none_of_it(
+    tmp_path: Path, make_run: Make
+) -> None:
+    path = tmp_path / "index.db"
+    index = Index.open(path)
+    index.carry_over_apart()
+    index.carry_over()  # too little was written yet
+    before = path.stat().st_size
+    note = "x" * 2000
+    runs = [make_run(note=note) for _ in range(4000)]
+    index.put_many(runs)
+    assert path.stat().st_size == before, "no transaction had to"
+    thread = threading.Thread(target=index.carry_over)
+    thread.start()
+    index.put(make_run())  # beside it
+    thread.join()
+    assert path.stat().st_size > before + len(runs) * len(note)
+    index.close()
+    again = Index.open(path)
+    assert again.get(runs[-1].id) is not None
+    assert len(again.ids()) == len(runs) + 1
+    again.close()
