@@ -98,7 +98,7 @@ def native_of(
         returns = job.word in RETURNS and over < MOMENT
         return Native(
             state=State.STOPPING if returns else words.state(job),
-            reason=words.now(job, around),
+            reason=words.now(job, around, again=seen.exit is not None),
             exit_code=job.exit_code,
             signal=job.signal,
             started=job.start if not job.waits and job.hosts else None,

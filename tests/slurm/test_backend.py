@@ -318,6 +318,22 @@ async def test_a_requeued_run_goes_on_as_its_next_attempt(lab: Lab) -> None:
     assert (await lab.until(ref)).state is State.CANCELLED
 
 
+async def test_a_run_that_slurm_has_requeued_can_be_stopped_while_it_waits(lab: Lab) -> None:
+    ref = await lab.launch("out:up", "hold")
+    await lab.said(ref, "up")
+    lab.slurm.run("scontrol", "requeue", ref.native_id)
+    async with asyncio.timeout(PATIENCE):
+        while (status := await lab.status(ref)).state is not State.QUEUED:
+            assert not status.state.terminal, status
+            await asyncio.sleep(0.05)
+    assert status.reason.startswith("requeued: ")
+    await lab.backend.cancel(ref)
+    status = await lab.until(ref)
+    why = "cancelled in Slurm while it waited to start again"
+    assert (status.state, status.reason) == (State.CANCELLED, why)
+    assert [each.attempt for each in await lab.backend.find([(ref.run_id, 0)])] == [0]
+
+
 async def test_scancel_from_outside_is_cancelled_not_failed(lab: Lab) -> None:
     ref = await lab.launch("out:up", "hold")
     await lab.said(ref, "up")
