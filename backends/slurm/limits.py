@@ -111,9 +111,13 @@ def _check_nodes(
                 if elsewhere
                 else "Leave --gpus out to run on the CPU.",
             )
+        have = {host for group in groups if of(group.gpus) == most for host in group.hosts}
+        wanted = -(-gpus // most)
         raise UsageError(
             f"--gpus {gpus}: the nodes of {where} have {most} {what}{'s' * (most != 1)} at most.",
-            f"Use several nodes, as --nodes {-(-gpus // most)} --gpus {most}.",
+            f"Use several nodes, as --nodes {wanted} --gpus {most}."
+            if wanted <= len(have)
+            else f"All that it has is --nodes {len(have)} --gpus {most}.",
         )
     cpus = options.get("cpus")
     able: set[str] = set()

@@ -146,6 +146,7 @@ async def test_the_plan_shows_sbatch_word_for_word_and_the_script_byte_for_byte(
         ({"options": {"reservation": "x"}}, "no reservation 'x'. There are no reservations"),
         ({"options": {"gpu_kind": "b300"}, "resources": Resources(gpus=1)}, "There are: h100"),
         ({"resources": Resources(gpus=5)}, "4 GPUs at most. Use several nodes"),
+        ({"resources": Resources(gpus=99)}, "All that it has is --nodes 2 --gpus 4."),
         ({"resources": Resources(gpus=1, nodes=3)}, "has 2 nodes"),
         ({"options": {"cpus": 99}}, "the most is 4"),
         ({"options": {"partition": "short"}, "limits": Limits(time=3600)}, "allows 10 min at most"),
