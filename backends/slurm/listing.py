@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from traindeck.backends.arrays import PREFIX, listed_indices, task_id
 from traindeck.backends.base import State
@@ -248,6 +249,7 @@ def _number(line: str) -> str:
     return number if text.is_number(number) else ""
 
 
+@lru_cache(maxsize=1 << 14)  # from one look to the next, most lines stay as they are
 def _job(line: str) -> Job:
     parts = line.split("|", COLUMNS)
     job, number, array, word, partition, nodes, gres, limit, left = parts[:9]

@@ -10,7 +10,7 @@ from tests.conformance.conftest import Suite
 from tests.conformance.test_files import files_of, walk
 from tests.fakes.content import MemoryContent
 
-from traindeck.backends.base import BackendError, Blob, plan_digest
+from traindeck.backends.base import BackendError, Blob, Plan, plan_digest
 
 ODD = "odd \n\udcff \u00e9 '$x'"
 
@@ -96,7 +96,7 @@ async def test_a_retry_runs_the_code_that_was_sent_at_first(suite: Suite) -> Non
     await suite.until(await suite.submit(plan))
     tree = replace(made.tree, content=None)
     again = replace(plan.spec, attempt=1, files={}, code=replace(plan.spec.code, tree=tree))
-    retry = replace(plan, spec=again, files={})
+    retry = Plan(backend=plan.backend, spec=again, argv=again.argv, env=dict(again.env))
     ref = await suite.submit(replace(retry, digest=plan_digest(retry)))
-    await suite.until(ref, attempt=1)
+    assert (await suite.until(ref, attempt=1)).exit_code == 1
     assert await files.read_file(ref, "code/train.py", 0, 10) == b"print(1)\n"

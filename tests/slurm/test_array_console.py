@@ -68,7 +68,9 @@ def test_a_console_killed_between_sbatch_and_the_record_loses_and_doubles_nothin
     array = (tmp_path / "said").read_text().strip()
     assert len(json.loads(traindeck("ls", "--json").stdout)) == 4  # what was not known is settled
     traindeck("stop", "kept-3")
-    listed = json.loads(traindeck("ls", "--json").stdout)
+    listed = [{"state": "new"}]
+    while any(run["state"] == "new" for run in listed):  # as they were noted before they were sent
+        listed = json.loads(traindeck("ls", "--json").stdout)
     assert sorted((run["name"], run["native_id"], run["state"]) for run in listed) == [
         ("kept-0", f"{array}_0", "running"),
         ("kept-1", f"{array}_1", "running"),

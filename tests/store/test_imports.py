@@ -27,7 +27,7 @@ def test_printing_all_runs_imports_nothing_but_the_index(
     loaded = json.loads(process(LIST, path=str(index.path)).result())
     ours = {name for name in loaded if name.startswith("traindeck.")}
     store = "traindeck.console.store"
-    modules = {f"{store}.{name}" for name in ("index", "database", "schema", "places")}
+    modules = {f"{store}.{name}" for name in ("index", "leases", "database", "schema", "places")}
     data = {"traindeck.backends", "traindeck.backends.data"}
     assert ours == {"traindeck.console", store, *modules, *data}
     heavy = {"numpy", "yaml", "platformdirs", "hashlib", "subprocess", "asyncio", "typer", "rich"}
