@@ -531,12 +531,13 @@ class SlurmBackend:
             number = job.number if job is not None else seen.job or ""
             status = found[ref]
             if (detail := details.get(number)) is not None and detail.over:
+                began = bool(detail.hosts) or seen.attempt is not None
                 native = replace(
                     native,
                     state=detail.state,
                     reason=native.reason or words.ended(detail, Around()),
-                    exit_code=detail.exit_code,
-                    signal=detail.signal,
+                    exit_code=detail.exit_code if began else None,
+                    signal=detail.signal if began else None,
                     ended=detail.ended or native.ended,
                 )
                 again = reading.status(

@@ -219,6 +219,8 @@ def ended(job: Job, around: Around) -> str:
         case "FAILED":
             if job.reason == "JobLaunchFailure":
                 return f"it was killed, or could not be launched{on}"
+            if job.reason == "BadConstraints":
+                return "no node can ever be what it asks for"
             if job.reason and job.reason != "NonZeroExitCode":
                 return f"Slurm says {job.reason}"
     return ""

@@ -149,6 +149,7 @@ async def test_the_plan_shows_sbatch_word_for_word_and_the_script_byte_for_byte(
         ({"resources": Resources(gpus=99)}, "All that it has is --nodes 2 --gpus 4."),
         ({"resources": Resources(gpus=1, nodes=3)}, "has 2 nodes"),
         ({"options": {"cpus": 99}}, "the most is 4"),
+        ({"options": {"memory": "900G"}}, "have 2000M at most. Ask for less"),
         ({"options": {"partition": "short"}, "limits": Limits(time=3600)}, "allows 10 min at most"),
         ({"options": {"partition": "gpu\n--wrap=x"}}, "on one line"),
         ({"options": {"memory": "1G --wrap x"}}, "one word"),
