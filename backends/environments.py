@@ -246,7 +246,8 @@ def put_on(
     prelude = None if asked.kind == NONE else prelude
     loads = bool(asked.modules) or prelude is not None
     argv = spec.argv
-    if _is_python(spec) and found.prefix:
+    other = stands_in(spec, facts)
+    if other or (_is_python(spec) and found.prefix):
         argv = (found.python, *argv[1:])
     files: dict[str, Blob] = {}
 
@@ -270,13 +271,23 @@ def put_on(
             spec,
             argv=argv,
             env={**spec.env, **variables(found, facts.path)},
-            environment=found.asked or found.prefix,
+            environment=found.asked or found.prefix or other,
             python=found.python or spec.python,
             python_version=found.python_version,
             packages=packages,
         ),
         files,
     )
+
+
+def stands_in(spec: RunSpec, facts: Facts) -> str:
+    """The interpreter that was found where a command says `python` and the PATH has only a
+    `python3`, as on many distributions, or the other way round. "" if the command runs as it is,
+    or not at all."""
+    found = facts.environment
+    if found is None or facts.program is not None or found.prefix or found.problem:
+        return ""
+    return found.python if spec.argv[:1] in (("python",), ("python3",)) else ""
 
 
 def taken_off(spec: RunSpec) -> RunSpec:

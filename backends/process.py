@@ -241,6 +241,7 @@ class ProcessBackend:
                 f"{', '.join(sorted(spec.options))}."
             )
         asked = spec.argv
+        lacking = facts.program is None and not environments.stands_in(spec, facts)
         spec, files, warnings = placed(self.name, spec, facts, self.prelude)
         late: dict[str, str] = {}
         env = dict(spec.env)
@@ -249,7 +250,7 @@ class ProcessBackend:
             warnings.append(
                 "the GPUs are taken without a lease: nothing keeps another program from them"
             )
-        if facts.program is None:
+        if lacking:
             why = facts.program_note or f"was not found on {facts.host}"
             warnings.append(f"{asked[0]} {why}; the run will fail")
         if spec.pty:

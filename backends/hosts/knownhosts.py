@@ -158,7 +158,8 @@ def refusal(target: Target, verdict: Verdict) -> BackendError:
         case _:
             return BackendError(
                 f"{target.alias} is not known yet: its host key is {key}.",
-                "Compare that with what who runs the host says, then accept it with --accept-new.",
+                "Compare that with what who runs the host says, then accept it: "
+                "`traindeck backends check PLACE --accept-new`.",
             )
 
 

@@ -531,12 +531,13 @@ class SlurmBackend:
             number = job.number if job is not None else seen.job or ""
             status = found[ref]
             if (detail := details.get(number)) is not None and detail.over:
+                began = bool(detail.hosts) or seen.attempt is not None
                 native = replace(
                     native,
                     state=detail.state,
                     reason=native.reason or words.ended(detail, Around()),
-                    exit_code=detail.exit_code,
-                    signal=detail.signal,
+                    exit_code=detail.exit_code if began else None,
+                    signal=detail.signal if began else None,
                     ended=detail.ended or native.ended,
                 )
                 again = reading.status(
@@ -583,20 +584,26 @@ class SlurmBackend:
         answer, _ = await channel.call("cancel", params)
         if answer["state"] == "unknown":
             raise BackendError(f"{self.name} knows no attempt {ref.attempt} of run {ref.run_id}.")
-        if answer["state"] != "requested":
-            return
+        requested = answer["state"] == "requested"
         heard, evidence = await self._look(channel, [ref.run_id])
         if heard.jobs is None:
             return  # the request stands; the supervisor sees it
         seen = evidence[ref.run_id]
+        jobs = [job for job in heard.jobs.of_run(ref.run_id) if not job.over]
+        if not requested and jobs and seen.exit is None and seen.attempt is not None:
+            # Slurm has started it again since it was asked to end.
+            answer, _ = await channel.call("cancel", {**params, "attempt": seen.attempt})
+            requested = answer["state"] == "requested"
+        # Of a job that Slurm has requeued every attempt is over, but the run is not: nobody looks
+        # for a request of ours until it starts, so Slurm has to take it out.
+        again = not requested and seen.exit is not None and seen.exit.cause == "outside"
         ended: list[str] = []
         nudged: list[str] = []
-        for job in heard.jobs.of_run(ref.run_id):
-            if job.over:
-                continue
-            if job.waits or (seen.attempt is None and job.state is not State.STOPPING):
+        for job in jobs:
+            begins = seen.attempt is None or again
+            if job.waits or (begins and job.state is not State.STOPPING):
                 ended.append(job.number)
-            else:
+            elif requested:
                 # The supervisor looks by itself; where the request lies on a file server, it may
                 # take a while to be seen.
                 nudged.append(job.number)

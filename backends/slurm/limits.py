@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.base import RunSpec, UsageError, read_indices
-from traindeck.backends.slurm import rights
+from traindeck.backends.slurm import rights, text
 from traindeck.backends.slurm.cluster import Cluster, Partition
 from traindeck.backends.slurm.rights import Bound, there_are
 from traindeck.backends.slurm.text import written
@@ -111,9 +111,22 @@ def _check_nodes(
                 if elsewhere
                 else "Leave --gpus out to run on the CPU.",
             )
+        have = {host for group in groups if of(group.gpus) == most for host in group.hosts}
+        wanted = -(-gpus // most)
         raise UsageError(
             f"--gpus {gpus}: the nodes of {where} have {most} {what}{'s' * (most != 1)} at most.",
-            f"Use several nodes, as --nodes {-(-gpus // most)} --gpus {most}.",
+            f"Use several nodes, as --nodes {wanted} --gpus {most}."
+            if wanted <= len(have)
+            else f"All that it has is --nodes {len(have)} --gpus {most}.",
+        )
+    memory = text.megabytes(str(options.get("memory", "")))
+    most_memory = max(group.memory or 0 for group in groups)
+    # A cluster that does not say what its nodes have says 1.
+    if memory and memory > most_memory > 1 and all(group.memory for group in groups):
+        raise UsageError(
+            f"--option memory={options['memory']}: the nodes of {where} have {most_memory}M at "
+            "most.",
+            "Ask for less, or choose another partition with --option partition=NAME.",
         )
     cpus = options.get("cpus")
     able: set[str] = set()

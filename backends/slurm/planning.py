@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from traindeck.backends import environments
 from traindeck.backends.base import (
     Blob,
     Facts,
@@ -56,11 +57,12 @@ def plan(
     if not cluster.rest:
         found = facts.detail.get("jobs") or {}
         depends.check(options, {n: decode(Job, job) for n, job in found.items()}, name)
+    lacking = facts.program is None and not environments.stands_in(spec, facts)
     spec, brought, warnings = placed(name, spec, facts, prelude)
     warnings += limits.check(spec, options, cluster, name)
     late: dict[str, str] = {}
     env = dict(spec.env)
-    if facts.program is None:
+    if lacking:
         why = facts.program_note or f"was not found on {facts.host}"
         warnings.append(f"{asked[0]} {why}; the run will fail")
     if spec.resources.gpus:

@@ -96,11 +96,13 @@ def native_of(
         if job.over and job.ended is not None:
             over = max(over, heard.now - job.ended)
         returns = job.word in RETURNS and over < MOMENT
+        # What never had a node has a word for how it ended all the same, as `0:1`.
+        began = bool(job.hosts) or seen.attempt is not None
         return Native(
             state=State.STOPPING if returns else words.state(job),
-            reason=words.now(job, around),
-            exit_code=job.exit_code,
-            signal=job.signal,
+            reason=words.now(job, around, again=seen.exit is not None),
+            exit_code=job.exit_code if began else None,
+            signal=job.signal if began else None,
             started=job.start if not job.waits and job.hosts else None,
             ended=job.ended,
             host=job.hosts[0] if job.hosts else None,

@@ -219,18 +219,27 @@ def ended(job: Job, around: Around) -> str:
         case "FAILED":
             if job.reason == "JobLaunchFailure":
                 return f"it was killed, or could not be launched{on}"
+            if job.reason == "BadConstraints":
+                return "no node can ever be what it asks for"
             if job.reason and job.reason != "NonZeroExitCode":
                 return f"Slurm says {job.reason}"
     return ""
 
 
-def now(job: Job, around: Around) -> str:
-    """What is to be said of a job as it is now."""
+def now(job: Job, around: Around, *, again: bool = False) -> str:
+    """What is to be said of a job as it is now.
+
+    Args:
+        again: It ran before, and Slurm has put it back into its queue.
+    """
     if job.waits:
+        how = "requeued" if again else ""
         if job.word != "PENDING":
-            return f"{job.word.lower()}: {waiting(job, around)}"
-        return waiting(job, around)
+            how = job.word.lower()
+        return f"{how}: {waiting(job, around)}" if how else waiting(job, around)
     if job.over:
+        if again and job.word == "CANCELLED" and not job.hosts:
+            return "cancelled in Slurm while it waited to start again"
         return ended(job, around)
     if job.state is None:
         return f"Slurm says {job.word}, a word that this Traindeck does not know"

@@ -97,10 +97,14 @@ def logs_command(
         record = ws.record(record.id)
         if attempt is not None:
             check_attempt(record, attempt)
-        if record.state == "queued" and not follow:
+        waits = record.state == "queued" and not follow and attempt in (None, record.attempt)
+        if waits:
+            # A cluster may have put it back into its queue; then there is a log already.
+            how = "waits to start again" if record.log_bytes else "has not started"
             why = told(ws.index, record.reason)
-            output.note(f"traindeck: {record.name} has not started. {why}".rstrip())
-            return 0
+            output.note(f"traindeck: {record.name} {how}. {why}".rstrip())
+            if not record.log_bytes:
+                return 0
         if no_log := await why_no_log(ws, record, attempt):
             if record.archived or not record.adopted:
                 raise TraindeckError(f"{record.name} ({record.id}): {no_log}.")

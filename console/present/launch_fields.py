@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
+from traindeck.console.runs import options
 from traindeck.console.runs.drafting import (
     FIELDS,
     OPTION,
@@ -246,14 +247,15 @@ def _options(
         key = f"{OPTION}{name}"
         default = option_text(option.default)
         choices = choices_of(option)
+        takes = options.accepts(option)
         text = draft.fields.get(key, default)
         yield Entry(
             key=key,
             label=name.replace("_", " "),
             text=text,
             meaning=option.help,
-            takes=option.type,
-            hint="" if choices else option.type,
+            takes=takes,
+            hint="" if choices or takes == "text" else takes,
             default=default,
             choices=choices,
             suggest=() if choices else offers.get(name, ()),

@@ -122,7 +122,7 @@ def _code(spec: RunSpec, files: Mapping[str, bytes], cells: int, glyphs: Glyphs)
     if code.commit:
         yield _item("commit", f"{code.commit}{' on ' + code.branch if code.branch else ''}")
     else:
-        yield _item("commit", "none: not under git")
+        yield _item("commit", "none yet" if code.branch else "none: not under git")
     for path in code.untracked:
         yield _item("untracked", path)
     for path, why in code.omitted.items():

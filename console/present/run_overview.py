@@ -361,7 +361,8 @@ def _code(spec: RunSpec | None) -> Line:
         if code.untracked:
             spans.append(Span(f" · {len(code.untracked)} untracked", "muted"))
     else:
-        spans += [Span(clean(code.root), "text"), Span(", not under git", "muted")]
+        why = "in git without a commit" if code.branch else "not under git"
+        spans += [Span(clean(code.root), "text"), Span(f", {why}", "muted")]
     return tuple(spans)
 
 

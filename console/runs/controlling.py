@@ -129,8 +129,8 @@ async def wait(ws: Workspace, run_ids: Sequence[str]) -> list[RunRecord]:
         async for run in watch(ws, run_id):
             last = run
             if run.active and run.reach is Reach.DOWN and run.backend not in silent:
-                silent.add(run.backend)
                 if why := await why_silent(ws, run):
+                    silent.add(run.backend)
                     ws.tell(f"{run.backend} cannot be asked, the waiting goes on: {why}")
             elif run.reach is Reach.OK and run.backend in silent:
                 silent.discard(run.backend)

@@ -30,6 +30,9 @@ _READ: Mapping[str, tuple[Callable[[str], Any], str]] = {
 }
 
 
+_TEXT: tuple[Callable[[str], Any], str] = (str, "text")
+
+
 def read_options(backend: Backend, given: Mapping[str, Any]) -> dict[str, Any]:
     """The values of options, as typed or as an earlier run had them.
 
@@ -48,7 +51,7 @@ def read_option(backend: Backend, name: str, raw: Any) -> Any:
             f"{backend.name} has no option {excerpt(name)}.", f"Its options: {there_are}."
         )
     text = option_text(raw)
-    read, expected = _READ.get(option.type, (str, "text"))
+    read, expected = _READ.get(option.type, _TEXT)
     try:
         value = read(text)
     except (ValueError, KeyError):
@@ -58,6 +61,11 @@ def read_option(backend: Backend, name: str, raw: Any) -> Any:
     if value is None:
         raise UsageError(f"Option {name}: expected {expected}, found {excerpt(text)!r}.")
     return value
+
+
+def accepts(option: Option) -> str:
+    """What an option takes, in words."""
+    return _READ.get(option.type, _TEXT)[1]
 
 
 def choices_of(option: Option) -> tuple[str, ...]:

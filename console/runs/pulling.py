@@ -84,8 +84,12 @@ async def pull(
         raise BackendError(f"{backend.name} keeps no files of its runs.")
     ref = ref_of(run)
     entries = await _listed(backend, ref, run, paths)
+    ours = to == folder_for(run, to.parent) and not await asyncio.to_thread(to.exists)
     landing = await asyncio.to_thread(Landing, to, run.id)
     try:
+        if ours:
+            # It lies where the next run's code is taken from: weights are not to go along with it.
+            await asyncio.to_thread(landing.hide)
         return await _Pull(backend, ref, landing, entries, tell).run()
     finally:
         await asyncio.to_thread(landing.close)

@@ -345,6 +345,8 @@ async def _ended(ws: Workspace, backend: Files, run: RunRecord, number: int) -> 
     facts |= {"found": True, "attempt": number}
     status = status_of(decode_evidence(facts), number, ws.clock())
     explained = is_explained_by_log(status.state, status.exit_code)
+    if record is not None and record.get("cause") == "outside" and status.reason:
+        explained = False  # its place has said why; the log knows only that it was ended
     return await explain(ws.reader(run.backend), run, status) if explained else status
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traindeck.backends.base import Blob, Plan, RunSpec
+from traindeck.backends.base import Blob, Option, Plan, RunSpec
 from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import line_width, plain, width
 from traindeck.console.present.form import OPEN, folded, help_lines, window, wrapped
@@ -130,6 +130,14 @@ def test_a_command_is_not_asked_what_only_recipes_have_and_the_other_way_round()
     keys = {entry.key for entry in flat(sections(Draft(recipe="sft"), GROUND, None))}
     assert "command" not in keys
     assert "python" in keys
+
+
+def test_an_option_of_a_place_says_in_words_what_it_takes() -> None:
+    options = {"cpus": Option(type="int"), "memory": Option(help="memory a node")}
+    ground = replace(GROUND, options={"lab": options})
+    entries = {entry.label: entry for entry in flat(sections(Draft(on="lab"), ground, None))}
+    assert (entries["cpus"].hint, entries["cpus"].takes) == ("a whole number", "a whole number")
+    assert (entries["memory"].hint, entries["memory"].takes) == ("", "text")
 
 
 def test_what_is_found_wrong_with_a_recipes_value_stands_at_its_field() -> None:

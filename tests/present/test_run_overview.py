@@ -168,6 +168,12 @@ def test_an_earlier_attempt_says_why_it_failed_before_anything_else() -> None:
     assert "step" not in words.partition("0  ✗ failed")[2].partition("\n")[0]
 
 
+@pytest.mark.parametrize(("branch", "words"), [("main", "without a commit"), ("", "not under git")])
+def test_code_without_a_commit_says_why(branch: str, words: str) -> None:
+    spec = RunSpec(argv=("x",), code=Code(root="/w", branch=branch))
+    assert words in text(overview(RUN, Facts(spec=spec), 100, 30, now=NOW))
+
+
 def test_what_is_not_known_is_no_zero() -> None:
     run = replace(RUN, metrics={"loss": MetricSummary(key="loss", count=3, nonfinite=3)})
     words = text(overview(run, Facts(), 80, 22, now=NOW))

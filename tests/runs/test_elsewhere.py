@@ -109,6 +109,19 @@ async def test_the_code_goes_along_and_nothing_of_this_shell(world: World) -> No
     assert f"{world.box.home}/.traindeck/runs/{run.id}/code\n" in log
 
 
+async def test_where_python_is_called_python3_a_python_is_that_one(world: World) -> None:
+    (world.box.home / "bin").mkdir()
+    python3 = world.box.home / "bin/python3"
+    python3.symlink_to(sys.executable)
+    env = {"PATH": str(python3.parent)}
+    made = await world.plan("python", "train.py", env=env)
+    assert (made.spec.argv, made.warnings) == ((str(python3), "train.py"), ())
+    run, log = await world.run(made)
+    assert run.state is State.SUCCEEDED, log
+    for other in ("python3.99", "nosuch"):
+        assert f"{other} was not found" in str((await world.plan(other, env=env)).warnings)
+
+
 async def test_a_run_begins_at_the_same_place_of_the_copy(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.conformance.subject import Subject, process
 from traindeck.backends.base import FileEntry, FilePiece, JobRef, RunSpec, Wanted
 from traindeck.backends.errors import TraindeckError, Unreachable, UsageError
 from traindeck.console.runs import pulling
+from traindeck.console.runs.capture import capture
 from traindeck.console.runs.landing import Landing, Refused, parts_of
 from traindeck.console.runs.pulling import Progress, Pulled, folder_for, pull
 from traindeck.console.runs.workspace import Workspace, open_workspace
@@ -295,6 +297,22 @@ async def test_no_name_that_a_place_gives_leads_out_of_the_folder(world: World) 
     assert {path for path, one in found.items() if one.state == "written"} == {"good", "a\x1b[2Jb"}
     after = {path for path in world.to.parent.rglob("*") if "root" not in path.parts}
     assert {path.name for path in after - before} == {"here", "good", "a\x1b[2Jb"}
+
+
+async def test_what_was_pulled_into_a_folder_of_its_own_is_no_code_of_the_next_run(
+    world: World,
+) -> None:
+    project = world.to.parent / "project"
+    subprocess.run(["git", "init", "-q", str(project)], check=True)
+    (project / "train.py").write_text("print()\n")
+    world.make("artifacts/model.bin", b"weights")
+    world.to = folder_for(world.run, project)
+    await world.pull()
+    code = (await asyncio.to_thread(capture, str(project), "snapshot", None)).code
+    assert code.untracked == ("train.py",)
+    world.to = project / "wanted"  # a folder that somebody named is theirs
+    await world.pull()
+    assert not (world.to / ".gitignore").exists()
 
 
 def test_a_folder_of_its_own_is_named_after_the_run() -> None:

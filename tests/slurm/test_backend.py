@@ -146,8 +146,10 @@ async def test_the_plan_shows_sbatch_word_for_word_and_the_script_byte_for_byte(
         ({"options": {"reservation": "x"}}, "no reservation 'x'. There are no reservations"),
         ({"options": {"gpu_kind": "b300"}, "resources": Resources(gpus=1)}, "There are: h100"),
         ({"resources": Resources(gpus=5)}, "4 GPUs at most. Use several nodes"),
+        ({"resources": Resources(gpus=99)}, "All that it has is --nodes 2 --gpus 4."),
         ({"resources": Resources(gpus=1, nodes=3)}, "has 2 nodes"),
         ({"options": {"cpus": 99}}, "the most is 4"),
+        ({"options": {"memory": "900G"}}, "have 2000M at most. Ask for less"),
         ({"options": {"partition": "short"}, "limits": Limits(time=3600)}, "allows 10 min at most"),
         ({"options": {"partition": "gpu\n--wrap=x"}}, "on one line"),
         ({"options": {"memory": "1G --wrap x"}}, "one word"),
@@ -316,6 +318,22 @@ async def test_a_requeued_run_goes_on_as_its_next_attempt(lab: Lab) -> None:
     assert set(await lab.backend.find([(ref.run_id, 0), (ref.run_id, 1)])) == {ref, later}
     await lab.backend.cancel(ref)
     assert (await lab.until(ref)).state is State.CANCELLED
+
+
+async def test_a_run_that_slurm_has_requeued_can_be_stopped_while_it_waits(lab: Lab) -> None:
+    ref = await lab.launch("out:up", "hold")
+    await lab.said(ref, "up")
+    lab.slurm.run("scontrol", "requeue", ref.native_id)
+    async with asyncio.timeout(PATIENCE):
+        while (status := await lab.status(ref)).state is not State.QUEUED:
+            assert not status.state.terminal, status
+            await asyncio.sleep(0.05)
+    assert status.reason.startswith("requeued: ")
+    await lab.backend.cancel(ref)
+    status = await lab.until(ref)
+    why = "cancelled in Slurm while it waited to start again"
+    assert (status.state, status.reason) == (State.CANCELLED, why)
+    assert [each.attempt for each in await lab.backend.find([(ref.run_id, 0)])] == [0]
 
 
 async def test_scancel_from_outside_is_cancelled_not_failed(lab: Lab) -> None:

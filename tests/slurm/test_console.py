@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.services.slurm import Cluster, cluster, until
@@ -71,6 +72,31 @@ def test_a_run_goes_to_the_cluster_and_comes_back(traindeck: Traindeck) -> None:
     shown = json.loads(traindeck("show", run, "--json").stdout)
     assert (shown["state"], shown["backend"], shown["gpus"]) == ("succeeded", "lab", 2)
     assert shown["native_id"].isdigit()
+
+
+def test_a_run_that_was_requeued_is_read_and_stopped_while_it_waits(
+    slurm: Cluster, traindeck: Traindeck
+) -> None:
+    words = ("run", "--on", "lab", "-q", "--", "sh", "-c", "echo before; sleep 300")
+    run = traindeck(*words).stdout.strip()
+
+    def shown() -> dict[str, Any]:
+        return dict(json.loads(traindeck("show", run, "--json").stdout))
+
+    until(lambda: traindeck("logs", run).stdout == "before\n", "its first line")
+    slurm.run("scontrol", "requeue", str(shown()["native_id"]))
+    until(lambda: shown()["state"] == "queued", "it to be requeued")
+    read = traindeck("logs", run)
+    assert read.stdout == "before\n"
+    assert "waits to start again. requeued: waits" in read.stderr
+    traindeck("stop", run)
+    assert shown()["state"] == "cancelled"
+    job = shown()["native_id"]
+    traindeck("retry", run)
+    until(lambda: shown()["state"] == "running", "its next attempt")
+    first, second = list(shown()["attempts"])
+    assert (first["reason"], second["state"]) == (f"Slurm requeued job {job}", "running")
+    traindeck("stop", run)
 
 
 def test_code_goes_along_as_it_was_at_the_launch(traindeck: Traindeck, tmp_path: Path) -> None:

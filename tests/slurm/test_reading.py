@@ -120,6 +120,14 @@ def test_slurms_last_word_stands_where_there_is_no_record(
     assert (status.state, status.rank, status.reason) == (state, Rank.NATIVE, reason)
 
 
+def test_a_job_that_never_had_a_node_was_not_ended_by_a_signal() -> None:
+    never = job("FAILED", ended=NOW - 70, reason="BadConstraints", signal=1, hosts=())
+    seen = queued()
+    status = look(seen, never)
+    assert (status.state, status.signal) == (State.FAILED, None)
+    assert status.reason == "no node can ever be what it asks for"
+
+
 def test_a_job_that_may_wait_again_in_a_moment_has_not_ended() -> None:
     seen = evidence(exit=Exit(cause="outside", signal=15, ended=NOW))
     assert look(seen, job("PREEMPTED", ended=NOW - 1), shared=False).state is State.STOPPING
