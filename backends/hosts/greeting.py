@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 
 from traindeck.backends.base import BackendError, Unreachable
 from traindeck.backends.payload.build import agent_name, agent_source
@@ -108,20 +109,24 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark
             banner += error.partial[:BANNER_KEPT]
             raise Unreachable(_ended(banner)) from None
         except OSError as error:
+            # It may have ended while it was still being sent something, and have said why.
+            if f"{marker} failed".encode() in bytes(getattr(reader, "_buffer", b"")):
+                raise NoRoom(_NO_ROOM) from None
             raise Unreachable(f"The connection broke: {error}.") from None
         word = line.strip()
         if word == marker.encode():
             return banner.decode("utf-8", "replace").strip()
         if word == f"{marker} need".encode():
             writer.write(agent_source())
-            await writer.drain()
+            with suppress(OSError):  # then the next line says more
+                await writer.drain()
         elif word == f"{marker} python".encode():
             raise BackendError(
                 "no Python of 3.6 or newer was found there.",
                 "Say which one with `python` in the backend's settings.",
             )
         elif word == f"{marker} failed".encode():
-            raise NoRoom("the agent cannot be put in place there")
+            raise NoRoom(_NO_ROOM)
         else:
             heard += len(line)
             if heard > BANNER_LIMIT:
@@ -130,6 +135,9 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark
                     "is its login shell one?"
                 )
             banner = (banner + line)[:BANNER_KEPT]
+
+
+_NO_ROOM = "the agent cannot be put in place there"
 
 
 class NoRoom(BackendError):

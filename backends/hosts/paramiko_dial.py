@@ -33,6 +33,8 @@ LOOK = 2.0
 
 BEFORE_KEYS = 1 << 18
 """Bytes that a server may send before it has shown its key."""
+MOST_AT_ONCE = 1 << 18
+"""Bytes that are taken from a socket at a time."""
 BEGINNING = 64
 
 TURNED_AWAY = (b"Exceeded MaxStartups", b"Not allowed at this time")
@@ -148,7 +150,8 @@ class _Guarded:
         """The beginning of what it said before its key."""
 
     def recv(self, size: int) -> bytes:
-        data: bytes = self._inner.recv(size)
+        # It says itself how long a packet is: room is made for what comes, not for what is said.
+        data: bytes = self._inner.recv(min(size, MOST_AT_ONCE))
         if self.left is not None:
             self.left -= len(data)
             self.first += data[: BEGINNING - len(self.first)]

@@ -291,7 +291,7 @@ class _ChannelTransport(asyncio.Transport):
             try:
                 self._channel.sendall(kept)
             except Exception as error:
-                self._loop.call_soon(self._end, OSError(said(error)))
+                self._loop.call_soon(self._cannot_send, OSError(said(error)))
             return
         self._waiting += len(kept)
         if self._waiting > WRITE_AHEAD and not self._full:
@@ -311,10 +311,17 @@ class _ChannelTransport(asyncio.Transport):
     def _sent(self, size: int, failed: OSError | None) -> None:
         self._waiting -= size
         if failed is not None:
-            self._end(failed)
+            self._cannot_send(failed)
         elif self._full and self._waiting <= WRITE_AHEAD // 2:
             self._full = False
             self._protocol.resume_writing()
+
+    def _cannot_send(self, error: OSError) -> None:
+        """It is over; what the other side has said before, perhaps why, is handed on first."""
+        with suppress(Exception):
+            while not self._lost and self._channel.recv_ready():
+                self._protocol.data_received(self._channel.recv(CHUNK))
+        self._end(error)
 
     def get_write_buffer_size(self) -> int:
         return self._waiting

@@ -90,6 +90,7 @@ def test_the_users_shell_has_the_keys_and_the_size_and_its_code_comes_back(
     terminal.wait("42")
     terminal.press("ctrl+c")  # for the program there, not for us
     terminal.wait("^C")
+    terminal.wait(asks("inner$"))
     terminal.press("exit 5\r")
     terminal.wait(asks("outer$"))
     terminal.press("echo code $?\r")
