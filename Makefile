@@ -36,7 +36,7 @@ comma := ,
 demo: $(VENV)/.train ## build a small model, fine-tune it twice, look at the result
 	@$(BIN)/traindeck demo
 
-test: $(VENV)/.dev ## lint, types, layers and every test (15 minutes on 2 cores)
+test: $(VENV)/.dev ## lint, types, layers and every test (15 to 20 minutes on 2 cores)
 	@sh tests/setup.sh
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q $(PYTEST)  # much of it waits
