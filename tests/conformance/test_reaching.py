@@ -187,7 +187,10 @@ async def test_a_terminal_has_a_size_and_echoes(suite: Suite) -> None:
     shell = shell_of(suite)
     ref = await with_files(suite)
     size = TerminalSize(columns=91, rows=17)
-    words = "test -t 0 && stty size && read line && stty size"
+    words = (
+        "test -t 0 && stty size && read line && "
+        'until [ "$(stty size)" != "17 91" ]; do sleep 0.05; done && stty size'
+    )
     terminal = await shell.shell(ref, ["sh", "-c", words], size=size)
     seen = b""
     while b"17 91" not in seen:
