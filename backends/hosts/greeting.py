@@ -109,16 +109,13 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark
             banner += error.partial[:BANNER_KEPT]
             raise Unreachable(_ended(banner)) from None
         except OSError as error:
-            # It may have ended while it was still being sent something, and have said why.
-            if f"{marker} failed".encode() in bytes(getattr(reader, "_buffer", b"")):
-                raise NoRoom(_NO_ROOM) from None
             raise Unreachable(f"The connection broke: {error}.") from None
         word = line.strip()
         if word == marker.encode():
             return banner.decode("utf-8", "replace").strip()
         if word == f"{marker} need".encode():
             writer.write(agent_source())
-            with suppress(OSError):  # then the next line says more
+            with suppress(OSError):  # it has ended; what it said before says why
                 await writer.drain()
         elif word == f"{marker} python".encode():
             raise BackendError(
@@ -126,7 +123,7 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark
                 "Say which one with `python` in the backend's settings.",
             )
         elif word == f"{marker} failed".encode():
-            raise NoRoom(_NO_ROOM)
+            raise NoRoom("the agent cannot be put in place there")
         else:
             heard += len(line)
             if heard > BANNER_LIMIT:
@@ -135,9 +132,6 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark
                     "is its login shell one?"
                 )
             banner = (banner + line)[:BANNER_KEPT]
-
-
-_NO_ROOM = "the agent cannot be put in place there"
 
 
 class NoRoom(BackendError):

@@ -193,6 +193,8 @@ class _ChannelTransport(asyncio.Transport):
         self._protocol = protocol
         self._closing = False
         self._lost = False
+        self._deaf = False
+        """Whether the other side takes no more, though it may still be heard."""
         self._waiting = 0
         self._full = False
         self._reading = False
@@ -284,7 +286,7 @@ class _ChannelTransport(asyncio.Transport):
         )
 
     def write(self, data: Any) -> None:
-        if self._closing:
+        if self._closing or self._deaf:
             return
         kept = bytes(data)
         if self._goes_at_once(len(kept)):
@@ -317,11 +319,16 @@ class _ChannelTransport(asyncio.Transport):
             self._protocol.resume_writing()
 
     def _cannot_send(self, error: OSError) -> None:
-        """It is over; what the other side has said before, perhaps why, is handed on first."""
-        with suppress(Exception):
-            while not self._lost and self._channel.recv_ready():
-                self._protocol.data_received(self._channel.recv(CHUNK))
-        self._end(error)
+        """Where only the program there has ended, what it said before is still to be read, perhaps
+        why it did: that, and its end, come the usual way."""
+        transport: Any = self._channel.get_transport()
+        if not transport.is_active() or not (self._channel.closed or self._channel.eof_received):
+            self._end(error)
+            return
+        self._deaf = True
+        if self._full:
+            self._full = False
+            self._protocol.resume_writing()
 
     def get_write_buffer_size(self) -> int:
         return self._waiting

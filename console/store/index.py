@@ -276,7 +276,7 @@ class Index:
         return self._db.read(lambda db: reading.observed(db, backend))
 
     def latest_look(self, backend: str) -> float:
-        """When any run of a place was seen last; 0 if none was."""
+        """When any of the runs of a place that are not over was seen last; 0 if none was."""
         from traindeck.console.store import reading
 
         return self._db.read(lambda db: reading.latest_look(db, backend))

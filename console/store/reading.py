@@ -67,7 +67,8 @@ def observed(db: Connection, backend: str) -> dict[str, tuple[float, bool]]:
 def latest_look(db: Connection, backend: str) -> float:
     """See `Index.latest_look`."""
     (moment,) = db.execute(
-        "SELECT max(observed_at) FROM runs WHERE backend = ?", (backend,)
+        f"SELECT max(observed_at) FROM runs WHERE backend = ? AND state IN ({schema.ACTIVE})",
+        (backend,),
     ).fetchone()
     return moment or 0.0
 

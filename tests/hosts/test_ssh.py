@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -388,6 +388,25 @@ async def test_no_more_sessions_is_said_as_what_it_is(tmp_path: Path) -> None:
             with pytest.raises(BackendError, match="MaxSessions"):
                 await link.open("sleep 60")
             await runs_a_job(made)
+
+
+@pytest.mark.parametrize("transport", ["paramiko", "openssh"])
+async def test_a_program_that_ends_while_it_is_sent_something_is_heard_to_its_end(
+    tmp_path: Path, transport: str
+) -> None:
+    with Sshd(tmp_path, Box()) as sshd:
+        async with host(sshd, transport=transport) as made:
+            await made.agent()
+            link = made._link
+            assert link is not None
+            pipe = await link.open("head -c 10 > /dev/null; seq 100000; echo why; exit 3")
+            assert pipe.writer is not None
+            pipe.writer.write(bytes(8 << 20))
+            with suppress(OSError):
+                await asyncio.wait_for(pipe.writer.drain(), 20)
+            pipe.writer.write(b"more")
+            said = await asyncio.wait_for(pipe.reader.read(-1), 20)
+            assert said.endswith(b"\n100000\nwhy\n")
 
 
 async def test_the_time_between_two_tries_grows_and_jitters(tmp_path: Path) -> None:
