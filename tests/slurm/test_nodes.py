@@ -226,7 +226,8 @@ for step in range(3):
 total = torch.tensor([float(rank)])
 dist.all_reduce(total)
 weights = sum(p.sum().item() for p in model.parameters())
-print(f"rank {rank} of {world}: sum {total.item():.0f} weights {weights:.6f}", flush=True)
+said = f"rank {rank} of {world}: sum {total.item():.0f} weights {weights:.6f}\\n"
+os.write(1, said.encode())  # at once: print writes the line's end apart, after another rank's line
 dist.destroy_process_group()
 """
 
