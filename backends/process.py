@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -51,6 +52,7 @@ from traindeck.backends.base import (
 )
 from traindeck.backends.logs import ask_tails, parse_cursor
 from traindeck.backends.status import decode_evidence, status_of
+from traindeck.backends.watched import Watched
 
 SUBMIT_TIMEOUT = 120.0
 """Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
@@ -98,8 +100,6 @@ class ProcessBackend:
         prelude: str | None = None,
         clock: Any = None,
     ) -> None:
-        import time
-
         self.name = name
         self.kind = kind
         self.host = host
@@ -109,6 +109,7 @@ class ProcessBackend:
         if host.here:
             self.capabilities |= Capability.HERE | Capability.INHERITS
         self._clock = clock or time.time
+        self._watched = Watched(self._clock)
 
     @property
     def link(self) -> LinkState:
@@ -285,8 +286,12 @@ class ProcessBackend:
 
     async def submit(self, plan: Plan, secrets: Mapping[str, str] | None = None) -> JobRef:
         """See `Backend.submit`."""
-        spec = plan.spec
         header, body = to_send(plan, secrets)
+        with self._watched.changing():
+            return await self._sent(plan, header, body)
+
+    async def _sent(self, plan: Plan, header: dict[str, Any], body: bytes) -> JobRef:
+        spec = plan.spec
         agent = await self.host.agent()
         asked = self._clock()
         if (tree := spec.code.tree) is not None and spec.attempt == 0:
@@ -316,9 +321,13 @@ class ProcessBackend:
         if not refs:
             return {}
         agent = await self.host.agent()
-        asked = self._clock()
-        answer, _ = await agent.call("poll", {"runs": sorted({ref.run_id for ref in refs})})
+        ids = sorted({ref.run_id for ref in refs})
+        if not self.host.here and (told := await self._watched.told(agent, ids, refs)) is not None:
+            return told
+        began, asked = time.monotonic(), self._clock()
+        answer, _ = await agent.call("poll", {"runs": ids})
         answered = self._clock()
+        self._watched.asked(began, ids)
         runs = answer.get("runs")
         seen = runs if isinstance(runs, dict) else {}
         evidence = {ref.run_id: decode_evidence(seen.get(ref.run_id)) for ref in refs}
@@ -341,6 +350,8 @@ class ProcessBackend:
 
             async def chunks() -> AsyncIterator[LogChunk]:
                 async for header, body in answers:
+                    if header.get("eof"):  # whoever asks now how it is knows that it is over
+                        self._watched.asked(time.monotonic(), [ref.run_id])
                     yield LogChunk(
                         data=body,
                         cursor=str(header["offset"]),
@@ -354,12 +365,14 @@ class ProcessBackend:
     async def cancel(self, ref: JobRef, *, grace: float | None = None) -> None:
         """See `Backend.cancel`."""
         agent = await self.host.agent()
-        answer, _ = await agent.call("cancel", {**_key(ref), "grace": grace, "by": "traindeck"})
+        with self._watched.changing():
+            answer, _ = await agent.call("cancel", {**_key(ref), "grace": grace, "by": "traindeck"})
         if answer["state"] == "unknown":
             raise BackendError(f"{self.name} knows no attempt {ref.attempt} of run {ref.run_id}.")
 
     async def aclose(self) -> None:
         """See `Backend.aclose`."""
+        self._watched.close()
         await self.host.aclose()
 
     # ------------------------------------------------------------------------ SeekableLogs
@@ -458,7 +471,8 @@ class ProcessBackend:
     async def remove(self, ref: JobRef, *, keep: Sequence[str] = ()) -> int:
         """See `Files.remove`."""
         agent = await self.host.agent()
-        answer, _ = await agent.call("rm", {"run_id": ref.run_id, "keep": list(keep)})
+        with self._watched.changing():
+            answer, _ = await agent.call("rm", {"run_id": ref.run_id, "keep": list(keep)})
         return int(answer["freed"])
 
     # ------------------------------------------------------------------------------- Shell
@@ -522,7 +536,8 @@ class ProcessBackend:
         asked = self._clock()
         params = {"run_id": spec.run_id, "run": run_file(spec, "", ""), "pid": pid}
         try:
-            answer, _ = await agent.call("adopt", params)
+            with self._watched.changing():
+                answer, _ = await agent.call("adopt", params)
         except Unreachable:
             raise
         except BackendError as error:
@@ -532,7 +547,8 @@ class ProcessBackend:
     async def unwatch(self, ref: JobRef) -> None:
         """See `Adopt.unwatch`."""
         agent = await self.host.agent()
-        await agent.call("unwatch", {"run_id": ref.run_id})
+        with self._watched.changing():
+            await agent.call("unwatch", {"run_id": ref.run_id})
 
     def _ref(self, run_id: str, attempt: int) -> JobRef:
         return JobRef(backend=self.name, run_id=run_id, attempt=attempt)

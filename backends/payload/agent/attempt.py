@@ -7,7 +7,7 @@ exclusively, and nothing is started before both are there and the exit record ha
 import os
 import time
 
-from . import VERSION, Refused, adopt, exit_slot, layout, locking, procs, records
+from . import VERSION, Refused, adopt, bells, exit_slot, layout, locking, procs, records
 
 
 class Taken(Exception):
@@ -151,9 +151,10 @@ class Attempt:
         cannot be done now."""
         try:
             exit_slot.write(self.slot_fd, self.directory, data)
-            return True
         except OSError:
             return False
+        bells.ring()
+        return True
 
     def is_deleted(self):
         """Whether somebody removed the run directory under us."""
@@ -187,11 +188,14 @@ class Attempt:
             "leader": leader and {"pid": leader[0], "starttime": leader[1]},
             "started": self.started,
             "adopted": self.adopted,
+            "rings": True,
             "oom_kills": self.oom and self.oom["count"],
             "oom": self.oom,
         }
         records.replace(self.directory + "/agent.json", self._identity(words))
         self._behind = False
+        if self.phase != "ended":  # the record follows
+            bells.ring()
 
     def try_publish(self, phase=None, reason=None):
         """The same where an old file is better than a supervisor that stops: on a full disk, or

@@ -4,7 +4,7 @@ supervises is woken. A run whose supervisor was killed is ended by a process in 
 import os
 import time
 
-from . import Refused, evidence, layout, procs, records, wire
+from . import Refused, bells, evidence, layout, procs, records, wire
 
 
 def cancel(request, body):
@@ -32,6 +32,7 @@ def cancel(request, body):
         # Read after it was written: an attempt claimed later looks for the request itself.
         there = set(layout.attempts(run)) | set(layout.queued(run))
         todo = sorted(n for n in there if n > attempt and n not in done)
+    bells.ring()
     return {"state": state}
 
 

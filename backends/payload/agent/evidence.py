@@ -280,6 +280,8 @@ def _read_agent(facts, agent):
     facts["reason"] = agent["reason"] if isinstance(agent.get("reason"), str) else ""
     facts["started"] = records.number(agent.get("started"))
     facts["adopted"] = agent.get("adopted") is True
+    if agent.get("rings") is True:
+        facts["rings"] = True
     leader = leader_of(agent)
     facts["pid"] = leader and leader[0]
 

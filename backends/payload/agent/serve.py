@@ -15,6 +15,8 @@ from . import Refused, evidence, logs, verbs, wire
 HIGH_WATER = 1 << 19
 """Bytes waiting to be written above which no stream adds more."""
 READ_PIECE = 1 << 18
+LITTLE = 1 << 16
+"""Bytes that are written as soon as they are there."""
 
 
 class Connection:
@@ -76,6 +78,10 @@ class Connection:
                 from . import links
 
                 self.streams[key] = links.Link(request)
+            elif verb == "watch":
+                from . import watch
+
+                self.streams[key] = watch.Watch(request)
             else:
                 result = verbs.function(verb)(request, body)
                 if hasattr(result, "send"):
@@ -215,8 +221,8 @@ def serve(marker, silence=None):
             if silence is not None and now - heard > silence:
                 return 0
             pause = link.work(now, ready)
-            if not link.streams:
-                link.write()  # an answer need not wait to be told that there is room
+            if link.pending <= LITTLE:
+                link.write()  # a word need not wait to be told that there is room
             if silence is not None:
                 left = max(0.0, heard + silence - now) + 0.1
                 pause = left if pause is None else min(pause, left)

@@ -4,7 +4,7 @@ can be said. Started detached by `cancel`; one at a time for an attempt."""
 import os
 import time
 
-from . import ending, evidence, exit_slot, layout, locking, procs, records, tree
+from . import bells, ending, evidence, exit_slot, layout, locking, procs, records, tree
 
 
 def takeover(run, attempt):
@@ -108,6 +108,7 @@ def _record(run, attempt, agent, leader_alive, ended):
         records.replace(directory + "/agent.json", dict(agent, phase="ended", reason=reason))
     except OSError:
         pass
+    bells.ring()
 
 
 def _write(directory, data):
