@@ -20,18 +20,20 @@ from traindeck.backends.status import Evidence, decode_evidence, status_of
 if TYPE_CHECKING:
     import asyncio
 
+VERB = "watch"
+
 EVERY = 5.0
 """Seconds after which an agent says that nothing is new."""
 
-SILENT = EVERY + 1.5
-"""Seconds without a word after which it is asked."""
+LATE = 1.5
+"""Seconds by which a word may be late; then the agent is asked."""
 
 TIMES = 3
 """So often the same runs have to be asked about one after the other before they are watched."""
 
 APART, IDLE = 0.5, 5.0
-"""Seconds between two of those, at least and at most. Who asks more often wants it as it is now;
-who asks less often does not need a watch, and one that nobody asks any more is closed."""
+"""Seconds between two of those, at least and at most. Who asks more often wants it as it is now,
+who asks less often needs no watch; one that nobody asks any more is closed."""
 
 RENEWED = 600.0
 """Seconds after which a watch is begun anew: two clocks part."""
@@ -156,9 +158,9 @@ class _Watch:
         """Whether nothing was heard for longer than can be, or a clock says so: this machine may
         have slept."""
         if not self.heard:
-            return now - self._began > SILENT
+            return now - self._began > EVERY + LATE
         slept = self._clock() - self._dates[1]
-        return max(now - self.heard, slept) > SILENT or now - self._began > RENEWED
+        return max(now - self.heard, slept) > EVERY + LATE or now - self._began > RENEWED
 
     async def begun(self) -> None:
         """Wait for the first word, as long as may be waited for any."""
@@ -166,7 +168,7 @@ class _Watch:
 
         if not self.heard and not self.over:
             with suppress(TimeoutError):
-                async with asyncio.timeout(SILENT):
+                async with asyncio.timeout(EVERY + LATE):
                     await self._heard_it.wait()
 
     def status(self, ref: JobRef) -> Status:
@@ -188,7 +190,7 @@ class _Watch:
     async def _listen(self) -> None:
         params = {"runs": list(self.runs), "every": EVERY}
         try:
-            async with self.agent.stream("watch", params) as answers:
+            async with self.agent.stream(VERB, params) as answers:
                 async for answer, _ in answers:
                     self._hear(answer)
                     if time.monotonic() - self.polled > IDLE:

@@ -89,6 +89,8 @@ async def measure(
     """
     if status.started is None:
         return  # nothing was ever executed
+    from traindeck.console.runs.mirroring import Copies
+
     reader = await fetch(ws, backend, [(run, status)], whole=whole)
     if not isinstance(reader, Measured):
         return
@@ -98,6 +100,9 @@ async def measure(
         over = status.state.terminal or number < status.attempt
         try:
             size = status.log_bytes if number == status.attempt else None
+            if size is not None and isinstance(reader, Copies):
+                # What was copied may be newer than the look.
+                size = max(size, (await reader.log_stat(ref)).size)
             sources = await _sources(reader, ref, size)
         except BackendError as error:
             ws.tell(f"The metrics of {run.name} cannot be read now: {error.what}")

@@ -40,8 +40,10 @@ def enter(
         ):
             seen = statuses[row[0]]
             if _says_the_same(row, seen, now):
-                again.setdefault(seen.observed_at, []).append(row[1])
                 del left[row[0]]
+                if row[6] == seen.observed_at:
+                    continue  # the very same look: nothing was heard of the place since
+                again.setdefault(seen.observed_at, []).append(row[1])
                 if row[5] != str(Reach.OK):
                     back.append(row[0])
     for moment, numbers in again.items():
@@ -89,8 +91,10 @@ def _says_the_same(row: Sequence[Any], seen: Status, now: float) -> bool:
         and seen.reach is Reach.OK
         # Of one that runs and was out of reach, what is wrong with it begins now.
         and (reach == str(Reach.OK) or seen.state is not State.RUNNING)
-        and observed_at < seen.observed_at
-        and observed_at <= now
+        and (
+            (observed_at < seen.observed_at and observed_at <= now)
+            or (observed_at, reach) == (seen.observed_at, str(Reach.OK))
+        )
         and (exit_code, signal, ended) == (seen.exit_code, seen.signal, seen.ended)
         and reason == seen.reason
         and (troubled_at is not None) == bool(reason and seen.state is State.RUNNING)

@@ -58,7 +58,7 @@ def a_look(run: RunRecord, chance: random.Random) -> Status:
     values["reach"] = Reach.OK
     for name in chance.sample(sorted(changes), chance.choice((0, 0, 0, 1, 1, 2))):
         values[name] = chance.choice(changes[name])  # type: ignore[attr-defined]
-    return Status(observed_at=chance.choice((NOW, NOW, NOW - 10)), **values)
+    return Status(observed_at=chance.choice((NOW, NOW, NOW - 10, known.observed_at)), **values)
 
 
 @pytest.mark.parametrize("seed", range(6))
