@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
 VERB = "watch"
 
-EVERY = 5.0
-"""Seconds after which an agent says that nothing is new."""
-
-LATE = 1.5
-"""Seconds by which a word may be late; then the agent is asked."""
+EVERY, LATE = 3.0, 1.5
+"""Seconds after which an agent says that nothing is new, and by which that may be late; then it is
+asked. A place that is gone is so found silent before it was for as long as one is called stale."""
 
 TIMES = 3
 """So often the same runs have to be asked about one after the other before they are watched."""
