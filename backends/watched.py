@@ -11,23 +11,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.base import AgentChannel, AgentRefused, BackendError, JobRef, Status
-from traindeck.backends.status import Evidence, decode_evidence, status_of
+from traindeck.backends.status import decode_evidence, status_of
 
 if TYPE_CHECKING:
     import asyncio
 
 VERB = "watch"
 
-EVERY, LATE = 3.0, 1.5
+EVERY, LATE = 5.0, 1.0
 """Seconds after which an agent says that nothing is new, and by which that may be late; then it is
 asked. A place that is gone is so found silent before it was for as long as one is called stale."""
 
-TIMES = 3
-"""So often the same runs have to be asked about one after the other before they are watched."""
+TIMES = 2
+"""So often the same runs have to be asked about one after the other to be watched: the last of
+these is answered by the first word, which costs no more than an answer."""
 
 APART, IDLE = 0.5, 5.0
 """Seconds between two of those, at least and at most. Who asks more often wants it as it is now,
@@ -125,7 +125,7 @@ class _Watch:
         heard, made: When the last word came, and the earliest that it can have been said, by the
             monotonic clock; 0 before the first.
         over: Nothing more will come.
-        told: What was said of each run, and when by the clock there.
+        told: What was said of each run.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class _Watch:
         self._first = 0.0
         self._at = 0.0
         self._dates = (0.0, 0.0)
-        self.told: dict[str, tuple[Any, float]] = {}
+        self.told: dict[str, Any] = {}
         self._heard_it = asyncio.Event()
         self._seen: dict[JobRef, Status] = {}
         self._task: asyncio.Task[None] = asyncio.create_task(self._listen(), name="watch-runs")
@@ -173,8 +173,7 @@ class _Watch:
         """How a run is, as of when its agent was heard last."""
         if (known := self._seen.get(ref)) is None:
             asked, answered = self._dates
-            raw, at = self.told.get(ref.run_id, (None, self._at))
-            seen = _older(decode_evidence(raw), self._at - at)
+            seen = decode_evidence(self.told.get(ref.run_id))
             known = status_of(seen, ref.attempt, asked, answered=answered)
             if len(self._seen) < 2 * len(self.runs):
                 self._seen[ref] = known
@@ -218,15 +217,6 @@ class _Watch:
         self._at = at
         for run in self.runs:
             if run in news:
-                self.told[run] = (news[run], at)
+                self.told[run] = news[run]
         self._seen.clear()
         self._heard_it.set()
-
-
-def _older(seen: Evidence, seconds: float) -> Evidence:
-    """What was seen some time ago and is still so."""
-    if seconds and seen.heartbeat_age is not None:
-        seen = replace(seen, heartbeat_age=seen.heartbeat_age + seconds)
-    if seconds and seen.age is not None:
-        seen = replace(seen, age=seen.age + seconds)
-    return seen

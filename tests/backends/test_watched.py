@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from traindeck.backends import watched
-from traindeck.backends.base import JobRef, State, Status
+from traindeck.backends.base import JobRef, Status
 from traindeck.backends.process import ProcessBackend
 
 RUN = "0123456789ab"
@@ -91,17 +91,6 @@ async def test_a_word_that_was_long_on_its_way_is_of_when_it_was_said(far: Far) 
     await far.say(52.0, pid=8)  # six seconds under way
     seen = await look(backend)
     assert (seen.pid, seen.observed_at) == (8, BEGAN + 2.0)
-    backend._watched.close()
-
-
-async def test_what_is_still_so_grows_old_with_its_heartbeat(far: Far) -> None:
-    backend = await watching(far)
-    for second in range(5, 60, 5):
-        far.now = BEGAN + second
-        await far.say(50.0 + second)
-        seen = await look(backend)
-    assert "silent for 1 min" in seen.reason
-    assert (seen.state, seen.observed_at) == (State.RUNNING, BEGAN + 55.0)
     backend._watched.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,21 @@ def test_one_that_nobody_rings_for_is_looked_at(agent: Agent, served: Served) ->
     os.kill(leader, 9)  # and from now on once a second, however seldom it was asked for
     while served.receive()[0]["runs"].get(run, {}).get("alive") is not False:
         pass
+
+
+def test_a_supervisor_that_is_stopped_and_how_long_it_is_silent_are_told(
+    agent: Agent, served: Served
+) -> None:
+    run = agent.start("sleep", "600")
+    agent.running(run)
+    served.ask("watch", {"runs": [run], "every": SOON})
+    served.receive()
+    os.kill(agent.supervisor(run), signal.SIGSTOP)
+    while "is stopped" not in served.receive()[0]["runs"].get(run, {}).get("reason", ""):
+        pass
+    os.utime(agent.directory(run) / "heartbeat", (1, 1))
+    bells(agent)[0].write_bytes(b"!")
+    assert told(served, run, "heartbeat_age") > 60
 
 
 def test_runs_of_a_supervisor_without_a_bell_are_looked_at_every_second(

@@ -15,13 +15,18 @@ REBOOT_SILENCE = 60.0
 
 class Look:
     """One look at this machine, shared by all the runs of a poll. What is expensive is looked up
-    when the first run needs it."""
+    when the first run needs it.
+
+    Attributes:
+        supervisors: Of each run whose supervisor was seen here, (pid, starttime, state).
+    """
 
     def __init__(self):
         self.now = time.time()
         self.host = procs.hostname()
         self.boot_id = procs.boot_id()
         self.pidns = procs.pid_namespace()
+        self.supervisors = {}
         self._locks = None
         self._processes = None
         self._offset = None
@@ -309,6 +314,8 @@ def _look_around(facts, run, attempt, look, where, over):
     """What the processes of this machine say."""
     supervisor = _supervisor(run, where)
     facts["supervised"] = supervisor is not None
+    if supervisor is not None:
+        look.supervisors[run] = where["pid"], supervisor.starttime, supervisor.state
     facts["alive"] = (
         facts["supervised"]
         or look.lock_is_held(run, attempt, where.get("lock"))
