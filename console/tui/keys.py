@@ -206,6 +206,9 @@ LOG = (
     Action("log.right", "right", "side(8)", "right", "to the side", ""),
     Action("log.fold", "z", "fold", "fold", "fold · unfold frames", LOG_SECTION, 35),
     Action("log.try", "T", "try", "try…", "start again as it says…", LOG_SECTION, 15),
+    Action("log.rank", "r,right_square_bracket", "rank(1)", "rank", "next · previous rank",
+           LOG_SECTION, 32, shown="r · ] ["),
+    Action("log.rank_back", "left_square_bracket", "rank(-1)", "rank", "previous rank", ""),
     Action("log.attempt", "a", "attempt", "attempt", "another attempt", LOG_SECTION, 65),
 )  # fmt: skip
 

@@ -206,7 +206,7 @@ class LiveServices(LiveReaching):
         return await self._do(lambda ws: share_read(ws.index, ws.record(run_id)))
 
     async def open_log(
-        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+        self, run_id: str, attempt: int | None = None, *, rank: int = 0, spot: Spot | None = None
     ) -> LogSession:
         from traindeck.console.runs.log_opening import log_of
         from traindeck.console.runs.log_session import LogSession
@@ -215,9 +215,14 @@ class LiveServices(LiveReaching):
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
             await connect(ws, run.backend)
-            return LogSession(self._bridge, await log_of(ws, run, which), spot)
+            return LogSession(self._bridge, await log_of(ws, run, which, rank), spot)
 
         return await self._await(make)
+
+    async def ranks(self, run_id: str, attempt: int) -> Sequence[int]:
+        from traindeck.console.runs.log_opening import ranks_to_open
+
+        return await self._await(lambda ws: ranks_to_open(ws, ws.record(run_id), attempt))
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
         from traindeck.console.runs.log_opening import file_of

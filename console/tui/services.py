@@ -286,10 +286,14 @@ class RunReader(Protocol):
         ...
 
     async def open_log(
-        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+        self, run_id: str, attempt: int | None = None, *, rank: int = 0, spot: Spot | None = None
     ) -> LogSession:
-        """A log, of the current attempt if none is named, at its end or where it was left. Close it
-        when done."""
+        """The log of a rank, of the current attempt if none is named, at its end or where it was
+        left. Close it when done."""
+        ...
+
+    async def ranks(self, run_id: str, attempt: int) -> Sequence[int]:
+        """The ranks of an attempt whose logs can be opened, in order."""
         ...
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
