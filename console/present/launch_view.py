@@ -13,7 +13,7 @@ from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
 
 from .caret import Caret
-from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
+from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
 from .form import (
     OPEN,
     OPEN_LOW,
@@ -26,7 +26,7 @@ from .form import (
 from .glyphs import BEST, Glyphs
 from .launch_fields import PLACE, VALUE, Entry, Place, Section, flat
 from .numbers import plural
-from .plan_view import plan_lines
+from .plan_view import of_array, plan_lines
 
 LABEL_AT, LABEL = 3, 15
 
@@ -138,6 +138,7 @@ class PlanState:
 
     Attributes:
         plan: The newest plan there was.
+        array: The plans of all tasks, if that is the first of a job array's.
         current: It is the plan of what the form says now.
         waiting: The next one is being made.
         problems: (field's label, sentence) of what is wrong.
@@ -146,6 +147,7 @@ class PlanState:
     """
 
     plan: Plan | None = None
+    array: tuple[Plan, ...] = ()
     current: bool = False
     waiting: bool = False
     problems: tuple[tuple[str, str], ...] = ()
@@ -183,6 +185,8 @@ def _plan_head(
     state: PlanState, cells: int, glyphs: Glyphs, fresh: Span, warning: str = ""
 ) -> Line:
     left = [Span("PLAN", "strong bold")]
+    if state.array:
+        left.append(Span(f"  {plural(len(state.array), 'run')}", "text"))
     if state.plan is not None and not state.current and not state.waiting:
         left.append(Span("  as before the last change", "stale"))
     else:
@@ -193,6 +197,9 @@ def _plan_head(
     elif state.current:
         good = (Span("up to date ", "muted"), Span(glyphs.done, "good"))
         right = (Span(warning, "warn"),) if warning else good
+    if line_width(left) + line_width(right) >= cells:
+        right = right[-1:]
+        left = list(clip_line(left, cells - line_width(right) - 1))
     gap = max(1, cells - line_width(left) - line_width(right))
     return (*left, Span(" " * gap), *right)
 
@@ -227,6 +234,8 @@ def plan_body(state: PlanState, cells: int, *, whole: bool) -> list[Line]:
             head = label if number == 0 and label != last else ""
             lines.append((Span(fit(head, 10), "muted"), Span(part, style)))
         last = label or last
+    if state.array:
+        lines += [(), (Span(of_array(len(state.array)), "muted"),)]
     return lines
 
 
@@ -263,7 +272,9 @@ def launch_line(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> Line:
         right = (Span("ctrl+g launch", "faint"),)
     else:
         assert state.plan is not None
-        what = f" launch {clip(clean(state.plan.spec.name), 24)} on {clean(state.plan.backend)} "
+        name = clip(clean(state.plan.spec.name), 24)
+        what = plural(len(state.array), "run") if state.array else name
+        what = f" launch {what} on {clean(state.plan.backend)} "
         right = (Span(" ctrl+g", "on_accent @accent bold"), Span(what, "on_accent @accent"))
     gap = max(1, cells - line_width(left) - line_width(right))
     return (*left, Span(" " * gap), *right)

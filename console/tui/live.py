@@ -413,6 +413,15 @@ class LiveServices(LiveReaching):
 
         return await self._await(send)
 
+    async def launch_array(self, plans: Sequence[Plan]) -> Sequence[RunRecord]:
+        from traindeck.console.runs import launching
+
+        async def send(ws: Workspace) -> Sequence[RunRecord]:
+            with for_person(ws, plans[0].backend):
+                return await launching.launch_array(ws, plans)
+
+        return await self._await(send)
+
     async def save_recipe(self, draft: Draft, name: str) -> Path:
         async def save(ws: Workspace) -> Path:
             from traindeck.backends.errors import UsageError

@@ -381,6 +381,10 @@ class Launching(Protocol):
         """Send a plan that `check` made, as it is."""
         ...
 
+    async def launch_array(self, plans: Sequence[Plan]) -> Sequence[RunRecord]:
+        """Send the plans of a job array that `check` made: all of them, or none."""
+        ...
+
     async def save_recipe(self, draft: Draft, name: str) -> Path:
         """Keep a draft as a recipe of the user's. Never overwrites one."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launch_harness import SIZES, at_rest, fill, open_form
-from screen_harness import MakeApp, runs_screen, settle
+from screen_harness import MakeApp, cursor, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.launch import launch_services
 from textual import events
@@ -258,6 +258,45 @@ async def test_a_place_brings_its_own_options(make_app: MakeApp) -> None:
         await pilot.press("space")
         assert screen.draft.on == "gpu2"
         assert "partition" in screen_text(app)
+
+
+async def test_an_array_is_asked_for_planned_and_launched_where_there_are_any(
+    make_app: MakeApp,
+) -> None:
+    services = launch_services()
+    services.arrays = frozenset({"gpu2"})
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "python sweep.py")
+        await at_rest(app, pilot)
+        assert "array" not in screen_text(app)
+        screen.go_to("on")
+        await pilot.press("space")
+        screen.go_to("array")
+        await fill(pilot, "0-x")
+        await at_rest(app, pilot)
+        assert "array 0-x: '0-x' is neither an index nor a range." in screen_text(app)
+        await pilot.press("backspace")
+        await fill(pilot, "7%2")
+        await at_rest(app, pilot)
+        text = screen_text(app)
+        assert "array     task 0 of 0-7%2" in text and "PLAN  8 runs" in text
+        assert "of 8 plans this is the first" in text and "launch 8 runs on gpu2" in text
+        assert screen.draft.made_name == "calm-fox", "the name of all, not of the first"
+        # A place without any has no such field; the way back finds what stood there.
+        screen.go_to("on")
+        await pilot.press("space")
+        await at_rest(app, pilot)
+        text = screen_text(app)
+        assert "array" not in text and "launch calm-fox on local" in text
+        await pilot.press("space")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: len(services.launched) == 8)
+        assert [plan.spec.name for plan in services.launched[::7]] == ["calm-fox-0", "calm-fox-7"]
+        await settle(app, pilot, lambda: "launched 8 runs on gpu2" in screen_text(app))
+        await settle(app, pilot, lambda: cursor(app) == "calm-fox-0")
 
 
 async def test_where_there_is_nothing_to_choose_no_key_is_offered_for_it(

@@ -219,7 +219,7 @@ class LaunchScreen(DeckScreen):
         self.drafted = drafted
         if drafted.plan is not None and not draft.text("name") and not draft.made_name:
             # It keeps this name while the rest changes; that alone is no other draft.
-            self.draft = replace(self.draft, made_name=drafted.plan.spec.name)
+            self.draft = replace(self.draft, made_name=drafted.name)
         self._shape()
         self.plan_state = self.state_of(draft, drafted, current=current)
         self._paint()
@@ -231,6 +231,7 @@ class LaunchScreen(DeckScreen):
             problems.pop("command", None)
         return PlanState(
             plan=drafted.plan or self.plan_state.plan,
+            array=drafted.array if drafted.plan is not None else self.plan_state.array,
             current=current and drafted.plan is not None,
             waiting=not current,
             problems=problem_labels(self.form, list(problems.items())),
@@ -240,7 +241,7 @@ class LaunchScreen(DeckScreen):
         )
 
     def _answered_badly(self, why: str) -> None:
-        self.drafted = None if self.drafted is None else replace(self.drafted, plan=None)
+        self.drafted = None if self.drafted is None else replace(self.drafted, plan=None, array=())
         self.plan_state = replace(self.plan_state, refused=why, waiting=False, current=False)
         self._paint()
 
@@ -284,7 +285,7 @@ class LaunchScreen(DeckScreen):
         if not self.is_mounted:
             return
         if self.plan_visible and self.plan_state.current and self.plan_state.plan is not None:
-            self.sending.seen(self.plan_state.plan)
+            self.sending.seen(self.plan_state)
         self._form_pane.update()
         self._plan_pane.update()
         self.update_chrome()
