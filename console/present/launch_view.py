@@ -197,7 +197,7 @@ def _plan_head(
     elif state.current:
         good = (Span("up to date ", "muted"), Span(glyphs.done, "good"))
         right = (Span(warning, "warn"),) if warning else good
-    if line_width(left) + line_width(right) >= cells:
+    if state.array and line_width(left) + line_width(right) >= cells:
         right = right[-1:]
         left = list(clip_line(left, cells - line_width(right) - 1))
     gap = max(1, cells - line_width(left) - line_width(right))
