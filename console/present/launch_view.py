@@ -42,6 +42,7 @@ def launch_form(
     cells: int,
     *,
     airy: bool,
+    line: int = 0,
     glyphs: Glyphs = BEST,
 ) -> tuple[list[Line], range]:
     """All lines of the form, and which of them are the focused field's.
@@ -50,11 +51,12 @@ def launch_form(
         focus: Key of the focused field.
         caret: The text being typed; None if the focused field is chosen, not typed.
         airy: Leave a row between questions.
+        line: Which of the places the cursor is on, if they have the focus.
     """
 
     def rows(entry: Entry, focused: bool) -> Sequence[Line]:
         if entry.key == PLACE:
-            return _places(entry, places, focused, cells, glyphs)
+            return _places(entry, places, line if focused else None, cells, glyphs)
         if not focused or caret is None:
             return [_row(entry, focused, cells, glyphs)]
         head = row_head(entry, focused, LABEL, glyphs)
@@ -103,13 +105,13 @@ def _whole_words(hint: str, cells: int) -> str:
 
 
 def _places(
-    entry: Entry, places: Sequence[Place], focused: bool, cells: int, glyphs: Glyphs
+    entry: Entry, places: Sequence[Place], line: int | None, cells: int, glyphs: Glyphs
 ) -> list[Line]:
     lines: list[Line] = []
     names = max((width(clean(place.name)) for place in places), default=0)
-    for place in places:
+    for number, place in enumerate(places):
         chosen = place.name == entry.text
-        here = focused and chosen
+        here = number == line
         ground = " @select" if here else ""
         down = place.reach is not Reach.OK
         note = place.note or ("not answering" if down else "")

@@ -247,9 +247,11 @@ CONFIG = (
 
 FORM = "THE FORM"
 LAUNCH = (
-    Action("launch.next", "tab,down,enter", "field(1)", "next", "next field", FORM, 10,
-           shown="tab ↓ ↑"),
-    Action("launch.previous", "shift+tab,up", "field(-1)", "previous", "previous field", ""),
+    Action("launch.next", "tab", "field(1)", "next", "next field", FORM, 10, shown="tab ↓ ↑"),
+    Action("launch.previous", "shift+tab", "field(-1)", "previous", "previous field", ""),
+    Action("launch.down", "down", "line(1)", "next", "next place, or field", ""),
+    Action("launch.up", "up", "line(-1)", "previous", "place or field before", ""),
+    Action("launch.take", "enter", "take", "next", "this place; next field", ""),
     Action("launch.change", "space,right", "change(1)", "change", "the next choice", FORM, 20,
            shown="space ← →"),
     Action("launch.change_back", "left", "change(-1)", "change", "the one before", ""),

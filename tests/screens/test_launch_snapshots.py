@@ -33,6 +33,20 @@ async def test_a_command(make_app: MakeApp, check_screen: CheckScreen, size: str
 
 @BOTH
 @pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_on_another_place_than_the_chosen_one(
+    make_app: MakeApp, check_screen: CheckScreen, size: str, theme: str
+) -> None:
+    app = make_app(launch_services(), theme=theme)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "python train.py")
+        await pilot.press("down", "down", "down")
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-places{'' if theme == 'dark' else '-light'}-{size}")
+
+
+@BOTH
+@pytest.mark.parametrize("theme", ["dark", "light"])
 async def test_an_array(
     make_app: MakeApp, check_screen: CheckScreen, size: str, theme: str
 ) -> None:
