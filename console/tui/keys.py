@@ -278,6 +278,8 @@ SETTINGS = (
            shown="space ← →"),
     Action("settings.previous", "left", "change(-1)", "previous", "the one before", ""),
     Action("settings.unset", "u", "unset", "unset", "back to the default", LIST, 30),
+    Action("settings.filter", "slash", "filter", "filter", "by name or words", LIST, 25,
+           also="search find"),
     Action("settings.check", "c", "check", "check", "ask the backend how it is", LIST, 40),
     Action("settings.add", "a", "add", "add", "make a backend of it", LIST, 15),
 )  # fmt: skip
