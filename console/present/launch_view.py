@@ -13,7 +13,7 @@ from traindeck.backends.data import dataclass
 from traindeck.backends.states import Reach
 
 from .caret import Caret
-from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
+from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
 from .form import (
     OPEN,
     OPEN_LOW,
@@ -177,7 +177,8 @@ def plan_pages(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> list[Line
     inner = cells - 4
     # The warnings themselves stand below the fold.
     way = "" if obstacle(state) else " · ctrl+g launches"
-    loud = Span(f"  not launched yet{way} · esc back", "warn bold")
+    back = "" if state.array else " · esc back"  # how many they are is worth more
+    loud = Span(f"  not launched yet{way}{back}", "warn bold")
     head = _plan_head(state, inner, glyphs, loud, warned(state, glyphs))
     lines = [head, (), *plan_body(state, inner, whole=True), ()]
     return [(Span("  "), *line) if line else () for line in [*lines, *_tail(state, inner, glyphs)]]
@@ -199,9 +200,6 @@ def _plan_head(
     elif state.current:
         good = (Span("up to date ", "muted"), Span(glyphs.done, "good"))
         right = (Span(warning, "warn"),) if warning else good
-    if state.array and line_width(left) + line_width(right) >= cells:
-        right = right[-1:]
-        left = list(clip_line(left, cells - line_width(right) - 1))
     gap = max(1, cells - line_width(left) - line_width(right))
     return (*left, Span(" " * gap), *right)
 

@@ -106,9 +106,9 @@ FIELDS: tuple[DraftField, ...] = (
     ),
     DraftField(
         key="array", question="how", label="array", takes="0-7, 1,3,5 or 0-99%4",
-        meaning="Many runs as one job array of the cluster, one for each index, called NAME-I; "
-        "with %4 behind, four run at once. Each finds its index as TRAINDECK_ARRAY_INDEX; in a "
-        "recipe's parameter, say the seed, {index} stands for it.",
+        meaning="Many runs as one job array, one for each index, called NAME-I; with %4 behind, "
+        "four run at once. Each finds its index as TRAINDECK_ARRAY_INDEX; a recipe's seed may be "
+        "{index}.",
     ),
     DraftField(
         key="environment", question="how", label="runs inside",

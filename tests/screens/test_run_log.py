@@ -361,6 +361,23 @@ async def test_the_logs_of_all_ranks_are_a_key_away_and_the_search_goes_along(
         assert asked == [(run.id, 0), (run.id, 0, 1), (run.id, 0), (run.id, 0, 7), (run.id, 0)]
 
 
+async def test_who_follows_a_rank_follows_the_next_one(make_app: MakeApp) -> None:
+    services = world()
+    run = services.runs[RUNNING]
+    assert run is not None
+    services.others[run.id] = {1: b"loss on rank 1\n" * 100}
+    app = make_app(services)
+    async with opened(app, RUNNING) as (pilot, pane):
+        await settle(app, pilot, lambda: "rank 0 of 2" in screen_text(app))
+        await press(app, pilot, pane, "slash l o s s enter f")
+        await settle(app, pilot, lambda: "follow on" in screen_text(app))
+        await pilot.press("r")
+        await settle(app, pilot, lambda: "100 hits" in screen_text(app))
+        assert "follow on" in screen_text(app) and "/loss" in screen_text(app)
+        services.others[run.id][1] = b"loss on rank 1\n" * 100 + b"the newest\n"
+        await settle(app, pilot, lambda: "the newest" in log_rows(app)[-1])
+
+
 async def test_a_filter_goes_along_to_another_rank(make_app: MakeApp) -> None:
     services = world()
     run = services.runs[FAILED]

@@ -443,9 +443,15 @@ class LogPane(Vertical, inherit_bindings=False):
         self._rank = ranks[(at + by) % len(ranks)]
         self._spot = None
         self._restart()
-        for what, pattern in (("filter", before.filter), ("find", before.pattern)):
-            if pattern is not None:
-                self._search(what, pattern)
+        if before.filter is not None:
+            self._search("filter", before.filter)
+        if (pattern := before.pattern) is None:
+            return
+        if before.following:  # who follows the end goes on with it; what is found is marked
+            self._asked.add("find")
+            self._requests.add(lambda session: session.find(pattern))
+        else:
+            self._search("find", pattern)
 
     # --- tries
 

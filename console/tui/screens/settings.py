@@ -475,7 +475,8 @@ class SettingsScreen(DeckScreen):
         if self.filtering.asking:
             f1 = self.help_while_typing()
             return [("enter", "keep"), ("↑ ↓", "row"), *f1, ("esc", "as before")]
-        return super().footer_keys()
+        clear = [("esc", "all rows")] if self.filtering.text else []
+        return [*super().footer_keys(), *clear]
 
 
 def _stamp_of(path: Path) -> object:
