@@ -116,11 +116,12 @@ async def _plans(
     if tasks:
         refuse_array(ws, request.on)
     grace = ws.settings.grace if request.grace is None else request.grace
+    asked = request.environment
     request = replace(
         request,
         options=read_options(backend, request.options),
         grace=grace,
-        environment=request.environment or default_environment(ws, request.on),
+        environment=asked or default_environment(ws, request.on),
     )
     refuse_id(ws, request.name)
     run_id = mint_id()
@@ -146,6 +147,8 @@ async def _plans(
     far = Capability.HERE not in backend.capabilities
     there = set(written_out(spec.argv).values() if far else ()) - {*spec.reads}
     facts = await backend.survey(replace(spec, reads=(*spec.reads, *sorted(there))))
+    if not asked:  # that of the place's settings was found there: a run like it has that of its own
+        spec = replace(spec, environment="")
     note_offers(ws.places, request.on, facts.offers)
     if far:
         notes = (*notes, *refuse_home(spec, facts, request.on))
@@ -339,7 +342,7 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
         name=run.name,
         cwd=old.cwd,
         code_from=taken_from(sent),
-        environment=old.environment,
+        environment=sent.environment or sent.environment_found,
         needs=old.needs or None,
         reads=old.reads,
         env={**old.env, **env},  # the same interpreter and libraries as then
