@@ -43,7 +43,7 @@ from traindeck.console.runs.request import (
     secret_values,
     taken_from,
 )
-from traindeck.console.runs.retrying import refusal, without_whom
+from traindeck.console.runs.retrying import doubts, refusal, without_whom
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, refuse_id
 from traindeck.console.store.annotations import refuse_unwritable
@@ -296,7 +296,13 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     if gone := next((one for one in awaited if ws.index.get(one) is None), None):
         raise without_whom(run, gone)
     spec = replace(spec, attempt=run.attempt + 1)
-    made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
+    made = Plan(
+        backend=run.backend,
+        spec=spec,
+        argv=spec.argv,
+        env=dict(spec.env),
+        warnings=doubts(run),
+    )
     return replace(made, digest=plan_digest(made))
 
 
