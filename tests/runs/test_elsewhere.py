@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from traindeck.backends.base import Code, Facts, Plan, RunSpec, State, Tree, Usa
 from traindeck.backends.trees import files_of
 from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.recipes.reading import load
-from traindeck.console.runs import choosing, controlling, launching
+from traindeck.console.runs import choosing, controlling, forwarding, launching
 from traindeck.console.runs.drafting import Draft, check, draft_of
 from traindeck.console.runs.elsewhere import refuse_home, refuse_only_here, written_out
 from traindeck.console.runs.finetuning import recipe_request
@@ -202,6 +203,22 @@ async def test_what_was_found_is_found_again_where_a_run_like_it_goes(world: Wor
         pass
     retried = await launching.retry(world.ws, run)
     assert (retried.argv, retried.env) == (made.argv, made.env), "of what it had"
+
+
+async def test_a_port_that_would_be_forwarded_to_itself_is_refused(world: World) -> None:
+    run = await launching.launch(world.ws, await world.plan("true"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        other = int(taken.getsockname()[1])
+    # The box is this machine, and nobody listens there.
+    with pytest.raises(UsageError, match=f"Port {port} of gpu1 is port {port} of this machine"):
+        await forwarding.start(world.ws, run, port)
+    async with await forwarding.start(world.ws, run, port, other) as made:
+        assert made.problem
+    with socket.create_server(("127.0.0.1", port)):
+        async with await forwarding.start(world.ws, run, port) as made:
+            assert made.local != port and not made.problem
 
 
 async def test_a_missing_environment_is_refused_with_what_the_host_has(world: World) -> None:
