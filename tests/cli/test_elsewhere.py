@@ -83,6 +83,23 @@ def test_a_check_that_fails_names_its_place_once(cli: Cli, tmp_path: Path) -> No
         assert "nokey: " not in line and line.startswith("!!  nokey "), line
 
 
+def test_the_refusal_of_a_key_that_is_not_known_names_the_command_that_accepts_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    with Sshd(tmp_path / "sshd", Box(known=False)) as sshd:
+        cli.ok("backends", "add", "ssh", "gpu1", "--host", "box0",
+               "--option", f"ssh_config={sshd.config}")  # fmt: skip
+        refused = cli("run", "--on", "gpu1", "--", "true")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        (said,) = refused.stderr.splitlines()
+        assert "not known yet: its host key is " in said and " SHA256:" in said
+        words = said.partition("`")[2].rstrip("`.").replace("PLACE", "gpu1").split()
+        assert words[:3] == ["traindeck", "backends", "check"]
+        accepted = cli(*words[1:])
+        assert accepted.returncode == 0 and "is noted in" in accepted.stderr
+        assert cli("run", "--on", "gpu1", "--", "true").returncode == 0
+
+
 def test_a_slow_environment_is_said_to_be_looked_for_and_a_check_names_it(
     cli: Cli, tmp_path: Path
 ) -> None:
