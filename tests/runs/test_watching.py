@@ -80,25 +80,21 @@ async def test_a_place_that_was_never_said_to_be_silent_is_not_said_to_answer_ag
 ) -> None:
     first = waiting[0]
     request = LaunchRequest(argv=jobs.argv(fake.PYTHON, "hold"), on="there")
-    run = await launching.launch(first, await launching.plan(first, request))
     for lapses, expected in (
         (1, []),  # by the time it is asked why, it answers
         (2, ["there cannot be asked, the waiting goes on: It was away.", "there answers again."]),
     ):
+        run = await launching.launch(first, await launching.plan(first, request))
         said: list[str] = []
         first.tell = said.append
-        first.clock = lambda: time.time() + 60  # what was heard is too old to go by
         Counted.lapses = lapses
         task = asyncio.create_task(controlling.wait(first, [run.id]))
         async with asyncio.timeout(20):
             while Counted.lapses or len(said) < len(expected):
                 await asyncio.sleep(0.01)
-            while (found := first.index.get(run.id)) is None or found.reach is not Reach.OK:
-                await asyncio.sleep(0.01)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+            await controlling.stop(first, run)
+            await task
         assert said == expected
-    await controlling.stop(first, run)
 
 
 async def launched(waiting: list[Workspace]) -> list[RunRecord]:
