@@ -150,6 +150,40 @@ async def test_a_run_that_waits_says_why_and_is_stopped_before_it_starts(lab: La
     assert (await lab.until(first)).state is State.CANCELLED
 
 
+async def test_a_run_that_slurm_has_requeued_is_stopped_while_it_waits(lab: Lab) -> None:
+    ref = await lab.launch("hold")
+    await lab.until(ref, State.RUNNING)
+    lab.slurm.run("scontrol", "requeue", ref.native_id)
+    assert (await lab.until(ref, State.QUEUED)).reason.startswith("requeued: ")
+    await lab.backend.cancel(ref)
+    status = await lab.until(ref)
+    why = "cancelled in Slurm while it waited to start again"
+    assert (status.state, status.reason) == (State.CANCELLED, why)
+
+
+async def test_a_run_that_slurm_starts_again_while_it_is_asked_to_end_is_stopped(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await lab.launch("hold")
+    await lab.until(ref, State.RUNNING)
+    lab.slurm.run("scontrol", "requeue", ref.native_id)
+    await lab.until(ref, State.QUEUED)
+    look = lab.backend._look
+
+    async def later(*given: Any) -> Any:
+        monkeypatch.undo()
+        await asyncio.to_thread(lab.slurm.hurry, ref.native_id)
+        async with asyncio.timeout(PATIENCE):
+            while (await lab.until(ref, State.RUNNING)).attempt == 0:
+                await asyncio.sleep(0.05)
+        return await look(*given)
+
+    monkeypatch.setattr(lab.backend, "_look", later)
+    await lab.backend.cancel(ref)
+    status = await lab.until(ref)
+    assert (status.state, status.attempt) == (State.CANCELLED, 1)
+
+
 async def test_a_job_that_fails_brings_its_exit_code(lab: Lab) -> None:
     ref = await lab.launch("exit:7")
     status = await lab.until(ref)
