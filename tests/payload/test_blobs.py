@@ -290,6 +290,33 @@ def test_others_are_answered_while_a_large_tree_is_laid_out(agent: Agent) -> Non
     assert pings > 5
 
 
+def test_a_large_tree_is_laid_out_whole(agent: Agent) -> None:
+    """By several processes, where there is more than one processor."""
+    files = {f"{n // 50}/deep/{n}.py": b"%d" % n for n in range(6_000)}
+    code = MemoryContent(files, ["out", "7/deep/empty"])
+    put(agent, *code.data.values())
+    request = with_code(agent, code.tree.digest)
+    agent.call("start", **request)
+    top = agent.directory(request["run_id"], None) / "code"
+    found = {str(p.relative_to(top)): p.read_bytes() for p in top.rglob("*") if p.is_file()}
+    assert found == files
+    assert (top / "out").is_dir() and (top / "7/deep/empty").is_dir()
+
+
+def test_all_that_a_large_tree_lacks_is_named_at_once(agent: Agent) -> None:
+    code = MemoryContent({f"{n // 50}/{n}.py": b"%d" % n for n in range(6_000)})
+    lacking = {b"%d" % n for n in range(7, 6_000, 80)}
+    put(agent, *(data for data in code.data.values() if data not in lacking))
+    link = Served(agent)
+    link.ask("start", with_code(agent, code.tree.digest))
+    answer, body = link.receive()
+    link.close()
+    assert answer["missing"] == len(lacking)
+    named = {body[at : at + 32].hex() for at in range(0, len(body), 32)}
+    assert named == set(map(sha, lacking))
+    assert left(agent) == []
+
+
 def test_whoever_asked_and_went_away_leaves_no_half_a_run(agent: Agent) -> None:
     code = MemoryContent({f"{n // 50}/{n}.py": b"%d" % n for n in range(6_000)})
     put(agent, *code.data.values())
@@ -318,6 +345,24 @@ def test_a_full_disk_is_said(agent: Agent, tmp_path: Path) -> None:
         assert not [p for p in blobs.rglob("*") if p.is_file()]
     finally:
         subprocess.run(["umount", str(blobs)], check=True)
+
+
+def test_a_disk_that_is_full_half_way_through_a_large_tree_is_said(agent: Agent) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    code = MemoryContent({f"{n // 50}/{n}.py": b"%d" % n for n in range(6_000)})
+    put(agent, *code.data.values())
+    runs = agent.root / "runs"
+    runs.mkdir(mode=0o700)
+    files = ["mount", "-t", "tmpfs", "-o", "nr_inodes=5000", "x", str(runs)]
+    if subprocess.run(files, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(Refusal, match="No space left"):
+            agent.once("start", with_code(agent, code.tree.digest))
+        assert left(agent) == []
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)
 
 
 # ------------------------------------------------------------------------------------------ sweep

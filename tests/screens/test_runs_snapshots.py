@@ -158,6 +158,7 @@ async def test_an_error_that_stops_what_was_asked(
         )
         await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "Could not stop 2 runs" in screen_text(app))
+        await settle(app, pilot, lambda: "✗ The agent on box" in screen_text(app))  # the next look
         await still(app, pilot)
         check_screen(app, f"runs-error-dialog-{size}")
 

@@ -77,7 +77,7 @@ def test_a_run_goes_to_the_cluster_and_comes_back(traindeck: Traindeck) -> None:
 def test_a_run_that_was_requeued_is_read_and_stopped_while_it_waits(
     slurm: Cluster, traindeck: Traindeck
 ) -> None:
-    words = ("run", "--on", "lab", "-q", "--", "sh", "-c", "echo before; sleep 300")
+    words = ("run", "--on", "lab", "-q", "--", "sh", "-c", "echo before; exec sleep 300")
     run = traindeck(*words).stdout.strip()
 
     def shown() -> dict[str, Any]:

@@ -5,7 +5,6 @@ given, and nothing of it reaches the store. A blob is whole or not there; who se
 the same time writes the same bytes.
 """
 
-import errno
 import os
 import time
 
@@ -16,11 +15,6 @@ STEP = 0.005
 FRESH = 86400.0
 """Age in seconds up to which a blob that is asked for is not touched again."""
 PIECE = 1 << 20
-SMALL = 1 << 16
-"""Bytes up to which a file is copied by reading it at once."""
-DEEPEST = 200
-MOST = 1000000
-"""Files and folders of a tree at the most: a small one could name a large one again and again."""
 MOST_BYTES = 1 << 30
 """Of an object of a folder."""
 KINDS = ("file", "exec", "tree")
@@ -239,54 +233,7 @@ def size_of(digest):
     return sum(size for _, _, _, size in entries_of(check_digest(digest)) or ())
 
 
-def lay_out(digest, folder):
-    """Make a tree's folders and files below `folder` (bytes), which is made if need be. A generator
-    that gives way. Raises OSError where that cannot be written.
-
-    A refusal for blobs that are not here names them all, in its body."""
-    check_digest(digest)
-    missing = {}
-    todo = [(digest, folder, 0)]
-    count = 0
-    base = store()
-    until = time.monotonic() + STEP
-    while todo:
-        digest, folder, depth = todo.pop()
-        entries = entries_of(digest)
-        if entries is None:
-            missing[digest] = True
-            continue
-        if not missing:
-            os.makedirs(folder, 0o700, exist_ok=True)
-        count += len(entries) + 1
-        if count > MOST or depth > DEEPEST:
-            raise Refused("The code is deeper or has more files than any that is laid out here.")
-        for name, kind, inner, size in entries:
-            path = folder + b"/" + name
-            mode = 0o700 if kind == "exec" else 0o600
-            if kind == "tree":
-                todo.append((inner, path, depth + 1))
-                continue
-            if missing:
-                there = _whole(inner, size)
-            elif size <= SMALL:
-                there = _copy_small("%s/%s/%s" % (base, inner[:2], inner), path, size, mode)
-            else:
-                there = yield from _copy(inner, path, size, mode)
-            if not there and not _whole(inner, size):
-                missing[inner] = True
-            if time.monotonic() > until:
-                yield None, 0.0
-                until = time.monotonic() + STEP
-    if missing:
-        raise Refused(
-            "%d blobs of the code are not in %s: send them first." % (len(missing), store()),
-            {"missing": len(missing)},
-            b"".join(map(bytes.fromhex, missing)),
-        )
-
-
-def _whole(digest, size):
+def is_whole(digest, size):
     """Whether a blob is here with all its bytes. One that a crash has cut short is removed."""
     path = path_of(digest)
     try:
@@ -296,63 +243,3 @@ def _whole(digest, size):
     except FileNotFoundError:
         pass
     return False
-
-
-def _copy_small(source, path, size, mode):
-    """A file of one's own from a blob; False if that is not here, whole. Of these there may be ten
-    thousand, and somebody waits."""
-    try:
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        data = os.read(fd, size + 1)
-    finally:
-        os.close(fd)
-    if len(data) != size:
-        return False
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        if size and os.write(fd, data) != size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        os.close(fd)
-    return True
-
-
-def _copy(digest, path, size, mode):
-    """As `_copy_small`, for a file that takes its time. A generator."""
-    try:
-        source = os.open(path_of(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            return (yield from _copy_large(source, target)) == size
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-
-
-def _copy_large(source, target):
-    """All bytes of a file into another, shared until one of them changes where the file system can
-    do so. Returns how many; a generator."""
-    within = getattr(os, "copy_file_range", None)  # from Python 3.8 on
-    done = 0
-    while True:
-        more = 0
-        if within is not None:
-            try:
-                more = within(source, target, 16 * PIECE)
-            except OSError:
-                within = None  # not between these file systems; a full disk is seen below
-        if within is None:
-            data = os.read(source, PIECE)
-            wire.write_all(target, data)
-            more = len(data)
-        if not more:
-            return done
-        done += more
-        yield None, 0.0

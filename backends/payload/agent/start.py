@@ -190,7 +190,7 @@ def check_record(record):
 def build(run, record, files, body):
     """Make the run directory, whole or not at all. True if this call made it. A generator that
     gives way while it lays out a tree."""
-    from . import blobs
+    from . import blobs, laying
 
     trees = [wire.field(entry, "tree", str) for entry in files if "tree" in entry]
     for tree in trees:
@@ -221,7 +221,7 @@ def build(run, record, files, body):
                 raise Refused("A plan may not bring %s." % name)
             full = os.path.join(os.fsencode(aside), *path)
             if "tree" in entry:
-                yield from blobs.lay_out(entry["tree"], full)
+                yield from laying.lay_out(entry["tree"], full)
                 continue
             size = wire.field(entry, "size", int, required=True)
             if size < 0 or at + size > len(body):
