@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from textual import events
-from textual.app import App
 from textual.binding import BindingType
 
-from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, TraindeckError, UsageError
 from traindeck.backends.states import Reach
 from traindeck.console.present.ansi import color_depth
-from traindeck.console.present.cells import Line, Span, clean, width
+from traindeck.console.present.cells import Span, clean
 from traindeck.console.present.chrome import MIN_CELLS, MIN_ROWS
 from traindeck.console.present.glyphs import BEST, SETS, Glyphs
 
@@ -30,6 +27,7 @@ from . import keys, memory
 from .leaving import leave_when_told, leaves_nothing
 from .looks import Looks
 from .on_screen import OnScreen
+from .saying import Saying
 from .state import UiState
 from .terminal import check_terminal, choose_glyphs, console_for
 
@@ -51,28 +49,12 @@ T = TypeVar("T")
 FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
 
-NOTICE_SECONDS = 5.0
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
-COMPLAINT_SECONDS = 12.0
 REPEAT_SECONDS = 0.7
 """Within which the same key again may be the first press still: tapped twice, or held (keyboards
 begin to repeat after up to 0.66 s)."""
-BESIDE = 14
-"""Cells of the footer that an urgent notice leaves to its sign and the last key, at most."""
-_FOLDERS = re.compile(r"(?<!\S)/(?:[^\s/]+/)+(?=[^\s/])")
 _PROBE = "●━⣿"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A line in the footer for a while. `until` is monotonic; an `urgent` one takes the room of
-    the keys, and has a `shorter` way to say it where that room is small."""
-
-    line: Line
-    until: float
-    urgent: bool = False
-    shorter: Line = ()
 
 
 def _warm() -> None:
@@ -98,7 +80,7 @@ class TakesTyping(Protocol):
         ...
 
 
-class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
+class TraindeckApp(Saying, inherit_bindings=False, inherit_css=False):
     """Traindeck's screens over a set of services.
 
     Args:
@@ -154,7 +136,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self.clock = clock
         depth = depth or color_depth(env)
         self.looks = Looks(settings, choose_glyphs(settings.glyphs, env), depth, places)
-        super().__init__(ansi_color=True)
+        super().__init__(told)
         # What Textual lays on every screen, and we have the footer's left for.
         self._disable_notifications = self._disable_tooltips = True
         self._on_screen = OnScreen()
@@ -163,12 +145,9 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         self._on_screen.wary = self.painter.glyphs is not BEST
         self.console = console_for(self.console, depth)
         self.ui = UiState.load(places.state / "screens.json" if places is not None else None)
-        self._notice: Notice | None = None
-        self._told = told
         self._asker = asker
         self._questions: Questions | None = None
         self._typed_text = False
-        self._jobs: dict[asyncio.Task[Any], str] = {}
         self._last_key = 0.0
         self._pressed = ("", 0.0)
         self.key_repeats = False
@@ -328,7 +307,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
             self.set_timer(2 * WARM_AFTER, self._begin_collecting)
         self.set_timer(FIRST_FRAME, self._wait_no_more)
         self.app_resume_signal.subscribe(self, self._resumed)
-        self.set_interval(1.0, self._expire_notice)
+        self.set_interval(1.0, self.say_next)
         if self._asker is not None:
             from .questions import Questions
 
@@ -433,146 +412,10 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
-    # ------------------------------------------------------------------------- notices, background
-
-    def notice(
-        self,
-        text: str | Line,
-        style: str = "text",
-        seconds: float = NOTICE_SECONDS,
-        *,
-        urgent: bool = False,
-    ) -> Notice:
-        """Say something once, in the footer. What is returned can be taken back."""
-        line = (Span(clean(text), style),) if isinstance(text, str) else text
-        self._notice = made = Notice(line, time.monotonic() + seconds, urgent)
-        self._update_footer()
-        return made
-
-    def complain(self, error: Exception) -> Notice:
-        """Say that something failed, in the footer."""
-        glyph = Span(f"{self.painter.glyphs.failed} ", "failed")
-        short = error.what if isinstance(error, TraindeckError) else str(error)
-        short = _FOLDERS.sub("", short)  # where room is small, what is wrong matters more
-        self._notice = made = Notice(
-            (glyph, Span(clean(str(error)), "text")),
-            time.monotonic() + COMPLAINT_SECONDS,
-            urgent=True,
-            shorter=(glyph, Span(clean(short), "text")),
-        )
-        self._update_footer()
-        return made
-
-    def take_back(self, which: Notice | None) -> None:
-        """Something that was said holds no more: say it no longer, if it still stands there."""
-        if which is not None and self._notice is which:
-            self._forget_notice()
-
-    def hush(self, *, all: bool = False) -> None:
-        """Say no longer what is not urgent, or nothing."""
-        if all or not self.said_urgently:
-            self._forget_notice()
-
-    def _forget_notice(self) -> None:
-        """It was read."""
-        if self._notice is not None:
-            self._notice = None
-            self._update_footer()
-
-    def _forget_complaint(self, which: Notice | None) -> None:
-        """Take a complaint back, if it is still the one that is shown."""
-        if which is not None and which.urgent:
-            self.take_back(which)
-
-    @property
-    def said_urgently(self) -> bool:
-        """Whether what the footer has to say may take the room of the keys."""
-        return self._notice is not None and self._notice.urgent and self.said is not None
-
-    @property
-    def said_shorter(self) -> Line:
-        """The same with fewer words; empty if there are none."""
-        return self._notice.shorter if self._notice is not None and self.said is not None else ()
-
-    @property
-    def said(self) -> Line | None:
-        """What the footer has to say now, before the screen's own context."""
-        if self._notice is not None and self._notice.until > time.monotonic():
-            return self._notice.line
-        names = [name for name in self._jobs.values() if name]
-        if not names:
-            return None
-        more = f" · {len(names)} tasks" if len(names) > 1 else ""
-        sign = self.painter.glyphs.starting
-        return (Span(f"{sign} ", "accent"), Span(names[-1], "text"), Span(more, "muted"))
-
-    def _expire_notice(self) -> None:
-        if self._notice is not None and self._notice.until <= time.monotonic():
-            self._notice = None
-            self._update_footer()
-        self._say_told()
-
-    def _say_told(self) -> None:
-        """Say the next thing that was told, once nothing else is being said."""
-        line = self._told.take() if self._told is not None and self._notice is None else None
-        if line is None or self._told is None:
-            return
-        sign = Span(f"{self.painter.glyphs.warning} ", "warn")
-        self.notice((sign, Span(clean(line), "text")), seconds=COMPLAINT_SECONDS, urgent=True)
-        if width(line) > self.size.width - BESIDE:
-            self._told.leave(line)
-
-    def _update_footer(self) -> None:
-        from .widgets.bars import FooterBar
-
-        for screen in self.screen_stack:
-            for bar in screen.query(FooterBar):
-                bar.update()
-
-    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run something in the background. Its name stands in the footer while it takes longer than
-        a moment; if it fails, the footer says why."""
-        task = asyncio.get_running_loop().create_task(
-            self._guard(work, self._notice if name else None)
-        )
-        self._jobs[task] = ""
-        task.add_done_callback(self._job_done)
-        # What is cancelled before its first step, as the program ends, was never begun.
-        task.add_done_callback(lambda _: work.close())
-        if name:
-            self.set_timer(0.2, lambda: self._name_job(task, name))
-        return task
-
-    def _name_job(self, task: asyncio.Task[Any], name: str) -> None:
-        if task in self._jobs:
-            self._jobs[task] = name
-            self._update_footer()
-
-    def _job_done(self, task: asyncio.Task[Any]) -> None:
-        if self._jobs.pop(task, ""):
-            self._update_footer()
-
-    async def _guard(self, work: Coroutine[Any, Any, None], before: Notice | None) -> None:
-        """`before`: what was said when a person asked for this; outdated once it has worked."""
-        try:
-            await work
-            self._forget_complaint(before)
-        except TraindeckError as error:
-            self.complain(error)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            # A bug: it must be seen, and it must not take the screen with it.
-            self.log.error(f"background task failed: {error!r}")
-            from .model import bug
-
-            self.complain(bug(error))
-
     async def on_unmount(self) -> None:
         if self._asker is not None:
             self._asker.close()
-        for task in list(self._jobs):
-            task.cancel()
+        self.cancel_jobs()
         self.ui.save()
 
     # ----------------------------------------------------------------------------------------- keys
@@ -581,7 +424,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
         if isinstance(event, events.Key) and not event.is_forwarded:
             self._last_key = time.monotonic()
             if event.key == "escape":
-                self._forget_notice()
+                self.hush(all=True)
             if event.key in self._redraw_keys:  # also where a dialog or a field has the keys
                 self.action_redraw()
                 return
@@ -668,7 +511,7 @@ class TraindeckApp(App[None], inherit_bindings=False, inherit_css=False):
 
     def action_connect(self) -> None:
         """Answer what a place asks; if none does, try those again that do not answer."""
-        self._forget_notice()  # what went wrong last, this may mend
+        self.hush(all=True)  # what went wrong last, this may mend
         if self._questions is None or not self._questions.open_now():
             self.start(self._connect(), "connecting")
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from traindeck.backends.asking import Stranger
 
 if TYPE_CHECKING:
-    from traindeck.console.tui.app import Notice, TraindeckApp
+    from traindeck.console.tui.app import TraindeckApp
+    from traindeck.console.tui.saying import Notice
 
 MOMENT = 0.7
 """Seconds without a key after which a person is taken to wait."""

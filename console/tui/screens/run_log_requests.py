@@ -15,7 +15,7 @@ from traindeck.backends.errors import TraindeckError, UsageError
 
 if TYPE_CHECKING:
     from traindeck.console.runs.log_session import LogSession
-    from traindeck.console.tui.app import Notice
+    from traindeck.console.tui.saying import Notice
 
     from .run_log import LogPane
 

@@ -46,7 +46,7 @@ from .base import DeckScreen, place_mark
 if TYPE_CHECKING:
     from traindeck.console.present.chrome import PlaceMark
     from traindeck.console.runs.placing import Found
-    from traindeck.console.tui.app import Notice
+    from traindeck.console.tui.saying import Notice
 
 AGAIN = 1.0
 """Seconds between two looks at the file."""
