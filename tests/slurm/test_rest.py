@@ -168,7 +168,8 @@ async def test_a_run_that_slurm_starts_again_while_it_is_asked_to_end_is_stopped
     await lab.until(ref, State.RUNNING)
     lab.slurm.run("scontrol", "requeue", ref.native_id)
     await lab.until(ref, State.QUEUED)
-    look = lab.backend._look
+    states = lab.backend._states
+    look = states.look
 
     async def later(*given: Any) -> Any:
         monkeypatch.undo()
@@ -178,7 +179,7 @@ async def test_a_run_that_slurm_starts_again_while_it_is_asked_to_end_is_stopped
                 await asyncio.sleep(0.05)
         return await look(*given)
 
-    monkeypatch.setattr(lab.backend, "_look", later)
+    monkeypatch.setattr(states, "look", later)
     await lab.backend.cancel(ref)
     status = await lab.until(ref)
     assert (status.state, status.attempt) == (State.CANCELLED, 1)
