@@ -12,10 +12,13 @@ import re
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from traindeck.backends.asking import Stranger, asker
+from traindeck.backends.hosts import sshsaid
+from traindeck.backends.hosts.sshconfig import Target
 
 _PROGRAM = """#!/bin/sh
 exec "$TRAINDECK_ASK_PYTHON" -I -S -c '
@@ -38,11 +41,14 @@ class AskServer:
 
     Args:
         folder: Of the user's own (0700); the program and the socket lie in it.
-        host: What the user calls the machine.
+        target: The machine.
+        said: What ssh has said so far.
     """
 
-    def __init__(self, folder: Path, host: str) -> None:
-        self._host = host
+    def __init__(self, folder: Path, target: Target, said: Callable[[], str]) -> None:
+        self._host = target.alias
+        self._target = target
+        self._said = said
         self._asker = asker()  # of who connects: the questions come on another thread
         self.gave_secret = False
         program, path = folder / "ask", folder / "s"
@@ -81,14 +87,16 @@ class AskServer:
         """What to answer; None for nothing, which `ssh` takes as a refusal."""
         found = re.search(r"(\S+) key fingerprint is (SHA256:\S+?)\.?\s", question)
         if "authenticity of host" in question:
-            if found is None:
+            if found is None or sshsaid.bad_certificate(self._said()):
                 return "no"
+            if self._target.strict_host_key_checking in ("no", "accept-new"):
+                return "yes"
             stranger = Stranger(
                 host=self._host,
                 address=_quoted(question),
                 key_type=found[1],
                 fingerprint=found[2],
-                file="~/.ssh/known_hosts",
+                file=next(iter(self._target.user_known_hosts), ""),
             )
             return "yes" if self._asker.trusts(stranger) else "no"
         given = self._asker.secret(self._host, " ".join(question.split())[:300])

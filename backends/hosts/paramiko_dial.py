@@ -10,16 +10,17 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.asking import Stranger, asker
 from traindeck.backends.base import TraindeckError, Unreachable
-from traindeck.backends.hosts import knownhosts
+from traindeck.backends.hosts import knownhosts, sshkeys
 from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn
 from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
+from traindeck.backends.hosts.sshsaid import denied
 
 if TYPE_CHECKING:
     import paramiko
@@ -331,10 +332,7 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
             f"{_where(target)} broke off after {len(tried)} keys were tried: {why}.", fix
         ) from None
     keys = f"none of {len(tried)} keys ({', '.join(tried[:4])})" if tried else "no key was found"
-    raise NotLetIn(
-        f"{target.alias} does not let {target.user} in: {keys}; it takes {', '.join(allowed)}.",
-        f"Try `ssh {target.alias}`; load a key with ssh-add, or name one with IdentityFile.",
-    )
+    raise denied(target, allowed, keys)
 
 
 def _farewell(transport: paramiko.Transport) -> list[str]:
@@ -401,27 +399,38 @@ def _keys(target: Target, tried: list[str]) -> Iterator[tuple[str, Any]]:
     import paramiko
 
     held = _agent_keys(target)
-    files = [path for path in target.identity_files if os.path.isfile(path)]
-    named = {_public_part(path): path for path in files}
-    first = [key for key in held if key.asbytes() in named]
+    # Their files may have gone from here, and only the public parts be left.
+    named = {path: sshkeys.public_part(path) for path in target.identity_files}
+    certificates = list(sshkeys.given(target))
+    first = [key for key in held if key.asbytes() in named.values()]
     for key in first:
-        yield f"{key.get_name()} of the agent", key
+        yield from _certified(key, f"{key.get_name()} of the agent", certificates)
     from_agent = {key.asbytes() for key in first}
-    for path in files:
-        if _public_part(path) in from_agent:
+    for path, public in named.items():
+        if public in from_agent or not os.path.isfile(path):
             continue
         key = _load(target, path)
-        if key is None:
-            continue
-        for certificate in target.certificate_files:
-            with suppress(Exception):
-                key.load_certificate(certificate)
-        yield os.path.basename(path), key
-    if target.identities_only:
-        return
+        if key is not None:
+            yield from _certified(key, os.path.basename(path), certificates)
     for key in held:
-        if key not in first and isinstance(key, paramiko.AgentKey):
-            yield f"{key.get_name()} of the agent", key
+        if key in first or not isinstance(key, paramiko.AgentKey):
+            continue
+        if target.identities_only and not any(c.key == key.asbytes() for c in certificates):
+            continue
+        yield from _certified(key, f"{key.get_name()} of the agent", certificates)
+
+
+def _certified(
+    key: Any, name: str, certificates: Sequence[sshkeys.Certificate]
+) -> Iterator[tuple[str, Any]]:
+    """A key with each certificate that is for it, then by itself."""
+    for certificate in certificates:
+        if certificate.key == key.asbytes():
+            with suppress(Exception):
+                key.load_certificate(certificate.path)
+                yield os.path.basename(certificate.path), key
+    key.public_blob = None
+    yield name, key
 
 
 def _load(target: Target, path: str) -> Any:
@@ -442,18 +451,6 @@ def _load(target: Target, path: str) -> Any:
             raise NeedsPerson(f"The passphrase of {path} is wrong; not tried again.") from None
     except (OSError, ValueError, paramiko.SSHException, UnsupportedAlgorithm):
         return None
-
-
-def _public_part(path: str) -> bytes:
-    """The public key beside a private one, as bytes; b"" if there is none."""
-    import base64
-
-    try:
-        with open(f"{path}.pub", encoding="utf-8", errors="replace") as file:
-            words = file.read(65536).split()
-        return base64.b64decode(words[1])
-    except (OSError, ValueError, IndexError):
-        return b""
 
 
 def _agent_keys(target: Target) -> list[Any]:

@@ -260,7 +260,7 @@ class SSHHost:
         reason = await asyncio.to_thread(why_openssh, target) if self._wanted == "auto" else ""
         if self._wanted == "openssh" or reason:
             self.transport = f"openssh: {reason}" if reason else "openssh"
-            return OpenSSHLink(target), False
+            return await asyncio.to_thread(OpenSSHLink, target), False
         self.transport = "paramiko"
         try:
             return await self._dial(target)
@@ -269,7 +269,7 @@ class SSHHost:
                 raise
             # It may have keys or algorithms that we have not.
             self.transport = f"openssh: {error.what.rstrip('.')}"
-            return OpenSSHLink(target), False
+            return await asyncio.to_thread(OpenSSHLink, target), False
 
     async def _dial(self, target: Target) -> tuple[ParamikoLink, bool]:
         worker = Worker(f"ssh-{self.name}")
@@ -301,7 +301,11 @@ class SSHHost:
                     f"{self.name}: {self.root} cannot be written ({last_words(said)}).",
                     "Choose another folder there with `root` in the backend's settings.",
                 ) from None
-            if isinstance(error, Unreachable) and isinstance(link, OpenSSHLink) and said:
+            if (
+                isinstance(error, Unreachable)
+                and isinstance(link, OpenSSHLink)
+                and (said or link.said())
+            ):
                 raise link.failure(said) from None
             if isinstance(error, (Unreachable, BackendError)):
                 raise type(error)(f"{self.name}: {error.what}", error.fix) from None
