@@ -20,6 +20,7 @@ from traindeck.backends.hosts import knownhosts, sshkeys
 from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn
 from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
 from traindeck.backends.hosts.sshconfig import unresolved
+from traindeck.backends.hosts.sshneeds import has_ticket
 from traindeck.backends.hosts.sshsaid import denied
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from traindeck.backends.hosts.sshconfig import Target
 
 CONNECT_TIMEOUT = 15.0
+
+AGENT_PATIENCE = 60.0
+"""Seconds that an agent may take for a signature: somebody may have to touch or to confirm."""
 
 LOOK = 2.0
 """Seconds after which a connection's thread looks whether it has been closed."""
@@ -59,12 +63,14 @@ class Dialled:
         self.asked = asked
 
 
-def dial(target: Target, config_file: str | None = None) -> Dialled:
+def dial(target: Target, config_file: str | None = None, *, alone: bool = True) -> Dialled:
     """Connect and authenticate.
 
     Args:
         target: The machine.
         config_file: The configuration it was found in, to name the hosts that are there.
+        alone: Whether nobody else would try it after us. Else nothing is asked for as long as there
+            is something left that the user's `ssh` could try before it asks.
 
     Raises:
         Unreachable: It does not answer.
@@ -79,7 +85,7 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
             transport = _handshake(hop, _socket(hop, through, config_file))
             made.append(transport)
             _check_key(hop, transport)
-            asked |= _authenticate(hop, transport)
+            asked |= _authenticate(hop, transport, alone)
     except BaseException as error:
         for transport in reversed(made):
             with suppress(Exception):
@@ -264,12 +270,13 @@ def _check_key(target: Target, transport: paramiko.Transport) -> None:
 # -------------------------------------------------------------------------------------- who we are
 
 
-def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
+def _authenticate(target: Target, transport: paramiko.Transport, alone: bool) -> bool:
     """Log in. Whether a secret was asked for."""
     import paramiko
 
     asked = types = False
     tried: list[str] = []
+    refused: list[str] = []
     farewell = _farewell(transport)
 
     def link_broke(error: Exception) -> bool:
@@ -289,8 +296,10 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
         ) from None
     try:
         if "publickey" in allowed and target.pubkey_authentication:
-            for label, key in _keys(target, tried):
+            for label, key in _keys(target):
                 tried.append(label)
+                _guard(key, label, refused)
+                transport.auth_timeout = AGENT_PATIENCE if "agent" in label else CONNECT_TIMEOUT
                 try:
                     further = transport.auth_publickey(target.user, key)
                 except paramiko.BadAuthenticationType as error:
@@ -304,6 +313,9 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
                     return asked
                 allowed = list(further)  # that was one of several steps
                 break
+        transport.auth_timeout = CONNECT_TIMEOUT
+        if not alone and (reason := _left(target, allowed, refused)):
+            raise NotLetIn(f"{target.alias} does not let {target.user} in yet: {reason}.")
         for method in ("keyboard-interactive", "password"):
             if method not in allowed or method not in _by_typing(target):
                 continue
@@ -333,6 +345,38 @@ def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
         ) from None
     keys = f"none of {len(tried)} keys ({', '.join(tried[:4])})" if tried else "no key was found"
     raise denied(target, allowed, keys)
+
+
+def _left(target: Target, allowed: Sequence[str], refused: Sequence[str]) -> str:
+    """What of that which nobody has to type the user's `ssh` could still try."""
+    if "publickey" in allowed and target.pubkey_authentication:
+        if refused:
+            return f"the agent does not use its key for us ({refused[0]})"
+        if any(sshkeys.public_part(path)[4:7] == b"sk-" for path in target.identity_files):
+            return "a security key (FIDO) is left to try"
+    if "gssapi-with-mic" in allowed and target.gssapi_authentication and has_ticket():
+        return "a Kerberos ticket is left to try (GSSAPI)"
+    return ""
+
+
+def _guard(key: Any, name: str, refused: list[str]) -> None:
+    """Have a key that is not used for us (its agent wants to know for which machine, or a person
+    says no) be one that does not open: paramiko would break off, and other keys go untried."""
+    from paramiko import Message
+
+    sign = key.sign_ssh_data
+
+    def signed(data: bytes, algorithm: str | None = None) -> Any:
+        try:
+            return sign(data, algorithm)
+        except Exception:
+            refused.append(name)
+            nothing = Message()
+            nothing.add_string(algorithm or key.get_name())
+            nothing.add_string(bytes(64))
+            return nothing.asbytes()
+
+    key.sign_ssh_data = signed
 
 
 def _farewell(transport: paramiko.Transport) -> list[str]:
@@ -393,7 +437,7 @@ def _by_secret(
         return [], False
 
 
-def _keys(target: Target, tried: list[str]) -> Iterator[tuple[str, Any]]:
+def _keys(target: Target) -> Iterator[tuple[str, Any]]:
     """The keys to try, in OpenSSH's order: those of the agent that the user's files name, those
     files, then the rest of the agent's."""
     import paramiko
@@ -465,6 +509,7 @@ def _agent_keys(target: Target) -> list[Any]:
         way.connect(path)
         held = AgentSSH()
         held._connect(way)  # type: ignore[attr-defined]
+        way.settimeout(AGENT_PATIENCE)
         return list(held.get_keys())
     except Exception:
         return []

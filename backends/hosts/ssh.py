@@ -262,19 +262,20 @@ class SSHHost:
             self.transport = f"openssh: {reason}" if reason else "openssh"
             return await asyncio.to_thread(OpenSSHLink, target), False
         self.transport = "paramiko"
+        alone = self._wanted != "auto" or shutil.which(target.ssh[0]) is None
         try:
-            return await self._dial(target)
+            return await self._dial(target, alone)
         except NotLetIn as error:
-            if self._wanted != "auto" or shutil.which(target.ssh[0]) is None:
+            if alone:
                 raise
-            # It may have keys or algorithms that we have not.
+            # It may have keys, tickets or algorithms that we have not.
             self.transport = f"openssh: {error.what.rstrip('.')}"
             return await asyncio.to_thread(OpenSSHLink, target), False
 
-    async def _dial(self, target: Target) -> tuple[ParamikoLink, bool]:
+    async def _dial(self, target: Target, alone: bool) -> tuple[ParamikoLink, bool]:
         worker = Worker(f"ssh-{self.name}")
         try:
-            made = await worker.do(dial, target, self._config_file)
+            made = await worker.do(lambda: dial(target, self._config_file, alone=alone))
         except BaseException:
             worker.end()
             raise

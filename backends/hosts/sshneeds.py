@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 
 from traindeck.backends.hosts import knownhosts, sshkeys
@@ -19,6 +20,26 @@ def why_openssh(target: Target) -> str:
         if reason := _reason(hop):
             return f"on the way, at {hop.alias}, {reason}"
     return _reason(target)
+
+
+def has_ticket() -> bool:
+    """Whether the user has a Kerberos ticket that is still good, as far as `klist` knows."""
+    import subprocess
+
+    if (program := shutil.which("klist")) is None:
+        return False
+    try:
+        asked = subprocess.run(
+            [program, "-s"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
 
 
 def _reason(target: Target) -> str:
