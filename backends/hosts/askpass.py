@@ -7,11 +7,13 @@ the answer. Nothing of it is kept.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +53,8 @@ class AskServer:
         self._said = said
         self._asker = asker()  # of who connects: the questions come on another thread
         self.gave_secret = False
+        self.last = -math.inf
+        """When a question was answered, by the monotonic clock; without end while one is asked."""
         program, path = folder / "ask", folder / "s"
         program.write_text(_PROGRAM)
         program.chmod(0o700)
@@ -79,7 +83,11 @@ class AskServer:
             except OSError:
                 return
             with way, suppress(OSError):
-                answer = self._answer(_question(way))
+                self.last = math.inf
+                try:
+                    answer = self._answer(_question(way))
+                finally:
+                    self.last = time.monotonic()
                 if answer is not None:
                     way.sendall(b"=" + answer.encode("utf-8", "surrogateescape"))
 

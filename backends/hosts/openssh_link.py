@@ -8,6 +8,7 @@ terminal: what it wants to know it asks a small program of ours, which asks whoe
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import tempfile
@@ -52,6 +53,11 @@ class OpenSSHLink:
     def asked(self) -> bool:
         """Whether a person had to give a secret."""
         return self._asks is not None and self._asks.gave_secret
+
+    @property
+    def last_asked(self) -> float:
+        """When somebody was asked last, by the monotonic clock; without end while they are."""
+        return -math.inf if self._asks is None else self._asks.last
 
     def argv(self, *options: str, command: Sequence[str] = ()) -> list[str]:
         """How ssh is called: with options of ours, which go before those of the user's files."""
@@ -122,7 +128,7 @@ class OpenSSHLink:
 
     def failure(self, said: str) -> Unreachable:
         """Why a command's connection ended, by what ssh said, else by what came through it."""
-        return sshsaid.failure(self._target, self.said(), said)
+        return sshsaid.failure(self._target, self.said(), said, typed=self.asked)
 
     def keep(self, process: asyncio.subprocess.Process) -> None:
         """A child that is to end with this, at the latest."""

@@ -9,11 +9,12 @@ to give a password, or has to mend something first.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -286,8 +287,8 @@ class SSHHost:
         pipe = await link.open(greeting.command_line(marker, self.root, self.python, SILENCE))
         assert pipe.writer is not None
         try:
-            async with asyncio.timeout(GREETING):
-                self.banner = await greeting.greet(pipe.reader, pipe.writer, marker)
+            greet = greeting.greet(pipe.reader, pipe.writer, marker)
+            self.banner = await self._in_time(greet, link)
         except BaseException as error:
             await asyncio.sleep(0)  # what was written to stderr last
             said = pipe.said()
@@ -313,6 +314,23 @@ class SSHHost:
             raise
         self._pipe = pipe
         return Channel(pipe.reader, pipe.writer, None)
+
+    @staticmethod
+    async def _in_time(greet: Coroutine[Any, Any, str], link: ParamikoLink | OpenSSHLink) -> str:
+        """What a greeting brings. That somebody is asked for a code meanwhile does not count.
+
+        Raises:
+            TimeoutError: It takes too long.
+        """
+        task = asyncio.create_task(greet, name="greeting")
+        try:
+            while not (await asyncio.wait({task}, timeout=GREETING))[0]:
+                asked = link.last_asked if isinstance(link, OpenSSHLink) else -math.inf
+                if time.monotonic() - asked > GREETING:
+                    raise TimeoutError
+            return await task
+        finally:
+            task.cancel()
 
     def _failed(self, error: Unreachable | BackendError) -> None:
         """Note that a connection could not be made, and when to try again."""

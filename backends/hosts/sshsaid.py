@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from traindeck.backends.asking import Nobody, asker, how_to_connect
 from traindeck.backends.errors import Unreachable
 from traindeck.backends.hosts import knownhosts, sshkeys
 from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn, last_words
@@ -42,12 +43,13 @@ def bad_certificate(said: str) -> str:
     return found[1] if found else ""
 
 
-def failure(target: Target, said: str, through: str) -> Unreachable:
+def failure(target: Target, said: str, through: str, *, typed: bool = False) -> Unreachable:
     """Why a connection was not made, or ended.
 
     Args:
         said: What ssh itself has said.
         through: What was said through it, if it has nothing to say.
+        typed: Whether somebody was asked for a secret and gave one.
     """
     alias = target.alias
     said = "".join(x for x in said.splitlines(keepends=True) if not x.startswith("Warning: "))
@@ -57,7 +59,8 @@ def failure(target: Target, said: str, through: str) -> Unreachable:
     if (refused := _host_key(target, said)) is not None:
         return refused
     if found := _DENIED.search(said):
-        return denied(target, found[1].split(","))
+        tried = "not with what was typed, which is not tried again" if typed else ""
+        return denied(target, found[1].split(","), tried)
     if _FOR_A_PERSON.search(said):
         return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
     return Unreachable(f"{alias}: {words}.", THROTTLING if _CUT_OFF.search(said) else "")
@@ -79,6 +82,8 @@ def denied(target: Target, allowed: list[str], tried: str = "") -> NotLetIn:
         fix = f"{_NO_TICKET} Then try `ssh {target.alias}`."
     elif "publickey" in allowed:
         fix += "; load a key with ssh-add, or name one with IdentityFile."
+    elif isinstance(asker(), Nobody):  # a password or a code
+        fix = how_to_connect()
     else:
         fix += "."
     return NotLetIn(f"{who}{tried}it takes {', '.join(allowed)}.", fix)

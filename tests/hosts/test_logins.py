@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from tests.hosts.test_ssh import Person, host, nobody_is_asked, runs_a_job  # noqa: F401 (a fixture)
-from tests.services import need
+from tests.services import missing, need
 from tests.services.sshd import Box, Sshd, make_key
 
-from traindeck.backends.asking import set_asker
+from traindeck.backends.asking import Nobody, set_asker
+from traindeck.backends.base import Unreachable
 from traindeck.backends.hosts.link import NeedsPerson
 
 LONG_AGO = "20200101:20200102"
@@ -32,9 +33,9 @@ def public(key: Path) -> str:
     return Path(f"{key}.pub").read_text()
 
 
-async def is_reached(sshd: Sshd, **options: str) -> str:
+async def is_reached(sshd: Sshd, alias: str = "box0", **options: str) -> str:
     """How a machine was reached on which a job has run to its end, and why so."""
-    async with host(sshd, **options) as made:
+    async with host(sshd, alias, **options) as made:
         await runs_a_job(made)
         return made.transport
 
@@ -231,5 +232,134 @@ async def test_a_key_that_the_agent_does_not_use_for_us_is_left_to_ssh(
             file.write(f"127.0.0.1 {sshd[0].public_keys[0]}\n")
         hand_over(agent, sshd.key, "-h", "127.0.0.1", "-H", str(sshd.known_hosts))
         told = await is_reached(sshd)
-        assert told.startswith("openssh: box0")
-        print("TOLD", told)
+        assert told.startswith("openssh: box0 does not let deck in: ")
+        assert "the agent does not use its key for us (ssh-ed25519 of the agent)" in told
+
+
+# -------------------------------------------------------------------------------- second factors
+
+TRANSPORTS = ["paramiko", "openssh"]
+
+
+@contextmanager
+def asks_by_pam(tmp_path: Path, methods: str, *rules: str) -> Iterator[Sshd]:
+    """A machine whose PAM has rules of ours; `CODE` in one checks that `right` was typed."""
+    if os.getuid() != 0:
+        missing("only root can give an sshd another /etc/pam.d")
+    box = Box(
+        lines=[
+            "UsePAM yes",
+            "KbdInteractiveAuthentication yes",
+            f"AuthenticationMethods {methods}",
+        ],
+        mounts=[["--bind", "{box}/pam.d", "/etc/pam.d"]],
+        password="right",
+    )
+    sshd = Sshd(tmp_path / "sshd", box)
+    checks = sshd[0].folder / "checks"
+    checks.write_text("#!/bin/sh\ntest \"$(tr -d '\\0')\" = right\n")
+    checks.chmod(0o755)
+    (sshd[0].folder / "pam.d").mkdir()
+    code = f"auth required pam_exec.so quiet expose_authtok {checks}"
+    always = [f"{kind} required pam_permit.so" for kind in ("account", "session")]
+    lines = [
+        *(rule.replace("CODE", code) for rule in rules),
+        "auth required pam_permit.so",
+        *always,
+    ]
+    (sshd[0].folder / "pam.d/sshd").write_text("".join(f"{line}\n" for line in lines))
+    with sshd:
+        yield sshd
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_code_is_asked_for_once_and_never_tried_again(
+    tmp_path: Path, transport: str
+) -> None:
+    """A key first, then what PAM asks."""
+    person = Person(secret="right")
+    set_asker(person)
+    with asks_by_pam(tmp_path, "publickey,keyboard-interactive", "CODE") as sshd:
+        assert await is_reached(sshd, transport=transport) == transport
+        assert len(person.prompts) == 1 and "assword" in person.prompts[0]
+        person.word = "wrong"
+        refused = await is_refused(sshd, transport=transport)
+        assert "not tried again" in refused.what
+        assert len(person.prompts) == 2
+        set_asker(Nobody())
+        refused = await is_refused(sshd, transport=transport)
+        assert "it takes keyboard-interactive" in refused.what
+        assert refused.fix == Nobody.again
+
+
+async def test_several_steps_are_gone_through_in_the_order_of_the_machine(tmp_path: Path) -> None:
+    person = Person(secret="right")
+    set_asker(person)
+    with asks_by_pam(tmp_path, "password,keyboard-interactive,publickey", "CODE") as sshd:
+        assert await is_reached(sshd) == "paramiko"
+        assert len(person.prompts) == 2
+        Path(sshd.key).unlink()
+        refused = await is_refused(sshd)
+        assert len(person.prompts) == 4
+        assert "password and keyboard-interactive is not enough; it takes publickey" in refused.what
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_who_has_nothing_to_type_is_let_in_all_the_same(
+    tmp_path: Path, transport: str
+) -> None:
+    """As when a telephone is asked."""
+    with asks_by_pam(tmp_path, "keyboard-interactive") as sshd:
+        person = Person(secret="right")
+        set_asker(person)
+        assert await is_reached(sshd, transport=transport) == transport
+        assert not person.prompts
+
+
+async def test_who_says_nothing_is_not_asked_again_by_another_program(tmp_path: Path) -> None:
+    person = Person()
+    set_asker(person)
+    with asks_by_pam(tmp_path, "keyboard-interactive password", "CODE") as sshd:
+        refused = await is_refused(sshd)
+        assert len(person.prompts) == 1
+        assert refused.what == "box0 wants to know something that it was not told."
+
+
+# ----------------------------------------------------------------------------- ways that lead there
+
+
+async def test_a_connection_that_is_open_already_is_used(tmp_path: Path) -> None:
+    """Also where it could not be made again: whoever opened it has typed what was asked."""
+    control = f"/tmp/{os.getpid()}-%C"  # the name of a socket has to be short
+    with Sshd(tmp_path / "sshd", Box(config=[f"ControlPath {control}"])) as sshd:
+        master = subprocess.Popen(
+            sshd.ssh("box0", "echo up; cat", options=["-M"]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert master.stdout and master.stdout.readline() == b"up\n"
+        Path(sshd.key).unlink()
+        told = await is_reached(sshd)
+        assert told == "openssh: a connection that can be shared is open already (ControlPath)"
+        assert master.poll() is None  # it is not ours to close
+        master.communicate()
+
+
+async def test_the_way_is_a_command_and_the_configuration_asks_another(tmp_path: Path) -> None:
+    """ProxyCommand with its tokens, in a Match exec."""
+    with Sshd(tmp_path / "sshd", Box()) as sshd:
+        seen = tmp_path / f"127.0.0.1-{sshd[0].port}-deck"
+        way = f"ssh -F {sshd.config} -W %h:%p box0 2> {tmp_path}/%h-%p-%r"
+        plain = sshd.config.read_text().replace("Host box0", "Host box0 there")
+        sshd.config.write_text(
+            f'Match host there exec "test %n = there"\n'
+            f"  HostName 127.0.0.1\n  ProxyCommand {way}\n{plain}"
+        )
+        for transport in ("auto", "openssh"):
+            told = await is_reached(sshd, "there", transport=transport)
+            assert told == transport.replace("auto", "paramiko")
+            seen.unlink()
+        sshd.config.write_text(sshd.config.read_text().replace(way, "echo no way there >&2; false"))
+        async with host(sshd, "there") as made:
+            with pytest.raises(Unreachable, match=r"ProxyCommand of there .*: no way there"):
+                await made.agent()
