@@ -1,5 +1,5 @@
-"""A ProxyCommand as a socket. paramiko has one too, which knows no shell's lines, does not notice the
-end of the command, and keeps what it said to itself."""
+"""A ProxyCommand as a socket. That of paramiko knows no shell's lines, does not notice the end of
+the command, and keeps what it said to itself."""
 
 from __future__ import annotations
 

@@ -18,6 +18,12 @@ _CHANGED = re.compile(
     re.DOTALL,
 )
 _DENIED = re.compile(r"Permission denied \(([\w,@.-]+)\)")
+_UNUSED = re.compile(
+    r'^sign_and_send_pubkey: signing failed for \S+ "(.*)".*: (.*\S)', re.MULTILINE
+)
+"""A key that its agent, its card or its security key does not give a signature of."""
+_WRONG_PIN = re.compile(r"^PKCS#11 login failed: (.*\S)", re.MULTILINE)
+_NO_CARD = re.compile(r"^(?:C_\w+ for )?provider (\S+) (?!returned)(.*\S)", re.MULTILINE)
 _FOR_A_PERSON = re.compile(
     r"permission denied|host key verification failed|too many authentication|no such identity|"
     r"revoked",
@@ -59,7 +65,13 @@ def failure(target: Target, said: str, through: str, *, typed: bool = False) -> 
     if (refused := _host_key(target, said)) is not None:
         return refused
     if found := _DENIED.search(said):
-        tried = "not with what was typed, which is not tried again" if typed else ""
+        if (refused := _card(target, said)) is not None:
+            return refused
+        unused = _UNUSED.search(said)
+        if unused:
+            tried = f"its key {unused[1]!r} was not used ({unused[2]})"
+        else:
+            tried = "not with what was typed, which is not tried again" if typed else ""
         return denied(target, found[1].split(","), tried)
     if _FOR_A_PERSON.search(said):
         return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
@@ -87,6 +99,28 @@ def denied(target: Target, allowed: list[str], tried: str = "") -> NotLetIn:
     else:
         fix += "."
     return NotLetIn(f"{who}{tried}it takes {', '.join(allowed)}.", fix)
+
+
+def _card(target: Target, said: str) -> NeedsPerson | None:
+    """What is wrong with the smart card that the configuration names."""
+    provider = target.get("pkcs11provider")
+    card = f"The smart card for {target.alias} ({provider})"
+    if found := _WRONG_PIN.search(said):
+        return NeedsPerson(
+            f"{card} does not take that: {found[1]}; not tried again.",
+            "Most cards lock themselves after three wrong PINs.",
+        )
+    if re.search("^pin required", said, re.MULTILINE):
+        return NeedsPerson(
+            f"{card} wants its PIN, and nobody can be asked for it.",
+            how_to_connect(),
+        )
+    if (found := _NO_CARD.search(said)) and found[1] == provider:
+        return NeedsPerson(
+            f"{card} cannot be used: {found[2]}.",
+            f"Is it plugged in? Try `ssh {target.alias}`.",
+        )
+    return None
 
 
 def _host_key(target: Target, said: str) -> NeedsPerson | None:
