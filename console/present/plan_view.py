@@ -9,6 +9,7 @@ from typing import Any
 
 from traindeck.backends.base import Plan
 from traindeck.console.present.asked import asked, installed, limits_asked, runs_in, runs_on
+from traindeck.console.present.numbers import plural
 from traindeck.console.present.numbers import size as bytes_text
 from traindeck.console.present.words import command_line, plain_or_quoted
 from traindeck.console.store.records import iso
@@ -27,6 +28,11 @@ def plan_lines(plan: Plan, *, whole: bool = False) -> list[Line]:
         whole: Lists to their end, and what is sent along that nobody has to decide about.
     """
     return list(_lines(plan, whole))
+
+
+def of_array(count: int) -> str:
+    """What is said below the plan of an array's first task, with so many in all."""
+    return f"of {plural(count, 'plan')} this is the first"
 
 
 def _lines(plan: Plan, whole: bool) -> Iterator[Line]:

@@ -73,20 +73,35 @@ async def plan(
     return (await _plans(ws, [request], (), notes=notes, chosen=chosen))[0]
 
 
-async def plan_array(ws: Workspace, requests: Sequence[LaunchRequest], indices: str) -> list[Plan]:
+async def plan_array(
+    ws: Workspace,
+    requests: Sequence[LaunchRequest],
+    indices: str,
+    *,
+    notes: Sequence[str] = (),
+) -> list[Plan]:
     """The plans of all tasks of an array.
 
     Args:
         requests: One for each index, ascending; they differ in no more than the command, the files
             that it brings and the recipe.
         indices: As of `read_indices`.
+        notes: As of `plan`.
 
     Raises:
         UsageError: As `plan`; or the place has no arrays.
         Unreachable: The place does not answer.
     """
     tasks = [ArrayTask(index=n, indices=indices) for n in read_indices(indices).numbers]
-    return await _plans(ws, requests, tasks)
+    return await _plans(ws, requests, tasks, notes=notes)
+
+
+def has_arrays(ws: Workspace, on: str) -> bool:
+    """Whether a place takes many runs at once as one job array. False of one that there is not."""
+    try:
+        return isinstance(ws.backend(on), Arrays)
+    except (UsageError, BackendError):
+        return False
 
 
 def refuse_array(ws: Workspace, on: str) -> None:
@@ -163,7 +178,10 @@ async def _plans(
         )
         for task, own in zip(tasks, requests if tasks else (), strict=True)
     ]
-    plans = [backend.plan(one, facts) for one in specs or [spec]]
+    plans = []
+    for one in specs or [spec]:
+        plans.append(backend.plan(one, facts))
+        await asyncio.sleep(0)  # of a thousand tasks that is half a second, and others wait
     if notes or chosen:
         for at, made in enumerate(plans):
             place = chosen or made.place
