@@ -27,7 +27,8 @@ exec "$TRAINDECK_ASK_PYTHON" -I -S -c '
 import os, socket, sys
 way = socket.socket(socket.AF_UNIX)
 way.connect(os.environ["TRAINDECK_ASK"])
-way.sendall(sys.argv[1].encode("utf-8", "surrogateescape") + b"\\0")
+kind = "-" if os.environ.get("SSH_ASKPASS_PROMPT") == "none" else "?"
+way.sendall((kind + sys.argv[1]).encode("utf-8", "surrogateescape") + b"\\0")
 answer = b"".join(iter(lambda: way.recv(4096), b""))
 if not answer:
     sys.exit(1)
@@ -91,8 +92,12 @@ class AskServer:
                 if answer is not None:
                     way.sendall(b"=" + answer.encode("utf-8", "surrogateescape"))
 
-    def _answer(self, question: str) -> str | None:
+    def _answer(self, asked: str) -> str | None:
         """What to answer; None for nothing, which `ssh` takes as a refusal."""
+        question = asked[1:]
+        if asked.startswith("-"):  # nothing is: it says that a security key is to be touched
+            self._asker.notice(self._host, f"{' '.join(question.split())[:300]}: touch it")
+            return None
         found = re.search(r"(\S+) key fingerprint is (SHA256:\S+?)\.?\s", question)
         if "authenticity of host" in question:
             if found is None or sshsaid.bad_certificate(self._said()):

@@ -67,12 +67,13 @@ def failure(target: Target, said: str, through: str, *, typed: bool = False) -> 
     if found := _DENIED.search(said):
         if (refused := _card(target, said)) is not None:
             return refused
-        unused = _UNUSED.search(said)
-        if unused:
-            tried = f"its key {unused[1]!r} was not used ({unused[2]})"
-        else:
-            tried = "not with what was typed, which is not tried again" if typed else ""
-        return denied(target, found[1].split(","), tried)
+        allowed = found[1].split(",")
+        if unused := _UNUSED.search(said):
+            no = denied(target, allowed, f"its key {unused[1]!r} was not used ({unused[2]})")
+            fix = "Is its agent unlocked, or its device plugged in, touched and not locked?"
+            return NotLetIn(no.what, f"{fix} Then try `ssh {alias}`.")
+        tried = "not with what was typed, which is not tried again" if typed else ""
+        return denied(target, allowed, tried)
     if _FOR_A_PERSON.search(said):
         return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
     return Unreachable(f"{alias}: {words}.", THROTTLING if _CUT_OFF.search(said) else "")

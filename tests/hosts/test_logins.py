@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.hosts.test_ssh import Person, host, nobody_is_asked, runs_a_job  # noqa: F401 (a fixture)
 from tests.services import missing, need
+from tests.services.security_key import SecurityKey
 from tests.services.sshd import Box, Sshd, make_key
 
 from traindeck.backends.asking import Nobody, set_asker
@@ -372,3 +373,35 @@ async def test_the_way_is_a_command_and_the_configuration_asks_another(tmp_path:
         async with host(sshd, "there") as made:
             with pytest.raises(Unreachable, match=r"ProxyCommand of there .*: no way there"):
                 await made.agent()
+
+
+async def test_a_security_key_opens_the_door_and_is_missed_by_name(tmp_path: Path) -> None:
+    device = SecurityKey(tmp_path / "device")
+    config = [f"SecurityKeyProvider {device.library}"]
+    with Sshd(tmp_path / "sshd", Box(config=config, password="right")) as sshd:
+        for path in (sshd.key, Path(f"{sshd.key}.pub")):
+            path.unlink()
+        device.make_key(sshd.key)
+
+        class Toucher(Person):
+            def notice(self, host: str, text: str) -> None:
+                super().notice(host, text)
+                device.touch()
+
+        person = Toucher()
+        set_asker(person)
+        assert await is_reached(sshd) == "openssh: its key is on a security key (FIDO)"
+        assert not person.prompts  # to touch it is nothing to type
+        (said,) = person.notices
+        assert said.startswith("Confirm user presence for key ED25519-SK SHA256:")
+        assert said.endswith(": touch it")
+        # There may be another key that is not taken: before a password is asked for, this is tried.
+        make_key(tmp_path / "other", "ed25519")
+        text = sshd.config.read_text()
+        sshd.config.write_text(f"IdentityFile {tmp_path}/other\n{text}")
+        assert "a security key (FIDO) is left to try" in await lets_in(sshd)
+        sshd.config.write_text(f"{text}\n  PasswordAuthentication no\n")
+        device.unplug()
+        refused = await is_refused(sshd)
+        assert f"its key '{sshd.key}' was not used (device not found)" in refused.what
+        assert "plugged in" in refused.fix

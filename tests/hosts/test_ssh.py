@@ -34,6 +34,7 @@ class Person:
         self.word = secret
         self.strangers: list[Stranger] = []
         self.prompts: list[str] = []
+        self.notices: list[str] = []
 
     def trusts(self, stranger: Stranger) -> bool:
         self.strangers.append(stranger)
@@ -42,6 +43,9 @@ class Person:
     def secret(self, host: str, prompt: str) -> str | None:
         self.prompts.append(prompt)
         return self.word
+
+    def notice(self, host: str, text: str) -> None:
+        self.notices.append(text)
 
 
 @pytest.fixture(autouse=True)
