@@ -51,8 +51,8 @@ class OpenSSHLink:
 
     @property
     def asked(self) -> bool:
-        """Whether a person had to give a secret."""
-        return self._asks is not None and self._asks.gave_secret
+        """Whether a person had to give a secret, or to touch a key."""
+        return self._asks is not None and self._asks.took_person
 
     @property
     def last_asked(self) -> float:

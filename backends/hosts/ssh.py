@@ -125,7 +125,8 @@ class SSHHost:
         if self._channel is not None and self._by_person and not self._now:
             await self._drop()
             self._why = NeedsPerson(
-                f"The connection to {self.name} broke, and it asked for a password.",
+                f"The connection to {self.name} broke, and it asked for a password "
+                "or for a key to be touched.",
                 how_to_connect(),
             )
         if self._connecting is None:
@@ -293,6 +294,11 @@ class SSHHost:
             await asyncio.sleep(0)  # what was written to stderr last
             said = pipe.said()
             pipe.close()
+            if isinstance(error, TimeoutError) and self.transport.endswith("(FIDO)"):
+                raise NeedsPerson(
+                    f"{self.name}: its security key was not touched within {GREETING:.0f} s.",
+                    how_to_connect(),
+                ) from None
             if isinstance(error, TimeoutError):
                 raise Unreachable(
                     f"{self.name} let us in, and no agent answered within {GREETING:.0f} s.",

@@ -16,7 +16,7 @@ from tests.services import missing, need
 from tests.services.security_key import SecurityKey
 from tests.services.sshd import Box, Sshd, make_key
 
-from traindeck.backends.asking import Nobody, set_asker
+from traindeck.backends.asking import Nobody, set_asker, unattended
 from traindeck.backends.base import Unreachable
 from traindeck.backends.hosts.link import NeedsPerson
 
@@ -375,7 +375,9 @@ async def test_the_way_is_a_command_and_the_configuration_asks_another(tmp_path:
                 await made.agent()
 
 
-async def test_a_security_key_opens_the_door_and_is_missed_by_name(tmp_path: Path) -> None:
+async def test_a_security_key_opens_the_door_and_is_missed_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device = SecurityKey(tmp_path / "device")
     config = [f"SecurityKeyProvider {device.library}"]
     with Sshd(tmp_path / "sshd", Box(config=config, password="right")) as sshd:
@@ -395,6 +397,9 @@ async def test_a_security_key_opens_the_door_and_is_missed_by_name(tmp_path: Pat
         (said,) = person.notices
         assert said.startswith("Confirm user presence for key ED25519-SK SHA256:")
         assert said.endswith(": touch it")
+        with monkeypatch.context() as patched, unattended():
+            patched.setattr("traindeck.backends.hosts.ssh.GREETING", 0.5)
+            assert "was not touched" in (await is_refused(sshd)).what
         # There may be another key that is not taken: before a password is asked for, this is tried.
         make_key(tmp_path / "other", "ed25519")
         text = sshd.config.read_text()
