@@ -530,6 +530,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
 
     code_from = taken_from(spec) or ""
     apart = spec.code.mode == "here" and not spec.code.root  # nothing was sent along
+    by_place = spec.environment or spec.environment_found or spec.code.mode == "snapshot"
     spec = asked_for(spec)
     usual, _ = recorded_environ(environ)
     # What is recorded of every run comes from the shell again; what differs was asked for.
@@ -553,8 +554,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     if spec.recipe is not None:
         recipe = str(spec.recipe.get("recipe", ""))
         found = spec.argv[0] in ("python", "python3")  # there, by its environment
-        found = found and bool(spec.environment or spec.code.mode == "snapshot")
-        texts["python"] = "" if found else spec.argv[0]
+        texts["python"] = "" if found and by_place else spec.argv[0]
     else:
         texts["command"] = shlex.join(spec.argv)
         texts["code"] = "snapshot" if spec.code.mode == "snapshot" and not spec.after else "auto"
