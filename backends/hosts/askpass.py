@@ -53,7 +53,7 @@ class AskServer:
         self._target = target
         self._said = said
         self._asker = asker()  # of who connects: the questions come on another thread
-        self.took_person = False
+        self.gave_secret = self.wants_touch = False
         self.last = -math.inf
         """When a question was answered, by the monotonic clock; without end while one is asked."""
         program, path = folder / "ask", folder / "s"
@@ -96,7 +96,7 @@ class AskServer:
         """What to answer; None for nothing, which `ssh` takes as a refusal."""
         question = asked[1:]
         if asked.startswith("-"):  # nothing is: it says that a security key is to be touched
-            self.took_person = True
+            self.wants_touch = True
             self._asker.notice(self._host, f"{' '.join(question.split())[:300]}: touch it")
             return None
         found = re.search(r"(\S+) key fingerprint is (SHA256:\S+?)\.?\s", question)
@@ -114,7 +114,7 @@ class AskServer:
             )
             return "yes" if self._asker.trusts(stranger) else "no"
         given = self._asker.secret(self._host, " ".join(question.split())[:300])
-        self.took_person |= given is not None
+        self.gave_secret |= given is not None
         return given
 
 

@@ -52,7 +52,8 @@ class OpenSSHLink:
     @property
     def asked(self) -> bool:
         """Whether a person had to give a secret, or to touch a key."""
-        return self._asks is not None and self._asks.took_person
+        asks = self._asks
+        return asks is not None and (asks.gave_secret or asks.wants_touch)
 
     @property
     def last_asked(self) -> float:
@@ -128,7 +129,8 @@ class OpenSSHLink:
 
     def failure(self, said: str) -> Unreachable:
         """Why a command's connection ended, by what ssh said, else by what came through it."""
-        return sshsaid.failure(self._target, self.said(), said, typed=self.asked)
+        typed = self._asks is not None and self._asks.gave_secret
+        return sshsaid.failure(self._target, self.said(), said, typed=typed)
 
     def keep(self, process: asyncio.subprocess.Process) -> None:
         """A child that is to end with this, at the latest."""

@@ -197,7 +197,7 @@ async def test_a_key_that_changed_is_refused_whoever_is_asked(
         other = " ".join((tmp_path / "other.pub").read_text().split()[:2])
         sshd.known_hosts.write_text(f"[127.0.0.1]:{sshd[0].port} {other}\n")
         async with host(sshd, transport=transport) as made:
-            with pytest.raises(NeedsPerson):
+            with pytest.raises(NeedsPerson, match="box0 shows another host key than before"):
                 await made.agent()
         assert not person.strangers
         assert sshd.known_hosts.read_text().count("\n") == 1
