@@ -49,14 +49,17 @@ def task_id(array: str, index: int) -> str:
     return f"{array}{index:0{12 - PREFIX}d}"
 
 
-def read_indices(text: str) -> Indices:
+def read_indices(text: str, option: str = "--array") -> Indices:
     """What `0-7`, `1,3,5`, `0-20:5` or `0-99%4` asks for.
+
+    Args:
+        option: What it was given to, for the error.
 
     Raises:
         UsageError: It cannot be read, names an index twice, or more than there can be.
     """
-    shown = f"--array {excerpt(text)}"
-    how = "Write --array 0-7, 1,3,5 or 0-20:5; with %2 behind, two run at once."
+    shown = f"{option} {excerpt(text)}"
+    how = f"Write {option} 0-7, 1,3,5 or 0-20:5; with %2 behind, two run at once."
     body, percent, limit = text.strip().partition("%")
     at_once = None
     if percent:

@@ -54,6 +54,11 @@ class Asker(Protocol):
         """A password, passphrase or one-time code; None if there is none. Never kept."""
         ...
 
+    def notice(self, host: str, text: str) -> None:
+        """Say what a person has to do meanwhile, which nothing is typed for: touch a key. Does not
+        wait."""
+        ...
+
 
 class Nobody:
     """Trusts no stranger and knows no secret."""
@@ -64,6 +69,9 @@ class Nobody:
         return False
 
     def secret(self, host: str, prompt: str) -> str | None:
+        return None
+
+    def notice(self, host: str, text: str) -> None:
         return None
 
 

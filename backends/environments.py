@@ -271,7 +271,7 @@ def put_on(
             spec,
             argv=argv,
             env={**spec.env, **variables(found, facts.path)},
-            environment=found.asked or found.prefix or other,
+            environment_found=("" if spec.environment else found.asked or found.prefix or other),
             python=found.python or spec.python,
             python_version=found.python_version,
             packages=packages,
@@ -291,16 +291,18 @@ def stands_in(spec: RunSpec, facts: Facts) -> str:
 
 
 def taken_off(spec: RunSpec) -> RunSpec:
-    """A run's spec as it was before `put_on`: so it can be asked for again, there or elsewhere."""
+    """A run's spec as it was before `put_on`: so it can be asked for again, there or elsewhere.
+    What was found is found again."""
     argv, env = spec.argv, dict(spec.env)
+    inside = spec.environment or spec.environment_found
     if len(argv) > 3 and argv[0] == "/bin/sh" and argv[1].endswith(f"/{spec.run_id}/{LOADER}"):
         argv = argv[argv.index("--", 2) + 1 :]
-    if spec.environment and argv and argv[0] == spec.python:
+    if inside and argv and argv[0] == spec.python:
         argv = ("python", *argv[1:])
-    if spec.environment:
+    if inside:
         for name in ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX"):
             env.pop(name, None)
-    return replace(spec, argv=argv, env=env)
+    return replace(spec, argv=argv, env=env, environment_found="")
 
 
 def runs_python(argv: Sequence[str]) -> bool:

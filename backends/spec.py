@@ -137,7 +137,8 @@ class RunSpec:
         cwd: Directory to run in, absolute; before it is planned it may begin with `~`, or be
             relative: a place in the snapshot of its code.
         environment: What it executes in there, as asked for (backends/environments.py); "" for what
-            the place has by itself.
+            the place has by itself. `environment_found` is then what that was, put in by `plan`: a
+            prefix, an interpreter, or what the place's settings name.
         needs: Packages that it imports; one with a `?` behind is only looked at, if it is there.
         reads: Paths that must be there.
         env: Variables whose *values* are part of the plan (`--env` and a fixed list).
@@ -189,6 +190,7 @@ class RunSpec:
     on_stall: tuple[str, ...] = ()
     stall_after: float | None = None
     environment: str = ""
+    environment_found: str = ""
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     python: str | None = None

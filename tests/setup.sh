@@ -8,6 +8,8 @@ packages="git gcc libc6-dev strace tmux openssh-server openssh-client libnss-wra
 packages="$packages slurmctld slurmd slurm-client slurmrestd slurm-wlm-jwt-plugin munge"
 # Its accounting, which takes seconds to start: only for the long tests (`make soak`).
 [ "${1:-}" != soak ] || packages="$packages slurmdbd mariadb-server-core"
+# A smart card in software, and Kerberos with its ticket office.
+[ "${1:-}" != soak ] || packages="$packages softhsm2 opensc krb5-kdc krb5-admin-server krb5-user"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"

@@ -7,22 +7,28 @@ the answer. Nothing of it is kept.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from traindeck.backends.asking import Stranger, asker
+from traindeck.backends.hosts import sshsaid
+from traindeck.backends.hosts.sshconfig import Target
 
 _PROGRAM = """#!/bin/sh
 exec "$TRAINDECK_ASK_PYTHON" -I -S -c '
 import os, socket, sys
 way = socket.socket(socket.AF_UNIX)
 way.connect(os.environ["TRAINDECK_ASK"])
-way.sendall(sys.argv[1].encode("utf-8", "surrogateescape") + b"\\0")
+kind = "-" if os.environ.get("SSH_ASKPASS_PROMPT") == "none" else "?"
+way.sendall((kind + sys.argv[1]).encode("utf-8", "surrogateescape") + b"\\0")
 answer = b"".join(iter(lambda: way.recv(4096), b""))
 if not answer:
     sys.exit(1)
@@ -38,13 +44,18 @@ class AskServer:
 
     Args:
         folder: Of the user's own (0700); the program and the socket lie in it.
-        host: What the user calls the machine.
+        target: The machine.
+        said: What ssh has said so far.
     """
 
-    def __init__(self, folder: Path, host: str) -> None:
-        self._host = host
+    def __init__(self, folder: Path, target: Target, said: Callable[[], str]) -> None:
+        self._host = target.alias
+        self._target = target
+        self._said = said
         self._asker = asker()  # of who connects: the questions come on another thread
-        self.gave_secret = False
+        self.gave_secret = self.wants_touch = False
+        self.last = -math.inf
+        """When a question was answered, by the monotonic clock; without end while one is asked."""
         program, path = folder / "ask", folder / "s"
         program.write_text(_PROGRAM)
         program.chmod(0o700)
@@ -73,22 +84,33 @@ class AskServer:
             except OSError:
                 return
             with way, suppress(OSError):
-                answer = self._answer(_question(way))
+                self.last = math.inf
+                try:
+                    answer = self._answer(_question(way))
+                finally:
+                    self.last = time.monotonic()
                 if answer is not None:
                     way.sendall(b"=" + answer.encode("utf-8", "surrogateescape"))
 
-    def _answer(self, question: str) -> str | None:
+    def _answer(self, asked: str) -> str | None:
         """What to answer; None for nothing, which `ssh` takes as a refusal."""
+        question = asked[1:]
+        if asked.startswith("-"):  # nothing is: it says that a security key is to be touched
+            self.wants_touch = True
+            self._asker.notice(self._host, f"{' '.join(question.split())[:300]}: touch it")
+            return None
         found = re.search(r"(\S+) key fingerprint is (SHA256:\S+?)\.?\s", question)
         if "authenticity of host" in question:
-            if found is None:
+            if found is None or sshsaid.bad_certificate(self._said()):
                 return "no"
+            if self._target.strict_host_key_checking in ("no", "accept-new"):
+                return "yes"
             stranger = Stranger(
                 host=self._host,
                 address=_quoted(question),
                 key_type=found[1],
                 fingerprint=found[2],
-                file="~/.ssh/known_hosts",
+                file=next(iter(self._target.user_known_hosts), ""),
             )
             return "yes" if self._asker.trusts(stranger) else "no"
         given = self._asker.secret(self._host, " ".join(question.split())[:300])

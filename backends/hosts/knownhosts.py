@@ -29,7 +29,7 @@ _MAX_LINE = 64 << 10
 _MAX_PATTERN = 1024
 """Bytes of one name in a line; OpenSSH takes no longer one either."""
 
-_PARTS = {
+PARTS = {
     "ssh-ed25519": 1,
     "ecdsa-sha2-nistp256": 2,
     "ecdsa-sha2-nistp384": 2,
@@ -120,7 +120,7 @@ def preferred_key_types(target: Target) -> tuple[str, ...]:
         revoked = {entry.blob for entry in found if entry.marker == "revoked"}
         types = {e.key_type for e in found if not e.marker and e.blob not in revoked}
         if types:
-            return tuple(kind for kind in _PARTS if kind in types)
+            return tuple(kind for kind in PARTS if kind in types)
     return ()
 
 
@@ -129,8 +129,13 @@ def authority(target: Target) -> Entry | None:
     is known."""
     if preferred_key_types(target):
         return None
+    return marked(target, "cert-authority")
+
+
+def marked(target: Target, marker: str) -> Entry | None:
+    """The first line for this host with a marker (`cert-authority`, `revoked`)."""
     entries = (entry for name in _names(target) for entry in _entries(target, name))
-    return next((entry for entry in entries if entry.marker == "cert-authority"), None)
+    return next((entry for entry in entries if entry.marker == marker), None)
 
 
 def refusal(target: Target, verdict: Verdict) -> BackendError:
@@ -259,7 +264,7 @@ def _is_key(key_type: str, blob: bytes) -> bool:
         if len(part) != size:
             return False
         parts.append(part)
-    if blob or len(parts) != 1 + _PARTS.get(key_type, -1) or parts[0] != key_type.encode():
+    if blob or len(parts) != 1 + PARTS.get(key_type, -1) or parts[0] != key_type.encode():
         return False
     return key_type != "ssh-ed25519" or len(parts[1]) == 32
 

@@ -8,8 +8,8 @@ terminal: what it wants to know it asks a small program of ours, which asks whoe
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,30 +18,15 @@ from pathlib import Path
 
 from traindeck.backends.asking import Nobody, asker
 from traindeck.backends.base import Unreachable
+from traindeck.backends.hosts import knownhosts, sshsaid
 from traindeck.backends.hosts.askpass import AskServer
-from traindeck.backends.hosts.link import (
-    READ_AHEAD,
-    STDERR_KEPT,
-    THROTTLING,
-    NeedsPerson,
-    Pipe,
-    last_words,
-)
+from traindeck.backends.hosts.link import READ_AHEAD, STDERR_KEPT, Pipe
 from traindeck.backends.hosts.sshconfig import Target
-
-_FOR_A_PERSON = re.compile(
-    r"permission denied|host key verification failed|too many authentication|"
-    r"no such identity|remote host identification has changed|revoked",
-    re.IGNORECASE,
-)
-"""What ssh says of a connection that would fail again."""
-
-_CUT_OFF = re.compile(r"kex_exchange_identification: (read: )?Connection")
-"""What it says of a server that breaks off before it has said who it is."""
 
 
 class OpenSSHLink:
-    """See `Link`. Nothing is connected before the first command.
+    """See `Link`. Nothing is connected before the first command. To be made where files may be
+    read: it looks into known_hosts.
 
     Args:
         target: The machine.
@@ -52,6 +37,9 @@ class OpenSSHLink:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._folder = tempfile.mkdtemp(prefix="td-")
+        self._log = f"{self._folder}/log"
+        """What ssh itself says, apart from what is said through it."""
+        self._certified = knownhosts.marked(target, "cert-authority") is not None
         self._asks: AskServer | None = None
         self._running: list[asyncio.subprocess.Process] = []
         self._closed = False
@@ -63,8 +51,14 @@ class OpenSSHLink:
 
     @property
     def asked(self) -> bool:
-        """Whether a person had to give a secret."""
-        return self._asks is not None and self._asks.gave_secret
+        """Whether a person had to give a secret, or to touch a key."""
+        asks = self._asks
+        return asks is not None and (asks.gave_secret or asks.wants_touch)
+
+    @property
+    def last_asked(self) -> float:
+        """When somebody was asked last, by the monotonic clock; without end while they are."""
+        return -math.inf if self._asks is None else self._asks.last
 
     def argv(self, *options: str, command: Sequence[str] = ()) -> list[str]:
         """How ssh is called: with options of ours, which go before those of the user's files."""
@@ -73,7 +67,10 @@ class OpenSSHLink:
         words += ["-o", f"ConnectTimeout={target.connect_timeout or 15:.0f}"]
         if not target.server_alive_interval:
             words += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=2"]
-        if target.strict_host_key_checking == "no":
+        if self._certified and target.strict_host_key_checking in ("no", "accept-new"):
+            # It would take the bare key from a host whose certificate is no good: we look first.
+            words += ["-o", "StrictHostKeyChecking=ask"]
+        elif target.strict_host_key_checking == "no":
             words += ["-o", "StrictHostKeyChecking=accept-new"]  # a changed key is never taken
         if self._can_ask():
             words += ["-o", "BatchMode=no"]
@@ -89,7 +86,7 @@ class OpenSSHLink:
         environ = dict(os.environ)
         if self._can_ask():
             if self._asks is None:
-                self._asks = AskServer(Path(self._folder), self._target.alias)
+                self._asks = AskServer(Path(self._folder), self._target, self.said)
             environ.update(self._asks.environ)
         return environ
 
@@ -99,7 +96,7 @@ class OpenSSHLink:
             raise Unreachable(f"The connection to {self._target.alias} was closed.")
         try:
             process = await asyncio.create_subprocess_exec(
-                *self.argv("-T", command=(command,)),
+                *self.argv("-E", self._log, "-o", "LogLevel=INFO", "-T", command=(command,)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -120,15 +117,20 @@ class OpenSSHLink:
 
         return Pipe(reader=process.stdout, writer=process.stdin, said=said.text, close=close)
 
+    def said(self) -> str:
+        """The last of what ssh itself has said."""
+        try:
+            with open(self._log, "rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - STDERR_KEPT))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
     def failure(self, said: str) -> Unreachable:
-        """Why a command's connection ended, by what ssh said."""
-        alias = self._target.alias
-        words = last_words(said)
-        if not words:
-            return Unreachable(f"The connection to {alias} ended.")
-        if _FOR_A_PERSON.search(said):
-            return NeedsPerson(f"{alias}: {words}.", f"Try `ssh {alias}`.")
-        return Unreachable(f"{alias}: {words}.", THROTTLING if _CUT_OFF.search(said) else "")
+        """Why a command's connection ended, by what ssh said, else by what came through it."""
+        typed = self._asks is not None and self._asks.gave_secret
+        return sshsaid.failure(self._target, self.said(), said, typed=typed)
 
     def keep(self, process: asyncio.subprocess.Process) -> None:
         """A child that is to end with this, at the latest."""

@@ -1,4 +1,4 @@
-"""Making a connection with paramiko: the way there, whose machine it is, and who we are.
+"""Making a connection with paramiko: the way there, and whose machine it is.
 
 Everything here blocks and runs on the worker thread of a host. Nothing is ever tried again by
 itself, and a password is asked for once.
@@ -7,26 +7,23 @@ itself, and a password is asked for once.
 from __future__ import annotations
 
 import errno
-import os
 import socket
-import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.asking import Stranger, asker
 from traindeck.backends.base import TraindeckError, Unreachable
 from traindeck.backends.hosts import knownhosts
-from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn
+from traindeck.backends.hosts.link import THROTTLING, NeedsPerson, NotLetIn, last_words
 from traindeck.backends.hosts.paramiko_link import PACKET, WINDOW, said
-from traindeck.backends.hosts.sshconfig import unresolved
+from traindeck.backends.hosts.paramiko_login import CONNECT_TIMEOUT, authenticate
+from traindeck.backends.hosts.proxied import Proxied
+from traindeck.backends.hosts.sshconfig import unresolved, where_is
 
 if TYPE_CHECKING:
     import paramiko
 
     from traindeck.backends.hosts.sshconfig import Target
-
-CONNECT_TIMEOUT = 15.0
 
 LOOK = 2.0
 """Seconds after which a connection's thread looks whether it has been closed."""
@@ -58,12 +55,14 @@ class Dialled:
         self.asked = asked
 
 
-def dial(target: Target, config_file: str | None = None) -> Dialled:
+def dial(target: Target, config_file: str | None = None, *, alone: bool = True) -> Dialled:
     """Connect and authenticate.
 
     Args:
         target: The machine.
         config_file: The configuration it was found in, to name the hosts that are there.
+        alone: Whether nobody else would try it after us. Else nothing is asked for as long as there
+            is something left that the user's `ssh` could try before it asks.
 
     Raises:
         Unreachable: It does not answer.
@@ -78,13 +77,15 @@ def dial(target: Target, config_file: str | None = None) -> Dialled:
             transport = _handshake(hop, _socket(hop, through, config_file))
             made.append(transport)
             _check_key(hop, transport)
-            asked |= _authenticate(hop, transport)
+            asked |= authenticate(hop, transport, alone)
     except BaseException as error:
         for transport in reversed(made):
             with suppress(Exception):
                 transport.close()
         if isinstance(error, Exception) and not isinstance(error, TraindeckError):
-            raise Unreachable(f"{_where(target)} cannot be connected to: {said(error)}.") from None
+            raise Unreachable(
+                f"{where_is(target)} cannot be connected to: {said(error)}."
+            ) from None
         raise
     *beneath, last = made
     return Dialled(last, tuple(reversed(beneath)), asked)
@@ -104,10 +105,8 @@ def _be_quiet() -> None:
 
 
 def _socket(target: Target, through: paramiko.Transport | None, config_file: str | None) -> Any:
-    import paramiko
-
     timeout = target.connect_timeout or CONNECT_TIMEOUT
-    where = _where(target)
+    where = where_is(target)
     if through is not None:
         try:
             return through.open_channel(
@@ -123,9 +122,10 @@ def _socket(target: Target, through: paramiko.Transport | None, config_file: str
             ) from None
     if target.proxy_command:
         try:
-            return paramiko.ProxyCommand(target.proxy_command)
-        except Exception as error:
-            raise Unreachable(f"The ProxyCommand of {target.alias} fails: {said(error)}.") from None
+            return Proxied(target.proxy_command)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise Unreachable(f"The ProxyCommand of {target.alias} fails: {why}.") from None
     try:
         return socket.create_connection((target.hostname, target.port), timeout)
     except socket.gaierror:
@@ -179,7 +179,7 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
     import paramiko
 
     guarded = _Guarded(way)
-    where = _where(target)
+    where = where_is(target)
     try:
         transport = paramiko.Transport(
             guarded,  # type: ignore[arg-type]
@@ -207,6 +207,11 @@ def _handshake(target: Target, way: Any) -> paramiko.Transport:
         with suppress(Exception):
             way.close()
         text = said(error)
+        if isinstance(way, Proxied) and guarded.left == BEFORE_KEYS:
+            words = last_words(way.said()) or "it says nothing"
+            raise Unreachable(
+                f"The ProxyCommand of {target.alias} does not lead to an SSH server: {words}."
+            ) from None
         if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
             raise NotLetIn(f"{where} has no algorithm in common with us: {text}.") from None
         if guarded.left is not None and guarded.left == BEFORE_KEYS:
@@ -230,12 +235,6 @@ def _with_rsa_names(kinds: Any) -> set[str]:
     return found
 
 
-def _where(target: Target) -> str:
-    port = "" if target.port == 22 else f", port {target.port}"
-    named = f" ({target.hostname}{port})" if target.hostname != target.alias or port else ""
-    return f"{target.alias}{named}"
-
-
 # ------------------------------------------------------------------------------------- whose it is
 
 
@@ -248,7 +247,7 @@ def _check_key(target: Target, transport: paramiko.Transport) -> None:
     if verdict.known is knownhosts.Known.UNKNOWN and target.user_known_hosts:
         stranger = Stranger(
             host=target.alias,
-            address=_where(target),
+            address=where_is(target),
             key_type=kind,
             fingerprint=verdict.fingerprint,
             file=target.user_known_hosts[0],
@@ -258,216 +257,3 @@ def _check_key(target: Target, transport: paramiko.Transport) -> None:
             return
     refused = knownhosts.refusal(target, verdict)
     raise NeedsPerson(refused.what, refused.fix)
-
-
-# -------------------------------------------------------------------------------------- who we are
-
-
-def _authenticate(target: Target, transport: paramiko.Transport) -> bool:
-    """Log in. Whether a secret was asked for."""
-    import paramiko
-
-    asked = types = False
-    tried: list[str] = []
-    farewell = _farewell(transport)
-
-    def link_broke(error: Exception) -> bool:
-        """Whether it is not the machine that has turned us away. paramiko says of a link that was
-        lost, or stood still, that authentication failed."""
-        late = isinstance(error, paramiko.AuthenticationException) and "timeout" in str(error)
-        return not types and (late or not (transport.is_active() or farewell))
-
-    try:
-        transport.auth_none(target.user)
-        return asked
-    except paramiko.BadAuthenticationType as error:
-        allowed = list(error.allowed_types)
-    except Exception as error:
-        raise Unreachable(
-            f"{_where(target)} broke off while we logged in: {said(error)}."
-        ) from None
-    try:
-        if "publickey" in allowed and target.pubkey_authentication:
-            for label, key in _keys(target, tried):
-                tried.append(label)
-                try:
-                    further = transport.auth_publickey(target.user, key)
-                except paramiko.BadAuthenticationType as error:
-                    allowed = list(error.allowed_types)
-                    break
-                except paramiko.AuthenticationException as error:
-                    if link_broke(error):
-                        raise
-                    continue
-                if not further:
-                    return asked
-                allowed = list(further)  # that was one of several steps
-                break
-        for method in ("keyboard-interactive", "password"):
-            if method not in allowed or method not in _by_typing(target):
-                continue
-            types = True
-            further, answered = _by_secret(target, transport, method)
-            asked |= answered
-            if answered:
-                if not further:
-                    return True
-                allowed = list(further)
-    except Unreachable:
-        raise
-    except Exception as error:
-        why = said(error)
-        if link_broke(error):
-            raise Unreachable(f"{_where(target)} broke off while we logged in: {why}.") from None
-        if isinstance(error, paramiko.AuthenticationException) and types:
-            raise NeedsPerson(
-                f"{target.alias} does not accept that ({why}); not tried again."
-            ) from None
-        why = farewell[0] if farewell else why
-        fix = ""
-        if "Too many" in why or len(tried) >= 5:
-            fix = "It allows few tries: name one key with IdentityFile and IdentitiesOnly yes."
-        raise NeedsPerson(
-            f"{_where(target)} broke off after {len(tried)} keys were tried: {why}.", fix
-        ) from None
-    keys = f"none of {len(tried)} keys ({', '.join(tried[:4])})" if tried else "no key was found"
-    raise NotLetIn(
-        f"{target.alias} does not let {target.user} in: {keys}; it takes {', '.join(allowed)}.",
-        f"Try `ssh {target.alias}`; load a key with ssh-add, or name one with IdentityFile.",
-    )
-
-
-def _farewell(transport: paramiko.Transport) -> list[str]:
-    """Gets what the machine says when it ends the connection, which paramiko only logs."""
-    heard: list[str] = []
-
-    def parse(message: paramiko.Message) -> None:
-        message.get_int()
-        heard.append(" ".join(message.get_text().split())[:200].rstrip("."))
-
-    transport._parse_disconnect = parse  # type: ignore[attr-defined]
-    return heard
-
-
-def _by_typing(target: Target) -> tuple[str, ...]:
-    """The ways of giving a secret that the user's configuration allows, in the order to try."""
-    found = []
-    if target.kbdint_authentication:
-        found.append("keyboard-interactive")
-    if target.password_authentication:
-        found.append("password")
-    wanted = target.preferred_authentications
-    return tuple(method for method in found if not wanted or method in wanted)
-
-
-def _by_secret(
-    target: Target, transport: paramiko.Transport, method: str
-) -> tuple[list[str], bool]:
-    """One try with a password or a one-time code: (further methods, whether one was given)."""
-    answered = False
-    who = f"{target.user}@{target.alias}"
-
-    def ask(prompt: str) -> str:
-        nonlocal answered
-        given = asker().secret(target.alias, prompt)
-        answered |= given is not None
-        return given or ""
-
-    if method == "password":
-        given = asker().secret(target.alias, f"Password of {who}:")
-        return (list(transport.auth_password(target.user, given)), True) if given else ([], False)
-
-    class Declined(Exception):
-        pass
-
-    def answers(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        found = []
-        for prompt, _ in prompts:
-            words = " ".join(f"{title} {instructions} {prompt}".split())[:200]
-            found.append(ask(f"{who}: {words}"))
-            if not answered:
-                raise Declined
-        return found
-
-    try:
-        return list(transport.auth_interactive(target.user, answers)), answered
-    except Declined:
-        return [], False
-
-
-def _keys(target: Target, tried: list[str]) -> Iterator[tuple[str, Any]]:
-    """The keys to try, in OpenSSH's order: those of the agent that the user's files name, those
-    files, then the rest of the agent's."""
-    import paramiko
-
-    held = _agent_keys(target)
-    files = [path for path in target.identity_files if os.path.isfile(path)]
-    named = {_public_part(path): path for path in files}
-    first = [key for key in held if key.asbytes() in named]
-    for key in first:
-        yield f"{key.get_name()} of the agent", key
-    from_agent = {key.asbytes() for key in first}
-    for path in files:
-        if _public_part(path) in from_agent:
-            continue
-        key = _load(target, path)
-        if key is None:
-            continue
-        for certificate in target.certificate_files:
-            with suppress(Exception):
-                key.load_certificate(certificate)
-        yield os.path.basename(path), key
-    if target.identities_only:
-        return
-    for key in held:
-        if key not in first and isinstance(key, paramiko.AgentKey):
-            yield f"{key.get_name()} of the agent", key
-
-
-def _load(target: Target, path: str) -> Any:
-    """The key in a file; None for one of a kind that paramiko does not know, or whose passphrase
-    nobody gives."""
-    import paramiko
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    try:
-        return paramiko.PKey.from_path(path)
-    except (TypeError, paramiko.PasswordRequiredException):
-        given = asker().secret(target.alias, f"Passphrase of {path}:")
-        if not given:
-            return None
-        try:
-            return paramiko.PKey.from_path(path, given.encode())  # type: ignore[arg-type]
-        except Exception:
-            raise NeedsPerson(f"The passphrase of {path} is wrong; not tried again.") from None
-    except (OSError, ValueError, paramiko.SSHException, UnsupportedAlgorithm):
-        return None
-
-
-def _public_part(path: str) -> bytes:
-    """The public key beside a private one, as bytes; b"" if there is none."""
-    import base64
-
-    try:
-        with open(f"{path}.pub", encoding="utf-8", errors="replace") as file:
-            words = file.read(65536).split()
-        return base64.b64decode(words[1])
-    except (OSError, ValueError, IndexError):
-        return b""
-
-
-def _agent_keys(target: Target) -> list[Any]:
-    from paramiko.agent import AgentSSH
-
-    path = target.identity_agent
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return []
-        way = socket.socket(socket.AF_UNIX)
-        way.settimeout(5.0)
-        way.connect(path)
-        held = AgentSSH()
-        held._connect(way)  # type: ignore[attr-defined]
-        return list(held.get_keys())
-    except Exception:
-        return []

@@ -9,11 +9,12 @@ to give a password, or has to mend something first.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -124,7 +125,8 @@ class SSHHost:
         if self._channel is not None and self._by_person and not self._now:
             await self._drop()
             self._why = NeedsPerson(
-                f"The connection to {self.name} broke, and it asked for a password.",
+                f"The connection to {self.name} broke, and it asked for a password "
+                "or for a key to be touched.",
                 how_to_connect(),
             )
         if self._connecting is None:
@@ -260,21 +262,22 @@ class SSHHost:
         reason = await asyncio.to_thread(why_openssh, target) if self._wanted == "auto" else ""
         if self._wanted == "openssh" or reason:
             self.transport = f"openssh: {reason}" if reason else "openssh"
-            return OpenSSHLink(target), False
+            return await asyncio.to_thread(OpenSSHLink, target), False
         self.transport = "paramiko"
+        alone = self._wanted != "auto" or shutil.which(target.ssh[0]) is None
         try:
-            return await self._dial(target)
+            return await self._dial(target, alone)
         except NotLetIn as error:
-            if self._wanted != "auto" or shutil.which(target.ssh[0]) is None:
+            if alone:
                 raise
-            # It may have keys or algorithms that we have not.
+            # It may have keys, tickets or algorithms that we have not.
             self.transport = f"openssh: {error.what.rstrip('.')}"
-            return OpenSSHLink(target), False
+            return await asyncio.to_thread(OpenSSHLink, target), False
 
-    async def _dial(self, target: Target) -> tuple[ParamikoLink, bool]:
+    async def _dial(self, target: Target, alone: bool) -> tuple[ParamikoLink, bool]:
         worker = Worker(f"ssh-{self.name}")
         try:
-            made = await worker.do(dial, target, self._config_file)
+            made = await worker.do(lambda: dial(target, self._config_file, alone=alone))
         except BaseException:
             worker.end()
             raise
@@ -285,12 +288,17 @@ class SSHHost:
         pipe = await link.open(greeting.command_line(marker, self.root, self.python, SILENCE))
         assert pipe.writer is not None
         try:
-            async with asyncio.timeout(GREETING):
-                self.banner = await greeting.greet(pipe.reader, pipe.writer, marker)
+            greet = greeting.greet(pipe.reader, pipe.writer, marker)
+            self.banner = await self._in_time(greet, link)
         except BaseException as error:
             await asyncio.sleep(0)  # what was written to stderr last
             said = pipe.said()
             pipe.close()
+            if isinstance(error, TimeoutError) and self.transport.endswith("(FIDO)"):
+                raise NeedsPerson(
+                    f"{self.name}: its security key was not touched within {GREETING:.0f} s.",
+                    how_to_connect(),
+                ) from None
             if isinstance(error, TimeoutError):
                 raise Unreachable(
                     f"{self.name} let us in, and no agent answered within {GREETING:.0f} s.",
@@ -301,13 +309,34 @@ class SSHHost:
                     f"{self.name}: {self.root} cannot be written ({last_words(said)}).",
                     "Choose another folder there with `root` in the backend's settings.",
                 ) from None
-            if isinstance(error, Unreachable) and isinstance(link, OpenSSHLink) and said:
+            if (
+                isinstance(error, Unreachable)
+                and isinstance(link, OpenSSHLink)
+                and (said or link.said())
+            ):
                 raise link.failure(said) from None
             if isinstance(error, (Unreachable, BackendError)):
                 raise type(error)(f"{self.name}: {error.what}", error.fix) from None
             raise
         self._pipe = pipe
         return Channel(pipe.reader, pipe.writer, None)
+
+    @staticmethod
+    async def _in_time(greet: Coroutine[Any, Any, str], link: ParamikoLink | OpenSSHLink) -> str:
+        """What a greeting brings. That somebody is asked for a code meanwhile does not count.
+
+        Raises:
+            TimeoutError: It takes too long.
+        """
+        task = asyncio.create_task(greet, name="greeting")
+        try:
+            while not (await asyncio.wait({task}, timeout=GREETING))[0]:
+                asked = link.last_asked if isinstance(link, OpenSSHLink) else -math.inf
+                if time.monotonic() - asked > GREETING:
+                    raise TimeoutError
+            return await task
+        finally:
+            task.cancel()
 
     def _failed(self, error: Unreachable | BackendError) -> None:
         """Note that a connection could not be made, and when to try again."""

@@ -152,6 +152,13 @@ def checked(alias: str) -> str:
     return alias
 
 
+def where_is(target: Target) -> str:
+    """A machine as sentences name it: what the user calls it, and where it is if that differs."""
+    port = "" if target.port == 22 else f", port {target.port}"
+    named = f" ({target.hostname}{port})" if target.hostname != target.alias or port else ""
+    return f"{target.alias}{named}"
+
+
 def unresolved(
     target: Target,
     *,

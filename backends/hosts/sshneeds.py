@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import shutil
 import socket
-from pathlib import Path
 
-from traindeck.backends import files
-from traindeck.backends.hosts import knownhosts
+from traindeck.backends.hosts import knownhosts, sshkeys
 from traindeck.backends.hosts.sshconfig import Target
 
-_MAX_KEY = 64 << 10
 _OURS = ("publickey", "password", "keyboard-interactive")
 """Ways to log in that paramiko has too."""
 
@@ -24,6 +20,26 @@ def why_openssh(target: Target) -> str:
         if reason := _reason(hop):
             return f"on the way, at {hop.alias}, {reason}"
     return _reason(target)
+
+
+def has_ticket() -> bool:
+    """Whether the user has a Kerberos ticket that is still good, as far as `klist` knows."""
+    import subprocess
+
+    if (program := shutil.which("klist")) is None:
+        return False
+    try:
+        asked = subprocess.run(
+            [program, "-s"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
 
 
 def _reason(target: Target) -> str:
@@ -82,36 +98,15 @@ def _login(target: Target) -> str:
 def _key_type(path: str) -> str:
     """The type of the key in a file; empty if there is none, or it does not say."""
     for name in (f"{path}.pub", path):
-        data = _read(name)
-        if data.startswith(b"-----BEGIN OPENSSH PRIVATE KEY-----"):
-            return _private_type(data)
+        data = sshkeys.content(name)
+        if public := sshkeys.in_private(data):
+            return public[4 : 4 + int.from_bytes(public[:4], "big")].decode("ascii", "replace")
         word = data.lstrip().partition(b" ")[0]
         if word and len(word) < 64 and word.isascii() and not word.startswith(b"-"):
             return word.decode()
         if word:
             return "other"  # PEM, which no security key is kept in
     return ""
-
-
-def _private_type(data: bytes) -> str:
-    """The type of the public key that stands, unencrypted, at the head of a private one."""
-    try:
-        body = base64.b64decode(b"".join(data.split(b"-----")[2].split()))
-    except (IndexError, binascii.Error):
-        return "other"
-    rest = body.removeprefix(b"openssh-key-v1\0")
-    for _ in range(3):  # cipher, key derivation, its options
-        rest = rest[4 + int.from_bytes(rest[:4], "big") :]
-    kind = rest[12 : 12 + int.from_bytes(rest[8:12], "big")]  # after the count and a length
-    return kind.decode("ascii", "replace") or "other"
-
-
-def _read(path: str) -> bytes:
-    try:
-        with files.open_regular(Path(path), follow=True) as file:
-            return file.read(_MAX_KEY)
-    except (OSError, ValueError):
-        return b""
 
 
 def _is_shared(path: str) -> bool:

@@ -21,6 +21,11 @@ from traindeck.backends.slurm.scheduler import Forgotten, Send, Told
 
 AT_ONCE = 16
 """Jobs that are ended in one go."""
+LESS = (
+    "by slurmrestd no job arrays are submitted, and the accounting is not asked how jobs ended "
+    "that Slurm lists no more: of those only what their run directories say is known"
+)
+"""What there is in this way not."""
 LONGEST_PAUSE = 60.0
 """Seconds for which a server that did not answer is not asked for jobs again, at the most."""
 
@@ -59,6 +64,7 @@ class ByRest:
             found.append((True, "no token: the socket knows who asks"))
         if version < 40:
             found.append((True, "this version cannot have jobs warned before their time limit"))
+        found.append((True, LESS))
         return found
 
     async def cluster(self, channel: AgentChannel, user: str) -> Cluster:

@@ -22,11 +22,16 @@ def check(spec: RunSpec, options: Mapping[str, Any], cluster: Cluster, name: str
 
     Raises:
         UsageError: A partition, account, QOS or reservation that does not exist or is not this
-            user's, more GPUs a node than any node has, more nodes than there are, more time or
-            GPUs than the partition, the QOS or the account allow, or an array that is larger than
-            the cluster takes.
+            user's, a kind of GPU for a run with none, more GPUs a node than any node has, more
+            nodes than there are, more time or GPUs than the partition, the QOS or the account
+            allow, or an array that is larger than the cluster takes.
     """
     warnings: list[str] = []
+    # Of the settings it holds for runs with GPUs only.
+    if (kind := spec.options.get("gpu_kind")) and not spec.resources.gpus:
+        raise UsageError(
+            f"--option gpu_kind={kind}: the run asks for no GPU.", "Say how many, as --gpus 1."
+        )
     if spec.array is not None:
         _check_array(spec.array.indices, cluster, name)
     partitions = _partitions(options, cluster, name)

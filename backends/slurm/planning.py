@@ -199,7 +199,8 @@ def accounting(cluster: Cluster) -> list[tuple[bool, str]]:
         who = cluster.user or "this user"
         return [(not must, f"the accounting knows no account of {who}")]
     if not config.accounting and cluster.untold:
-        return [(True, f"slurmrestd does not tell {' and '.join(cluster.untold)}")]
+        told_not = " and ".join(cluster.untold)
+        return [(True, f"slurmrestd does not tell {told_not}: Slurm judges at the submission")]
     if not config.accounting and config.version:
         return [(True, "no accounting: accounts and QOS are not used")]
     return []

@@ -31,6 +31,9 @@ class CommandAsker:
             )
         return self._accept_new
 
+    def notice(self, host: str, text: str) -> None:
+        output.tell(output.neutral(f"{host}: {text}"))
+
     def secret(self, host: str, prompt: str) -> str | None:
         try:
             terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _RECIPE = "traindeck.recipe"
-INDEX = "{index}"
-"""Stands in a parameter for the index of a task of an array."""
 
 
 class FinetuneCommand(Command):
@@ -144,7 +142,14 @@ def finetune_command(
     --like takes the recipe and all parameters of RUN, and of its launch what `run --like` takes.
     """
     from traindeck.console.recipes.resolving import parse_set
-    from traindeck.console.runs.finetuning import read_recipe, recipe_request
+    from traindeck.console.runs.finetuning import (
+        ALIKE,
+        INDEX,
+        for_task,
+        read_recipe,
+        recipe_request,
+        varying,
+    )
 
     if like is not None:
         refuse_mixture(like=True, preset=preset is not None)
@@ -155,7 +160,7 @@ def finetune_command(
         _print_parameters(read_recipe(open_workspace(), recipe), json, quiet)
         return 0
     values = parse_set(set_ or [])
-    varies = any(INDEX in value for value in values.values())
+    varies = varying(values)
     if varies and array is None:
         raise UsageError(f"{INDEX} in --set stands for the index of a task: there is no --array.")
     found = given(
@@ -174,7 +179,7 @@ def finetune_command(
     noted: set[str] = set()
 
     async def make(ws: Workspace, given: dict[str, Any], index: int | None) -> LaunchRequest:
-        own = {key: value.replace(INDEX, str(index)) for key, value in values.items()}
+        own = for_task(values, index)
         if like is not None:
             from traindeck.console.runs.relaunching import finetune_like
 
@@ -186,10 +191,7 @@ def finetune_command(
             chosen = read_recipe(ws, recipe)
             request, notes = recipe_request(ws, chosen, own, preset=preset, python=python, **given)
         if array is not None and not varies:
-            notes = (
-                *notes,
-                f"all tasks have the same parameters: --set 'seed={INDEX}' tells them apart",
-            )
+            notes = (*notes, f"{ALIKE}: --set 'seed={INDEX}' tells them apart")
         for line in notes:
             if line not in noted:
                 output.note(f"traindeck: {line}")

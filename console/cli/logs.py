@@ -194,15 +194,7 @@ def _rank(text: str) -> int | None:
 async def _refuse_unknown_rank(backend: Reading, ref: JobRef, rank: int, name: str) -> None:
     if not isinstance(backend, SeekableLogs):
         return
-    try:
-        there = await backend.log_stat(ref, rank)
-    except Unreachable as error:
-        raise Unreachable(
-            f"The log of rank {rank} of {name} is not here: a copy is kept of what was opened, and "
-            f"of the end of each rank's when a run has failed. {error.what}",
-            error.fix,
-        ) from None
-    if not there.identity:
+    if not (await backend.log_stat(ref, rank)).identity:
         raise UsageError(f"--rank {rank}: {name} has no log of such a rank.")
 
 

@@ -278,13 +278,13 @@ def reindex_command(json: Json = False, quiet: Quiet = False) -> int:
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs.reading_on import read_all
     from traindeck.console.runs.rebuild import rebuild_index
-    from traindeck.console.runs.refreshing import refresh, silent_places
+    from traindeck.console.runs.refreshing import refresh
 
     async def body(ws: Workspace) -> int:
         count = rebuild_index(ws)
         await read_all(ws, ws.tell)
         await refresh(ws)  # of what has no record of an end, files do not say whether it goes on
-        for name, why in (await silent_places(ws)).items():
+        for name, why in ws.silent.items():
             output.tell(f"what the runs of {name} do is not known: {why}")
         if json:
             output.emit_json({"runs": count})

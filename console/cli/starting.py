@@ -163,7 +163,9 @@ async def _send_array(
             output.emit_json([{**encode(made), **_listed(made)} for made in plans])
             return 0
         _show_plan(first, json)
-        output.note(f"traindeck: of {len(plans)} plans this is the first.")
+        from traindeck.console.present.plan_view import of_array
+
+        output.note(f"traindeck: {of_array(len(plans))}.")
         return 0
     records = await launching.launch_array(ws, plans)
     hushed = {code_not_kept(first.spec)} if quiet else ()

@@ -117,6 +117,8 @@ def ls_command(
             [{**run_json(run), "size_bytes": (sizes or {}).get(run.id)} for run in runs]
         )
         return 0
+    for name in sorted({run.backend for run in runs if run.active} & ws.silent.keys()):
+        output.tell(f"{name} cannot be asked, each command tries anew: {ws.silent[name]}")
     # Where nothing fits, more is listed only if the next line says so.
     _print_list(ws, runs, sizes, hidden=not everything and (wanted is None or bool(runs)))
     if wanted is not None and window is not None and not runs:

@@ -87,8 +87,11 @@ class Worker:
         self.stop()
         while self._killed:
             process = self._killed.pop()
-            # Its pipes too: what was still in them must not arrive at a loop that has ended.
-            await process.communicate()
+            await process.wait()
+            # Its pipes too: what was still in them must not arrive at a loop that has ended. Who
+            # still waits for an answer (that is the error) reads them to their end.
+            with contextlib.suppress(RuntimeError):
+                await process.communicate()
             await asyncio.sleep(0)
 
     async def _started(self) -> asyncio.subprocess.Process:

@@ -41,6 +41,14 @@ def runs_on(spec: RunSpec) -> str:
     return " · ".join(plain_or_quoted(part) for part in (spec.host, driver) if part)
 
 
+def runs_inside(spec: RunSpec) -> str:
+    """The environment: as it was asked for, else as it was found; "" if there is none."""
+    if spec.environment:
+        return plain_or_quoted(spec.environment)
+    found = spec.environment_found
+    return f"{plain_or_quoted(found)} · found there" if found else ""
+
+
 def runs_in(spec: RunSpec) -> str:
     """The interpreter with its version; "" if there is none."""
     if not spec.python:

@@ -16,7 +16,7 @@ from traindeck.console.store.records import (
 )
 
 from .ages import age, clock, spoken
-from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_on
+from .asked import asked, installed, limits_chosen, not_copied, runs_in, runs_inside, runs_on
 from .attempts import FORGOTTEN, attempt_lines
 from .cells import Line, Span, clean, clip, clip_line, distinct, fit, width
 from .glyphs import BEST, Glyphs
@@ -35,7 +35,7 @@ from .sentences import (
     time_left,
 )
 from .states import mark
-from .words import command_line, plain_or_quoted
+from .words import command_line
 
 LABEL = 16
 PIPED = 10_000
@@ -178,7 +178,7 @@ def _lines(
         for number, text in enumerate(not_copied(spec.code, LEFT_OUT)):
             yield _row("" if number else "left out", Span(clean(text)))
     if spec is not None and not spec.adopted:
-        inside = ("inside", plain_or_quoted(spec.environment))
+        inside = ("inside", runs_inside(spec))
         for label, text in (("host", runs_on(spec)), inside, ("python", runs_in(spec))):
             if text:
                 yield _row(label, Span(clean(text)))

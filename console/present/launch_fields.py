@@ -134,6 +134,8 @@ def sections(
     for known in FIELDS:
         if not (known.recipes if draft.recipe else known.commands):
             continue
+        if known.key == "array" and draft.on not in ground.arrays:
+            continue
         text = draft.text(known.key)
         default = known.default
         hint = known.takes

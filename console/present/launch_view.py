@@ -26,7 +26,7 @@ from .form import (
 from .glyphs import BEST, Glyphs
 from .launch_fields import PLACE, VALUE, Entry, Place, Section, flat
 from .numbers import plural
-from .plan_view import plan_lines
+from .plan_view import of_array, plan_lines
 
 LABEL_AT, LABEL = 3, 15
 
@@ -42,6 +42,7 @@ def launch_form(
     cells: int,
     *,
     airy: bool,
+    line: int = 0,
     glyphs: Glyphs = BEST,
 ) -> tuple[list[Line], range]:
     """All lines of the form, and which of them are the focused field's.
@@ -50,11 +51,12 @@ def launch_form(
         focus: Key of the focused field.
         caret: The text being typed; None if the focused field is chosen, not typed.
         airy: Leave a row between questions.
+        line: Which of the places the cursor is on, if they have the focus.
     """
 
     def rows(entry: Entry, focused: bool) -> Sequence[Line]:
         if entry.key == PLACE:
-            return _places(entry, places, focused, cells, glyphs)
+            return _places(entry, places, line if focused else None, cells, glyphs)
         if not focused or caret is None:
             return [_row(entry, focused, cells, glyphs)]
         head = row_head(entry, focused, LABEL, glyphs)
@@ -103,13 +105,13 @@ def _whole_words(hint: str, cells: int) -> str:
 
 
 def _places(
-    entry: Entry, places: Sequence[Place], focused: bool, cells: int, glyphs: Glyphs
+    entry: Entry, places: Sequence[Place], line: int | None, cells: int, glyphs: Glyphs
 ) -> list[Line]:
     lines: list[Line] = []
     names = max((width(clean(place.name)) for place in places), default=0)
-    for place in places:
+    for number, place in enumerate(places):
         chosen = place.name == entry.text
-        here = focused and chosen
+        here = number == line
         ground = " @select" if here else ""
         down = place.reach is not Reach.OK
         note = place.note or ("not answering" if down else "")
@@ -138,6 +140,7 @@ class PlanState:
 
     Attributes:
         plan: The newest plan there was.
+        array: The plans of all tasks, if that is the first of a job array's.
         current: It is the plan of what the form says now.
         waiting: The next one is being made.
         problems: (field's label, sentence) of what is wrong.
@@ -146,6 +149,7 @@ class PlanState:
     """
 
     plan: Plan | None = None
+    array: tuple[Plan, ...] = ()
     current: bool = False
     waiting: bool = False
     problems: tuple[tuple[str, str], ...] = ()
@@ -173,7 +177,8 @@ def plan_pages(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> list[Line
     inner = cells - 4
     # The warnings themselves stand below the fold.
     way = "" if obstacle(state) else " · ctrl+g launches"
-    loud = Span(f"  not launched yet{way} · esc back", "warn bold")
+    back = "" if state.array else " · esc back"  # how many they are is worth more
+    loud = Span(f"  not launched yet{way}{back}", "warn bold")
     head = _plan_head(state, inner, glyphs, loud, warned(state, glyphs))
     lines = [head, (), *plan_body(state, inner, whole=True), ()]
     return [(Span("  "), *line) if line else () for line in [*lines, *_tail(state, inner, glyphs)]]
@@ -183,6 +188,8 @@ def _plan_head(
     state: PlanState, cells: int, glyphs: Glyphs, fresh: Span, warning: str = ""
 ) -> Line:
     left = [Span("PLAN", "strong bold")]
+    if state.array:
+        left.append(Span(f"  {plural(len(state.array), 'run')}", "text"))
     if state.plan is not None and not state.current and not state.waiting:
         left.append(Span("  as before the last change", "stale"))
     else:
@@ -227,6 +234,8 @@ def plan_body(state: PlanState, cells: int, *, whole: bool) -> list[Line]:
             head = label if number == 0 and label != last else ""
             lines.append((Span(fit(head, 10), "muted"), Span(part, style)))
         last = label or last
+    if state.array:
+        lines += [(), (Span(of_array(len(state.array)), "muted"),)]
     return lines
 
 
@@ -263,7 +272,9 @@ def launch_line(state: PlanState, cells: int, glyphs: Glyphs = BEST) -> Line:
         right = (Span("ctrl+g launch", "faint"),)
     else:
         assert state.plan is not None
-        what = f" launch {clip(clean(state.plan.spec.name), 24)} on {clean(state.plan.backend)} "
+        name = clip(clean(state.plan.spec.name), 24)
+        what = plural(len(state.array), "run") if state.array else name
+        what = f" launch {what} on {clean(state.plan.backend)} "
         right = (Span(" ctrl+g", "on_accent @accent bold"), Span(what, "on_accent @accent"))
     gap = max(1, cells - line_width(left) - line_width(right))
     return (*left, Span(" " * gap), *right)

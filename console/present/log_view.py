@@ -55,11 +55,14 @@ class Subject:
         run: The run it belongs to.
         path: The file of its directory, if it is not the run's log.
         attempt: Of which attempt it is.
+        rank: Of which rank; `ranks` are all whose logs can be opened.
     """
 
     run: RunRecord
     path: str = ""
     attempt: int = 0
+    rank: int = 0
+    ranks: Sequence[int] = ()
 
     @property
     def current(self) -> bool:
@@ -223,6 +226,9 @@ def _size(shown: LogShown, cells: int) -> list[Line]:
 def choices(shown: LogShown, subject: Subject) -> list[Line]:
     """What was chosen, for the right of the line of tabs, what is worth knowing most first."""
     parts: list[Line] = []
+    if len(subject.ranks) > 1 and not subject.path:
+        of = Span(f" of {len(subject.ranks):,}", "muted")
+        parts.append((Span("rank ", "muted"), Span(f"{subject.rank:,}", "text"), of))
     if subject.run.attempt and not subject.path:
         parts.append((Span("attempt ", "muted"), Span(f"{subject.attempt}", "text")))
     if shown.left:
@@ -336,7 +342,7 @@ def _nothing(subject: Subject, shown: LogShown) -> list[Line]:
         words = " · ".join(part for part in ("it has not started yet", clean(run.reason)) if part)
     elif run.active and subject.current:
         words = "nothing written yet"
-    elif not subject.current:
+    elif not subject.current or subject.rank:
         words = "it wrote nothing" if shown.window.identity else "it has no log"
     elif run.log_bytes:
         words = f"its log of {bytes_text(run.log_bytes)} is gone"

@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from traindeck.backends.base import Plan
-from traindeck.console.present.asked import asked, installed, limits_asked, runs_in, runs_on
+from traindeck.console.present.asked import (
+    asked,
+    installed,
+    limits_asked,
+    runs_in,
+    runs_inside,
+    runs_on,
+)
+from traindeck.console.present.numbers import plural
 from traindeck.console.present.numbers import size as bytes_text
 from traindeck.console.present.words import command_line, plain_or_quoted
 from traindeck.console.store.records import iso
@@ -29,6 +37,11 @@ def plan_lines(plan: Plan, *, whole: bool = False) -> list[Line]:
     return list(_lines(plan, whole))
 
 
+def of_array(count: int) -> str:
+    """What is said below the plan of an array's first task, with so many in all."""
+    return f"of {plural(count, 'plan')} this is the first"
+
+
 def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     spec = plan.spec
     attempt = f" · attempt {spec.attempt}" if spec.attempt else ""
@@ -42,8 +55,8 @@ def _lines(plan: Plan, whole: bool) -> Iterator[Line]:
     yield "code", _code(plan)
     if whole:
         yield from _listed("untracked", map(plain_or_quoted, spec.code.untracked))
-    if spec.environment:
-        yield "inside", plain_or_quoted(spec.environment)
+    if inside := runs_inside(spec):
+        yield "inside", inside
     if whole:
         yield from _listed("imports", map(plain_or_quoted, spec.needs))
         yield from _listed("reads", map(plain_or_quoted, spec.reads))

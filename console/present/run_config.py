@@ -10,7 +10,7 @@ from traindeck.console.durations import write_duration
 from traindeck.console.runs.captured import PACKAGES, PATCH
 from traindeck.console.store.records import RunRecord
 
-from .asked import asked, runs_in, runs_on
+from .asked import asked, runs_in, runs_inside, runs_on
 from .cells import Line, Span, clean, fit, plain, take, width
 from .glyphs import BEST, Glyphs
 from .numbers import parameter, plural
@@ -83,7 +83,7 @@ def _lines(
     if spec.adopted or not spec.argv:
         yield _item("adopted", "it ran already: its environment and exit code are not known")
     yield _item("in", spec.cwd)
-    inside = ("environment", spec.environment)
+    inside = ("environment", runs_inside(spec))
     for name, text in (("host", runs_on(spec)), inside, ("python", runs_in(spec))):
         if text:
             yield _item(name, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from types import MappingProxyType
 
@@ -123,6 +124,25 @@ def settings_form(
         Section(key="keys", title="KEYS", entries=tuple(bound)),
     ]
     return tuple(section for section in sections if section.entries)
+
+
+def narrowed(form: Sequence[Section], text: str, keep: str = "") -> tuple[Section, ...]:
+    """The rows that have every word of a text in their name, their value, what they do or where
+    they come from, and the one to keep whatever it has."""
+    words = text.casefold().split()
+
+    def fits(entry: Entry) -> bool:
+        said = f"{entry.key} {entry.text} {entry.meaning} {entry.hint}".casefold()
+        return entry.key == keep or all(word in said for word in words)
+
+    left = (replace(part, entries=tuple(filter(fits, part.entries))) for part in form)
+    return tuple(section for section in left if section.entries)
+
+
+def nothing_found(text: str) -> list[Line]:
+    """What stands in place of the rows if there is none."""
+    fits = (Span("  No setting fits ", "muted"), Span(clean(text), "text"))
+    return [(), fits, (Span("  esc", "accent bold"), Span(" takes the filter away", "muted"))]
 
 
 def found_key(found: Found) -> str:

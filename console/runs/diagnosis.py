@@ -11,6 +11,7 @@ from pathlib import Path
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import TraindeckError
+from traindeck.console.runs.placing import probe
 from traindeck.console.runs.workspace import Workspace
 
 TRAINING = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
@@ -132,7 +133,7 @@ async def _backends(ws: Workspace) -> AsyncIterator[Check]:
         return
     for name in names:
         try:
-            health = await ws.backend(name).probe()
+            health = await probe(ws.backend(name), name)
         except TraindeckError as error:
             yield Check(topic=name, ok=False, text=error.what, fix=error.fix)
             continue

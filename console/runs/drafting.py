@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
-from traindeck.backends.base import Option, Plan, RunSpec
+from traindeck.backends.base import Option, Plan, RunSpec, read_indices
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import UsageError
 from traindeck.console.durations import parse_duration, parse_stall, write_duration
@@ -103,6 +103,12 @@ FIELDS: tuple[DraftField, ...] = (
     DraftField(
         key="gpus", question="how", label="GPUs", default="0", takes=f"0 to {MAX_COUNT:,}",
         meaning="Devices that the run gets for itself.",
+    ),
+    DraftField(
+        key="array", question="how", label="array", takes="0-7, 1,3,5 or 0-99%4",
+        meaning="Many runs as one job array, one for each index, called NAME-I; with %4 behind, "
+        "four run at once. Each finds its index as TRAINDECK_ARRAY_INDEX; a recipe's seed may be "
+        "{index}.",
     ),
     DraftField(
         key="environment", question="how", label="runs inside",
@@ -198,11 +204,16 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What there is to launch with: recipes by name, backends with their own options."""
+    """What there is to launch with: recipes by name, backends with their own options.
+
+    Attributes:
+        arrays: The backends that have job arrays.
+    """
 
     recipes: tuple[str, ...] = ()
     backends: Mapping[str, str] = field(default_factory=lambda: {"local": "process"})
     options: Mapping[str, Mapping[str, Option]] = field(default_factory=dict)
+    arrays: frozenset[str] = frozenset()
     cwd: str = ""
 
 
@@ -212,6 +223,7 @@ class Drafted:
 
     Attributes:
         plan: What would be sent; None while something is wrong.
+        array: The plans of all tasks, if it is a job array, of which `plan` is the first.
         problems: Field or parameter -> what is wrong with it. "" stands for the whole.
         form: The recipe's fields with their values.
         notes: Sentences about what was set without effect.
@@ -219,11 +231,20 @@ class Drafted:
     """
 
     plan: Plan | None = None
+    array: tuple[Plan, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
     form: Form | None = None
     recipe: Recipe | None = None
     notes: tuple[str, ...] = ()
     offers: Offers = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What the run is called, or the array; "" without a plan."""
+        if self.plan is None:
+            return ""
+        spec = self.plan.spec
+        return spec.name if spec.array is None else spec.name.removesuffix(f"-{spec.array.index}")
 
 
 # --------------------------------------------------------------------------------------- checking
@@ -232,7 +253,8 @@ class Drafted:
 def read_fields(draft: Draft, *, elsewhere: bool = False) -> tuple[dict[str, Any], dict[str, str]]:
     """The options of a launch request, and what is wrong, by field.
 
-    The command of a recipe and the run to wait for are not among them: both need more than text.
+    The command of a recipe, the run to wait for and the tasks of an array are not among them: they
+    need more than text.
 
     Args:
         elsewhere: It may go where the folders of this machine are not.
@@ -262,6 +284,7 @@ def read_fields(draft: Draft, *, elsewhere: bool = False) -> tuple[dict[str, Any
     )
     found["tags"] = read("tags", lambda text: parse_tags(split_words(text))) or {}
     found["gpus"] = read("gpus", lambda text: _count(text, 0, MAX_COUNT)) or 0
+    read("array", lambda text: read_indices(text, "array") if text else None)
     found["code"] = read("code", lambda text: None if text == "auto" else text)
     found["pty"] = read("pty", lambda text: text == YES) or False
     found["time"] = read("time", _time)
@@ -349,15 +372,25 @@ async def _check(ws: Workspace, draft: Draft, recipe: Recipe | None) -> Drafted:
     from traindeck.console.runs.elsewhere import is_here
 
     auto = choosing.is_auto(ws, draft.on)
+    if auto or not launching.has_arrays(ws, draft.on):
+        draft = without_default(draft, "array", "")  # it waits for a place that has them
     elsewhere = auto or not is_here(ws, draft.on)
     options, problems = read_fields(draft, elsewhere=elsewhere)
     form: Form | None = None
     notes: tuple[str, ...] = ()
+    tasks = draft.text("array").strip()
     if recipe is not None:
         from traindeck.console.recipes.describing import form as make_form
+        from traindeck.console.runs.finetuning import INDEX, for_task
 
-        form = make_form(recipe, draft.values, preset=draft.preset)
+        values = dict(draft.values)
+        if tasks:
+            values = for_task(values, 0 if "array" in problems else read_indices(tasks).numbers[0])
+        form = make_form(recipe, values, preset=draft.preset)
         problems |= dict(form.problems or {})
+        if not tasks:
+            why = f"{INDEX} stands for the index of a task: there is no array."
+            problems |= {key: why for key, text in draft.values.items() if INDEX in text}
     if "secrets" not in problems:
         try:
             secret_values(options["secrets"], ws.environ)
@@ -389,6 +422,12 @@ async def _check(ws: Workspace, draft: Draft, recipe: Recipe | None) -> Drafted:
                 make = _maker(ws, draft, recipe, options)
                 plan = await choosing.plan(ws, make, only=only, notes=_no_shell(draft))
                 return Drafted(plan=plan, form=form, recipe=recipe)
+            if tasks:
+                requests, notes = _requests_of(ws, draft, recipe, options, tasks)
+                plans = await launching.plan_array(ws, requests, tasks, notes=_no_shell(draft))
+                return Drafted(
+                    plan=plans[0], array=tuple(plans), form=form, recipe=recipe, notes=notes
+                )
             request, notes = request_of(ws, draft, recipe, options)
             plan = await launching.plan(ws, request, notes=_no_shell(draft))
             return Drafted(plan=plan, form=form, recipe=recipe, notes=notes)
@@ -433,6 +472,25 @@ def request_of(
     return recipe_request(ws, recipe, draft.values, preset=draft.preset, python=python, **more)
 
 
+def _requests_of(
+    ws: Workspace, draft: Draft, recipe: Recipe | None, options: Mapping[str, Any], tasks: str
+) -> tuple[list[LaunchRequest], tuple[str, ...]]:
+    """`request_of` for each task of an array."""
+    from traindeck.console.runs.finetuning import ALIKE, INDEX, for_task, varying
+
+    numbers = read_indices(tasks).numbers
+    if recipe is not None and varying(draft.values):
+        made = [
+            request_of(ws, replace(draft, values=for_task(draft.values, n)), recipe, options)
+            for n in numbers
+        ]
+        return [request for request, _ in made], made[0][1]
+    request, notes = request_of(ws, draft, recipe, options)
+    if recipe is not None:
+        notes = (*notes, f"{ALIKE}: {INDEX} in one of them, say the seed, tells them apart")
+    return [request] * len(numbers), notes
+
+
 # ---------------------------------------------------------------------------------------- filling
 
 
@@ -472,6 +530,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
 
     code_from = taken_from(spec) or ""
     apart = spec.code.mode == "here" and not spec.code.root  # nothing was sent along
+    by_place = spec.environment or spec.environment_found or spec.code.mode == "snapshot"
     spec = asked_for(spec)
     usual, _ = recorded_environ(environ)
     # What is recorded of every run comes from the shell again; what differs was asked for.
@@ -495,8 +554,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
     if spec.recipe is not None:
         recipe = str(spec.recipe.get("recipe", ""))
         found = spec.argv[0] in ("python", "python3")  # there, by its environment
-        found = found and bool(spec.environment or spec.code.mode == "snapshot")
-        texts["python"] = "" if found else spec.argv[0]
+        texts["python"] = "" if found and by_place else spec.argv[0]
     else:
         texts["command"] = shlex.join(spec.argv)
         texts["code"] = "snapshot" if spec.code.mode == "snapshot" and not spec.after else "auto"
@@ -546,6 +604,7 @@ def ground(ws: Workspace) -> Ground:
     from traindeck.backends.errors import BackendError
     from traindeck.console.runs.choosing import AUTO
     from traindeck.console.runs.finetuning import recipe_names
+    from traindeck.console.runs.launching import has_arrays
 
     options: dict[str, Mapping[str, Option]] = {}
     for name in ws.settings.backends:
@@ -560,6 +619,7 @@ def ground(ws: Workspace) -> Ground:
         recipes=tuple(recipe_names(ws)),
         backends=backends,
         options=options,
+        arrays=frozenset(name for name in options if has_arrays(ws, name)),
         cwd=here(),
     )
 

@@ -24,6 +24,21 @@ NEEDED = "torch"
 IMPORTS = {"sft": (NEEDED, "transformers", "trl", "datasets", "accelerate")}
 """Trainer -> what it imports. Of a trainer of the user's own nothing is known."""
 
+INDEX = "{index}"
+"""Stands in a parameter for the index of a task of an array."""
+ALIKE = "all tasks have the same parameters"
+"""What is said of an array whose tasks only their index tells apart."""
+
+
+def varying(values: Mapping[str, str]) -> bool:
+    """Whether the tasks of an array differ in their parameters."""
+    return any(INDEX in value for value in values.values())
+
+
+def for_task(values: Mapping[str, str], index: int | None) -> dict[str, str]:
+    """The parameters of one task of an array."""
+    return {key: value.replace(INDEX, str(index)) for key, value in values.items()}
+
 
 def recipe_names(ws: Workspace) -> list[str]:
     """Recipes there are, ours and the user's."""

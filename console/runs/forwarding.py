@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, Self, cast
 
-from traindeck.backends.base import Backend, BackendError, Capability, Forward, Listener
+from traindeck.backends.base import (
+    Backend,
+    BackendError,
+    Capability,
+    Forward,
+    Listener,
+    Unreachable,
+)
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import RunRecord
@@ -104,6 +111,8 @@ class Forwarding:
         self.changed: Callable[[], None] = lambda: None
         self._backend = backend
         self._server: asyncio.Server | None = None
+        self._checked = asyncio.Event()
+        self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -142,18 +151,37 @@ class Forwarding:
         assert self._server is not None
         self.local = self._server.sockets[0].getsockname()[1]
 
-    async def check(self) -> None:
-        """Whether somebody listens there now; `problem` says why not."""
+    async def check(self) -> bool:
+        """Whether nobody listens there now, as far as the place says; `problem` says why no
+        connection comes about."""
         try:
             _, writer = await self._backend.connect(ref_of(self.run), self.port)
         except TraindeckError as error:
             self._say(error.what)
-            return
+            return not isinstance(error, Unreachable)
         self._say("")
         await _close(writer)
+        return False
+
+    async def open(self, local: int | None) -> None:
+        """Listen here, check, and take connections from then on.
+
+        Raises:
+            UsageError: As `listen`; or nobody listened there before we did, so it leads to us.
+        """
+        nobody = await self.check()
+        await self.listen(local)
+        if nobody and not await self.check() and not self.problem:
+            raise UsageError(
+                f"Port {self.port} of {self.run.backend} is port {self.local} of this machine, "
+                "which would be forwarded to itself.",
+                f"Take another one here, as {self.port}:LOCAL.",
+            )
+        self._checked.set()
 
     async def aclose(self) -> None:
         """Listen no longer, and end what is open. Idempotent."""
+        self._ended = True
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
@@ -169,6 +197,9 @@ class Forwarding:
     # ------------------------------------------------------------------------------- inside
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._ended:
+            await _close(writer)
+            return
         if len(self._tasks) >= MOST_CONNECTIONS:
             self._say(f"more than {MOST_CONNECTIONS} connections are open: no more are taken")
             await _close(writer)
@@ -177,6 +208,7 @@ class Forwarding:
         assert task is not None
         self._tasks.add(task)
         try:
+            await self._checked.wait()
             try:
                 far_reader, far_writer = await self._backend.connect(ref_of(self.run), self.port)
             except TraindeckError as error:
@@ -208,11 +240,14 @@ async def start(ws: Workspace, run: RunRecord, port: int, local: int | None = No
 
     Raises:
         BackendError: The place cannot be connected to, ever.
-        UsageError: The local port is taken.
+        UsageError: The local port is taken, or what listens there would be we.
     """
     made = Forwarding(forwarding(ws, run), run, port)
-    await made.listen(local)
-    await made.check()
+    try:
+        await made.open(local)
+    except BaseException:
+        await made.aclose()
+        raise
     return made
 
 

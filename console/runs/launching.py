@@ -43,7 +43,7 @@ from traindeck.console.runs.request import (
     secret_values,
     taken_from,
 )
-from traindeck.console.runs.retrying import refusal, without_whom
+from traindeck.console.runs.retrying import doubts, refusal, without_whom
 from traindeck.console.runs.settling import note_submitted
 from traindeck.console.runs.workspace import Workspace, refuse_id
 from traindeck.console.store.annotations import refuse_unwritable
@@ -73,20 +73,35 @@ async def plan(
     return (await _plans(ws, [request], (), notes=notes, chosen=chosen))[0]
 
 
-async def plan_array(ws: Workspace, requests: Sequence[LaunchRequest], indices: str) -> list[Plan]:
+async def plan_array(
+    ws: Workspace,
+    requests: Sequence[LaunchRequest],
+    indices: str,
+    *,
+    notes: Sequence[str] = (),
+) -> list[Plan]:
     """The plans of all tasks of an array.
 
     Args:
         requests: One for each index, ascending; they differ in no more than the command, the files
             that it brings and the recipe.
         indices: As of `read_indices`.
+        notes: As of `plan`.
 
     Raises:
         UsageError: As `plan`; or the place has no arrays.
         Unreachable: The place does not answer.
     """
     tasks = [ArrayTask(index=n, indices=indices) for n in read_indices(indices).numbers]
-    return await _plans(ws, requests, tasks)
+    return await _plans(ws, requests, tasks, notes=notes)
+
+
+def has_arrays(ws: Workspace, on: str) -> bool:
+    """Whether a place takes many runs at once as one job array. False of one that there is not."""
+    try:
+        return isinstance(ws.backend(on), Arrays)
+    except (UsageError, BackendError):
+        return False
 
 
 def refuse_array(ws: Workspace, on: str) -> None:
@@ -116,11 +131,12 @@ async def _plans(
     if tasks:
         refuse_array(ws, request.on)
     grace = ws.settings.grace if request.grace is None else request.grace
+    asked = request.environment
     request = replace(
         request,
         options=read_options(backend, request.options),
         grace=grace,
-        environment=request.environment or default_environment(ws, request.on),
+        environment=asked or default_environment(ws, request.on),
     )
     refuse_id(ws, request.name)
     run_id = mint_id()
@@ -146,6 +162,8 @@ async def _plans(
     far = Capability.HERE not in backend.capabilities
     there = set(written_out(spec.argv).values() if far else ()) - {*spec.reads}
     facts = await backend.survey(replace(spec, reads=(*spec.reads, *sorted(there))))
+    if not asked:  # that of the place's settings was found there: a run like it has that of its own
+        spec = replace(spec, environment="")
     note_offers(ws.places, request.on, facts.offers)
     if far:
         notes = (*notes, *refuse_home(spec, facts, request.on))
@@ -163,7 +181,10 @@ async def _plans(
         )
         for task, own in zip(tasks, requests if tasks else (), strict=True)
     ]
-    plans = [backend.plan(one, facts) for one in specs or [spec]]
+    plans = []
+    for one in specs or [spec]:
+        plans.append(backend.plan(one, facts))
+        await asyncio.sleep(0)  # of a thousand tasks that is half a second, and others wait
     if notes or chosen:
         for at, made in enumerate(plans):
             place = chosen or made.place
@@ -293,7 +314,13 @@ async def retry(ws: Workspace, run: RunRecord) -> Plan:
     if gone := next((one for one in awaited if ws.index.get(one) is None), None):
         raise without_whom(run, gone)
     spec = replace(spec, attempt=run.attempt + 1)
-    made = Plan(backend=run.backend, spec=spec, argv=spec.argv, env=dict(spec.env))
+    made = Plan(
+        backend=run.backend,
+        spec=spec,
+        argv=spec.argv,
+        env=dict(spec.env),
+        warnings=doubts(run),
+    )
     return replace(made, digest=plan_digest(made))
 
 
@@ -339,7 +366,7 @@ async def again(ws: Workspace, run: RunRecord, env: Mapping[str, str]) -> Plan:
         name=run.name,
         cwd=old.cwd,
         code_from=taken_from(sent),
-        environment=old.environment,
+        environment=sent.environment or sent.environment_found,
         needs=old.needs or None,
         reads=old.reads,
         env={**old.env, **env},  # the same interpreter and libraries as then

@@ -1,10 +1,11 @@
-"""What can be opened as a log: a rank of an attempt of a run, or any file of a run's directory."""
+"""What can be opened as a log: a rank of an attempt of a run, or any file of a run's directory; and
+which ranks there are."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from traindeck.console.logs.times import Times
 from traindeck.console.runs.following import Filler, link_of
 from traindeck.console.runs.log_sources import CopiedSource, NearSource
 from traindeck.console.runs.mirrored import is_far
-from traindeck.console.runs.reading import folder_of, why_no_log
+from traindeck.console.runs.reading import folder_of, ranks_of, read_spec, why_no_log
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.mirror import WHOLE
 from traindeck.console.store.records import RunRecord, broken_metric
@@ -74,6 +75,23 @@ class Opening:
     most: float = math.inf
 
 
+async def ranks_to_open(ws: Workspace, run: RunRecord, attempt: int) -> Sequence[int]:
+    """The ranks of an attempt whose logs can be asked for, in order: those that have one, and those
+    of the nodes that it was asked for. Their logs may be still to come, or elsewhere and not here.
+
+    Raises:
+        BackendError: Its backend does not answer, and nothing is held of it.
+    """
+    backend = ws.reader(run.backend)
+    there = await ranks_of(backend, replace(ref_of(run), attempt=attempt))
+    try:
+        spec = await read_spec(backend, run)
+    except BackendError:
+        return there  # nobody here has started it
+    each = spec.options.get("launch") != "once"  # else the first node's job sees to the others
+    return sorted({*there, *range(spec.resources.nodes if each else 1)})
+
+
 async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> Opening:
     """The log of one rank of an attempt of a run.
 
@@ -121,11 +139,14 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
             diverged=broken_metric(fresh) is not None,
         )
 
+    async def none() -> str:
+        return await why_no_log(ws, ws.index.get(run.id) or run, attempt)
+
     return Opening(
         source=source,
         times=times,
         fate=fate,
-        why_none=lambda: why_no_log(ws, ws.index.get(run.id) or run, attempt),
+        why_none=_there_is if rank else none,
         link=link,
         most=math.inf if filler is None else WHOLE,
     )

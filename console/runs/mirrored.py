@@ -121,10 +121,10 @@ class Mirrored:
     async def log_stat(self, ref: JobRef, rank: int = 0) -> LogStat:
         try:
             return await _soon(self._files.log_stat(ref, rank))
-        except Unreachable:
+        except Unreachable as error:
             held = self._mirror.copy(ref.run_id, log_path(ref, rank)).held()
             if not held.identity:
-                raise
+                raise (_not_here(ref, rank, error) if rank else error) from None
             return LogStat(size=held.size, identity=held.identity)
 
     async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
@@ -151,6 +151,15 @@ class Mirrored:
         self, ref: JobRef, *, rank: int = 0, cursor: str = "", follow: bool = True
     ) -> AbstractAsyncContextManager[AsyncIterator[LogChunk]]:
         return self.backend.logs(ref, rank=rank, cursor=cursor, follow=follow)
+
+
+def _not_here(ref: JobRef, rank: int, error: Unreachable) -> Unreachable:
+    """Of a run's first rank anybody would have a copy; that there is none of this one, and why."""
+    return Unreachable(
+        f"The log of rank {rank} of run {ref.run_id} is not here: a copy is kept of what was "
+        f"opened, and of the end of each rank's when a run has failed. {error.what}",
+        error.fix,
+    )
 
 
 def log_path(ref: JobRef, rank: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.data import dataclass
@@ -15,7 +16,7 @@ from traindeck.console.runs.offering import note as note_offers
 from traindeck.console.settings import BackendSettings, set_value
 
 if TYPE_CHECKING:
-    from traindeck.backends.base import Health, LinkState
+    from traindeck.backends.base import Backend, Health, LinkState
     from traindeck.console.runs.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
@@ -166,13 +167,25 @@ async def check_backend(ws: Workspace, name: str, *, asked: bool = True) -> Heal
         return _down(error)
     if asked:
         with for_person(ws, name):
-            health = await backend.probe()
+            health = await probe(backend, name)
         note_offers(ws.places, name, health.offers)
         return health
     link = link_at(ws, name)
     if link.next_try is not None and link.next_try > ws.clock():
         return Health(reach=Reach.DOWN, checks=((False, link.why),), note=link.why)
-    return await backend.probe()
+    return await probe(backend, name)
+
+
+async def probe(backend: Backend, name: str) -> Health:
+    """The answer of a backend, whose lines stand below or behind its name: so they have it not in
+    front once more, as what is raised of a host has."""
+    health = await backend.probe()
+    checks = tuple((passed, _own(text, name)) for passed, text in health.checks)
+    return replace(health, checks=checks)
+
+
+def _own(text: str, name: str) -> str:
+    return text.removeprefix(f"{name}: ")
 
 
 async def check_environment(ws: Workspace, name: str) -> tuple[bool, str] | None:
@@ -193,13 +206,13 @@ async def check_environment(ws: Workspace, name: str) -> tuple[bool, str] | None
         )
         found = (await ws.backend(name).survey(spec)).environment
     except TraindeckError as error:
-        return False, str(error)
+        return False, _own(str(error), name)
     if found is None:
         return None
     refused = environments.refusal(found, LOOKED_AT, name)
     wrong = [str(refused)] if refused is not None else environments.doubts(found, LOOKED_AT)
     if wrong:
-        return False, wrong[0].removeprefix(f"{name}: ")
+        return False, _own(wrong[0], name)
     return True, f"runs execute in {environments.words(found)}"
 
 

@@ -174,8 +174,10 @@ async def _ask_now(
                 refs |= {run.id: ref_of(run) for run in some}
             statuses = await backend.poll(refs.values())
         ws.index.note_clock()
+        ws.silent.pop(name, None)
         ws.asked_at[name] = max(status.observed_at for status in statuses.values())
-    except (BackendError, UsageError, TimeoutError):  # a backend that was taken out of the settings
+    except (BackendError, UsageError, TimeoutError) as error:  # also one that is in no settings now
+        ws.silent[name] = str(error) or "it does not answer."
         ws.index.set_reach(name, _silence(ws, name, runs))
         return []
     changed = []
@@ -251,13 +253,6 @@ async def why_silent(ws: Workspace, run: RunRecord) -> str:
     except TimeoutError:
         return "it does not answer."
     return ""
-
-
-async def silent_places(ws: Workspace) -> dict[str, str]:
-    """Backend -> why nothing can be learnt of its runs now; without those that answer."""
-    down = {run.backend: run for run in ws.index.active() if run.reach is Reach.DOWN}
-    found = {name: await why_silent(ws, run) for name, run in down.items()}
-    return {name: why for name, why in found.items() if why}
 
 
 async def enter(

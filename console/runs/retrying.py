@@ -60,6 +60,20 @@ def without_whom(run: RunRecord, awaited: str) -> UsageError:
     )
 
 
+def doubts(run: RunRecord) -> tuple[str, ...]:
+    """What to know before a run is tried again with all that it had."""
+    if run.state is not State.TIMEOUT:
+        return ()
+    return (
+        f"the time limit that ended {run.name} holds again, and would end it again unless it goes "
+        f"on from a checkpoint; with more time: {_command(run)} --time T",
+    )
+
+
 def _like(run: RunRecord) -> str:
+    return f"Launch one like it: {_command(run)}"
+
+
+def _command(run: RunRecord) -> str:
     command = "run" if run.recipe is None else "finetune"
-    return f"Launch one like it: traindeck {command} --like {run.id}"
+    return f"traindeck {command} --like {run.id}"

@@ -46,6 +46,7 @@ class Workspace:
         patience: Seconds that a look may spend on reading what a run has measured to its end. What
             is left then is read on by a process (`reading_on`), which `left` was started for.
         asked_at: When this process last asked each place that answered, as its looks are dated.
+        silent: Why those that did not answer, when this process last asked, did not.
     """
 
     places: Places
@@ -57,6 +58,7 @@ class Workspace:
     patience: float = 2.0
     left: frozenset[tuple[str, str, int]] = frozenset()
     asked_at: dict[str, float] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
     _index: Index | None = None
     _settings: Settings | None = None
     _backends: dict[str, Backend] = field(default_factory=dict)

@@ -206,6 +206,9 @@ LOG = (
     Action("log.right", "right", "side(8)", "right", "to the side", ""),
     Action("log.fold", "z", "fold", "fold", "fold · unfold frames", LOG_SECTION, 35),
     Action("log.try", "T", "try", "try…", "start again as it says…", LOG_SECTION, 15),
+    Action("log.rank", "r,right_square_bracket", "rank(1)", "rank", "next · previous rank",
+           LOG_SECTION, 32, shown="r · ] ["),
+    Action("log.rank_back", "left_square_bracket", "rank(-1)", "rank", "previous rank", ""),
     Action("log.attempt", "a", "attempt", "attempt", "another attempt", LOG_SECTION, 65),
 )  # fmt: skip
 
@@ -244,9 +247,11 @@ CONFIG = (
 
 FORM = "THE FORM"
 LAUNCH = (
-    Action("launch.next", "tab,down,enter", "field(1)", "next", "next field", FORM, 10,
-           shown="tab ↓ ↑"),
-    Action("launch.previous", "shift+tab,up", "field(-1)", "previous", "previous field", ""),
+    Action("launch.next", "tab", "field(1)", "next", "next field", FORM, 10, shown="tab ↓ ↑"),
+    Action("launch.previous", "shift+tab", "field(-1)", "previous", "previous field", ""),
+    Action("launch.down", "down", "line(1)", "next", "next place, or field", ""),
+    Action("launch.up", "up", "line(-1)", "previous", "place or field before", ""),
+    Action("launch.take", "enter", "take", "next", "this place; next field", ""),
     Action("launch.change", "space,right", "change(1)", "change", "the next choice", FORM, 20,
            shown="space ← →"),
     Action("launch.change_back", "left", "change(-1)", "change", "the one before", ""),
@@ -273,6 +278,8 @@ SETTINGS = (
            shown="space ← →"),
     Action("settings.previous", "left", "change(-1)", "previous", "the one before", ""),
     Action("settings.unset", "u", "unset", "unset", "back to the default", LIST, 30),
+    Action("settings.filter", "slash", "filter", "filter", "by name or words", LIST, 25,
+           also="search find"),
     Action("settings.check", "c", "check", "check", "ask the backend how it is", LIST, 40),
     Action("settings.add", "a", "add", "add", "make a backend of it", LIST, 15),
 )  # fmt: skip

@@ -206,7 +206,7 @@ class LiveServices(LiveReaching):
         return await self._do(lambda ws: share_read(ws.index, ws.record(run_id)))
 
     async def open_log(
-        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+        self, run_id: str, attempt: int | None = None, *, rank: int = 0, spot: Spot | None = None
     ) -> LogSession:
         from traindeck.console.runs.log_opening import log_of
         from traindeck.console.runs.log_session import LogSession
@@ -215,9 +215,14 @@ class LiveServices(LiveReaching):
             run = ws.record(run_id)
             which = run.attempt if attempt is None else attempt
             await connect(ws, run.backend)
-            return LogSession(self._bridge, await log_of(ws, run, which), spot)
+            return LogSession(self._bridge, await log_of(ws, run, which, rank), spot)
 
         return await self._await(make)
+
+    async def ranks(self, run_id: str, attempt: int) -> Sequence[int]:
+        from traindeck.console.runs.log_opening import ranks_to_open
+
+        return await self._await(lambda ws: ranks_to_open(ws, ws.record(run_id), attempt))
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
         from traindeck.console.runs.log_opening import file_of
@@ -405,6 +410,15 @@ class LiveServices(LiveReaching):
         async def send(ws: Workspace) -> RunRecord:
             with for_person(ws, plan.backend):
                 return await launching.launch(ws, plan)
+
+        return await self._await(send)
+
+    async def launch_array(self, plans: Sequence[Plan]) -> Sequence[RunRecord]:
+        from traindeck.console.runs import launching
+
+        async def send(ws: Workspace) -> Sequence[RunRecord]:
+            with for_person(ws, plans[0].backend):
+                return await launching.launch_array(ws, plans)
 
         return await self._await(send)
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOMENT = 0.7
 """Seconds without a key after which a person is taken to wait."""
 
+READ = 15.0
+"""Seconds for which it stays that there is something to do."""
+
 LOOK = 0.1
 """Seconds between two looks whether a question can be put."""
 
@@ -54,6 +57,7 @@ class ScreenAsker:
         self._line: list[Asked] = []
         self._closed = False
         self._wake: Callable[[], None] = lambda: None
+        self._tell: Callable[[str], None] = lambda text: None
 
     def trusts(self, stranger: Stranger) -> bool:
         """See `Asker.trusts`."""
@@ -63,6 +67,10 @@ class ScreenAsker:
         """See `Asker.secret`."""
         given = self._ask(Asked(host, prompt))
         return given if isinstance(given, str) and given else None
+
+    def notice(self, host: str, text: str) -> None:
+        """See `Asker.notice`."""
+        self._tell(f"{host}: {text}")
 
     def _ask(self, asked: Asked) -> str | bool | None:
         with self._lock:
@@ -90,11 +98,11 @@ class ScreenAsker:
                 self._line.remove(asked)
                 asked.answer.set_result(answer)
 
-    def open(self, wake: Callable[[], None]) -> None:
+    def open(self, wake: Callable[[], None], tell: Callable[[str], None]) -> None:
         """Somebody can be asked from now on: `wake` is called, from any thread, for each question
-        that comes."""
+        that comes, and `tell` with what is only to be read."""
         with self._lock:
-            self._wake = wake
+            self._wake, self._tell = wake, tell
         if self._line:
             wake()
 
@@ -103,7 +111,7 @@ class ScreenAsker:
         with self._lock:
             self._closed = True
             left, self._line = self._line, []
-            self._wake = lambda: None
+            self._wake, self._tell = lambda: None, lambda text: None
         for asked in left:
             asked.answer.set_result(None)
 
@@ -126,7 +134,14 @@ class Questions:
             with suppress(RuntimeError):  # it has ended
                 loop.call_soon_threadsafe(self._wake, context=context)
 
-        self._asker.open(wake)
+        def show(text: str) -> None:
+            self._deck.notice(text, "warn", seconds=READ, urgent=True)
+
+        def tell(text: str) -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(show, text, context=context)
+
+        self._asker.open(wake, tell)
 
     def open_now(self) -> bool:
         """The person wants to be asked now. False if there is no question."""

@@ -286,10 +286,14 @@ class RunReader(Protocol):
         ...
 
     async def open_log(
-        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+        self, run_id: str, attempt: int | None = None, *, rank: int = 0, spot: Spot | None = None
     ) -> LogSession:
-        """A log, of the current attempt if none is named, at its end or where it was left. Close it
-        when done."""
+        """The log of a rank, of the current attempt if none is named, at its end or where it was
+        left. Close it when done."""
+        ...
+
+    async def ranks(self, run_id: str, attempt: int) -> Sequence[int]:
+        """The ranks of an attempt whose logs can be opened, in order."""
         ...
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
@@ -375,6 +379,10 @@ class Launching(Protocol):
 
     async def launch(self, plan: Plan) -> RunRecord:
         """Send a plan that `check` made, as it is."""
+        ...
+
+    async def launch_array(self, plans: Sequence[Plan]) -> Sequence[RunRecord]:
+        """Send the plans of a job array that `check` made: all of them, or none."""
         ...
 
     async def save_recipe(self, draft: Draft, name: str) -> Path:

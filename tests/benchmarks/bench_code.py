@@ -95,10 +95,10 @@ def serving(root: Path, marker: str) -> Iterator[tuple[int, int]]:
 
 
 def busy(agent: int) -> float:
-    """Seconds of processor time of this process, its children that have ended, and the agent."""
-    times = os.times()
-    there = int(Path(f"/proc/{agent}/schedstat").read_text().split()[0]) / 1e9
-    return sum(times[:4]) + there
+    """Seconds of processor time of this process and of the agent, with their children that have
+    ended."""
+    there = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[11:15]
+    return sum(os.times()[:4]) + sum(map(int, there)) / os.sysconf("SC_CLK_TCK")
 
 
 def edit(top: Path, turn: int) -> None:

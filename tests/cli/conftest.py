@@ -54,6 +54,8 @@ class Cli:
 def cli(home: Path) -> Iterator[Cli]:
     command = Cli(home)
     yield command
+    if not any(home.parent.rglob("run.json")):
+        return  # nothing was started
     for run in json.loads(command("ls", "--json").stdout or "[]"):
         if run["state"] in ("queued", "starting", "running", "stopping", "new"):
             command("stop", "-q", "--grace", "1s", run["id"])

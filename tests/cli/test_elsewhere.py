@@ -69,6 +69,37 @@ def test_a_place_is_chosen_with_its_reason(cli: Cli, far: Path) -> None:
     assert cli.json("show", "--json", done.stdout.strip())["backend"] == "local"
 
 
+def test_a_check_that_fails_names_its_place_once(cli: Cli, tmp_path: Path) -> None:
+    with Sshd(tmp_path / "sshd", Box()) as sshd:
+        other = tmp_path / "other"
+        text = sshd.config.read_text().replace("box0", "nokey").replace(str(sshd.key), str(other))
+        (tmp_path / "config").write_text(text)
+        cli.ok("backends", "add", "ssh", "nokey", "--option", f"ssh_config={tmp_path}/config")
+        checked = cli("backends", "check", "nokey")
+        (line,) = checked.stdout.splitlines()
+        assert checked.returncode == 1 and line.startswith("!!  nokey: ")
+        assert line.count("nokey: ") == 1, line
+        (line,) = [one for one in cli("doctor").stdout.splitlines() if "nokey" in one]
+        assert "nokey: " not in line and line.startswith("!!  nokey "), line
+
+
+def test_the_refusal_of_a_key_that_is_not_known_names_the_command_that_accepts_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    with Sshd(tmp_path / "sshd", Box(known=False)) as sshd:
+        cli.ok("backends", "add", "ssh", "gpu1", "--host", "box0",
+               "--option", f"ssh_config={sshd.config}")  # fmt: skip
+        refused = cli("run", "--on", "gpu1", "--", "true")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        (said,) = refused.stderr.splitlines()
+        assert "not known yet: its host key is " in said and " SHA256:" in said
+        words = said.partition("`")[2].rstrip("`.").replace("PLACE", "gpu1").split()
+        assert words[:3] == ["traindeck", "backends", "check"]
+        accepted = cli(*words[1:])
+        assert accepted.returncode == 0 and "is noted in" in accepted.stderr
+        assert cli("run", "--on", "gpu1", "--", "true").returncode == 0
+
+
 def test_a_slow_environment_is_said_to_be_looked_for_and_a_check_names_it(
     cli: Cli, tmp_path: Path
 ) -> None:

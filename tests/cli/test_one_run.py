@@ -139,6 +139,21 @@ def test_retry_makes_attempt_1_and_attempt_0_stays_readable(cli: Cli) -> None:
     assert cli.ok("logs", "--attempt", "0", run).strip() == "1"
 
 
+def test_a_retry_of_what_its_time_limit_ended_says_how_to_give_it_more(cli: Cli) -> None:
+    run = cli.run("sh", "-c", "sleep 60", options=("--time", "1s", "--grace", "1s"))
+    assert cli("wait", run).returncode == 124
+    said = (
+        "would end it again unless it goes on from a checkpoint; with more time: "
+        f"traindeck run --like {run} --time T"
+    )
+    assert said in cli.ok("retry", "--dry-run", run)
+    again = cli("retry", "-q", run)
+    assert again.returncode == 0 and said in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+    more = cli("run", "--dry-run", "--json", "--like", run, "--time", "5s")
+    assert json.loads(more.stdout)["spec"]["limits"]["time"] == 5.0
+
+
 def test_a_retry_that_was_started_is_said_to_run_as_a_launch_is(cli: Cli) -> None:
     run = cli.run("sh", "-c", f"[ -e {cli.cwd}/once ] && sleep 60; touch {cli.cwd}/once; exit 1")
     cli("wait", run)

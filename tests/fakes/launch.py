@@ -11,6 +11,7 @@ from typing import Any
 from tests.fakes.runs import NOW, FakeServices, make_run, small_world
 
 from traindeck.backends.base import (
+    ArrayTask,
     BackendError,
     Blob,
     Code,
@@ -24,6 +25,9 @@ from traindeck.backends.base import (
     State,
     TraindeckError,
     UsageError,
+    plan_digest,
+    read_indices,
+    task_id,
 )
 from traindeck.console.runs.drafting import Draft, Drafted, Ground, draft_of, read_fields
 from traindeck.console.runs.paths import rest_in
@@ -42,6 +46,7 @@ class FakeLaunchServices(FakeServices):
         saved: Recipes that were kept: name -> draft.
         warnings: Of every plan.
         options: Of every backend but `local`; `offers`: what these can be there.
+        arrays: Backends that have job arrays.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -55,6 +60,7 @@ class FakeLaunchServices(FakeServices):
         self.warnings: tuple[str, ...] = ()
         self.options: Mapping[str, Option] = {}
         self.offers: Mapping[str, tuple[str, ...]] = {}
+        self.arrays: frozenset[str] = frozenset()
 
     async def ground(self) -> Ground:
         await self._pause("ground")
@@ -63,6 +69,7 @@ class FakeLaunchServices(FakeServices):
             recipes=("sft",),
             backends=backends,
             options={name: self.options for name in backends if name != "local"},
+            arrays=self.arrays,
             cwd="/home/user1/project",
         )
 
@@ -129,7 +136,11 @@ class FakeLaunchServices(FakeServices):
             warnings=self.warnings,
             digest=_digest(draft),
         )
-        return Drafted(plan=plan, form=form, recipe=recipe, offers=self.offers)
+        array: tuple[Plan, ...] = ()
+        if draft.on in self.arrays and (indices := draft.text("array")):
+            array = tuple(_task(plan, n, indices) for n in read_indices(indices).numbers)
+            plan = array[0]
+        return Drafted(plan=plan, array=array, form=form, recipe=recipe, offers=self.offers)
 
     async def path_rest(self, draft: Draft, key: str, text: str) -> str:
         await self._pause("path_rest", text)
@@ -143,6 +154,17 @@ class FakeLaunchServices(FakeServices):
         run = make_run(95, plan.spec.name, State.STARTING, age=0)
         self.add(run)
         return run
+
+    async def launch_array(self, plans: Sequence[Plan]) -> Sequence[RunRecord]:
+        await self._pause("launch_array", plans)
+        self.launched += plans
+        runs = [
+            make_run(95 + n, plan.spec.name, State.QUEUED, age=0, backend=plan.backend)
+            for n, plan in enumerate(plans)
+        ]
+        for run in runs:
+            self.add(run)
+        return runs
 
     async def save_recipe(self, draft: Draft, name: str) -> Path:
         await self._pause("save_recipe", name)
@@ -188,6 +210,17 @@ def _digest(draft: Draft) -> str:
 
     text = repr((draft.recipe, sorted(draft.values.items()), sorted(draft.fields.items())))
     return hashlib.sha256(f"{text}{draft.on}{draft.preset}".encode()).hexdigest()
+
+
+def _task(plan: Plan, index: int, indices: str) -> Plan:
+    spec = plan.spec
+    mine = replace(
+        spec,
+        run_id=task_id(spec.run_id[:8], index),
+        name=f"{spec.name}-{index}",
+        array=ArrayTask(index=index, indices=indices),
+    )
+    return replace(plan, spec=mine, digest=plan_digest(replace(plan, spec=mine)))
 
 
 def launch_services(now: float = NOW) -> FakeLaunchServices:

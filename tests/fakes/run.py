@@ -27,6 +27,7 @@ from traindeck.backends.base import (
     Terminal,
     TerminalSize,
     TraindeckError,
+    Unreachable,
 )
 from traindeck.console.logs.source import ByteSource, Continuity
 from traindeck.console.logs.times import Times
@@ -73,6 +74,7 @@ class FakeRunServices(FakeServices):
         specs, trees: Run id -> what it was made from, its files' contents by path.
         samples: Run id -> the times of its log, as a supervisor notes them.
         links: Run id -> how it stands with the way to its place.
+        others: Run id -> the logs of its ranks but the first, by rank; None is not here.
         tried: Run id -> how its attempts ended.
         shares: Run id -> how much of its log was read for metrics.
         listeners: Run id -> the ports it listens on; `open_ports` are those that are forwarded.
@@ -86,6 +88,7 @@ class FakeRunServices(FakeServices):
         self.trees: dict[str, dict[str, bytes]] = {}
         self.samples: dict[str, bytes] = {}
         self.links: dict[str, LinkState] = {}
+        self.others: dict[str, dict[int, bytes | None]] = {}
         self.tried: dict[str, Sequence[Status]] = {}
         self.shares: dict[str, float] = {}
         self.listeners: dict[str, Sequence[Listener]] = {}
@@ -111,9 +114,19 @@ class FakeRunServices(FakeServices):
         return {name: have[name] for name in names if name in have}
 
     async def open_log(
-        self, run_id: str, attempt: int | None = None, *, spot: Spot | None = None
+        self, run_id: str, attempt: int | None = None, *, rank: int = 0, spot: Spot | None = None
     ) -> LogSession:
-        await self._pause("open_log", (run_id, attempt))
+        await self._pause("open_log", (run_id, attempt, *([rank] if rank else [])))
+
+        def read() -> bytes:
+            if not rank:
+                return self.logs.get(run_id, b"")
+            data = self.others[run_id][rank]
+            if data is None:
+                raise Unreachable(f"The log of rank {rank} of run {run_id} is not here: a copy is "
+                                  "kept of what was opened, and of the end of each rank's when a "
+                                  "run has failed. gpu1 does not answer.")  # fmt: skip
+            return data
 
         def fate() -> Fate:
             run = next((run for run in self.runs if run and run.id == run_id), None)
@@ -128,7 +141,7 @@ class FakeRunServices(FakeServices):
             return None if samples is None else Times(BytesSource(lambda: samples))
 
         def source() -> ByteSource:
-            return BytesSource(lambda: self.logs.get(run_id, b""))
+            return BytesSource(read)
 
         async def why_none() -> str:
             return self.no_log.get(run_id, "")
@@ -138,6 +151,10 @@ class FakeRunServices(FakeServices):
 
         opening = Opening(source=source, times=times, fate=fate, why_none=why_none, link=link)
         return LogSession(_here, opening, spot)
+
+    async def ranks(self, run_id: str, attempt: int) -> Sequence[int]:
+        await self._pause("ranks", (run_id, attempt))
+        return [0, *self.others.get(run_id, ())]
 
     async def open_file(self, run_id: str, path: str) -> LogSession:
         await self._pause("open_file", (run_id, path))

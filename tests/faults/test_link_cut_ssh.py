@@ -234,8 +234,8 @@ def test_logs_f_prints_the_very_bytes_and_a_line_for_each_loss(
     assert printed.read_bytes() == log_of(sshd[0], run)
 
 
-def test_a_run_out_of_reach_is_shown_and_listed_with_its_last_known_state(
-    traindeck: Command, proxy: Proxy, sshd: Sshd
+def test_a_run_out_of_reach_is_shown_listed_and_waited_for_with_its_last_known_state(
+    traindeck: Command, proxy: Proxy, sshd: Sshd, tmp_path: Path
 ) -> None:
     script = "echo up; while :; do sleep 0.2; done"
     code, out, err = traindeck("run", "-q", "--on", "gpu1", "--cwd", "/", "--", "sh", "-c", script)
@@ -261,6 +261,13 @@ def test_a_run_out_of_reach_is_shown_and_listed_with_its_last_known_state(
     assert code == 0 and "unknown" in out and "up" in out and "Traceback" not in err
     code, out, err = traindeck("ls")
     assert code == 0 and "unknown" in out and "gpu1 does not answer" in out
+    assert err.startswith("traindeck: gpu1 cannot be asked, each command tries anew: "), err
+    assert len(err.splitlines()) == 1, err
+    assert traindeck("ls", "--cached")[2] == ""
+    said = tmp_path / "said"
+    with said.open("wb") as err_to:
+        waiting = traindeck.start("wait", "-q", run, stdout=subprocess.DEVNULL, stderr=err_to)
+    until(lambda: b"the waiting goes on" in said.read_bytes())
     for words in (("stop", run), ("rm", "--yes", run)):
         code, out, err = traindeck(*words)
         assert code in (1, 2) and out == ""
@@ -269,3 +276,7 @@ def test_a_run_out_of_reach_is_shown_and_listed_with_its_last_known_state(
     assert code == 1 and "!!  gpu1: " in out
     proxy.heal()
     assert traindeck("stop", "-q", "--grace", "1s", run)[0] == 0
+    assert waiting.wait(timeout=PATIENCE) == 130
+    silent, again = said.read_text().splitlines()
+    assert silent.startswith("traindeck: gpu1 cannot be asked, the waiting goes on: "), silent
+    assert again == "traindeck: gpu1 answers again."

@@ -34,6 +34,7 @@ class Person:
         self.word = secret
         self.strangers: list[Stranger] = []
         self.prompts: list[str] = []
+        self.notices: list[str] = []
 
     def trusts(self, stranger: Stranger) -> bool:
         self.strangers.append(stranger)
@@ -42,6 +43,9 @@ class Person:
     def secret(self, host: str, prompt: str) -> str | None:
         self.prompts.append(prompt)
         return self.word
+
+    def notice(self, host: str, text: str) -> None:
+        self.notices.append(text)
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +197,7 @@ async def test_a_key_that_changed_is_refused_whoever_is_asked(
         other = " ".join((tmp_path / "other.pub").read_text().split()[:2])
         sshd.known_hosts.write_text(f"[127.0.0.1]:{sshd[0].port} {other}\n")
         async with host(sshd, transport=transport) as made:
-            with pytest.raises(NeedsPerson):
+            with pytest.raises(NeedsPerson, match="box0 shows another host key than before"):
                 await made.agent()
         assert not person.strangers
         assert sshd.known_hosts.read_text().count("\n") == 1

@@ -343,6 +343,23 @@ async def test_an_expression_that_never_ends_is_stopped_and_the_next_request_wor
     await source.aclose()
 
 
+async def test_a_search_that_is_closed_while_it_is_asked_ends_for_both(
+    log: Path, eventually: Eventually
+) -> None:
+    log.write_bytes(b"a" * 60 + b"!\n")
+    source = FileSource(log)
+    search = Search(source, Pattern("(a+)+b", regex=True))
+    seeking = asyncio.create_task(search.next(0, log.stat().st_size))
+    await eventually(lambda: search._finder._process is not None)
+    running = search._finder._process
+    await asyncio.sleep(0)  # it waits for the answer by now
+    await search.aclose()
+    with pytest.raises(ScanEnded):
+        await seeking
+    assert running is not None and running.returncode is not None
+    await source.aclose()
+
+
 async def test_a_cancelled_count_leaves_no_process_and_keeps_what_it_has(log: Path) -> None:
     with log.open("wb") as file:
         file.truncate(40 << 30)  # sparse: far more than can be read before the cancellation

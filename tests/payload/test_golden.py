@@ -96,7 +96,7 @@ def test_the_spec_in_run_json_is_the_one_of_the_backends() -> None:
     record = load(GOLDEN / "runs" / RUN / "run.json")
     # Fields that came after this record was written.
     later = {"adopted": False, "host": "", "driver": None, "python_version": None, "packages": None}
-    later |= {"environment": "", "needs": [], "reads": [], "array": None}
+    later |= {"environment": "", "environment_found": "", "needs": [], "reads": [], "array": None}
     code = {"code": record["spec"]["code"] | {"tree": None}}
     assert encode(decode(RunSpec, record["spec"])) == record["spec"] | later | code
 

@@ -70,6 +70,7 @@ specs = st.builds(
     on_stall=several,
     stall_after=st.none() | st.integers(1, 10**5).map(float),
     environment=st.just("") | some,
+    environment_found=st.just("") | some,
     needs=st.lists(some, max_size=2).map(tuple),
     reads=st.lists(some, max_size=2).map(tuple),
     python=st.none() | some,
@@ -141,6 +142,10 @@ WORDS: Mapping[str, Callable[[RunSpec], Iterable[str]]] = {
         s.on_stall and s.stall_after, f"after {write_duration(s.stall_after or 0)}"
     ),
     "environment": lambda s: when(s.environment, plain_or_quoted(s.environment)),
+    "environment_found": lambda s: when(
+        s.environment_found and not s.environment,
+        f"{plain_or_quoted(s.environment_found)} · found there",
+    ),
     "needs": lambda s: map(plain_or_quoted, s.needs),
     "reads": lambda s: map(plain_or_quoted, s.reads),
     "python": lambda s: when(s.python, plain_or_quoted(s.python or "")),

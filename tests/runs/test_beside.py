@@ -17,7 +17,7 @@ from traindeck.backends.base import Reach, State, Unreachable
 from traindeck.console.cli import logs
 from traindeck.console.runs import beside, mirroring, reading, refreshing
 from traindeck.console.runs.launching import launch, plan
-from traindeck.console.runs.log_opening import file_of
+from traindeck.console.runs.log_opening import file_of, log_of, ranks_to_open
 from traindeck.console.runs.log_session import LogSession
 from traindeck.console.runs.measuring import complete, measured_alone
 from traindeck.console.runs.request import LaunchRequest
@@ -260,6 +260,11 @@ async def test_a_ranks_log_is_printed_and_shown_as_far_as_it_is_here(
         assert await logs._begin(desk.ws, reader, ref, 3, lines, None) == begin
     with pytest.raises(Unreachable, match=r"The log of rank 2 of .* is not here: a copy is kept"):
         await logs._refuse_unknown_rank(reader, ref, 2, run.name)
+    assert await ranks_to_open(desk.ws, run, 0) == [0, 1, 3]
+    session = LogSession(_on_this_loop, await log_of(desk.ws, run, 0, 2))
+    shown = await session.look(10, 80)
+    assert shown.problem.startswith(f"The log of rank 2 of run {run.id} is not here: a copy is")
+    await session.aclose()
     session = LogSession(_on_this_loop, await file_of(desk.ws, run, "attempts/0/logs/3.log"))
     await shown_when(session, lambda shown: "Traceback of rank 3" in text_of(shown))
     await shown_when(session, lambda shown: shown.link.state is not Reach.OK)

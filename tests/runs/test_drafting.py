@@ -33,6 +33,8 @@ def test_a_whole_form_is_what_the_command_line_would_give() -> None:
         ("command", ""), ("command", "python 'open"), ("env", "no-equals"), ("gpus", "-1"),
         ("gpus", "many"), ("gpus", "9" * 400), ("time", "banana"), ("time", "30"),
         ("retries", "101"), ("cwd", "/no/such/folder"), ("on_stall", "10m"), ("name", "x" * 200),
+        ("array", "0-x"), ("array", "7-0"), ("array", "0-1000"), ("array", "1,1"),
+        ("array", "0-3%0"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_at_its_field(key: str, text: str) -> None:

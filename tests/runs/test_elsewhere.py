@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,8 +18,9 @@ from tests.services.sshd import Box, Server, Sshd
 
 from traindeck.backends.base import Code, Facts, Plan, RunSpec, State, Tree, UsageError
 from traindeck.backends.trees import files_of
+from traindeck.console.present.plan_view import plan_lines
 from traindeck.console.recipes.reading import load
-from traindeck.console.runs import choosing, controlling, launching
+from traindeck.console.runs import choosing, controlling, forwarding, launching
 from traindeck.console.runs.drafting import Draft, check, draft_of
 from traindeck.console.runs.elsewhere import refuse_home, refuse_only_here, written_out
 from traindeck.console.runs.finetuning import recipe_request
@@ -26,6 +28,7 @@ from traindeck.console.runs.placing import check_environment
 from traindeck.console.runs.reading import read_spec
 from traindeck.console.runs.rebuild import rebuild_index
 from traindeck.console.runs.refreshing import refresh
+from traindeck.console.runs.relaunching import finetune_like
 from traindeck.console.runs.request import LaunchRequest
 from traindeck.console.runs.workspace import Workspace
 from traindeck.console.store.places import Places
@@ -182,6 +185,42 @@ async def test_an_environment_there_is_checked_shown_and_used(world: World) -> N
     assert retried.spec.environment == "~/envs/train" and retried.argv == made.argv
 
 
+async def test_what_was_found_is_found_again_where_a_run_like_it_goes(world: World) -> None:
+    first = make_venv(world.box.home / "envs/train", **dict.fromkeys(TRAINING, "1.2.3"))
+    values = {"model": "a/b", "data": "c/d"}
+    request, _ = recipe_request(world.ws, load("sft"), values, on="gpu1")
+    made = await launching.plan(world.ws, request)
+    assert (made.spec.environment, made.spec.environment_found) == ("", str(first))
+    assert ("inside", f"{first} · found there") in plan_lines(made)
+    run = await launching.launch(world.ws, made)
+    first.rename(world.box.home / "envs/old")
+    second = world.box.home / "envs/old"
+    like, _ = await finetune_like(world.ws, run.id, {}, values={})
+    assert (like.environment, like.argv[0]) == ("", "python3")
+    again = await launching.plan(world.ws, like)
+    assert again.argv[0] == f"{second}/bin/python3" and str(first) not in str(again.env)
+    async for _ in controlling.watch(world.ws, run.id):
+        pass
+    retried = await launching.retry(world.ws, run)
+    assert (retried.argv, retried.env) == (made.argv, made.env), "of what it had"
+
+
+async def test_a_port_that_would_be_forwarded_to_itself_is_refused(world: World) -> None:
+    run = await launching.launch(world.ws, await world.plan("true"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        other = int(taken.getsockname()[1])
+    # The box is this machine, and nobody listens there.
+    with pytest.raises(UsageError, match=f"Port {port} of gpu1 is port {port} of this machine"):
+        await forwarding.start(world.ws, run, port)
+    async with await forwarding.start(world.ws, run, port, other) as made:
+        assert made.problem
+    with socket.create_server(("127.0.0.1", port)):
+        async with await forwarding.start(world.ws, run, port) as made:
+            assert made.local != port and not made.problem
+
+
 async def test_a_missing_environment_is_refused_with_what_the_host_has(world: World) -> None:
     make_venv(world.box.home / "envs/train")
     with pytest.raises(UsageError) as error:
@@ -220,7 +259,7 @@ async def test_a_place_has_an_environment_of_its_own_and_a_prelude(world: World)
     run, log = await world.run(made)
     assert log.startswith(f"{venv}/bin/python3 ") and "'CLUSTER': 'its \"own\"'" in log
     draft = draft_of(await read_spec(world.ws.backend("gpu1"), run), "gpu1", {})
-    assert draft.text("command") == "python train.py"
+    assert (draft.text("command"), draft.text("environment")) == ("python train.py", "")
     plain = await world.plan("python3", "train.py", environment="none")
     assert plain.argv == ("python3", "train.py") and "plan/prelude.sh" not in plain.files
 

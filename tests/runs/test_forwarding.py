@@ -8,13 +8,14 @@ import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.conformance.subject import Subject, process
 from tests.conformance.test_reaching import SERVES
 
-from traindeck.backends.base import JobRef, Listener, RunSpec
+from traindeck.backends.base import JobRef, Listener, RunSpec, Unreachable
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.runs import forwarding
 from traindeck.console.runs.workspace import Workspace, open_workspace
@@ -68,8 +69,11 @@ async def world(home: Path, tmp_path: Path) -> AsyncIterator[World]:
     yield World(subject, ws, int(said.split()[1]), run_id)
     assert subject.restore is not None and subject.close is not None
     subject.restore()
-    await backend.cancel(ref, grace=0.0)
-    while not (await backend.poll([ref]))[ref].state.terminal:
+    over = False
+    while not over:
+        with suppress(Unreachable):  # that the agent was cut off is not noticed at once
+            await backend.cancel(ref, grace=0.0)
+            over = (await backend.poll([ref]))[ref].state.terminal
         await asyncio.sleep(0.02)
     await ws.aclose()
     await subject.close()

@@ -25,10 +25,15 @@ class Counted(fake.FakeBackend):
     polls = 0
     asked: Collection[JobRef] = ()
     answers = True
+    lapses = 0
+    """So many questions are lost first."""
 
     async def poll(self, refs: Collection[JobRef]) -> Mapping[JobRef, Status]:
         type(self).polls += 1
         type(self).asked = refs
+        if self.lapses:
+            type(self).lapses -= 1
+            raise Unreachable("It was away.")
         if not self.answers:
             await asyncio.sleep(0.1)
             raise Unreachable("It does not answer.")
@@ -68,6 +73,28 @@ async def test_all_who_wait_see_the_end(waiting: list[Workspace]) -> None:
     await controlling.stop(first, run)
     ended = await asyncio.wait_for(asyncio.gather(*everyone), 20)
     assert {record.state for (record,) in ended} == {State.CANCELLED}
+
+
+async def test_a_place_that_was_never_said_to_be_silent_is_not_said_to_answer_again(
+    waiting: list[Workspace],
+) -> None:
+    first = waiting[0]
+    request = LaunchRequest(argv=jobs.argv(fake.PYTHON, "hold"), on="there")
+    for lapses, expected in (
+        (1, []),  # by the time it is asked why, it answers
+        (2, ["there cannot be asked, the waiting goes on: It was away.", "there answers again."]),
+    ):
+        run = await launching.launch(first, await launching.plan(first, request))
+        said: list[str] = []
+        first.tell = said.append
+        Counted.lapses = lapses
+        task = asyncio.create_task(controlling.wait(first, [run.id]))
+        async with asyncio.timeout(20):
+            while Counted.lapses or len(said) < len(expected):
+                await asyncio.sleep(0.01)
+            await controlling.stop(first, run)
+            await task
+        assert said == expected
 
 
 async def launched(waiting: list[Workspace]) -> list[RunRecord]:

@@ -34,6 +34,6 @@ async def open_form(app: TraindeckApp, pilot: Any, like: Any = None) -> LaunchSc
 async def fill(pilot: Any, text: str) -> None:
     """Type a text, key by key."""
     names = {" ": "space", "-": "minus", "=": "equals_sign", ".": "full_stop", "/": "slash",
-             "'": "apostrophe", ":": "colon", "?": "question_mark", "_": "underscore",
-             '"': "quotation_mark"}  # fmt: skip
+             "'": "apostrophe", "%": "percent_sign", ":": "colon",
+             "?": "question_mark", "_": "underscore", '"': "quotation_mark"}  # fmt: skip
     await pilot.press(*(names.get(char, char) for char in text))

@@ -36,13 +36,12 @@ Cell = tuple[str, int, Style | None]
 
 def screen_rows(app: App[Any]) -> list[list[tuple[str, Style | None]]]:
     """What is on screen, as runs of text and style by row."""
-    width, height = app.size
+    height = app.size.height
     visible_screen_stack.set(app._background_screens)
     lines = app.screen._compositor.render_strips()
     rows = []
     for strip in lines[:height]:
         rows.append([(text, style) for text, style, control in strip if text and not control])
-    assert all(sum(cell_len(t) for t, _ in row) == width for row in rows), "a row is not full"
     return rows
 
 
@@ -54,6 +53,8 @@ def screen_text(app: App[Any]) -> str:
 def to_svg(rows: Sequence[Sequence[tuple[str, Style | None]]], title: str) -> str:
     """Rows of styled text as an SVG document."""
     columns = max((sum(cell_len(text) for text, _ in row) for row in rows), default=0)
+    full = all(sum(cell_len(text) for text, _ in row) == columns for row in rows)
+    assert full, "a row is not full"
     width, height = columns * CELL_W, len(rows) * CELL_H
     ground = _majority_ground(rows)
     out = [

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from launch_harness import SIZES, at_rest, fill, open_form
-from screen_harness import MakeApp, runs_screen, settle
+from screen_harness import MakeApp, cursor, runs_screen, settle
 from screen_svg import screen_text
 from tests.fakes.launch import launch_services
+from tests.fakes.runs import NOW
 from textual import events
 
 from traindeck.backends.base import BackendError, Option
 from traindeck.console.tui.screens.help import help_entries
 from traindeck.console.tui.screens.launch_plan import PlanScreen
 from traindeck.console.tui.screens.overlay import ChoiceScreen
+from traindeck.console.tui.services import Place
 
 WIDE, NARROW = SIZES["120x40"], SIZES["80x24"]
 
@@ -258,6 +260,80 @@ async def test_a_place_brings_its_own_options(make_app: MakeApp) -> None:
         await pilot.press("space")
         assert screen.draft.on == "gpu2"
         assert "partition" in screen_text(app)
+
+
+async def test_down_goes_through_the_places_and_on_and_up_comes_back(make_app: MakeApp) -> None:
+    services = launch_services()
+    services._places = (*services._places, Place(name="lab", seen_at=NOW))
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+
+        def here() -> str:
+            rows = [row for row in screen_text(app).splitlines()[1:] if row.startswith("▌  ")]
+            return rows[0].split("  ")[1].strip() if rows else ""
+
+        seen = []
+        for key in ["down"] * 5 + ["up"] * 4:
+            await pilot.press(key)
+            seen.append((screen.focus_key, here()))
+        through = ["(•) local", "( ) gpu2", "( ) lab"]
+        assert seen[1:4] == [("on", line) for line in through]
+        assert [key for key, _ in (seen[0], seen[4], seen[8])] == ["name", "cwd", "name"]
+        assert seen[5:8] == [("on", line) for line in reversed(through)]
+        assert screen.draft.on == "local", "who only passes by chooses nothing"
+        await pilot.press("down", "down")
+        assert "space choose" in screen_text(app).splitlines()[-1]
+        await pilot.press("space")
+        assert screen.draft.on == "gpu2" and here() == "(•) gpu2"
+        assert "space change" in screen_text(app).splitlines()[-1]
+        await pilot.press("space")
+        assert screen.draft.on == "lab" and here() == "(•) lab", "as before: the next one"
+        await pilot.press("up", "up", "enter")
+        assert screen.draft.on == "local" and screen.focus_key == "cwd"
+        await pilot.press("shift+tab")
+        assert here() == "(•) local", "who comes by tab is on the chosen one"
+        await pilot.press("down", "tab")
+        assert screen.draft.on == "local" and screen.focus_key == "cwd", "tab chooses nothing"
+
+
+async def test_an_array_is_asked_for_planned_and_launched_where_there_are_any(
+    make_app: MakeApp,
+) -> None:
+    services = launch_services()
+    services.arrays = frozenset({"gpu2"})
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "python sweep.py")
+        await at_rest(app, pilot)
+        assert "array" not in screen_text(app)
+        screen.go_to("on")
+        await pilot.press("space")
+        screen.go_to("array")
+        await fill(pilot, "0-x")
+        await at_rest(app, pilot)
+        assert "array 0-x: '0-x' is neither an index nor a range." in screen_text(app)
+        await pilot.press("backspace")
+        await fill(pilot, "7%2")
+        await at_rest(app, pilot)
+        text = screen_text(app)
+        assert "array     task 0 of 0-7%2" in text and "PLAN  8 runs" in text
+        assert "of 8 plans this is the first" in text and "launch 8 runs on gpu2" in text
+        assert screen.draft.made_name == "calm-fox", "the name of all, not of the first"
+        # A place without any has no such field; the way back finds what stood there.
+        screen.go_to("on")
+        await pilot.press("space")
+        await at_rest(app, pilot)
+        text = screen_text(app)
+        assert "array" not in text and "launch calm-fox on local" in text
+        await pilot.press("space")
+        await at_rest(app, pilot)
+        await pilot.press("ctrl+g")
+        await settle(app, pilot, lambda: len(services.launched) == 8)
+        assert [plan.spec.name for plan in services.launched[::7]] == ["calm-fox-0", "calm-fox-7"]
+        await settle(app, pilot, lambda: "launched 8 runs on gpu2" in screen_text(app))
+        await settle(app, pilot, lambda: cursor(app) == "calm-fox-0")
 
 
 async def test_where_there_is_nothing_to_choose_no_key_is_offered_for_it(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
-from screen_harness import CheckScreen, MakeApp
+from screen_harness import CheckScreen, MakeApp, settle
+from screen_svg import screen_text
 from tests.fakes.launch import launch_services
 
 BOTH = pytest.mark.parametrize("size", ["80x24", "120x40"])
@@ -28,6 +29,43 @@ async def test_a_command(make_app: MakeApp, check_screen: CheckScreen, size: str
         await fill(pilot, "python train.py --lr 3e-4")
         await at_rest(app, pilot)
         check_screen(app, f"launch-command-{size}")
+
+
+@BOTH
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_on_another_place_than_the_chosen_one(
+    make_app: MakeApp, check_screen: CheckScreen, size: str, theme: str
+) -> None:
+    app = make_app(launch_services(), theme=theme)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await open_form(app, pilot)
+        await fill(pilot, "python train.py")
+        await pilot.press("down", "down", "down")
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-places{'' if theme == 'dark' else '-light'}-{size}")
+
+
+@BOTH
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_an_array(
+    make_app: MakeApp, check_screen: CheckScreen, size: str, theme: str
+) -> None:
+    services = launch_services()
+    services.arrays = frozenset({"gpu2"})
+    app = make_app(services, theme=theme)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "python sweep.py")
+        screen.go_to("on")
+        await pilot.press("space")
+        screen.go_to("array")
+        await fill(pilot, "0-7%2")
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-array{'' if theme == 'dark' else '-light'}-{size}")
+        if size == "80x24":
+            await pilot.press("ctrl+o")
+            await settle(app, pilot, lambda: "ctrl+g launches" in screen_text(app))
+            check_screen(app, f"launch-array-plan{'' if theme == 'dark' else '-light'}-{size}")
 
 
 @BOTH

@@ -12,8 +12,10 @@ import pytest
 from log_harness import (
     DONE,
     FAILED,
+    QUEUED,
     RUNNING,
     log_rows,
+    marked,
     opened,
     press,
     training,
@@ -332,6 +334,77 @@ async def test_the_logs_of_earlier_attempts_can_be_read(make_app: MakeApp) -> No
         await settle(app, pilot, lambda: "attempt 0   " in screen_text(app))
         asked = [detail for name, detail in services.calls if name == "open_log"]
         assert asked == [(run.id, 1), (run.id, 0)]
+
+
+async def test_the_logs_of_all_ranks_are_a_key_away_and_the_search_goes_along(
+    make_app: MakeApp,
+) -> None:
+    services = world()
+    run = services.runs[FAILED]
+    assert run is not None
+    services.others[run.id] = {n: b"eval on rank %d\n" % n * 3 for n in range(1, 8)}
+    services.others[run.id][7] = None
+    app = make_app(services)
+    async with opened(app) as (pilot, pane):
+        await settle(app, pilot, lambda: "rank 0 of 8   wrap off" in screen_text(app))
+        text = await press(app, pilot, pane, "slash e v a l enter r")
+        assert "rank 1 of 8" in text and "/eval   1 of 3" in text
+        assert "eval on rank 1" in marked(app), "what was searched for is found here, too"
+        assert " r rank " in screen_text(app).splitlines()[-1]
+        await press(app, pilot, pane, "left_square_bracket left_square_bracket")
+        await settle(app, pilot, lambda: "is not here: a copy is kept" in screen_text(app))
+        assert "rank 7 of 8" in screen_text(app), "before the first comes the last"
+        await press(app, pilot, pane, "right_square_bracket")
+        await settle(app, pilot, lambda: "rank 0 of 8" in screen_text(app))
+        await settle(app, pilot, lambda: "What happened" in screen_text(app))
+        asked = [detail for name, detail in services.calls if name == "open_log"]
+        assert asked == [(run.id, 0), (run.id, 0, 1), (run.id, 0), (run.id, 0, 7), (run.id, 0)]
+
+
+async def test_who_follows_a_rank_follows_the_next_one(make_app: MakeApp) -> None:
+    services = world()
+    run = services.runs[RUNNING]
+    assert run is not None
+    services.others[run.id] = {1: b"loss on rank 1\n" * 100}
+    app = make_app(services)
+    async with opened(app, RUNNING) as (pilot, pane):
+        await settle(app, pilot, lambda: "rank 0 of 2" in screen_text(app))
+        await press(app, pilot, pane, "slash l o s s enter f")
+        await settle(app, pilot, lambda: "follow on" in screen_text(app))
+        await pilot.press("r")
+        await settle(app, pilot, lambda: "100 hits" in screen_text(app))
+        assert "follow on" in screen_text(app) and "/loss" in screen_text(app)
+        services.others[run.id][1] = b"loss on rank 1\n" * 100 + b"the newest\n"
+        await settle(app, pilot, lambda: "the newest" in log_rows(app)[-1])
+
+
+async def test_a_filter_goes_along_to_another_rank(make_app: MakeApp) -> None:
+    services = world()
+    run = services.runs[FAILED]
+    assert run is not None
+    services.others[run.id] = {1: b"loss 1\neval 2\nloss 3\n"}
+    app = make_app(services)
+    async with opened(app) as (pilot, pane):
+        await settle(app, pilot, lambda: "rank 0 of 2" in screen_text(app))
+        text = await press(app, pilot, pane, "ampersand e v a l enter r")
+        assert "eval 2" in text and not any("loss" in row for row in log_rows(app))
+        await press(app, pilot, pane, "escape")
+        assert "loss 3" in screen_text(app)
+
+
+async def test_ranks_that_begin_later_are_there_without_asking(make_app: MakeApp) -> None:
+    services = world()
+    run = services.runs[QUEUED]
+    assert run is not None
+    app = make_app(services)
+    async with opened(app, QUEUED) as (pilot, pane):
+        assert "rank" not in screen_text(app), "of a run with one nothing is said"
+        assert pane.check_action("rank", (1,)) is False
+        services.others[run.id] = {1: b""}
+        services.change(QUEUED, replace(run, state=State.RUNNING, reason=""))
+        await settle(app, pilot, lambda: "rank 0 of 2" in screen_text(app))
+        await press(app, pilot, pane, "r")
+        await settle(app, pilot, lambda: "nothing written yet" in screen_text(app))
 
 
 async def test_keys_that_would_do_nothing_are_not_offered_and_say_so(make_app: MakeApp) -> None:

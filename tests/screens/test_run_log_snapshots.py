@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from log_harness import (
     DONE,
+    FAILED,
     QUEUED,
     RUNNING,
     SIZES,
     opened,
     press,
+    training,
     world,
 )
 from screen_harness import CheckScreen, MakeApp, settle
@@ -40,6 +42,25 @@ async def test_looks(
     async with opened(app, size=size) as (pilot, pane):
         await press(app, pilot, pane, keys)
         check_screen(app, f"run-log-{name}-{size}")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+@pytest.mark.parametrize(("name", "keys"), [("rank", "r"), ("rank-absent", "left_square_bracket")])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_looks_of_another_rank(
+    make_app: MakeApp, check_screen: CheckScreen, name: str, keys: str, size: str, theme: str
+) -> None:
+    services = world()
+    run = services.runs[FAILED]
+    assert run is not None
+    lines = training(40)[:-6]
+    services.others[run.id] = {1: b"".join(lines), 2: b"", 3: None}
+    app = make_app(services, theme=theme)
+    async with opened(app, size=size) as (pilot, pane):
+        await settle(app, pilot, lambda: "rank 0 of 4" in screen_text(app))
+        await press(app, pilot, pane, keys)
+        assert "rank 1 of 4" in screen_text(app) or "rank 3 of 4" in screen_text(app)
+        check_screen(app, f"run-log-{name}{'' if theme == 'dark' else '-light'}-{size}")
 
 
 @pytest.mark.parametrize("theme", ["light", "high", "ansi16"])

@@ -325,9 +325,11 @@ async def test_leaving_while_something_is_kept_leaves_one_screen_only(make_app: 
     async with opened(app, "overview", "LOG") as pilot:
         await pilot.press("ctrl+e")
         await settle(app, pilot, lambda: "Edit " in screen_text(app))
-        services.delay = 0.3
+        services.delay = 2.0  # that is how long it is kept for
         await pilot.press("enter", "escape")
-        await pilot.pause(0.8)
+        services.delay = 0.0
+        await settle(app, pilot, lambda: "Edit " not in screen_text(app))
+        await pilot.pause(0.5)
         assert isinstance(app.screen, RunScreen)
 
 

@@ -158,7 +158,10 @@ async def test_an_error_that_stops_what_was_asked(
         )
         await answer(app, pilot, services, "s")
         await settle(app, pilot, lambda: "Could not stop 2 runs" in screen_text(app))
-        await settle(app, pilot, lambda: "✗ The agent on box" in screen_text(app))  # the next look
+        # The next looks fail too, that of the list and that of the pane.
+        said = "✗ The agent on box"
+        await settle(app, pilot, lambda: said in screen_text(app).splitlines()[-1])
+        await settle(app, pilot, lambda: said in screen_text(app).splitlines()[1])
         await still(app, pilot)
         check_screen(app, f"runs-error-dialog-{size}")
 

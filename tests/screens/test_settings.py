@@ -235,3 +235,88 @@ def test_every_key_is_shown_as_it_may_be_written() -> None:
             continue  # these are not to be given away
         written = keys.settings_text(action.keys)
         assert keys.keymap(Settings(keys={name: written})) == {name: action.keys}, name
+
+
+def labels(screen: SettingsScreen) -> list[str]:
+    return [entry.label for section in screen.form for entry in section.entries]
+
+
+async def test_a_setting_is_found_by_typing_a_word_of_what_it_does(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        screen = await open_settings(app, pilot)
+        every = labels(screen)
+        await pilot.press("j", "j", "slash", *"retry")
+        await settle(app, pilot, lambda: "run.retry" in labels(screen))
+        assert len(labels(screen)) < 6 and screen.focus_key == "keys.runs.retry"
+        assert f"of {len(every)}" in screen_text(app).splitlines()[0]
+        await pilot.press("ctrl+u", *"Killing", "space", *"ASKING")
+        await settle(app, pilot, lambda: labels(screen) == ["grace"])
+        # Kept, the list is as it was: what is found can be changed at once.
+        await pilot.press("enter", "enter", *"45s", "enter")
+        await settle(app, pilot, lambda: "grace: 45s" in path.read_text())
+        assert labels(screen) == ["grace"] and "filter Killing ASKING" in screen_text(app)
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: labels(screen) == every)
+        assert screen.focus_key == "grace" and app.screen is screen, "esc shows all, and stays"
+        await pilot.press("escape")
+        await settle(app, pilot, lambda: app.screen is not screen)
+
+
+async def test_what_is_filtered_while_typing_is_as_before_after_esc(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, _ = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        screen = await open_settings(app, pilot)
+        every = labels(screen)
+        await pilot.press("j", "j")
+        before = screen.focus_key
+        await pilot.press("slash", *"zzzq")
+        await settle(app, pilot, lambda: "No setting fits zzzq" in screen_text(app))
+        await pilot.press("down", "escape")
+        await settle(app, pilot, lambda: labels(screen) == every)
+        assert screen.focus_key == before
+        # All in one burst: what follows enter is for the rows that it leaves.
+        for key in ("slash", *"runs.", "enter", "down", "down"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await settle(app, pilot, lambda: "filter runs." in screen_text(app))
+        assert screen.focus_key == f"keys.{labels(screen)[2]}"
+
+
+async def test_the_row_under_the_cursor_stays_though_it_fits_no_more(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app, path = from_file(make_app, tmp_path)
+    async with app.run_test(size=SIZES["80x24"]) as pilot:
+        screen = await open_settings(app, pilot)
+        await pilot.press("slash", *"yaml,", "enter")
+        await settle(app, pilot, lambda: labels(screen) == ["theme", "grace", "runs.stop"])
+        await pilot.press("j", "u")
+        await settle(app, pilot, lambda: "grace" not in path.read_text())
+        await pilot.pause()
+        assert labels(screen) == ["theme", "grace", "runs.stop"] and screen.focus_key == "grace"
+        await pilot.press("j")
+        assert labels(screen) == ["theme", "runs.stop"], "it is left: now it goes"
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("name", "keys_pressed"),
+    [("filtering", "slash r u n s"), ("filtered", "slash r u n s enter j j"),
+     ("filter-empty", "slash z z z")],
+)  # fmt: skip
+async def test_what_a_filter_looks_like(
+    make_app: MakeApp, check_screen: CheckScreen, name: str, keys_pressed: str, size: str,
+    theme: str,
+) -> None:  # fmt: skip
+    app = make_app(launch_services(), theme=theme)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        screen = await open_settings(app, pilot)
+        await settle(app, pilot, lambda: screen.health and None not in screen.health.values())
+        await pilot.press(*keys_pressed.split())
+        await pilot.pause()
+        check_screen(app, f"settings-{name}{'' if theme == 'dark' else '-light'}-{size}")

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.services import need
 from tests.services.slurm import PACKAGES, Cluster
 from tests.slurm.test_console import Traindeck, slurm, traindeck
+
+from traindeck.console.present.plan_view import plan_lines
+from traindeck.console.runs.drafting import Draft, check, draft_recipe, ground
+from traindeck.console.runs.launching import launch_array
+from traindeck.console.runs.workspace import open_workspace
 
 __all__ = ["slurm", "traindeck"]
 
@@ -97,3 +104,60 @@ def test_the_tasks_of_a_recipe_differ_in_what_names_their_index(
     assert plans[0]["body"] == plans[1]["body"]
     refused = traindeck(*words, "--set", "seed={index}", code=2)
     assert "there is no --array" in refused.stderr
+
+
+async def test_the_launch_form_makes_the_array_that_the_command_line_would(
+    traindeck: Traindeck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in traindeck.env.items():
+        monkeypatch.setenv(name, value)  # what is asked of Slurm is asked by a child of ours
+    fields = {"command": "true", "name": "sweep", "array": "3,5%1", "cwd": str(tmp_path)}
+    async with open_workspace(traindeck.env, stores=True) as ws:
+        assert ground(ws).arrays == {"lab"}
+        draft = Draft(on="lab", fields=fields, code_from=str(tmp_path))
+        drafted = await check(ws, draft)
+        assert [made.spec.name for made in drafted.array] == ["sweep-3", "sweep-5"]
+        assert drafted.plan == drafted.array[0] and drafted.name == "sweep"
+        words = ("run", "--on", "lab", "--array", "3,5%1", "--name", "sweep", "--dry-run")
+        planned = dict(plan_lines(drafted.plan))
+        lines = traindeck(*words, "--", "true").stdout.splitlines()
+        assert (
+            f"array     {planned['array']}" in lines and f"command   {planned['command']}" in lines
+        )
+        wrong = await check(ws, replace(draft, fields={**fields, "array": "0-x"}))
+        words = "array 0-x: '0-x' is neither an index nor a range."
+        assert wrong.plan is None and wrong.problems["array"].startswith(words)
+        # Where there are none it is no field, and what stood there has no effect.
+        alone = await check(ws, replace(draft, on="local"))
+        assert alone.plan is not None and alone.plan.spec.array is None and not alone.array
+        runs = await launch_array(ws, drafted.array)
+        assert [run.name for run in runs] == ["sweep-3", "sweep-5"]
+    traindeck("wait", *(run.id for run in runs))
+    listed = json.loads(traindeck("ls", "name:sweep-*", "--json").stdout)
+    assert {(run["name"], run["state"]) for run in listed} == {
+        ("sweep-3", "succeeded"),
+        ("sweep-5", "succeeded"),
+    }
+
+
+async def test_in_the_launch_form_too_a_parameter_may_name_the_index(
+    traindeck: Traindeck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in traindeck.env.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"text": "x"}\n')
+    values = {"model": str(tmp_path / "base"), "data": str(tmp_path / "rows.jsonl")}
+    fields = {"array": "4-5", "python": sys.executable, "cwd": str(tmp_path)}
+    draft = Draft(recipe="sft", on="lab", fields=fields, values={**values, "seed": "{index}"})
+    async with open_workspace(traindeck.env) as ws:
+        recipe = await draft_recipe(ws, draft)
+        drafted = await check(ws, draft, recipe)
+        assert not drafted.problems, drafted.problems
+        found = [(made.spec.recipe or {})["values"]["seed"] for made in drafted.array]
+        assert found == [4, 5]
+        alike = await check(ws, replace(draft, values=values), recipe)
+        assert len(alike.array) == 2
+        assert "all tasks have the same parameters: {index} in one of them" in alike.notes[-1]
+        none = await check(ws, replace(draft, fields={**fields, "array": ""}), recipe)
+        assert none.problems["seed"] == "{index} stands for the index of a task: there is no array."

@@ -144,6 +144,7 @@ async def test_the_plan_shows_sbatch_word_for_word_and_the_script_byte_for_byte(
     [
         ({"options": {"partition": "gpux"}}, "no partition 'gpux'. There are: gpu, short"),
         ({"options": {"reservation": "x"}}, "no reservation 'x'. There are no reservations"),
+        ({"options": {"gpu_kind": "h100"}}, "gpu_kind=h100: the run asks for no GPU. Say how many"),
         ({"options": {"gpu_kind": "b300"}, "resources": Resources(gpus=1)}, "There are: h100"),
         ({"resources": Resources(gpus=5)}, "4 GPUs at most. Use several nodes"),
         ({"resources": Resources(gpus=99)}, "All that it has is --nodes 2 --gpus 4."),

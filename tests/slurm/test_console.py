@@ -22,7 +22,7 @@ class Traindeck:
     """The command, in a home of its own in whose settings the cluster is called `lab`."""
 
     def __init__(self, env: Mapping[str, str], folder: Path) -> None:
-        self._env = env
+        self.env = env
         self._folder = folder
 
     def __call__(
@@ -31,7 +31,7 @@ class Traindeck:
         argv = [*COMMAND, *words]
         done = subprocess.run(
             argv,
-            env={**self._env, **(more or {})},
+            env={**self.env, **(more or {})},
             cwd=self._folder,
             capture_output=True,
             text=True,
@@ -44,7 +44,7 @@ class Traindeck:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Begin a command."""
         return subprocess.Popen(
-            [*COMMAND, *words], env=self._env, cwd=self._folder, stdout=subprocess.DEVNULL
+            [*COMMAND, *words], env=self.env, cwd=self._folder, stdout=subprocess.DEVNULL
         )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -30,8 +31,13 @@ from traindeck.backends.base import (
     State,
     Terminal,
     TerminalSize,
+    Unreachable,
 )
+from traindeck.backends.hosts.local import LocalHost
+from traindeck.backends.slurm.backend import SlurmBackend
 from traindeck.backends.slurm.inside import Stepped
+
+SOAK = pytest.mark.skipif(not os.environ.get("SOAK"), reason="takes its time: SOAK=1")
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +341,53 @@ async def test_where_a_firewall_stands_between_the_detour_is_taken(
     assert await answered(lab, running.ref, running.own, b"abc") == (its, b"cba")
 
 
+@contextmanager
+def without_controller(slurm: Cluster, number: int) -> Iterator[None]:
+    """While slurmctld is ended, or merely says nothing."""
+    controller = slurm._running["slurmctld"]
+    if number == signal.SIGSTOP:
+        controller.send_signal(number)
+    else:
+        slurm.stop_controller(number)
+    try:
+        yield
+    finally:
+        if number == signal.SIGSTOP:
+            controller.send_signal(signal.SIGCONT)
+        else:
+            slurm.start_controller()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, pytest.param(signal.SIGTERM, marks=SOAK)])
+async def test_while_slurm_says_nothing_shell_and_forward_say_so_and_what_is_open_goes_on(
+    lab: Lab, running: Running, number: int
+) -> None:
+    ref, port = running.ref, running.alone
+    # Its commands do not try for ten seconds.
+    conf = lab.slurm.folder / "impatient.conf"
+    conf.write_text(lab.slurm.conf.read_text() + "MessageTimeout=2\n")
+    host = LocalHost(str(lab.root), environ={**lab.slurm.env, "SLURM_CONF": str(conf)})
+    newcomer = SlurmBackend("lab", host)
+    assert (await answered(lab, ref, port, b"abc"))[1] == b"cba"
+    with without_controller(lab.slurm, number):
+        async with asyncio.timeout(60):
+            both = newcomer.shell(ref, ["true"]), newcomer.connect(ref, port)
+            refused = await asyncio.gather(*both, return_exceptions=True)
+        for error in refused:
+            assert isinstance(error, Unreachable)
+            words = str(error)
+            assert words.startswith("Slurm does not answer") and words.endswith(" (on `lab`).")
+            assert "\n" not in words and "srun" not in words
+        assert (await answered(lab, ref, port, b"abc"))[1] == b"cba"
+    await newcomer.aclose()
+    out = b""
+    async with asyncio.timeout(60):
+        while not out:
+            with suppress(BackendError):  # until slurmctld has heard of the node
+                out, _, _ = await said(lab, ref, "echo", "in")
+    assert out == b"in\n"
+
+
 async def test_a_way_in_that_was_lost_is_made_again(lab: Lab, running: Running) -> None:
     ref, port = running.ref, running.alone
     reader, writer = await lab.backend.connect(ref, port)
@@ -360,7 +413,7 @@ async def test_whoever_closes_is_closed_to_the_program_and_the_way_in_goes_with_
     until(lambda: steps(lab, ref) == 0, "the step to end")
 
 
-@pytest.mark.skipif(not os.environ.get("SOAK"), reason="a job on two nodes takes its time: SOAK=1")
+@SOAK
 async def test_of_a_run_on_several_nodes_the_first_is_meant(lab: Lab) -> None:
     nodes = {node: lab.slurm.address(node) for node in lab.slurm.nodes}
     spec = lab.spec(env=nodes, resources=Resources(nodes=2))

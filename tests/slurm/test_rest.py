@@ -32,7 +32,7 @@ from traindeck.backends.base import (
 )
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.slurm.backend import SlurmBackend
-from traindeck.backends.slurm.by_rest import ByRest
+from traindeck.backends.slurm.by_rest import LESS, ByRest
 from traindeck.backends.slurm.rest import Slurmrestd, place_of
 from traindeck.backends.slurm.rest_only import RestOnlyBackend
 from traindeck.backends.slurm.rest_token import Tokens
@@ -148,6 +148,41 @@ async def test_a_run_that_waits_says_why_and_is_stopped_before_it_starts(lab: La
     assert (await lab.until(ref)).state is State.CANCELLED
     await lab.backend.cancel(first)
     assert (await lab.until(first)).state is State.CANCELLED
+
+
+async def test_a_run_that_slurm_has_requeued_is_stopped_while_it_waits(lab: Lab) -> None:
+    ref = await lab.launch("hold")
+    await lab.until(ref, State.RUNNING)
+    lab.slurm.run("scontrol", "requeue", ref.native_id)
+    assert (await lab.until(ref, State.QUEUED)).reason.startswith("requeued: ")
+    await lab.backend.cancel(ref)
+    status = await lab.until(ref)
+    why = "cancelled in Slurm while it waited to start again"
+    assert (status.state, status.reason) == (State.CANCELLED, why)
+
+
+async def test_a_run_that_slurm_starts_again_while_it_is_asked_to_end_is_stopped(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await lab.launch("hold")
+    await lab.until(ref, State.RUNNING)
+    lab.slurm.run("scontrol", "requeue", ref.native_id)
+    await lab.until(ref, State.QUEUED)
+    states = lab.backend._states
+    look = states.look
+
+    async def later(*given: Any) -> Any:
+        monkeypatch.undo()
+        await asyncio.to_thread(lab.slurm.hurry, ref.native_id)
+        async with asyncio.timeout(PATIENCE):
+            while (await lab.until(ref, State.RUNNING)).attempt == 0:
+                await asyncio.sleep(0.05)
+        return await look(*given)
+
+    monkeypatch.setattr(states, "look", later)
+    await lab.backend.cancel(ref)
+    status = await lab.until(ref)
+    assert (status.state, status.attempt) == (State.CANCELLED, 1)
 
 
 async def test_a_job_that_fails_brings_its_exit_code(lab: Lab) -> None:
@@ -307,7 +342,8 @@ async def test_the_checks_of_a_place_say_version_token_and_what_is_missing(lab: 
     assert any("v0.0.38" in line for line in lines)
     assert any(line.startswith("the token in SLURM_JWT holds for 10 min") for line in lines)
     assert any("partition gpu, the default" in line for line in lines)
-    assert any("does not tell your accounts" in line for line in lines)
+    for what in ("does not tell your accounts", "Slurm judges at the sub", "no job arrays", LESS):
+        assert any(what in line for line in lines), what
     assert any("on a disk of one machine" in line for line in lines)
 
 
@@ -322,7 +358,7 @@ async def test_without_a_host_jobs_are_listed_and_stopped_and_nothing_else(lab: 
     lab.slurm.reaches(number, "RUNNING")
     health = await only.probe()
     assert health.reach is Reach.OK
-    assert health.checks[-1][0] is False
+    assert (True, LESS) in health.checks and health.checks[-1][0] is False
     assert "no run can be started and no log read" in health.checks[-1][1]
     found = {ref.native_id: ref for ref in await only.list_foreign()}
     assert {number, ours.native_id} <= set(found)

@@ -68,6 +68,11 @@ FORM_SHARE = 0.48
 _NUMBER = re.compile(r"-?\d[\d_]*(?:\.\d+)?(?:e-?\d+)?", re.I)
 
 
+def _at(entry: Entry) -> int:
+    """The place of the choice that was made among all."""
+    return entry.choices.index(entry.text) if entry.text in entry.choices else 0
+
+
 def _blank(draft: Draft) -> bool:
     """Whether it does not say yet what is to run. That is no mistake."""
     return not draft.recipe and not draft.text("command").strip()
@@ -97,6 +102,8 @@ class LaunchScreen(DeckScreen):
         self.launch_places: Sequence[Place] = (Place(name="local", kind="process"),)
         self.form: tuple[Section, ...] = ()
         self.focus_key = "command" if like is None else START
+        self.place_line = 0
+        """The line of the list of places that the cursor is on, while that has the focus."""
         self.caret: Caret | None = None
         self.ready = False
         self._begun = Draft()
@@ -219,7 +226,7 @@ class LaunchScreen(DeckScreen):
         self.drafted = drafted
         if drafted.plan is not None and not draft.text("name") and not draft.made_name:
             # It keeps this name while the rest changes; that alone is no other draft.
-            self.draft = replace(self.draft, made_name=drafted.plan.spec.name)
+            self.draft = replace(self.draft, made_name=drafted.name)
         self._shape()
         self.plan_state = self.state_of(draft, drafted, current=current)
         self._paint()
@@ -231,6 +238,7 @@ class LaunchScreen(DeckScreen):
             problems.pop("command", None)
         return PlanState(
             plan=drafted.plan or self.plan_state.plan,
+            array=drafted.array if drafted.plan is not None else self.plan_state.array,
             current=current and drafted.plan is not None,
             waiting=not current,
             problems=problem_labels(self.form, list(problems.items())),
@@ -240,7 +248,7 @@ class LaunchScreen(DeckScreen):
         )
 
     def _answered_badly(self, why: str) -> None:
-        self.drafted = None if self.drafted is None else replace(self.drafted, plan=None)
+        self.drafted = None if self.drafted is None else replace(self.drafted, plan=None, array=())
         self.plan_state = replace(self.plan_state, refused=why, waiting=False, current=False)
         self._paint()
 
@@ -269,6 +277,8 @@ class LaunchScreen(DeckScreen):
         if entry is None:
             entry = flat(self.form)[0]
         self.focus_key = entry.key
+        if entry.key == PLACE:
+            self.place_line = _at(entry)
         self.caret = None if entry.choices or entry.key == PLACE else self._line_of(entry)
 
     def go_to(self, key: str) -> None:
@@ -284,7 +294,7 @@ class LaunchScreen(DeckScreen):
         if not self.is_mounted:
             return
         if self.plan_visible and self.plan_state.current and self.plan_state.plan is not None:
-            self.sending.seen(self.plan_state.plan)
+            self.sending.seen(self.plan_state)
         self._form_pane.update()
         self._plan_pane.update()
         self.update_chrome()
@@ -413,6 +423,34 @@ class LaunchScreen(DeckScreen):
         self._focus(order[(at + step) % len(order)])
         self._paint()
 
+    def action_line(self, step: int) -> None:
+        """Down or up: a list of places is gone through by the line, without choosing one; behind
+        its last line comes the next field."""
+        entry = self.entry
+        if entry is not None and entry.key == PLACE:
+            line = self.place_line + step
+            if 0 <= line < len(entry.choices):
+                self.place_line = line
+                self._paint()
+                return
+        self.action_field(step)
+        entry = self.entry
+        if entry is not None and entry.key == PLACE:  # it is entered at its near end
+            self.place_line = 0 if step > 0 else len(entry.choices) - 1
+            self._paint()
+
+    def action_take(self) -> None:
+        """Enter: the place one is on, and the next field."""
+        if self._on_another_place:
+            self.action_change(1)
+        self.action_field(1)
+
+    @property
+    def _on_another_place(self) -> bool:
+        """Whether the cursor is on a place that is not the chosen one."""
+        entry = self.entry
+        return entry is not None and entry.key == PLACE and self.place_line != _at(entry)
+
     def action_section(self, step: int) -> None:
         found = placed(self.form, self.focus_key)
         filled = [section for section in self.form if section.entries]
@@ -424,8 +462,11 @@ class LaunchScreen(DeckScreen):
         entry = self.entry
         if entry is None or not entry.choices:
             return
-        at = entry.choices.index(entry.text) if entry.text in entry.choices else 0
-        self._write(entry, entry.choices[(at + step) % len(entry.choices)])
+        another = self._on_another_place
+        at = self.place_line if another else (_at(entry) + step) % len(entry.choices)
+        if entry.key == PLACE:
+            self.place_line = at
+        self._write(entry, entry.choices[at])
 
     def action_default(self) -> None:
         entry = self.entry
@@ -547,6 +588,8 @@ class LaunchScreen(DeckScreen):
         return (Span(words, "muted"),)
 
     def label_of(self, action: keys.Action) -> str:
+        if action.id == "launch.change" and self._on_another_place:
+            return "choose"
         if action.id == "launch.launch" and self.sending.shows_first():
             return "plan, then launch"
         return super().label_of(action)

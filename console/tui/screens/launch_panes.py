@@ -42,7 +42,7 @@ class FormPane(Lines):
             below = max(below, len(help_lines(entry, cells, LONG, glyphs)))
         lines, at = launch_form(
             screen.form, screen.focus_key, screen.caret, screen.launch_places, cells,
-            airy=airy, glyphs=glyphs,
+            airy=airy, line=screen.place_line, glyphs=glyphs,
         )  # fmt: skip
         room = rows - below - (2 if airy else 1)
         lead: list[Line] = [()] if airy else []

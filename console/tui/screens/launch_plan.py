@@ -29,7 +29,7 @@ class PlanScreen(Overlay[None]):
     def lines(self, cells: int) -> list[Line]:
         state = self._form.plan_state
         if state.plan is not None and state.current:
-            self._form.sending.seen(state.plan)
+            self._form.sending.seen(state)
         every = plan_pages(state, cells, self.deck.painter.glyphs)
         room = self.inner_rows
         self._length = len(every)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from traindeck.backends.errors import TraindeckError
 from traindeck.backends.states import State
 from traindeck.console.present.cells import clean
-from traindeck.console.present.launch_view import obstacle
+from traindeck.console.present.launch_view import PlanState, obstacle
+from traindeck.console.present.numbers import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from traindeck.backends.base import Plan
     from traindeck.console.runs.drafting import Draft
     from traindeck.console.store.records import RunRecord
@@ -27,20 +30,21 @@ class Sending:
 
     def __init__(self, form: LaunchScreen) -> None:
         self._form = form
-        self._seen = ""
+        self._seen: tuple[str, ...] = ()
         self._awaited: Draft | None = None
         self.busy = False
 
-    def seen(self, plan: Plan) -> None:
+    def seen(self, state: PlanState) -> None:
         """A person has this plan before the eyes."""
-        if self._seen != plan.digest:
-            self._seen = plan.digest
+        digests = _digests(state)
+        if self._seen != digests:
+            self._seen = digests
             self._form.footer_bar.update()  # what launching does now
 
     def shows_first(self) -> bool:
         """Whether to launch would show the plan before: nobody has seen it."""
         state = self._form.plan_state
-        unseen = state.plan is None or state.plan.digest != self._seen
+        unseen = state.plan is None or _digests(state) != self._seen
         return not self._form.plan_visible and (state.waiting or unseen)
 
     def launch(self) -> None:
@@ -58,12 +62,13 @@ class Sending:
             form.action_plan()  # there it appears
         elif why or state.plan is None:
             deck.notice(why, "warn")
-        elif self._seen != state.plan.digest:
+        elif self._seen != _digests(state):
             form.action_plan()
         else:
             self.busy = True
             # It goes on when the form is left: what was sent is noted by who sent it.
-            deck.start(self._send(state.plan), f"launching {clean(state.plan.spec.name)}")
+            plans = state.array or (state.plan,)
+            deck.start(self._send(plans), f"launching {clean(state.plan.spec.name)}")
 
     def take_back(self) -> bool:
         """Launch nothing yet, if a plan is still waited for. Whether one was."""
@@ -93,19 +98,24 @@ class Sending:
             form.deck.notice(f"not launched: {why}", "warn", urgent=True)
             return
         self.busy = True
-        await self._send(drafted.plan)
+        await self._send(drafted.array or (drafted.plan,))
 
-    async def _send(self, plan: Plan) -> None:
+    async def _send(self, plans: Sequence[Plan]) -> None:
         deck = self._form.deck
         try:
-            run = await deck.services.launch(plan)
+            if plans[0].spec.array is not None:
+                runs = await deck.services.launch_array(plans)
+            else:
+                runs = [await deck.services.launch(plans[0])]
         except TraindeckError as error:
             self.busy = False
             deck.complain(error)
             self._form.refuse(str(error))
             return
+        run = runs[0]
         failed = run.state is State.FAILED
-        words = f"launched {clean(run.name)} on {run.backend}"
+        what = clean(run.name) if len(runs) == 1 else plural(len(runs), "run")
+        words = f"launched {what} on {run.backend}"
         if failed:
             words = f"{clean(run.name)} failed at once: {clean(run.reason) or 'see its log'}"
         if self._form.is_mounted:  # else it was left meanwhile
@@ -118,3 +128,9 @@ class Sending:
         go = getattr(deck.screen, "go_to_run", None)
         if go is not None:
             deck.start(go(run), "")
+
+
+def _digests(state: PlanState) -> tuple[str, ...]:
+    """By what a plan is known again; of an array the tasks may differ."""
+    plans = state.array or ((state.plan,) if state.plan is not None else ())
+    return tuple(plan.digest for plan in plans)

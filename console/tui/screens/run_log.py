@@ -99,6 +99,8 @@ class LogPane(Vertical, inherit_bindings=False):
         self._spot = spot
         self._run: RunRecord | None = None
         self._attempt: int | None = None
+        self._rank = 0
+        self._ranks: Sequence[int] = ()
         self._session: LogSession | None = None
         self.shown = LogShown()
         self._opened = False
@@ -141,7 +143,13 @@ class LogPane(Vertical, inherit_bindings=False):
         if self._run is None:
             return None
         attempt = self._run.attempt if self._attempt is None else self._attempt
-        return Subject(run=self._run, path=self._path, attempt=attempt)
+        return Subject(
+            run=self._run,
+            path=self._path,
+            attempt=attempt,
+            rank=self._rank,
+            ranks=self._ranks,
+        )
 
     # -------------------------------------------------------------------------------- from outside
 
@@ -159,6 +167,9 @@ class LogPane(Vertical, inherit_bindings=False):
             self._spot = None
             self._restart()
         else:
+            turned = before is not None and (before.state, before.reach) != (run.state, run.reach)
+            if turned and self._tasks:
+                self._tasks.append(self.deck.start(self._look_for_ranks(), ""))
             self._paint()
 
     def start(self) -> None:
@@ -166,6 +177,7 @@ class LogPane(Vertical, inherit_bindings=False):
         if not self._tasks:
             self._tasks = [
                 self.deck.start(self._live(), ""),
+                self.deck.start(self._look_for_ranks(), ""),
                 self.deck.start(self._requests.serve(), ""),
             ]
 
@@ -214,6 +226,21 @@ class LogPane(Vertical, inherit_bindings=False):
             pause = ACTIVE if shown.busy or shown.following else OVER if shown.over else QUIET
             await asyncio.sleep(pause)
 
+    async def _look_for_ranks(self) -> None:
+        """Which ranks there are: a job on several nodes has a log on each."""
+        subject = self.subject
+        if subject is None or subject.path:
+            return
+        try:
+            found = await self._services.ranks(subject.run.id, subject.attempt)
+        except TraindeckError:
+            return  # why its place does not answer the log says
+        now = self.subject
+        if now is None or (now.run.id, now.attempt) != (subject.run.id, subject.attempt):
+            return
+        self._ranks = tuple(found)
+        self._paint()
+
     @property
     def has_room(self) -> bool:
         """Whether there are rows to show anything in (see `resized`)."""
@@ -235,7 +262,9 @@ class LogPane(Vertical, inherit_bindings=False):
                 shown = await self._shown(subject, cells, rows, refresh)
             except TraindeckError as error:
                 shown = LogShown(problem=str(error))
-            if subject != self.subject and subject.attempt != getattr(self.subject, "attempt", 0):
+            if (now := self.subject) is None or now.attempt != subject.attempt:
+                return
+            if now.rank != subject.rank:
                 return
             if shown.problem and self.shown.window.rows:
                 # What was read stays in sight; that nobody answers is said beside it.
@@ -266,7 +295,9 @@ class LogPane(Vertical, inherit_bindings=False):
         spot, self._spot = self._spot, None
         if spot is None and self._wrap:
             spot = Spot(wrap=True)  # no place, only how it is shown
-        return await self._services.open_log(subject.run.id, subject.attempt, spot=spot)
+        return await self._services.open_log(
+            subject.run.id, subject.attempt, rank=subject.rank, spot=spot
+        )
 
     def _paint(self) -> None:
         if self.is_mounted:
@@ -313,6 +344,8 @@ class LogPane(Vertical, inherit_bindings=False):
         if self._asking and action != "switch":
             return False
         shown = self.shown
+        if action == "rank":
+            return len(self._ranks) > 1 and not self._path
         if shown.problem and action != "attempt":
             return False
         if action == "try":
@@ -402,6 +435,23 @@ class LogPane(Vertical, inherit_bindings=False):
             self._attempt = (subject.attempt - 1) % (subject.run.attempt + 1)
             self._spot = None
             self._restart()
+
+    def action_rank(self, by: int) -> None:
+        """Another rank's log, the first after the last; what was searched for is, there too."""
+        ranks, before = self._ranks, self.shown
+        at = ranks.index(self._rank) if self._rank in ranks else 0
+        self._rank = ranks[(at + by) % len(ranks)]
+        self._spot = None
+        self._restart()
+        if before.filter is not None:
+            self._search("filter", before.filter)
+        if (pattern := before.pattern) is None:
+            return
+        if before.following:  # who follows the end goes on with it; what is found is marked
+            self._asked.add("find")
+            self._requests.add(lambda session: session.find(pattern))
+        else:
+            self._search("find", pattern)
 
     # --- tries
 

@@ -28,13 +28,14 @@ SLOW = 0.2
 @dataclass(slots=True)
 class Request:
     """Something a key asked for. `rows` are added up while they wait their turn; with `step` it is
-    a filter's line that moves, not the screen."""
+    a filter's line that moves, not the screen. What was `refused` is only to be said."""
 
     work: Work
     otherwise: str = ""
     doing: str = ""
     rows: int = 0
     step: bool = False
+    refused: str = ""
 
 
 class Requests:
@@ -87,9 +88,11 @@ class Requests:
             self._stopped = True
             self._current.cancel()
 
-    def refuse(self, words: str, style: str = "warn") -> None:
-        """Say why nothing was done; what is done afterwards takes it back."""
-        self._refused = self._pane.deck.notice(words, style)
+    def refuse(self, words: str) -> None:
+        """Say why nothing will be done, once what was asked for before is; what is done afterwards
+        takes it back."""
+        self._waiting.append(Request(nothing, refused=words))
+        self._awake.set()
 
     async def serve(self) -> None:
         """Do what keys asked for, in their order, until cancelled."""
@@ -106,6 +109,9 @@ class Requests:
 
     async def _act(self, request: Request) -> None:
         pane = self._pane
+        if request.refused:
+            self._refused = pane.deck.notice(request.refused, "warn")
+            return
         session = await pane.session()
         if session is None:
             return
@@ -138,7 +144,7 @@ class Requests:
                 self._say("")
         words = request.otherwise if answer is False else answer
         if isinstance(words, str) and words:
-            self.refuse(words, "muted")
+            self._refused = pane.deck.notice(words, "muted")
         elif request.work is not nothing:
             pane.deck.take_back(self._refused)
         await pane.look(refresh=False)

@@ -1,4 +1,4 @@
-"""The filter of Runs: the line it is typed in, and asking for one. It acts while it is typed."""
+"""The filter of Runs: asking for one, and what completes it. It acts while it is typed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from textual import events
-from textual.app import ComposeResult
 from textual.suggester import Suggester
 
-from traindeck.console.present.cells import Line, Span
-from traindeck.console.tui.widgets.field import Field
-from traindeck.console.tui.widgets.lines import Lines
+from traindeck.console.tui.widgets.filter_line import FilterLine
 
 if TYPE_CHECKING:
     from .runs import RunsScreen
 
 PATIENCE = 0.3
 """Seconds that keys wait for a filter that was just entered."""
+
+HINT = "say state:running tag:sft name:*lora* lr>1e-4 since:2d"
 
 
 class _Words(Suggester):
@@ -35,66 +33,6 @@ class _Words(Suggester):
         return value + completed(value)[0]
 
 
-class FilterLine(Lines):
-    """Where a filter is typed: takes effect while typing; enter keeps it, esc takes it back."""
-
-    DEFAULT_CSS = """
-    FilterLine { layout: horizontal; height: 1; background: $select; }
-    FilterLine Input { margin: 0 0 0 10; }
-    """
-
-    def __init__(self, owner: Filtering) -> None:
-        super().__init__(id="filter", ground="select")
-        self._owner = owner
-        self._before = ""
-        hint = "say state:running tag:sft name:*lora* lr>1e-4 since:2d"
-        self._field = Field(placeholder=hint, suggester=_Words())
-
-    def compose(self) -> ComposeResult:
-        yield self._field
-
-    @property
-    def text(self) -> str:
-        """What is typed."""
-        return self._field.value.strip()
-
-    @property
-    def fitting(self) -> Sequence[str]:
-        """The words that what is being typed could become, if there are several."""
-        from traindeck.console.runs.filters import completed
-
-        found = completed(self._field.value)[1]
-        return found if len(found) > 1 else ()
-
-    def content(self, cells: int, rows: int) -> Sequence[Line]:
-        glyph = self.deck.painter.glyphs.cursor
-        return [(Span(glyph, "accent"), Span(" filter ", "accent bold"))]
-
-    def ask(self, text: str) -> None:
-        """Begin with this text, selected: typing replaces it."""
-        self._before = text
-        self._field.value = text
-        self._field.select_all()
-        # At once and not when it is convenient: the next key is text already.
-        self.screen.set_focus(self._field, scroll_visible=False)
-
-    async def take_typed(self, event: events.Key) -> bool:
-        """A key, in order. Called by the application."""
-        if event.key == "escape":
-            self._owner.end(self._before)
-        elif event.key == "enter":
-            await self._owner.keep()
-        elif event.key in ("down", "up"):
-            self._owner.move(1 if event.key == "down" else -1)
-        else:
-            return self._field.take(event)
-        return True
-
-    def take_paste(self, text: str) -> None:
-        """Text that was pasted: its first line."""
-        self._field.enter_text(next(iter(text.splitlines()), ""))
-
-
 class Filtering:
     """Asking for a filter on the Runs screen, and where the cursor goes meanwhile: back to where it
     was when the filter is widened again, unless the person has chosen another row.
@@ -106,10 +44,18 @@ class Filtering:
 
     def __init__(self, screen: RunsScreen) -> None:
         self._screen = screen
-        self.line = FilterLine(self)
+        self.line = FilterLine(self, HINT, _Words())
         self.asking = False
         self._asked_at: int | None = None
         self._shown = ""
+
+    @property
+    def fitting(self) -> Sequence[str]:
+        """The words that what is being typed could become, if there are several."""
+        from traindeck.console.runs.filters import completed
+
+        found = completed(self.line.typed)[1]
+        return found if len(found) > 1 else ()
 
     def begin(self) -> None:
         """Ask for a filter."""

@@ -82,7 +82,7 @@ def below(screen: RunsScreen) -> Line:
     model, table = screen.model, screen.table
     if screen.is_empty:
         return (Span("no runs" if model.loaded else "", "muted"),)
-    if screen.filtering.asking and (words := screen.filtering.line.fitting):
+    if screen.filtering.asking and (words := screen.filtering.fitting):
         return fitting_words(words, screen.app.size.width // 3, screen.deck.painter.glyphs)
     if screen.filtering.asking and model.refused is not None:
         return listed_meanwhile(model.filter)

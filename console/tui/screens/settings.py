@@ -14,16 +14,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.widgets import Input
 
 from traindeck.backends.base import Health
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.backends.states import Reach
 from traindeck.console import settings as settings_module
 from traindeck.console.present.caret import Caret
-from traindeck.console.present.cells import Line, Span
+from traindeck.console.present.cells import Line, Span, clean
 from traindeck.console.present.form import TALL, help_lines, window_over
 from traindeck.console.present.help import typing_notes
 from traindeck.console.present.launch_fields import Entry, Section, flat
@@ -32,6 +33,8 @@ from traindeck.console.present.settings_view import (
     FOUND,
     KEY,
     found_key,
+    narrowed,
+    nothing_found,
     settings_form,
     settings_lines,
     source_words,
@@ -42,6 +45,7 @@ from traindeck.console.tui.typed import put, typed
 from traindeck.console.tui.widgets.lines import Lines
 
 from .base import DeckScreen, place_mark
+from .settings_filter import SettingsFilter
 
 if TYPE_CHECKING:
     from traindeck.console.present.chrome import PlaceMark
@@ -68,6 +72,8 @@ class SettingsPane(Lines):
         screen = cast(SettingsScreen, self.screen)
         airy = rows >= TALL - 2
         glyphs = self.deck.painter.glyphs
+        if not screen.form:
+            return nothing_found(screen.filtering.text)
         lines, at = settings_lines(
             screen.form, screen.focus_key, screen.caret, screen.health, cells,
             airy=airy, marks=screen.marks, now=self.deck.clock(), glyphs=glyphs,
@@ -109,16 +115,20 @@ class SettingsScreen(DeckScreen):
         self.found: Sequence[Found] = ()
         self.marks: dict[str, PlaceMark] = {}
         self._problems: dict[str, str] = {}
+        self.filtering = SettingsFilter(self)
+        self._every: tuple[Section, ...] = ()
         self._pane = SettingsPane()
         self._turn = asyncio.Lock()
         self._stamp: object = UNREAD
         self._broken: Notice | None = None
 
     def body(self) -> ComposeResult:
+        yield self.filtering.line
         yield self._pane
 
     def on_mount(self) -> None:
-        self._look_again()
+        self.filtering.line.display = False
+        self.look_again()
         self.spawn(self._follow_file(), "")
         self.spawn(self._look_for_more(), "")
         self.spawn(self._follow_places(), "")
@@ -127,7 +137,7 @@ class SettingsScreen(DeckScreen):
         """What this user's files name and is no backend yet."""
         with suppress(TraindeckError):  # what is wrong with them is said where they are used
             self.found = await self.deck.services.found()
-        self._look_again()
+        self.look_again()
 
     async def _follow_places(self) -> None:
         """Ask every backend once; then again as soon as one is heard to answer, or not to. Nobody
@@ -170,7 +180,7 @@ class SettingsScreen(DeckScreen):
             if self.caret is None:
                 self._problems.clear()  # they were of another file
             await self.deck.services.settings_changed()
-        self._look_again()
+        self.look_again()
 
     # ------------------------------------------------------------------------------------ the list
 
@@ -188,9 +198,19 @@ class SettingsScreen(DeckScreen):
             if name not in ("app.quit_now", "app.back")
         }
         names = self.deck.looks.names()
-        self.form = settings_form(self.deck.settings, names, actions, self._problems, self.found)
+        self._every = settings_form(self.deck.settings, names, actions, self._problems, self.found)
+        self.place_cursor()
 
-    def _look_again(self) -> None:
+    def place_cursor(self) -> None:
+        """Show the rows that are filtered for; the cursor is on one of them. A row does not go away
+        from under it, whatever is set there."""
+        keep = "" if self.filtering.asking else self.focus_key
+        text = self.filtering.text
+        self.form = narrowed(self._every, text, keep) if text else self._every
+        self.focus_key = self.filtering.row
+
+    def look_again(self) -> None:
+        """Make the rows anew, and show them."""
         self._shape()
         self._pane.update()
         self.update_chrome()
@@ -199,14 +219,18 @@ class SettingsScreen(DeckScreen):
         if not self.form:
             self._shape()
         order = [entry.key for entry in flat(self.form)]
+        if not order:
+            return
         at = order.index(self.focus_key) if self.focus_key in order else 0
         self.focus_key = order[max(0, min(len(order) - 1, at + step))]
-        self._look_again()
+        self.look_again()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         entry = self.entry
-        if entry is None or self.caret is not None:
-            return self.caret is None
+        if self.caret is not None:
+            return False
+        if entry is None:
+            return action not in ("edit", "change", "unset", "check", "add")
         fixed = entry.key.startswith((BACKEND, FOUND))
         if action == "add":
             return entry.key.startswith(FOUND)
@@ -218,11 +242,27 @@ class SettingsScreen(DeckScreen):
             return entry.changed and not fixed
         return True
 
+    # ------------------------------------------------------------------------------------- finding
+
+    def action_filter(self) -> None:
+        self.filtering.begin()
+
+    @on(Input.Changed, "#filter Input")
+    def _filter_typed(self) -> None:
+        self.filtering.typed()
+
+    def action_back(self) -> None:
+        """`esc`: all rows again, then the way back."""
+        if self.filtering.text:
+            self.filtering.end("")
+        else:
+            super().action_back()
+
     # -------------------------------------------------------------------------------------- typing
 
     @property
     def typing(self) -> bool:
-        return self.caret is not None
+        return self.caret is not None or super().typing
 
     def take_key(self, event: events.Key) -> bool:
         """Keys of the value being typed; otherwise all are bound."""
@@ -240,14 +280,14 @@ class SettingsScreen(DeckScreen):
             if after is None:
                 return False  # it may be bound: the help, the palette
             self.caret = after
-        self._look_again()
+        self.look_again()
         return True
 
     def take_paste(self, text: str) -> None:
         """Text that was pasted. Called in the order of typing."""
         if self.caret is not None:
             self.caret = put(self.caret, text)
-            self._look_again()
+            self.look_again()
 
     def action_edit(self) -> None:
         entry = self.entry
@@ -259,7 +299,7 @@ class SettingsScreen(DeckScreen):
         self._problems.pop(entry.key, None)
         # Selected: what is typed replaces it, and a key that moves begins to mend it.
         self.caret = Caret(entry.text, len(entry.text), mark=0)
-        self._look_again()
+        self.look_again()
 
     def action_change(self, step: int) -> None:
         entry = self.entry
@@ -300,7 +340,7 @@ class SettingsScreen(DeckScreen):
                     entry = self.entry
                     if entry is not None and not entry.choices:
                         self.caret = Caret(text, len(text))  # what was typed can be mended
-                self._look_again()
+                self.look_again()
                 return
             source = new.source(name)
             if source.kind == "environment":
@@ -311,7 +351,7 @@ class SettingsScreen(DeckScreen):
                 late = "; from the next start" if name == "mouse" else ""
                 deck.notice(f"{name} {words}: {source_words(source)}{late}", urgent=True)
             await deck.services.settings_changed()
-            self._look_again()
+            self.look_again()
 
     async def _check(self, path: Path, name: str, text: str | None) -> None:
         """Refuse what the screen could not take over, before anything is written: the rest of the
@@ -340,7 +380,7 @@ class SettingsScreen(DeckScreen):
             self.focus_key = f"{BACKEND}{names[0]}"
             for name in names:
                 self.spawn(self._probe(name, asked=True), "")
-        self._look_again()
+        self.look_again()
 
     def action_add(self) -> None:
         """Make a backend of the focused machine that was found."""
@@ -354,7 +394,7 @@ class SettingsScreen(DeckScreen):
     async def _probe(self, name: str, *, asked: bool = False) -> None:
         key = f"{BACKEND}{name}"
         self.health[key] = None
-        self._look_again()
+        self.look_again()
         await self._hear(key, self.deck.services.probe(name, asked=asked))
 
     async def _probe_found(self, key: str, found: Found) -> None:
@@ -365,7 +405,7 @@ class SettingsScreen(DeckScreen):
             self.health[key] = await answer
         except TraindeckError as error:
             self.health[key] = Health(reach=Reach.DOWN, checks=((False, str(error)),))
-        self._look_again()
+        self.look_again()
 
     async def _add(self, key: str, found: Found) -> None:
         async with self._turn:
@@ -380,7 +420,7 @@ class SettingsScreen(DeckScreen):
             except TraindeckError as error:
                 self._problems[key] = str(error)
                 deck.complain(error)
-                self._look_again()
+                self.look_again()
                 return
             known = self.health.pop(key, None)
             self.focus_key = f"{BACKEND}{name}"
@@ -397,15 +437,24 @@ class SettingsScreen(DeckScreen):
 
     def repaint(self) -> None:
         """The theme is another one."""
-        self._look_again()
+        self.look_again()
 
     def reading_notes(self) -> Sequence[Line]:
         """For the help: the keys of a field."""
         return typing_notes(self.deck.painter.glyphs)
 
     def counts(self) -> Sequence[Line]:
-        changed = sum(entry.changed for section in self.form for entry in section.entries)
-        return [(Span("changed ", "muted"), Span(str(changed), "accent"))]
+        every = flat(self._every)
+        changed = sum(entry.changed for entry in every)
+        clauses: list[Line] = [(Span("changed ", "muted"), Span(str(changed), "accent"))]
+        if text := self.filtering.text:
+            count = (
+                Span(f"{len(flat(self.form)):,}", "text"),
+                Span(f" of {len(every):,}", "muted"),
+            )
+            words = () if self.filtering.asking else (Span(f"{clean(text)}  ", "accent"),)
+            clauses.insert(0, (Span("filter ", "muted"), *words, *count))
+        return clauses
 
     def context(self) -> Line:
         path = self.deck.settings.path
@@ -423,7 +472,11 @@ class SettingsScreen(DeckScreen):
     def footer_keys(self) -> list[tuple[str, str]]:
         if self.caret is not None:
             return [("enter", "keep"), *self.help_while_typing(), ("esc", "as it was")]
-        return super().footer_keys()
+        if self.filtering.asking:
+            f1 = self.help_while_typing()
+            return [("enter", "keep"), ("↑ ↓", "row"), *f1, ("esc", "as before")]
+        clear = [("esc", "all rows")] if self.filtering.text else []
+        return [*super().footer_keys(), *clear]
 
 
 def _stamp_of(path: Path) -> object:
