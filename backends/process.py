@@ -7,8 +7,6 @@ holds no state that could be lost.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import posixpath
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -20,7 +18,6 @@ from traindeck.backends import environments
 from traindeck.backends.base import (
     PROTOCOL,
     BackendError,
-    Blob,
     Capability,
     Connection,
     Facts,
@@ -47,10 +44,11 @@ from traindeck.backends.base import (
     Unreachable,
     UsageError,
     Wanted,
-    encode,
     plan_digest,
 )
 from traindeck.backends.logs import ask_tails, parse_cursor
+from traindeck.backends.placed import placed, sent_program
+from traindeck.backends.requests import run_file, to_send
 from traindeck.backends.status import decode_evidence, status_of
 from traindeck.backends.watched import Watched
 
@@ -162,7 +160,7 @@ class ProcessBackend:
         agent = await self.host.agent()
         counts_itself = isinstance(self.host, HostDevices)
         inside = not posixpath.isabs(spec.cwd) and not spec.cwd.startswith("~")
-        sent = _sent_program(spec) if inside else None
+        sent = sent_program(spec) if inside else None
         question = environments.question(
             spec, self.environment, self.prelude, always=not self.host.here
         )
@@ -560,119 +558,6 @@ class ProcessBackend:
         return replace(self._ref(spec.run_id, spec.attempt), seen=seen)
 
 
-def run_file(spec: RunSpec, agent: str, plan_digest: str) -> dict[str, Any]:
-    """The content of run.json (FORMAT.md §3)."""
-    return {
-        "format": 1,
-        "id": spec.run_id,
-        "name": spec.name,
-        "created": spec.created,
-        "plan_digest": plan_digest,
-        "agent": agent,
-        "spec": encode(replace(spec, attempt=0)),
-        "secrets": list(spec.secrets),
-    }
-
-
-def plan_file(plan: Plan) -> bytes:
-    """The content of plan/plan.json: the plan as it was shown, without the files' bytes."""
-    return json.dumps(encode(plan), indent=1, sort_keys=True).encode() + b"\n"
-
-
-def to_send(plan: Plan, secrets: Mapping[str, str] | None) -> tuple[dict[str, Any], bytes]:
-    """What `submit` sends for a plan: the header with the secrets' values, and the bytes after it.
-
-    Raises:
-        UsageError: A secret has no value (named).
-        BackendError: The plan was changed, or a file of it (named).
-    """
-    if plan.digest != plan_digest(plan):
-        raise BackendError("This plan was changed after it was made; it was not sent.")
-    given = secrets or {}
-    missing = sorted(set(plan.spec.secrets) - set(given))
-    if missing:
-        raise UsageError(
-            f"The secret {missing[0]} has no value here.", f"Set {missing[0]} and try again."
-        )
-    header, body = request(plan)
-    header["secrets"] = {name: given[name] for name in plan.spec.secrets}
-    return header, body
-
-
-def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
-    """What `submit` sends for a plan, secrets apart: the header and the bytes after it. The files
-    travel with attempt 0 only: a later one runs what is there. Of the code only the tree is named
-    here (backends/sending.py brings what it is made of)."""
-    agent = str((plan.body or {}).get("agent", ""))
-    blobs: dict[str, Blob] = {}
-    listed: list[dict[str, Any]] = []
-    parts = []
-    if plan.spec.attempt == 0:
-        shown = plan_file(plan)
-        blobs = {**plan.files, "plan/plan.json": Blob(size=len(shown), data=shown)}
-        if (tree := plan.spec.code.tree) is not None:
-            # Without a size: an agent that knows no trees refuses it, and starts nothing.
-            listed.append({"path": "code/", "tree": tree.digest})
-    for path, blob in blobs.items():
-        data = blob.read()
-        if path in plan.files and hashlib.sha256(data).hexdigest() != blob.digest:
-            raise BackendError(f"{path} changed after the plan was made; it was not sent.")
-        listed.append({"path": path, "size": len(data), "mode": blob.mode})
-        parts.append(data)
-    header = {
-        "run_id": plan.spec.run_id,
-        "attempt": plan.spec.attempt,
-        "run": run_file(plan.spec, agent, plan.digest),
-        "files": listed,
-        "environ": None,
-    }
-    return header, b"".join(parts)
-
-
-def placed(
-    name: str, spec: RunSpec, facts: Facts, prelude: str | None
-) -> tuple[RunSpec, dict[str, Blob], list[str]]:
-    """The spec as it is executed at a place, where its words and folders are, in the environment
-    that was found there: with the files that needs, and warnings.
-
-    Raises:
-        UsageError: There is no command, the folder cannot be entered, or the environment is not one
-            to run it in.
-    """
-    if not spec.argv:
-        raise UsageError("There is no command to run.", "Give one after `--`.")
-    if not facts.cwd_ok:
-        raise UsageError(f"{spec.cwd} cannot be entered on {facts.host}.", "Check --cwd.")
-    found = facts.environment
-    if found and (refused := environments.refusal(found, spec.needs, name)):
-        raise refused
-    warnings = list(facts.notes)
-    if found:
-        warnings += environments.doubts(found, spec.needs)
-    run_dir = f"{facts.home}/runs/{spec.run_id}"
-    spec = replace(spec, cwd=facts.cwd or spec.cwd)
-    if spec.code.mode == "snapshot":
-        spec = in_snapshot(spec, f"{run_dir}/code")
-    words = tuple(
-        posixpath.join(run_dir, word) if index in spec.run_dir_words else word
-        for index, word in enumerate(spec.argv)
-    )
-    spec = replace(spec, argv=words, run_dir_words=())
-    spec, files = environments.put_on(spec, facts, run_dir, prelude)
-    return spec, files, warnings
-
-
-def in_snapshot(spec: RunSpec, code: str) -> RunSpec:
-    """The same run, started in its copy of the code, which comes first on PYTHONPATH."""
-    inherited = spec.env.get("PYTHONPATH")
-    path = code if not inherited else f"{code}:{inherited}"
-    cwd = spec.cwd
-    if not posixpath.isabs(cwd) or _is_below(cwd, spec.code.root):
-        below = posixpath.relpath(cwd, spec.code.root) if posixpath.isabs(cwd) else cwd
-        cwd = posixpath.normpath(posixpath.join(code, below))
-    return replace(spec, cwd=cwd, env={**spec.env, "PYTHONPATH": path})
-
-
 def _entry(found: Mapping[str, Any]) -> FileEntry:
     """One line of a listing of the agent's."""
     return FileEntry(
@@ -683,23 +568,6 @@ def _entry(found: Mapping[str, Any]) -> FileEntry:
         special=bool(found.get("special")),
         mode=int(found.get("mode", 0o600)),
     )
-
-
-def _is_below(path: str, root: str) -> bool:
-    return bool(root) and posixpath.relpath(path, root).split("/")[0] != ".."
-
-
-def _sent_program(spec: RunSpec) -> str | None:
-    """The program of a run that starts in its snapshot, if that is a path in it: "" if it is not
-    sent. None if it is to be looked for there."""
-    word = spec.argv[0] if spec.argv else ""
-    if "/" not in word or posixpath.isabs(word):
-        return None
-    from traindeck.backends.trees import files_of
-
-    path = posixpath.normpath(posixpath.join(spec.cwd, word))
-    found = files_of(spec.code.tree) if spec.code.tree is not None else ()
-    return next((path for name, blob in found if name == path and blob.mode & 0o100), "")
 
 
 def _key(ref: JobRef) -> dict[str, Any]:

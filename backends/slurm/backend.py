@@ -47,7 +47,8 @@ from traindeck.backends.base import (
     decode,
     encode,
 )
-from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend, to_send
+from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend
+from traindeck.backends.requests import to_send
 from traindeck.backends.slurm import (
     arrays,
     depends,

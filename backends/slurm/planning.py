@@ -18,7 +18,7 @@ from traindeck.backends.base import (
     decode,
     plan_digest,
 )
-from traindeck.backends.process import placed
+from traindeck.backends.placed import placed
 from traindeck.backends.slurm import depends, limits, rights, script, words
 from traindeck.backends.slurm.cluster import Cluster, unproven
 from traindeck.backends.slurm.listing import Job
