@@ -173,6 +173,7 @@ def retry_lines(
         f"The same plan as before, as a further attempt, {_code_again(runs)}. "
         "Logs and metrics of the earlier attempts stay."
     )
+    text += _time_again(runs)
     if others:
         text += f" {_others(others)} not over, or not Traindeck's, and left alone."
     text += _hidden(hidden)
@@ -185,6 +186,17 @@ def retry_lines(
         (),
         *said,
     ]
+
+
+def _time_again(runs: Sequence[RunRecord]) -> str:
+    """That a time limit which has ended runs will do so again."""
+    ended = sum(run.state is State.TIMEOUT for run in runs)
+    if not ended:
+        return ""
+    limit = (
+        "The time limit that ended it" if len(runs) == 1 else f"The time limit that ended {ended:,}"
+    )
+    return f" {limit} holds again: launch one like it for more time."
 
 
 def _code_again(runs: Sequence[RunRecord]) -> str:

@@ -21,6 +21,7 @@ from traindeck.console.present.runs_detail import Pane, curve_size, detail
 from traindeck.console.present.scale import Scale
 from traindeck.console.present.sentences import choose, explain, fitted
 from traindeck.console.present.theme import load
+from traindeck.console.store.records import RunRecord
 
 SIZES = st.tuples(st.integers(10, 220), st.integers(0, 30))
 
@@ -294,6 +295,18 @@ def test_before_a_retry_of_a_recipe_it_is_its_trainer_that_stays_the_same() -> N
     run = replace(small_world()[0], recipe="sft")
     text = " ".join(plain(line) for line in dialogs.retry_lines([run], NOW, 200))
     assert "with the same copy of its trainer." in text
+
+
+def test_a_retry_of_what_its_time_limit_ended_says_that_it_holds_again() -> None:
+    run = replace(small_world()[0], state=State.FAILED)
+    late = [replace(run, id=f"run{n}", state=State.TIMEOUT) for n in range(2)]
+
+    def said(*runs: RunRecord) -> str:
+        return " ".join(plain(line) for line in dialogs.retry_lines(runs, NOW, 200))
+
+    assert "The time limit that ended it holds again" in said(late[0])
+    assert "The time limit that ended 2 holds again" in said(*late, run)
+    assert "limit" not in said(run)
 
 
 def test_the_harmful_choice_is_not_the_one_that_has_the_focus() -> None:
