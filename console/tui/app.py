@@ -49,6 +49,9 @@ T = TypeVar("T")
 FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
 
+TURN = 0.001
+"""Seconds after which the thread of the services, while it works, lets that of the keys go on, if
+it wants to. It wants to some ten times between a key and its paint; each took five milliseconds."""
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 REPEAT_SECONDS = 0.7
@@ -165,6 +168,7 @@ class TraindeckApp(Saying, inherit_bindings=False, inherit_css=False):
         """
         if not headless:
             check_terminal(os.environ, sys.stdin, sys.stderr)
+        sys.setswitchinterval(TURN)
         super().run(mouse=mouse and self.settings.mouse, headless=headless, **options)
         if self._failure is not None:
             raise self._failure
