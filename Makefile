@@ -36,10 +36,10 @@ comma := ,
 demo: $(VENV)/.train ## build a small model, fine-tune it twice, look at the result
 	@$(BIN)/traindeck demo
 
-test: $(VENV)/.dev ## lint, types, layers and every test (15 to 20 minutes on 2 cores)
+test: $(VENV)/.dev ## lint, types, layers and every test (about a quarter of an hour on 2 cores)
 	@sh tests/setup.sh
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q $(PYTEST)  # much of it waits
+	@$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder -q $(PYTEST)  # much of it waits
 
 lint: $(VENV)/.dev ## ruff, strict mypy, import-linter
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && echo "ruff: clean"

@@ -193,10 +193,9 @@ def _time_again(runs: Sequence[RunRecord]) -> str:
     ended = sum(run.state is State.TIMEOUT for run in runs)
     if not ended:
         return ""
-    limit = (
-        "The time limit that ended it" if len(runs) == 1 else f"The time limit that ended {ended:,}"
-    )
-    return f" {limit} holds again: launch one like it for more time."
+    if len(runs) == 1:
+        return " Its time limit holds again."
+    return f" The time limit of {ended:,} holds again."
 
 
 def _code_again(runs: Sequence[RunRecord]) -> str:

@@ -304,8 +304,8 @@ def test_a_retry_of_what_its_time_limit_ended_says_that_it_holds_again() -> None
     def said(*runs: RunRecord) -> str:
         return " ".join(plain(line) for line in dialogs.retry_lines(runs, NOW, 200))
 
-    assert "The time limit that ended it holds again" in said(late[0])
-    assert "The time limit that ended 2 holds again" in said(*late, run)
+    assert "Its time limit holds again." in said(late[0])
+    assert "The time limit of 2 holds again." in said(*late, run)
     assert "limit" not in said(run)
 
 
