@@ -48,8 +48,8 @@ from traindeck.backends.base import (
 )
 from traindeck.backends.logs import ask_tails, parse_cursor
 from traindeck.backends.placed import placed, sent_program
-from traindeck.backends.requests import run_file, to_send
 from traindeck.backends.status import decode_evidence, status_of
+from traindeck.backends.submission import run_file, to_send
 from traindeck.backends.watched import Watched
 
 SUBMIT_TIMEOUT = 120.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from traindeck.backends.arrays import PREFIX
 from traindeck.backends.base import BackendError, Plan
-from traindeck.backends.requests import to_send
+from traindeck.backends.submission import to_send
 
 LARGEST = 256 << 20
 """Bytes that the run directories of an array may hold together, its code apart."""

@@ -48,7 +48,6 @@ from traindeck.backends.base import (
     encode,
 )
 from traindeck.backends.process import SUBMIT_TIMEOUT, ProcessBackend
-from traindeck.backends.requests import to_send
 from traindeck.backends.slurm import (
     arrays,
     depends,
@@ -68,6 +67,7 @@ from traindeck.backends.slurm.scheduler import Scheduler
 from traindeck.backends.slurm.states import States
 from traindeck.backends.slurm.words import Around
 from traindeck.backends.status import Native, decode_evidence, status_of
+from traindeck.backends.submission import to_send
 
 CLUSTER_FOR = 10.0
 """Seconds for which a cluster is taken for as it was when it was last surveyed."""

@@ -50,8 +50,9 @@ FIRST_FRAME = 0.1
 """Seconds that the first frame waits for its rows: an empty one would be written for nothing."""
 
 TURN = 0.001
-"""Seconds after which the thread of the services, while it works, lets that of the keys go on, if
-it wants to. It wants to some ten times between a key and its paint; each took five milliseconds."""
+"""Seconds after which the thread of the services, while it works, lets that of the keys go on. With
+Python's own five milliseconds a key waits twice as long for its paint beside 10,000 Slurm jobs
+(tests/benchmarks/RESULTS.md)."""
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 REPEAT_SECONDS = 0.7

@@ -10,8 +10,6 @@ import time
 
 from . import Refused, blobs, wire
 
-STEP = 0.005
-"""Seconds of work between two moments in which others get their turn."""
 ALONE = 0.015
 """Seconds after which what is left is shared out: what takes less is not worth a process."""
 HELPERS = 4
@@ -58,7 +56,7 @@ class _Laying:
         """Lay them out, and what is in them; until a moment, if more than one is left then. A
         generator."""
         base = blobs.store()
-        turn = time.monotonic() + STEP
+        turn = time.monotonic() + blobs.STEP
         missing = self.missing
         while self.todo:
             if until is not None and len(self.todo) > 1 and time.monotonic() > until:
@@ -91,7 +89,7 @@ class _Laying:
                     missing[inner] = True
                 if time.monotonic() > turn:
                     yield None, 0.0
-                    turn = time.monotonic() + STEP
+                    turn = time.monotonic() + blobs.STEP
 
 
 # --------------------------------------------------------------------------------------- by several
