@@ -53,6 +53,9 @@ TURN = 0.001
 """Seconds after which the thread of the services, while it works, lets that of the keys go on. With
 Python's own five milliseconds a key waits twice as long for its paint beside 10,000 Slurm jobs
 (tests/benchmarks/RESULTS.md)."""
+RESIZED = 0.03
+"""Seconds after a new size at which everything is drawn once more: longer than Textual gathers
+sizes for."""
 WARM_AFTER = 0.7
 """Seconds after the start at which what the first keys need is imported, on a thread."""
 REPEAT_SECONDS = 0.7
@@ -380,6 +383,9 @@ class TraindeckApp(Saying, inherit_bindings=False, inherit_css=False):
 
     def on_resize(self, event: events.Resize) -> None:
         self._on_screen.forget()
+        # Two in quick succession, there and back, are no new size to Textual, which then draws
+        # nothing; the terminal has cut off what it showed all the same.
+        self.set_timer(RESIZED, lambda: self.screen.refresh())
         small = event.size.width < MIN_CELLS or event.size.height < MIN_ROWS
         if not small and len(self.screen_stack) == 1:
             return

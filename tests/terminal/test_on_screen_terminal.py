@@ -3,6 +3,9 @@ were: each screen is held against itself, drawn anew."""
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from terminal_probe import StartDeck, Terminal
 
@@ -37,6 +40,7 @@ def test_every_screen_is_what_a_full_drawing_shows(
 ) -> None:
     deck = start_deck(*options, cells=size[0], rows=size[1])
     deck.wait("selected 1/")
+    deck.quiet(1.0)  # half a second after the start a run's curve and log are fetched
     for key in WALK:
         deck.press(key)
         deck.quiet(0.4)
@@ -55,16 +59,21 @@ def test_every_screen_is_what_a_full_drawing_shows(
         assert not wrong or blinks, f"after {key}: {wrong[:5]}\n{deck.text}"
 
 
-def test_a_resized_terminal_is_drawn_anew(start_deck: StartDeck) -> None:
+@pytest.mark.parametrize("busy", [False, True], ids=["ready", "busy"])
+def test_a_resized_terminal_is_drawn_anew(start_deck: StartDeck, busy: bool) -> None:
     deck = start_deck(cells=120, rows=40)
     deck.wait("selected 1/")
-    deck.quiet()
+    deck.quiet(1.0)
     seen = cells(deck)
+    if busy:  # it learns of both at once, and of no other size
+        os.kill(deck.pid, signal.SIGSTOP)
     for size in ((90, 30), (120, 40)):
         deck.resize(*size)
         deck.screen.erase_in_display(2)  # as good as what a terminal leaves of it
         deck.quiet(0.4)
-    assert cells(deck) == seen
+    if busy:
+        os.kill(deck.pid, signal.SIGCONT)
+    deck.wait(lambda t: cells(t) == seen)
 
 
 def test_little_is_written_while_ages_grow(start_deck: StartDeck) -> None:
