@@ -89,6 +89,9 @@ def _said(done: Mapping[str, Any], program: str, data: bytes, err: bytes) -> Sai
     outcome, code = done.get("outcome"), done.get("code")
     if outcome == "timeout":
         return Said(out=out, data=data, why=f"{program} did not answer in time")
+    if done.get("out_cut"):
+        # What is left out is not known: of a list of jobs it must not mean that they are gone.
+        return Said(out=out, data=data, why=f"{program} printed more than is read of it")
     if outcome == "exited" and code == 0:
         return Said(ok=True, out=out, data=data)
     why = text.one_line(err.decode("utf-8", "replace") or out)
