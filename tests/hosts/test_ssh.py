@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -416,10 +417,14 @@ async def test_a_program_that_ends_while_it_is_sent_something_is_heard_to_its_en
 async def test_the_time_between_two_tries_grows_and_jitters(tmp_path: Path) -> None:
     made = SSHHost("far", "127.0.0.1")
     pauses = []
+    shares = set()
     for _ in range(10):
+        before = time.monotonic()
         made._failed(Unreachable("It does not answer."))
         pauses.append(made._pause)
+        shares.add(round((made._next_try - before) / made._pause, 3))
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert len(shares) > 5, "consoles that lost a machine together do not come back together"
 
 
 async def test_after_a_sleep_it_is_dialled_at_once(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def test_an_account_for_one_partition_is_none_for_another() -> None:
     assert refused(account="bio", partition="debug") == ""
 
 
+def test_an_account_or_a_qos_that_there_is_not_is_answered_with_those_that_there_are() -> None:
+    assert refused(account="nosuch") == "`lab` has no account 'nosuch'. Yours are: bio, nlp."
+    assert refused(qos="nosuch") == "`lab` has no QOS 'nosuch'. You may use high, long, normal."
+
+
 def test_what_is_not_enforced_is_left_to_slurm() -> None:
     """Without AccountingStorageEnforce a job runs with whatever account it names."""
     loose = replace(CLUSTER, config=Config(accounting=True))
