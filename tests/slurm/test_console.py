@@ -157,6 +157,8 @@ def test_what_the_cluster_has_not_is_said_with_what_it_has(traindeck: Traindeck)
     ):
         refused = traindeck("run", "--on", "lab", *options, "--", "true", code=code)
         assert refused.stderr == f"traindeck: {said}\n"
+    refused = traindeck("adopt", "--on", "lab", "4711", code=2)
+    assert refused.stderr == "traindeck: lab cannot adopt processes.\n"
     assert json.loads(traindeck("ls", "--json").stdout) == []
 
 
