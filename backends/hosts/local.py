@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from traindeck.backends import files
+from traindeck.backends import children, files
 from traindeck.backends.base import (
     BackendError,
     Connection,
@@ -204,8 +205,7 @@ class LocalHost:
                     pass
                 await process.wait()
         except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
+            children.end(process, signal.SIGKILL)
             await process.wait()
 
 

@@ -11,11 +11,13 @@ import asyncio
 import math
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from traindeck.backends import children
 from traindeck.backends.asking import Nobody, asker
 from traindeck.backends.base import Unreachable
 from traindeck.backends.hosts import knownhosts, sshsaid
@@ -112,8 +114,7 @@ class OpenSSHLink:
 
         def close() -> None:
             said.task.cancel()
-            with suppress(ProcessLookupError):
-                process.terminate()
+            children.end(process)
 
         return Pipe(reader=process.stdout, writer=process.stdin, said=said.text, close=close)
 
@@ -141,16 +142,13 @@ class OpenSSHLink:
         """See `Link.aclose`."""
         self._closed = True
         for process in self._running:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.terminate()
+            children.end(process)
         for process in self._running:
             try:
                 async with asyncio.timeout(2):
                     await process.wait()
             except TimeoutError:
-                with suppress(ProcessLookupError):
-                    process.kill()
+                children.end(process, signal.SIGKILL)
                 await process.wait()
         self._running.clear()
         self.drop()

@@ -13,12 +13,14 @@ import json
 import os
 import re
 import shlex
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from traindeck.backends import children
 from traindeck.backends.base import BackendError, UsageError
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import excerpt
@@ -179,8 +181,7 @@ class Tokens:
             raise BackendError(f"{called} printed no token within {WITHIN:g} s.") from None
         finally:
             if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
+                children.end(process, signal.SIGKILL)
                 await process.wait()
         if code:
             why = hidden(text.one_line(err.decode("utf-8", "replace"))) or f"it ended with {code}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from traindeck.backends import children
 from traindeck.backends.errors import TraindeckError, UsageError
 from traindeck.console.logs.source import ByteSource
 
@@ -125,5 +127,4 @@ class Worker:
         if self._process is process:
             self._process = None
             self._killed.append(process)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        children.end(process, signal.SIGKILL)

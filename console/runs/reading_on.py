@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from traindeck.backends import children
 from traindeck.backends.errors import TraindeckError
 from traindeck.console.store.schema import MOST_LEFT
 
@@ -72,7 +73,7 @@ async def read_run(ws: Workspace, run_id: str) -> None:
         await reader.wait()
     finally:
         if reader.returncode is None:
-            reader.terminate()
+            children.end(reader)
             await reader.wait()  # or a loop that ends now would leave it behind
 
 
