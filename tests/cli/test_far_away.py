@@ -58,8 +58,8 @@ def away(cli: Cli, tmp_path: Path) -> Iterator[Away]:
 def test_a_machine_that_does_not_answer_is_named_with_the_reason(away: Away) -> None:
     config, port = away.folder / "ssh_config", free_port()
     assert away.says(host="gpu9.invalid") == (
-        "gpu9.invalid is no host of {0}, and no machine is called gpu9.invalid. "
-        "The hosts there: gpu1.".format(config)
+        f"gpu9.invalid is no host of {config}, and no machine is called gpu9.invalid. "
+        "The hosts there: gpu1."
     )
     assert away.says(f"Port {port}") == (
         f"gpu1 (127.0.0.1, port {port}) refuses the connection: no sshd listens there."
