@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from .warm import Warm
+
 
 class Cli:
     """Runs `traindeck` as a user's shell would: a process of its own, pipes for output."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, warm: Warm) -> None:
         self.home = home
+        self._warm = warm
         self.cwd = home / "work"
         self.cwd.mkdir()
         self.environ = dict(os.environ)
@@ -25,10 +28,13 @@ class Cli:
     def __call__(
         self, *args: str, env: dict[str, str] | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
+        environ = {**self.environ, **(env or {})}
+        if done := self._warm.run(args, self.cwd, environ, timeout):
+            return done
         return subprocess.run(
             [sys.executable, "-m", "traindeck.console.cli.main", *args],
             cwd=self.cwd,
-            env={**self.environ, **(env or {})},
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -50,9 +56,16 @@ class Cli:
         return self.ok("run", "-q", *options, "--", *command).strip()
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    made = Warm()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def cli(home: Path) -> Iterator[Cli]:
-    command = Cli(home)
+def cli(home: Path, warm: Warm) -> Iterator[Cli]:
+    command = Cli(home, warm)
     yield command
     if not any(home.parent.rglob("run.json")):
         return  # nothing was started
