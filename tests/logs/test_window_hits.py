@@ -146,7 +146,7 @@ async def test_a_hit_in_a_state_of_a_progress_bar_is_shown_while_it_is_the_curre
 
 
 async def test_jumping_goes_through_all_hits_and_stays_at_the_last(log: Path) -> None:
-    data = b"".join(b"memory %d\n" % n if n % 100 == 0 else b"line %d\n" % n for n in range(5_000))
+    data = b"".join(b"memory %d\n" % n if n % 100 == 0 else b"line %d\n" % n for n in range(2_500))
     view = view_of(log, data)
     view.search = Search(view.pages.source, Pattern("memory"))
     await view.open()
@@ -233,7 +233,7 @@ async def test_under_a_filter_only_hits_in_its_lines_are_gone_to(
 ) -> None:
     rng = random.Random(5)
     words = (b"keep", b"drop", b"keep loss", b"loss", b"loss then keep loss", b"\xff")
-    data = b"\n".join(b"%s %d" % (rng.choice(words), n) for n in range(600))
+    data = b"\n".join(b"%s %d" % (rng.choice(words), n) for n in range(200))
     expected, at = [], 0
     for line in data.split(b"\n"):
         if b"keep" in line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -79,7 +80,8 @@ def both(text: str) -> tuple[Any, Any]:
         return fast, seen(text)
 
 
-@settings(max_examples=400)
+@pytest.mark.slow
+@settings(max_examples=2000 if os.environ.get("SOAK") else 100)
 @given(logs())
 def test_lines_of_a_shape_are_read_as_each_by_itself(text: str) -> None:
     fast, slow = both(text)

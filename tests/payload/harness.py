@@ -36,15 +36,22 @@ def new_id() -> str:
     return "".join(random.choice(LETTERS) for _ in range(12))
 
 
+def pause(waited: float) -> float:
+    """Seconds to the next look of one who has waited so long: what comes at once is seen at once,
+    and looking takes little of the time of what is looked at."""
+    return min(0.01 + waited / 10, 0.1)
+
+
 def until(condition: Callable[[], Any], what: str = "", seconds: float = PATIENCE) -> Any:
     """Wait for a condition and return what it gave."""
-    end = time.monotonic() + seconds
+    start = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"waited in vain for {what or condition}"
-        time.sleep(0.01)
+        waited = time.monotonic() - start
+        assert waited < seconds, f"waited in vain for {what or condition}"
+        time.sleep(pause(waited))
 
 
 def interpreters() -> dict[str, str]:

@@ -224,7 +224,14 @@ def test_a_tree_that_cannot_be_is_refused_and_leaves_nothing(agent: Agent, name:
 
 
 def test_a_tree_that_names_itself_over_and_over_ends_in_words(agent: Agent) -> None:
-    """A small one that would be two to the power of forty folders."""
+    """A small one that would be two to the power of forty folders. The agent counts to a million
+    where SOAK is set, else to a part of it."""
+    most = b"#: MOST = 1000000\n"
+    source = agent.file.read_bytes()
+    assert source.count(most) == 1
+    agent.file.write_bytes(
+        source if os.environ.get("SOAK") else source.replace(most, b"#: MOST = 50000\n")
+    )
     data = tree()
     put(agent, data)
     for _ in range(40):

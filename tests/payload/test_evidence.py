@@ -400,7 +400,12 @@ def written(words: Any) -> bytes:
     return json.dumps(words).replace("Infinity", "1e999").encode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(
+    max_examples=1000 if os.environ.get("SOAK") else 60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(data=st.data())
 def test_no_content_of_a_run_directory_breaks_a_poll(fuzzed: Agent, data: st.DataObject) -> None:
     run = fuzzed.ids[0]

@@ -46,9 +46,12 @@ NASTY = [
 
 
 def test_every_character_of_unicode_gets_the_width_the_terminal_gives_it() -> None:
-    wrong = []
+    wrong, known = [], set()
     for code in range(0x20, sys.maxunicode + 1):
         shown = clean("x" + chr(code))
+        if shown in known:
+            continue  # most are unassigned, and shown as one and the same
+        known.add(shown)
         if not width(shown) == cell_len(shown) == wcwidth.wcswidth(shown):
             wrong.append(hex(code))
     assert wrong == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -397,8 +398,11 @@ filters = st.lists(
 @given(
     made=st.lists(runs, min_size=1, max_size=6), wanted=st.lists(filters, min_size=1, max_size=8)
 )
+@pytest.mark.slow
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=1000 if os.environ.get("SOAK") else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_the_index_finds_exactly_what_matches(
     index: Index, made: list[RunRecord], wanted: list[Filter]

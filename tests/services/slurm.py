@@ -495,11 +495,12 @@ def until(
     patience: float = PATIENCE,
 ) -> None:
     """Wait for a condition."""
-    end = time.monotonic() + patience
+    start = time.monotonic()
     while not condition():
         check()
-        assert time.monotonic() < end, f"waited in vain for {what} {more()}"
-        time.sleep(0.02)
+        waited = time.monotonic() - start
+        assert waited < patience, f"waited in vain for {what} {more()}"
+        time.sleep(min(0.02 + waited / 10, 0.2))
 
 
 def _secret(path: Path, size: int, mode: int) -> None:

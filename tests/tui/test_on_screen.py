@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pyte
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,8 @@ class Seen:
         return (char.data, char.bg) if blank else char
 
 
-def shown(row: list[Cell], y: int) -> Seen:
+@functools.lru_cache(maxsize=100)
+def shown(row: tuple[Cell, ...], y: int) -> Seen:
     """A row written from left to right, each cell with all of its style."""
     seen = Seen().feed(f"\x1b[{y + 1};1H")
     for char, style in row:
@@ -73,7 +76,7 @@ def test_the_terminal_shows_what_was_wanted(
         fitted = [fitting(*piece) for piece in frame]
         terminal.feed(screen.write(fitted, ColorSystem.TRUECOLOR))
         for y, row in enumerate(screen._rows):
-            wanted = shown(row, y)
+            wanted = shown(tuple(row), y)
             for x, cell in enumerate(row):
                 if cell != UNKNOWN:
                     assert terminal.cell(y, x) == wanted.cell(y, x), (y, x, row)
