@@ -36,9 +36,15 @@ comma := ,
 demo: $(VENV)/.train ## build a small model, fine-tune it twice, look at the result
 	@$(BIN)/traindeck demo
 
-test: $(VENV)/.dev ## lint, types, layers and every test (about a quarter of an hour on 2 cores)
-	@sh tests/setup.sh
-	@$(MAKE) --no-print-directory lint
+# Packages of Debian come while those of Python do; what pytest makes of the tests' modules, once for
+# all of its workers, is made beside mypy, which takes one processor.
+test: ## lint, types, layers and every test (about a quarter of an hour on 2 cores)
+	@sh tests/setup.sh & debian=$$!; \
+	$(MAKE) --no-print-directory $(VENV)/.dev && { \
+		$(BIN)/pytest --collect-only -qq >/dev/null 2>&1 & modules=$$!; \
+		$(MAKE) --no-print-directory lint; code=$$?; wait $$modules; (exit $$code); \
+	}; code=$$?; \
+	wait $$debian || { echo "make: tests/setup.sh failed, as it says above" >&2; exit 1; }; exit $$code
 	@$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder -q $(PYTEST)  # much of it waits
 
 lint: $(VENV)/.dev ## ruff, strict mypy, import-linter

@@ -24,7 +24,11 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     chmod 755 $policy
   fi
   (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing) \
-    > /tmp/traindeck-apt.$$ 2>&1 || { tail -n 20 /tmp/traindeck-apt.$$ >&2; exit 1; }
+    > /tmp/traindeck-apt.$$ 2>&1 || {
+      tail -n 20 /tmp/traindeck-apt.$$ >&2
+      echo "setup.sh: apt-get failed; the whole log is /tmp/traindeck-apt.$$" >&2
+      exit 1
+    }
   rm -f /tmp/traindeck-apt.$$
 else
   echo "not installed:$missing (some tests will skip)"
