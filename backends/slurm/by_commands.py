@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.base import AgentChannel, BackendError
+from traindeck.backends.errors import excerpt
 from traindeck.backends.slurm import commands, listing, reading, survey, text
 from traindeck.backends.slurm.cluster import Cluster, Config, config
 from traindeck.backends.slurm.listing import Job, Listing
@@ -14,6 +15,17 @@ from traindeck.backends.slurm.scheduler import Forgotten, Send, Told
 
 AT_ONCE = 16
 """Commands in one request."""
+
+
+def _listed(said: commands.Said) -> tuple[Listing | None, str]:
+    """The jobs that squeue lists, or why they are not known."""
+    if not said.ok:
+        return None, said.why
+    listing = Listing(said.out)
+    if not listing.readable:
+        # A wrapper of the site's that says something else: nobody may be called gone for that.
+        return None, f"squeue printed no list of jobs: {excerpt(text.one_line(said.out))}"
+    return listing, ""
 
 
 class ByCommands:
@@ -51,7 +63,8 @@ class ByCommands:
     async def jobs(self, channel: AgentChannel) -> Told:
         """See `Scheduler.jobs`."""
         (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
-        return Told(jobs=Listing(said.out) if said.ok else None, why=said.why)
+        jobs, why = _listed(said)
+        return Told(jobs=jobs, why=why)
 
     async def ask(
         self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
@@ -78,9 +91,10 @@ class ByCommands:
         priorities: Mapping[str, Sequence[int]] | None = None
         if waiting:
             priorities = reading.priorities(said[1].out) if said[1].ok else {}
+        jobs, why = _listed(said[0])
         return answer, Told(
-            jobs=Listing(said[0].out) if said[0].ok else None,
-            why=said[0].why,
+            jobs=jobs,
+            why=why,
             waiting=priorities,
             min_job_age=None if self._config is None else self._config.min_job_age,
         )
