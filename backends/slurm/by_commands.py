@@ -43,6 +43,10 @@ class ByCommands:
         self._paths = tuple(paths)
         self._config: Config | None = None
 
+    @property
+    def _min_job_age(self) -> float | None:
+        return None if self._config is None else self._config.min_job_age
+
     async def checks(self) -> list[tuple[bool, str]]:
         """See `Scheduler.checks`: what there is to say stands in the survey."""
         return []
@@ -62,14 +66,25 @@ class ByCommands:
 
     async def jobs(self, channel: AgentChannel) -> Told:
         """See `Scheduler.jobs`."""
-        (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
+        (said,) = await survey.run(
+            channel, [commands.my_jobs()], self._paths, within=commands.PATIENT
+        )
         jobs, why = _listed(said)
-        return Told(jobs=jobs, why=why)
+        return Told(jobs=jobs, why=why, min_job_age=self._min_job_age)
 
     async def ask(
-        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+        self,
+        channel: AgentChannel,
+        verb: str,
+        request: Mapping[str, Any],
+        *,
+        waiting: bool = False,
+        within: float | None = None,
     ) -> tuple[dict[str, Any], Told]:
         """See `Scheduler.ask`: one request."""
+        if within == 0:
+            answer, _ = await channel.call(verb, {**request, "shared": True})
+            return answer, Told(min_job_age=self._min_job_age)
         argvs = [commands.my_jobs()]
         if waiting:
             argvs.append(commands.waiting_jobs())
@@ -81,7 +96,7 @@ class ByCommands:
             {
                 **request,
                 "commands": [self._command(*argv) for argv in argvs],
-                "timeout": commands.TIMEOUT,
+                "timeout": within or commands.TIMEOUT,
             },
             timeout=commands.TIMEOUT + 20,
         )
@@ -96,7 +111,7 @@ class ByCommands:
             jobs=jobs,
             why=why,
             waiting=priorities,
-            min_job_age=None if self._config is None else self._config.min_job_age,
+            min_job_age=self._min_job_age,
         )
 
     async def hand_over(

@@ -40,6 +40,10 @@ TIMEOUT = 20.0
 """Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""
 
 
+PATIENT = 120.0
+"""The same for a list that nobody waits for: a site may have set a longer MessageTimeout."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """What a command printed. `ok`: it ended with 0; else `why` is one line that says why not."""

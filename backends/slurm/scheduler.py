@@ -71,15 +71,23 @@ class Scheduler(Protocol):
         """
 
     async def jobs(self, channel: AgentChannel) -> Told:
-        """This user's jobs."""
+        """This user's jobs, however long that takes."""
 
     async def ask(
-        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+        self,
+        channel: AgentChannel,
+        verb: str,
+        request: Mapping[str, Any],
+        *,
+        waiting: bool = False,
+        within: float | None = None,
     ) -> tuple[dict[str, Any], Told]:
         """This user's jobs, and after that what the agent says to a verb (`poll`, `find`).
 
         Args:
             waiting: Whether the priorities of waiting jobs are wanted too.
+            within: Seconds that Slurm gets; by default as many as it may need. With 0 it is not
+                asked.
         """
 
     async def hand_over(

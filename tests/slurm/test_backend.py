@@ -389,8 +389,11 @@ async def test_a_restart_of_slurm_loses_nothing_and_says_what_it_cannot_know(lab
         await newcomer.aclose()
     finally:
         lab.slurm.start_controller()
-    assert (await lab.until(running, State.RUNNING)).reach is Reach.OK
-    assert (await lab.until(waiting, State.QUEUED)).reach is Reach.OK
+    async with asyncio.timeout(PATIENCE):
+        for ref, state in ((running, State.RUNNING), (waiting, State.QUEUED)):
+            while (status := await lab.status(ref)).reach is not Reach.OK:
+                await asyncio.sleep(0.2)
+            assert status.state is state
     assert running.run_id in (await lab.status(waiting)).reason
 
 
