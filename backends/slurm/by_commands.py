@@ -110,6 +110,7 @@ class ByCommands:
         return answer, Told(
             jobs=jobs,
             why=why,
+            late=said[0].late,
             waiting=priorities,
             min_job_age=self._min_job_age,
         )

@@ -135,7 +135,7 @@ class ByRest:
                 async with asyncio.timeout(within):
                     told = await self._told(waiting=waiting)
             except TimeoutError:
-                told = Told(why="slurmrestd did not answer in time")
+                told = Told(why="slurmrestd did not answer in time", late=True)
         answer, _ = await channel.call(verb, {**request, "shared": True})
         return answer, told
 

@@ -60,10 +60,11 @@ class JobLists:
             answer, told = await self._scheduler.ask(
                 channel, "poll", request, waiting=waiting, within=QUICK
             )
+            if told.jobs is not None or not told.late:
+                self._last = (begun, told)
             if told.jobs is not None:
                 return answer, told, self._clock() - begun
-            self._beside = True
-            self._last, self._pause, self._next = (begun, told), PAUSE, self._clock()
+            self._beside, self._pause, self._next = True, PAUSE, self._clock()
         if self._task is None and self._clock() >= self._next:
             self._task = asyncio.create_task(self._ask(channel), name="squeue")
             await asyncio.sleep(0)  # it begins

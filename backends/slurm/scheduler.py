@@ -25,7 +25,7 @@ class Told:
     """What Slurm said to one question.
 
     Attributes:
-        jobs: This user's jobs; None if it did not answer, and `why`.
+        jobs: This user's jobs; None if it did not answer, and `why`; `late` if only not in time.
         waiting: The priorities of everybody's waiting jobs by partition, None if they were not
             asked for.
         min_job_age: How long it lists a job that is over, seconds; None if that is not known.
@@ -33,6 +33,7 @@ class Told:
 
     jobs: Listing | None = None
     why: str = ""
+    late: bool = False
     waiting: Mapping[str, Sequence[int]] | None = None
     min_job_age: float | None = None
 
