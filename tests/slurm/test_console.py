@@ -77,6 +77,20 @@ def test_a_run_goes_to_the_cluster_and_comes_back(traindeck: Traindeck) -> None:
     assert shown["native_id"].isdigit()
 
 
+def test_the_rank_that_failed_is_named_with_what_its_log_says(traindeck: Traindeck) -> None:
+    script = (
+        "import os, sys, time; print('on', os.environ['NODE_RANK'], flush=True); "
+        "sys.exit('no rows') if os.environ['NODE_RANK'] == '1' else time.sleep(300)"
+    )
+    words = ("run", "--on", "lab", "--nodes", "2", "-q", "--", sys.executable, "-c", script)
+    run = traindeck(*words).stdout.strip()
+    traindeck("wait", run, code=1)
+    shown = json.loads(traindeck("show", run, "--json").stdout)
+    assert shown["reason"].startswith("rank 1 on ")
+    assert shown["reason"].endswith(": exit code 1 · last line: no rows")
+    assert "no rows" in traindeck("show", run).stdout.partition("\nlog ")[2]
+
+
 def test_a_run_that_was_requeued_is_read_and_stopped_while_it_waits(
     slurm: Cluster, traindeck: Traindeck
 ) -> None:
