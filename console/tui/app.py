@@ -381,11 +381,15 @@ class TraindeckApp(Saying, inherit_bindings=False, inherit_css=False):
             # Braille is narrow everywhere; if the text is wider, `●` or `━` is.
             self.use_glyphs(SETS["plain" if event.x <= len(_PROBE) + 1 else "ascii"])
 
+    def _draw_again(self) -> None:
+        for screen in self.screen_stack[-1:]:  # there is none if it ends meanwhile
+            screen.refresh()
+
     def on_resize(self, event: events.Resize) -> None:
         self._on_screen.forget()
         # Two in quick succession, there and back, are no new size to Textual, which then draws
         # nothing; the terminal has cut off what it showed all the same.
-        self.set_timer(RESIZED, lambda: self.screen.refresh())
+        self.set_timer(RESIZED, self._draw_again)
         small = event.size.width < MIN_CELLS or event.size.height < MIN_ROWS
         if not small and len(self.screen_stack) == 1:
             return

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.runs import FakeServices
+from textual import events
+from textual.geometry import Size
 
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.settings import Settings
@@ -119,6 +121,17 @@ async def test_the_cursor_is_always_on_a_row(
                     assert abs(table._cursor - table.scroll_offset.y - place) <= 1  # but for a head
             holds(table)
             await app.animator.wait_until_complete()
+
+
+async def test_who_ends_right_after_a_change_of_size_is_told_of_no_error() -> None:
+    app = Bench(FakeServices(), Settings(glyphs="best"), depth="truecolor", environ={})
+    async with app.run_test(size=(60, 15)):
+        later: list[Callable[[], None]] = []
+        app.set_timer = lambda after, call: later.append(call)  # type: ignore[assignment]
+        app.on_resize(events.Resize(Size(70, 15), Size(70, 15)))
+    for call in later:
+        call()
+    assert later and not app.screen_stack
 
 
 @asynccontextmanager
