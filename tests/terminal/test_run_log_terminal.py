@@ -25,7 +25,7 @@ line = b"y" * (1 << 20)
 for _ in range(200):
     os.write(out, line)
 os.write(out, b"\nafter the long line\n")
-os.truncate("/proc/self/fd/1", 10 << 30)
+os.truncate("/proc/self/fd/1", int(sys.argv[1]))
 os.write(out, b"\nafter the hole\n" + bytes(range(256)) * 64 + b"\n")
 os.write(out, b"\x1b]0;stolen title\x07\x1b]52;c;c3RvbGVu\x07\x1b[31mred\x1b[0m \x1b[5;5Hmoved\n")
 os.write(out, "日本語 \u202eolleh\u202c e\u0301\u0301 👩‍👩‍👧\n".encode())
@@ -38,13 +38,16 @@ Start = Callable[[], Terminal]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts Traindeck in a home with one run, which has ended and left a monstrous log."""
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts Traindeck in a home with one run, which has ended and left a monstrous log: of ten
+    gigabytes, if a test does not say another size."""
+    size = str(getattr(request, "param", 10 << 30))
     command = str(Path(sys.executable).with_name("traindeck"))
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "xterm-256color",
            "COLORTERM": "truecolor", "LANG": "C.UTF-8"}  # fmt: skip
     (tmp_path / "monster.py").write_text(PROGRAM)
     run = [command, "run", "-q", "--name", "monster", "--", sys.executable, "monster.py"]
+    run.append(size)
     subprocess.run(run, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60)
     wait = [command, "wait", "monster"]
     done = subprocess.run(wait, env=env, check=False, capture_output=True, timeout=60)
@@ -128,6 +131,7 @@ def test_coming_back_after_a_restart_goes_on_where_one_was(start: Start) -> None
     assert "the last words" not in again.text
 
 
+@pytest.mark.parametrize("start", [1 << 30], ids=["once it is read"], indirect=True)
 def test_a_log_that_is_over_costs_the_line_nothing(start: Start) -> None:
     deck = start()
     deck.wait("selected 1/1", timeout=60)
