@@ -14,7 +14,7 @@ from traindeck.backends.base import Files, SeekableLogs
 from traindeck.backends.errors import TraindeckError, Unreachable, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
-from traindeck.console.runs.mirrored import is_far, log_path
+from traindeck.console.runs.mirrored import has_copies, is_far, log_path
 
 if TYPE_CHECKING:
     from traindeck.backends.base import JobRef
@@ -212,6 +212,8 @@ async def _begin(
     try:
         return await _asked_for(backend, ref, rank, lines, moment)
     except Unreachable:
+        if not has_copies(ref):
+            raise
         held = ws.mirror.copy(ref.run_id, log_path(ref, rank)).held()
         if not held.identity:
             raise
@@ -258,7 +260,8 @@ async def _print(
 
     backend = ws.backend(ref.backend)
     far, lost, printed = is_far(backend), False, False
-    copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if far else None
+    held_here = far and has_copies(ref)
+    copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if held_here else None
     with copy.writing() if copy is not None else nullcontext() as writer:
         events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, writer=writer)
         async with aclosing(events):

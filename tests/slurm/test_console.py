@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.services.slurm import Cluster, cluster, until
+from tests.services.sshd import Box, Sshd
 
 from traindeck.console.store.index import Index
 
@@ -138,6 +139,27 @@ def test_jobs_that_were_submitted_by_hand_are_listed_read_and_stopped(
     slurm.reaches(number, "CANCELLED")
     (job,) = json.loads(traindeck("ls", "--json").stdout)
     assert (job["state"], job["reason"]) == ("cancelled", "cancelled in Slurm")
+
+
+def test_a_job_that_was_submitted_by_hand_is_read_through_a_login_node(
+    traindeck: Traindeck, slurm: Cluster, tmp_path: Path
+) -> None:
+    """Nothing of it is mirrored: it has no run. Without its place there is only what is listed."""
+    with Sshd(tmp_path / "sshd", Box(env={"SLURM_CONF": slurm.env["SLURM_CONF"]})) as sshd:
+        words = ("--via", "box0", "--option", f"ssh_config={sshd.config}")
+        traindeck("backends", "add", "slurm", "far", *words)
+        number = slurm.sbatch("echo hello; exec sleep 100", "--job-name=by hand")
+        slurm.reaches(number, "RUNNING")
+        job = f"far:{number}"
+        until(lambda: job in traindeck("ls", "-q").stdout.split(), "it to be listed")
+        until(lambda: traindeck("logs", job).stdout == "hello\n", "its log")
+        shown = traindeck("show", job)
+        assert "submitted without Traindeck" in shown.stdout and "hello" in shown.stdout
+        assert "it has no run directory" in traindeck("pull", job, code=1).stderr
+        sshd[0].stop()
+        assert "refuses the connection" in traindeck("logs", job, code=1).stderr
+        assert "by hand" in traindeck("show", job).stdout
+    slurm.run("scancel", number)
 
 
 def test_many_who_wait_ask_the_cluster_once_between_them(
