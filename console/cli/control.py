@@ -83,10 +83,12 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import controlling
+    from traindeck.console.runs.foreign import look_up
     from traindeck.console.runs.outcome import exit_status, first_failure
     from traindeck.console.runs.reasons import named
 
     async def body(ws: Workspace) -> int:
+        await look_up(ws, runs)
         records = await controlling.wait(ws, [record.id for record in _records(ws, runs)])
         if not many_runs(records, json=json, quiet=quiet):
             for record in named(ws.index, records):

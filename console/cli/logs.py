@@ -88,10 +88,12 @@ def logs_command(
     wanted()  # refuses what is no expression
 
     async def body(ws: Workspace) -> int:
+        from traindeck.console.runs.foreign import look_up
         from traindeck.console.runs.reading import check_attempt, ranks_of, why_no_log
         from traindeck.console.runs.reasons import told
         from traindeck.console.runs.workspace import ref_of
 
+        await look_up(ws, [run])
         record = ws.record(run)
         await refresh(ws, [record])
         record = ws.record(record.id)

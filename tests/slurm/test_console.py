@@ -141,6 +141,30 @@ def test_jobs_that_were_submitted_by_hand_are_listed_read_and_stopped(
     assert (job["state"], job["reason"]) == ("cancelled", "cancelled in Slurm")
 
 
+def test_a_job_is_known_by_its_number_as_soon_as_it_was_submitted(
+    traindeck: Traindeck, slurm: Cluster
+) -> None:
+    """However lately somebody has looked for such jobs."""
+    traindeck("ls")
+    number = slurm.sbatch("exec sleep 100", "--job-name=by hand")
+    words = ("run", "--on", "lab", "--time", "5m", "-q", "--after", f"lab:{number}", "--", "true")
+    run = traindeck(*words).stdout.strip()
+    until(
+        lambda: (
+            json.loads(traindeck("show", run, "--json").stdout)["reason"]
+            == f"waits for job {number}"
+        ),
+        "what it waits for",
+    )
+    other = slurm.sbatch("exec sleep 100", "--job-name=another")
+    traindeck("stop", "--yes", f"lab:{other}")
+    slurm.reaches(other, "CANCELLED")
+    said = traindeck("show", "lab:99999", code=2).stderr
+    assert "lab has no job 99999 of yours that waits or runs." in said
+    job = json.loads(traindeck("show", run, "--json").stdout)["native_id"]
+    assert "is the run" in traindeck("logs", f"lab:{job}", code=2).stderr
+
+
 def test_a_job_that_was_submitted_by_hand_is_read_through_a_login_node(
     traindeck: Traindeck, slurm: Cluster, tmp_path: Path
 ) -> None:
