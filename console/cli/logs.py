@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -264,28 +264,27 @@ async def _print(
     far, lost, printed = is_far(backend), False, False
     held_here = far and has_copies(ref)
     copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if held_here else None
-    with copy.writing() if copy is not None else nullcontext() as writer:
-        events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, writer=writer)
-        async with aclosing(events):
-            async for event in events:
-                match event:
-                    case Appended(_, data):
-                        sink(data, False)
-                        printed = True
-                    case Lost(why):
-                        if not (follow and far):
-                            if not printed and copy is not None:
-                                printed = _print_end(copy, offset, sink)
-                            held = "what is held here of its log was printed, there may be more"
-                            raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
-                        lost = True
-                        why = output.neutral(" ".join(why.split()))
-                        sink.note(f"traindeck: {ref.backend} is waited for: {why}")
-                    case Answered() if lost:
-                        lost = False
-                        sink.note(f"traindeck: {ref.backend} answers again.")
-                    case Ended():
-                        sink(b"", True)
+    events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, fill=True)
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case Appended(_, data):
+                    sink(data, False)
+                    printed = True
+                case Lost(why):
+                    if not (follow and far):
+                        if not printed and copy is not None:
+                            printed = _print_end(copy, offset, sink)
+                        held = "what is held here of its log was printed, there may be more"
+                        raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
+                    lost = True
+                    why = output.neutral(" ".join(why.split()))
+                    sink.note(f"traindeck: {ref.backend} is waited for: {why}")
+                case Answered() if lost:
+                    lost = False
+                    sink.note(f"traindeck: {ref.backend} answers again.")
+                case Ended():
+                    sink(b"", True)
 
 
 def _print_end(copy: Copy, offset: int, sink: _Sink) -> bool:
