@@ -64,10 +64,11 @@ def is_far(backend: object) -> bool:
     return not capabilities & Capability.HERE and isinstance(backend, Measured)
 
 
-def has_copies(ref: JobRef) -> bool:
-    """Whether what this one writes may be held here: not of a foreign job, which has no run and so
-    no directory that there could be a mirror of."""
-    return bool(ref.run_id)
+def has_copies(ref: JobRef, path: str = "") -> bool:
+    """Whether what this one writes, or a file of it, may be held here: not of a foreign job, which
+    has no run and so no directory that there could be a mirror of, and no hidden file (such as the
+    list of packages that was sent along): in a mirror those names are its own."""
+    return bool(ref.run_id) and not any(part.startswith(".") for part in path.split("/"))
 
 
 class Mirrored:
@@ -90,7 +91,7 @@ class Mirrored:
         try:
             return await _soon(self._files.list_files(ref, path))
         except Unreachable:
-            if not has_copies(ref) or not self._mirror.has(ref.run_id):
+            if not has_copies(ref, path) or not self._mirror.has(ref.run_id):
                 raise
         return [
             FileEntry(path=name, size=size, modified=modified, is_dir=is_dir)
@@ -98,7 +99,7 @@ class Mirrored:
         ]
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
-        if not has_copies(ref):
+        if not has_copies(ref, path):
             return await _soon(self._files.read_file(ref, path, offset, size))
         if path in FOR_EVER and (kept := self._mirror.kept(ref.run_id, path)) is not None:
             return kept[offset : offset + size]
