@@ -28,6 +28,9 @@ $(VENV)/.train: pyproject.toml constraints.txt
 $(VENV)/.dev: pyproject.toml constraints.txt
 	$(call install,train$(comma)dev,$@)
 
+$(VENV)/.soak: $(VENV)/.dev
+	$(call install,train$(comma)dev$(comma)soak,$@)
+
 $(VENV)/.bench: $(VENV)/.dev
 	$(call install,train$(comma)dev$(comma)bench,$@)
 
@@ -49,10 +52,10 @@ lint: $(VENV)/.dev ## ruff, strict mypy, import-linter
 bench: $(VENV)/.bench ## print the benchmark tables: ratios beside floors and peers, one run
 	@for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
-soak: $(VENV)/.dev ## the long forms of the fault and fuzz tests, places on bad days (SOAK=n for the count)
+soak: $(VENV)/.soak ## the long forms of the fault and fuzz tests, places on bad days (SOAK=n for the count)
 	@sh tests/setup.sh soak
 	@SOAK=$${SOAK:-2000} $(BIN)/pytest -q -m "fault or slow" tests/faults tests/hosts tests/payload tests/logs tests/metrics \
-		tests/store tests/slurm/test_accounting.py
+		tests/store tests/slurm/test_accounting.py tests/slurm/test_warned.py
 	@SOAK=$${SOAK:-2000} $(BIN)/pytest -n 2 -q -m fault tests/conformance
 
 clean: ## remove what make made

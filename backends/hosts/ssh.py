@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import secrets
 import shutil
 import time
@@ -59,6 +60,9 @@ AWAKE = 5.0
 """How often the connection is looked at, and a jump between the clocks that means: we slept."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+_ERRNO = re.compile(r"^\w+Error: \[Errno \d+\] ")
+"""What Python puts before the words of the system."""
 
 
 class SSHHost:
@@ -306,8 +310,9 @@ class SSHHost:
                     "Does something in its shell's start-up wait, or is its home on a slow disk?",
                 ) from None
             if isinstance(error, greeting.NoRoom):
+                why = _ERRNO.sub("", last_words(said))
                 raise BackendError(
-                    f"{self.name}: {self.root} cannot be written ({last_words(said)}).",
+                    f"{self.name}: {self.root} cannot be written ({why}).",
                     "Choose another folder there with `root` in the backend's settings.",
                 ) from None
             if (

@@ -387,6 +387,7 @@ class SlurmBackend:
     async def aclose(self) -> None:
         """See `Backend.aclose`."""
         await self._inside.aclose()
+        await self._states.aclose()
         await self._scheduler.aclose()
         await self.host.aclose()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traindeck.backends.base import AgentChannel, BackendError
+from traindeck.backends.errors import excerpt
 from traindeck.backends.slurm import commands, listing, reading, survey, text
 from traindeck.backends.slurm.cluster import Cluster, Config, config
 from traindeck.backends.slurm.listing import Job, Listing
@@ -14,6 +15,17 @@ from traindeck.backends.slurm.scheduler import Forgotten, Send, Told
 
 AT_ONCE = 16
 """Commands in one request."""
+
+
+def _listed(said: commands.Said) -> tuple[Listing | None, str]:
+    """The jobs that squeue lists, or why they are not known."""
+    if not said.ok:
+        return None, said.why
+    listing = Listing(said.out)
+    if not listing.readable:
+        # A wrapper of the site's that says something else: nobody may be called gone for that.
+        return None, f"squeue printed no list of jobs: {excerpt(text.one_line(said.out))}"
+    return listing, ""
 
 
 class ByCommands:
@@ -30,6 +42,10 @@ class ByCommands:
         self._name = name
         self._paths = tuple(paths)
         self._config: Config | None = None
+
+    @property
+    def _min_job_age(self) -> float | None:
+        return None if self._config is None else self._config.min_job_age
 
     async def checks(self) -> list[tuple[bool, str]]:
         """See `Scheduler.checks`: what there is to say stands in the survey."""
@@ -50,13 +66,25 @@ class ByCommands:
 
     async def jobs(self, channel: AgentChannel) -> Told:
         """See `Scheduler.jobs`."""
-        (said,) = await survey.run(channel, [commands.my_jobs()], self._paths)
-        return Told(jobs=Listing(said.out) if said.ok else None, why=said.why)
+        (said,) = await survey.run(
+            channel, [commands.my_jobs()], self._paths, within=commands.PATIENT
+        )
+        jobs, why = _listed(said)
+        return Told(jobs=jobs, why=why, min_job_age=self._min_job_age)
 
     async def ask(
-        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+        self,
+        channel: AgentChannel,
+        verb: str,
+        request: Mapping[str, Any],
+        *,
+        waiting: bool = False,
+        within: float | None = None,
     ) -> tuple[dict[str, Any], Told]:
         """See `Scheduler.ask`: one request."""
+        if within == 0:
+            answer, _ = await channel.call(verb, {**request, "shared": True})
+            return answer, Told(min_job_age=self._min_job_age)
         argvs = [commands.my_jobs()]
         if waiting:
             argvs.append(commands.waiting_jobs())
@@ -68,7 +96,7 @@ class ByCommands:
             {
                 **request,
                 "commands": [self._command(*argv) for argv in argvs],
-                "timeout": commands.TIMEOUT,
+                "timeout": within or commands.TIMEOUT,
             },
             timeout=commands.TIMEOUT + 20,
         )
@@ -78,11 +106,13 @@ class ByCommands:
         priorities: Mapping[str, Sequence[int]] | None = None
         if waiting:
             priorities = reading.priorities(said[1].out) if said[1].ok else {}
+        jobs, why = _listed(said[0])
         return answer, Told(
-            jobs=Listing(said[0].out) if said[0].ok else None,
-            why=said[0].why,
+            jobs=jobs,
+            why=why,
+            late=said[0].late,
             waiting=priorities,
-            min_job_age=None if self._config is None else self._config.min_job_age,
+            min_job_age=self._min_job_age,
         )
 
     async def hand_over(

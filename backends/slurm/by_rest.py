@@ -120,10 +120,22 @@ class ByRest:
         )
 
     async def ask(
-        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+        self,
+        channel: AgentChannel,
+        verb: str,
+        request: Mapping[str, Any],
+        *,
+        waiting: bool = False,
+        within: float | None = None,
     ) -> tuple[dict[str, Any], Told]:
         """See `Scheduler.ask`. Slurm first: of what it calls over the record is there then."""
-        told = await self._told(waiting=waiting)
+        told = Told()
+        if within != 0:
+            try:
+                async with asyncio.timeout(within):
+                    told = await self._told(waiting=waiting)
+            except TimeoutError:
+                told = Told(why="slurmrestd did not answer in time", late=True)
         answer, _ = await channel.call(verb, {**request, "shared": True})
         return answer, told
 

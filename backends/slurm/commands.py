@@ -40,6 +40,10 @@ TIMEOUT = 20.0
 """Seconds for a command that asks: it gives up on slurmctld by itself after 10 (MessageTimeout)."""
 
 
+PATIENT = 120.0
+"""The same for a list that nobody waits for: a site may have set a longer MessageTimeout."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """What a command printed. `ok`: it ended with 0; else `why` is one line that says why not."""
@@ -49,6 +53,8 @@ class Said:
     data: bytes = b""
     """Its output as it came."""
     why: str = ""
+    late: bool = False
+    """It was ended, for it took too long."""
     missing: bool = False
     """It is not installed there, or not found."""
 
@@ -88,7 +94,10 @@ def _said(done: Mapping[str, Any], program: str, data: bytes, err: bytes) -> Sai
     out = data.decode("utf-8", "replace")
     outcome, code = done.get("outcome"), done.get("code")
     if outcome == "timeout":
-        return Said(out=out, data=data, why=f"{program} did not answer in time")
+        return Said(out=out, data=data, why=f"{program} did not answer in time", late=True)
+    if done.get("out_cut"):
+        # What is left out is not known: of a list of jobs it must not mean that they are gone.
+        return Said(out=out, data=data, why=f"{program} printed more than is read of it")
     if outcome == "exited" and code == 0:
         return Said(ok=True, out=out, data=data)
     why = text.one_line(err.decode("utf-8", "replace") or out)

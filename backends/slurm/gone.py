@@ -7,6 +7,7 @@ for an end for a while, and that it cannot be asked never is.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
@@ -14,6 +15,7 @@ from dataclasses import field
 from traindeck.backends.base import AgentChannel
 from traindeck.backends.data import dataclass
 from traindeck.backends.slurm.listing import Job
+from traindeck.backends.slurm.lists import leave
 from traindeck.backends.slurm.scheduler import Forgotten, Scheduler
 
 AGAIN = 10.0
@@ -72,9 +74,13 @@ class GoneJobs:
         self._clock = clock
         self._known: dict[str, _Known] = {}
         self._away = (float("-inf"), "")
+        self._asking: tuple[list[str], asyncio.Task[Forgotten]] | None = None
 
-    async def ask(self, channel: AgentChannel, jobs: Collection[str]) -> After:
-        """What is known of these jobs, by what names them to Slurm."""
+    async def ask(
+        self, channel: AgentChannel, jobs: Collection[str], *, within: float | None = None
+    ) -> After:
+        """What is known of these jobs, by what names them to Slurm. What the accounting does not
+        say `within` so many seconds is known the next time."""
         if not jobs:
             return After()
         now = self._clock()
@@ -87,22 +93,40 @@ class GoneJobs:
         if due and now - since < AGAIN:
             told = Forgotten(kept=True, why=why)
         else:
-            told = await self._scheduler.forgotten(channel, due)
+            if self._asking is None:
+                asking = self._scheduler.forgotten(channel, due)
+                self._asking = (due, asyncio.create_task(asking, name="sacct"))
+            due, task = self._asking
+            if within is None:
+                await asyncio.wait({task})
+            elif not (await asyncio.wait({task}, timeout=within))[0]:
+                return self._after(jobs, Forgotten(kept=True, why="it was just asked"))
+            self._asking = None
+            told = task.result()
             if told.why:
-                self._away = (now, told.why)  # it may have taken long to say so
-        if told.why or not told.kept:
-            ends = {job: one for job in jobs if (one := self._known[job].job) is not None}
-            return After(kept=told.kept, why=told.why, jobs=ends)
-        for job in due:
-            since = self._known[job].since
-            self._known[job] = _Known(since=since, asked=now, job=told.jobs.get(job))
+                self._away = (self._clock(), told.why)  # it may have taken long to say so
+        if not told.why and told.kept:
+            for job in due:
+                since = self._known.get(job, _Known(since=now)).since
+                self._known[job] = _Known(since=since, asked=now, job=told.jobs.get(job))
+        return self._after(jobs, told)
+
+    def _after(self, jobs: Collection[str], told: Forgotten) -> After:
+        now = self._clock()
         known = {job: one for job in jobs if (one := self._known[job].job) is not None}
+        if told.why or not told.kept:
+            return After(kept=told.kept, why=told.why, jobs=known)
         young = {
             job
             for job, one in known.items()
             if not one.over and now - self._known[job].since < BEHIND
         }
         return After(kept=True, jobs=known, young=frozenset(young))
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            await leave(self._asking[1])
 
     def _due(self, job: str, now: float) -> bool:
         known = self._known[job]

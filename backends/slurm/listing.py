@@ -180,6 +180,13 @@ class Listing:
                 mine = "|".join((own, own, *parts[2:-1], name))
                 self._ours.setdefault(run, []).append(mine)
 
+    @property
+    def readable(self) -> bool:
+        """Whether something in it is a job, or there is nothing in it."""
+        lines = (line for line in self._output.split("\n") if line.strip())
+        first = next(lines, None)
+        return first is None or _is_job(first) or any(map(_is_job, lines))
+
     def of_run(self, run_id: str) -> list[Job]:
         """The jobs submitted for a run of ours, the last one first."""
         jobs = [_job(line) for line in self._ours.get(run_id, ())]
@@ -225,7 +232,7 @@ class Listing:
             self._others = {
                 native(line.partition("|")[0].strip()): line
                 for line in self._output.split("\n")
-                if line.count("|") >= COLUMNS and _number(line) and line not in self._of_ours
+                if _is_job(line) and line not in self._of_ours
             }
         return self._others
 
@@ -241,6 +248,10 @@ def native(job: str) -> str:
     """What names a job here. What is left of an array has a name that stays while tasks start."""
     array, bracket, _ = job.partition("_[")
     return f"{array}_{REST}" if bracket else job
+
+
+def _is_job(line: str) -> bool:
+    return line.count("|") >= COLUMNS and bool(_number(line))
 
 
 def _number(line: str) -> str:

@@ -34,7 +34,8 @@ SCHEMA: Mapping[str, Option] = {
     "warn": Option(
         type="int",
         default=90,
-        help="seconds before the time limit at which the job is sent USR2; 0 for not at all",
+        help="seconds before the time limit, at most half of it, at which the job is sent USR2; "
+        "0 for not at all",
     ),
 }
 

@@ -29,9 +29,6 @@ NAMED = 12
 OFFERED = 100
 """Values that are offered of an option, at the most."""
 
-SMALLEST = 30.0
-"""Seconds of a time limit below which no warning is asked for: it would come at the start."""
-
 
 def without_devices(spec: RunSpec) -> RunSpec:
     """For the survey of the login host, whose GPUs are not the cluster's."""
@@ -124,9 +121,8 @@ def sent(
         UsageError: A run that is waited for did not succeed; slurmrestd has no word for an option.
     """
     dependency = depends.word(spec, options, facts.detail.get("after") or {})
-    if spec.limits.time is not None and spec.limits.time < SMALLEST:
-        options = {**options, "warn": 0}
     time = limits.time_asked(spec, cluster, options)
+    options = {**options, "warn": limits.warning(spec, options, time)}
     program = script.program(
         spec,
         home=facts.home,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -33,7 +34,7 @@ class Heard:
 
     Attributes:
         jobs: This user's jobs; None if Slurm did not answer, and `why`.
-        now: By the clock of the host.
+        now: By the clock of the host; `asked` is when Slurm was asked for the jobs.
         shared: Whether the run directories lie where other machines write.
         min_job_age: How long Slurm lists a job that is over; None if that is not known.
     """
@@ -41,6 +42,7 @@ class Heard:
     jobs: Listing | None = None
     why: str = ""
     now: float = 0.0
+    asked: float = math.inf
     shared: bool = True
     min_job_age: float | None = None
 
@@ -110,6 +112,9 @@ def native_of(
         )
     if (kept := _kept(seen.word)) is not None:
         return kept
+    if seen.queued is not None and (seen.queued.time or 0.0) > heard.asked:
+        # The list is older than the job.
+        return Native(state=State.QUEUED) if seen.attempt is None else None
     if seen.job is None and (seen.queued is None or seen.queued.id is None):
         return None  # it was just to be submitted
     if after.why:

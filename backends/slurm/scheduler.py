@@ -25,7 +25,7 @@ class Told:
     """What Slurm said to one question.
 
     Attributes:
-        jobs: This user's jobs; None if it did not answer, and `why`.
+        jobs: This user's jobs; None if it did not answer, and `why`; `late` if only not in time.
         waiting: The priorities of everybody's waiting jobs by partition, None if they were not
             asked for.
         min_job_age: How long it lists a job that is over, seconds; None if that is not known.
@@ -33,6 +33,7 @@ class Told:
 
     jobs: Listing | None = None
     why: str = ""
+    late: bool = False
     waiting: Mapping[str, Sequence[int]] | None = None
     min_job_age: float | None = None
 
@@ -71,15 +72,23 @@ class Scheduler(Protocol):
         """
 
     async def jobs(self, channel: AgentChannel) -> Told:
-        """This user's jobs."""
+        """This user's jobs, however long that takes."""
 
     async def ask(
-        self, channel: AgentChannel, verb: str, request: Mapping[str, Any], *, waiting: bool = False
+        self,
+        channel: AgentChannel,
+        verb: str,
+        request: Mapping[str, Any],
+        *,
+        waiting: bool = False,
+        within: float | None = None,
     ) -> tuple[dict[str, Any], Told]:
         """This user's jobs, and after that what the agent says to a verb (`poll`, `find`).
 
         Args:
             waiting: Whether the priorities of waiting jobs are wanted too.
+            within: Seconds that Slurm gets; by default as many as it may need. With 0 it is not
+                asked.
         """
 
     async def hand_over(

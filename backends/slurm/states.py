@@ -17,6 +17,7 @@ from traindeck.backends.base import (
     BackendError,
     JobRef,
     Rank,
+    State,
     Status,
     Unreachable,
 )
@@ -24,6 +25,7 @@ from traindeck.backends.slurm import listing, reading, words
 from traindeck.backends.slurm.foreign import ForeignJobs
 from traindeck.backends.slurm.gone import After, GoneJobs
 from traindeck.backends.slurm.listing import Job
+from traindeck.backends.slurm.lists import JobLists, leave
 from traindeck.backends.slurm.reading import Heard
 from traindeck.backends.slurm.scheduler import Scheduler
 from traindeck.backends.slurm.words import Around
@@ -37,6 +39,8 @@ LISTED_FOR = 1.0
 CONCLUDED_AT_ONCE = 16
 PAUSE_EVERY = 200
 """Runs that are judged before others have a turn."""
+SOON = 0.4
+"""Seconds that a look waits for what it asks Slurm besides."""
 LOST_AFTER = 600.0
 """Seconds of silence after which a run that Slurm knows no more is written down as lost."""
 
@@ -59,6 +63,8 @@ class States:
         self._foreign = foreign
         self._clock = clock
         self._gone = GoneJobs(scheduler)
+        self._lists = JobLists(scheduler)
+        self._concluding: asyncio.Task[dict[JobRef, Status]] | None = None
         self._waiting: Mapping[str, Sequence[int]] = {}
         self._waiting_at = -PRIORITIES_EVERY
         self._wants_waiting = False
@@ -74,13 +80,13 @@ class States:
         """How each of these is."""
         asked = self._clock()
         heard, evidence = await self.look(
-            channel, sorted({ref.run_id for ref in refs if ref.run_id})
+            channel, sorted({ref.run_id for ref in refs if ref.run_id}), briefly=True
         )
         answered = self._clock()
         jobs = heard.jobs or listing.Listing()
         runs = jobs.run_of()
         runs |= {seen.job: run for run, seen in evidence.items() if seen.job}
-        after = await self._after(channel, refs, heard, evidence)
+        after = await self._after(channel, refs, heard, evidence, within=SOON)
         ends: dict[JobRef, tuple[Evidence, Job | None, Native]] = {}
         found = {}
         for count, ref in enumerate(refs, 1):
@@ -96,8 +102,15 @@ class States:
             if native is not None and status.state.terminal and self._to_keep(seen, status, native):
                 ends[ref] = (seen, job, native)
         if ends:
-            found |= await self._conclude(channel, ends, found, heard)
+            found |= await self._concluded(channel, ends, found, heard)
         return found
+
+    async def aclose(self) -> None:
+        """Leave what is still being asked."""
+        await self._lists.aclose()
+        await self._gone.aclose()
+        if self._concluding is not None:
+            await leave(self._concluding)
 
     async def allocation(self, channel: AgentChannel, ref: JobRef) -> tuple[Status, Job | None]:
         """How a run is, and its job if that has an allocation that the run is still in.
@@ -154,6 +167,7 @@ class States:
         refs: Collection[JobRef],
         heard: Heard,
         evidence: Mapping[str, Evidence],
+        within: float | None = None,
     ) -> After:
         """What the accounting says of those whose end only Slurm knows, and does not list."""
         if heard.jobs is None:
@@ -168,7 +182,7 @@ class States:
                 number = reading.number_of(seen)
                 if number and number not in listed:
                     gone[number] = None
-        return await self._gone.ask(channel, list(gone))
+        return await self._gone.ask(channel, list(gone), within=within)
 
     @staticmethod
     def _ended(ref: JobRef, seen: Evidence, after: After) -> Job | None:
@@ -204,23 +218,33 @@ class States:
         return reading.native_of(job, seen, heard, around, gone_for, after)
 
     async def look(
-        self, channel: AgentChannel, runs: Sequence[str]
+        self, channel: AgentChannel, runs: Sequence[str], *, briefly: bool = False
     ) -> tuple[Heard, dict[str, Evidence]]:
-        """One request: Slurm's list of this user's jobs, then what the run directories show."""
+        """One request: Slurm's list of this user's jobs, then what the run directories show.
+
+        Args:
+            briefly: What they show is not to wait for a list that takes long; who acts on the list
+                wants to know how it is now.
+        """
         now = time.monotonic()
         waiting = self._wants_waiting and now - self._waiting_at >= PRIORITIES_EVERY
-        answer, told = await self._scheduler.ask(
-            channel, "poll", {"runs": list(runs)}, waiting=waiting
-        )
+        if briefly:
+            answer, told, age = await self._lists.look(channel, runs, waiting=waiting)
+        else:
+            request = {"runs": list(runs)}
+            answer, told = await self._scheduler.ask(channel, "poll", request, waiting=waiting)
+            age = time.monotonic() - now
         self._listed = (now, told.jobs)
         if told.waiting is not None:
             self._waiting_at = now
             self._waiting = told.waiting
         moment = answer.get("now")
+        there = float(moment) if isinstance(moment, (int, float)) else self._clock()
         heard = Heard(
             jobs=told.jobs,
             why=f"Slurm does not answer: {told.why}",
-            now=float(moment) if isinstance(moment, (int, float)) else self._clock(),
+            now=there,
+            asked=there - age,
             shared=answer.get("shared") is not False,
             min_job_age=told.min_job_age,
         )
@@ -243,6 +267,28 @@ class States:
         if status.rank is Rank.NATIVE:
             return True
         return status.rank is Rank.LOST and native.over_for > LOST_AFTER
+
+    async def _concluded(
+        self,
+        channel: AgentChannel,
+        ends: Mapping[JobRef, tuple[Evidence, Job | None, Native]],
+        found: Mapping[JobRef, Status],
+        heard: Heard,
+    ) -> dict[JobRef, Status]:
+        """What `_conclude` finds, if that comes soon. Until it has, those runs are not over: how
+        they ended is written down only once."""
+        task = self._concluding
+        mine = task is None
+        if task is None:
+            conclude = self._conclude(channel, ends, found, heard)
+            task = self._concluding = asyncio.create_task(conclude, name="conclude")
+        done, _ = await asyncio.wait({task}, timeout=SOON)
+        if done:
+            self._concluding = None
+            better = task.result()
+            if mine:
+                return better
+        return {ref: _not_yet(found[ref]) for ref in ends}
 
     async def _conclude(
         self,
@@ -299,3 +345,16 @@ class States:
                     },
                 )
         return better
+
+
+def _not_yet(status: Status) -> Status:
+    """Of a run that is over: it is not known how."""
+    return Status(
+        state=State.STOPPING,
+        observed_at=status.observed_at,
+        attempt=status.attempt,
+        started=status.started,
+        host=status.host,
+        log_bytes=status.log_bytes,
+        reason="Slurm says that it is over, and is being asked how",
+    )

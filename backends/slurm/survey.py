@@ -49,12 +49,16 @@ async def ask(channel: AgentChannel, paths: Sequence[str], user: str) -> Cluster
 
 
 async def run(
-    channel: AgentChannel, argvs: Sequence[Sequence[str]], paths: Sequence[str]
+    channel: AgentChannel,
+    argvs: Sequence[Sequence[str]],
+    paths: Sequence[str],
+    *,
+    within: float = commands.TIMEOUT,
 ) -> list[commands.Said]:
-    """Run commands at the same time, in one request."""
+    """Run commands at the same time, in one request, within so many seconds."""
     request = {
         "commands": [commands.command(*argv, paths=paths) for argv in argvs],
-        "timeout": commands.TIMEOUT,
+        "timeout": within,
     }
-    answer, body = await channel.call("run", request, timeout=commands.TIMEOUT + 20)
+    answer, body = await channel.call("run", request, timeout=within + 20)
     return commands.heard(answer, body, [argv[0] for argv in argvs])

@@ -172,8 +172,8 @@ def _expected(job: Job, around: Around) -> str:
     if job.start is None or not around.now:
         return ""
     if job.start <= around.now:
-        return "Slurm expects to start it now"
-    return f"Slurm expects to start it in {span(job.start - around.now)}"
+        return "Slurm expects it now"
+    return f"Slurm expects it in {span(job.start - around.now)}"
 
 
 def _depends(job: Job, around: Around, *, failed: bool = False) -> str:

@@ -18,10 +18,13 @@ class CommandAsker:
         accept_new: Take the key of a machine that is not known yet, and say so.
     """
 
-    again = "Give the command again: it asks anew."
-
     def __init__(self, *, accept_new: bool = False) -> None:
         self._accept_new = accept_new
+        self.again = "Give the command again: it asks anew."
+        if (terminal := _terminal()) is None:
+            self.again = "Give the command in a terminal, where it can ask."
+        else:
+            os.close(terminal)
 
     def trusts(self, stranger: Stranger) -> bool:
         if self._accept_new:
@@ -35,14 +38,20 @@ class CommandAsker:
         output.tell(output.neutral(f"{host}: {text}"))
 
     def secret(self, host: str, prompt: str) -> str | None:
-        try:
-            terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:
+        if (terminal := _terminal()) is None:
             return None
         try:
             return _ask(terminal, output.neutral(prompt))
         finally:
             os.close(terminal)
+
+
+def _terminal() -> int | None:
+    """The terminal that this was started from, open; None if there is none."""
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def _ask(terminal: int, prompt: str) -> str | None:

@@ -39,17 +39,21 @@ _MARKS = {
     State.PREEMPTED: Mark("ended", "preempted", "warn"),
     State.LOST: Mark("unknown", "lost", "failed"),
 }
+LOOKS = 2.5
+"""Seconds within which a place that answers is looked at again."""
 UNKNOWN = Mark("unknown", "unknown", "stale")
 WARNING = Mark("warning", "warning", "warn")
 
 
 def mark(run: RunRecord, now: float | None = None) -> Mark:
     """How a run's state is shown. With `now`, of one whose place has just ceased to answer how old
-    that is: it is not unknown yet, and not shown as live."""
+    that is: it is not unknown yet, and not shown as live. A place that answers while its scheduler
+    does not says so each time: there is no age to that."""
     if run.unknown:
         return UNKNOWN
     if now is not None and run.active and run.reach is Reach.STALE:
-        return Mark("queued", age(now - run.observed_at), "stale")
+        old = now - run.observed_at
+        return Mark("queued", age(old) if old > LOOKS else _MARKS[run.state].word, "stale")
     return _MARKS[run.state]
 
 

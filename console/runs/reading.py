@@ -16,6 +16,7 @@ from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.records import (
     LOG_REMOVED,
     RunRecord,
+    failed_rank,
     is_explained_by_log,
     status_of_run,
 )
@@ -69,12 +70,15 @@ async def ranks_of(backend: Reading, ref: JobRef) -> list[int]:
     return sorted(found) or [0]
 
 
-async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int = 0) -> bytes:
+async def log_tail(ws: Workspace, run: RunRecord, size: int, rank: int | None = None) -> bytes:
     """The last lines of a run's log, of `size` bytes; b"" if there is none or its place does not
-    answer. No line is without its beginning: of `loss=12.5` the end says something else. Of one
-    that is longer than `size` the end stands behind a `…`."""
+    answer. Of several ranks, by default that of the one that failed first. No line is without its
+    beginning: of `loss=12.5` the end says something else. Of one that is longer than `size` the end
+    stands behind a `…`."""
     if run.state in (State.NEW, State.QUEUED):
         return b""
+    if rank is None:
+        rank = failed_rank(run.reason)[0]
     try:
         backend = ws.reader(run.backend)
         if not isinstance(backend, SeekableLogs):
@@ -97,9 +101,10 @@ async def explain(backend: Reading, run: RunRecord, status: Status) -> Status:
     if not isinstance(backend, SeekableLogs):
         return status
     ref = replace(ref_of(run), attempt=status.attempt)
+    rank, _ = failed_rank(status.reason)
     try:
-        stat = await backend.log_stat(ref)
-        tail = await backend.read_at(ref, 0, max(0, stat.size - WINDOW), WINDOW)
+        stat = await backend.log_stat(ref, rank)
+        tail = await backend.read_at(ref, rank, max(0, stat.size - WINDOW), WINDOW)
     except BackendError:
         return status
     reason = reason_in(tail, status.exit_code, status.signal, status.reason)
@@ -114,8 +119,13 @@ def reason_in(
 
     Args:
         known: What its place says. If that is no more than the exit code, the log's last line is
-            added to it: `sys.exit("no data")` prints that and nothing else.
+            added to it: `sys.exit("no data")` prints that and nothing else. The rank that it names
+            stays named.
     """
+    _, by = failed_rank(known)
+    if by:  # one that could not begin, or was lost, has not ended by what its log says
+        why = reason_in(tail, exit_code, signal, f"exit code {exit_code}") if ":" in by else None
+        return None if why is None else by + why
     from traindeck.console.logs.findings import WIDTHS, failure
 
     found = failure(tail, exit_code=exit_code, signal=signal, at_step=False)

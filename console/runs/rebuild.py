@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from traindeck.console.store.archive import restore
 from traindeck.console.store.errors import StoreError
-from traindeck.console.store.records import is_explained_by_log
+from traindeck.console.store.records import failed_rank, is_explained_by_log
 from traindeck.console.store.reindex import fill
 from traindeck.console.store.rundirs import list_runs, read_spec
 
@@ -71,7 +71,7 @@ def _explained(run: RunRecord, folder: Path) -> RunRecord:
 
     if not is_explained_by_log(run.state, run.exit_code):
         return run
-    path = folder / "attempts" / str(run.attempt) / "logs" / "0.log"
+    path = folder / "attempts" / str(run.attempt) / "logs" / f"{failed_rank(run.reason)[0]}.log"
     try:
         with open_regular(path) as log:
             log.seek(max(0, log.seek(0, 2) - WINDOW))

@@ -7,6 +7,7 @@ Times in it are ISO 8601 UTC, what is not known is null.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import UTC, datetime
@@ -189,6 +190,16 @@ NOT_STARTED = (126, MISSING)
 def is_explained_by_log(state: State, exit_code: int | None) -> bool:
     """Whether the log of what ended so may say why."""
     return state is State.FAILED and exit_code != MISSING
+
+
+_RANK = re.compile(r"rank (\d{1,6})\b(?: on [^\s:]+: )?")
+
+
+def failed_rank(reason: str) -> tuple[int, str]:
+    """Of a run on several nodes, the rank that failed first, as its reason names it, and the words
+    that do; (0, "") of others."""
+    named = _RANK.match(reason)
+    return (0, "") if named is None else (int(named[1]), named[0])
 
 
 EVALS = ("eval/loss", "eval_loss", "val/loss", "val_loss", "valid/loss", "test_loss")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +134,25 @@ def test_a_slow_environment_is_said_to_be_looked_for_and_a_check_names_it(
         assert done.returncode == 0 and done.stderr.count(line) == 1
         lines = cli.ok("backends", "check", "gpu1").splitlines()
         assert lines[-1] == f"ok  gpu1: runs execute in venv {venv}, torch imports"
+
+
+def test_a_process_of_another_machine_is_adopted_there(cli: Cli, far: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        words = ["sh", "-c", "echo step 1 loss 0.5; exec sleep 60"]
+        process = subprocess.Popen(words, stdout=out, start_new_session=True)
+    try:
+        run = cli.ok("adopt", "--on", "gpu1", "-q", "--name", "theirs", str(process.pid)).strip()
+        assert (far / ".traindeck/runs" / run).is_dir()
+        assert cli.ok("logs", run) == "step 1 loss 0.5\n"
+        cli.ok("stop", "-q", "--grace", "5s", run)
+        assert process.wait(20) == -signal.SIGTERM
+        shown = cli.json("show", "--json", run)
+        assert (shown["state"], shown["backend"], shown["pid"]) == (
+            "cancelled",
+            "gpu1",
+            process.pid,
+        )
+    finally:
+        process.kill()
+        process.wait()

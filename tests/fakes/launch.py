@@ -47,6 +47,7 @@ class FakeLaunchServices(FakeServices):
         warnings: Of every plan.
         options: Of every backend but `local`; `offers`: what these can be there.
         arrays: Backends that have job arrays.
+        kinds: Of all places, by name; else all are of processes.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -61,10 +62,11 @@ class FakeLaunchServices(FakeServices):
         self.options: Mapping[str, Option] = {}
         self.offers: Mapping[str, tuple[str, ...]] = {}
         self.arrays: frozenset[str] = frozenset()
+        self.kinds: dict[str, str] = {}
 
     async def ground(self) -> Ground:
         await self._pause("ground")
-        backends = {place.name: "process" for place in self._places}
+        backends = self.kinds or {place.name: "process" for place in self._places}
         return Ground(
             recipes=("sft",),
             backends=backends,

@@ -490,6 +490,33 @@ def troubled_world(now: float = NOW) -> list[RunRecord]:
     return [broken, *runs, make_run(30, "bare", State.RUNNING, reason=wrong[1]), silent]
 
 
+def waiting_world(now: float = NOW) -> list[RunRecord]:
+    """Jobs of a cluster, of which most wait, each for another reason in the cluster's own words."""
+    m = 60.0
+    waits = [
+        ("llama3b-dpo", 22 * m, "waits for priority: 14 jobs before it; Slurm expects it "
+         "in 2.0 h"),
+        ("llama3b-sft", 31 * m, "waits for resources: it is next, once 8 GPUs on 2 nodes are free"),
+        ("vit-sweep-4", 3 * m, "waits for other tasks of its array: so many may run at once"),
+        ("eval-after", 40 * m, "waits for run llama3b-base"),
+        ("whisper-l", 90 * m, "requeued: waits: a node that it needs is not available (n07)"),
+        ("mt5-big", 12 * m, "the limit of its QOS for GPUs a user is reached (QOSMaxGRESPerUser); "
+         "Slurm expects it in 40 min"),
+        ("held", 600 * m, "is held by its user: scontrol release lets it go"),
+    ]  # fmt: skip
+    base = make_run(40, "llama3b-base", State.RUNNING, age=58 * m, step=2990, total=8000,
+                    loss=1.391, eta=112 * m, backend="lab")  # fmt: skip
+    by_hand = make_run(50, "by hand", State.QUEUED, age=5 * m, backend="lab", foreign=True,
+                       host="", pid=None, native_id="4300", argv=(), cwd="",
+                       reason="waits for priority: 3 jobs before it")  # fmt: skip
+    queued = [
+        make_run(41 + number, name, State.QUEUED, age=age, reason=reason, backend="lab",
+                 host="", pid=None, native_id=str(4217 + number))
+        for number, (name, age, reason) in enumerate(waits)
+    ]  # fmt: skip
+    return [base, *queued, by_hand]
+
+
 LOG = (
     b"".join(
         b"step %d loss %.3f grad_norm 0.84 lr 8.7e-05\n" % (2900 + 10 * n, 1.42 - 0.003 * n)

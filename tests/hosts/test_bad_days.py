@@ -263,6 +263,44 @@ async def test_a_link_that_fell_silent_is_given_up_and_made_again(
             await backend.cancel(ref, grace=0.0)
 
 
+@pytest.mark.parametrize("transport", BOTH)
+async def test_an_answer_does_not_wait_behind_the_log_that_is_followed(
+    tmp_path: Path, transport: str
+) -> None:
+    """By what comes before it, on a link that a job which prints without end keeps busy: less than
+    comes in half a second."""
+    rate = 8_000_000
+    with Sshd(tmp_path, Box()) as sshd, Proxy(sshd[0].port, delay=0.04, rate=rate) as proxy:
+        sshd.write_configuration(ports={"box0": proxy.port})
+        async with host(sshd, transport=transport) as made:
+            backend = ProcessBackend("box0", made, kind="ssh")
+            argv = ("sh", "-c", "head -c 64000000 /dev/zero; exec sleep 600")
+            spec = RunSpec(run_id=new_id(), argv=argv, cwd="/")
+            ref = await backend.submit(backend.plan(spec, await backend.survey(spec)))
+            agent = await made.agent()
+            seen = 0
+
+            async def follow() -> None:
+                nonlocal seen
+                async with backend.logs(ref) as chunks:
+                    async for chunk in chunks:
+                        seen += len(chunk.data)
+
+            following = asyncio.create_task(follow())
+            for more in (4, 2):
+                before = seen
+                await until(lambda much=before + more * MIB: seen > much)
+                passed = (await asyncio.to_thread(proxy.counts)).down
+                answer, _ = await agent.call("poll", {"runs": [ref.run_id]})
+                passed = (await asyncio.to_thread(proxy.counts)).down - passed
+                assert ref.run_id in answer["runs"]
+                assert passed < rate / 2, f"{passed / MIB:.1f} MiB"
+            assert not following.done()
+            following.cancel()
+            await asyncio.wait([following])
+            await backend.cancel(ref, grace=0.0)
+
+
 # -------------------------------------------------------------------------- a machine that restarts
 
 

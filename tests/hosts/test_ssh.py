@@ -7,9 +7,11 @@ import asyncio
 import os
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.services.proxy import Proxy
@@ -148,6 +150,26 @@ async def test_a_machine_without_python_is_said_to_have_none(tmp_path: Path) -> 
         async with host(sshd, python="/usr/bin/no-such-python") as made:
             with pytest.raises(BackendError, match=r"box0: no Python of 3\.6 or newer"):
                 await made.agent()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="else the tests themselves are not root")
+async def test_nobody_has_to_be_root_there_or_to_reach_a_network(tmp_path: Path) -> None:
+    """As somebody who may do nothing, in a network in which there is nothing."""
+    with TemporaryDirectory() as folder:
+        shell, root = Path(folder, "shell"), Path(folder, "root")
+        shell.write_text(
+            "#!/bin/sh\nexec unshare --net setpriv --reuid=65534 --regid=65534 --clear-groups "
+            '/bin/bash "$@"\n'
+        )
+        root.mkdir()
+        os.chown(root, 65534, 65534)
+        for path in (shell, Path(folder)):
+            path.chmod(0o755)
+        with Sshd(tmp_path, Box(shell=str(shell))) as sshd:
+            async with host(sshd, root=str(root)) as made:
+                await runs_a_job(made)
+        assert {path.stat().st_uid for path in root.rglob("*")} == {65534}
+        assert list(root.glob("runs/*/attempts/0/exit.slot"))
 
 
 # --------------------------------------------------------------------------------- whose it is
@@ -416,10 +438,14 @@ async def test_a_program_that_ends_while_it_is_sent_something_is_heard_to_its_en
 async def test_the_time_between_two_tries_grows_and_jitters(tmp_path: Path) -> None:
     made = SSHHost("far", "127.0.0.1")
     pauses = []
+    shares = set()
     for _ in range(10):
+        before = time.monotonic()
         made._failed(Unreachable("It does not answer."))
         pauses.append(made._pause)
+        shares.add(round((made._next_try - before) / made._pause, 3))
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert len(shares) > 5, "consoles that lost a machine together do not come back together"
 
 
 async def test_after_a_sleep_it_is_dialled_at_once(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.fakes.runs import NOW, troubled_world
+from tests.fakes.runs import NOW, small_world, troubled_world
 
-from traindeck.backends.base import Reach
+from traindeck.backends.base import Reach, State
 from traindeck.console.present.card import card_lines
 from traindeck.console.present.cells import plain
 from traindeck.console.present.runs_columns import layout
@@ -46,3 +46,9 @@ def test_the_card_says_what_is_wrong_beside_the_figures() -> None:
         assert run.reason in card
         assert ("▲" in card) == (run.reach is Reach.OK)
         assert run.progress.step is None or "progress" in card
+
+
+def test_a_run_whose_scheduler_is_silent_keeps_its_word_and_one_behind_a_link_has_an_age() -> None:
+    queued = replace(small_world()[0], state=State.QUEUED, reach=Reach.STALE, reason="")
+    assert "◌ queued" in shown(replace(queued, observed_at=NOW - 1))
+    assert "◌ 4s" in shown(replace(queued, observed_at=NOW - 4))

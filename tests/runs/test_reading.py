@@ -73,3 +73,18 @@ async def test_a_place_that_does_not_answer_has_lost_no_attempt() -> None:
     ws.reader.return_value = AsyncMock(read_file=AsyncMock(side_effect=Unreachable("No answer.")))
     with pytest.raises(Unreachable):
         await attempts_of(ws, RunRecord(id="a", state=State.FAILED, attempt=1))
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ("rank 1 on n1: ended with exit code 1", "rank 1 on n1: exit code 1 · last line: no rows"),
+        ("rank 1 left no record: its node or its supervisor was lost", None),
+        ("rank 1: cannot begin", None),
+        ("exit code 1", "exit code 1 · last line: no rows"),
+    ],
+)
+def test_the_rank_that_failed_stays_named_with_what_its_log_says(
+    known: str, said: str | None
+) -> None:
+    assert reason_in(b"step 1\nno rows\n", 1, None, known) == said

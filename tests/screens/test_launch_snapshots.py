@@ -7,6 +7,10 @@ from launch_harness import SIZES, at_rest, fill, launch_screen, open_form
 from screen_harness import CheckScreen, MakeApp, settle
 from screen_svg import screen_text
 from tests.fakes.launch import launch_services
+from tests.fakes.runs import NOW
+
+from traindeck.backends.base import Reach
+from traindeck.console.tui.services import Place
 
 BOTH = pytest.mark.parametrize("size", ["80x24", "120x40"])
 
@@ -43,6 +47,30 @@ async def test_on_another_place_than_the_chosen_one(
         await pilot.press("down", "down", "down")
         await at_rest(app, pilot)
         check_screen(app, f"launch-places{'' if theme == 'dark' else '-light'}-{size}")
+
+
+@BOTH
+async def test_the_choice_of_places_of_every_kind(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    services = launch_services()
+    services._places = (
+        Place(name="local", seen_at=NOW),
+        Place(name="gpu1", seen_at=NOW),
+        Place(name="gpu2", reach=Reach.STALE, seen_at=NOW - 4),
+        Place(name="gpu3", reach=Reach.DOWN, person=True),
+        Place(name="lab", seen_at=NOW),
+    )
+    kinds = ("process", "ssh", "ssh", "ssh", "slurm")
+    services.kinds = dict(zip((place.name for place in services._places), kinds, strict=True))
+    services.kinds["auto"] = "the first that can start it"
+    app = make_app(services)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        screen = await open_form(app, pilot)
+        await fill(pilot, "python train.py")
+        screen.go_to("on")
+        await at_rest(app, pilot)
+        check_screen(app, f"launch-kinds-{size}")
 
 
 @BOTH

@@ -361,6 +361,20 @@ async def test_the_logs_of_all_ranks_are_a_key_away_and_the_search_goes_along(
         assert asked == [(run.id, 0), (run.id, 0, 1), (run.id, 0), (run.id, 0, 7), (run.id, 0)]
 
 
+async def test_a_run_on_several_nodes_opens_at_the_rank_that_failed_first(
+    make_app: MakeApp,
+) -> None:
+    services = world()
+    run = services.runs[FAILED]
+    assert run is not None
+    services.others[run.id] = {1: b"step 1\nIndexError: too far\n"}
+    services.runs[FAILED] = replace(run, reason="rank 1 on n1: IndexError: too far · exit 1")
+    app = make_app(services)
+    async with opened(app) as (pilot, _):
+        await settle(app, pilot, lambda: "rank 1 of 2" in screen_text(app))
+        await settle(app, pilot, lambda: "IndexError: too far" in "".join(log_rows(app)))
+
+
 async def test_who_follows_a_rank_follows_the_next_one(make_app: MakeApp) -> None:
     services = world()
     run = services.runs[RUNNING]

@@ -20,6 +20,7 @@ from tests.fakes.runs import (
     small_services,
     small_world,
     troubled_world,
+    waiting_world,
 )
 
 from traindeck.backends.base import Reach, State, Unreachable
@@ -97,6 +98,16 @@ async def test_what_will_not_be_done_within_its_limit(
     ]
     app = make_app(FakeServices(runs, logs={run.id: LOG for run in runs}))
     await show(app, size, "j", check_screen, "runs-limit")
+
+
+@pytest.mark.parametrize("size", ["80x24", "120x40"])
+async def test_why_jobs_of_a_cluster_wait(
+    make_app: MakeApp, check_screen: CheckScreen, size: str
+) -> None:
+    runs = waiting_world()
+    places = (Place(name="local", seen_at=NOW), Place(name="lab", seen_at=NOW))
+    app = make_app(FakeServices(runs, places=places, logs={runs[0].id: LOG}))
+    await show(app, size, "j j j j", check_screen, "runs-waiting")
 
 
 @pytest.mark.parametrize("size", ["80x24", "120x40"])

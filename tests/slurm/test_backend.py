@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from tests.conformance import jobs
+from tests.faults.conftest import disk
+from tests.faults.disks import fill_disk
 from tests.services import free_port
 from tests.services.slurm import Cluster, cluster
 
@@ -33,6 +35,8 @@ from traindeck.backends.base import (
 from traindeck.backends.hosts.local import LocalHost
 from traindeck.backends.slurm import commands
 from traindeck.backends.slurm.backend import SlurmBackend
+
+__all__ = ["disk"]
 
 PATIENCE = 60.0
 
@@ -127,6 +131,7 @@ async def test_the_plan_shows_sbatch_word_for_word_and_the_script_byte_for_byte(
     sbatch = plan.body["sbatch"]
     assert sbatch[:3] == ["sbatch", "--parsable", f"--job-name=td-{spec.run_id}-0"]
     assert "--gres=gpu:2" in sbatch and "--time=01:01:00" in sbatch
+    assert {"--open-mode=append", "--signal=B:USR2@150", "--requeue"} <= set(sbatch)
     assert not any("rm -rf" in word for word in sbatch)
     script = plan.files["plan/batch.sh"].read()
     assert b"#SBATCH" not in script
@@ -384,9 +389,63 @@ async def test_a_restart_of_slurm_loses_nothing_and_says_what_it_cannot_know(lab
         await newcomer.aclose()
     finally:
         lab.slurm.start_controller()
-    assert (await lab.until(running, State.RUNNING)).reach is Reach.OK
-    assert (await lab.until(waiting, State.QUEUED)).reach is Reach.OK
+    async with asyncio.timeout(PATIENCE):
+        for ref, state in ((running, State.RUNNING), (waiting, State.QUEUED)):
+            while (status := await lab.status(ref)).reach is not Reach.OK:
+                await asyncio.sleep(0.2)
+            assert status.state is state
     assert running.run_id in (await lab.status(waiting)).reason
+
+
+@pytest.mark.parametrize(
+    ("prints", "why"),
+    [
+        ("yes 1 | head -c 40000000", "squeue printed more than is read of it"),
+        ("echo please use queue instead", "squeue printed no list of jobs: please use queue"),
+    ],
+    ids=["too much", "something else"],
+)
+async def test_what_is_no_list_of_jobs_loses_nobody(
+    lab: Lab, tmp_path: Path, prints: str, why: str
+) -> None:
+    blocker = await lab.launch("hold", resources=Resources(gpus=4, nodes=2))
+    await lab.until(blocker, State.RUNNING)
+    waiting = await lab.launch("out:x", resources=Resources(gpus=4))
+    await lab.until(waiting, State.QUEUED)
+    squeue = tmp_path / "bin/squeue"
+    squeue.parent.mkdir()
+    squeue.write_text(f"#!/bin/sh\n{prints}\n")
+    squeue.chmod(0o755)
+    environ = {**lab.slurm.env, "PATH": f"{squeue.parent}:{os.environ['PATH']}"}
+    other = SlurmBackend("lab", LocalHost(str(lab.root), environ=environ))
+    known = (await other.poll([waiting]))[waiting]
+    await other.aclose()
+    assert (known.state, known.reach) == (State.QUEUED, Reach.STALE)
+    assert why in known.reason
+
+
+async def test_a_full_disk_refuses_a_run_in_words_and_nothing_is_submitted(
+    slurm: Cluster, disk: Path
+) -> None:
+    lab = Lab(slurm, disk / "root")
+    going = await lab.launch("on-term:saved", "out:up", "hold")
+    await lab.said(going, "up")
+    filler = fill_disk(disk)
+    spec = lab.spec("out:x", "exit:3")
+    plan = await lab.plan(spec)
+    with pytest.raises(BackendError, match=r"(?i)no space left"):
+        await lab.backend.submit(plan)
+    assert [path.name for path in (lab.root / "runs").iterdir() if spec.run_id in path.name] == []
+    named = slurm.run("squeue", "-h", "-t", "all", f"--name=td-{spec.run_id}-0", "-o", "%A")
+    assert named.stdout == ""
+    # What runs there is seen, stopped, and its end is known.
+    assert (await lab.status(going)).state is State.RUNNING
+    await lab.backend.cancel(going, grace=PATIENCE)
+    assert (await lab.until(going)).state is State.CANCELLED
+    filler.unlink()
+    ref = await lab.backend.submit(plan)
+    assert (await lab.until(ref)).exit_code == 3
+    await lab.backend.aclose()
 
 
 # ---------------------------------------------------------------------------------- foreign jobs

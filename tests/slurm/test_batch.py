@@ -103,13 +103,16 @@ def test_a_requeued_job_is_the_next_attempt(place: Place) -> None:
     assert place.agent.ended(run)["word"] == "cancelled"
 
 
-def test_the_warning_reaches_who_listens(place: Place) -> None:
-    script = "trap 'echo warned' USR2; echo ready; while :; do sleep 0.05; done"
+@pytest.mark.parametrize("traps", ["'echo warned' USR2", "'echo no' USR1; trap 'echo warned' USR2",
+                                   "'echo warned' USR1"], ids=["USR2", "both", "USR1"])  # fmt: skip
+def test_the_warning_reaches_who_listens(place: Place, traps: str) -> None:
+    script = f"trap {traps}; echo ready; while :; do sleep 0.05; done"
     run, job = place.shell(script)
     place.agent.said(run, b"ready")
     place.slurm.run("scancel", "--signal=USR2", "--batch", job)
     place.agent.said(run, b"warned")
     until(lambda: place.agent.happened(run, "warned"), "the event")
+    assert b"no" not in place.agent.log(run)
     place.slurm.run("scancel", job)
     place.agent.ended(run)
 

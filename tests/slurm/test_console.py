@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services.slurm import Cluster, cluster, until
+from tests.services import need
+from tests.services.slurm import PACKAGES, Cluster, cluster, until
 from tests.services.sshd import Box, Sshd
 
 from traindeck.console.store.index import Index
@@ -75,6 +77,20 @@ def test_a_run_goes_to_the_cluster_and_comes_back(traindeck: Traindeck) -> None:
     assert shown["native_id"].isdigit()
 
 
+def test_the_rank_that_failed_is_named_with_what_its_log_says(traindeck: Traindeck) -> None:
+    script = (
+        "import os, sys, time; print('on', os.environ['NODE_RANK'], flush=True); "
+        "sys.exit('no rows') if os.environ['NODE_RANK'] == '1' else time.sleep(300)"
+    )
+    words = ("run", "--on", "lab", "--nodes", "2", "-q", "--", sys.executable, "-c", script)
+    run = traindeck(*words).stdout.strip()
+    traindeck("wait", run, code=1)
+    shown = json.loads(traindeck("show", run, "--json").stdout)
+    assert shown["reason"].startswith("rank 1 on ")
+    assert shown["reason"].endswith(": exit code 1 · last line: no rows")
+    assert "no rows" in traindeck("show", run).stdout.partition("\nlog ")[2]
+
+
 def test_a_run_that_was_requeued_is_read_and_stopped_while_it_waits(
     slurm: Cluster, traindeck: Traindeck
 ) -> None:
@@ -112,14 +128,73 @@ def test_code_goes_along_as_it_was_at_the_launch(traindeck: Traindeck, tmp_path:
     assert traindeck("logs", "-f", run).stdout == "then\n"
 
 
+def test_a_cluster_is_reached_through_its_login_node_whatever_that_says(
+    slurm: Cluster, traindeck: Traindeck, tmp_path: Path
+) -> None:
+    """Which stands behind a jump host, has fish for a login shell, and greets."""
+    login = Box(shell="fish", env={"SLURM_CONF": str(slurm.conf)})
+    with Sshd(tmp_path / "sshd", Box(), login) as sshd:
+        sshd[1].greet("Welcome to the {cluster}, $USER!\n\x1b[31m(base) %\x1b[0m\n")
+        config = ("--ssh-config", str(sshd.config))
+        traindeck("backends", "add", "slurm", "far", "--via", "hop1", *config)
+        checked = traindeck("backends", "check", "far").stdout
+        assert "partition gpu, the default: 8 of 8 h100 free, 2 of 2 nodes up" in checked
+        assert "it says before the agent answers: Welcome to the {cluster}, $USER!" in checked
+        words = ("run", "--on", "far", "--gpus", "1", "--follow", "-q", "--", "sh", "-c")
+        done = traindeck(*words, "echo on $SLURMD_NODENAME; exit 3", code=3)
+        assert done.stdout.splitlines()[-1] in ("on n0", "on n1")
+        (run,) = json.loads(traindeck("ls", "--json").stdout)
+        assert (run["backend"], run["state"], run["exit_code"]) == ("far", "failed", 3)
+        assert (sshd[1].home / ".traindeck/slurm/far/runs" / run["id"]).is_dir()
+
+
 def test_what_the_cluster_has_not_is_said_with_what_it_has(traindeck: Traindeck) -> None:
-    refused = traindeck("run", "--on", "lab", "--option", "partition=x", "--", "true", code=2)
-    assert refused.stderr == ("traindeck: `lab` has no partition 'x'. There are: gpu, short.\n")
-    refused = traindeck("run", "--on", "lab", "--option", "constraint=x", "--", "true", code=1)
-    assert refused.stderr == (
-        "traindeck: sbatch refused: Batch job submission failed: Invalid feature specification.\n"
-    )
+    for options, code, said in (
+        (("--option", "partition=x"), 2, "`lab` has no partition 'x'. There are: gpu, short."),
+        (
+            ("--gpus", "5"),
+            2,
+            "--gpus 5: the nodes of partition gpu have 4 GPUs at most. Use several nodes, as "
+            "--nodes 2 --gpus 4.",
+        ),
+        (
+            ("--option", "partition=short", "--time", "1h"),
+            2,
+            "--time 1.0 h: partition short allows 10 min at most. Ask for less, or choose another "
+            "partition with --option partition=NAME.",
+        ),
+        (
+            ("--option", "constraint=x"),
+            1,
+            "sbatch refused: Batch job submission failed: Invalid feature specification.",
+        ),
+    ):
+        refused = traindeck("run", "--on", "lab", *options, "--", "true", code=code)
+        assert refused.stderr == f"traindeck: {said}\n"
+    refused = traindeck("adopt", "--on", "lab", "4711", code=2)
+    assert refused.stderr == "traindeck: lab cannot adopt processes.\n"
     assert json.loads(traindeck("ls", "--json").stdout) == []
+
+
+def test_a_slurm_that_was_never_tried_is_used_and_said_to_be(
+    traindeck: Traindeck, tmp_path: Path
+) -> None:
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.parent.mkdir()
+    more = {"PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    real = need("scontrol", PACKAGES)
+    for version, age in (("19.05.8", "older"), ("27.11.0", "newer")):
+        scontrol.write_text(f'#!/bin/sh\n{real} "$@" | sed "s/22[.]05[.][0-9]*/{version}/"\n')
+        scontrol.chmod(0o755)
+        said = (
+            f"Slurm {version} is {age} than what Traindeck was tried on (22.05 to 26.05): what it "
+            "prints in another way is left out"
+        )
+        checked = traindeck("backends", "check", "lab", code=1, more=more).stdout
+        assert f"!!  lab: {said}\n" in checked
+        assert "ok  lab: partition gpu, the default: 8 of 8 h100 free" in checked
+    words = ("run", "--on", "lab", "--follow", "-q", "--", "echo", "here")
+    assert traindeck(*words, more=more).stdout.endswith("here\n")
 
 
 def test_jobs_that_were_submitted_by_hand_are_listed_read_and_stopped(

@@ -207,7 +207,7 @@ def test_only_what_did_not_succeed_is_said_not_to_have() -> None:
 def test_slurms_own_estimate_of_the_start_is_told() -> None:
     job = Job(word="PENDING", state=State.QUEUED, reason="Priority", start=10_000.0)
     said = words.waiting(job, Around(now=2800.0, before=14))
-    assert said == "waits for priority: 14 jobs before it; Slurm expects to start it in 2.0 h"
+    assert said == "waits for priority: 14 jobs before it; Slurm expects it in 2.0 h"
 
 
 def test_a_word_that_is_not_known_is_a_job_that_goes_on() -> None:

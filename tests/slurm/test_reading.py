@@ -189,7 +189,7 @@ def test_a_later_submission_tells_of_the_run_and_a_duplicate_does_not() -> None:
 def test_the_estimated_start_is_told_of_what_waits() -> None:
     status = look(queued(), job("PENDING", reason="Resources", start=NOW + 7200))
     assert status.expected == NOW + 7200
-    assert status.reason.endswith("Slurm expects to start it in 2.0 h")
+    assert status.reason.endswith("Slurm expects it in 2.0 h")
     assert look(evidence(), job("RUNNING", start=NOW - 5)).expected is None
 
 

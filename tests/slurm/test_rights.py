@@ -77,6 +77,26 @@ def test_the_grace_is_not_asked_for_beyond_what_is_allowed() -> None:
     assert asked(24 * 60) == "1-00:00:00"
 
 
+@pytest.mark.parametrize(
+    ("minutes", "options", "before"),
+    [
+        (60, {"warn": 90}, 150),  # Slurm's own limit is a minute later than the run's: the grace
+        (60, {"warn": 90, "qos": "high"}, 90),  # no more is allowed than the hour itself
+        (60.5, {"warn": 60}, 90),
+        (1, {"warn": 90}, 90),  # half a minute before the end, not at the start
+        (0.4, {"warn": 90}, 0),
+        (60, {"warn": 0}, 0),
+        (None, {"warn": 90}, 90),  # Slurm's limit is the one there is
+    ],
+)
+def test_a_job_is_warned_before_the_limit_that_ends_it(
+    minutes: float | None, options: dict[str, Any], before: int
+) -> None:
+    spec = RunSpec(limits=Limits(time=None if minutes is None else minutes * 60))
+    time = limits.time_asked(spec, CLUSTER, options)
+    assert limits.warning(spec, options, time) == before
+
+
 def test_gpus_that_an_account_or_one_above_it_can_never_have_are_refused() -> None:
     assert "a job of the account nlp may have 6 GPUs" in refused(gpus=7)
     more = replace(CLUSTER, associations=(Association(account="nlp", qos=("normal", "high")),))
@@ -91,6 +111,11 @@ def test_an_account_for_one_partition_is_none_for_another() -> None:
     said = refused(account="bio")
     assert said.endswith("may not use partition gpu. There are: debug.")
     assert refused(account="bio", partition="debug") == ""
+
+
+def test_an_account_or_a_qos_that_there_is_not_is_answered_with_those_that_there_are() -> None:
+    assert refused(account="nosuch") == "`lab` has no account 'nosuch'. Yours are: bio, nlp."
+    assert refused(qos="nosuch") == "`lab` has no QOS 'nosuch'. You may use high, long, normal."
 
 
 def test_what_is_not_enforced_is_left_to_slurm() -> None:

@@ -1,9 +1,10 @@
-"""A machine that is not known and wants a password, met through the screen: the program in a pty,
-and a real sshd."""
+"""A machine that is not known and wants a password, met through the screen, and by a command that
+has a terminal: the program in a pty, and a real sshd."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,13 +25,19 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
 
 
 @pytest.fixture
-def deck(home: Path, sshd: Sshd) -> Iterator[Terminal]:
-    """The screen of somebody who has just added that machine."""
+def env(home: Path, sshd: Sshd) -> dict[str, str]:
+    """The environment of somebody who has just added that machine."""
     settings = home / ".config/traindeck/settings.yaml"
     settings.parent.mkdir(parents=True)
     settings.write_text(f"backends: {{box0: {{kind: ssh, ssh_config: {sshd.config}}}}}\n")
     env = {**os.environ, "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
     env["XDG_CONFIG_HOME"] = str(home / ".config")
+    return env
+
+
+@pytest.fixture
+def deck(env: dict[str, str]) -> Iterator[Terminal]:
+    """Their screen."""
     terminal = Terminal(TRAINDECK, env)
     yield terminal
     terminal.close()
@@ -100,3 +107,33 @@ def test_leaving_while_a_question_is_open_ends_the_program_at_once(deck: Termina
     os.kill(deck.pid, 15)
     deck.ended()
     assert "Traceback" not in deck.text
+
+
+def test_a_command_asks_on_its_terminal_wherever_its_output_goes(
+    env: dict[str, str], sshd: Sshd, home: Path, tmp_path: Path
+) -> None:
+    said = home / "said"
+    check = [*TRAINDECK, "backends", "check", "box0"]
+    # Of a pty that nobody has open nothing can be read: a descriptor stays.
+    script = 'exec "$@" 3>&1 < /dev/null > "$0" 2>&1'
+    for words, typed, code in (
+        ([*check, "--accept-new"], PASSWORD, 0),
+        (check, "wrong", 1),
+        (check, "", 1),
+    ):
+        tries = sshd[0].log.read_text().count("Failed password")
+        terminal = Terminal(["/bin/sh", "-c", script, str(said), *words], env)
+        terminal.wait("Password of deck@box0")
+        terminal.press(*typed, "enter")
+        assert terminal.ended() == code, said.read_text()
+        assert "Password of" not in said.read_text()
+        assert terminal.text.strip() == "Password of deck@box0:", "what is typed is not shown"
+        more = sshd[0].log.read_text().count("Failed password") - tries
+        assert more == (typed == "wrong"), "it is never tried again"
+    assert holding(PASSWORD, home, tmp_path) == []
+    # Where there is no terminal nobody is asked.
+    done = subprocess.run(
+        check, env=env, capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.endswith(" Give the command in a terminal, where it can ask.\n")

@@ -342,9 +342,11 @@ class Supervisor:
         return asked
 
     def _warn(self):
-        """The time is nearly over, says whoever gave it (USR2): so is told who listens."""
+        """The time is nearly over, says whoever gave it (USR2): so is told who listens, where
+        nobody does to USR2 by USR1, which Lightning and submitit take for it unless told
+        otherwise."""
         self.wake.warned = False
-        count = self.tree.pass_on(procs.SIGUSR2)
+        count = self.tree.pass_on(procs.SIGUSR2) or self.tree.pass_on(procs.SIGUSR1)
         records.append_event(self.attempt.directory, "warned", processes=count)
 
     def _limits(self, now):

@@ -31,7 +31,7 @@ from traindeck.console.present.log_view import (
     text_cells,
 )
 from traindeck.console.runs.log_shown import LogShown, Spot
-from traindeck.console.store.records import RunRecord
+from traindeck.console.store.records import RunRecord, failed_rank
 from traindeck.console.tui import keys
 from traindeck.console.tui.widgets.ask_line import AskLine, Question
 from traindeck.console.tui.widgets.lines import Lines
@@ -162,6 +162,8 @@ class LogPane(Vertical, inherit_bindings=False):
         """Show this run's log from now on."""
         before = self._run
         self._run = run
+        if before is None and self._spot is None and not self._path:
+            self._rank = failed_rank(run.reason)[0]
         if before is not None and (before.id, before.attempt) != (run.id, run.attempt):
             self._attempt = None
             self._spot = None
