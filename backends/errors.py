@@ -62,3 +62,13 @@ class AgentRefused(BackendError):
 
 class Unreachable(BackendError):
     """The place did not answer. Says nothing about the jobs that run there."""
+
+
+class NotAgainYet(Unreachable):
+    """The place did not answer lately and is not tried again yet. When it will be (`fix`) is of use
+    to who goes on waiting for it; a command that ends tries at once when it is given again."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """See `TraindeckError.lines`."""
+        return (self.what,)

@@ -135,7 +135,7 @@ class OpenSSHLink:
 
     def keep(self, process: asyncio.subprocess.Process) -> None:
         """A child that is to end with this, at the latest."""
-        self._running = [one for one in self._running if one.returncode is None]
+        self._running = [one for one in self._running if not children.is_closed(one)]
         self._running.append(process)
 
     async def aclose(self) -> None:
@@ -143,6 +143,7 @@ class OpenSSHLink:
         self._closed = True
         for process in self._running:
             children.end(process)
+            children.hear_no_more(process)
         for process in self._running:
             try:
                 async with asyncio.timeout(2):

@@ -31,6 +31,7 @@ from traindeck.backends.base import (
     Unreachable,
     UsageError,
 )
+from traindeck.backends.errors import NotAgainYet
 from traindeck.backends.hosts import greeting
 from traindeck.backends.hosts.channel import Channel
 from traindeck.backends.hosts.link import NeedsPerson, NotLetIn, Pipe, last_words
@@ -358,7 +359,7 @@ class SSHHost:
             raise why
         left = self._next_try - time.monotonic()
         if left > 0:
-            raise Unreachable(why.what, f"Next try in {max(1, round(left))} s.")
+            raise NotAgainYet(why.what, f"Next try in {max(1, round(left))} s.")
 
     # ---------------------------------------------------------------------------- watching it
 

@@ -35,12 +35,12 @@ class Around:
 
 
 _WAITING: Mapping[str, str] = {
-    "Resources": "waits for resources: it is next, once {what} are free",
+    "Resources": "waits for resources: it is next, once {what} {be} free",
     "Priority": "waits for priority: {before} before it",
     "BeginTime": "waits for its time to begin{at}",
     "JobHeldUser": "is held by its user: scontrol release lets it go",
     "JobHeldAdmin": "is held by an administrator of the cluster: ask them",
-    "DependencyNeverSatisfied": "waits for {depends}, which did not succeed: " + HOPELESS,
+    "DependencyNeverSatisfied": "waits for {failed}, which did not succeed: " + HOPELESS,
     "Dependency": "waits for {depends}",
     "PartitionDown": "waits: partition {partition} is down",
     "PartitionInactive": "waits: partition {partition} is switched off",
@@ -81,6 +81,7 @@ _LIMITS = re.compile(
     r"|Energy|BB|License)?[A-Za-z]*(?:\(([^)]*)\))?"
 )
 _DEPENDED = re.compile(r"(?<=[:,?])(\d+(?:_\d+)?)(?:_\*)?(?:\+\d+)?(?=[(:,?]|$)")
+_FAILED = re.compile(r"[^,?]+\(failed\)")
 _WHAT = {
     "Jobs": "jobs at once",
     "Submit": "submitted jobs",
@@ -114,9 +115,11 @@ def waiting(job: Job, around: Around) -> str:
     if template is not None:
         sentence = template.format(
             what=_wanted(job),
+            be="is" if (job.gpus or job.nodes) == 1 else "are",
             before=_before(around.before),
             at=_at(job, around),
             depends=_depends(job, around),
+            failed=_depends(job, around, failed=True),
             partition=job.partition or "?",
             nodes="1 node" if job.nodes == 1 else f"{job.nodes or 'some'} nodes",
             nodes_named=_named(said),
@@ -173,10 +176,12 @@ def _expected(job: Job, around: Around) -> str:
     return f"Slurm expects it in {span(job.start - around.now)}"
 
 
-def _depends(job: Job, around: Around) -> str:
-    """`afterok:17(unfulfilled)` as runs and jobs."""
+def _depends(job: Job, around: Around, *, failed: bool = False) -> str:
+    """`afterok:17(unfulfilled)` as runs and jobs. `failed`: those of which Slurm says so, if there
+    are any: it gives up at the first, and the others may go on or end well."""
     named = []
-    for number in _DEPENDED.findall(job.dependency):
+    of = ",".join(_FAILED.findall(job.dependency)) if failed else ""
+    for number in _DEPENDED.findall(of or job.dependency):
         run = around.runs.get(number)
         named.append(f"run {run}" if run else f"job {number}")
     if not named:
@@ -212,7 +217,8 @@ def ended(job: Job, around: Around) -> str:
             return "a more urgent job took its place"
         case "CANCELLED":
             if job.reason == "DependencyNeverSatisfied" or job.reason == "Dependency":
-                return f"{_depends(job, around)}, which it waited for, did not succeed"
+                failed = _depends(job, around, failed=True)
+                return f"{failed}, which it waited for, did not succeed"
             return "cancelled in Slurm" if job.hosts else "cancelled in Slurm before it started"
         case "REVOKED":
             return "another cluster of the federation runs it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,14 +59,25 @@ def stop_command(
             )
             if not output.confirm(f"Stop {len(active)} runs: {names}?", yes=yes):
                 return 1
-        for record in records:
-            if not await controlling.stop(ws, record, grace=seconds):
-                output.note(f"traindeck: {record.name} is over already ({record.state}).")
+        # A place that does not answer keeps no other run from being stopped.
+        codes = await asyncio.gather(*(asked(ws, record) for record in records))
+        missed = {record.id for record, code in zip(records, codes, strict=True) if code}
+        active = [record for record in active if record.id not in missed]
         if not quiet:
             active = await controlling.wait(ws, [record.id for record in active])
         if not many_runs(active, json=json, quiet=quiet):
             for record in active:
                 output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
+        return max(codes, default=0)
+
+    async def asked(ws: Workspace, record: RunRecord) -> int:
+        """Ask a run to end; says so if that was not possible. Returns an exit code."""
+        try:
+            if not await controlling.stop(ws, record, grace=seconds):
+                output.note(f"traindeck: {record.name} is over already ({record.state}).")
+        except TraindeckError as error:
+            output.error(f"{record.name} was not asked to end. {' '.join(error.lines)}")
+            return error.exit_code
         return 0
 
     return with_workspace(body)
@@ -83,10 +95,12 @@ def wait_command(runs: Runs, json: Json = False, quiet: Quiet = False) -> int:
     """
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import controlling
+    from traindeck.console.runs.foreign import look_up
     from traindeck.console.runs.outcome import exit_status, first_failure
     from traindeck.console.runs.reasons import named
 
     async def body(ws: Workspace) -> int:
+        await look_up(ws, runs)
         records = await controlling.wait(ws, [record.id for record in _records(ws, runs)])
         if not many_runs(records, json=json, quiet=quiet):
             for record in named(ws.index, records):

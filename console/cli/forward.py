@@ -50,7 +50,8 @@ def forward_command(
 
         record = ws.record(run)
         if port is None:
-            wanted = forwarding.the_one(await forwarding.likely_ports(ws, record), record.name)
+            likely = await forwarding.likely_ports(ws, record, strict=True)
+            wanted = forwarding.the_one(likely, record.name)
             local = None
         else:
             wanted, local = forwarding.parse_port(port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from traindeck.backends.base import Files, SeekableLogs
 from traindeck.backends.errors import TraindeckError, Unreachable, UsageError
 from traindeck.console.cli import output
 from traindeck.console.cli.completion import complete_run
-from traindeck.console.runs.mirrored import is_far, log_path
+from traindeck.console.runs.mirrored import has_copies, is_far, log_path
 
 if TYPE_CHECKING:
     from traindeck.backends.base import JobRef
@@ -88,10 +88,12 @@ def logs_command(
     wanted()  # refuses what is no expression
 
     async def body(ws: Workspace) -> int:
+        from traindeck.console.runs.foreign import look_up
         from traindeck.console.runs.reading import check_attempt, ranks_of, why_no_log
         from traindeck.console.runs.reasons import told
         from traindeck.console.runs.workspace import ref_of
 
+        await look_up(ws, [run])
         record = ws.record(run)
         await refresh(ws, [record])
         record = ws.record(record.id)
@@ -212,6 +214,8 @@ async def _begin(
     try:
         return await _asked_for(backend, ref, rank, lines, moment)
     except Unreachable:
+        if not has_copies(ref):
+            raise
         held = ws.mirror.copy(ref.run_id, log_path(ref, rank)).held()
         if not held.identity:
             raise
@@ -258,29 +262,29 @@ async def _print(
 
     backend = ws.backend(ref.backend)
     far, lost, printed = is_far(backend), False, False
-    copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if far else None
-    with copy.writing() if copy is not None else nullcontext() as writer:
-        events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, writer=writer)
-        async with aclosing(events):
-            async for event in events:
-                match event:
-                    case Appended(_, data):
-                        sink(data, False)
-                        printed = True
-                    case Lost(why):
-                        if not (follow and far):
-                            if not printed and copy is not None:
-                                printed = _print_end(copy, offset, sink)
-                            held = "what is held here of its log was printed, there may be more"
-                            raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
-                        lost = True
-                        why = output.neutral(" ".join(why.split()))
-                        sink.note(f"traindeck: {ref.backend} is waited for: {why}")
-                    case Answered() if lost:
-                        lost = False
-                        sink.note(f"traindeck: {ref.backend} answers again.")
-                    case Ended():
-                        sink(b"", True)
+    held_here = far and has_copies(ref)
+    copy = ws.mirror.copy(ref.run_id, log_path(ref, rank)) if held_here else None
+    events = follow_log(backend, ref, rank, offset, follow=follow, copy=copy, fill=True)
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case Appended(_, data):
+                    sink(data, False)
+                    printed = True
+                case Lost(why):
+                    if not (follow and far):
+                        if not printed and copy is not None:
+                            printed = _print_end(copy, offset, sink)
+                        held = "what is held here of its log was printed, there may be more"
+                        raise Unreachable(f"{ref.backend}: {held}. {why}" if printed else why)
+                    lost = True
+                    why = output.neutral(" ".join(why.split()))
+                    sink.note(f"traindeck: {ref.backend} is waited for: {why}")
+                case Answered() if lost:
+                    lost = False
+                    sink.note(f"traindeck: {ref.backend} answers again.")
+                case Ended():
+                    sink(b"", True)
 
 
 def _print_end(copy: Copy, offset: int, sink: _Sink) -> bool:

@@ -46,6 +46,7 @@ def start(
     from traindeck.console.cli.session import with_workspace
     from traindeck.console.runs import choosing, launching
     from traindeck.console.runs.awaiting import awaited, refuse_elsewhere
+    from traindeck.console.runs.foreign import look_up
     from traindeck.console.runs.settling import settle
 
     if after and after_any:
@@ -66,6 +67,7 @@ def start(
         if array is not None and choosing.is_auto(ws, given.get("on")):
             raise UsageError("--array: a place is not chosen for one.", "Name it with --on.")
         await settle(ws)
+        await look_up(ws, after or after_any or ())
         runs = awaited(ws, after or after_any or ())
         more = {"after": tuple(run.id for run in runs), "after_any": bool(after_any)}
         asked = {**given, **more} if runs else given

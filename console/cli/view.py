@@ -158,12 +158,15 @@ def show_command(
     traindeck show calm-fox --script > again.sh
     """
     from traindeck.console.cli.session import with_workspace
+    from traindeck.console.runs.foreign import look_up
     from traindeck.console.runs.refreshing import refresh
     from traindeck.console.store.records import attempt_json, run_json
 
     refuse_mixture(script=script, path=path, params=params, json=json, quiet=quiet)
 
     async def body(ws: Workspace) -> int:
+        if not cached:
+            await look_up(ws, [run])
         record = ws.record(run)
         if quiet:
             output.line(record.id)

@@ -124,8 +124,14 @@ def show_duration(milliseconds: str) -> str:
     return f"{seconds:.3g} s"
 
 
+_IN_RUN = re.compile(r"/runs/[0-9a-hjkmnp-tv-z]{12}/(?=.)")
+
+
 def show_path(path: str) -> str:
-    """The end of a path, at most 40 characters: that is where it differs from others."""
+    """The end of a path, at most 40 characters: that is where it differs from others. What lies in
+    a run's directory is called from there on, as `code/train.py`."""
+    if (own := _IN_RUN.search(path)) is not None:
+        path = path[own.end() :]
     return path if len(path) <= 40 else "…" + path[-39:]
 
 

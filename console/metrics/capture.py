@@ -158,6 +158,8 @@ def with_evaluations(sources: Sequence[Source]) -> list[Source]:
 
 def looked_for(run: RunRecord) -> str:
     """What "no metrics" means: the places that were looked at, or will be."""
+    if run.foreign:
+        return "No metrics: of a job that was submitted without Traindeck only the log is read"
     head = "No metrics yet. Looked for" if run.active else "No metrics. Looked for"
     if run.state in (State.NEW, State.QUEUED):
         head = "No metrics yet: it has not started. Looked for then"

@@ -254,6 +254,23 @@ def _tail(state: PlanState, cells: int, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
+def below_form(state: PlanState, cells: int, rows: int, glyphs: Glyphs = BEST) -> list[Line]:
+    """What is wrong with the whole, and so stands beside no field: where no plan is beside the form
+    it is said below it."""
+    if state.blank:
+        return []
+    said = [text for text in (state.refused, *(t for key, t in state.problems if not key)) if text]
+    if not said or rows < 1:
+        return []
+    parts = wrapped(clean(said[0]), cells - 3)
+    if len(parts) > rows:
+        parts = [*parts[: rows - 1], clip(" ".join(parts[rows - 1 :]), cells - 3)]
+    heads = [f" {glyphs.failed} ", *["   "] * len(parts)]
+    return [
+        (Span(head, "failed"), Span(part, "text")) for head, part in zip(heads, parts, strict=False)
+    ]
+
+
 def _marked(sign: str, text: str, style: str, cells: int) -> list[Line]:
     parts = wrapped(clean(text), cells - 2)
     return [

@@ -76,7 +76,9 @@ def _lines(
             yield _item(str(key), parameter(value))
         yield ()
     if spec is None:
-        yield (Span("   the run directory cannot be read now", "muted"),)
+        none = "it was submitted without Traindeck: it has no run directory"
+        what = none if run.foreign else "the run directory cannot be read now"
+        yield (Span(f"   {what}", "muted"),)
         return
     yield title("COMMAND", cells, glyphs)
     yield _item("argv", command_line(spec.argv) if spec.argv else "not known")

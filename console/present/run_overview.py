@@ -231,8 +231,9 @@ def _figures(run: RunRecord, facts: Facts, cells: int, now: float, glyphs: Glyph
         words = f"{len(shown) - FIGURES} more in Charts"
         lines.append((Span(" " * (label + 1)), Span(words, "faint")))
     if not shown:
-        words = "no metrics so far" if run.active else "no metrics"
-        lines.append((Span(f" {words}", "muted"), Span("   2 says what was looked for", "faint")))
+        words = "no metrics so far" if run.active and not run.foreign else "no metrics"
+        why = "of a job submitted by hand" if run.foreign else "2 says what was looked for"
+        lines.append((Span(f" {words}", "muted"), Span(f"   {why}", "faint")))
     return lines
 
 

@@ -116,12 +116,19 @@ def sources_of(
     if number < status.attempt:
         times = attempt_times(beside.folder, run.id, number, None)
         started, ended = times or (None, None)
-    if started is None:
+    if started is None or _by_scheduler_alone(status, started):
         return []
     following = _begun(beside.folder, run, number + 1, status)
     if following is not None:
         ended = min(math.inf if ended is None else ended, following - AFTERWARDS)
     return written_by(ws.index, run, beside, started, ended, ws.clock())
+
+
+def _by_scheduler_alone(status: Status, started: float) -> bool:
+    """Whether only a scheduler has said that an attempt has begun. It counts in whole seconds, and
+    tasks of an array have their code laid after that: a trainer's file that came with the code
+    would pass for one that the run wrote."""
+    return status.pid is None and started == status.started and started.is_integer()
 
 
 def _begun(folder: Path, run: RunRecord, number: int, status: Status) -> float | None:

@@ -10,6 +10,7 @@ from traindeck.backends.base import Adopt, Files
 from traindeck.backends.data import dataclass
 from traindeck.backends.errors import BackendError, TraindeckError, UsageError
 from traindeck.backends.states import Reach, State
+from traindeck.console.runs.foreign import look_up
 from traindeck.console.runs.reading import attempts_of
 from traindeck.console.runs.refreshing import MAX_AGE, refresh, why_silent
 from traindeck.console.runs.request import check_name
@@ -61,6 +62,7 @@ async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:
         UsageError: No run is meant, or a name is that of several which are not over: none of them
             is guessed.
     """
+    await look_up(ws, texts)
     asked = {ws.index.resolve(text) for text in texts}
     names = {fold(text) for text in texts}
     meant = [r for r in ws.index.active() if r.id in asked or fold(r.name) in names]

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 
 from traindeck.backends.base import Backend, JobRef, Linked, LinkState, LogChunk, SeekableLogs
 from traindeck.backends.data import dataclass
@@ -72,6 +72,7 @@ async def follow_log(
     follow: bool = True,
     copy: Copy | None = None,
     writer: Writer | None = None,
+    fill: bool = False,
 ) -> AsyncGenerator[Event, None]:
     """Everything of a log from `offset` on, until it is complete (or, without `follow`, to its
     present end). Of a place that is out of reach it waits for the return: who does not want that
@@ -80,6 +81,8 @@ async def follow_log(
     Args:
         copy: What is held of it comes from there.
         writer: What is read goes there.
+        fill: What is read goes to `copy`, for as long as the place answers: while it does not to
+            this process, it may to another one, and that is to copy then.
 
     Raises:
         BackendError: There is no such log.
@@ -98,14 +101,17 @@ async def follow_log(
     lost = False
     while True:
         try:
-            async with backend.logs(ref, rank=rank, cursor=cursor, follow=follow) as chunks:
+            async with AsyncExitStack() as open_:
+                pen = open_.enter_context(_filling(copy, offset)) if fill and copy else writer
+                logs = backend.logs(ref, rank=rank, cursor=cursor, follow=follow)
+                chunks = await open_.enter_async_context(logs)
                 lost = False
                 yield Answered()
                 async for chunk in chunks:
                     if chunk.cut:
                         offset = 0
                         yield Restarted()
-                    writer = _add(writer, offset, chunk)
+                    pen = _add(pen, offset, chunk)
                     if chunk.data:
                         yield Appended(offset, chunk.data)
                         offset += len(chunk.data)
@@ -119,6 +125,17 @@ async def follow_log(
                 lost = True
                 yield Lost(str(error))
         await asyncio.sleep(AGAIN)
+
+
+@contextmanager
+def _filling(copy: Copy, offset: int) -> Iterator[Writer | None]:
+    """The writer of a copy that holds all before `offset`, until nothing is read for it any more.
+    Of one that holds less nobody is kept: what lies between is for others to copy."""
+    with copy.writing() as writer:
+        if writer is None or writer.held.size >= offset:
+            yield writer
+            return
+    yield None
 
 
 def _add(writer: Writer | None, offset: int, chunk: LogChunk) -> Writer | None:

@@ -67,20 +67,31 @@ def forwarding(ws: Workspace, run: RunRecord) -> Reached:
     return cast("Reached", backend)
 
 
-async def likely_ports(ws: Workspace, run: RunRecord) -> list[Listener]:
+async def likely_ports(ws: Workspace, run: RunRecord, *, strict: bool = False) -> list[Listener]:
     """What a run may be asked for: what its processes listen on, and what its log names in a link,
-    the best first. A place that does not answer has none."""
+    the best first. A place that does not answer has none.
+
+    Raises:
+        Unreachable: It does not answer, no link is known, and that is to be said (`strict`).
+    """
     from traindeck.console.runs.reading import log_tail
 
     backend = forwarding(ws, run)
     found: dict[int, Listener] = {}
-    with suppress(TraindeckError):
+    silent: Unreachable | None = None
+    try:
         for listener in await backend.listeners(ref_of(run)):
             found.setdefault(listener.port, listener)
+    except Unreachable as error:
+        silent = error
+    except TraindeckError:
+        pass
     for number in _URL.findall(await log_tail(ws, run, PIECE)):
         port = int(number)
         if 0 < port < 65536:
             found.setdefault(port, Listener(port=port, program="named in its log"))
+    if strict and silent is not None and not found:
+        raise silent
     return sorted(found.values(), key=lambda one: (one.port not in LIKELY, one.port))
 
 

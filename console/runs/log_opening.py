@@ -17,7 +17,7 @@ from traindeck.console.logs.source import BackendSource, ByteSource, RunFileSour
 from traindeck.console.logs.times import Times
 from traindeck.console.runs.following import Filler, link_of
 from traindeck.console.runs.log_sources import CopiedSource, NearSource
-from traindeck.console.runs.mirrored import is_far
+from traindeck.console.runs.mirrored import has_copies, is_far
 from traindeck.console.runs.reading import folder_of, ranks_of, read_spec, why_no_log
 from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.mirror import WHOLE
@@ -105,9 +105,9 @@ async def log_of(ws: Workspace, run: RunRecord, attempt: int, rank: int = 0) -> 
     path = f"attempts/{attempt}/logs/{rank}"
     place = ws.backend(run.backend)
     filler = None
-    if is_far(place):
+    if is_far(place) and has_copies(ref):
         filler = Filler(place, ref, rank, ws.mirror.copy(run.id, f"{path}.log"))
-    folder = "" if filler is not None else await folder_of(ws, run)
+    folder = "" if is_far(place) else await folder_of(ws, run)
     local = Path(folder, f"{path}.log") if folder else None
 
     def source() -> ByteSource:

@@ -64,9 +64,16 @@ def is_far(backend: object) -> bool:
     return not capabilities & Capability.HERE and isinstance(backend, Measured)
 
 
+def has_copies(ref: JobRef, path: str = "") -> bool:
+    """Whether what this one writes, or a file of it, may be held here: not of a foreign job, which
+    has no run and so no directory that there could be a mirror of, and no hidden file (such as the
+    list of packages that was sent along): in a mirror those names are its own."""
+    return bool(ref.run_id) and not any(part.startswith(".") for part in path.split("/"))
+
+
 class Mirrored:
     """Reads as its backend does, and what is held when that does not answer: only then, and if
-    nothing is held, it raises Unreachable.
+    nothing is held, it raises Unreachable. Of a foreign job nothing is held (`has_copies`).
 
     Args:
         backend: One of which `is_far` is true.
@@ -84,7 +91,7 @@ class Mirrored:
         try:
             return await _soon(self._files.list_files(ref, path))
         except Unreachable:
-            if not self._mirror.has(ref.run_id):
+            if not has_copies(ref, path) or not self._mirror.has(ref.run_id):
                 raise
         return [
             FileEntry(path=name, size=size, modified=modified, is_dir=is_dir)
@@ -92,6 +99,8 @@ class Mirrored:
         ]
 
     async def read_file(self, ref: JobRef, path: str, offset: int, size: int) -> bytes:
+        if not has_copies(ref, path):
+            return await _soon(self._files.read_file(ref, path, offset, size))
         if path in FOR_EVER and (kept := self._mirror.kept(ref.run_id, path)) is not None:
             return kept[offset : offset + size]
         copy = self._mirror.copy(ref.run_id, path)
@@ -122,12 +131,16 @@ class Mirrored:
         try:
             return await _soon(self._files.log_stat(ref, rank))
         except Unreachable as error:
+            if not has_copies(ref):
+                raise
             held = self._mirror.copy(ref.run_id, log_path(ref, rank)).held()
             if not held.identity:
                 raise (_not_here(ref, rank, error) if rank else error) from None
             return LogStat(size=held.size, identity=held.identity)
 
     async def read_at(self, ref: JobRef, rank: int, offset: int, size: int) -> bytes:
+        if not has_copies(ref):
+            return await _soon(self._files.read_at(ref, rank, offset, size))
         copy = self._mirror.copy(ref.run_id, log_path(ref, rank))
         held = copy.held()
         if held.begin <= offset and offset + size <= held.size:

@@ -371,7 +371,9 @@ async def _small(backend: Files, run: RunRecord, path: str) -> bytes:
 
 
 async def folder_of(ws: Workspace, run: RunRecord) -> str:
-    """Where a run's directory lies, "" if that is not known now."""
+    """Where a run's directory lies, "" if that is not known now, or it has none."""
+    if run.foreign:
+        return ""
     try:
         health = await ws.backend(run.backend).probe()
     except BackendError:

@@ -13,6 +13,8 @@ from traindeck.console.store.ids import SHORTEST, shared_length
 from traindeck.console.store.rows import clean, fold
 
 _LISTED = 5
+_FOREIGN = ":"
+"""What stands in the ids of jobs that were submitted by hand, and in no run's."""
 _ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE))
 
 
@@ -44,7 +46,8 @@ def resolve(db: Connection, text: str, *, strict: bool, active: bool) -> str:
             )
         return str(run_id)
     prefix = wanted.lower()
-    found = _beginning(db, prefix) if prefix else []
+    # A job that was submitted by hand is called by all of its number: lab:8 is not lab:81.
+    found = _beginning(db, prefix, foreign=False) if prefix else []
     if strict and found:
         raise NoSuchRun(
             f"{text!r} is only the beginning of an id, which is not enough here.",
@@ -81,6 +84,9 @@ def short_ids(db: Connection, run_ids: Collection[str]) -> dict[str, str]:
     neighbours in order."""
     short = {}
     for run_id in run_ids:
+        if _FOREIGN in run_id:
+            short[run_id] = run_id
+            continue
         before = db.execute("SELECT max(id) FROM runs WHERE id < ?", (run_id,)).fetchone()[0]
         after = db.execute("SELECT min(id) FROM runs WHERE id > ?", (run_id,)).fetchone()[0]
         shared = max(shared_length(run_id, other or "") for other in (before, after))
@@ -88,10 +94,11 @@ def short_ids(db: Connection, run_ids: Collection[str]) -> dict[str, str]:
     return short
 
 
-def _beginning(db: Connection, prefix: str) -> list[tuple[str, str]]:
+def _beginning(db: Connection, prefix: str, *, foreign: bool = True) -> list[tuple[str, str]]:
     # The greatest character there is: everything that begins with the prefix sorts below.
+    only = "" if foreign else f"AND instr(id, '{_FOREIGN}') = 0"
     return db.execute(
-        "SELECT id, name FROM runs WHERE id >= ? AND id < ? ORDER BY created DESC LIMIT ?",
+        f"SELECT id, name FROM runs WHERE id >= ? AND id < ? {only} ORDER BY created DESC LIMIT ?",
         (prefix, prefix + "\U0010ffff", _LISTED + 1),
     ).fetchall()
 

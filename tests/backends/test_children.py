@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import signal
 import subprocess
 import sys
 
@@ -28,3 +31,19 @@ def test_no_signal_goes_to_a_child_that_is_known_to_have_ended() -> None:
     child.wait()
     child.pid = os.getpid()  # whoever has its number now
     children.end(child, 9)
+
+
+def test_a_child_that_nobody_reads_is_waited_for_and_needs_no_loop_any_more() -> None:
+    async def left() -> None:
+        pipe = asyncio.subprocess.PIPE
+        child = await asyncio.create_subprocess_exec("yes", stdout=pipe, limit=1024)
+        assert child.stdout is not None
+        await child.stdout.read(1)
+        children.end(child)
+        children.hear_no_more(child)
+        async with asyncio.timeout(30):
+            assert await child.wait() == -signal.SIGTERM
+        assert children.is_closed(child)
+
+    asyncio.run(left())
+    gc.collect()  # what is closed only now says so on stderr, which fails the test

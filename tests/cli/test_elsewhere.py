@@ -61,6 +61,24 @@ def test_a_run_elsewhere_says_what_it_will_run_in(cli: Cli, far: Path) -> None:
     assert log.endswith("torch 2.9.1\n")
 
 
+def test_a_place_that_is_down_keeps_no_other_run_from_being_stopped(
+    cli: Cli, tmp_path: Path
+) -> None:
+    with Sshd(tmp_path / "sshd", Box()) as sshd:
+        cli.ok("backends", "add", "ssh", "gpu1", "--host", "box0",
+               "--option", f"ssh_config={sshd.config}")  # fmt: skip
+        far = cli.run("sleep", "100", options=("--on", "gpu1", "--name", "far"))
+        near = cli.run("sleep", "100", options=("--name", "near"))
+        sshd[0].stop()
+        done = cli("stop", "--yes", far, near)
+        assert (done.returncode, done.stdout) == (1, f"{near}  near  cancelled\n")
+        said = done.stderr.splitlines()[-1]
+        assert said.startswith("traindeck: far was not asked to end. box0 (127.0.0.1, port ")
+        assert "Next try" not in said  # by whom?
+        done = cli("forward", far)
+        assert done.returncode == 1 and "refuses the connection" in done.stderr
+
+
 def test_a_place_is_chosen_with_its_reason(cli: Cli, far: Path) -> None:
     make_venv(far / "envs/train")
     done = cli("run", "--on", "auto", "--environment", f"{far}/envs/gone", "--", "true")

@@ -112,21 +112,20 @@ async def test_a_follower_prints_each_byte_once_through_every_cut(
     copy = Mirror(tmp_path / "mirror").copy(ref.run_id, LOG)
     printed = bytearray()
     lost = 0
-    with copy.writing() as mine:
-        async with aclosing(follow_log(place, ref, copy=copy, writer=mine)) as events:
-            async for event in events:
-                match event:
-                    case Appended(offset, data):
-                        assert offset == len(printed)
-                        printed += data
-                        if lost < 5 and len(printed) > (lost + 1) * SIZE // 7:
-                            place.host.cut()
-                    case Lost(why):
-                        lost += 1
-                        assert "gpu1" in why or "agent" in why
-                        place.host.mend()
-                    case Ended():
-                        break
+    async with aclosing(follow_log(place, ref, copy=copy, fill=True)) as events:
+        async for event in events:
+            match event:
+                case Appended(offset, data):
+                    assert offset == len(printed)
+                    printed += data
+                    if lost < 5 and len(printed) > (lost + 1) * SIZE // 7:
+                        place.host.cut()
+                case Lost(why):
+                    lost += 1
+                    assert "gpu1" in why or "agent" in why
+                    place.host.mend()
+                case Ended():
+                    break
     assert lost == 5
     assert bytes(printed) == log(tmp_path, ref)
     # Who follows it again has it from here, out of reach or not.
@@ -142,6 +141,45 @@ async def test_a_follower_prints_each_byte_once_through_every_cut(
     assert again == printed
 
 
+async def test_while_the_link_of_a_follower_is_down_another_process_copies(
+    place: FarBackend, tmp_path: Path
+) -> None:
+    """It may have a link that works, or one that is tried again sooner."""
+    ref = await launch(place, "sh", "-c", "echo one; exec sleep 600")
+    copy = Mirror(tmp_path / "mirror").copy(ref.run_id, LOG)
+    free: list[bool] = []
+    async with aclosing(follow_log(place, ref, copy=copy, fill=True)) as events:
+        async for event in events:
+            match event:
+                case Appended(0, b"one\n"):
+                    with copy.writing() as other:
+                        free.append(other is not None)
+                    place.host.cut()
+                case Lost():
+                    with copy.writing() as other:
+                        free.append(other is not None)
+                    break
+    assert free == [False, True]
+    assert copy.held().size == 4
+
+
+async def test_a_log_that_is_followed_from_its_end_is_copied_by_others(
+    place: FarBackend, tmp_path: Path
+) -> None:
+    """What lies between is not here, so nothing of what is followed could be added."""
+    ref = await launch(place, "sh", "-c", "echo one; echo two; exec sleep 600")
+    while not log(tmp_path, ref).endswith(b"two\n"):
+        await asyncio.sleep(0.02)
+    copy = Mirror(tmp_path / "mirror").copy(ref.run_id, LOG)
+    async with aclosing(follow_log(place, ref, offset=4, copy=copy, fill=True)) as events:
+        async for event in events:
+            if isinstance(event, Appended):
+                assert event == Appended(4, b"two\n")
+                break
+        with copy.writing() as other:
+            assert other is not None
+
+
 async def test_a_log_replaced_while_the_link_was_down_is_not_mixed_with_the_new_one(
     place: FarBackend, tmp_path: Path
 ) -> None:
@@ -149,21 +187,20 @@ async def test_a_log_replaced_while_the_link_was_down_is_not_mixed_with_the_new_
     path = tmp_path / "there/runs" / ref.run_id / LOG
     copy = Mirror(tmp_path / "mirror").copy(ref.run_id, LOG)
     seen: list[bytes] = []
-    with copy.writing() as mine:
-        async with aclosing(follow_log(place, ref, copy=copy, writer=mine)) as events:
-            async for event in events:
-                match event:
-                    case Appended(0, b"the old log\n"):
-                        place.host.cut()
-                    case Lost():
-                        path.unlink()
-                        path.write_bytes(b"a new log that is longer than the old one\n")
-                        place.host.mend()
-                    case Restarted():
-                        seen.clear()
-                    case Appended(_, data):
-                        seen.append(data)
-                        break
+    async with aclosing(follow_log(place, ref, copy=copy, fill=True)) as events:
+        async for event in events:
+            match event:
+                case Appended(0, b"the old log\n"):
+                    place.host.cut()
+                case Lost():
+                    path.unlink()
+                    path.write_bytes(b"a new log that is longer than the old one\n")
+                    place.host.mend()
+                case Restarted():
+                    seen.clear()
+                case Appended(_, data):
+                    seen.append(data)
+                    break
     assert b"".join(seen) == path.read_bytes()
     held = copy.held()
     assert copy.read(0, 1000, held.content) == path.read_bytes()

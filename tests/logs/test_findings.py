@@ -394,6 +394,11 @@ MESSAGES = [
         "the script /home/ada/tran.py does not exist",
     ),
     (
+        "python: can't open file '/big/deck/runs/1sjb3wrv0001/code/tran.py': [Errno 2] No such",
+        Kind.FILE,
+        "the script code/tran.py does not exist",
+    ),
+    (
         "FileNotFoundError: [Errno 2] No such file or directory: 'data/train.jsonl'",
         Kind.FILE,
         "no such file · data/train.jsonl",

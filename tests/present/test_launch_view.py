@@ -15,6 +15,7 @@ from traindeck.console.present.form import OPEN, folded, help_lines, window, wra
 from traindeck.console.present.launch_fields import Entry, Place, flat, sections
 from traindeck.console.present.launch_view import (
     PlanState,
+    below_form,
     launch_form,
     obstacle,
     plan_pages,
@@ -162,6 +163,18 @@ def test_what_is_found_wrong_with_a_recipes_value_stands_at_its_field() -> None:
 )
 def test_why_it_cannot_be_launched(state: PlanState, why: str) -> None:
     assert obstacle(state) == why
+
+
+def test_what_is_wrong_with_the_whole_is_said_below_a_form_that_stands_alone() -> None:
+    why = "`lab` has no partition 'nope'. There are: gpu, short."
+    state = PlanState(plan=PLAN, problems=(("", why),))
+    assert [plain(line) for line in below_form(state, 80, 2)] == [f" ✗ {why}"]
+    cut = [plain(line) for line in below_form(state, 40, 1)]
+    assert len(cut) == 1 and cut[0].startswith(" ✗ `lab` has no") and len(cut[0]) <= 40
+    assert below_form(PlanState(plan=PLAN, problems=(("lr", "no"),)), 80, 2) == []
+    assert below_form(PlanState(blank=True, problems=(("", why),)), 80, 2) == []
+    silent = PlanState(plan=PLAN, refused="gpu1 does not answer.")
+    assert [plain(line) for line in below_form(silent, 80, 2)] == [" ✗ gpu1 does not answer."]
 
 
 @pytest.mark.parametrize("rows", [14, 22, 38])

@@ -8,8 +8,10 @@ import pytest
 from tests.fakes.runs import NOW, make_run
 
 from traindeck.backends.base import Code, Reach, RunSpec, State, Status
+from traindeck.console.metrics.capture import looked_for
 from traindeck.console.present.cells import Line, line_width, plain
 from traindeck.console.present.metric_tree import nodes, tree_cells, tree_lines
+from traindeck.console.present.run_config import config_lines
 from traindeck.console.present.run_head import head_line, state_words, tab_line
 from traindeck.console.present.run_overview import Facts, curve_size, overview
 from traindeck.console.present.runs_detail import Pane, detail
@@ -153,6 +155,17 @@ def test_retry_is_offered_only_where_it_can_be() -> None:
     for run in (replace(FAILED, adopted=True), replace(FAILED, foreign=True)):
         words = text(overview(run, Facts(), 80, 22, now=NOW))
         assert "l its log" in words and "R retry" not in words
+
+
+def test_of_a_job_submitted_by_hand_nothing_is_promised_that_it_has_not() -> None:
+    run = replace(RUN, foreign=True, metrics={})
+    words = text(overview(run, Facts(), 80, 22, now=NOW))
+    assert "no metrics   of a job submitted by hand" in words and "looked for" not in words
+    assert looked_for(run) == (
+        "No metrics: of a job that was submitted without Traindeck only the log is read"
+    )
+    lines = config_lines(replace(run, params={}), None, {}, 80)
+    assert "it has no run directory" in text(lines)
 
 
 def test_an_earlier_attempt_says_why_it_failed_before_anything_else() -> None:

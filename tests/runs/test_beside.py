@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.metrics.test_tfevents import scalar
 
-from traindeck.backends.base import Reach, State, Unreachable
+from traindeck.backends.base import FoundFile, Reach, State, Unreachable
+from traindeck.backends.states import Status
 from traindeck.console.cli import logs
 from traindeck.console.runs import beside, mirroring, reading, refreshing
 from traindeck.console.runs.launching import launch, plan
@@ -132,6 +133,22 @@ async def test_a_run_elsewhere_has_the_series_that_it_would_have_here(
     # Of the checkpoints' states only the last is kept, and no other file of the folder.
     assert len(desk.copies(there)) == 4
     assert beside.too_large(desk.ws, there) == []
+
+
+async def test_what_came_with_the_code_is_not_the_runs_before_its_program_has_begun(
+    desk: Desk,
+) -> None:
+    """A scheduler's word that it began is of whole seconds, and older than the code there."""
+    run = await desk.train("gpu1", desk.work("far"))
+    file = FoundFile(path="/w/trainer_state.json", size=9, modified=1000.7, changed=1000.7, inode=3)
+    lies = beside.Beside(near=lambda: [file])
+    begun = Status(state=State.RUNNING, started=1000.0)
+    assert beside.sources_of(desk.ws, run, 0, begun, lies) == []
+    begun = Status(state=State.RUNNING, started=1000.8, pid=7)
+    assert beside.sources_of(desk.ws, run, 0, begun, lies) == []
+    begun = Status(state=State.RUNNING, started=1000.6, pid=7)
+    (source,) = beside.sources_of(desk.ws, run, 0, begun, lies)
+    assert source.path == file.path
 
 
 async def test_what_grows_is_sent_once_and_in_the_round_trip_that_is_made_anyway(

@@ -21,8 +21,9 @@ from traindeck.console.runs.log_opening import log_of
 from traindeck.console.runs.log_session import LogSession
 from traindeck.console.runs.log_shown import LogShown
 from traindeck.console.runs.measuring import complete
+from traindeck.console.runs.mirrored import Mirrored
 from traindeck.console.runs.request import LaunchRequest
-from traindeck.console.runs.workspace import Workspace
+from traindeck.console.runs.workspace import Workspace, ref_of
 from traindeck.console.store.places import Places
 from traindeck.console.store.records import RunRecord
 
@@ -88,6 +89,25 @@ async def test_what_a_run_writes_comes_here_by_itself(elsewhere: Elsewhere) -> N
     for name in ("logs/0.log", "metrics.jsonl", "logs/0.idx"):
         assert elsewhere.here(run, name) == elsewhere.there(run, name).read_bytes()
     assert list(elsewhere.ws.index.points(run.id, "loss").values) == [0.1, 0.2, 0.3]
+
+
+async def test_a_hidden_file_of_a_run_is_read_from_there_and_held_nowhere(
+    elsewhere: Elsewhere,
+) -> None:
+    """As the list of packages is, that was sent along with the code."""
+    run = await elsewhere.until(await elsewhere.shell("true"), State.SUCCEEDED)
+    folder = elsewhere.folder / "there/runs" / run.id / "code/.traindeck"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "packages.txt").write_text("numpy 2.0\n")
+    reader = elsewhere.ws.reader("gpu1")
+    assert isinstance(reader, Mirrored)
+    ref = ref_of(run)
+    assert await reader.read_file(ref, "code/.traindeck/packages.txt", 0, 100) == b"numpy 2.0\n"
+    elsewhere.place.host.cut()
+    with pytest.raises(Unreachable):
+        await reader.read_file(ref, "code/.traindeck/packages.txt", 0, 100)
+    with pytest.raises(Unreachable):
+        await reader.list_files(ref, "code/.traindeck")
 
 
 async def test_all_runs_of_a_place_come_in_one_round_trip(elsewhere: Elsewhere) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from launch_harness import SIZES, at_rest, fill, open_form
 from screen_harness import MakeApp, cursor, runs_screen, settle
 from screen_svg import screen_text
@@ -9,7 +12,9 @@ from tests.fakes.launch import launch_services
 from tests.fakes.runs import NOW
 from textual import events
 
-from traindeck.backends.base import BackendError, Option
+from traindeck.backends.base import BackendError, Option, Reach
+from traindeck.console.runs.drafting import Draft, Drafted
+from traindeck.console.tui.screens import launch
 from traindeck.console.tui.screens.help import help_entries
 from traindeck.console.tui.screens.launch_plan import PlanScreen
 from traindeck.console.tui.screens.overlay import ChoiceScreen
@@ -260,6 +265,34 @@ async def test_a_place_brings_its_own_options(make_app: MakeApp) -> None:
         await pilot.press("space")
         assert screen.draft.on == "gpu2"
         assert "partition" in screen_text(app)
+
+
+async def test_a_place_that_answers_again_is_seen_to_while_the_form_is_open(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "LOOKS_EVERY", 0.01)
+    services = launch_services()
+    app = make_app(services)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await open_form(app, pilot)
+        assert "no answer for 6 min" in screen_text(app)
+        local, gpu2 = services._places
+        services._places = (local, replace(gpu2, reach=Reach.OK, note=""))
+        await settle(app, pilot, lambda: "no answer" not in screen_text(app))
+        screen.go_to("on")
+        await pilot.press("space")
+        await at_rest(app, pilot)
+        checked: list[Draft] = []
+        check = services.check
+
+        async def noted(draft: Draft) -> Drafted:
+            checked.append(draft)
+            return await check(draft)
+
+        monkeypatch.setattr(services, "check", noted)
+        services._places = (local, gpu2)
+        await settle(app, pilot, lambda: "no answer for 6 min" in screen_text(app))
+        await settle(app, pilot, lambda: bool(checked))  # its plan may be another now
 
 
 async def test_down_goes_through_the_places_and_on_and_up_comes_back(make_app: MakeApp) -> None:

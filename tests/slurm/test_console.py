@@ -216,6 +216,51 @@ def test_jobs_that_were_submitted_by_hand_are_listed_read_and_stopped(
     assert (job["state"], job["reason"]) == ("cancelled", "cancelled in Slurm")
 
 
+def test_a_job_is_known_by_its_number_as_soon_as_it_was_submitted(
+    traindeck: Traindeck, slurm: Cluster
+) -> None:
+    """However lately somebody has looked for such jobs."""
+    traindeck("ls")
+    number = slurm.sbatch("exec sleep 100", "--job-name=by hand")
+    words = ("run", "--on", "lab", "--time", "5m", "-q", "--after", f"lab:{number}", "--", "true")
+    run = traindeck(*words).stdout.strip()
+    until(
+        lambda: (
+            json.loads(traindeck("show", run, "--json").stdout)["reason"]
+            == f"waits for job {number}"
+        ),
+        "what it waits for",
+    )
+    other = slurm.sbatch("exec sleep 100", "--job-name=another")
+    traindeck("stop", "--yes", f"lab:{other}")
+    slurm.reaches(other, "CANCELLED")
+    said = traindeck("show", "lab:99999", code=2).stderr
+    assert "lab has no job 99999 of yours that waits or runs." in said
+    job = json.loads(traindeck("show", run, "--json").stdout)["native_id"]
+    assert "is the run" in traindeck("logs", f"lab:{job}", code=2).stderr
+
+
+def test_a_job_that_was_submitted_by_hand_is_read_through_a_login_node(
+    traindeck: Traindeck, slurm: Cluster, tmp_path: Path
+) -> None:
+    """Nothing of it is mirrored: it has no run. Without its place there is only what is listed."""
+    with Sshd(tmp_path / "sshd", Box(env={"SLURM_CONF": slurm.env["SLURM_CONF"]})) as sshd:
+        words = ("--via", "box0", "--option", f"ssh_config={sshd.config}")
+        traindeck("backends", "add", "slurm", "far", *words)
+        number = slurm.sbatch("echo hello; exec sleep 100", "--job-name=by hand")
+        slurm.reaches(number, "RUNNING")
+        job = f"far:{number}"
+        until(lambda: job in traindeck("ls", "-q").stdout.split(), "it to be listed")
+        until(lambda: traindeck("logs", job).stdout == "hello\n", "its log")
+        shown = traindeck("show", job)
+        assert "submitted without Traindeck" in shown.stdout and "hello" in shown.stdout
+        assert "it has no run directory" in traindeck("pull", job, code=1).stderr
+        sshd[0].stop()
+        assert "refuses the connection" in traindeck("logs", job, code=1).stderr
+        assert "by hand" in traindeck("show", job).stdout
+    slurm.run("scancel", number)
+
+
 def test_many_who_wait_ask_the_cluster_once_between_them(
     slurm: Cluster, traindeck: Traindeck, tmp_path: Path
 ) -> None:

@@ -187,6 +187,23 @@ def test_a_reason_is_a_sentence_with_the_facts_in_it(reason: str, sentence: str)
     assert sentence in words.waiting(job, Around(now=1400.0))
 
 
+def test_one_node_is_free_and_two_are() -> None:
+    job = Job(word="PENDING", state=State.QUEUED, reason="Resources", nodes=1)
+    assert words.waiting(job, Around()).endswith("once 1 node is free")
+
+
+def test_only_what_did_not_succeed_is_said_not_to_have() -> None:
+    """Slurm gives up at the first, while the others go on."""
+    after = "afterok:11_2(failed),afterok:11_3(unfulfilled)"
+    around = Around(runs={"11_2": "0123456789ab", "11_3": "0123456789ac"})
+    job = Job(word="CANCELLED", reason="DependencyNeverSatisfied", dependency=after)
+    assert words.ended(job, around) == "run 0123456789ab, which it waited for, did not succeed"
+    waits = Job(word="PENDING", reason="DependencyNeverSatisfied", dependency=after)
+    assert "waits for run 0123456789ab, which did not succeed" in words.waiting(waits, around)
+    going = Job(word="PENDING", reason="Dependency", dependency=after)
+    assert words.waiting(going, around).endswith("run 0123456789ab, run 0123456789ac")
+
+
 def test_slurms_own_estimate_of_the_start_is_told() -> None:
     job = Job(word="PENDING", state=State.QUEUED, reason="Priority", start=10_000.0)
     said = words.waiting(job, Around(now=2800.0, before=14))

@@ -404,6 +404,17 @@ def test_a_foreign_job_is_named_by_its_place_and_number(index: Index, make_run: 
     assert index.resolve("slurm:4711") == "slurm:4711"
 
 
+def test_a_job_submitted_by_hand_is_called_by_all_of_its_number(
+    index: Index, make_run: Make
+) -> None:
+    index.put_many([make_run(id="lab:81", name="by hand", foreign=True)])
+    assert index.short_ids(["lab:81"]) == {"lab:81": "lab:81"}
+    assert index.resolve("lab:81") == "lab:81"
+    for text in ("lab:8", "lab:"):  # lab:8 is another job
+        with pytest.raises(NoSuchRun):
+            index.resolve(text)
+
+
 def test_short_ids_name_one_run_only(index: Index, make_run: Make) -> None:
     ids = sorted(mint_id(NOW + i // 3) for i in range(60))
     index.put_many([make_run(id=run_id) for run_id in ids])

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 SETTLE = 0.03
 """Seconds without a key after which the draft is checked."""
 
+LOOKS_EVERY = 1.0
+"""Seconds between two looks at which places answer, as the header knows it."""
+
 WIDE = 100
 """From this many columns on the plan stands beside the form."""
 
@@ -161,6 +164,7 @@ class LaunchScreen(DeckScreen):
         await self._look_at_places()
         self._look_again()
         self._changed.set()
+        self.spawn(self._follow_places(), "")
         await self._keep_planning()
 
     async def _look_at_places(self) -> None:
@@ -171,6 +175,23 @@ class LaunchScreen(DeckScreen):
             else Place(name=name, kind=kind)
             for name, kind in self.ground.backends.items()
         ]
+
+    async def _follow_places(self) -> None:
+        """A place may answer again, or no more, while somebody fills in the form."""
+        while True:
+            await asyncio.sleep(LOOKS_EVERY)
+            before = self.launch_places
+            await self._look_at_places()
+            if self.launch_places == before:
+                continue
+            reaches = [
+                {place.name: place.reach for place in places}
+                for places in (before, self.launch_places)
+            ]
+            if reaches[0].get(self.draft.on) is not reaches[1].get(self.draft.on):
+                self._asked = None
+                self._changed.set()  # the plan may be another one now
+            self._look_again()
 
     def connected(self) -> None:
         """See `DeckScreen.connected`: the plan may be another one now."""

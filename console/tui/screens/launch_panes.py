@@ -11,7 +11,7 @@ from traindeck.console.present.caret import Caret
 from traindeck.console.present.cells import Line, Span
 from traindeck.console.present.form import TALL, help_lines, window_over
 from traindeck.console.present.launch_fields import flat
-from traindeck.console.present.launch_view import launch_form, plan_pane
+from traindeck.console.present.launch_view import below_form, launch_form, plan_pane
 from traindeck.console.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -53,7 +53,14 @@ class FormPane(Lines):
         note = f"{glyphs.ellipsis} {more} more " if more > 0 else ""
         shown.append((Span(" "), Span(glyphs.rule * max(0, cells - 2 - len(note)), "rule"),
                       Span(note, "faint")))  # fmt: skip
-        return [*shown, *(help_lines(entry, cells, below, glyphs) if entry else ())]
+        helps = list(help_lines(entry, cells, below, glyphs)) if entry else []
+        if not screen.plan_visible:
+            while helps and not helps[-1]:
+                helps.pop()
+            free = max(1, below - len(helps))
+            said = below_form(screen.plan_state, cells, free, glyphs)
+            helps = [*helps[: below - len(said)], *said]
+        return [*shown, *helps]
 
     def on_click(self, event: events.Click) -> None:
         """A click on a line focuses the field there."""
