@@ -61,7 +61,7 @@ bench: $(VENV)/.bench ## print the benchmark tables: ratios beside floors and pe
 soak: $(VENV)/.soak ## the long forms of the fault and fuzz tests, places on bad days (SOAK=n for the count)
 	@sh tests/setup.sh soak
 	@SOAK=$${SOAK:-2000} $(BIN)/pytest -q -m "fault or slow" tests/faults tests/hosts tests/payload tests/logs tests/metrics \
-		tests/store tests/slurm/test_accounting.py tests/slurm/test_warned.py
+		tests/runs tests/store tests/slurm/test_accounting.py tests/slurm/test_warned.py
 	@SOAK=$${SOAK:-2000} $(BIN)/pytest -n 2 -q -m fault tests/conformance
 
 clean: ## remove what make made
