@@ -29,8 +29,8 @@ from traindeck.console.runs.log_opening import Opening
 from traindeck.console.runs.log_shown import LogShown, Spot
 
 T = TypeVar("T")
-Bridge = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
-"""Runs a coroutine on the loop that a session belongs to, and returns what it returns."""
+Bridge = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]]
+"""Begins a coroutine on the loop that a session belongs to, and returns what it returns."""
 
 MOMENT = 0.05
 """Seconds that a look waits for the background to read what a log has grown by."""
@@ -73,7 +73,7 @@ class LogSession:
             below: Rows that are wanted for what stands after the end.
             refresh: Look at the log's size, not only at what is known of it.
         """
-        return await self._do(self._look(height, width, below, refresh))
+        return await self._do(lambda: self._look(height, width, below, refresh))
 
     async def scroll(self, rows: int) -> None:
         """Move by rows."""
@@ -239,11 +239,11 @@ class LogSession:
 
     async def aclose(self) -> None:
         """Release everything. Idempotent."""
-        await self._do(self._close())
+        await self._do(self._close)
 
     # ------------------------------------------------------------------------ on the session's loop
 
-    async def _do(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         result: T = await self._bridge(work)
         return result
 
@@ -251,7 +251,7 @@ class LogSession:
         async def work() -> T | None:
             return None if self._view is None else await move(self._view)
 
-        return await self._do(work())
+        return await self._do(work)
 
     async def _go(self, move: Callable[[LogView], Coroutine[Any, Any, T]]) -> T | None:
         """A move that the person asked for; one that answers False was none."""

@@ -505,7 +505,7 @@ class LiveServices(LiveReaching):
             if self._ws is not None:
                 await self._ws.aclose()
 
-        await self._bridge(close())
+        await self._bridge(close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join, LEAVING)
 
@@ -539,10 +539,13 @@ class LiveServices(LiveReaching):
                 self._ws.asks = lambda: asker
         return self._ws
 
-    async def _bridge(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def _bridge(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Have it done on the thread of the services. Begun there, if at all: who asked may be gone
+        by then."""
+
         async def quietly() -> T:
             with unattended():
-                return await coroutine
+                return await work()
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(quietly(), self._loop))
 
@@ -550,13 +553,13 @@ class LiveServices(LiveReaching):
         async def run() -> T:
             return await body(self._workspace())
 
-        return await self._bridge(run())
+        return await self._bridge(run)
 
     async def _do(self, body: Callable[[Workspace], T]) -> T:
         async def run() -> T:
             return body(self._workspace())
 
-        return await self._bridge(run())
+        return await self._bridge(run)
 
     async def _each(
         self, run_ids: Sequence[str], one: Callable[[Workspace, RunRecord], Awaitable[str]]

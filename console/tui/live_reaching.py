@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 
 class Bridge(Protocol):
-    """Runs a coroutine on the services' loop, for whoever waits on another."""
+    """Begins a coroutine on the services' loop, for whoever waits on another."""
 
-    async def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T: ...
+    async def __call__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T: ...
 
 
 class BridgedTerminal:
@@ -39,22 +39,22 @@ class BridgedTerminal:
         self._bridge = bridge
 
     async def read(self) -> tuple[int, bytes]:
-        return await self._bridge(self._inner.read())
+        return await self._bridge(self._inner.read)
 
     async def write(self, data: bytes) -> None:
-        await self._bridge(self._inner.write(data))
+        await self._bridge(lambda: self._inner.write(data))
 
     async def write_eof(self) -> None:
-        await self._bridge(self._inner.write_eof())
+        await self._bridge(self._inner.write_eof)
 
     async def resize(self, size: TerminalSize) -> None:
-        await self._bridge(self._inner.resize(size))
+        await self._bridge(lambda: self._inner.resize(size))
 
     async def wait(self) -> Done:
-        return await self._bridge(self._inner.wait())
+        return await self._bridge(self._inner.wait)
 
     async def aclose(self) -> None:
-        await self._bridge(self._inner.aclose())
+        await self._bridge(self._inner.aclose)
 
 
 class LiveReaching:
@@ -63,7 +63,7 @@ class LiveReaching:
     def __init__(self) -> None:
         self._forwards: dict[int, Forwarding] = {}
 
-    async def _bridge(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def _bridge(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise NotImplementedError
 
     async def _await(self, body: Callable[[Workspace], Awaitable[T]]) -> T:
@@ -106,7 +106,7 @@ class LiveReaching:
     async def end_forward(self, local: int) -> None:
         made = self._forwards.pop(local, None)
         if made is not None:
-            await self._bridge(made.aclose())
+            await self._bridge(made.aclose)
 
     async def pull(
         self, run_id: str, paths: Sequence[str], to: Path, tell: Callable[[Progress], None]

@@ -240,8 +240,8 @@ class FakeRunServices(FakeServices):
         return f"/home/user1/.traindeck/runs/{run_id}"
 
 
-def _here(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
-    return asyncio.ensure_future(work)
+def _here(work: Callable[[], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    return asyncio.ensure_future(work())
 
 
 # ------------------------------------------------------------------------------------------ worlds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -37,8 +37,8 @@ class Growing:
         return shown
 
 
-def _here(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
-    return asyncio.ensure_future(work)
+def _here(work: Callable[[], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    return asyncio.ensure_future(work())
 
 
 @pytest.mark.parametrize("more", [LINE, STATE])

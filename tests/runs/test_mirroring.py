@@ -215,8 +215,8 @@ async def test_what_was_removed_leaves_nothing_here(elsewhere: Elsewhere) -> Non
     assert not elsewhere.ws.mirror.has(run.id)
 
 
-def _on_this_loop(work: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
-    return asyncio.ensure_future(work)
+def _on_this_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    return asyncio.ensure_future(work())
 
 
 async def shown_when(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -263,3 +264,20 @@ async def test_an_index_that_is_rebuilt_beside_the_list_neither_doubles_nor_swap
     assert shown() == {key: run.id for key, run in found.items()}
     task.cancel()
     other.close()
+
+
+async def test_what_is_asked_while_the_services_end_is_not_begun(
+    services: LiveServices, recwarn: pytest.WarningsRecorder
+) -> None:
+    await services.names()
+    held = threading.Event()
+    services._loop.call_soon_threadsafe(held.wait)
+    asked = asyncio.create_task(services.names())
+    await asyncio.sleep(0)
+    services._loop.call_soon_threadsafe(services._loop.stop)
+    held.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await asyncio.to_thread(services._thread.join)
+    gc.collect()
+    assert not [str(one.message) for one in recwarn if "never awaited" in str(one.message)]
