@@ -134,9 +134,11 @@ def sections(
     for known in FIELDS:
         if not (known.recipes if draft.recipe else known.commands):
             continue
+        text = draft.text(known.key)
         if known.key == "array" and draft.on not in ground.arrays:
             continue
-        text = draft.text(known.key)
+        if known.key == "nodes" and draft.on not in ground.arrays and text == known.default:
+            continue
         default = known.default
         hint = known.takes
         if known.key == "cwd":

@@ -105,6 +105,11 @@ FIELDS: tuple[DraftField, ...] = (
         meaning="Devices that the run gets for itself.",
     ),
     DraftField(
+        key="nodes", question="how", label="nodes", default="1", takes=f"1 to {MAX_COUNT:,}",
+        meaning="How many nodes; each has the GPUs above and runs the command. torchrun is told "
+        "what it must know to be one job over all of them.",
+    ),
+    DraftField(
         key="array", question="how", label="array", takes="0-7, 1,3,5 or 0-99%4",
         meaning="Many runs as one job array, one for each index, called NAME-I; with %4 behind, "
         "four run at once. Each finds its index as TRAINDECK_ARRAY_INDEX; a recipe's seed may be "
@@ -183,7 +188,6 @@ class Draft:
         fields: Field -> text; those that are not there have their default.
         on: The backend, or `auto` for the one that can take it.
         code_from: The folder here that the code of a run like this was taken from.
-        nodes: Of a run that this is like; the form has no field for it.
         made_name: The name that was made for an earlier draft of this form, so that it stays.
     """
 
@@ -194,7 +198,6 @@ class Draft:
     fields: Mapping[str, str] = field(default_factory=dict)
     on: str = "local"
     code_from: str = ""
-    nodes: int = 1
     made_name: str = ""
 
     def text(self, key: str) -> str:
@@ -207,7 +210,7 @@ class Ground:
     """What there is to launch with: recipes by name, backends with their own options.
 
     Attributes:
-        arrays: The backends that have job arrays.
+        arrays: The backends that have job arrays, and jobs on several nodes.
     """
 
     recipes: tuple[str, ...] = ()
@@ -260,7 +263,7 @@ def read_fields(draft: Draft, *, elsewhere: bool = False) -> tuple[dict[str, Any
         elsewhere: It may go where the folders of this machine are not.
     """
     problems: dict[str, str] = {}
-    found: dict[str, Any] = {"on": draft.on, "nodes": draft.nodes}
+    found: dict[str, Any] = {"on": draft.on}
     if draft.code_from:
         found["code_from"] = draft.code_from
 
@@ -284,6 +287,7 @@ def read_fields(draft: Draft, *, elsewhere: bool = False) -> tuple[dict[str, Any
     )
     found["tags"] = read("tags", lambda text: parse_tags(split_words(text))) or {}
     found["gpus"] = read("gpus", lambda text: _count(text, 0, MAX_COUNT)) or 0
+    found["nodes"] = read("nodes", lambda text: _count(text, 1, MAX_COUNT)) or 1
     read("array", lambda text: read_indices(text, "array") if text else None)
     found["code"] = read("code", lambda text: None if text == "auto" else text)
     found["pty"] = read("pty", lambda text: text == YES) or False
@@ -543,6 +547,7 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         "secrets": " ".join(spec.secrets),
         "tags": tags_text(spec.tags),
         "gpus": str(spec.resources.gpus),
+        "nodes": str(spec.resources.nodes),
         "time": "" if limits.time is None else _exact(limits.time),
         "grace": _exact(limits.grace),
         "retries": str(limits.retries),
@@ -572,7 +577,6 @@ def draft_of(spec: RunSpec, on: str, environ: Mapping[str, str]) -> Draft:
         fields=fields,
         on=on,
         code_from=code_from,
-        nodes=spec.resources.nodes,
     )
 
 

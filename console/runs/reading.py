@@ -63,7 +63,13 @@ async def ranks_of(backend: Reading, ref: JobRef) -> list[int]:
     """Ranks of an attempt that have a log, in order; the first if there is none yet."""
     found = []
     if isinstance(backend, Files):
-        for entry in await backend.list_files(ref, f"attempts/{ref.attempt}/logs"):
+        try:
+            entries = await backend.list_files(ref, f"attempts/{ref.attempt}/logs")
+        except Unreachable:
+            raise
+        except BackendError:  # an attempt that waits has no folder for them yet
+            entries = []
+        for entry in entries:
             stem, _, kind = entry.path.rpartition("/")[2].partition(".")
             if kind == "log" and stem.isascii() and stem.isdecimal():
                 found.append(int(stem))

@@ -12,7 +12,7 @@ from traindeck.console.runs.request import shell_signs
 def test_a_whole_form_is_what_the_command_line_would_give() -> None:
     fields = {
         "command": "python 'my train.py' --lr 3e-4", "name": "big", "env": "A=1 B='x y'",
-        "secrets": "TOKEN, OTHER", "tags": "sft lr=3e-4", "gpus": "2", "time": "2h",
+        "secrets": "TOKEN, OTHER", "tags": "sft lr=3e-4", "gpus": "2", "nodes": "3", "time": "2h",
         "grace": "1m", "retries": "3", "on_exit": "notify done", "on_stall": "10m:notify stalled",
         "pty": "yes", "code": "snapshot",
     }  # fmt: skip
@@ -22,7 +22,8 @@ def test_a_whole_form_is_what_the_command_line_would_give() -> None:
     assert found["env"] == {"A": "1", "B": "x y"}
     assert found["secrets"] == ("TOKEN", "OTHER")
     assert found["tags"] == {"sft": "", "lr": "3e-4"}
-    assert (found["gpus"], found["time"], found["grace"], found["retries"]) == (2, 7200, 60, 3)
+    assert (found["gpus"], found["nodes"]) == (2, 3)
+    assert (found["time"], found["grace"], found["retries"]) == (7200, 60, 3)
     assert (found["stall_after"], found["on_stall"]) == (600, ("notify", "stalled"))
     assert (found["pty"], found["code"], found["name"]) == (True, "snapshot", "big")
 
@@ -33,6 +34,7 @@ def test_a_whole_form_is_what_the_command_line_would_give() -> None:
         ("command", ""), ("command", "python 'open"), ("env", "no-equals"), ("gpus", "-1"),
         ("gpus", "many"), ("gpus", "9" * 400), ("time", "banana"), ("time", "30"),
         ("retries", "101"), ("cwd", "/no/such/folder"), ("on_stall", "10m"), ("name", "x" * 200),
+        ("nodes", "0"), ("nodes", "two"),
         ("array", "0-x"), ("array", "7-0"), ("array", "0-1000"), ("array", "1,1"),
         ("array", "0-3%0"),
     ],
@@ -75,7 +77,7 @@ def test_launching_again_asks_for_what_the_run_was_made_from() -> None:
     spec = RunSpec(
         run_id="0k", name="old", argv=("python", "a b.py"), cwd="/tmp",
         env={"MODE": "x y", "PATH": "/bin", "CUDA_VISIBLE_DEVICES": "1"}, secrets=("TOKEN",),
-        tags={"sft": "", "lr": "1"}, resources=Resources(gpus=1),
+        tags={"sft": "", "lr": "1"}, resources=Resources(gpus=1, nodes=2),
         limits=Limits(time=5400, grace=30.0, retries=2), on_stall=("say", "it"), stall_after=600.0,
     )  # fmt: skip
     found, problems = read_fields(draft_of(spec, "local", {"PATH": "/usr/bin"}))
@@ -84,7 +86,7 @@ def test_launching_again_asks_for_what_the_run_was_made_from() -> None:
     assert found["env"] == {"MODE": "x y", "CUDA_VISIBLE_DEVICES": "1"}
     assert found["tags"] == spec.tags
     assert (found["time"], found["grace"], found["retries"]) == (5400, 30, 2)
-    assert (found["secrets"], found["gpus"]) == (("TOKEN",), 1)
+    assert (found["secrets"], found["gpus"], found["nodes"]) == (("TOKEN",), 1, 2)
     assert (found["on_stall"], found["stall_after"]) == (("say", "it"), 600)
 
 

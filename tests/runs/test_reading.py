@@ -6,10 +6,10 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from traindeck.backends.base import JobRef, State, Unreachable
+from traindeck.backends.base import BackendError, JobRef, State, Unreachable
 from traindeck.console.present.cells import plain
 from traindeck.console.present.sentences import ended, fitted
-from traindeck.console.runs.reading import attempts_of, log_tail, reason_in
+from traindeck.console.runs.reading import attempts_of, log_tail, ranks_of, reason_in
 from traindeck.console.store.records import Progress, RunRecord
 
 EPOCHS = b"""\
@@ -88,3 +88,11 @@ def test_the_rank_that_failed_stays_named_with_what_its_log_says(
     known: str, said: str | None
 ) -> None:
     assert reason_in(b"step 1\nno rows\n", 1, None, known) == said
+
+
+async def test_an_attempt_that_waits_has_one_log_to_come_and_a_silent_place_says_so() -> None:
+    files = Mock(list_files=AsyncMock(side_effect=BackendError("attempts/1/logs: no such file.")))
+    assert await ranks_of(files, JobRef()) == [0]
+    files.list_files.side_effect = Unreachable("gpu1 does not answer.")
+    with pytest.raises(Unreachable):
+        await ranks_of(files, JobRef())

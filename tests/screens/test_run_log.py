@@ -373,6 +373,12 @@ async def test_a_run_on_several_nodes_opens_at_the_rank_that_failed_first(
     async with opened(app) as (pilot, _):
         await settle(app, pilot, lambda: "rank 1 of 2" in screen_text(app))
         await settle(app, pilot, lambda: "IndexError: too far" in "".join(log_rows(app)))
+        services.logs[run.id] = b"step 1\n"
+        await pilot.press("r")
+        await settle(app, pilot, lambda: "rank 0 of 2" in screen_text(app))
+        await settle(app, pilot, lambda: app.screen.query_one(LogPane).settled)
+        await pilot.press("E")
+        await settle(app, pilot, lambda: "no error in it; rank 1 failed first" in screen_text(app))
 
 
 async def test_who_follows_a_rank_follows_the_next_one(make_app: MakeApp) -> None:

@@ -411,10 +411,18 @@ class LogPane(Vertical, inherit_bindings=False):
         """A key for what is not there says so."""
         bound = self.screen.active_bindings.get(event.key)
         if bound is not None and not bound.enabled and bound.binding.action in _NOTHING:
-            self._requests.refuse(_NOTHING[bound.binding.action])
+            self._requests.refuse(self._nothing(bound.binding.action))
 
     def action_error(self) -> None:
-        self._requests.add(lambda session: session.to_error(), otherwise=_NOTHING["error"])
+        self._requests.add(lambda session: session.to_error(), otherwise=self._nothing("error"))
+
+    def _nothing(self, action: str) -> str:
+        """What is said to a key that there is nothing for."""
+        if action != "error" or not self.shown.over:
+            return _NOTHING[action]
+        failed = failed_rank(self._run.reason)[0] if self._run is not None else 0
+        elsewhere = failed != self._rank and failed in self._ranks
+        return f"no error in it; rank {failed} failed first" if elsewhere else "no error in it"
 
     def action_hit(self, backward: bool) -> None:
         words = "no hit before this one" if backward else "no hit after this one"
