@@ -199,10 +199,15 @@ async def test_two_consoles_on_two_hosts_submit_one_job(lab: Lab) -> None:
     assert named.stdout.split() == [refs[0].native_id]
 
 
-async def test_a_job_whose_number_was_never_heard_is_found_by_its_name(lab: Lab) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_job_whose_number_was_never_heard_is_found_by_its_name(
+    lab: Lab, begun: bool
+) -> None:
     """The console was killed between sbatch's answer and writing it down."""
     plan = await lab.plan(lab.spec("out:up", "hold"))
     ref = await lab.backend.submit(plan)
+    if begun:
+        await lab.said(ref, "up")
     path = lab.directory(ref) / "attempts/0/queued.json"
     words = json.loads(path.read_text())
     path.write_text(json.dumps({**words, "id": None, "pid": 999_999_999}))

@@ -18,6 +18,7 @@ from . import (
     programs,
     records,
     secrets,
+    slurm,
     start,
     wire,
 )
@@ -337,8 +338,24 @@ def _take_back(run, attempt, path):
 
 def _answer(run, attempt, created, number):
     answer = start.answer(run, attempt, created, None)
-    answer["job"] = number
+    answer["job"] = number or number_of(run, attempt)
     return answer
+
+
+def number_of(run, attempt):
+    """The scheduler's number of an attempt's job: as it was handed over, or as the job itself has
+    said, where whoever submitted it was killed before it could be written down. None without."""
+    number = handed_number(run, attempt)
+    if number is None:
+        place = records.try_read(layout.attempt_dir(run, attempt) + "/claim").get("scheduler")
+        number = slurm.job_of(place) if isinstance(place, dict) else None
+    return number
+
+
+def handed_number(run, attempt):
+    """The number as it was handed over, None without."""
+    number = _read(run, attempt).get("id")
+    return number if isinstance(number, str) else None
 
 
 def _number(out):

@@ -2,7 +2,7 @@
 
 import os
 
-from . import Refused, evidence, handover, layout, records, slurm, wire
+from . import Refused, evidence, handover, layout, wire
 
 PAUSE_EVERY = 50
 
@@ -33,7 +33,8 @@ def find(request, body):
         if layout.is_removed(run):
             continue
         there = _is_run(run)
-        if layout.is_claimed(run, attempt) or (there and _number(run, attempt) is not None):
+        handed = there and handover.handed_number(run, attempt) is not None
+        if handed or layout.is_claimed(run, attempt):
             found.append(_found(run, attempt))
         elif there:
             found.append(_found(run, None))
@@ -43,7 +44,7 @@ def find(request, body):
 def _highest(run):
     """The highest attempt that exists: claimed, or known to a scheduler; None without one."""
     found = layout.attempts(run)
-    found += [n for n in layout.queued(run)[-1:] if _number(run, n) is not None]
+    found += [n for n in layout.queued(run)[-1:] if handover.handed_number(run, n) is not None]
     return max(found, default=None)
 
 
@@ -54,23 +55,8 @@ def _found(run, attempt):
     if attempt is not None:
         handed = [n for n in layout.queued(run) if n <= attempt]
         if handed:
-            words["job"] = _number(run, handed[-1]) or _claimant(run, handed[-1])
+            words["job"] = handover.number_of(run, handed[-1])
     return words
-
-
-def _number(run, attempt):
-    """The scheduler's number of an attempt's job, None if it has none."""
-    words = records.try_read(layout.attempt_dir(run, attempt) + "/queued.json")
-    number = words.get("id")
-    return number if isinstance(number, str) else None
-
-
-def _claimant(run, attempt):
-    """The same as the job itself has said, where whoever submitted it was killed before it could
-    be written down."""
-    claim = records.try_read(layout.attempt_dir(run, attempt) + "/claim")
-    where = claim.get("scheduler")
-    return slurm.job_of(where) if isinstance(where, dict) else None
 
 
 def _is_run(run):
