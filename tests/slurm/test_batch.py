@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -161,12 +162,11 @@ def test_a_node_that_died_costs_an_attempt_and_not_the_run(tmp_path: Path) -> No
         steps = made._steps()
         made.stop_node(node, signal.SIGKILL)
         daemons = {process.pid for process in made._running.values()}
-        for pid in [*steps, agent.leader(run)]:
-            if pid not in daemons:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        # All at once, as a node dies: none tells the controller how another ended.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in {*steps, agent.leader(run)} - daemons:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
         made.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         until(lambda: made.state(job) in ("PENDING", "RUNNING"), "the job to be requeued")
         if made.state(job) == "PENDING":
