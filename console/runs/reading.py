@@ -130,7 +130,7 @@ def reason_in(
     """
     _, by = failed_rank(known)
     if by:  # one that could not begin, or was lost, has not ended by what its log says
-        why = reason_in(tail, exit_code, signal, f"exit code {exit_code}") if ":" in by else None
+        why = reason_in(tail, exit_code, signal, f"exit code {exit_code}") if " on " in by else None
         return None if why is None else by + why
     from traindeck.console.logs.findings import WIDTHS, failure
 

@@ -192,7 +192,8 @@ def is_explained_by_log(state: State, exit_code: int | None) -> bool:
     return state is State.FAILED and exit_code != MISSING
 
 
-_RANK = re.compile(r"rank (\d{1,6})\b(?: on [^\s:]+: )?")
+_RANK = re.compile(r"rank (\d{1,6})(?: on [^\s:]+: | left no record|: )")
+"""As the agent says it (ranks.py)."""
 
 
 def failed_rank(reason: str) -> tuple[int, str]:

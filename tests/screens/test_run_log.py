@@ -381,6 +381,21 @@ async def test_a_run_on_several_nodes_opens_at_the_rank_that_failed_first(
         await settle(app, pilot, lambda: "no error in it; rank 1 failed first" in screen_text(app))
 
 
+async def test_where_no_rank_is_named_none_is_said_to_have_failed(make_app: MakeApp) -> None:
+    services = world()
+    run = services.runs[DONE]
+    assert run is not None
+    services.others[run.id] = {1: b"step 1\n"}
+    app = make_app(services)
+    async with opened(app, DONE) as (pilot, pane):
+        await settle(app, pilot, lambda: "rank 0 of 2" in screen_text(app))
+        await pilot.press("r")
+        await settle(app, pilot, lambda: "rank 1 of 2" in screen_text(app) and pane.settled)
+        await pilot.press("E")
+        await settle(app, pilot, lambda: "no error in it" in screen_text(app))
+        assert "failed first" not in screen_text(app)
+
+
 async def test_who_follows_a_rank_follows_the_next_one(make_app: MakeApp) -> None:
     services = world()
     run = services.runs[RUNNING]

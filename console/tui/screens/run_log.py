@@ -420,8 +420,8 @@ class LogPane(Vertical, inherit_bindings=False):
         """What is said to a key that there is nothing for."""
         if action != "error" or not self.shown.over:
             return _NOTHING[action]
-        failed = failed_rank(self._run.reason)[0] if self._run is not None else 0
-        elsewhere = failed != self._rank and failed in self._ranks
+        failed, named = failed_rank(self._run.reason) if self._run is not None else (0, "")
+        elsewhere = named and failed != self._rank and failed in self._ranks
         return f"no error in it; rank {failed} failed first" if elsewhere else "no error in it"
 
     def action_hit(self, backward: bool) -> None:
