@@ -20,6 +20,8 @@ PATH = "plan/batch.sh"
 TEXT = b"""\
 #!/bin/sh
 # The batch step: Traindeck's agent, which starts the job on the node and supervises it.
+# What these signals mean it says itself, once it runs: until then they are not to end it.
+trap '' USR1 USR2
 exec "$@"
 """
 

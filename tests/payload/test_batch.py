@@ -439,6 +439,26 @@ def test_the_warning_passes_through_a_shell(agent: Agent) -> None:
     step.wait(PATIENCE)
 
 
+def test_the_warning_is_kept_for_a_job_that_listens_later(agent: Agent) -> None:
+    script = "echo ready; read line; trap 'echo warned' USR2; while :; do sleep 0.05; done"
+    fifo = agent.root / "fifo"
+    os.mkfifo(fifo)
+    run = shell(agent, f"exec < {fifo}; {script}")
+    step = agent.batch(run)
+    with fifo.open("w") as go:
+        agent.said(run, b"ready")
+        step.send_signal(signal.SIGUSR2)
+        until(lambda: agent.happened(run, "warned"), "the event")
+        assert agent.happened(run, "warned")[0]["processes"] == 0
+        go.write("go\n")
+    agent.said(run, b"warned")
+    until(lambda: len(agent.happened(run, "warned")) == 2, "the second event")
+    assert agent.happened(run, "warned")[1]["processes"] == 1
+    step.terminate()
+    step.wait(PATIENCE)
+    assert agent.log(run).count(b"warned") == 1
+
+
 def test_who_does_not_listen_is_not_ended_by_the_warning(agent: Agent) -> None:
     run = shell(agent, "echo ready; sleep 300")
     step = agent.batch(run)

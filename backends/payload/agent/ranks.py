@@ -124,7 +124,7 @@ class RanksSupervisor(batch.BatchSupervisor):
         words += ["rank", attempt.run, str(attempt.number), "%g" % self.kill_wait]
         return [word.encode() for word in words], env, b"/"
 
-    def _warn(self):
+    def _warn(self, now):
         self.wake.warned = False
         lasting(self.folder, "warn", {"time": time.time()})
         records.append_event(self.attempt.directory, "warned", processes=None)

@@ -67,7 +67,7 @@ class Supervisor:
         self.adoption = None
         self.began = time.monotonic()
         self.cared_at = self.began
-        self.care_due = self.beat_due = 0.0
+        self.care_due = self.beat_due = self.warn_due = 0.0
         self.poller = select.poll()
         self.poller.register(wake.fd, select.POLLIN)
 
@@ -341,17 +341,20 @@ class Supervisor:
             self.reason = "its supervisor was sent TERM and passed it on"
         return asked
 
-    def _warn(self):
+    def _warn(self, now):
         """The time is nearly over, says whoever gave it (USR2): so is told who listens, where
         nobody does to USR2 by USR1, which Lightning and submitit take for it unless told
-        otherwise."""
-        self.wake.warned = False
+        otherwise. As long as nobody does at all it is kept: a job that still imports listens
+        later, and nobody says it twice."""
         count = self.tree.pass_on(procs.SIGUSR2) or self.tree.pass_on(procs.SIGUSR1)
-        records.append_event(self.attempt.directory, "warned", processes=count)
+        if count or not self.warn_due:
+            records.append_event(self.attempt.directory, "warned", processes=count)
+        self.wake.warned = not count
+        self.warn_due = now + CARE
 
     def _limits(self, now):
-        if self.wake.warned:
-            self._warn()
+        if self.wake.warned and now >= self.warn_due:
+            self._warn(now)
         cancelled = self.cancelled()
         if self.ending.due is not None:
             if cancelled:
