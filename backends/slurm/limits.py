@@ -211,18 +211,21 @@ def time_asked(spec: RunSpec, cluster: Cluster, options: Mapping[str, Any]) -> s
     return written(asked)
 
 
-SMALLEST = 30.0
-"""Seconds of a time limit below which no warning is asked for: it would come at the start."""
+EARLY = 30.0
+"""Seconds by which Slurm may warn too early: it looks so often (PERIODIC_TIMEOUT of slurmctld.h),
+and warns at the last look that is early enough. A job that has just begun then is never told."""
+SMALLEST = 40.0
+"""Seconds of a time limit below which no warning is asked for."""
 
 
 def warning(spec: RunSpec, options: Mapping[str, Any], time: str | None) -> int:
     """How many seconds before its limit, which is `time`, Slurm is to warn a job; 0 for not at all.
     It is the run's own limit that is warned of, which comes before: by the seconds of the option
-    `warn`, at most at half of it."""
+    `warn`, and of a short run at the earliest half of what is left before Slurm may be early."""
     asked, own = int(options.get("warn") or 0), spec.limits.time
     if own is None or not asked or (limit := text.duration(time or "")) is None:
         return asked
-    return 0 if own < SMALLEST else round(min(asked, own / 2) + limit - own)
+    return 0 if own < SMALLEST else round(min(asked, (own - EARLY) / 2) + limit - own)
 
 
 def _human(seconds: float) -> str:

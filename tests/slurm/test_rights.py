@@ -83,8 +83,8 @@ def test_the_grace_is_not_asked_for_beyond_what_is_allowed() -> None:
         (60, {"warn": 90}, 150),  # Slurm's own limit is a minute later than the run's: the grace
         (60, {"warn": 90, "qos": "high"}, 90),  # no more is allowed than the hour itself
         (60.5, {"warn": 60}, 90),
-        (1, {"warn": 90}, 90),  # half a minute before the end, not at the start
-        (0.4, {"warn": 90}, 0),
+        (1, {"warn": 90}, 75),  # a quarter of a minute before the end, not at the start
+        (0.5, {"warn": 90}, 0),
         (60, {"warn": 0}, 0),
         (None, {"warn": 90}, 90),  # Slurm's limit is the one there is
     ],
