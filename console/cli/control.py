@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -59,26 +58,23 @@ def stop_command(
             )
             if not output.confirm(f"Stop {len(active)} runs: {names}?", yes=yes):
                 return 1
-        # A place that does not answer keeps no other run from being stopped.
-        codes = await asyncio.gather(*(asked(ws, record) for record in records))
-        missed = {record.id for record, code in zip(records, codes, strict=True) if code}
-        active = [record for record in active if record.id not in missed]
+        came = await controlling.each(
+            records, lambda record: controlling.stop(ws, record, grace=seconds)
+        )
+        code = 0
+        for record, asked in zip(records, came, strict=True):
+            if isinstance(asked, TraindeckError):
+                output.error(f"{record.name} was not asked to end. {' '.join(asked.lines)}")
+                code = max(code, asked.exit_code)
+                active = [one for one in active if one.id != record.id]
+            elif not asked:
+                output.note(f"traindeck: {record.name} is over already ({record.state}).")
         if not quiet:
             active = await controlling.wait(ws, [record.id for record in active])
         if not many_runs(active, json=json, quiet=quiet):
             for record in active:
                 output.line(f"{record.id}  {output.neutral(record.name)}  {record.state}")
-        return max(codes, default=0)
-
-    async def asked(ws: Workspace, record: RunRecord) -> int:
-        """Ask a run to end; says so if that was not possible. Returns an exit code."""
-        try:
-            if not await controlling.stop(ws, record, grace=seconds):
-                output.note(f"traindeck: {record.name} is over already ({record.state}).")
-        except TraindeckError as error:
-            output.error(f"{record.name} was not asked to end. {' '.join(error.lines)}")
-            return error.exit_code
-        return 0
+        return code
 
     return with_workspace(body)
 
@@ -186,14 +182,16 @@ def rm_command(
         what = f"{len(records)} run{'s' if len(records) > 1 else ''}"
         if not output.confirm(f"Remove {what} and free {size(total)}?", yes=yes):
             return 1
+        came = await controlling.each(
+            records,
+            lambda record: controlling.remove(ws, record, keep_artifacts=keep_artifacts),
+        )
         answer: list[dict[str, Any]] = []
-        for record in records:
+        for record, freed in zip(records, came, strict=True):
             said = {"id": record.id, "name": record.name, "archived": keep_artifacts}
-            try:
-                freed = await controlling.remove(ws, record, keep_artifacts=keep_artifacts)
-            except TraindeckError as error:
-                output.error(str(error))
-                answer.append({**said, "archived": False, "freed_bytes": None, "error": str(error)})
+            if isinstance(freed, TraindeckError):
+                output.error(str(freed))
+                answer.append({**said, "archived": False, "freed_bytes": None, "error": str(freed)})
             else:
                 answer.append({**said, "freed_bytes": freed, "error": None})
         removed = [one for one in answer if one["error"] is None]
@@ -203,8 +201,8 @@ def rm_command(
             for one in removed:
                 output.line(one["id"])
         else:
-            freed = sum(one["freed_bytes"] for one in removed)
-            output.line(f"removed {len(removed)}, freed {size(freed)}")
+            total = sum(one["freed_bytes"] for one in removed)
+            output.line(f"removed {len(removed)}, freed {size(total)}")
         return 0 if len(removed) == len(answer) else 1
 
     return with_workspace(body)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from traindeck.backends.base import Adopt, Files
 from traindeck.backends.data import dataclass
@@ -21,6 +22,12 @@ from traindeck.console.store.journal import Submission
 from traindeck.console.store.records import NOT_SENT, RunRecord, needs_you
 from traindeck.console.store.rows import fold
 from traindeck.console.store.schema import MOST_LEFT
+
+T = TypeVar("T")
+R = TypeVar("R", str, RunRecord)
+
+AT_ONCE = 16
+"""Runs to which something is done at one time."""
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 2.0
@@ -52,6 +59,21 @@ async def stop(ws: Workspace, run: RunRecord, *, grace: float | None = None) -> 
     await ws.backend(run.backend).cancel(ref_of(run), grace=grace)
     await refresh(ws, [run], max_age=0.0, briefly=True)
     return True
+
+
+async def each(runs: Sequence[R], act: Callable[[R], Awaitable[T]]) -> list[T | TraindeckError]:
+    """Do something to each of several runs, beside one another: a place that does not answer keeps
+    no other's from it. Returns what came of each, in their order, or why it could not be."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(run: R) -> T | TraindeckError:
+        async with turns:
+            try:
+                return await act(run)
+            except TraindeckError as error:
+                return error
+
+    return await asyncio.gather(*map(one, runs))
 
 
 async def to_stop(ws: Workspace, texts: Sequence[str]) -> list[RunRecord]:

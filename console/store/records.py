@@ -192,8 +192,8 @@ def is_explained_by_log(state: State, exit_code: int | None) -> bool:
     return state is State.FAILED and exit_code != MISSING
 
 
-_RANK = re.compile(r"rank (\d{1,6})(?: on [^\s:]+: | left no record|: )")
-"""As the agent says it (ranks.py)."""
+_RANK = re.compile(r"rank (\d{1,6})(?: on [^\s:]+: | left no record| could not begin: )")
+"""As the agent says it (rank.py, ranks.py), and a program of its own hardly."""
 
 
 def failed_rank(reason: str) -> tuple[int, str]:

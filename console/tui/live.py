@@ -566,17 +566,16 @@ class LiveServices(LiveReaching):
     ) -> Sequence[Outcome]:
         """Do something to each run; a failure is that run's outcome and stops no other."""
 
+        from traindeck.console.runs import controlling
+
         async def run(ws: Workspace) -> Sequence[Outcome]:
-            outcomes = []
             found = (ws.index.get(run_id) for run_id in run_ids)
             with for_person(ws, *(run.backend for run in found if run is not None)):
-                for run_id in run_ids:
-                    try:
-                        text = await one(ws, ws.record(run_id))
-                        outcomes.append(Outcome(run_id=run_id, done=not text, text=text))
-                    except TraindeckError as error:
-                        outcomes.append(Outcome(run_id=run_id, done=False, text=str(error)))
-            return outcomes
+                came = await controlling.each(run_ids, lambda id: one(ws, ws.record(id)))
+            return [
+                Outcome(run_id=run_id, done=not text, text=str(text))
+                for run_id, text in zip(run_ids, came, strict=True)
+            ]
 
         return await self._await(run)
 

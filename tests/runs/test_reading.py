@@ -10,7 +10,7 @@ from traindeck.backends.base import BackendError, JobRef, State, Unreachable
 from traindeck.console.present.cells import plain
 from traindeck.console.present.sentences import ended, fitted
 from traindeck.console.runs.reading import attempts_of, log_tail, ranks_of, reason_in
-from traindeck.console.store.records import Progress, RunRecord
+from traindeck.console.store.records import Progress, RunRecord, failed_rank
 
 EPOCHS = b"""\
 epoch 3: 10%|#         | 9/90 [00:01<00:09]
@@ -80,7 +80,7 @@ async def test_a_place_that_does_not_answer_has_lost_no_attempt() -> None:
     [
         ("rank 1 on n1: ended with exit code 1", "rank 1 on n1: exit code 1 · last line: no rows"),
         ("rank 1 left no record: its node or its supervisor was lost", None),
-        ("rank 1: cannot begin", None),
+        ("rank 1 could not begin: it is full", None),
         ("exit code 1", "exit code 1 · last line: no rows"),
     ],
 )
@@ -88,6 +88,13 @@ def test_the_rank_that_failed_stays_named_with_what_its_log_says(
     known: str, said: str | None
 ) -> None:
     assert reason_in(b"step 1\nno rows\n", 1, None, known) == said
+
+
+def test_what_a_program_says_of_a_rank_names_no_log() -> None:
+    reason = reason_in(b"error: rank 5: no rows\n", 1, None)
+    assert reason == "rank 5: no rows"
+    assert failed_rank(reason) == (0, "")
+    assert failed_rank("rank 1 could not begin: it is full")[0] == 1
 
 
 async def test_an_attempt_that_waits_has_one_log_to_come_and_a_silent_place_says_so() -> None:

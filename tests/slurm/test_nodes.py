@@ -125,8 +125,10 @@ def test_a_rank_that_cannot_begin_is_quoted(place: Place) -> None:
     place.submit(run, *TWO)
     record = place.agent.ended(run)
     assert record["exit_code"] == 1
-    assert record["reason"].startswith("rank 1: ")
+    assert record["reason"].startswith("rank 1 could not begin: ")
     assert "cannot be written" in record["reason"]
+    # Not only through srun, which may lose it as it ends the step.
+    assert json.loads((ranks / "1.json").read_bytes()) == {"reason": record["reason"]}
 
 
 def test_a_stop_reaches_every_rank_once(place: Place) -> None:

@@ -11,7 +11,7 @@ from . import Refused, layout, records, secrets, slurm, start
 from .attempt import Attempt, NoRoom, Taken
 from .batch import BatchSupervisor
 from .orders import Orders, Request
-from .ranks import directory
+from .ranks import directory, refusal
 from .wake import Wake
 
 
@@ -19,15 +19,24 @@ def rank(words):
     """The program. Returns the exit code."""
     environ = start.own_environ()
     number = slurm.number(environ.get("SLURM_NODEID"))
+    place = None
     try:
         run = layout.check_id(words[0])
         attempt = layout.check_attempt(slurm.number(words[1]))
         layout.check_attempt(number, "rank")
+        place = directory(run, attempt)
         return _supervise(run, attempt, number, environ, float(words[2]))
     except Taken:
-        slurm.say("rank %s: it is supervised by somebody else" % number)
+        why = "it is supervised by somebody else"
     except (Refused, NoRoom, OSError, ValueError) as error:
-        slurm.say("rank %s: %s" % (number, error))
+        why = str(error)
+    reason = "rank %s could not begin: %s" % (number, why)
+    slurm.say(reason)
+    if place is not None:
+        try:
+            records.make_once(refusal(place, number), {"reason": reason})
+        except OSError:
+            pass  # it was said
     return 1
 
 

@@ -25,6 +25,12 @@ def directory(run, attempt):
     return layout.attempt_dir(run, attempt) + "/ranks"
 
 
+def refusal(folder, rank):
+    """Where a rank that could not begin says why: srun, which ends the step at once then, may lose
+    what it was told."""
+    return "%s/%d.json" % (folder, rank)
+
+
 def lasting(folder, name, words):
     """Tell the ranks something: `end` (its grace may be made shorter), `warn`."""
     path = "%s/%s.json" % (folder, name)
@@ -182,7 +188,7 @@ class RanksSupervisor(batch.BatchSupervisor):
         if missing and self.cause == "self" and (bad is None or bad["cause"] == "outside"):
             # srun has ended the others because of one that was lost, or could not begin.
             self.status = 1 << 8
-            self.reason = self._said() or "rank %d %s" % (missing[0], NOT_SEEN)
+            self.reason = self._said(missing) or "rank %d %s" % (missing[0], NOT_SEEN)
         elif bad is not None:
             how = "ended with exit code %s" % bad["exit_code"]
             self.status = (bad["exit_code"] or 0) << 8
@@ -197,8 +203,12 @@ class RanksSupervisor(batch.BatchSupervisor):
         elif missing:
             self.status = 1 << 8
 
-    def _said(self):
-        """What a rank that could not begin has said through srun, the first one."""
+    def _said(self, missing):
+        """What a rank that could not begin has said, the first one."""
+        for rank in missing:
+            reason = records.try_read(refusal(self.folder, rank)).get("reason")
+            if isinstance(reason, str):
+                return reason[:500]
         try:
             data = records.read_bytes(self.attempt.log_path(), 1 << 16) or b""
         except OSError:
