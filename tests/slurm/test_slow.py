@@ -122,7 +122,9 @@ async def test_a_job_that_is_younger_than_the_list_is_not_missing_from_it(slow: 
 async def test_slurm_that_answers_with_errors_is_asked_less_and_less(
     slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits = await slow.launch("out:up", "hold", resources=Resources(gpus=4, nodes=2))
+    running = await slow.launch("out:up", "hold", resources=Resources(gpus=4))
+    await slow.said(running, "up")
+    waits = await slow.launch("out:x", resources=Resources(gpus=4, nodes=2))
     now = [time.monotonic()]
     slow.backend._states._lists._clock = lambda: now[0]
     (slow.folder / "fail.squeue").touch()
