@@ -212,8 +212,8 @@ def time_asked(spec: RunSpec, cluster: Cluster, options: Mapping[str, Any]) -> s
 
 
 EARLY = 30.0
-"""Seconds by which Slurm may warn too early: it looks so often (PERIODIC_TIMEOUT of slurmctld.h),
-and warns at the last look that is early enough. A job that has just begun then is never told."""
+"""Seconds by which Slurm may warn too early: it looks every 30 s (seen of 22.05), and warns at
+the last look that is early enough. A job whose batch step has not begun by then is never told."""
 SMALLEST = 40.0
 """Seconds of a time limit below which no warning is asked for."""
 

@@ -135,9 +135,9 @@ def sections(
         if not (known.recipes if draft.recipe else known.commands):
             continue
         text = draft.text(known.key)
-        if known.key == "array" and draft.on not in ground.arrays:
+        if known.key == "array" and draft.on not in ground.schedulers:
             continue
-        if known.key == "nodes" and draft.on not in ground.arrays and text == known.default:
+        if known.key == "nodes" and draft.on not in ground.schedulers and text == known.default:
             continue
         default = known.default
         hint = known.takes

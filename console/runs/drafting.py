@@ -210,13 +210,13 @@ class Ground:
     """What there is to launch with: recipes by name, backends with their own options.
 
     Attributes:
-        arrays: The backends that have job arrays, and jobs on several nodes.
+        schedulers: The backends that have job arrays, and jobs on several nodes.
     """
 
     recipes: tuple[str, ...] = ()
     backends: Mapping[str, str] = field(default_factory=lambda: {"local": "process"})
     options: Mapping[str, Mapping[str, Option]] = field(default_factory=dict)
-    arrays: frozenset[str] = frozenset()
+    schedulers: frozenset[str] = frozenset()
     cwd: str = ""
 
 
@@ -623,7 +623,7 @@ def ground(ws: Workspace) -> Ground:
         recipes=tuple(recipe_names(ws)),
         backends=backends,
         options=options,
-        arrays=frozenset(name for name in options if has_arrays(ws, name)),
+        schedulers=frozenset(name for name in options if has_arrays(ws, name)),
         cwd=here(),
     )
 

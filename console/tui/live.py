@@ -565,13 +565,12 @@ class LiveServices(LiveReaching):
         self, run_ids: Sequence[str], one: Callable[[Workspace, RunRecord], Awaitable[str]]
     ) -> Sequence[Outcome]:
         """Do something to each run; a failure is that run's outcome and stops no other."""
-
         from traindeck.console.runs import controlling
 
         async def run(ws: Workspace) -> Sequence[Outcome]:
             found = (ws.index.get(run_id) for run_id in run_ids)
             with for_person(ws, *(run.backend for run in found if run is not None)):
-                came = await controlling.each(run_ids, lambda id: one(ws, ws.record(id)))
+                came = await controlling.each(run_ids, lambda run_id: one(ws, ws.record(run_id)))
             return [
                 Outcome(run_id=run_id, done=not text, text=str(text))
                 for run_id, text in zip(run_ids, came, strict=True)

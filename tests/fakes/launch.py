@@ -61,7 +61,7 @@ class FakeLaunchServices(FakeServices):
         self.warnings: tuple[str, ...] = ()
         self.options: Mapping[str, Option] = {}
         self.offers: Mapping[str, tuple[str, ...]] = {}
-        self.arrays: frozenset[str] = frozenset()
+        self.schedulers: frozenset[str] = frozenset()
         self.kinds: dict[str, str] = {}
 
     async def ground(self) -> Ground:
@@ -71,7 +71,7 @@ class FakeLaunchServices(FakeServices):
             recipes=("sft",),
             backends=backends,
             options={name: self.options for name in backends if name != "local"},
-            arrays=self.arrays,
+            schedulers=self.schedulers,
             cwd="/home/user1/project",
         )
 
@@ -139,7 +139,7 @@ class FakeLaunchServices(FakeServices):
             digest=_digest(draft),
         )
         array: tuple[Plan, ...] = ()
-        if draft.on in self.arrays and (indices := draft.text("array")):
+        if draft.on in self.schedulers and (indices := draft.text("array")):
             array = tuple(_task(plan, n, indices) for n in read_indices(indices).numbers)
             plan = array[0]
         return Drafted(plan=plan, array=array, form=form, recipe=recipe, offers=self.offers)

@@ -334,7 +334,7 @@ async def test_an_array_is_asked_for_planned_and_launched_where_there_are_any(
     make_app: MakeApp,
 ) -> None:
     services = launch_services()
-    services.arrays = frozenset({"gpu2"})
+    services.schedulers = frozenset({"gpu2"})
     app = make_app(services)
     async with app.run_test(size=WIDE) as pilot:
         screen = await open_form(app, pilot)

@@ -79,7 +79,7 @@ async def test_an_array(
     make_app: MakeApp, check_screen: CheckScreen, size: str, theme: str
 ) -> None:
     services = launch_services()
-    services.arrays = frozenset({"gpu2"})
+    services.schedulers = frozenset({"gpu2"})
     app = make_app(services, theme=theme)
     async with app.run_test(size=SIZES[size]) as pilot:
         screen = await open_form(app, pilot)

@@ -113,7 +113,11 @@ def test_a_signal_that_comes_before_the_agent_runs_does_not_end_the_batch_step(
     batch = tmp_path / "batch.sh"
     batch.write_bytes(script.TEXT)
     batch.chmod(0o700)
-    told = "import os, signal\nfor n in 10, 12: os.kill(os.getpid(), n)\nprint('on')"
+    told = (
+        "import os, signal\n"
+        "for number in signal.SIGUSR1, signal.SIGUSR2: os.kill(os.getpid(), number)\n"
+        "print('on')"
+    )
     done = subprocess.run([batch, sys.executable, "-c", told], capture_output=True, check=False)
     assert (done.stdout, done.returncode) == (b"on\n", 0)
 
