@@ -113,7 +113,7 @@ async def test_the_launch_form_makes_the_array_that_the_command_line_would(
         monkeypatch.setenv(name, value)  # what is asked of Slurm is asked by a child of ours
     fields = {"command": "true", "name": "sweep", "array": "3,5%1", "cwd": str(tmp_path)}
     async with open_workspace(traindeck.env, stores=True) as ws:
-        assert ground(ws).arrays == {"lab"}
+        assert ground(ws).schedulers == {"lab"}
         draft = Draft(on="lab", fields=fields, code_from=str(tmp_path))
         drafted = await check(ws, draft)
         assert [made.spec.name for made in drafted.array] == ["sweep-3", "sweep-5"]
