@@ -26,6 +26,10 @@ before the answer to whatever is asked next."""
 SOON = 1.7
 """Round trips within which all of a stream's credit has come: then it is the credit that bounds."""
 
+LITTLE_WHILE = 0.02
+"""Seconds within which that is so however short a round trip is: to read, to decrypt and to take
+what came, each process in its turn, takes longer than the way over a quick network."""
+
 BEGINNING = ("start", "adopt", "prepare", "enqueue", "reserve")
 """Verbs that leave a supervisor behind, whose run.json may ask for what an older agent ignores."""
 
@@ -197,7 +201,8 @@ class Channel:
                 if taken >= stream.credit // 2 and not stream.ended:
                     now = time.monotonic()
                     # Half of it has come: twice as much would have, had there been more.
-                    more = stream.credit if 2 * (now - since) < SOON * self.round_trip else 0
+                    soon = 2 * (now - since) < max(SOON * self.round_trip, 2 * LITTLE_WHILE)
+                    more = stream.credit if soon else 0
                     more = min(more, MOST_CREDIT - stream.credit)
                     stream.credit += more
                     await self._send({"id": number, "credit": taken + more}, b"")

@@ -148,10 +148,19 @@ class _Guarded:
         self.left: int | None = BEFORE_KEYS
         self.first = b""
         """The beginning of what it said before its key."""
+        self._ahead = b""
+        self._at = 0
 
     def recv(self, size: int) -> bytes:
-        # It says itself how long a packet is: room is made for what comes, not for what is said.
-        data: bytes = self._inner.recv(min(size, MOST_AT_ONCE))
+        if self._at == len(self._ahead):
+            # It says itself how long a packet is: room is made for what comes, not for what is
+            # said. Once its key is known, what comes is taken at once: a packet is asked for in two
+            # parts, and each time a thread asks the system, another one holds it up.
+            most = MOST_AT_ONCE if self.left is None else min(size, MOST_AT_ONCE)
+            self._ahead = self._inner.recv(most)
+            self._at = 0
+        data: bytes = self._ahead[self._at : self._at + size]
+        self._at += len(data)
         if self.left is not None:
             self.left -= len(data)
             self.first += data[: BEGINNING - len(self.first)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,8 @@ class ParamikoLink:
 
     async def open(self, command: str) -> Pipe:
         """See `Link.open`."""
-        channel = await self.session()
+        channel: Any = await self.session()
+        channel.in_buffer = _Arrived()
         try:
             await self.worker.do(channel.exec_command, command)
         except BaseException as error:
@@ -169,6 +171,63 @@ def said(error: BaseException) -> str:
 def _quietly(function: Callable[[], Any]) -> None:
     with suppress(Exception):
         function()
+
+
+class _Arrived:
+    """What a channel received and nobody took yet, in place of paramiko's `BufferedPipe`, which
+    copies each byte four times and moves all that waits whenever some of it is taken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pieces: deque[bytes] = deque()
+        self._event: Any = None
+        self._closed = False
+
+    def set_event(self, event: Any) -> None:
+        """What to set while there is something to read, the end among it."""
+        with self._lock:
+            self._event = event
+            if self._pieces or self._closed:
+                event.set()
+            else:
+                event.clear()
+
+    def feed(self, data: bytes) -> None:
+        """By the thread of the connection."""
+        with self._lock:
+            self._pieces.append(data)
+            if self._event is not None:
+                self._event.set()
+
+    def read_ready(self) -> bool:
+        """Whether there is something; the end is nothing."""
+        return bool(self._pieces)
+
+    def read(self, nbytes: int, timeout: float | None = None) -> bytes:
+        """At most so many bytes of what is there. It never waits: only who has seen that there is
+        something asks."""
+        taken = []
+        with self._lock:
+            while self._pieces and nbytes > 0:
+                piece = self._pieces.popleft()
+                if len(piece) > nbytes:
+                    self._pieces.appendleft(piece[nbytes:])
+                    piece = piece[:nbytes]
+                taken.append(piece)
+                nbytes -= len(piece)
+            if not (self._pieces or self._closed or self._event is None):
+                self._event.clear()
+        return b"".join(taken)
+
+    def close(self) -> None:
+        """Nothing comes after what is there."""
+        with self._lock:
+            self._closed = True
+            if self._event is not None:
+                self._event.set()
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self._pieces)))
 
 
 class _ChannelTransport(asyncio.Transport):

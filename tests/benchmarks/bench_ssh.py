@@ -167,32 +167,37 @@ async def following(folder: Path) -> None:
         ):
             sshd.write_configuration(ports=ports)
             for transport in ("paramiko", "openssh"):
-                pairs = []
-                for _ in range(3):
-                    pairs.append(
-                        (await _ours(sshd, transport, source, size), await _cat(sshd, source, size))
-                    )
-                ours, peer = max(a for a, _ in pairs), max(b for _, b in pairs)
+                backend = backend_on(sshd, "box0", transport)
+                ref = await start(backend, "head", "-c", str(size), str(source))
+                while not (await backend.poll([ref]))[ref].state.terminal:
+                    await asyncio.sleep(0.05)
+                # In turns: how fast this machine is changes from one second to the next.
+                pairs = [
+                    (await _ours(backend, ref, size), await _cat(sshd, source, size))
+                    for _ in range(TURNS)
+                ]
+                await backend.aclose()
+                ours, peer = (statistics.median(speeds) for speeds in zip(*pairs, strict=True))
                 print(
-                    f"log of {size >> 20} MiB, {label}, {transport} | {ours / 1e6:.0f} MB/s | "
-                    f"{peer / 1e6:.0f} MB/s (ssh host cat) | {ours / peer:.2f}"
+                    f"log of {size >> 20} MiB, {label}, {transport}, medians of {TURNS} turns | "
+                    f"{ours / 1e6:.0f} MB/s | {peer / 1e6:.0f} MB/s (ssh host cat) | "
+                    f"{ours / peer:.2f} ({_spread(ours / peer for ours, peer in pairs)})"
                 )
 
 
-async def _ours(sshd: Sshd, transport: str, source: Path, size: int) -> float:
-    backend = backend_on(sshd, "box0", transport)
-    ref = await start(backend, "head", "-c", str(size), str(source))
-    while not (await backend.poll([ref]))[ref].state.terminal:
-        await asyncio.sleep(0.05)
+def _spread(ratios: Iterable[float]) -> str:
+    low, *_, high = sorted(ratios)
+    return f"{low:.2f} to {high:.2f}"
+
+
+async def _ours(backend: ProcessBackend, ref: JobRef, size: int) -> float:
     begin = time.perf_counter()
     got = 0
     async with backend.logs(ref) as chunks:
         async for chunk in chunks:
             got += len(chunk.data)
-    took = time.perf_counter() - begin
-    await backend.aclose()
     assert got == size
-    return size / took
+    return size / (time.perf_counter() - begin)
 
 
 async def _cat(sshd: Sshd, source: Path, size: int) -> float:

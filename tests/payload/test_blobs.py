@@ -425,7 +425,12 @@ def test_what_somebody_has_just_asked_for_is_not_swept(agent: Agent) -> None:
 def test_a_sweep_is_not_waited_for_and_is_not_due_again_the_same_day(agent: Agent) -> None:
     code = MemoryContent(FILES)
     put(agent, *code.data.values())
+    unfinished = path_of(agent, sha(b"old")).parent / ".new-0"
+    unfinished.parent.mkdir(exist_ok=True)
+    unfinished.write_bytes(b"")
+    age(unfinished, 2)
     agent.once("start", with_code(agent, code.tree.digest))
+    until(lambda: not unfinished.exists(), "the sweep to have been in that folder")
     put(agent, b"old")
     age(path_of(agent, sha(b"old")), 20)
     stamp = (agent.root / "blobs/.swept").stat().st_mtime_ns

@@ -168,29 +168,32 @@ class Follow:
         """(answer, bytes) or None. After an answer with `eof`, `done` is set."""
         if now < self.due:
             return None
-        # Asked before the size: what was written before the end is then seen.
-        over = self._is_over(now)
-        data = b""
-        left = 0
-        fd = logfile.open_log(self.run, self.attempt, self.rank)
-        if fd is not None:
-            try:
-                left = self._place(os.fstat(fd))
-                if left and self.credit > 0:
-                    data = os.pread(fd, min(self.PIECE, self.credit, left), self.offset)
-            finally:
-                os.close(fd)
+        data, left = self._next()
+        if not left and self._is_over(now):
+            data, left = self._next()  # what was written between the look and the end
         if data:
             self.credit -= len(data)
             self.offset += len(data)
             self._grew = self.due = now
             return self._answer({}), data
-        if (over or not self.follow) and not left:
+        if (self._over or not self.follow) and not left:
             self.done = True
             return self._answer({"eof": True}), b""
         busy = now - self._grew < 1.0 and not left
         self.due = now + (self.BUSY if busy else self.QUIET)
         return (self._answer({}), b"") if self._cut else None
+
+    def _next(self):
+        """(bytes that may go now, how many there are)."""
+        fd = logfile.open_log(self.run, self.attempt, self.rank)
+        if fd is None:
+            return b"", 0
+        try:
+            left = self._place(os.fstat(fd))
+            size = min(self.PIECE, self.credit, left)
+            return os.pread(fd, size, self.offset) if size > 0 else b"", left
+        finally:
+            os.close(fd)
 
     def _place(self, info):
         """See whether the file is still the one that was read, and how much of it is left."""

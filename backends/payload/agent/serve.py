@@ -15,6 +15,7 @@ from . import Refused, evidence, logs, verbs, wire
 HIGH_WATER = 1 << 19
 """Bytes waiting to be written above which no stream adds more."""
 READ_PIECE = 1 << 18
+WRITE_PIECE = 1 << 16
 LITTLE = 1 << 16
 """Bytes that are written as soon as they are there."""
 
@@ -29,7 +30,7 @@ class Connection:
         self.control = deque()
         self.data = deque()
         self.pending = 0
-        self.writing = None
+        self.writing = []
         self.tasks = {}
         self.streams = {}
         self.turn = 0
@@ -133,8 +134,12 @@ class Connection:
 
     def answer(self, words, body=b""):
         """Queue an answer, before any stream data that waits."""
-        self.control.append(wire.frame(words, body) + body)
-        self.pending += len(self.control[-1])
+        self._queue(self.control, words, body)
+
+    def _queue(self, frames, words, body):
+        head = wire.frame(words, body)
+        frames.append([memoryview(part) for part in (head, body) if part])
+        self.pending += len(head) + len(body)
 
     # -- work
 
@@ -183,8 +188,7 @@ class Connection:
             if step is None:
                 continue
             words, body = step
-            self.data.append(wire.frame(dict(words, id=key), body) + body)
-            self.pending += len(self.data[-1])
+            self._queue(self.data, dict(words, id=key), body)
             if stream.done:
                 self._end(key)
 
@@ -193,14 +197,17 @@ class Connection:
     def write(self):
         """Write what the pipe takes."""
         while self.pending:
-            if self.writing is None:
-                self.writing = memoryview((self.control or self.data).popleft())
+            if not self.writing:
+                self.writing = (self.control or self.data).popleft()
             try:
-                done = os.write(self.sink, self.writing[: 1 << 16])
+                done = os.write(self.sink, self.writing[0][:WRITE_PIECE])
             except BlockingIOError:
                 return
             self.pending -= done
-            self.writing = self.writing[done:] if done < len(self.writing) else None
+            if done < len(self.writing[0]):
+                self.writing[0] = self.writing[0][done:]
+            else:
+                del self.writing[0]
 
 
 def serve(marker, silence=None):
