@@ -10,7 +10,7 @@ import typer
 
 from traindeck.backends.errors import UsageError
 from traindeck.console.cli import output
-from traindeck.console.cli.answer import Json, refuse_mixture
+from traindeck.console.cli.answer import Json
 from traindeck.console.cli.completion import complete_backend
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def top_command(
     """
     if once and watch:
         raise UsageError("--once and --watch contradict each other.")
-    refuse_mixture(json=json, quiet=quiet)
     seconds = _seconds(every)
     import asyncio
 
@@ -76,7 +75,9 @@ def top_command(
     live = watch or not (once or json or quiet or not sys.stdout.isatty())
     ws = open_workspace(tell=output.tell)
     try:
-        return asyncio.run(_top(ws, places or (), seconds if live else None, json, quiet))
+        return asyncio.run(
+            _top(ws, places or (), seconds if live else None, json, quiet and not json)
+        )
     except KeyboardInterrupt:
         if live:
             return 0  # the way to end it

@@ -116,7 +116,6 @@ def test_a_driver_that_cannot_be_asked_is_a_line_on_stderr(cli: Cli, two: Nvml) 
     [
         (("nowhere",), "There is no backend 'nowhere'"),
         (("--once", "--watch"), "contradict"),
-        (("--json", "-q"), "--json"),
         (("--every", "5"), "--every"),
         (("--every", "0s"), "--every"),
     ],
