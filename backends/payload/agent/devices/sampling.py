@@ -23,7 +23,7 @@ import threading
 import time
 
 from .. import Refused, survey, wire
-from . import owners
+from . import history, owners
 
 SILENT = 3.0
 """Seconds after which a device whose driver does not come back from a call is said to be silent."""
@@ -180,6 +180,7 @@ def program():
     os.set_blocking(wake, False)
     reader = Reader(providers, lambda: _ring(wake))
     news = News()
+    kept = history.History()
     while True:
         begun = time.monotonic()
         reader.ask()
@@ -187,7 +188,7 @@ def program():
             return 0
         now = time.monotonic()
         reader.look_after(now)
-        if not _say(news, reader, now):
+        if not _say(news, reader, kept, now):
             return 0
         if every is None:
             return 0
@@ -195,7 +196,7 @@ def program():
             return 0
 
 
-def _say(news, reader, now):
+def _say(news, reader, history, now):
     """Say what is new, if there is room for it: who does not read gets the newest when they do.
     False if nobody is there."""
     readings = {}
@@ -207,6 +208,8 @@ def _say(news, reader, now):
                 words = "The driver has not come back from a question for %d s." % silent
                 reading = dict(reading, state="silent", problem=words)
             readings[card.uuid] = reading
+    fresh = [r for r in readings.values() if r["state"] == "ok"]
+    history.note(time.time(), fresh)
     rest = {
         "problems": dict(reader.problems),
         "drivers": {p.NAME: p.driver for p in reader.providers if p.driver},
