@@ -380,7 +380,8 @@ def _h100(place: int) -> Card:
     gpm: dict[str, Value] = {"gpm.2": 0.0, "gpm.3": 0.0, "gpm.5": 0.0, "gpm.7": 0.0, "gpm.10": 0.0}
     return Card(
         uuid=_uuid("GPU", "h100", place), name="NVIDIA H100 80GB HBM3",
-        serial=f"165232300{place:04}", minor=place, pci=f"00000000:{0x18 + 0x10 * place:02X}:00.0", pci_device=0x233010DE,
+        serial=f"165232300{place:04}", minor=place,
+        pci=f"00000000:{0x18 + 0x10 * place:02X}:00.0", pci_device=0x233010DE,
         pci_subsystem=0x16C110DE, brand=14, architecture=9, capability=(9, 0), cores=16896,
         numa=place // 4, addressing=0,
         memory_total=81559 * MB, memory_used=4 * MB, memory_reserved=551 * MB,
@@ -454,7 +455,8 @@ def rtx4090(count: int = 1) -> State:
             fan=30, fans=2,
             clock_graphics=210, clock_sm=210, clock_memory=405, clock_video=1185,
             clock_graphics_max=3105, clock_sm_max=3105, clock_memory_max=10501,
-            clock_video_max=2415, pstate=8, persistence=0, compute=0, display_mode=1, display_active=int(place == 0),
+            clock_video_max=2415, pstate=8, persistence=0, compute=0, display_mode=1,
+            display_active=int(place == 0),
             reasons=1, reasons_supported=ALL_REASONS,
             pcie_generation=1, pcie_generation_max=4, pcie_width=16, pcie_width_max=16,
             pcie_tx=0, pcie_rx=0, samples_gpu=(0,) * 12, samples_memory=(0,) * 12,

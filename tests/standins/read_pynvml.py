@@ -3,8 +3,9 @@
 Reads JSON from standard input, `{"system": [[function, argument, ...], ...], "device": [...]}`;
 those of the second list are called for every device, and of `"mig"` for every slice. Writes
 `{"system": [...], "devices": [[...], ...], "migs": [...]}`. An argument `"&NAME"` is a structure of
-pynvml (or a number of ctypes) that is filled, `"&NAME@VERSION"` one with that version, and `"!FUNCTION"` is called as the library has it. An
-error is its name."""
+pynvml (or a number of ctypes) that is filled, `"&NAME@VERSION"` one with that version, and
+`"!FUNCTION"` is called as the library has it. An error is its name.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""The stand-in for NVIDIA's library is faithful: clients that were written for the real one, by
-NVIDIA (nvidia-ml-py) and by others (nvitop, gpustat), read from it what its state says. Each in a
-process of its own, for a library is loaded once."""
+"""The stand-in for NVIDIA's library is faithful: NVIDIA's own bindings, nvidia-ml-py, read from it
+what its state says."""
 
 from __future__ import annotations
 
@@ -13,43 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services.nvml import (
-    DRIVERS, GB, MB, Card, Nvml, Proc, State, a100_mig, functions, gb10, h100, library, rtx4090,
-)  # fmt: skip
-
-HERE = Path(__file__).parent
-SOME = ("450", "470", "510", "535.54", "535", "550", "570", "580")
-NONE = 0xFFFFFFFF
-ME, PARENT = os.getpid(), os.getppid()
-"""Two processes that run: nvitop and gpustat look at them."""
-
-BUSY = replace(
-    h100().cards[0],
-    memory_used=40 * GB, utilization_gpu=97, utilization_memory=41, encoder=3, decoder=4,
-    power=612_345, power_enforced=650_000, power_limit=680_000, power_default=700_000,
-    power_min=200_000, power_max=710_000, energy=2**40 + 7, temperature=66, temperature_memory=78,
-    fan=55, fans=1, clock_graphics=1755, clock_sm=1750, clock_memory=2619, clock_video=1400,
-    clock_graphics_max=1980, clock_sm_max=1975, clock_memory_max=2620, clock_video_max=1545,
-    pstate=1, persistence=1, compute=3, display_mode=0, display_active=1, reasons=0x24, ecc=1,
-    ecc_pending=0, ecc_corrected_volatile=12, ecc_uncorrected_volatile=13,
-    ecc_corrected_aggregate=14, ecc_uncorrected_aggregate=2**33, remapped=(1, 2, 1, 0), recovery=2,
-    retired_pending=1, pcie_generation=4, pcie_width=8, pcie_tx=11, pcie_rx=22, numa=1,
-    power_average=600_001, power_instant=612_346,
-    samples_gpu=(10, 20, 30), minor=5,
-    more={
-        "ecc.corrected.volatile.2": 7, "ecc.default": 1, "part": "900-21010", "vbios": "96.00.74",
-        "memory.bus": 5120, "policy.0": 123456789, "policy.4": 5, "retired.0": (2, 0x10, 0x20),
-        "retired.1": (0,), "remapper": (640, 1, 2, 3, 4), "pcie.replays": 6, "pcie.speed": 16000,
-        "pcie.generation.gpu": 5, "nvlink.3": 1, "nvlink.3.version": 7, "nvlink.3.type": 1,
-        "nvlink.3.remote": "00000000:0A:00.0", "nvlink.3.capability.1": 1, "nvlink.3.error.2": 9,
-        "fabric": (0, 77, 3, 5), "temperature.margin": -4, "fan.rpm": 4100, "repair": (1, 0),
-        "protected.memory": (100, 200), "encoder.stats": (2, 60, 900), "power.managed": 1,
-        "accounting": 0, "virtualization": 0, "affinity": 0xF0F0, "clock.sm.set": 1700, "jpeg": 5,
-        "ofa": 6, "field.138:3": "u64 9876543210", "field.139:3": "NO_PERMISSION",
-        "field.90": "f64 26.5", "field.300": "i32 -5", "field.301": "u16 65535", "field.302": "i64 -6",
-        "model": 0, "gpm.2": 91.5, "gpm.5": 47.25, "gpm.10": "NO_PERMISSION",
-        "attributes": (132, 3, 7, 0, 7, 1, 7, 7, 81559),
-    },
+from tests.services.nvml import DRIVERS, GB, MB, Nvml, Proc, a100_mig, functions, gb10
+from tests.standins.clients import (
+    BUSY,
+    ME,
+    NONE,
+    PARENT,
+    SOME,
+    THREE,
+    busy,
+    has,
+    ran,
+    script,
 )  # fmt: skip
 
 PCI = {
@@ -189,37 +163,6 @@ READ: list[tuple[str, list[Any], Any]] = [
 ]  # fmt: skip
 
 
-def ran(nvml: Nvml, *argv: str, stdin: str = "", counted: bool = False) -> Any:
-    """A client, and what it wrote."""
-    return subprocess.run(
-        argv, input=stdin, capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **nvml.environ(counted=counted), "COLUMNS": "100"},
-    )  # fmt: skip
-
-
-def script(nvml: Nvml, name: str, asked: Any = None, *, counted: bool = False) -> Any:
-    """What a client of this folder says."""
-    path = str(HERE / f"{name}.py")
-    done = ran(nvml, sys.executable, path, stdin=json.dumps(asked), counted=counted)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def tool(name: str) -> str:
-    """A program that was installed beside the interpreter."""
-    return str(Path(sys.executable).parent / name)
-
-
-def has(nvml: Nvml, function: str) -> bool:
-    return functions()[function] <= DRIVERS[nvml.driver][0]
-
-
-def busy(*processes: Proc) -> State:
-    """One busy card and an idle one."""
-    state = h100(2).card(1, processes=())
-    return replace(state, cards=(replace(BUSY, processes=processes), state.cards[1]))
-
-
 @pytest.mark.parametrize("driver", SOME)
 def test_nvidias_own_bindings_read_what_the_state_says(tmp_path: Path, driver: str) -> None:
     nvml = Nvml(tmp_path, busy(), driver)
@@ -233,13 +176,6 @@ def test_nvidias_own_bindings_read_what_the_state_says(tmp_path: Path, driver: s
     ]
     assert dict(enumerate(said["devices"][0])) == dict(enumerate(expected))
     assert len(said["devices"]) == 2
-
-
-THREE = (
-    Proc(pid=ME, memory=30 * GB, sm=88, mem=40, enc=1, dec=2),
-    Proc(pid=PARENT, type="C+G", memory=None),
-    Proc(pid=1, type="M", memory=2 * GB, sm=5, mem=1),
-)
 
 
 def as_nvml(process: Proc, *, gi: int = NONE, ci: int = NONE) -> dict[str, Any]:
@@ -399,7 +335,7 @@ def test_samples_and_fields_are_read_by_number_type_and_time(tmp_path: Path, dri
     assert said["fields"] == {
         "82:0": 78, "83:0": 2**40 + 7,
         "185:0": since_535 or 600_001, "186:0": since_535 or 612_346,
-        "230:0": 2 if driver == "580" else 3, "145:0": 3 if driver == "never" else 0,
+        "230:0": 2 if driver == "580" else 3, "145:0": 0,
         "138:3": 9876543210, "138:4": 3, "139:3": 4, "90:0": 26.5, "300:0": -5, "301:0": 65535,
         "302:0": -6, "74:0": 123456789, "999:0": 3,
     }  # fmt: skip
@@ -478,3 +414,90 @@ def test_events_come_after_they_were_asked_for_and_gpm_needs_a_tenth_of_a_second
     assert said["old"] == [0, 8, 48]
     assert said["lost"] == "GPU is lost"
     assert said["branch"] == "r580_00"
+
+
+@pytest.mark.parametrize("driver", ["450", "570"])
+def test_slices_are_devices_with_memory_and_processes_of_their_own(
+    tmp_path: Path, driver: str
+) -> None:
+    state = a100_mig()
+    (card,) = state.cards
+    first = replace(card.slices[0], index=2, processes=(Proc(pid=ME, memory=9 * GB),))
+    third = replace(card.slices[2], index=0)
+    nvml = Nvml(tmp_path, state.card(0, slices=(first, card.slices[1], third)), driver)
+    list_ = "nvmlDeviceGetComputeRunningProcesses_v3"
+    calls: list[list[object]] = [
+        ["nvmlDeviceGetUUID"], ["nvmlDeviceGetName"], ["nvmlDeviceGetGpuInstanceId"],
+        ["nvmlDeviceGetComputeInstanceId"], ["nvmlDeviceGetMemoryInfo"],
+        ["nvmlDeviceGetBAR1MemoryInfo"], ["nvmlDeviceGetAttributes_v2"],
+        ["nvmlDeviceGetUtilizationRates"], ["nvmlDeviceGetProcessUtilization", 0],
+        ["nvmlDeviceIsMigDeviceHandle"], ["nvmlDeviceGetDeviceHandleFromMigDeviceHandle"], [list_],
+    ]  # fmt: skip
+    said = script(nvml, "read_pynvml", {"mig": calls, "device": [
+        [list_], ["nvmlDeviceGetUtilizationRates"], ["nvmlDeviceGetNumGpuCores"],
+        ["nvmlDeviceGetEncoderUtilization"], ["nvmlDeviceGetProcessUtilization", 0],
+        ["nvmlDeviceGetMigMode"], ["nvmlDeviceGetMaxMigDeviceCount"],
+        ["nvmlDeviceGetPowerUsage"],
+    ]})  # fmt: skip
+    v3 = has(nvml, list_)
+    process = [as_nvml(first.processes[0], gi=2, ci=0)] if v3 else "FUNCTION_NOT_FOUND"
+    none = "NOT_SUPPORTED"
+    cores = none if has(nvml, "nvmlDeviceGetNumGpuCores") else "FUNCTION_NOT_FOUND"
+    assert said["devices"] == [[process, none, cores, none, none, [1, 1], 7, 46_000]]
+    attributes = (
+        "multiprocessorCount", "sharedCopyEngineCount", "sharedDecoderCount",
+        "sharedEncoderCount", "sharedJpegCount", "sharedOfaCount", "gpuInstanceSliceCount",
+        "computeInstanceSliceCount", "memorySizeMB",
+    )  # fmt: skip
+    expected = []
+    for slice_ in (third, card.slices[1], first):
+        assert isinstance(slice_.memory_total, int) and isinstance(slice_.attributes, tuple)
+        assert isinstance(slice_.bar1_total, int)
+        free = slice_.memory_total - 6 * MB
+        expected.append([
+            slice_.uuid, slice_.name, slice_.gi, 0,
+            {"total": slice_.memory_total, "used": 6 * MB, "free": free},
+            {"bar1Total": slice_.bar1_total, "bar1Used": 0, "bar1Free": slice_.bar1_total},
+            dict(zip(attributes, slice_.attributes, strict=True)), none, none, 1, card.uuid,
+            process if slice_ is first or not v3 else [],
+        ])  # fmt: skip
+    assert said["migs"] == expected
+
+
+def test_memory_of_the_host_has_no_size_and_its_processes_have(tmp_path: Path) -> None:
+    nvml = Nvml(tmp_path, gb10().card(0, processes=(Proc(pid=ME, memory=GB),)))
+    (said,) = script(nvml, "read_pynvml", {"device": [
+        ["nvmlDeviceGetMemoryInfo"], ["nvmlDeviceGetMemoryInfo", 0x02000028],
+        ["nvmlDeviceGetComputeRunningProcesses_v3"], ["nvmlDeviceGetAddressingMode"],
+        ["nvmlDeviceGetEnforcedPowerLimit"], ["nvmlDeviceGetFanSpeed"],
+    ]})["devices"]  # fmt: skip
+    none = "NOT_SUPPORTED"
+    assert said == [none, none, [as_nvml(Proc(pid=ME, memory=GB))], 2, none, none]
+
+
+def test_what_a_user_may_not_see_is_refused_field_by_field(tmp_path: Path) -> None:
+    state = busy(*THREE).card(0, processes_refused="NO_PERMISSION", power="RESET_REQUIRED")
+    nvml = Nvml(tmp_path, state.card(0, utilization_gpu="TIMEOUT", memory_total="UNKNOWN"))
+    said = script(nvml, "read_pynvml", {"device": [
+        ["nvmlDeviceGetComputeRunningProcesses_v3"], ["nvmlDeviceGetPowerUsage"],
+        ["nvmlDeviceGetUtilizationRates"], ["nvmlDeviceGetMemoryInfo"], ["nvmlDeviceGetIndex"],
+    ]})["devices"]  # fmt: skip
+    assert said[0] == ["NO_PERMISSION", "RESET_REQUIRED", "TIMEOUT", "UNKNOWN", 0]
+    assert said[1][0] == []
+
+
+def test_every_function_is_read_by_the_tests_of_this_file(tmp_path: Path) -> None:
+    nvml = Nvml(tmp_path, busy(*THREE))
+    every = [*(call or [function] for function, call, _ in READ), *PROCESSES]
+    script(nvml, "read_pynvml", {"device": every}, counted=True)
+    for program in (LEGACY, USED):
+        ran(nvml, sys.executable, "-c", program, counted=True)
+    elsewhere = {
+        "nvmlErrorString",  # it is about no driver, and not counted
+        *(name for name in functions() if name.startswith(("nvmlGpm", "nvmlEvent"))),
+        "nvmlDeviceRegisterEvents", "nvmlDeviceGetHandleByUUIDV", "nvmlDeviceGetHandleBySerial",
+        "nvmlDeviceGetHandleByPciBusId_v2", "nvmlSystemGetDriverBranch",
+        "nvmlDeviceGetRunningProcessDetailList", "nvmlDeviceGetAttributes_v2",
+        "nvmlSystemGetDriverVersion", "nvmlSystemGetCudaDriverVersion_v2",
+    }  # fmt: skip
+    assert set(functions()) - set(nvml.calls()) == elsewhere
