@@ -31,6 +31,7 @@ from traindeck.backends.errors import Unreachable as Unreachable
 from traindeck.backends.errors import UsageError as UsageError
 from traindeck.backends.optional import Adopt as Adopt
 from traindeck.backends.optional import Arrays as Arrays
+from traindeck.backends.optional import Devices as Devices
 from traindeck.backends.optional import Fetch as Fetch
 from traindeck.backends.optional import FileEntry as FileEntry
 from traindeck.backends.optional import FilePiece as FilePiece

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.reaching import Connection, LinkState, Terminal, TerminalSize
 from traindeck.backends.spec import JobRef, Plan, RunSpec
+
+if TYPE_CHECKING:
+    from traindeck.backends.devices.readings import DeviceReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +296,21 @@ class Adopt(Protocol):
 
         Raises:
             BackendError: The run was not adopted, or whoever watches it does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Devices(Protocol):
+    """Accelerators of one machine, as they are now: those of a place that is one."""
+
+    def devices(
+        self, every: float | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[DeviceReport]]:
+        """A report each `every` seconds, one alone for None. Each has all that is known.
+
+        Raises:
+            Unreachable, BackendError: On entering, or while iterated.
         """
         ...
 

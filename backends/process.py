@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traindeck.backends import environments
 from traindeck.backends.base import (
@@ -52,6 +52,9 @@ from traindeck.backends.status import decode_evidence, status_of
 from traindeck.backends.submission import run_file, to_send
 from traindeck.backends.watched import Watched
 
+if TYPE_CHECKING:
+    from traindeck.backends.devices.readings import DeviceReport
+
 SUBMIT_TIMEOUT = 120.0
 """Seconds for a submission's bytes to arrive and its supervisor to claim the attempt."""
 
@@ -61,6 +64,7 @@ CAPABILITIES = (
     | Capability.SHELL
     | Capability.FORWARD
     | Capability.ADOPT
+    | Capability.DEVICES
     | Capability.DURABLE_RECORD
 )
 """Of a process backend on any host."""
@@ -472,6 +476,18 @@ class ProcessBackend:
         with self._watched.changing():
             answer, _ = await agent.call("rm", {"run_id": ref.run_id, "keep": list(keep)})
         return int(answer["freed"])
+
+    # ----------------------------------------------------------------------------- Devices
+
+    @asynccontextmanager
+    async def devices(
+        self, every: float | None = None
+    ) -> AsyncIterator[AsyncIterator[DeviceReport]]:
+        """See `Devices.devices`."""
+        from traindeck.backends.devices.feed import reports
+
+        async with reports(await self.host.agent(), every, self._clock) as told:
+            yield told
 
     # ------------------------------------------------------------------------------- Shell
 

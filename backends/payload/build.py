@@ -19,10 +19,12 @@ HEAD = "boot"
 def agent_source() -> bytes:
     """The agent as one self-contained Python file (UTF-8, Python 3.6 syntax)."""
     parts = [(SOURCES / f"{HEAD}.py").read_text("utf-8").rstrip("\n"), ""]
-    for path in sorted(SOURCES.glob("*.py")):
-        if path.stem == HEAD:
+    for path in sorted(SOURCES.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+        if name == HEAD:
             continue
-        parts.append(f"#@ {path.stem}")
+        # A folder's own module goes by the folder's name, that of the whole by "__init__".
+        parts.append(f"#@ {name.removesuffix('.__init__')}")
         parts += [f"#: {line}".rstrip() for line in path.read_text("utf-8").splitlines()]
     return ("\n".join(parts) + "\n").encode()
 

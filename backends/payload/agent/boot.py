@@ -100,7 +100,8 @@ class Modules:
         if fullname.split(".")[0] != PACKAGE or name not in self.codes:
             return None
         kind = sys.modules["_frozen_importlib"].ModuleSpec
-        return kind(fullname, self, origin=self.path, is_package=name == "__init__")
+        package = name == "__init__" or any(other.startswith(name + ".") for other in self.codes)
+        return kind(fullname, self, origin=self.path, is_package=package)
 
     def create_module(self, spec):
         return None

@@ -79,6 +79,10 @@ class Connection:
                 from . import links
 
                 self.streams[key] = links.Link(request)
+            elif verb == "devices":
+                from .devices import telling
+
+                self.streams[key] = telling.Telling(request)
             elif verb == "watch":
                 from . import watch
 

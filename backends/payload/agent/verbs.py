@@ -35,6 +35,8 @@ VERBS = {
     "unwatch": "adopt",
     "blobs_missing": "blobs",
     "blobs_put": "blobs",
+    "keep_library": "devices.telling",
+    "device_history": "devices.history",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 
@@ -96,6 +98,10 @@ def main(words):
             from . import rank
 
             return rank.rank(words[1:])
+        if words == ["devices"]:
+            from .devices import sampling
+
+            return sampling.program()
         if words == ["sweep", "blobs"]:
             from . import sweep
 
