@@ -27,7 +27,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, ctypes.Structure):
-        return {name: plain(getattr(value, name)) for name, *_ in value._fields_}  # type: ignore[misc]
+        return {name: plain(getattr(value, name)) for name, *_ in value._fields_}
     if isinstance(value, ctypes._SimpleCData):
         return value.value
     if isinstance(value, ctypes.Union):

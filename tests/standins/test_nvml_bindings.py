@@ -304,6 +304,7 @@ fields = n.nvmlDeviceGetFieldValues(d, [
 ])
 value = {0: "dVal", 1: "uiVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 print(json.dumps({
+    "slowed": n.nvmlDeviceGetViolationStatus(d, n.NVML_PERF_POLICY_POWER).violationTime,
     "old": [[p.pid, p.smUtil, p.memUtil, p.encUtil, p.decUtil] for p in old],
     "new": new,
     "again": said(n.nvmlDeviceGetProcessUtilization, d, max(p.timeStamp for p in old)),
@@ -329,6 +330,7 @@ def test_samples_and_fields_are_read_by_number_type_and_time(tmp_path: Path, dri
     new = has(nvml, "nvmlDeviceGetProcessesUtilizationInfo")
     assert said["new"] == (said["old"] if new else "Function Not Found")
     assert said["again"] == "Not Found"
+    assert said["slowed"] == 123456789
     assert (said["ring"], said["later"]) == ([10, 20, 30], [30])
     assert said["none"] == "Not Supported"
     since_535 = 3 if driver == "510" else None  # the error of what a driver does not have

@@ -57,13 +57,11 @@ def as_nvitop(card: Card | Slice, nvml: Nvml) -> dict[str, Any]:
     said["cuda_compute_capability"] = [*capability] if isinstance(capability, tuple) else None
     for most in ("", "_max"):
         said[f"clocks{most}"] = [getattr(card, f"clock_{name}{most}", None) for name in CLOCKS]
-    # Without any sample nvitop says 0; with one, those that have none are unknown to it.
-    idle = None if any(p.sm is not None for p in card.processes) else 0
     said["processes"] = sorted(
         (
             {
                 "pid": p.pid, "type": p.type, "memory": p.memory,
-                "sm": idle if p.sm is None else p.sm, "mem": idle if p.mem is None else p.mem,
+                "sm": share(p, p.sm), "mem": share(p, p.mem),
                 "gi": card.gi if isinstance(card, Slice) else None,
                 "ci": card.ci if isinstance(card, Slice) else None,
             }
@@ -73,6 +71,11 @@ def as_nvitop(card: Card | Slice, nvml: Nvml) -> dict[str, Any]:
         key=lambda p: p["pid"],
     )  # fmt: skip
     return said
+
+
+def share(process: Proc, percent: int | None) -> int | None:
+    """nvitop takes a process without a sample for an idle one, if its memory is known."""
+    return 0 if percent is None and process.memory is not None else percent
 
 
 def compared(said: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -168,6 +171,15 @@ def test_gpustat_reads_cards_and_processes(tmp_path: Path, driver: str) -> None:
     used = [(p["pid"], p["gpu_memory_usage"]) for p in said["gpus"][0]["processes"]]
     assert sorted(used) == sorted([(ME, 30 * 1024), (PARENT, None)])
     assert said["gpus"][1]["processes"] == []
+
+
+@pytest.mark.parametrize("state", [gb10(), a100_mig()], ids=["gb10", "mig"])
+def test_gpustat_finds_nothing_where_the_card_does_not_say(tmp_path: Path, state: State) -> None:
+    said = json.loads(gpustat(Nvml(tmp_path, state)).stdout)["gpus"][0]
+    (card,) = state.cards
+    assert said["utilization.gpu"] == card.utilization_gpu
+    assert (said["memory.total"] is None) == (card.memory_total is None)
+    assert said["temperature.gpu"] == card.temperature
 
 
 def test_gpustat_dies_of_a_driver_without_the_lists_it_asks_for(tmp_path: Path) -> None:
