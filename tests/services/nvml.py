@@ -16,13 +16,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import struct
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -318,24 +318,22 @@ def library(driver: str) -> Path:
     folder = _cache() / f"{mark[:16]}-{driver}"
     if folder.exists():
         return folder
-    beside = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
-    beside.chmod(0o755)
     exported = "; ".join(name for name, since in functions().items() if since <= number)
-    (beside / "exported").write_text(f"{{ global: {exported}; local: *; }};\n")
-    made = subprocess.run(
-        [
-            gcc, *_FLAGS, f"-DDRIVER={number}", f"-Wl,--version-script={beside / 'exported'}",
-            "-o", str(beside / "libnvidia-ml.so.1"), *(str(s) for s in sources if s.suffix == ".c"),
-            "-lm",
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    (beside / "exported").unlink()
-    try:
-        beside.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(beside)
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as beside:
+        script, made = Path(beside) / "exported", Path(beside) / "made"
+        script.write_text(f"{{ global: {exported}; local: *; }};\n")
+        made.mkdir(mode=0o755)
+        done = subprocess.run(
+            [
+                gcc, *_FLAGS, f"-DDRIVER={number}", f"-Wl,--version-script={script}",
+                "-o", str(made / "libnvidia-ml.so.1"),
+                *(str(one) for one in sources if one.suffix == ".c"), "-lm",
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        with suppress(OSError):  # another process was faster
+            made.rename(folder)
     return folder
 
 

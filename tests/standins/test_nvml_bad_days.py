@@ -135,6 +135,17 @@ def test_a_call_that_hangs_keeps_no_other_one_until_the_state_lets_it_go(tmp_pat
         assert ask.end(mark) == nvml.state.cards[0].uuid
 
 
+def test_a_start_that_hangs_ends_when_the_state_lets_it(tmp_path: Path) -> None:
+    nvml = Nvml(tmp_path, replace(h100(), more={"hang.nvmlInitWithFlags": 1}))
+    with client(nvml) as ask:
+        mark = ask.begin("nvmlInit")
+        assert ask("nvmlDeviceGetCount") == "Uninitialized"
+        assert mark not in ask.early
+        nvml.show(replace(nvml.state, more={}))
+        assert ask.end(mark) == "None"
+        assert ask("nvmlDeviceGetCount") == "1"
+
+
 def test_one_function_of_one_card_can_be_slow_hang_or_fail(tmp_path: Path) -> None:
     usual = h100().cards[0].more
     more = {**usual, "hang.nvmlDeviceGetPowerUsage": 1, "error.nvmlDeviceGetName": "TIMEOUT",

@@ -466,6 +466,51 @@ def test_slices_are_devices_with_memory_and_processes_of_their_own(
     assert said["migs"] == expected
 
 
+SLICED = """
+import json, time, pynvml as n
+n.nvmlInit()
+d = n.nvmlDeviceGetHandleByIndex(0)
+get = n.c_nvmlGpmMetricsGet_t()
+get.version, get.numMetrics = 1, 1
+get.metrics[0].metricId = 2
+get.sample1 = n.nvmlGpmMigSampleGet(d, 3, n.nvmlGpmSampleAlloc())
+until = time.monotonic() + 0.15
+while time.monotonic() < until:
+    pass
+get.sample2 = n.nvmlGpmMigSampleGet(d, 3, n.nvmlGpmSampleAlloc())
+n.nvmlGpmMetricsGet(get)
+try:
+    n.nvmlGpmMigSampleGet(d, 12, get.sample1)
+except n.NVMLError as error:
+    print(json.dumps([get.metrics[0].value, str(error)]))
+"""
+
+
+def test_a_slice_is_measured_by_its_gpu_instance(tmp_path: Path) -> None:
+    slices = a100_mig().cards[0].slices
+    two = (replace(slices[0], more={"gpm.2": 11.5}), replace(slices[1], more={"gpm.2": 77.5}))
+    nvml = Nvml(tmp_path, a100_mig().card(0, slices=two, gpm=1))
+    done = ran(nvml, sys.executable, "-c", SLICED)
+    assert json.loads(done.stdout) == [77.5, "Not Found"], done.stderr
+
+
+LIVE = """
+import json, pynvml as n
+n.nvmlInit()
+d = n.nvmlDeviceGetHandleByIndex(0)
+first = n.nvmlDeviceGetProcessUtilization(d, 0)[0].timeStamp
+(later,) = n.nvmlDeviceGetProcessUtilization(d, first)
+ring = [s.timeStamp for s in n.nvmlDeviceGetSamples(d, n.NVML_GPU_UTILIZATION_SAMPLES, 0)[1]]
+print(json.dumps([later.timeStamp - first, {b - a for a, b in zip(ring, ring[1:])} == {166667}]))
+"""
+
+
+def test_a_live_card_has_new_samples_whenever_it_is_asked(tmp_path: Path) -> None:
+    nvml = Nvml(tmp_path, busy(THREE[0]).card(0, live=1))
+    grown, even = json.loads(ran(nvml, sys.executable, "-c", LIVE).stdout)
+    assert grown > 0 and even
+
+
 def test_memory_of_the_host_has_no_size_and_its_processes_have(tmp_path: Path) -> None:
     nvml = Nvml(tmp_path, gb10().card(0, processes=(Proc(pid=ME, memory=GB),)))
     (said,) = script(nvml, "read_pynvml", {"device": [
