@@ -231,17 +231,25 @@ def _say(news, reader, now):
 
 def _providers(request):
     """(what there is to be asked, what is needed for that and not there)."""
-    from . import nvml
+    from . import amd, fdinfo, intel
 
-    if not _has_library():
-        return [], None
-    folder = wire.field(request, "pynvml", str)
-    if not folder or not os.path.isfile(folder + "/pynvml.py"):
-        return [], "pynvml"
-    sys.path.insert(0, folder)
-    import pynvml
+    found = []
+    if _has_library():
+        folder = wire.field(request, "pynvml", str)
+        if not folder or not os.path.isfile(folder + "/pynvml.py"):
+            return [], "pynvml"
+        sys.path.insert(0, folder)
+        import pynvml
 
-    return [nvml.Nvml(pynvml)], None
+        from . import nvml
+
+        found.append(nvml.Nvml(pynvml))
+    clients = fdinfo.Clients()  # a look at all processes, once for both
+    for kind in (amd.Amd, intel.Intel):
+        provider = kind(clients=clients)
+        if provider.present():
+            found.append(provider)
+    return found, None
 
 
 def _has_library():
