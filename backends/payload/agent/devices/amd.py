@@ -111,7 +111,8 @@ class Amd(drm.Provider):
                     size = None
                     break
                 size += part
-            reading[field] = size
+            # How much there is does not change: it is kept of a device that answers no more.
+            reading[field] = reading.get(field) if what == "total" and size is None else size
 
     def _is_apu(self, card):
         voltages = card.labels("in")

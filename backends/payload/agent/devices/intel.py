@@ -11,6 +11,8 @@ INTEGRATED = "0000:00:02.0"
 """Where a processor's own graphics always are on the bus."""
 CLOSE = 5.0
 """Percent between the least and the most that it can have been used, to say the least."""
+JOULES = 1e12
+"""More than a device uses in its life."""
 PARTS = 32
 """Tiles and GTs of a device that are looked at."""
 SLOWED = {
@@ -110,7 +112,7 @@ class Intel(drm.Provider):
         package."""
         reading = card.reading
         names = ["energy1_input", "energy2_input"]
-        reading["energy_j"] = card.sensor("energy_j", names, 1 << 53, 0, 1000000)
+        reading["energy_j"] = card.sensor("energy_j", names, JOULES, 0, 1000000)
         used = card.grown("energy", reading["energy_j"], now)
         good = used is not None and used <= drm.WATTS
         reading["power_w"] = round(used, 2) if good else None
