@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.payload.conftest import PYTHONS
+from tests.payload.harness import Agent
 from tests.services.graphics import GIB, Graphics, write
 
 from traindeck.backends.devices import readings
@@ -449,9 +450,46 @@ def test_every_python_reads_the_same(machine: Graphics, version: str) -> None:
     assert elsewhere(machine, PYTHONS[version])[0] == elsewhere(machine)[0]
 
 
-def test_the_agents_program_tells_of_them(agent: Any) -> None:
-    """The whole of it, on this machine, with whatever it has."""
-    done = subprocess.run(
-        [*agent.argv, "devices"], input=b"{}\n", capture_output=True, check=False, timeout=60
-    )
-    assert done.returncode == 0 and done.stderr == b""
+def test_the_agents_program_tells_of_them_and_of_one_that_goes_to_sleep(
+    machine: Graphics, agent: Agent
+) -> None:
+    mounted = ["unshare", "-m", "sh", "-c", 'mount --bind "$1" /sys && shift && exec "$@"', "sh"]
+    sysfs = str(machine.sysfs)
+    try:
+        subprocess.run([*mounted, sysfs, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted over /sys here, not even for a process of its own")
+    folder = machine.instinct(1, "0000:05:00.0")
+    machine.arc_xe(2, "0000:06:00.0")
+    machine.kfd_device(1, "0000:05:00.0", 7)
+    machine.computes(os.getpid(), {7: GIB})
+    # Links in the tree name its place; there, that is /sys.
+    for link in [*machine.sysfs.rglob("driver"), *(machine.sysfs / "class/drm").glob("*[0-9]")]:
+        if link.is_symlink():
+            target = os.readlink(link).replace(sysfs, "/sys")
+            link.unlink()
+            link.symlink_to(target)
+    told = readings.Told()
+    with subprocess.Popen(
+        [*mounted, sysfs, *agent.argv, "devices"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdin is not None and program.stdout is not None
+        program.stdin.write(b'{"every": 0.1}\n')
+        program.stdin.flush()
+        line = json.loads(program.stdout.readline())
+        if "needs" in line:
+            program.stdin.close()
+            pytest.skip("this machine has NVIDIA's driver, which is asked first")
+        report = told.hear(line, 0.0)
+        assert report.problems == {}
+        assert [device.vendor for device in report.devices] == ["amd", "intel"]
+        first = report.devices[0]
+        (process,) = first.processes
+        assert (process.pid, process.memory_bytes) == (os.getpid(), GIB)
+        assert process.user is not None and process.command is not None
+        write(folder, {"power/runtime_status": "suspended"})
+        while report.devices[0].state != "asleep":
+            report = told.hear(json.loads(program.stdout.readline()), 0.0)
+        assert report.devices[0].power_w is None and report.devices[1].state == "ok"
+        program.stdin.close()
+        assert program.wait() == 0
