@@ -52,6 +52,7 @@ def modules_of(args: list[str], home: Path) -> set[str]:
         ["run", "-q", "--", "true"],
         ["run", "--dry-run", "--", "true"],
         ["doctor"],
+        ["top", "--json"],
         ["backends"],
         ["reindex"],
     ],

@@ -69,7 +69,8 @@ class Device:
         throttle_reasons: Why its clock is lower than it could be; None if it is not said.
         ecc_uncorrected, ecc_corrected: Errors since the driver was loaded.
         health: What is wrong with it for good, in words.
-        mig: Its slices; None if it is not cut.
+        mig_mode: Whether it is cut into slices; None if it cannot be.
+        mig: Those slices.
         missing: Field -> why it is not said.
     """
 
@@ -105,7 +106,8 @@ class Device:
     nvlink_links: int | None = None
     pcie_gen: int | None = None
     pcie_width: int | None = None
-    mig: tuple[Device, ...] | None = None
+    mig_mode: bool | None = None
+    mig: tuple[Device, ...] = ()
     processes: tuple[DeviceProcess, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -122,6 +124,7 @@ class DeviceReport:
     Attributes:
         observed_at: When, by this machine's clock.
         devices: In the order of the bus.
+        user: As whom the machine was asked.
         problems: Vendor -> a sentence, for a driver that cannot be asked.
         drivers: Vendor -> version.
         asking: Seconds for which a driver has not come back from being begun, else 0.
@@ -129,6 +132,7 @@ class DeviceReport:
 
     observed_at: float = 0.0
     devices: tuple[Device, ...] = ()
+    user: str = ""
     problems: Mapping[str, str] = field(default_factory=dict)
     drivers: Mapping[str, str] = field(default_factory=dict)
     asking: float = 0.0
@@ -143,6 +147,7 @@ class Told:
         self._problems: Mapping[str, str] = {}
         self._drivers: Mapping[str, str] = {}
         self._asking = 0.0
+        self._user = ""
 
     def hear(self, line: Mapping[str, Any], now: float) -> DeviceReport:
         """Take in a line; what all of them come to."""
@@ -155,6 +160,8 @@ class Told:
                 raw = self._raw.setdefault(uuid, {})
                 raw.update(changed)
                 self._devices[uuid] = device({**raw, "uuid": uuid})
+        if "user" in line:
+            self._user = _text(line["user"]) or ""
         if "problems" in line:
             self._problems = _words(line["problems"])
         if "drivers" in line:
@@ -165,6 +172,7 @@ class Told:
         return DeviceReport(
             observed_at=now,
             devices=tuple(ordered),
+            user=self._user,
             problems=self._problems,
             drivers=self._drivers,
             asking=self._asking,
@@ -216,10 +224,12 @@ def _processes(value: Any) -> tuple[DeviceProcess, ...]:
     return tuple(DeviceProcess(**_typed(_PROCESS, one)) for one in found)
 
 
-def _slices(value: Any) -> tuple[Device, ...] | None:
-    if not isinstance(value, list):
-        return None
-    return tuple(device(one) for one in value[:100] if isinstance(one, dict))
+def _slices(value: Any) -> tuple[Device, ...]:
+    return tuple(device(one) for one in _list(value)[:100] if isinstance(one, dict))
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -230,7 +240,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "str | None": _text,
     "tuple[str, ...]": _texts,
     "tuple[str, ...] | None": _texts,
-    "tuple[Device, ...] | None": _slices,
+    "tuple[Device, ...]": _slices,
+    "bool | None": _flag,
     "tuple[DeviceProcess, ...]": _processes,
     "Mapping[str, str]": _words,
 }

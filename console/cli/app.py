@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "tag": "edit",
     "note": "edit",
     "seen": "edit",
+    "top": "top",
     "backends": "places",
     "doctor": "places",
     "reindex": "places",
@@ -45,7 +46,7 @@ COMMANDS: dict[str, str] = {
 }
 """Command -> module of this package that holds it, in the order `--help` lists them."""
 
-ACTS = frozenset(COMMANDS) - {"ls", "show", "logs", "metrics", "backends", "doctor"}
+ACTS = frozenset(COMMANDS) - {"ls", "show", "logs", "metrics", "top", "backends", "doctor"}
 """Commands that do more than print: what they did is done, whoever reads of it or not."""
 
 

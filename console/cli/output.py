@@ -7,7 +7,7 @@ used only on a terminal, and not if NO_COLOR is set or TERM is dumb.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from traindeck.backends.errors import UsageError
@@ -82,7 +82,7 @@ def theme(ws: Workspace, stream: TextIO) -> Theme | None:
     return for_depth(load(ws.settings.theme, user), depth, load("ansi16", user))
 
 
-def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
+def encoded(lines: Iterable[Line], ws: Workspace) -> Iterator[str]:
     """Lines of spans, in the user's theme on a terminal that has colours, else as plain text."""
     from traindeck.console.present.ansi import encode
     from traindeck.console.present.numbers import machine_minus
@@ -91,7 +91,13 @@ def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
     piped = not sys.stdout.isatty()
     for spans in lines:
         text = encode(spans, colors)
-        line(machine_minus(text) if piped else text)
+        yield machine_minus(text) if piped else text
+
+
+def print_lines(lines: Iterable[Line], ws: Workspace) -> None:
+    """Print them; see `encoded`."""
+    for text in encoded(lines, ws):
+        line(text)
 
 
 def confirm(question: str, *, yes: bool) -> bool:

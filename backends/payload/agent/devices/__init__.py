@@ -28,7 +28,7 @@ Celsius, MHz. Times are seconds since the epoch.
 - `throttle_reasons`: of THROTTLING;
 - `ecc_uncorrected`, `ecc_corrected` (since the driver was loaded), `health`: words of trouble;
 - `nvlink_links`, `pcie_gen`, `pcie_width`;
-- `mig`: readings of its slices, if it is cut into some (None: it cannot be);
+- `mig_mode`: whether it is cut into slices, `mig`: their readings;
 - `processes`: a list of dicts with `pid`, `start` (ticks since boot), `kind` ("compute", "graphics"
   or "mps"), `memory_bytes`, `utilization_pct`, and what owners.py finds of them.
 """

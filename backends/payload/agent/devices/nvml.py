@@ -11,6 +11,7 @@ of the first 535 drivers.
 """
 
 import ctypes
+import os
 import time
 
 from .. import Refused, procs
@@ -106,14 +107,16 @@ class Nvml:
 
     Args:
         library: The module pynvml.
-        sysfs: Where the kernel tells of its devices.
+        sysfs, proc: Where the kernel tells of its devices.
     """
 
     NAME = "nvidia"
 
-    def __init__(self, library, sysfs="/sys"):
+    def __init__(self, library, sysfs="/sys", proc="/proc"):
         self.nv = library
         self.sysfs = sysfs
+        self.proc = proc
+        self._plugged = None
         self.cards = []
         self.driver = None
         self._functions = {}
@@ -132,6 +135,7 @@ class Nvml:
             raise Refused(self._why(error)) from None
         self._begun += 1
         self._functions = {}
+        self._plugged = self._plugged_in()
         try:
             self.driver = _text(nv.nvmlSystemGetDriverVersion())
             self._processes = self._process_list()
@@ -158,14 +162,18 @@ class Nvml:
         first, self._again = not self._again, now + AGAIN
         if first:
             return
-        nv = self.nv
-        try:
-            same = bool(self._begun) and nv.nvmlDeviceGetCount() == len(self.cards)
-        except nv.NVMLError:
-            same = False
-        if not same or (self.cards and all(c.reading["state"] in GONE for c in self.cards)):
+        gone = self.cards and all(card.reading["state"] in GONE for card in self.cards)
+        if not self._begun or gone or self._plugged_in() != self._plugged:
             self.close()
             self.open()
+
+    def _plugged_in(self):
+        """The devices that the kernel's part of the driver has, which the library sees only as it
+        is begun; None if it does not tell."""
+        try:
+            return sorted(os.listdir(self.proc + "/driver/nvidia/gpus"))
+        except OSError:
+            return None
 
     def _why(self, error):
         nv = self.nv
@@ -221,8 +229,6 @@ class Nvml:
         reading["missing"] = dict(card.missing)
         for child in card.slices:
             self.refresh(child, now)
-        if card.parent is None:
-            reading["mig"] = [] if reading.get("mig_mode") else None
 
     def _sleeps(self, card):
         """Whether the device is off to save power. Any question would wake it."""
@@ -356,7 +362,7 @@ class Nvml:
             self._look_for_others(card)
             return
         mode = self._ask(card, "mig", "nvmlDeviceGetMigMode")
-        reading["mig_mode"] = bool(mode and mode[0])
+        reading["mig_mode"] = None if mode is None else bool(mode[0])
         card.missing.pop("mig", None)
         if reading["mig_mode"] or card.slices:
             self._find_slices(card)

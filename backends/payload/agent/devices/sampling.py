@@ -7,6 +7,7 @@ or null for once, "pynvml": folder}`; it ends with its input. Each line of outpu
 - `time`, and `monotonic` of this machine;
 - `devices`: uuid -> the fields of its reading that are others than they were said last;
 - `gone`: the uuids that are there no more;
+- `user`: whose program it is;
 - `problems`: provider -> a sentence, while it cannot be asked; `drivers`: provider -> version;
 - `asking`: seconds for which a driver has not come back from being begun, else 0;
 - `needs`: what is to be sent before NVIDIA's devices can be asked ("pynvml").
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 
-from .. import Refused, wire
+from .. import Refused, survey, wire
 from . import owners
 
 SILENT = 3.0
@@ -209,6 +210,7 @@ def _say(news, reader, now):
     rest = {
         "problems": dict(reader.problems),
         "drivers": {p.NAME: p.driver for p in reader.providers if p.driver},
+        "user": survey.user(),
         "asking": 0 if reader.opening is None else round(now - reader.opening),
     }
     poller = select.poll()

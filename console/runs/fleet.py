@@ -1,0 +1,162 @@
+"""The accelerators of all places: each place tells of its own, and what it said last is kept with
+its age. A place that does not answer keeps what is known of it; it holds up no other one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from traindeck.backends.data import dataclass
+from traindeck.backends.devices.readings import Device, DeviceReport
+from traindeck.backends.errors import TraindeckError
+from traindeck.console.store.records import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from traindeck.console.runs.workspace import Workspace
+
+TRY_AGAIN = 2.0
+"""Seconds after which a place that failed is asked again. One that is out of reach answers at once
+that it is, until its next try is due (`Linked`)."""
+
+
+@dataclass(kw_only=True, slots=True)
+class PlaceDevices:
+    """The accelerators of one place.
+
+    Attributes:
+        report: What was said last, None if nothing was yet.
+        problem: Why it does not say anything now, "" while it does.
+    """
+
+    name: str = ""
+    report: DeviceReport | None = None
+    problem: str = ""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """Those that are known."""
+        return () if self.report is None else self.report.devices
+
+    def age(self, now: float) -> float | None:
+        """Seconds since it was said; None if nothing was."""
+        return None if self.report is None else max(0.0, now - self.report.observed_at)
+
+
+class Fleet:
+    """Asks the places. Used from one event loop; `aclose` when nobody looks any more.
+
+    Args:
+        names: Of the places; those of all that can tell, by default.
+        every: Seconds between two reports of a place; None to ask each once.
+    """
+
+    def __init__(
+        self, ws: Workspace, names: Sequence[str] | None = None, *, every: float | None = None
+    ) -> None:
+        self._ws = ws
+        self._every = every
+        self.places = {name: PlaceDevices(name=name) for name in _asked(ws, names)}
+        self.news = asyncio.Event()
+        """Set whenever a place has said something, or failed to."""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self) -> None:
+        """Ask them all, from now on."""
+        self._tasks = [
+            asyncio.create_task(self._follow(place), name=f"devices-{place.name}")
+            for place in self.places.values()
+        ]
+
+    async def all(self, within: float) -> None:
+        """Wait until each place has said something or failed to, so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while any(p.report is None and not p.problem for p in self.places.values()):
+                    self.news.clear()
+                    await self.news.wait()
+        for place in self.places.values():
+            if place.report is None and not place.problem:
+                place.problem = f"{place.name} has not answered within {within:.0f} s."
+
+    async def aclose(self) -> None:
+        """Ask nobody any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def __iter__(self) -> Iterator[PlaceDevices]:
+        return iter(self.places.values())
+
+    async def _follow(self, place: PlaceDevices) -> None:
+        from traindeck.backends.base import Devices
+
+        while True:
+            try:
+                backend = self._ws.backend(place.name)
+                if not isinstance(backend, Devices):
+                    del self.places[place.name]
+                    self.news.set()
+                    return
+                async with backend.devices(self._every) as reports:
+                    async for report in reports:
+                        place.report, place.problem = report, ""
+                        self.news.set()
+                if self._every is None:
+                    return
+                place.problem = f"{place.name} says nothing of its devices any more."
+            except TraindeckError as error:
+                place.problem = " ".join(error.lines)
+            self.news.set()
+            if self._every is None:
+                return
+            await asyncio.sleep(TRY_AGAIN)
+
+
+def _asked(ws: Workspace, names: Sequence[str] | None) -> list[str]:
+    """The places that may tell, this machine first.
+
+    Raises:
+        UsageError: There is no such place, or it does not tell of devices.
+    """
+    known = ws.settings.backends
+    if names:
+        from traindeck.backends.base import Devices
+        from traindeck.backends.errors import UsageError
+
+        for name in names:
+            if not isinstance(ws.backend(name), Devices):
+                raise UsageError(f"{name} ({known[name].kind}) does not tell of single devices.")
+        return list(dict.fromkeys(names))
+    return sorted(known, key=lambda name: (name != "local", name))
+
+
+def device_json(place: PlaceDevices, device: Device) -> dict[str, Any]:
+    """What `--json` says of a device: all that is known of it, and where it is."""
+    from traindeck.backends.encoding import encode
+
+    said: dict[str, Any] = {"backend": place.name, **encode(device)}
+    for part in (said, *said["mig"]):
+        for process in part["processes"]:
+            process["started"] = iso(process["started"])
+    said["observed_at"] = iso(None if place.report is None else place.report.observed_at)
+    said["reach"] = "down" if place.problem else "ok"
+    return said
+
+
+def run_names(ws: Workspace, places: Iterable[PlaceDevices]) -> dict[str, str]:
+    """Run id -> name, of the runs whose processes are on these devices."""
+    found = {
+        process.run
+        for place in places
+        for device in place.devices
+        for part in (device, *device.mig)
+        for process in part.processes
+        if process.run is not None
+    }
+    runs = (ws.index.get(run) for run in found) if found else ()
+    return {run.id: run.name for run in runs if run is not None}
