@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.payload.harness import Agent
 from tests.services.graphics import GIB, Graphics, write
 
 from traindeck.backends.devices import readings
+from traindeck.backends.devices.readings import DeviceReport
 from traindeck.backends.payload import build
 from traindeck.backends.payload.agent.devices import amd, drm, fdinfo, owners
 
@@ -57,9 +60,10 @@ def eight(machine: Graphics) -> list[Path]:
 
 def test_a_box_of_eight_is_read_in_the_order_of_its_bus(machine: Graphics) -> None:
     eight(machine)
+    write(machine.sysfs / "module/amdgpu", {"version": "6.12.12"})
     provider = opened(machine)
-    assert provider.present()
     found = read(provider)
+    assert provider.driver == "6.12.12"
     assert [one["index"] for one in found] == list(range(8))
     assert [one["pci"] for one in found] == sorted(one["pci"] for one in found)
     assert len({one["uuid"] for one in found}) == 8
@@ -248,6 +252,7 @@ def test_what_is_odd_is_not_said(machine: Graphics, odd: str) -> None:
     machine.kfd_device(1, "0000:05:00.0", 7)
     write(machine.sysfs / "class/kfd/kfd/topology/nodes/2", {"gpu_id": odd, "properties": odd})
     write(machine.sysfs / "class/kfd/kfd/proc/12", {"vram_7": odd, "queues/0/gpuid": odd})
+    write(machine.sysfs / "class/kfd/kfd/proc/13", {"vram_7": odd, "queues/0/gpuid": 7})
     said = client(5, 1, drm_memory_vram=odd, drm_engine_gfx=odd, drm_total_cycles_gfx=odd)
     machine.opens(40, 1, said)
     machine.opens(41, 1, {odd: odd, "drm-driver": odd})
@@ -348,8 +353,7 @@ def test_two_that_claim_one_name_are_told_apart_by_their_places(machine: Graphic
 def test_cards_of_others_are_none_of_ours(machine: Graphics) -> None:
     machine.card(0, "0000:01:00.0", "nvidia", {"vendor": "0x10de"})
     machine.card(1, "0000:02:00.0", "radeon", {"vendor": "0x1002"})
-    provider = opened(machine)
-    assert not provider.present() and read(provider) == []
+    assert read(opened(machine)) == []
 
 
 def test_hidden_processes_are_not_taken_for_none(
@@ -388,14 +392,12 @@ said = {}
 clients = fdinfo.Clients(root + "/proc", namespace=owners.INITIAL)
 for kind in (amd.Amd, intel.Intel):
     provider = kind(root + "/sys", root + "/proc", clients, (root + "/pci.ids",))
-    said[provider.NAME] = None
-    if provider.present():
-        provider.open()
-        for now in (60.0, 61.0):
-            provider.check(now)
-            for card in provider.cards:
-                provider.refresh(card, now)
-        said[provider.NAME] = [card.reading for card in provider.cards]
+    provider.open()
+    for now in (60.0, 61.0):
+        provider.check(now)
+        for card in provider.cards:
+            provider.refresh(card, now)
+    said[provider.NAME] = [card.reading for card in provider.cards]
 print(json.dumps([said, opened]))
 """
 
@@ -434,9 +436,16 @@ def test_processes_that_may_not_be_looked_into_are_said_to_be_hidden(machine: Gr
 def test_a_machine_without_cards_costs_a_look_into_a_folder(machine: Graphics) -> None:
     shutil.rmtree(machine.sysfs / "class/drm")
     said, opened = elsewhere(machine)
-    assert said == {"amd": None, "intel": None}
+    assert said == {"amd": [], "intel": []}
     folder = f"{machine.sysfs}/class/drm"
     assert opened == [["os.listdir", folder], ["os.listdir", folder]]
+
+
+def test_a_first_card_is_found_when_it_comes(machine: Graphics) -> None:
+    provider = opened(machine)
+    assert read(provider) == []
+    machine.instinct(1, "0000:05:00.0")
+    assert [one["state"] for one in read(provider, MINUTE + drm.AGAIN)] == ["ok"]
 
 
 @pytest.mark.parametrize("version", PYTHONS)
@@ -450,46 +459,65 @@ def test_every_python_reads_the_same(machine: Graphics, version: str) -> None:
     assert elsewhere(machine, PYTHONS[version])[0] == elsewhere(machine)[0]
 
 
-def test_the_agents_program_tells_of_them_and_of_one_that_goes_to_sleep(
-    machine: Graphics, agent: Agent
-) -> None:
+@contextmanager
+def program(
+    machine: Graphics, agent: Agent, request: bytes
+) -> Iterator[Callable[[], DeviceReport]]:
+    """The agent's program on that machine: what to call for what it says next."""
     mounted = ["unshare", "-m", "sh", "-c", 'mount --bind "$1" /sys && shift && exec "$@"', "sh"]
-    sysfs = str(machine.sysfs)
+    mounted.append(str(machine.sysfs))
     try:
-        subprocess.run([*mounted, sysfs, "true"], check=True, capture_output=True)
+        subprocess.run([*mounted, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("nothing can be mounted over /sys here, not even for a process of its own")
-    folder = machine.instinct(1, "0000:05:00.0")
-    machine.arc_xe(2, "0000:06:00.0")
-    machine.kfd_device(1, "0000:05:00.0", 7)
-    machine.computes(os.getpid(), {7: GIB})
     # Links in the tree name its place; there, that is /sys.
     for link in [*machine.sysfs.rglob("driver"), *(machine.sysfs / "class/drm").glob("*[0-9]")]:
         if link.is_symlink():
-            target = os.readlink(link).replace(sysfs, "/sys")
+            target = os.readlink(link).replace(str(machine.sysfs), "/sys")
             link.unlink()
             link.symlink_to(target)
     told = readings.Told()
     with subprocess.Popen(
-        [*mounted, sysfs, *agent.argv, "devices"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as program:
-        assert program.stdin is not None and program.stdout is not None
-        program.stdin.write(b'{"every": 0.1}\n')
-        program.stdin.flush()
-        line = json.loads(program.stdout.readline())
-        if "needs" in line:
-            program.stdin.close()
-            pytest.skip("this machine has NVIDIA's driver, which is asked first")
-        report = told.hear(line, 0.0)
+        [*mounted, *agent.argv, "devices"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdin is not None and running.stdout is not None
+        lines = running.stdout
+        running.stdin.write(request + b"\n")
+        running.stdin.flush()
+
+        def following() -> DeviceReport:
+            line = json.loads(lines.readline())
+            if "needs" in line:
+                pytest.skip("this machine has NVIDIA's driver, which is asked first")
+            return told.hear(line, 0.0)
+
+        yield following
+        running.stdin.close()
+        assert running.wait() == 0
+
+
+def test_the_agents_program_tells_of_them_and_of_one_that_goes_to_sleep(
+    machine: Graphics, agent: Agent
+) -> None:
+    folder = machine.instinct(1, "0000:05:00.0")
+    machine.arc_xe(2, "0000:06:00.0")
+    machine.kfd_device(1, "0000:05:00.0", 7)
+    machine.computes(os.getpid(), {7: GIB})
+    with program(machine, agent, b'{"every": 0.1}') as following:
+        report = following()
         assert report.problems == {}
         assert [device.vendor for device in report.devices] == ["amd", "intel"]
-        first = report.devices[0]
-        (process,) = first.processes
+        (process,) = report.devices[0].processes
         assert (process.pid, process.memory_bytes) == (os.getpid(), GIB)
         assert process.user is not None and process.command is not None
         write(folder, {"power/runtime_status": "suspended"})
         while report.devices[0].state != "asleep":
-            report = told.hear(json.loads(program.stdout.readline()), 0.0)
+            report = following()
         assert report.devices[0].power_w is None and report.devices[1].state == "ok"
-        program.stdin.close()
-        assert program.wait() == 0
+
+
+def test_asked_once_it_looks_as_often_as_it_takes(machine: Graphics, agent: Agent) -> None:
+    machine.arc_xe(2, "0000:06:00.0")
+    with program(machine, agent, b'{"every": null}') as following:
+        (device,) = following().devices
+    assert "known from the second reading on" not in device.missing.values()

@@ -154,7 +154,7 @@ class Amd(drm.Provider):
         reason = card.missing.get("ecc_uncorrected")
         said = dict(line.partition(":")[::2] for line in (words or "").splitlines())
         for key, field in (("ue", "ecc_uncorrected"), ("ce", "ecc_corrected")):
-            value = drm.whole(said.get(key, "").strip())
+            value = fdinfo.whole(said.get(key, "").strip())
             good = value is not None and 0 <= value < 1 << 62
             card.reading[field] = value if good else None
             if good:
@@ -177,17 +177,19 @@ class Amd(drm.Provider):
         for pid in pids or ():
             if pid in elsewhere:
                 continue
-            held = self.kfd.held(pid, self.kfd.devices.get(card.pci, ()))
-            if held is None:
+            uses, held = self.kfd.held(pid, self.kfd.devices.get(card.pci, ()))
+            if not uses:
                 elsewhere.add(pid)
                 continue
+            if shared and not held:
+                held = None  # what it has is the host's, which is not counted
             drawn = found.get(pid, {}).get("memory_bytes")
             if drawn is not None:
-                held = max(held, drawn)  # each counts what the other one does not
+                held = max(held or 0, drawn)  # each counts what the other one does not
             found[pid] = {
                 "pid": pid,
                 "kind": "compute",
-                "memory_bytes": held if held or not shared else None,
+                "memory_bytes": held,
                 # Programs give such work to the device themselves: no engine's time counts it.
                 "utilization_pct": None,
             }
@@ -213,18 +215,18 @@ class Kfd:
         nodes = self.folder + "/topology/nodes"
         for node in drm.names_in(nodes):
             try:
-                ident = fdinfo.read("%s/%s/gpu_id" % (nodes, node)).strip()
+                ident = fdinfo.whole(fdinfo.read("%s/%s/gpu_id" % (nodes, node)).strip())
                 said = fdinfo.read("%s/%s/properties" % (nodes, node))
             except OSError:
                 continue  # a processor's, or a device that this container may not use
             pairs = (line.split(b" ") for line in said.splitlines() if line.count(b" ") == 1)
-            numbers = {name: int(value) for name, value in pairs if value.isdigit()}
-            if not ident.isdigit() or not int(ident) or b"location_id" not in numbers:
+            numbers = {name: fdinfo.whole(value) for name, value in pairs}
+            if not ident or numbers.get(b"location_id") is None:
                 continue
             # Above these 16 bits newer kernels say which part of the device it is.
-            place, domain = numbers[b"location_id"] & 0xFFFF, numbers.get(b"domain", 0)
+            place, domain = numbers[b"location_id"] & 0xFFFF, numbers.get(b"domain") or 0
             pci = "%04x:%02x:%02x.%x" % (domain, place >> 8, place >> 3 & 31, place & 7)
-            found.setdefault(pci, []).append(int(ident))
+            found.setdefault(pci, []).append(ident)
         self.devices = found
 
     def processes(self):
@@ -235,18 +237,19 @@ class Kfd:
             return None
 
     def held(self, pid, devices):
-        """Bytes that a process has in these devices; None if it does not use them. Each process is
-        known to all of them."""
+        """(whether a process uses these devices, bytes that it has in them or None). Each process
+        is known to all of them."""
         folder = "%s/proc/%d" % (self.folder, pid)
-        held = 0
+        sizes = []
         for ident in devices:
             try:
-                words = fdinfo.read("%s/vram_%d" % (folder, ident)).strip()
+                size = fdinfo.whole(fdinfo.read("%s/vram_%d" % (folder, ident)).strip())
             except OSError:
                 continue
-            if words.isdigit() and int(words) <= drm.BYTES:
-                held += int(words)
-        return held if held or self._queues(folder, devices) else None
+            if size is not None and 0 <= size <= drm.BYTES:
+                sizes.append(size)
+        held = sum(sizes) if sizes else None
+        return bool(held) or self._queues(folder, devices), held
 
     def _queues(self, folder, devices):
         for queue in drm.names_in(folder + "/queues"):
@@ -254,7 +257,7 @@ class Kfd:
                 words = fdinfo.read("%s/queues/%s/gpuid" % (folder, queue)).strip()
             except OSError:
                 continue
-            if words.isdigit() and int(words) in devices:
+            if fdinfo.whole(words) in devices:
                 return True
         return False
 
@@ -264,7 +267,7 @@ def _highest(card):
     field = "sm_clock_max_mhz"
     words = card.text(field, card.device + "/pp_dpm_sclk")
     steps = [line.partition(":")[2].strip().lower() for line in (words or "").splitlines()]
-    clocks = [drm.whole(step.partition("mhz")[0]) for step in steps]
+    clocks = [fdinfo.whole(step.partition("mhz")[0]) for step in steps]
     good = [clock for clock in clocks if clock is not None and 0 < clock <= drm.MHZ]
     if words is not None and not good:
         card.missing[field] = "the driver does not say"

@@ -78,7 +78,7 @@ class DrmCard(Card):
         words = self.text(field, path)
         if words is None:
             return None
-        value = whole(words)
+        value = fdinfo.whole(words)
         if value is not None and per != 1:
             value = value / per
         if value is None or not least <= value <= most:
@@ -158,6 +158,7 @@ class Provider:
     NAME = ""
     DRIVERS = ()
     """The kernel's drivers of its cards."""
+    LOOKS = 1
 
     def __init__(self, sysfs="/sys", proc="/proc", clients=None, ids=pciids.FILES):
         self.sysfs = sysfs
@@ -195,18 +196,8 @@ class Provider:
 
     # -- which cards there are
 
-    def present(self):
-        """Whether there is any card. Costs a look into one folder, if that is empty."""
-        return bool(self._listed())
-
     def open(self):
         """See the package."""
-        for driver in self.DRIVERS:
-            try:
-                words = fdinfo.read("%s/module/%s/version" % (self.sysfs, driver))
-                self.driver = words.decode("utf-8", "replace").strip() or None
-            except OSError:
-                pass  # one that came with the kernel
         self._find()
 
     def check(self, now):
@@ -242,12 +233,21 @@ class Provider:
                 card = DrmCard(uuid, self.NAME, path, driver, pci)
                 card.nodes = names_in(card.device + "/drm")
                 card.reading["name"] = self.named(card)[:100]
+                self.driver = self._version(driver) or self.driver
             found[card.uuid] = card
         for card in self.cards:
             found.setdefault(card.uuid, card)
         self.cards = sorted(found.values(), key=lambda card: (len(card.pci), card.pci))
         for index, card in enumerate(self.cards):
             card.reading["index"] = index
+
+    def _version(self, driver):
+        """A driver's version; None of one that came with the kernel."""
+        try:
+            words = fdinfo.read("%s/module/%s/version" % (self.sysfs, driver))
+        except OSError:
+            return None
+        return words.decode("utf-8", "replace").strip()[:100] or None
 
     # -- one card
 
@@ -334,14 +334,6 @@ class Provider:
             card.missing.pop("processes", None)
 
 
-def whole(words):
-    """The whole number that these words are, or None."""
-    digits = words[1:] if words[:1] == "-" else words
-    if not digits.encode("ascii", "replace").isdigit() or len(digits) > 20:
-        return None
-    return int(words)
-
-
 def names_in(folder):
     """What is in a folder; nothing if it cannot be looked into."""
     try:
@@ -359,9 +351,9 @@ def host_memory(proc):
         lines = []
     for line in lines:
         name, _, value = line.partition(b":")
-        words = value.split()
-        if name in (b"MemTotal", b"MemAvailable") and words and words[0].isdigit():
-            found[name] = int(words[0]) * 1024
+        size = fdinfo.whole(value.split(b"k")[0].strip())
+        if name in (b"MemTotal", b"MemAvailable") and size is not None:
+            found[name] = size * 1024
     if len(found) < 2:
         return None, None
     return found[b"MemTotal"], max(found[b"MemTotal"] - found[b"MemAvailable"], 0)

@@ -213,13 +213,23 @@ def parse(data):
     return said
 
 
+def whole(words):
+    """The whole number that these words (or bytes) are, or None. There is none of more than 20
+    digits."""
+    if not isinstance(words, bytes):
+        words = words.encode("ascii", "replace")
+    digits = words[1:] if words[:1] == b"-" else words
+    return int(words) if digits.isdigit() and len(digits) <= 20 else None
+
+
 def amount(text):
     """Bytes, nanoseconds or cycles from a value with its unit; None if it is none."""
-    number, _, unit = text.encode("ascii", "replace").partition(b" ")
-    if not number.isdigit() or len(number) > 20 or unit.strip() not in UNITS:
+    words, _, unit = text.encode("ascii", "replace").partition(b" ")
+    number = whole(words)
+    if number is None or unit.strip() not in UNITS:
         return None
-    value = int(number) * UNITS[unit.strip()]
-    return value if value < 1 << 63 else None
+    value = number * UNITS[unit.strip()]
+    return value if 0 <= value < 1 << 63 else None
 
 
 def _memory(said):

@@ -43,6 +43,7 @@ class Intel(drm.Provider):
 
     NAME = "intel"
     DRIVERS = ("i915", "xe")
+    LOOKS = 2
 
     def identity(self, card_path, pci):
         """See drm.Provider. These cards have nothing but their place."""
@@ -114,12 +115,14 @@ class Intel(drm.Provider):
         names = ["energy1_input", "energy2_input"]
         reading["energy_j"] = card.sensor("energy_j", names, JOULES, 0, 1000000)
         used = card.grown("energy", reading["energy_j"], now)
-        good = used is not None and used <= drm.WATTS
+        # A counter that stands still counts nothing: no device uses nothing.
+        good = used is not None and 0 < used <= drm.WATTS
         reading["power_w"] = round(used, 2) if good else None
         if good:
             card.missing.pop("power_w", None)
         else:
-            card.missing["power_w"] = card.missing.get("energy_j", drm.LATER)
+            words = drm.LATER if used is None else "the driver does not say"
+            card.missing["power_w"] = card.missing.get("energy_j", words)
 
     # -- who uses it, and how much
 

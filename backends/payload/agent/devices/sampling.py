@@ -28,6 +28,8 @@ from . import owners
 SILENT = 3.0
 """Seconds after which a device whose driver does not come back from a call is said to be silent."""
 FASTEST, SLOWEST = 0.1, 3600.0
+BETWEEN = 0.25
+"""Seconds between two looks, where what is to be said once takes both."""
 
 
 class Reader:
@@ -180,6 +182,7 @@ def program():
     os.set_blocking(wake, False)
     reader = Reader(providers, lambda: _ring(wake))
     news = News()
+    looks = 0
     while True:
         begun = time.monotonic()
         reader.ask()
@@ -187,6 +190,11 @@ def program():
             return 0
         now = time.monotonic()
         reader.look_after(now)
+        looks += 1
+        if every is None and any(p.cards and looks < getattr(p, "LOOKS", 1) for p in providers):
+            if not _pause(now + BETWEEN):
+                return 0
+            continue
         if not _say(news, reader, now):
             return 0
         if every is None:
@@ -247,10 +255,8 @@ def _providers(request):
 
         found.append(nvml.Nvml(pynvml))
     clients = fdinfo.Clients()  # a look at all processes, once for both
-    for kind in (amd.Amd, intel.Intel):
-        provider = kind(clients=clients)
-        if provider.present():
-            found.append(provider)
+    # Where they have no card this costs a look into a folder now and then, and one may come.
+    found += [amd.Amd(clients=clients), intel.Intel(clients=clients)]
     return found, None
 
 
