@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 STALE = 3.0
 """Times the time between two reports after which what was said last is shown as old."""
+IDLE_SHOWN = 600.0
+"""Seconds for which a held device was not seen to compute, from which on that is said."""
 GAP = 2
 BAR = 10
 NAME = (8, 26)
@@ -177,7 +179,7 @@ def _number(row: _Row) -> str:
 def who(row: _Row, seen: Seen) -> Line:
     """Whose a device is, after what is wrong with it."""
     device, above = row.device, row.above
-    warning = trouble(device, seen.glyphs)
+    warning = trouble(device, seen.now, seen.glyphs)
     if device.state != "ok":
         return warning
     main = main_process(device)
@@ -217,7 +219,7 @@ def command(process: DeviceProcess, seen: Seen) -> str:
     return program.rpartition("/")[2] + space + rest if seen.width else text
 
 
-def trouble(device: Device, glyphs: Glyphs) -> Line:
+def trouble(device: Device, now: float, glyphs: Glyphs) -> Line:
     """What is wrong with a device, in a few words; nothing if nothing is."""
     if device.state == "asleep":
         return (Span("asleep, to save power", "muted"),)
@@ -233,6 +235,9 @@ def trouble(device: Device, glyphs: Glyphs) -> Line:
     if device.ecc_uncorrected:
         errors = plural(device.ecc_uncorrected, "uncorrected ECC error")
         return (Span(f"{glyphs.warning} {errors}", "warn"),)
+    if device.idle_since is not None and now - device.idle_since >= IDLE_SHOWN:
+        held = spoken(now - device.idle_since)
+        return (Span(f"{glyphs.warning} held {held}, idle", "warn"),)
     if device.slowed:
         why = THROTTLED.get(device.slowed[0], device.slowed[0])
         return (Span(f"{glyphs.warning} slowed, {why}", "warn"),)

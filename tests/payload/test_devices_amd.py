@@ -343,6 +343,22 @@ def test_a_driver_that_answers_nothing_is_an_error_and_no_zeros(machine: Graphic
     assert read(provider, MINUTE + 2)[0]["state"] == "ok"
 
 
+def test_a_driver_that_was_loaded_anew_may_call_its_files_otherwise(machine: Graphics) -> None:
+    folder = machine.instinct(3, "0000:03:00.0")
+    machine.opens(20, 3, client(3, 7, drm_memory_vram="8 KiB"))
+    provider = opened(machine)
+    assert len(read(provider)[0]["processes"]) == 1
+    machine.unplug(folder, 3)
+    assert read(provider, MINUTE + 1)[0]["state"] == "lost"
+    folder = machine.instinct(3, "0000:03:00.0")
+    (folder / "drm/renderD131").rename(folder / "drm/renderD140")
+    (folder / "hwmon/hwmon5").rename(folder / "hwmon/hwmon9")
+    machine.opens(21, 12, client(3, 8, drm_memory_vram="8 KiB"))
+    (said,) = read(provider, MINUTE + 10)
+    assert (said["state"], said["power_w"]) == ("ok", 612.0)
+    assert [process["pid"] for process in said["processes"]] == [21]
+
+
 def test_two_that_claim_one_name_are_told_apart_by_their_places(machine: Graphics) -> None:
     for number, pci in ((1, "0000:05:00.0"), (2, "0000:26:00.0")):
         machine.instinct(number, pci, unique_id="00000000000000ff")
@@ -521,3 +537,5 @@ def test_asked_once_it_looks_as_often_as_it_takes(machine: Graphics, agent: Agen
     with program(machine, agent, b'{"every": null}') as following:
         (device,) = following().devices
     assert "known from the second reading on" not in device.missing.values()
+    # A place on the bus is a name like another, also for its history.
+    assert (agent.root / "devices/0000:06:00.0.ring").is_file()

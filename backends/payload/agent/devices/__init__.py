@@ -29,6 +29,8 @@ Celsius, MHz. Times are seconds since the epoch.
 - `sm_clock_mhz`, `sm_clock_max_mhz`, `memory_clock_mhz`;
 - `throttle_reasons`: of THROTTLING;
 - `ecc_uncorrected`, `ecc_corrected` (since the driver was loaded), `health`: words of trouble;
+- `idle_since`: from when on somebody held memory of it and nothing was seen to compute; so do
+  processes have one (history.py);
 - `nvlink_links`, `pcie_gen`, `pcie_width`;
 - `mig_mode`: whether it is cut into slices, `mig`: their readings;
 - `processes`: a list of dicts with `pid`, `start` (ticks since boot), `kind` ("compute", "graphics"

@@ -231,7 +231,6 @@ class Provider:
                 if uuid is None or uuid in found:
                     uuid = pci  # what two have names none
                 card = DrmCard(uuid, self.NAME, path, driver, pci)
-                card.nodes = names_in(card.device + "/drm")
                 card.reading["name"] = self.named(card)[:100]
                 self.driver = self._version(driver) or self.driver
             found[card.uuid] = card
@@ -265,6 +264,7 @@ class Provider:
             card.slow_due = now + SLOW * (1 + (card.reading["index"] % 5) / 5 if first else 1)
             card.find_sensors()
             if first:
+                card.nodes = names_in(card.device + "/drm")
                 self.once(card)
             self.slowly(card, now)
         card.answered, card.refused = 0, None

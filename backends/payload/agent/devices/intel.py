@@ -2,7 +2,7 @@
 
 How busy one is, is told only by what each of its users had of it. As one user may not see what
 another one had, that is only a least. How long it was not in its deepest sleep is a most. Where the
-two are close, that is said; else nothing is.
+two are close, the most is said; else nothing is.
 """
 
 from . import drm, fdinfo
@@ -10,7 +10,7 @@ from . import drm, fdinfo
 INTEGRATED = "0000:00:02.0"
 """Where a processor's own graphics always are on the bus."""
 CLOSE = 5.0
-"""Percent between the least and the most that it can have been used, to say the least."""
+"""Percent between the least and the most that it can have been used, to say anything."""
 JOULES = 1e12
 """More than a device uses in its life."""
 PARTS = 32
@@ -138,16 +138,18 @@ class Intel(drm.Provider):
         """See drm.Provider."""
         field = "utilization_pct"
         most = self._awake(card, now)
-        least = reason = None
+        said = reason = None
         if not known:
             reason = drm.LATER
         elif clients and not any(client.engines for client in clients):
             reason = "this driver does not tell"
         else:
-            least = fdinfo.busiest(clients) or 0.0
-            if self.clients.hidden and (most is None or most - least > CLOSE):
-                least, reason = None, drm.HIDDEN
-        card.reading[field] = least
+            said = fdinfo.busiest(clients) or 0.0
+            if self.clients.hidden:
+                # The most, for nobody is to be told that a card was idle when it was not quite.
+                close = most is not None and most - said <= CLOSE
+                said, reason = (round(most, 1), None) if close else (None, drm.HIDDEN)
+        card.reading[field] = said
         if reason is None:
             card.missing.pop(field, None)
         else:
