@@ -39,7 +39,7 @@ def folder():
 
 def ring_path(uuid):
     """The file of a device."""
-    if not uuid or len(uuid) > 100 or not all(c.isalnum() or c in "-_." for c in uuid):
+    if not uuid or len(uuid) > 100 or not all(c.isalnum() or c in "-_.:" for c in uuid):
         raise Refused("%.120r names no device." % (uuid,))
     return "%s/%s.ring" % (folder(), uuid)
 

@@ -31,6 +31,8 @@ SILENT = 3.0
 CHECK = 1.0
 """Seconds between two looks at whether the leader has come back."""
 FASTEST, SLOWEST = 0.1, 3600.0
+BETWEEN = 0.25
+"""Seconds between two looks, where what is to be said once takes both."""
 
 
 class Reader:
@@ -71,11 +73,19 @@ class Reader:
 
     def _lead(self, turn):
         """Read and say, time after time, until another thread takes over."""
+        looks = 0
         while True:
             begun = time.monotonic()
             for provider in self.providers:
                 if not self._read(provider, turn):
                     return
+            looks += 1
+            if self._every is None and any(
+                p.cards and looks < getattr(p, "LOOKS", 1) for p in self.providers
+            ):
+                if not _pause(time.monotonic() + BETWEEN):
+                    os._exit(0)
+                continue
             if not self._say() or self._every is None or not _pause(begun + self._every):
                 os._exit(0)
 
@@ -219,17 +229,23 @@ def program():
 
 def _providers(request):
     """(what there is to be asked, what is needed for that and not there)."""
-    from . import nvml
+    from . import amd, fdinfo, intel
 
-    if not _has_library():
-        return [], None
-    folder = wire.field(request, "pynvml", str)
-    if not folder or not os.path.isfile(folder + "/pynvml.py"):
-        return [], "pynvml"
-    sys.path.insert(0, folder)
-    import pynvml
+    found = []
+    if _has_library():
+        folder = wire.field(request, "pynvml", str)
+        if not folder or not os.path.isfile(folder + "/pynvml.py"):
+            return [], "pynvml"
+        sys.path.insert(0, folder)
+        import pynvml
 
-    return [nvml.Nvml(pynvml)], None
+        from . import nvml
+
+        found.append(nvml.Nvml(pynvml))
+    clients = fdinfo.Clients()  # a look at all processes, once for both
+    # Where they have no card this costs a look into a folder now and then, and one may come.
+    found += [amd.Amd(clients=clients), intel.Intel(clients=clients)]
+    return found, None
 
 
 def _has_library():
