@@ -24,6 +24,8 @@ FLOCK = "hhqqi4x"
 PATIENCE = 1.0
 """Seconds that another user may take between making a file and letting others open it."""
 MOST_RECORD = 4096
+NAMED = 3
+"""Holders that a reason names."""
 
 
 class Lease:
@@ -101,7 +103,7 @@ def folder(path=FOLDER):
     """The folder, made if need be. Raises Refused if it is not as it has to be."""
     try:
         os.mkdir(path, 0o700)
-        os.chmod(path, 0o1777)  # the umask has no say
+        os.chmod(path, 0o1777)  # noqa: S103 (as /tmp; the umask has no say)
     except FileExistsError:
         pass
     except OSError as error:
@@ -126,8 +128,8 @@ def take(uuids, words, path=FOLDER):
         words: What to say of the holder: `run`, `attempt`, `name`.
 
     Returns:
-        Leases in the order of `uuids`, or the uuid of one that somebody holds. They are taken in one
-        order by everybody, and no one is waited for: nobody holds a part while they wait.
+        Leases in the order of `uuids`, or the uuid of one that somebody holds. They are taken in
+        one order by everybody, and no one is waited for: nobody holds a part while they wait.
     """
     base = folder(path)
     found = {}
@@ -165,11 +167,94 @@ def held(uuids, path=FOLDER):
     return found
 
 
+def all_held(path=FOLDER):
+    """The same of every device that somebody holds; {} where leases cannot lie."""
+    try:
+        check_folder(path)
+        names = os.listdir(path)
+    except (OSError, Refused):
+        return {}
+    end = ".lease"
+    return held(
+        [n[: -len(end)] for n in names if n.endswith(end) and _is_name(n[: -len(end)])], path
+    )
+
+
+class Wanted:
+    """Devices that a run is to have before it starts.
+
+    Args:
+        request: run.json's `lease`: `devices`, the ones that will do, best first; `count`; `folder`
+            if it is not the usual one.
+
+    Attributes:
+        leases: Those that it has.
+    """
+
+    def __init__(self, request):
+        devices = request.get("devices")
+        if not isinstance(devices, list) or not all(isinstance(one, str) for one in devices):
+            raise Refused("run.json does not name the devices to take.")
+        self.devices = list(dict.fromkeys(devices))
+        self.count = request.get("count")
+        if not isinstance(self.count, int) or not 0 < self.count <= len(self.devices):
+            raise Refused("run.json does not say how many devices to take.")
+        self.folder = wire.field(request, "folder", str, FOLDER)
+        self.leases = []
+
+    def try_to_take(self, words):
+        """Take enough of them if they are free now. "" if they are ours, else what is missing."""
+        while True:
+            taken = held(self.devices, self.folder)
+            free = [one for one in self.devices if one not in taken]
+            if len(free) < self.count:
+                return self._missing(len(free), taken)
+            found = take(free[: self.count], words, self.folder)
+            if not isinstance(found, str):
+                self.leases = found
+                return ""
+            # Somebody was faster with that one; there may be others.
+
+    def _missing(self, free, taken):
+        who = []
+        for holder in taken.values():
+            name = holder.get("name") or holder.get("run") or "another program"
+            words = "%s of %s" % (name, holder["user"]) if holder.get("user") else name
+            if words not in who:
+                who.append(words)
+        more = " and %d more" % (len(who) - NAMED) if len(who) > NAMED else ""
+        return "waits for %s, %s free: the others are held by %s%s" % (
+            "a GPU" if self.count == 1 else "%d GPUs" % self.count,
+            "none is" if not free else "1 is" if free == 1 else "%d are" % free,
+            ", ".join(who[:NAMED]),
+            more,
+        )
+
+    def variables(self):
+        """What tells a program which devices are its own."""
+        uuids = ",".join(lease.uuid for lease in self.leases)
+        return {b"CUDA_VISIBLE_DEVICES": uuids.encode("ascii"), b"CUDA_DEVICE_ORDER": b"PCI_BUS_ID"}
+
+    def care(self):
+        """See Lease.care. Returns the uuids of those that somebody else holds as well."""
+        return [lease.uuid for lease in self.leases if not lease.care()]
+
+    def release(self):
+        """Hold none any more; what a process inherited stays held."""
+        for lease in self.leases:
+            lease.release()
+        self.leases = []
+
+
 # ------------------------------------------------------------------------------------- inside
 
 
+def _is_name(uuid):
+    return 0 < len(uuid) <= 100 and all(c.isalnum() or c in "-_" for c in uuid)
+
+
 def _path(base, uuid):
-    if not uuid or len(uuid) > 100 or not all(c.isalnum() or c in "-_" for c in uuid):
+    if not _is_name(uuid):
         raise Refused("%.120r names no device." % (uuid,))
     return "%s/%s.lease" % (base, uuid)
 
