@@ -14,6 +14,8 @@ from .. import Refused, layout, records, wire
 
 STEP = 10
 """Seconds of a record."""
+OFTEN = 3.0
+"""Seconds between two times that a record is written, while it grows."""
 SLOTS = 7 * 86400 // STEP
 RECORD = struct.Struct("<IBBBBIHH")
 """Time (seconds since the epoch, of its beginning), the highest and the mean utilisation (percent),
@@ -187,12 +189,16 @@ class History:
         uuid = reading["uuid"]
         slot = int(now) // STEP
         share = reading.get("utilization_pct")
-        most, total, count, before = self._slots.get(uuid, (0, 0, 0, None))
+        most, total, count, before, due = self._slots.get(uuid, (0, 0, 0, None, now))
         if before != slot:
-            most, total, count = 0, 0, 0
+            most, total, count, due = 0, 0, 0, now
         if share is not None:
             most, total, count = max(most, share), total + share, count + 1
-        self._slots[uuid] = most, total, count, slot
+        # (The last seconds of a record may be wanting: what is not lasting costs too much.)
+        writes = now >= due
+        self._slots[uuid] = most, total, count, slot, now + OFTEN if writes else due
+        if not writes:
+            return
         used = reading.get("memory_used_bytes")
         kind = reading.get("memory_kind")
         flags = KINDS.index(kind) if kind in KINDS else 3

@@ -6,6 +6,7 @@ process: there, only one that has the device open is taken for the one that is m
 """
 
 import pwd
+import time
 
 from .. import procs
 
@@ -17,6 +18,8 @@ KINDS = {"cri-containerd": "kubernetes", "crio": "kubernetes", "libpod": "podman
 """What a container's runtime is called in a cgroup -> what people call it."""
 MOST = 4096
 """Processes that are remembered."""
+AGAIN = 5.0
+"""Seconds after which it is looked whether a pid still is the process that it was."""
 DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
 """What accelerators are called in the file system."""
 
@@ -25,7 +28,8 @@ class Owners:
     """Remembers what stays as it is while a process lives."""
 
     def __init__(self, namespace=None):
-        self._known = {}
+        self._seen = {}
+        """pid -> (when it was looked at, what is known of it)."""
         self._users = {}
         self._foreign = (namespace or procs.pid_namespace()) not in (None, INITIAL)
         self._hidden = None
@@ -35,18 +39,24 @@ class Owners:
         `uid`, `command`, `container`, `run`, `attempt` and `rank`; or `hidden`, why nothing is:
         "container" (it is a pid of the machine, and we are in a container), "hidepid" (the system
         shows nobody else's) or "gone" (it ended, or its memory was not given back)."""
+        now = time.monotonic()
         for process in processes:
             pid = process["pid"]
-            found = procs.stat_of(pid)
-            if found is None or (self._foreign and not _has_device(pid)):
-                process["hidden"] = self._why()
-                continue
-            key = pid, found.starttime
-            if key not in self._known:
-                if len(self._known) >= MOST:
-                    self._known.clear()
-                self._known[key] = self._look(pid, found.starttime)
-            process.update(self._known[key])
+            at, known = self._seen.get(pid, (0.0, None))
+            if known is None or now - at >= AGAIN:
+                if len(self._seen) >= MOST:
+                    self._seen.clear()
+                known = self._tell(pid, known)
+                self._seen[pid] = now, known
+            process.update(known)
+
+    def _tell(self, pid, known):
+        found = procs.stat_of(pid)
+        if found is None or (self._foreign and not _has_device(pid)):
+            return {"hidden": self._why()}
+        if known is not None and known.get("start") == found.starttime:
+            return known
+        return self._look(pid, found.starttime)
 
     def _why(self):
         if self._foreign:
