@@ -46,7 +46,7 @@ _KINDS: tuple[tuple[str, str, int, int, int, int], ...] = (
     ("gpu", "GPU", 13, 9, 2, 0),
     ("util", "UTIL", 14, 8, 2, 80),
     ("percent", "%", 4, 4, 1, 0),
-    ("trend", "LAST 2 MIN", 16, 12, 2, 90),
+    ("trend", "LAST 2 MIN", 16, 12, 2, 100),
     ("memory", "MEMORY", 12, 8, 2, 120),
     ("gib", "GiB", 11, 10, 1, 0),
     ("watts", "W", 4, 4, 2, 80),

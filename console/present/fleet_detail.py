@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from traindeck.backends.devices.readings import BAD_THROTTLING, Device, DeviceProcess
 
 from .ages import spoken
-from .cells import Line, Span, clean, clip, fit, fit_line, line_width, width
+from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
 from .device_words import THROTTLED, command, gigabytes, is_busy, main_process, percent, short_name
 from .fleet_rows import Found, idle_for, is_stale, notes_of
 from .fleet_view import Look, trend
 from .numbers import UNKNOWN, figure, plural
-from .sentences import fitted
+from .sentences import choose, fitted
 
 if TYPE_CHECKING:
     from traindeck.console.runs.fleet import PlaceDevices
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TALL = 12
 """Rows from which on the pane has heads for its processes, and figures."""
-INDENT = "   "
+INDENT = "    "
 TREND = 30
 
 
@@ -34,7 +34,9 @@ def device_detail(
     device, place = found.device, found.place
     lines = [_title(found, look, cells)]
     room = rows - 1 - (1 if rows >= TALL else 0)
-    wrong = _wrong(found, look, cells, 1 if room < 5 else 3)[: max(1, room - 2)]
+    alone = not any(one.processes for one in (device, *device.mig))
+    most = room if alone else max(1, room - 2)
+    wrong = _wrong(found, look, cells, most if alone else 1 if room < 5 else 3)[:most]
     may = _may(found, runs, look, cells)
     figures = _figures(found, look, cells) if rows >= TALL else []
     on = _processes(found, runs, look, cells, room - len(wrong) - len(may) - len(figures), rows)
@@ -42,7 +44,8 @@ def device_detail(
         wrong = [(Span(f"{INDENT}Free: nothing computes on it.", "text"),)]
         if is_stale(place, look.now, look.every):
             wrong = [(Span(f"{INDENT}Nothing computed on it when last seen.", "stale"),)]
-    return [*lines, *wrong, *on, *may, *figures][: rows if rows < TALL else rows - 1]
+    shown = [*lines, *wrong, *on, *may, *figures][: rows if rows < TALL else rows - 1]
+    return [clip_line(line, cells) for line in shown]
 
 
 def place_detail(
@@ -57,7 +60,7 @@ def place_detail(
         lines += [] if alone else _wrapped(words, cells, "muted")
     if place.person:
         lines.append((Span(INDENT), Span(look.connect, "accent bold"), Span(" connects", "muted")))
-    return lines[:rows]
+    return [clip_line(line, cells) for line in lines[:rows]]
 
 
 def _rule(title: str, right: Sequence[Line], cells: int, look: Look) -> Line:
@@ -73,9 +76,10 @@ def _rule(title: str, right: Sequence[Line], cells: int, look: Look) -> Line:
 
 def _title(found: Found, look: Look, cells: int) -> Line:
     device, place = found.device, found.place
-    number = (found.parent or device).index
-    name = short_name(device) or "GPU"
-    title = f"{clean(place.name)} · {name}" + ("" if number is None else f" {number}")
+    whole = found.parent or device
+    title = f"{clean(place.name)} · {short_name(whole) or 'GPU'}"
+    title += "" if whole.index is None else f" {whole.index}"
+    title += f" · {short_name(device)}" if found.parent is not None else ""
     uuid = clean(device.uuid)
     shown = uuid if cells >= 150 else clip(uuid, 14, "both")
     right: list[Line] = [(Span("UUID ", "muted"), Span(shown, "text"))]
@@ -102,9 +106,12 @@ def _wrong(found: Found, look: Look, cells: int, most: int) -> list[Line]:
     """What is wrong, a sentence each; of those that are long `most` lines."""
     lines: list[Line] = []
     for sign, words, style in _sentences(found, look):
-        for number, line in enumerate(textwrap.wrap(words, max(20, cells - 6))[:most]):
-            lead = f" {sign} " if number == 0 else INDENT
-            lines.append((Span(lead, style), Span(line, "text" if number or style else "muted")))
+        cut = textwrap.wrap(words, max(20, cells - 7))
+        if len(cut) > most:
+            cut[most - 1 :] = [f"{cut[most - 1]}{look.glyphs.ellipsis}"]
+        for number, line in enumerate(cut):
+            lead = Span(f"  {sign} " if number == 0 else INDENT, style)
+            lines.append((lead, Span(line, "stale" if style == "stale" else "text")))
     return lines
 
 
@@ -132,11 +139,8 @@ def _sentences(found: Found, look: Look) -> list[tuple[str, str, str]]:
     idle = idle_for(place, device)
     main = main_process(device)
     if idle is not None and main is not None:
-        who = clean(main.user or "somebody")
         held = gigabytes(device.memory_used_bytes)
-        words = (
-            f"{held} GiB held by {who}, pid {main.pid}: idle for {spoken(idle)} that we watched."
-        )
+        words = f"Seen idle for {spoken(idle)}; {clean(main.user or 'somebody')} holds {held} GiB."
         said.append((glyphs.warning, words, "warn"))
     return said
 
@@ -248,9 +252,17 @@ def _may(found: Found, runs: Mapping[str, RunRecord], look: Look, cells: int) ->
     if main.kind == "graphics":
         words = "It only draws: the device counts as free."
     elif yours:
-        words = "Yours, but no run of Traindeck: it counts as busy, and only you can end it."
+        words = choose(
+            cells - 6,
+            "Yours, but no run of Traindeck: it counts as busy, and only you can end it.",
+            "Yours, but no run of Traindeck: it counts as busy.",
+        )
     else:
-        words = "Not a run of Traindeck: it counts as busy, and is not ours to stop."
+        words = choose(
+            cells - 6,
+            "Not a run of Traindeck: it counts as busy, and is not ours to stop.",
+            "Not a run of Traindeck, and not ours to stop.",
+        )
     return [(lead, *fitted([(Span(words, "muted"),), pid], cells - 4))]
 
 
@@ -277,6 +289,8 @@ def _figures(found: Found, look: Look, cells: int) -> list[Line]:
     told = fitted(_readings(device), cells - 4)
     if told:
         lines.append((Span(INDENT), *told))
+    if end is not None:
+        lines = [tuple(Span(text, "stale") for text, _ in line) for line in lines]
     return [(), *lines] if lines else []
 
 

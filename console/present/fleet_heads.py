@@ -62,11 +62,13 @@ def _state(place: PlaceDevices, look: Look) -> Sequence[Line]:
     if not found.total:
         return ((),)
     clauses: list[Line] = []
-    if found.free:
+    if found.total == 1 and (found.free or found.busy):
+        clauses.append((Span("free" if found.free else "busy", "muted"),))
+    elif found.free:
         free = (Span(str(found.free), "strong"), Span(f" of {found.total} free", "muted"))
         clauses.append(free)
     elif found.busy == found.total:
-        clauses.append((Span("all busy" if found.total > 1 else "busy", "muted"),))
+        clauses.append((Span("all busy", "muted"),))
     else:
         clauses.append((Span(f"{found.busy} of {found.total} busy", "muted"),))
     old = place.age(look.now)
@@ -133,14 +135,14 @@ def header_counts(tally: Tally, glyphs: Glyphs) -> list[Line]:
     if not tally.total:
         return []
     clauses: list[Line] = [
-        (Span(str(tally.busy), "strong bold"), Span(f"/{tally.total} busy", "muted")),
-        (Span(str(tally.free), "strong"), Span(" free", "muted")),
+        (Span(f"{tally.busy:,}", "strong bold"), Span(f"/{tally.total:,} busy", "muted")),
+        (Span(f"{tally.free:,}", "strong"), Span(" free", "muted")),
     ]
     if tally.warned:
-        clauses.append((Span(f"{glyphs.warning} {tally.warned}", "warn bold"),))
+        clauses.append((Span(f"{glyphs.warning} {tally.warned:,}", "warn bold"),))
     if tally.unknown:
         clauses.append(
-            (Span(f"{glyphs.queued} ", "stale"), Span(f"{tally.unknown} unknown", "stale"))
+            (Span(f"{glyphs.queued} ", "stale"), Span(f"{tally.unknown:,} unknown", "stale"))
         )
     return clauses
 

@@ -185,13 +185,14 @@ def _memory(row: _Row, column: Column) -> Line:
 def _gib(row: _Row, column: Column) -> Line:
     device = row.device
     mark = {"reserved": "*", "shared": "+"}.get(device.memory_kind or "", "")
-    used, total = gigabytes(device.memory_used_bytes), _whole(device.memory_total_bytes)
-    text = choose(column.cells, f"{used} / {total}{mark}", f"{used}/{total}{mark}")
-    if width(text) > column.cells:
-        text = used  # a number is never cut
-    head, slash, rest = text.partition("/" if " / " not in text else " / ")
+    used = gigabytes(device.memory_used_bytes)
+    total = f"{_whole(device.memory_total_bytes)}{mark}"
+    # Two digits and three line up on the point of what is used, where there is room for that.
+    roomy, close = f"{used} / {total:<3}", f"{used}/{total:<3}"
+    versions = (close, f"{used}/{total}", used)
+    text = choose(column.cells, *((roomy, *versions) if column.cells > 10 else versions))
     gap = " " * (column.cells - width(text))
-    return (Span(gap + head, row.ink()), Span(slash + rest, row.ink("muted")))
+    return (Span(gap + used, row.ink()), Span(text[len(used) :], row.ink("muted")))
 
 
 def _whole(value: int | None) -> str:
@@ -250,21 +251,27 @@ def _said_of(row: _Row, cells: int, look: Look) -> Line:
     if main is None:
         if warnings:
             return first_fitting(warnings, cells)
+        if row.old:
+            return (Span(choose(cells, "no process when last seen", "no process then")),)
         return () if device.mig else (Span(FREE, "muted"),)
-    if above is not None and above.run is not None and above.run == main.run and main.rank:
-        on: Line = (Span(f"└ rank {main.rank}", "muted"),)
-    else:
-        on = owner(main, whose(row.found.place, look))
     more = len({one.pid for one in device.processes}) - 1
     rest = (Span(f" +{more}", "muted"),) if more else ()
     if cells >= 60:
         rest = (*rest, Span(f" · {main.pid}", "muted"))
+    if above is not None and above.run is not None and above.run == main.run and main.rank:
+        on: Line = (Span(f"└ rank {main.rank}", "muted"),)
+    else:
+        on = owner(main, whose(row.found.place, look))
+    room = max(1, cells - line_width(rest))
     if not warnings:
-        return (*clip_line(on, max(1, cells - line_width(rest))), *rest)
-    gap = Span(" ")
-    # Whose it is may lose its end, but what is wrong is said as shortly as need be.
-    fits = (one for one in warnings if line_width(one) + 1 + line_width(on[:1]) <= cells)
-    return (*next(fits, warnings[-1]), gap, *on, *rest)
+        return (*clip_line(on, room), *rest)
+    # Of a run its name says more than "you"; of another's process, the user more than its command.
+    if main.run is not None and len(on) > 1:
+        short: Line = tuple(Span(span.text.lstrip(), span.style) for span in on[1:])
+    else:
+        short = on[:1]
+    said = [(*one, Span(" "), *words) for words in (on, short) for one in warnings]
+    return (*clip_line(first_fitting(said, room), room), *rest)
 
 
 def _warning(row: _Row, glyphs: Glyphs) -> Sequence[Line]:

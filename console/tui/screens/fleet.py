@@ -255,7 +255,8 @@ class FleetScreen(ListMoves, DeckScreen):
         return header_counts(self.list.tally, self.deck.painter.glyphs)
 
     def places(self) -> Sequence[PlaceMark]:
-        if len(self.list.places) > MARKS:
+        # The heads of the list say it too: where there is little room, the counts matter more.
+        if len(self.list.places) > MARKS or self.app.size.width < 100:
             return ()
         now = self.deck.clock()
         return [
