@@ -38,10 +38,9 @@ from traindeck.console.tui.services import FleetNews
 from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
-from .base import DeckScreen
 from .fleet_filter import FleetFilter
 from .fleet_list import FleetList
-from .list_moves import ListMoves
+from .list_screen import ListScreen
 
 EVERY = 2.0
 """Seconds between two reports of a place."""
@@ -53,7 +52,7 @@ MARKS = 8
 """Places up to which the header has a mark for each."""
 
 
-class FleetScreen(ListMoves, DeckScreen):
+class FleetScreen(ListScreen):
     """The list of devices.
 
     Attributes:

@@ -33,9 +33,9 @@ from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from . import runs_says
-from .base import DeckScreen, place_mark, tries_of
+from .base import place_mark, tries_of
 from .index import SCREENS
-from .list_moves import ListMoves
+from .list_screen import ListScreen
 from .runs_chosen import ACTIONS, Chosen
 from .runs_filter import Filtering
 from .runs_going import Going
@@ -52,7 +52,7 @@ MARKED = 500
 """Marks out of sight that are followed; of more, no count is given for what their keys do."""
 
 
-class RunsScreen(ListMoves, DeckScreen):
+class RunsScreen(ListScreen):
     """The list of runs."""
 
     scope = "runs"

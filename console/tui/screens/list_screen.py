@@ -1,17 +1,17 @@
-"""Moving in a screen's list: what the keys of `keys.MOVES` do."""
+"""A screen that is a list above all: what the keys of `keys.MOVES` do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.screen import Screen
+from .base import DeckScreen
 
 if TYPE_CHECKING:
     from traindeck.console.tui.widgets.virtual_table import VirtualTable
 
 
-class ListMoves(Screen[None], inherit_bindings=False):
-    """A screen with a list that has these keys.
+class ListScreen(DeckScreen):
+    """A screen with a list.
 
     Attributes:
         table: The list.
