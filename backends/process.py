@@ -177,6 +177,7 @@ class ProcessBackend:
             "reads": list(spec.reads),
             # nvidia-smi takes its time: only where it is the one way to count what is asked for.
             "devices": bool(spec.resources.gpus) and not counts_itself,
+            "leases": bool(spec.resources.gpus),
         }
         within = None if question is None else environments.WITHIN + 30.0
         answer, _ = await agent.call("survey", request, timeout=within)
@@ -195,7 +196,11 @@ class ProcessBackend:
                 free = tuple(str(d["uuid"]) for d in answer["devices"])
                 busy = tuple(str(uuid) for uuid in answer.get("devices_busy") or ())
                 total = len(free)
-        free = tuple(uuid for uuid in free if uuid not in busy)
+        held = answer.get("leased")
+        held = held if isinstance(held, dict) else {}
+        leased = {uuid: _holder(held[uuid]) for uuid in free if uuid in held}
+        busy = tuple(uuid for uuid in busy if uuid not in leased)
+        free = tuple(uuid for uuid in free if uuid not in busy and uuid not in leased)
         found = environments.answered(
             answer.get("environment"), spec.environment or self.environment
         )
@@ -213,6 +218,7 @@ class ProcessBackend:
             agent=str(answer["agent"]),
             devices=free,
             devices_busy=busy,
+            devices_leased=leased,
             devices_total=total,
             devices_note=note,
             driver=driver,
@@ -247,11 +253,13 @@ class ProcessBackend:
         lacking = facts.program is None and not environments.stands_in(spec, facts)
         spec, files, warnings = placed(self.name, spec, facts, self.prelude)
         late: dict[str, str] = {}
+        lease: dict[str, Any] | None = None
         env = dict(spec.env)
         if spec.resources.gpus:
-            env.update(_devices(spec, facts))
+            lease = _lease(spec, facts)
+            late["devices"] = _devices_late(spec.resources.gpus, facts)
             warnings.append(
-                "the GPUs are taken without a lease: nothing keeps another program from them"
+                "no other run takes its GPUs, but nothing keeps other programs from them"
             )
         if lacking:
             why = facts.program_note or f"was not found on {facts.host}"
@@ -278,7 +286,12 @@ class ProcessBackend:
             spec=spec,
             files=dict(sorted({**spec.files, **files}.items())),
             argv=spec.argv,
-            body={"agent": facts.agent, "python": facts.python, "root": facts.home},
+            body={
+                "agent": facts.agent,
+                "python": facts.python,
+                "root": facts.home,
+                **({} if lease is None else {"lease": lease}),
+            },
             env=env,
             bound_late=late,
             place=f"{self.name}: {facts.place}" if facts.place else "",
@@ -590,7 +603,9 @@ def _key(ref: JobRef) -> dict[str, Any]:
     return {"run_id": ref.run_id, "attempt": ref.attempt}
 
 
-def _devices(spec: RunSpec, facts: Facts) -> dict[str, str]:
+def _lease(spec: RunSpec, facts: Facts) -> dict[str, Any]:
+    """The devices that will do, best first, and how many of them: those that are free, then those
+    that runs have, for which it waits."""
     wanted = spec.resources.gpus
     if not facts.devices_total:
         why = f" ({facts.devices_note})" if facts.devices_note else ""
@@ -600,19 +615,34 @@ def _devices(spec: RunSpec, facts: Facts) -> dict[str, str]:
         )
     if wanted > facts.devices_total:
         raise UsageError(f"--gpus {wanted}: {facts.host} has {facts.devices_total}.")
-    taken = facts.devices
-    if wanted > len(taken) and spec.after:
-        taken += facts.devices_busy  # what it waits for may be what is on them
-    if wanted > len(taken):
+    usable = [*facts.devices, *facts.devices_leased]
+    if wanted > len(usable) and spec.after:
+        usable += facts.devices_busy  # what it waits for may be what is on them
+    if wanted > len(usable):
+        others = f" (programs that are no runs are on {len(facts.devices_busy)})"
         raise UsageError(
-            f"--gpus {wanted}: {len(taken)} of {facts.devices_total} GPUs of {facts.host} are free "
-            "now.",
+            f"--gpus {wanted}: {len(usable)} of {facts.devices_total} GPUs of {facts.host} are "
+            f"free now{others if facts.devices_busy else ''}.",
             "Take fewer, wait, or name those to share: --env CUDA_VISIBLE_DEVICES=…",
         )
-    return {
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "CUDA_VISIBLE_DEVICES": ",".join(taken[:wanted]),
-    }
+    return {"devices": usable, "count": wanted}
+
+
+def _devices_late(wanted: int, facts: Facts) -> str:
+    """Which GPUs it gets, as far as that is known before it starts."""
+    which = f"{wanted} of the {facts.devices_total} GPUs of {facts.host}, by UUID"
+    if wanted <= len(facts.devices):
+        return f"{which}: {len(facts.devices)} are free now"
+    free = "none is now" if not facts.devices else f"{len(facts.devices)} now"
+    runs = ", ".join(sorted(set(facts.devices_leased.values())))
+    return f"{which}, as soon as they are free: {free}; held by {runs or 'programs'}"
+
+
+def _holder(said: Any) -> str:
+    """Who has a device, in a few words."""
+    words = said if isinstance(said, dict) else {}
+    name = words.get("name") or words.get("run") or "another run"
+    return f"{name} of {words['user']}" if words.get("user") else str(name)
 
 
 def make(name: str, options: Mapping[str, Any]) -> ProcessBackend:

@@ -246,7 +246,8 @@ class Facts:
         run_python_version: That of the interpreter which the spec names, as far as it can be told.
         agent: Content version of the agent that will supervise.
         devices: UUIDs of the accelerators that are free, in the order they would be taken.
-        devices_busy: Those that a compute process is on.
+        devices_busy: Those that a compute process is on which is of no run that leased it.
+        devices_leased: Those that a run has, by UUID, and in a few words which one.
         devices_total: How many there are; None if it could not be found out (`devices_note`).
         cwd_ok: Whether the spec's cwd exists and can be entered there.
         program: Absolute path the spec's argv[0] resolves to there, if it does.
@@ -274,6 +275,7 @@ class Facts:
     agent: str = ""
     devices: tuple[str, ...] = ()
     devices_busy: tuple[str, ...] = ()
+    devices_leased: Mapping[str, str] = field(default_factory=dict)
     devices_total: int | None = None
     devices_note: str = ""
     driver: str | None = None

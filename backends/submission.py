@@ -19,9 +19,12 @@ from traindeck.backends.base import (
 )
 
 
-def run_file(spec: RunSpec, agent: str, plan_digest: str) -> dict[str, Any]:
+def run_file(
+    spec: RunSpec, agent: str, plan_digest: str, lease: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The content of run.json (FORMAT.md §3)."""
     return {
+        **({} if lease is None else {"lease": dict(lease)}),
         "format": 1,
         "id": spec.run_id,
         "name": spec.name,
@@ -81,7 +84,7 @@ def request(plan: Plan) -> tuple[dict[str, Any], bytes]:
     header = {
         "run_id": plan.spec.run_id,
         "attempt": plan.spec.attempt,
-        "run": run_file(plan.spec, agent, plan.digest),
+        "run": run_file(plan.spec, agent, plan.digest, (plan.body or {}).get("lease")),
         "files": listed,
         "environ": None,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from typing import Any
 
 from traindeck.backends.data import dataclass
@@ -33,6 +33,9 @@ class DeviceProcess:
         started: When it began, seconds since the epoch.
         container: What it runs in, in a few words.
         run, attempt, rank: Which run it belongs to, if it is one of this user's.
+        idle_since: From when on it held memory and was not seen to compute, by this machine's
+            clock; it was watched all the time. None if it computes, holds little, or that is not
+            known.
         hidden: Why nothing is known but its pid: "container", "hidepid" or "gone".
         gi: The GPU instance (slice) it runs in.
     """
@@ -50,6 +53,7 @@ class DeviceProcess:
     run: str | None = None
     attempt: int | None = None
     rank: int | None = None
+    idle_since: float | None = None
     hidden: str | None = None
     gi: int | None = None
 
@@ -69,6 +73,7 @@ class Device:
         throttle_reasons: Why its clock is lower than it could be; None if it is not said.
         ecc_uncorrected, ecc_corrected: Errors since the driver was loaded.
         health: What is wrong with it for good, in words.
+        idle_since: As of a process, of whoever is on it.
         mig_mode: Whether it is cut into slices; None if it cannot be.
         mig: Those slices.
         missing: Field -> why it is not said.
@@ -106,6 +111,7 @@ class Device:
     nvlink_links: int | None = None
     pcie_gen: int | None = None
     pcie_width: int | None = None
+    idle_since: float | None = None
     mig_mode: bool | None = None
     mig: tuple[Device, ...] = ()
     processes: tuple[DeviceProcess, ...] = ()
@@ -154,12 +160,14 @@ class Told:
         for uuid in _list(line.get("gone")):
             self._raw.pop(str(uuid), None)
             self._devices.pop(str(uuid), None)
+        at = _number(line.get("time"))
+        ahead = 0.0 if at is None else now - at
         news = line.get("devices")
         for uuid, changed in news.items() if isinstance(news, dict) else ():
             if isinstance(changed, dict) and (uuid in self._raw or len(self._raw) < MOST_DEVICES):
                 raw = self._raw.setdefault(uuid, {})
                 raw.update(changed)
-                self._devices[uuid] = device({**raw, "uuid": uuid})
+                self._devices[uuid] = device({**raw, "uuid": uuid}, ahead)
         if "user" in line:
             self._user = _text(line["user"]) or ""
         if "problems" in line:
@@ -179,9 +187,24 @@ class Told:
         )
 
 
-def device(raw: Mapping[str, Any]) -> Device:
-    """A device from what was said of it."""
-    return Device(**_typed(_DEVICE, raw))
+def device(raw: Mapping[str, Any], ahead: float = 0.0) -> Device:
+    """A device from what was said of it.
+
+    Args:
+        ahead: Seconds that this machine's clock is before the one of the device's.
+    """
+    made = Device(**_typed(_DEVICE, raw))
+    return _at_our_time(made, ahead) if ahead else made
+
+
+def _at_our_time(of: Device, ahead: float) -> Device:
+    processes = tuple(
+        one if one.idle_since is None else replace(one, idle_since=one.idle_since + ahead)
+        for one in of.processes
+    )
+    since = None if of.idle_since is None else of.idle_since + ahead
+    parts = tuple(_at_our_time(one, ahead) for one in of.mig)
+    return replace(of, idle_since=since, processes=processes, mig=parts)
 
 
 def _typed(readers: Mapping[str, Callable[[Any], Any]], raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,12 +217,14 @@ def _typed(readers: Mapping[str, Callable[[Any], Any]], raw: Mapping[str, Any]) 
 
 
 def _number(value: Any) -> float | None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return value if good else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _count(value)
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    good = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+    return value if good else None
 
 
 def _text(value: Any) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from traindeck.backends.data import dataclass
 from traindeck.backends.devices.readings import Device, DeviceProcess
 
+from .ages import spoken
 from .cells import Line, Span, clean
 from .glyphs import Glyphs
 from .numbers import UNKNOWN, plural
@@ -16,6 +17,8 @@ from .numbers import UNKNOWN, plural
 GIB = 1 << 30
 STALE = 3.0
 """Times the time between two reports after which what was said last is shown as old."""
+IDLE_SHOWN = 600.0
+"""Seconds for which a held device was not seen to compute, from which on that is said."""
 
 _BUILD = re.compile(r"[ -](?:\d+GB\b|HBM\d|SXM\d?|PCI-?e|NVL\d*\b)", re.IGNORECASE)
 
@@ -79,10 +82,12 @@ def short_name(device: Device) -> str:
     return _BUILD.split(name, maxsplit=1)[0] or name
 
 
-def who(device: Device, above: DeviceProcess | None, whose: Whose, glyphs: Glyphs) -> Line:
+def who(
+    device: Device, above: DeviceProcess | None, whose: Whose, now: float, glyphs: Glyphs
+) -> Line:
     """Whose a device is, after what is wrong with it. `above`: the main process of the device above
     it, if that is the same place's."""
-    warning = trouble(device, glyphs)
+    warning = trouble(device, now, glyphs)
     if device.state != "ok":
         return warning
     main = main_process(device)
@@ -122,7 +127,15 @@ def command(process: DeviceProcess, *, whole: bool = False) -> str:
     return text if whole else program.rpartition("/")[2] + space + rest
 
 
-def trouble(device: Device, glyphs: Glyphs) -> Line:
+def idle_for(device: Device, now: float) -> float | None:
+    """Seconds for which a device that is held was watched and not seen to compute, if that is long
+    enough to be said."""
+    if device.idle_since is None or now - device.idle_since < IDLE_SHOWN:
+        return None
+    return now - device.idle_since
+
+
+def trouble(device: Device, now: float, glyphs: Glyphs) -> Line:
     """What is wrong with a device, in a few words; nothing if nothing is."""
     if device.state == "asleep":
         return (Span("asleep, to save power", "muted"),)
@@ -138,6 +151,8 @@ def trouble(device: Device, glyphs: Glyphs) -> Line:
     if device.ecc_uncorrected:
         errors = plural(device.ecc_uncorrected, "uncorrected ECC error")
         return (Span(f"{glyphs.warning} {errors}", "warn"),)
+    if (idle := idle_for(device, now)) is not None:
+        return (Span(f"{glyphs.warning} held {spoken(idle)}, idle", "warn"),)
     if device.slowed:
         why = THROTTLED.get(device.slowed[0], device.slowed[0])
         return (Span(f"{glyphs.warning} slowed, {why}", "warn"),)

@@ -12,7 +12,7 @@ from traindeck.backends.devices.readings import BAD_THROTTLING, Device, DevicePr
 from .ages import spoken
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
 from .device_words import THROTTLED, command, gigabytes, is_busy, main_process, percent, short_name
-from .fleet_rows import Found, idle_for, is_stale, notes_of
+from .fleet_rows import Found, is_stale, notes_of, seen_idle
 from .fleet_view import Look, trend
 from .numbers import UNKNOWN, figure, plural
 from .sentences import choose, fitted
@@ -136,7 +136,7 @@ def _sentences(found: Found, look: Look) -> list[tuple[str, str, str]]:
     if device.ecc_uncorrected:
         words = plural(device.ecc_uncorrected, "uncorrected ECC error") + " since the driver began."
         said.append((glyphs.warning, words, "warn"))
-    idle = idle_for(place, device)
+    idle = seen_idle(place, device)
     main = main_process(device)
     if idle is not None and main is not None:
         held = gigabytes(device.memory_used_bytes)

@@ -12,13 +12,11 @@ from traindeck.backends.devices.readings import Device, DeviceProcess
 
 from .ages import spoken
 from .cells import clean
-from .device_words import STALE, is_busy, main_process, short_name
+from .device_words import STALE, idle_for, is_busy, main_process, short_name
 
 if TYPE_CHECKING:
     from traindeck.console.runs.fleet import PlaceDevices
 
-IDLE_AFTER = 60.0
-"""Seconds that a device which is held has to be seen idle before that is said."""
 FOLDS_FROM = 5
 """Devices from which on those of a place that does not answer are folded."""
 HOST, USER = "host", "user"
@@ -140,7 +138,7 @@ def _kept(
 def _available(place: PlaceDevices, device: Device) -> bool:
     if device.state not in ("ok", "asleep"):
         return False
-    return not is_busy(device) or idle_for(place, device) is not None
+    return not is_busy(device) or seen_idle(place, device) is not None
 
 
 def _said(place: PlaceDevices, device: Device, old: bool, names: Mapping[str, str]) -> list[str]:
@@ -150,7 +148,7 @@ def _said(place: PlaceDevices, device: Device, old: bool, names: Mapping[str, st
     found = [place.name, state]
     for one in (device, *device.mig):
         found += [one.name or "", one.uuid, one.pci or "", "slowed" if one.slowed else ""]
-        if known and idle_for(place, one) is not None:
+        if known and seen_idle(place, one) is not None:
             found.append("idle")
         for process in one.processes:
             yours = place.report is not None and process.user == place.report.user
@@ -192,23 +190,17 @@ def is_stale(place: PlaceDevices, now: float, every: float) -> bool:
     return old is not None and min(old, now - place.asked) > STALE * every
 
 
-def idle_for(place: PlaceDevices, device: Device) -> float | None:
-    """Seconds for which a device that is held was seen idle, from a minute on; else None. It is as
-    long as it was watched, and may be idle for longer."""
-    known = place.history.get(device.uuid)
-    if known is None or known.quiet_since is None or place.report is None:
-        return None
-    if device.state != "ok" or all(one.kind == "graphics" for one in device.processes):
-        return None
-    seconds = place.report.observed_at - known.quiet_since
-    return seconds if seconds >= IDLE_AFTER else None
+def seen_idle(place: PlaceDevices, device: Device) -> float | None:
+    """Seconds for which a device that is held was not seen to compute when its place said so last,
+    if that is long enough to be said."""
+    return idle_for(device, place.report.observed_at) if place.report is not None else None
 
 
 def warned(place: PlaceDevices, device: Device) -> bool:
     """Whether a device that answers needs to be looked at."""
     if device.state in ("lost", "error") or device.health or device.ecc_uncorrected:
         return True
-    return bool(device.slowed) or idle_for(place, device) is not None
+    return bool(device.slowed) or seen_idle(place, device) is not None
 
 
 def tally_of(place: PlaceDevices, old: bool) -> Tally:

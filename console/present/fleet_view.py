@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from traindeck.backends.data import dataclass
 from traindeck.backends.devices.readings import Device
 
-from .ages import age, spoken
+from .ages import age
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
 from .device_words import Whose, gigabytes, main_process, owner, percent, short_name, trouble
 from .fleet_columns import LEAD, Column, Layout
 from .fleet_rows import (
     FREE,
     Found,
-    idle_for,
     is_stale,
+    seen_idle,
     warned,
 )
 from .glyphs import BEST, Glyphs
@@ -83,7 +83,7 @@ def device_line(found: Found, table: Layout, look: Look) -> Line:
     """One device, from column `LEAD` on, filled to the table's width."""
     place, device = found.place, found.device
     old = is_stale(place, look.now, look.every)
-    idle = None if old else idle_for(place, device)
+    idle = None if old else seen_idle(place, device)
     warm = not old and warned(place, device)
     row = _Row(found=found, look=look, old=old, idle=idle, warm=warm)
     spans: list[Span] = []
@@ -276,15 +276,15 @@ def _said_of(row: _Row, cells: int, look: Look) -> Line:
 
 def _warning(row: _Row, glyphs: Glyphs) -> Sequence[Line]:
     """What is wrong with a device in more and in fewer words; nothing if nothing is."""
-    said = trouble(row.device, glyphs)
-    if said:
-        text, style = said[0]
-        short = text.partition(",")[0].partition(":")[0]
-        return (said, (Span(short, style),)) if short != text else (said,)
-    if row.idle is None:
+    report = row.found.place.report
+    said = trouble(row.device, report.observed_at if report is not None else 0.0, glyphs)
+    if not said:
         return ()
-    long = f"{glyphs.warning} held {spoken(row.idle)}, idle"
-    return (Span(long, "warn"),), (Span(f"{glyphs.warning} held {age(row.idle)} idle", "warn"),)
+    text, style = said[0]
+    short = text.partition(",")[0].partition(":")[0]
+    if row.idle is not None and text.endswith(", idle"):
+        short = f"{glyphs.warning} held {age(row.idle)} idle"
+    return (said, (Span(short, style),)) if short != text else (said,)
 
 
 def first_fitting(versions: Sequence[Line], cells: int) -> Line:

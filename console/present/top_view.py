@@ -196,7 +196,7 @@ def _table(rows: Sequence[_Row], seen: Seen) -> list[Line]:
             line.append(Span(" " * GAP + fit(cell(row), cells, align), ink))
         line += [
             Span(" " * GAP),
-            *_in(ink, who(row.device, row.above, _whose(row, seen), seen.glyphs)),
+            *_in(ink, who(row.device, row.above, _whose(row, seen), seen.now, seen.glyphs)),
         ]
         lines.append(tuple(line))
     return lines

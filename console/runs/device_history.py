@@ -14,8 +14,6 @@ KEPT = 120.0
 """Seconds that are kept."""
 SLOTS = int(KEPT / SLOT)
 MISSING = 255
-IDLE = 1.0
-"""Percent of busy time up to which a device counts as idle."""
 HELD = 3.0
 """Times the time between two reports for which the last one holds: a longer gap was not watched."""
 
@@ -27,14 +25,11 @@ class History:
     Attributes:
         at: The slot of the newest sample: seconds since the epoch / `SLOT`.
         utilization, memory: Percent, a byte a slot, the newest last; `MISSING` where none is known.
-        quiet_since: When it was first seen idle, if it was at every look since; seconds since the
-            epoch.
     """
 
     at: int = 0
     utilization: bytes = b""
     memory: bytes = b""
-    quiet_since: float | None = None
 
     def after(
         self, now: float, utilization: float | None, memory: float | None, every: float
@@ -47,15 +42,12 @@ class History:
                 at=slot,
                 utilization=bytes((_byte(utilization),)),
                 memory=bytes((_byte(memory),)),
-                quiet_since=now if _idle(utilization) else None,
             )
         watched = passed * SLOT <= max(HELD * every, 2 * SLOT)
-        quiet = self.quiet_since if watched and self.quiet_since is not None else now
         return History(
             at=slot,
             utilization=_more(self.utilization, passed, _byte(utilization), watched),
             memory=_more(self.memory, passed, _byte(memory), watched),
-            quiet_since=quiet if _idle(utilization) else None,
         )
 
     def shares(self, kind: str, cells: int, now: float | None = None) -> list[float | None]:
@@ -98,7 +90,3 @@ def _more(samples: bytes, passed: int, byte: int, watched: bool) -> bytes:
 
 def _byte(percent: float | None) -> int:
     return MISSING if percent is None else round(min(100.0, max(0.0, percent)))
-
-
-def _idle(utilization: float | None) -> bool:
-    return utilization is not None and utilization <= IDLE

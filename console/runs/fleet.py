@@ -207,6 +207,8 @@ def device_json(place: PlaceDevices, device: Device) -> dict[str, Any]:
     for part in (said, *said["mig"]):
         for process in part["processes"]:
             process["started"] = iso(process["started"])
+            process["idle_since"] = iso(process["idle_since"])
+        part["idle_since"] = iso(part["idle_since"])
     said["observed_at"] = iso(None if place.report is None else place.report.observed_at)
     said["reach"] = "down" if place.problem else "ok"
     return said

@@ -218,13 +218,32 @@ def test_what_the_place_can_never_do_is_refused_in_words(
         backend.plan(replace(spec, run_id=RUN_ID), facts)
 
 
-def test_gpus_are_named_by_uuid_in_bus_order_and_the_plan_says_that_none_is_leased() -> None:
+def test_the_plan_names_the_gpus_that_will_do_and_that_which_of_them_is_known_later() -> None:
     facts = replace(FACTS, devices=("GPU-a", "GPU-b", "GPU-c"), devices_total=3)
     spec = RunSpec(run_id=RUN_ID, argv=("x",), cwd="/", resources=Resources(gpus=2))
     plan = ProcessBackend("local", RecordingHost()).plan(spec, facts)  # type: ignore[arg-type]
-    assert plan.env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
-    assert plan.env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert any("without a lease" in warning for warning in plan.warnings)
+    assert plan.body is not None
+    assert plan.body["lease"] == {"devices": ["GPU-a", "GPU-b", "GPU-c"], "count": 2}
+    assert plan.bound_late["devices"] == "2 of the 3 GPUs of box, by UUID: 3 are free now"
+    assert "CUDA_VISIBLE_DEVICES" not in plan.env
+    assert any("keeps other programs" in warning for warning in plan.warnings)
+
+
+def test_gpus_that_runs_have_are_waited_for_and_those_of_other_programs_are_not() -> None:
+    backend = ProcessBackend("local", RecordingHost())  # type: ignore[arg-type]
+    facts = replace(
+        FACTS, devices=("GPU-c",), devices_leased={"GPU-a": "sft of ada"}, devices_busy=("GPU-b",),
+        devices_total=3,
+    )  # fmt: skip
+    spec = RunSpec(run_id=RUN_ID, argv=("x",), cwd="/", resources=Resources(gpus=2))
+    plan = backend.plan(spec, facts)
+    assert plan.body is not None
+    assert plan.body["lease"] == {"devices": ["GPU-c", "GPU-a"], "count": 2}
+    assert plan.bound_late["devices"].endswith(
+        "as soon as they are free: 1 now; held by sft of ada"
+    )
+    with pytest.raises(UsageError, match="2 of 3 GPUs of box are free now"):
+        backend.plan(replace(spec, resources=Resources(gpus=3)), facts)
 
 
 def test_paths_of_the_run_directory_are_made_absolute_in_the_plan() -> None:

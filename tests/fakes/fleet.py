@@ -48,8 +48,8 @@ def busy(index: int, percent: float, gib: float, *on_it: DeviceProcess, **more: 
     )  # fmt: skip
 
 
-def history(device: Device, *, ago: float = 0.0, seconds: float = 118, idle: float = 0) -> History:
-    """Two minutes around what a device says now; `idle`: seconds for which it was seen so."""
+def history(device: Device, *, ago: float = 0.0, seconds: float = 118) -> History:
+    """Two minutes around what a device says now."""
     found = History()
     mean = device.utilization_pct
     used, total = device.memory_used_bytes or 0, device.memory_total_bytes or 1
@@ -59,18 +59,11 @@ def history(device: Device, *, ago: float = 0.0, seconds: float = 118, idle: flo
         if mean is not None and mean > 1:
             share = max(0.0, min(100.0, mean + 8 * math.sin(n / 4.0 + (device.index or 0)) - 4))
         found = found.after(moment, share, 100 * used / total, EVERY)
-    if idle:
-        found = History(
-            at=found.at, utilization=found.utilization, memory=found.memory,
-            quiet_since=NOW - ago - idle,
-        )  # fmt: skip
-    elif device.processes and (mean or 0) <= 1:
-        found = History(at=found.at, utilization=found.utilization, memory=found.memory)
     return found
 
 
 def host(
-    name: str, *devices: Device, ago: float = 0.0, idle: float = 0, driver: str = "570.86.15",
+    name: str, *devices: Device, ago: float = 0.0, driver: str = "570.86.15",
     **more: Any,
 ) -> PlaceDevices:  # fmt: skip
     """A place that has said this of its devices, so many seconds ago."""
@@ -82,7 +75,7 @@ def host(
     return PlaceDevices(
         name=name, report=report, asked=NOW - 600,
         history={
-            part.uuid: history(part, ago=ago, idle=idle if (part.utilization_pct or 0) <= 1 else 0)
+            part.uuid: history(part, ago=ago)
             for part in parts
         },
         **more,
@@ -113,14 +106,13 @@ def four_hosts() -> list[PlaceDevices]:
     gpu1 = host(
         "gpu1",
         busy(0, 1, 68.0, on(41277, "user2", "python train.py --cfg big.yaml", 67.2),
-             power_w=118.0, temperature_c=41),
+             power_w=118.0, temperature_c=41, idle_since=NOW - 47 * 60),
         busy(1, 66, 41.7, ours(5100, "qwen3b-dpo-beta01", 41.2), power_w=402.0, temperature_c=87,
              throttle_reasons=("hw_thermal",), sm_clock_mhz=1215),
         busy(2, 98, 71.9, ours(5101, "llama1b-lora-lr3e4", 71.2, 0), power_w=655.0,
              temperature_c=68),
         busy(3, 97, 71.8, ours(5102, "llama1b-lora-lr3e4", 71.1, 1), power_w=648.0,
              temperature_c=66),
-        idle=47 * 60,
     )  # fmt: skip
     a100 = "NVIDIA A100-SXM4-80GB"
     sweep = [ours(9000 + n, "sweep-07", 60.8, n) for n in range(4)]

@@ -37,7 +37,7 @@ def test_every_line_of_every_module_is_in_it() -> None:
         assert set(shown) <= set(built), path.name
 
 
-@pytest.mark.parametrize("path", sorted(build.SOURCES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(build.SOURCES.rglob("*.py")), ids=lambda path: path.stem)
 def test_its_syntax_is_that_of_python_3_6(path: Path) -> None:
     ast.parse(path.read_text("utf-8"), feature_version=(3, 6))
 

@@ -12,7 +12,6 @@ from tests.fakes.fleet import (
     busy,
     four_hosts,
     gpu,
-    history,
     host,
     on,
     ours,
@@ -35,10 +34,10 @@ from traindeck.console.present.fleet_rows import (
     Shown,
     Tally,
     find,
-    idle_for,
     is_stale,
     notes_of,
     part_of,
+    seen_idle,
     warned,
 )
 from traindeck.console.present.fleet_view import Look, device_line
@@ -154,15 +153,19 @@ def test_what_is_held_and_idle_says_for_how_long_it_was_seen_so() -> None:
     gpu1 = four_hosts()[1]
     assert "▲ held 47 min, idle user2" in text(gpu1, 0)
     assert "Seen idle for 47 min; user2 holds 68.0 GiB." in "\n".join(detail(gpu1, 0))
-    # A minute has to pass, and one that computed in between is not idle.
-    device = busy(0, 0, 68, on(1, "user2"))
-    fresh = replace(host("a", device), history={device.uuid: history(device, idle=59)})
-    assert idle_for(fresh, device) is None and "held" not in text(fresh)
+    # It is said from ten minutes on, and is no longer than it was watched.
+    soon = host("a", busy(0, 0, 68, on(1, "user2"), idle_since=NOW - 599))
+    assert seen_idle(soon, soon.devices[0]) is None and "held" not in text(soon)
+    later = replace(gpu1, problem="It is silent.")
+    found = find(later, uuids(later)[0])
+    assert found is not None
+    later_line = device_line(found, layout(120), Look(now=NOW + 7200, every=EVERY))
+    assert "held 47 min" in plain(later_line)
 
 
 def test_one_that_is_free_or_only_draws_is_not_held() -> None:
     free, draws = gpu(0), busy(1, 0, 1, on(1, kind="graphics"))
-    place = host("a", free, draws, idle=600)
+    place = host("a", free, draws)
     assert [warned(place, one) for one in (free, draws)] == [False, False]
     assert text(place).rstrip().endswith("free")
 

@@ -73,6 +73,14 @@ def test_a_card_at_its_power_limit_is_not_warned_of() -> None:
     assert "▲" not in row
 
 
+def test_a_device_that_is_held_and_idle_says_for_how_long_it_was_watched() -> None:
+    held = h100(0, idle_since=NOW - 47 * 60, processes=(process(1, user="bob"),))
+    (_, row, *_) = text(place(held), width=100)
+    assert "▲ held 47 min, idle bob python train.py" in row
+    (_, row, *_) = text(place(h100(0, idle_since=NOW - 60, processes=(process(1),))))
+    assert "held" not in row
+
+
 def test_what_is_not_known_is_a_dash_and_never_a_nought() -> None:
     bare = Device(uuid="GPU-x", index=0, name="NVIDIA X")
     (_, row, *_) = text(place(bare), width=80)

@@ -60,13 +60,6 @@ def test_a_cell_that_was_drawn_does_not_change_while_time_goes_on() -> None:
         before = now
 
 
-def test_idle_is_as_long_as_it_was_watched() -> None:
-    assert after((0, 80), (2, 1), (4, 0)).quiet_since == BEGIN + 2
-    assert after((0, 0), (2, 0), (4, 30)).quiet_since is None
-    assert after((0, 0), (2, 0), (90, 0)).quiet_since == BEGIN + 90
-    assert after((0, None)).quiet_since is None
-
-
 def test_a_clock_that_is_set_back_begins_anew() -> None:
     history = after((100, 10), (102, 10), (0, 30))
     assert history.utilization == bytes((30,))

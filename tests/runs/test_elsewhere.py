@@ -376,7 +376,8 @@ def smi(box: Server, *busy: str) -> dict[str, str]:
 async def test_gpus_are_those_that_no_process_computes_on(world: World) -> None:
     env = smi(world.box, "GPU-1", "GPU-3")
     made = await world.plan("true", gpus=2, env=env)
-    assert made.env["CUDA_VISIBLE_DEVICES"] == "GPU-2,GPU-4"
+    assert made.body is not None
+    assert made.body["lease"] == {"devices": ["GPU-2", "GPU-4"], "count": 2}
     assert made.place == "gpu1: 2 of 4 GPUs free"
     with pytest.raises(UsageError, match=r"2 of 4 GPUs of .* are free now"):
         await world.plan("true", gpus=3, env=env)

@@ -16,13 +16,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import struct
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -36,7 +36,7 @@ GB = 1 << 30
 MB = 1 << 20
 
 DRIVERS = {
-    "450": (450_000, "450.248.02", 11000),
+    "450": (450_036, "450.36.06", 11000),
     "470": (470_000, "470.256.02", 11040),
     "510": (510_000, "510.108.03", 11060),
     "515": (515_000, "515.105.01", 11070),
@@ -50,8 +50,9 @@ DRIVERS = {
     "575": (575_057, "575.57.08", 12090),
     "580": (580_095, "580.95.05", 13000),
 }
-"""Drivers that can be stood in for: branch × 1000 + minor, as tests/standins/nvml/functions.h counts
-them; the version; the CUDA version. 535.54 is the first of its branch, with the wide records."""
+"""Drivers that can be stood in for: branch × 1000 + minor, as tests/standins/nvml/functions.h has
+them; the version; the CUDA version. 450.36 is older than every second version of the process
+lists (450.66); 535.54 is the first of its branch, with the wide records."""
 
 Value = int | float | str | tuple[int, ...] | None
 
@@ -317,24 +318,22 @@ def library(driver: str) -> Path:
     folder = _cache() / f"{mark[:16]}-{driver}"
     if folder.exists():
         return folder
-    beside = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
-    beside.chmod(0o755)
     exported = "; ".join(name for name, since in functions().items() if since <= number)
-    (beside / "exported").write_text(f"{{ global: {exported}; local: *; }};\n")
-    made = subprocess.run(
-        [
-            gcc, *_FLAGS, f"-DDRIVER={number}", f"-Wl,--version-script={beside / 'exported'}",
-            "-o", str(beside / "libnvidia-ml.so.1"), *(str(s) for s in sources if s.suffix == ".c"),
-            "-lm",
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    (beside / "exported").unlink()
-    try:
-        beside.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(beside)
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as beside:
+        script, made = Path(beside) / "exported", Path(beside) / "made"
+        script.write_text(f"{{ global: {exported}; local: *; }};\n")
+        made.mkdir(mode=0o755)
+        done = subprocess.run(
+            [
+                gcc, *_FLAGS, f"-DDRIVER={number}", f"-Wl,--version-script={script}",
+                "-o", str(made / "libnvidia-ml.so.1"),
+                *(str(one) for one in sources if one.suffix == ".c"), "-lm",
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        with suppress(OSError):  # another process was faster
+            made.rename(folder)
     return folder
 
 
@@ -378,8 +377,9 @@ def _h100(place: int) -> Card:
         links |= {f"field.138:{link}": f"u64 {1000 + link}", f"field.139:{link}": "u64 2000"}
     gpm: dict[str, Value] = {"gpm.2": 0.0, "gpm.3": 0.0, "gpm.5": 0.0, "gpm.7": 0.0, "gpm.10": 0.0}
     return Card(
-        uuid=_uuid("GPU", "h100", place), name="NVIDIA H100 80GB HBM3", serial=f"165232300{place:04}",
-        minor=place, pci=f"00000000:{0x18 + 0x10 * place:02X}:00.0", pci_device=0x233010DE,
+        uuid=_uuid("GPU", "h100", place), name="NVIDIA H100 80GB HBM3",
+        serial=f"165232300{place:04}", minor=place,
+        pci=f"00000000:{0x18 + 0x10 * place:02X}:00.0", pci_device=0x233010DE,
         pci_subsystem=0x16C110DE, brand=14, architecture=9, capability=(9, 0), cores=16896,
         numa=place // 4, addressing=0,
         memory_total=81559 * MB, memory_used=4 * MB, memory_reserved=551 * MB,
@@ -452,8 +452,9 @@ def rtx4090(count: int = 1) -> State:
             energy=5_000_000, temperature=34, temperature_shutdown=95, temperature_slowdown=92,
             fan=30, fans=2,
             clock_graphics=210, clock_sm=210, clock_memory=405, clock_video=1185,
-            clock_graphics_max=3105, clock_sm_max=3105, clock_memory_max=10501, clock_video_max=2415,
-            pstate=8, persistence=0, compute=0, display_mode=1, display_active=int(place == 0),
+            clock_graphics_max=3105, clock_sm_max=3105, clock_memory_max=10501,
+            clock_video_max=2415, pstate=8, persistence=0, compute=0, display_mode=1,
+            display_active=int(place == 0),
             reasons=1, reasons_supported=ALL_REASONS,
             pcie_generation=1, pcie_generation_max=4, pcie_width=16, pcie_width_max=16,
             pcie_tx=0, pcie_rx=0, samples_gpu=(0,) * 12, samples_memory=(0,) * 12,
@@ -467,7 +468,7 @@ def rtx4090(count: int = 1) -> State:
 
 
 def gb10() -> State:
-    """A DGX Spark: its memory is the host's, so the driver names no size; no fan, no power limit."""
+    """A DGX Spark: its memory is the host's, so the driver names no size; no fan, no limit."""
     return State(
         cards=(
             Card(

@@ -47,6 +47,8 @@ class Attempt:
         self.adopt_fd = None
         self.scheduler = None
         self.oom = None
+        self.devices = None
+        """The leases.Wanted that it has or waits for."""
         self._behind = False
 
     def claim(self, adopted=None):
@@ -145,6 +147,13 @@ class Attempt:
             pass  # a directory that was deleted; the end will find that out
         if self._behind:
             self.try_publish()
+        for uuid in self.devices.care() if self.devices is not None else ():
+            records.append_event(self.directory, "lease_doubled", device=uuid)
+
+    def release_devices(self):
+        """Its devices are free for others, but for what a process of it holds on to."""
+        if self.devices is not None:
+            self.devices.release()
 
     def write_slot(self, data):
         """Put the exit record on the disk, spending the reserve if there is no room. False if that
@@ -192,6 +201,8 @@ class Attempt:
             "oom_kills": self.oom and self.oom["count"],
             "oom": self.oom,
         }
+        if self.devices is not None:
+            words["devices"] = [lease.uuid for lease in self.devices.leases]
         records.replace(self.directory + "/agent.json", self._identity(words))
         self._behind = False
         if self.phase != "ended":  # the record follows
@@ -211,6 +222,7 @@ class Attempt:
             if fd is not None:
                 os.close(fd)
         self.lock_fd = self.slot_fd = self.log_fd = None
+        self.release_devices()
         if self.adopt_fd is not None:
             self.adopt_fd = None
             adopt.forget(self.leader)

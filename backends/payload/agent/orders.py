@@ -22,9 +22,11 @@ class Orders:
         stall = records.number(spec.get("stall_after"))
         self.stall_after = stall if stall and stall > 0 else None
         self.keep = bool(spec.get("keep_background"))
+        self.name = spec.get("name") if isinstance(spec.get("name"), str) else ""
         self.pty = bool(spec.get("pty"))
         self.after = wire.few(spec.get("after"))
         self.after_any = bool(spec.get("after_any"))
+        self.lease = wire.field(record, "lease", dict)
         self.adopted = request.get("adopt")
         self.secrets = request.get("secrets") or {}
         self.umask = request.get("umask", 0o022)

@@ -42,8 +42,9 @@ def see_through(watch):
     of that one and what its record says, None if somebody else has gone on with the run."""
     orders, wake = watch.orders, watch.wake
     while True:
-        if watch.await_dependency() and watch.begin():
+        if watch.await_dependency() and watch.await_devices() and watch.begin():
             watch.watch_to_end()
+        watch.attempt.release_devices()
         payload = watch.payload()
         failed = payload["cause"] == "self" and state_of(payload) == "failed"
         if not failed or orders.retries <= 0 or watch.cancelled() or wake.asked:

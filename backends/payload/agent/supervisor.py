@@ -169,6 +169,34 @@ class Supervisor:
                 records.append_event(self.attempt.directory, "waiting", reason=reason)
             self.sleep(1.0)
 
+    def await_devices(self):
+        """Wait until it has the devices that it is to have. True to go on; False if it must not
+        start."""
+        if self.orders.lease is None or self.orders.adopted:
+            return True
+        from . import leases
+
+        words = {"run": self.attempt.run, "attempt": self.attempt.number}
+        words["name"] = self.orders.name
+        shown = None
+        while True:
+            if self._stopped_before("stopped while it waited"):
+                return False
+            try:
+                if self.attempt.devices is None:
+                    self.attempt.devices = leases.Wanted(self.orders.lease)
+                reason = self.attempt.devices.try_to_take(words)
+            except Refused as refused:
+                self._not_started(126, str(refused))
+                return False
+            if not reason:
+                return True
+            if reason != shown:
+                shown = reason
+                self.attempt.try_publish("waiting", reason)
+                records.append_event(self.attempt.directory, "waiting", reason=reason)
+            self.sleep(1.0)
+
     def cancelled(self):
         """Whether an end was asked for."""
         looked = [request.look() for request in self.requests]
@@ -202,13 +230,7 @@ class Supervisor:
             else:
                 self._launch()
         except job.NotStarted as failed:
-            self.attempt.leader = self.attempt.started = None
-            self.cause = "launch"
-            self.reason = failed.reason
-            self.over = True
-            self.status = failed.code << 8
-            self.ended = time.time()
-            self._say("traindeck: %s\n" % failed.reason)
+            self._not_started(failed.code, failed.reason)
             return False
         now = self.began = time.monotonic()
         directory = self.attempt.directory
@@ -223,6 +245,15 @@ class Supervisor:
             # A disk that is full now: the job goes on without measurements.
             records.append_event(directory, "disk_full", error=str(error))
         return True
+
+    def _not_started(self, code, reason):
+        self.attempt.leader = self.attempt.started = None
+        self.cause = "launch"
+        self.reason = reason
+        self.over = True
+        self.status = code << 8
+        self.ended = time.time()
+        self._say("traindeck: %s\n" % reason)
 
     def _launch(self):
         try:
@@ -246,9 +277,11 @@ class Supervisor:
 
             self.terminal = terminal.Terminal(attempt.log_fd)
             slave = self.terminal.slave
-        pid, gate = job.fork_held(
-            argv, env, cwd, attempt.log_fd, (attempt.lock_fd,), orders.umask, slave
-        )
+        keep = [attempt.lock_fd]
+        if attempt.devices is not None:
+            keep += [lease.fd for lease in attempt.devices.leases]
+            env.update(attempt.devices.variables())
+        pid, gate = job.fork_held(argv, env, cwd, attempt.log_fd, keep, orders.umask, slave)
         if self.terminal is not None:
             self.terminal.started()
         attempt.leader = self.tree.leader = (pid, procs.starttime_of(pid))

@@ -159,6 +159,11 @@ def survey(request, body):
         busy = (yield from _busy(path)) if devices else None
     answer.update(devices=devices, devices_note=note, driver=driver or loaded_driver())
     answer["devices_busy"] = busy
+    answer["leased"] = {}
+    if wire.field(request, "leases", bool, False):
+        from . import leases
+
+        answer["leased"] = leases.all_held(wire.field(request, "folder", str, leases.FOLDER))
     return answer
 
 

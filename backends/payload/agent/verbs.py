@@ -36,6 +36,7 @@ VERBS = {
     "blobs_missing": "blobs",
     "blobs_put": "blobs",
     "keep_library": "devices.telling",
+    "device_history": "devices.history",
 }
 """Verb -> the module that has a function of that name: only what a call needs is imported."""
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.payload.harness import interpreters
 from tests.services.nvml import GB, Nvml, Proc, State, a100_mig, gb10, h100, rtx4090
 
 from traindeck.backends.base import Devices
@@ -23,17 +24,18 @@ from traindeck.backends.process import ProcessBackend
 
 PATIENCE = 60.0
 OLD, WIDE, NEW = "450", "535.54", "580"
-UUID = "GPU-00000000-0000-0000-0000-000000000000"
 
 
 class Machine:
     """This machine with the devices of a state file."""
 
-    def __init__(self, folder: Path, state: State, driver: str = NEW) -> None:
+    def __init__(
+        self, folder: Path, state: State, driver: str = NEW, python: str | None = None
+    ) -> None:
         self.nvml = Nvml(folder, state, driver)
         environ = {**os.environ, **self.nvml.environ(counted=True)}
         self.root = folder / "deck"
-        host = LocalHost(str(self.root), environ=environ)
+        host = LocalHost(str(self.root), environ=environ, python=python)
         self.backend = ProcessBackend("local", host, kind="local")
 
     @asynccontextmanager
@@ -106,6 +108,16 @@ async def test_what_a_driver_says_is_what_is_shown(tmp_path: Path, driver: str) 
     assert device.missing["fan_pct"] == "not supported"
     assert pids(device) == {os.getpid(): 20 * GB, os.getppid(): 3 * GB, 1: None}
     assert report.devices[0].processes == ()
+
+
+@pytest.mark.parametrize("version", interpreters())
+async def test_any_python_there_can_read_them(tmp_path: Path, version: str) -> None:
+    mine = Proc(pid=os.getpid(), memory=GB)
+    state = h100(1).card(0, utilization_gpu=12, processes=(mine,))
+    report = await Machine(tmp_path, state, python=interpreters()[version]).once()
+    (device,) = report.devices
+    assert (device.state, device.utilization_pct) == ("ok", 12)
+    assert pids(device) == {os.getpid(): GB}
 
 
 async def test_a_process_is_told_with_its_user_command_and_run(tmp_path: Path) -> None:

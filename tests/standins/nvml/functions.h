@@ -123,10 +123,10 @@
     F(450000, nvmlDeviceGetAttributes)                            \
     F(450000, nvmlDeviceGetAttributes_v2)                         \
     F(0, nvmlDeviceGetComputeRunningProcesses)                    \
-    F(455000, nvmlDeviceGetComputeRunningProcesses_v2)            \
+    F(450066, nvmlDeviceGetComputeRunningProcesses_v2)            \
     F(510000, nvmlDeviceGetComputeRunningProcesses_v3)            \
     F(0, nvmlDeviceGetGraphicsRunningProcesses)                   \
-    F(455000, nvmlDeviceGetGraphicsRunningProcesses_v2)           \
+    F(450066, nvmlDeviceGetGraphicsRunningProcesses_v2)           \
     F(510000, nvmlDeviceGetGraphicsRunningProcesses_v3)           \
     F(470000, nvmlDeviceGetMPSComputeRunningProcesses)            \
     F(470000, nvmlDeviceGetMPSComputeRunningProcesses_v2)         \

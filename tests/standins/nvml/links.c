@@ -157,6 +157,10 @@ API Return nvmlDeviceGetGpuFabricInfoV(struct handle *h, struct fabric_v2 *to) {
 static const struct { unsigned id, type; const char *key; unsigned place, since; } elsewhere[] = {
     {1, U32, "ecc", 0, 0},
     {2, U32, "ecc.pending", 0, 0},
+    {3, U64, "ecc.corrected.volatile", 0, 0},
+    {4, U64, "ecc.uncorrected.volatile", 0, 0},
+    {5, U64, "ecc.corrected.aggregate", 0, 0},
+    {6, U64, "ecc.uncorrected.aggregate", 0, 0},
     {74, U64, "policy.0", 0, 0},
     {75, U64, "policy.1", 0, 0},
     {76, U64, "policy.2", 0, 0},

@@ -8,13 +8,15 @@ A provider has
 - `cards`: its devices, each a Card;
 - `check(now)`: called before each time the cards are refreshed, to see whether they are still
   those. Raises Refused as `open`;
+- `LOOKS`: how many refreshes it takes to know all that can be known of a card, if not one;
 - `refresh(card, now)`: ask for what is due of one of them; never raises for what one cannot say.
 
 A reading is a dict that goes into JSON as it is. What a device does not say is None or not there,
 never 0, and `missing` has why. Units are in the names: bytes, percent (0 to 100), W, J, degrees
 Celsius, MHz. Times are seconds since the epoch.
 
-- `uuid` (what names it, for good), `index` (its place in the order of the bus, for people), `name`,
+- `uuid` (what names it, for good; its place on the bus if nothing else does), `index` (its place
+  in the order of the bus among those of its vendor, for people), `name`,
   `vendor`, `pci`;
 - `state`: "ok", "lost", "asleep" (asked for nothing, so that it stays so), "silent" (its driver
   does not come back from a call) or "error"; `problem`: a sentence where it is not "ok";
@@ -27,6 +29,8 @@ Celsius, MHz. Times are seconds since the epoch.
 - `sm_clock_mhz`, `sm_clock_max_mhz`, `memory_clock_mhz`;
 - `throttle_reasons`: of THROTTLING;
 - `ecc_uncorrected`, `ecc_corrected` (since the driver was loaded), `health`: words of trouble;
+- `idle_since`: from when on somebody held memory of it and nothing was seen to compute; so do
+  processes have one (history.py);
 - `nvlink_links`, `pcie_gen`, `pcie_width`;
 - `mig_mode`: whether it is cut into slices, `mig`: their readings;
 - `processes`: a list of dicts with `pid`, `start` (ticks since boot), `kind` ("compute", "graphics"

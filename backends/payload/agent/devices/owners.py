@@ -17,6 +17,8 @@ KINDS = {"cri-containerd": "kubernetes", "crio": "kubernetes", "libpod": "podman
 """What a container's runtime is called in a cgroup -> what people call it."""
 MOST = 4096
 """Processes that are remembered."""
+DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
+"""What accelerators are called in the file system."""
 
 
 class Owners:
@@ -88,7 +90,7 @@ class Owners:
 
 
 def _has_device(pid):
-    return any(path.startswith("/dev/nvidia") for path in procs.open_files(pid))
+    return any(path.startswith(DEVICES) for path in procs.open_files(pid))
 
 
 def hides(mountinfo):

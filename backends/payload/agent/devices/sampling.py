@@ -12,8 +12,9 @@ or null for once, "pynvml": folder}`; it ends with its input. Each line of outpu
 - `asking`: seconds for which a driver has not come back from being begun, else 0;
 - `needs`: what is to be sent before NVIDIA's devices can be asked ("pynvml").
 
-Reading is done by a thread. One that does not come back from a device for SILENT seconds is left
-with it, and another one goes on with the others; it takes part again when it is back.
+One thread leads: it reads, says and waits. One that does not come back from a device for SILENT
+seconds is left with it, and the one that watched it leads on with the others; the device takes part
+again when it is back. In between no thread has to wake another one.
 """
 
 import os
@@ -23,87 +24,97 @@ import threading
 import time
 
 from .. import Refused, survey, wire
-from . import owners
+from . import history, owners
 
 SILENT = 3.0
 """Seconds after which a device whose driver does not come back from a call is said to be silent."""
+CHECK = 1.0
+"""Seconds between two looks at whether the leader has come back."""
 FASTEST, SLOWEST = 0.1, 3600.0
+BETWEEN = 0.25
+"""Seconds between two looks, where what is to be said once takes both."""
 
 
 class Reader:
-    """Reads all that can be read, on a thread.
+    """Reads all that can be read, and says what is new.
 
     Args:
         providers: See the package.
-        wake: Called by the thread when it has been through all devices.
+        every: Seconds between two times; None to read once.
     """
 
-    def __init__(self, providers, wake):
+    def __init__(self, providers, every):
         self.providers = providers
         self.problems = {}
-        self._wake = wake
+        self._every = every
+        self._user = survey.user()
         self._owners = owners.Owners()
-        self._wanted = threading.Condition()
+        self._history = history.History()
+        self._news = News()
+        self._saying = threading.Lock()
         self._turn = 0
         self._opened = set()
-        self.opening = None
+        self._opening = None
         """When a driver was begun that has not come back yet."""
         self._at = {}
         """uuid -> when its driver was asked something that it has not come back from."""
         self._left = set()
         """Those in which a thread was left."""
-        self._begin()
 
-    def _begin(self):
-        self._turn += 1
-        self._go = False
-        thread = threading.Thread(target=self._work, args=(self._turn,), daemon=True)
-        thread.start()
+    def run(self):
+        """Go on until nobody listens. Ends the process, from whichever thread leads then."""
+        self._watched()
+        self._lead(0)
+        while True:  # another one leads: it ends the process, which this thread would
+            time.sleep(SLOWEST)
 
-    def ask(self):
-        """Have everything read that is due."""
-        with self._wanted:
-            self._go = True
-            self._wanted.notify()
+    def _watched(self):
+        threading.Thread(target=self._watch, args=(self._turn,), daemon=True).start()
 
-    def look_after(self, now):
-        """If the thread hangs in a device, leave it there and let another one go on."""
-        hung = {uuid for uuid, since in list(self._at.items()) if now - since > SILENT}
-        if hung - self._left:
-            self._left |= hung
-            self._begin()
-            self.ask()
-
-    def silent_for(self, uuid, now):
-        """Seconds for which a device's driver has not come back, if that is too long; else None."""
-        since = self._at.get(uuid)
-        return now - since if since is not None and now - since > SILENT else None
-
-    def _work(self, turn):
+    def _lead(self, turn):
+        """Read and say, time after time, until another thread takes over."""
+        looks = 0
         while True:
-            with self._wanted:
-                while not self._go:
-                    self._wanted.wait()
-                if turn != self._turn:
-                    return
-                self._go = False
+            begun = time.monotonic()
             for provider in self.providers:
-                if not self._one(provider, turn):
+                if not self._read(provider, turn):
                     return
-            self._wake()
+            looks += 1
+            if self._every is None and any(
+                p.cards and looks < getattr(p, "LOOKS", 1) for p in self.providers
+            ):
+                if not _pause(time.monotonic() + BETWEEN):
+                    os._exit(0)
+                continue
+            if not self._say() or self._every is None or not _pause(begun + self._every):
+                os._exit(0)
 
-    def _one(self, provider, turn):
+    def _watch(self, turn):
+        """Look after the leader, and take its place if it hangs in a device."""
+        while turn == self._turn:
+            time.sleep(CHECK)
+            now = time.monotonic()
+            if self._every is not None and self._opening is not None and not self._say():
+                os._exit(0)
+            hung = {uuid for uuid, since in list(self._at.items()) if now - since > SILENT}
+            if hung - self._left:
+                self._left |= hung
+                self._turn = turn = turn + 1
+                self._watched()
+                self._lead(turn)
+                return
+
+    def _read(self, provider, turn):
         """Read a provider's devices. False if another thread took over meanwhile."""
-        now = time.monotonic()
         try:
             if provider not in self._opened:
-                self.opening = now
+                self._opening = time.monotonic()
                 try:
                     provider.open()
                 finally:
-                    self.opening = None
+                    self._opening = None
                 self._opened.add(provider)
-            provider.check(now)
+            provider.check(time.monotonic())
             self.problems.pop(provider.NAME, None)
         except Refused as refused:
             self.problems[provider.NAME] = str(refused)
@@ -115,9 +126,8 @@ class Reader:
             self._at[card.uuid] = time.monotonic()
             try:
                 provider.refresh(card, time.monotonic())
-                self._owners.tell(card.reading.get("processes") or ())
-                for child in card.slices:
-                    self._owners.tell(child.reading.get("processes") or ())
+                for part in (card, *card.slices):
+                    self._owners.tell(part.reading.get("processes") or ())
                 card.publish()
             except Exception as error:  # of one device: the others are read all the same
                 words = "It cannot be read: %s: %s." % (type(error).__name__, error)
@@ -128,6 +138,44 @@ class Reader:
             if turn != self._turn:
                 return False
         return True
+
+    def _say(self):
+        """Say what is new, if there is room for it: who does not read gets the newest when they
+        do. False if nobody is there."""
+        with self._saying:
+            now = time.monotonic()
+            readings = {}
+            for provider in self.providers:
+                for card in provider.cards:
+                    readings[card.uuid] = self._shown(card, now)
+            fresh = [reading for reading in readings.values() if reading["state"] == "ok"]
+            self._history.note(time.time(), fresh)
+            rest = {
+                "problems": dict(self.problems),
+                "drivers": {p.NAME: p.driver for p in self.providers if p.driver},
+                "user": self._user,
+                "asking": 0 if self._opening is None else round(now - self._opening),
+            }
+            poller = select.poll()
+            poller.register(1, select.POLLOUT)
+            events = poller.poll(0)
+            if not events:
+                return True
+            if events[0][1] & (select.POLLERR | select.POLLHUP):
+                return False
+            line = wire.dumps(self._news.of(readings, rest)).encode("ascii") + b"\n"
+            try:
+                wire.write_all(1, line)
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+            return True
+
+    def _shown(self, card, now):
+        since = self._at.get(card.uuid)
+        if since is None or now - since <= SILENT:
+            return card.shown
+        words = "The driver has not come back from a question for %d s." % (now - since)
+        return dict(card.shown, state="silent", problem=words)
 
 
 class News:
@@ -164,7 +212,7 @@ class News:
 
 
 def program():
-    """The program. Returns its exit code."""
+    """The program. Returns its exit code if there is nothing to be read."""
     request = wire.parse_object(_first_line())
     if request is None:
         return 2
@@ -175,75 +223,29 @@ def program():
     if needs:
         wire.write_all(1, wire.dumps({"needs": needs}).encode("ascii") + b"\n")
         return 0
-    os.set_blocking(1, False)
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    reader = Reader(providers, lambda: _ring(wake))
-    news = News()
-    while True:
-        begun = time.monotonic()
-        reader.ask()
-        if not _wait(woken, begun + (min(every, SILENT) if every is not None else 3600.0)):
-            return 0
-        now = time.monotonic()
-        reader.look_after(now)
-        if not _say(news, reader, now):
-            return 0
-        if every is None:
-            return 0
-        if not _pause(begun + every):
-            return 0
-
-
-def _say(news, reader, now):
-    """Say what is new, if there is room for it: who does not read gets the newest when they do.
-    False if nobody is there."""
-    readings = {}
-    for provider in reader.providers:
-        for card in provider.cards:
-            reading = card.shown
-            silent = reader.silent_for(card.uuid, now)
-            if silent is not None:
-                words = "The driver has not come back from a question for %d s." % silent
-                reading = dict(reading, state="silent", problem=words)
-            readings[card.uuid] = reading
-    rest = {
-        "problems": dict(reader.problems),
-        "drivers": {p.NAME: p.driver for p in reader.providers if p.driver},
-        "user": survey.user(),
-        "asking": 0 if reader.opening is None else round(now - reader.opening),
-    }
-    poller = select.poll()
-    poller.register(1, select.POLLOUT)
-    events = poller.poll(0)
-    if not events:
-        return True
-    if events[0][1] & (select.POLLERR | select.POLLHUP):
-        return False
-    line = wire.dumps(news.of(readings, rest)).encode("ascii") + b"\n"
-    os.set_blocking(1, True)
-    try:
-        wire.write_all(1, line)
-    except (BrokenPipeError, ConnectionResetError):
-        return False
-    finally:
-        os.set_blocking(1, False)
-    return True
+    Reader(providers, every).run()
+    return 0
 
 
 def _providers(request):
     """(what there is to be asked, what is needed for that and not there)."""
-    from . import nvml
+    from . import amd, fdinfo, intel
 
-    if not _has_library():
-        return [], None
-    folder = wire.field(request, "pynvml", str)
-    if not folder or not os.path.isfile(folder + "/pynvml.py"):
-        return [], "pynvml"
-    sys.path.insert(0, folder)
-    import pynvml
+    found = []
+    if _has_library():
+        folder = wire.field(request, "pynvml", str)
+        if not folder or not os.path.isfile(folder + "/pynvml.py"):
+            return [], "pynvml"
+        sys.path.insert(0, folder)
+        import pynvml
 
-    return [nvml.Nvml(pynvml)], None
+        from . import nvml
+
+        found.append(nvml.Nvml(pynvml))
+    clients = fdinfo.Clients()  # a look at all processes, once for both
+    # Where they have no card this costs a look into a folder now and then, and one may come.
+    found += [amd.Amd(clients=clients), intel.Intel(clients=clients)]
+    return found, None
 
 
 def _has_library():
@@ -264,30 +266,6 @@ def _first_line():
             break
         data += more
     return data
-
-
-def _ring(fd):
-    try:
-        os.write(fd, b"x")
-    except OSError:
-        pass
-
-
-def _wait(woken, until):
-    """Until the reader has been through, or it is `until`. False at the end of our input."""
-    while True:
-        poller = select.poll()
-        poller.register(0, select.POLLIN)
-        poller.register(woken, select.POLLIN)
-        left = until - time.monotonic()
-        events = dict(poller.poll(max(0.0, left) * 1000.0))
-        if 0 in events and not os.read(0, 4096):
-            return False
-        if woken in events:
-            os.read(woken, 4096)
-            return True
-        if left <= 0:
-            return True
 
 
 def _pause(until):
