@@ -238,11 +238,13 @@ def kinds(devices: tuple[Device, ...]) -> str:
     """Devices by kind: `4 × H100`, `6 × A100, 2 × T4`."""
     counted: dict[str, int] = {}
     for device in devices:
-        name = short_name(device) or "GPU"
+        name = short_name(device)
         counted[name] = counted.get(name, 0) + 1
     if len(counted) > 2:
         return f"{len(devices)} GPUs of {len(counted)} kinds"
-    return ", ".join(f"{number} × {name}" for name, number in counted.items())
+    return ", ".join(
+        f"{number} × {name}" if name else f"{number} unnamed" for name, number in counted.items()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
