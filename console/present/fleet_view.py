@@ -41,7 +41,7 @@ class Look:
         every: Seconds between two reports of a place.
         names: Run id -> its name.
         selected: The cursor is here.
-        connect: The key by which a person connects to a place.
+        connect: The key by which a person connects to the place that is drawn, if only one can.
     """
 
     now: float = 0.0
@@ -49,7 +49,7 @@ class Look:
     names: Mapping[str, str] = field(default_factory=dict)
     glyphs: Glyphs = BEST
     selected: bool = False
-    connect: str = "C"
+    connect: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

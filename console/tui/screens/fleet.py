@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -41,6 +41,9 @@ from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 from .fleet_filter import FleetFilter
 from .fleet_list import FleetList
 from .list_screen import ListScreen
+
+if TYPE_CHECKING:
+    from traindeck.console.runs.fleet import PlaceDevices
 
 EVERY = 2.0
 """Seconds between two reports of a place."""
@@ -183,14 +186,15 @@ class FleetScreen(ListScreen):
         self._wanted = None
         return False
 
-    def _look(self, *, selected: bool = False) -> Look:
+    def _look(self, place: PlaceDevices | None = None, *, selected: bool = False) -> Look:
         return Look(
             now=self.deck.clock(),
             every=EVERY,
             names=self.list.names,
             glyphs=self.deck.painter.glyphs,
             selected=selected,
-            connect=self.deck.connect_key,
+            # Which key that is takes a look at all of them: only for who needs it.
+            connect=self.deck.connect_key if place is not None and place.person else "",
         )
 
     def _layout(self, cells: int) -> Layout:
@@ -218,7 +222,7 @@ class FleetScreen(ListScreen):
             devices, hosts = self.list.size(section.key)
             return user_head(section.key, devices, hosts, self._look(), cells, folded=folded)
         place = self.list.places.get(section.key)
-        return () if place is None else place_head(place, self._look(), cells, folded=folded)
+        return () if place is None else place_head(place, self._look(place), cells, folded=folded)
 
     def _note(self) -> Sequence[Line]:
         """In place of rows."""
@@ -240,7 +244,7 @@ class FleetScreen(ListScreen):
         place = self.list.places.get(row.place) if row is not None else None
         if place is None:
             return ()
-        return place_detail(place, self._look(), cells, rows, alone=self.list.shown.alone)
+        return place_detail(place, self._look(place), cells, rows, alone=self.list.shown.alone)
 
     def _above(self, cells: int) -> Line:
         shown = self.list.shown
