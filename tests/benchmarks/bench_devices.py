@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "terminal"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench_ssh import backend_on, processor
+from bench_ssh import HOSTS, ROUNDS, backend_on, control_masters, processor
 from terminal_probe import Terminal
 from tests.services import below
 from tests.services.nvml import GB, Nvml, Proc, State, h100
@@ -26,8 +26,6 @@ from traindeck.backends.process import ProcessBackend
 
 SECONDS = 15
 TURNS = 9
-HOSTS = 50
-ROUNDS = 20
 COMMAND = [sys.executable, "-m", "traindeck.console.cli.main", "top"]
 NVITOP = [sys.executable, "-m", "nvitop"]
 GPUSTAT = [sys.executable, "-m", "gpustat", "--json"]
@@ -198,13 +196,7 @@ async def elsewhere(folder: Path, nvml: Nvml) -> None:
         for backend in backends:
             await backend.aclose()
 
-        masters = []
-        for n in range(HOSTS):
-            argv = sshd.ssh(f"box{n}", options=("-M", "-N", "-S", f"{folder}/m{n}"))
-            masters.append(await asyncio.create_subprocess_exec(*argv))
-        for n in range(HOSTS):
-            while not Path(f"{folder}/m{n}").exists():
-                await asyncio.sleep(0.02)
+        masters = await control_masters(sshd, folder)
         pids = [master.pid for master in masters]
 
         async def one(n: int) -> None:

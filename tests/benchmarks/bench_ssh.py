@@ -97,13 +97,7 @@ async def polling(folder: Path) -> None:
         quiet = await every_second(nothing)
         with_us = await every_second(ours)
 
-        masters = []
-        for n in range(HOSTS):
-            argv = sshd.ssh(f"box{n}", options=("-M", "-N", "-S", f"{folder}/m{n}"))
-            masters.append(await asyncio.create_subprocess_exec(*argv))
-        for n in range(HOSTS):
-            while not Path(f"{folder}/m{n}").exists():
-                await asyncio.sleep(0.02)
+        masters = await control_masters(sshd, folder)
         pids = [master.pid for master in masters]
 
         async def one(n: int) -> None:
@@ -137,6 +131,18 @@ async def polling(folder: Path) -> None:
         f"{sum(b):.2f} s ({b[0]:.2f}, {b[1]:.2f}; ssh through ControlMaster) | "
         f"{sum(b) / sum(a):.1f} × fewer"
     )
+
+
+async def control_masters(sshd: Sshd, folder: Path) -> list[asyncio.subprocess.Process]:
+    """A connection of OpenSSH's to each machine that others go through, at `<folder>/m<n>`."""
+    masters = []
+    for n in range(HOSTS):
+        argv = sshd.ssh(f"box{n}", options=("-M", "-N", "-S", f"{folder}/m{n}"))
+        masters.append(await asyncio.create_subprocess_exec(*argv))
+    for n in range(HOSTS):
+        while not Path(f"{folder}/m{n}").exists():
+            await asyncio.sleep(0.02)
+    return masters
 
 
 def _answers(pid: int) -> bool:

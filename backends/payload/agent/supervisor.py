@@ -152,22 +152,16 @@ class Supervisor:
         if not self.orders.after:
             return True
         waited = dependency.Dependencies(self.orders.after, self.orders.after_any)
-        shown = None
-        while True:
-            if self._stopped_before("stopped while it waited"):
-                return False
+
+        def look():
             verdict, reason = waited.look()
-            if verdict == dependency.GO:
-                return True
             if verdict == dependency.NEVER:
                 self.cause = "dependency"
                 self.reason = reason
-                return False
-            if reason != shown:
-                shown = reason
-                self.attempt.try_publish("waiting", reason)
-                records.append_event(self.attempt.directory, "waiting", reason=reason)
-            self.sleep(1.0)
+                return False, reason
+            return True if verdict == dependency.GO else None, reason
+
+        return self._wait(look)
 
     def await_devices(self):
         """Wait until it has the devices that it is to have. True to go on; False if it must not
@@ -176,21 +170,31 @@ class Supervisor:
             return True
         from . import leases
 
-        words = {"run": self.attempt.run, "attempt": self.attempt.number}
-        words["name"] = self.orders.name
+        attempt = self.attempt
+        words = {"run": attempt.run, "attempt": attempt.number, "name": self.orders.name}
+
+        def look():
+            try:
+                if attempt.devices is None:
+                    attempt.devices = leases.Wanted(self.orders.lease)
+                reason = attempt.devices.try_to_take(words)
+            except Refused as refused:
+                self._not_started(126, str(refused))
+                return False, str(refused)
+            return None if reason else True, reason
+
+        return self._wait(look)
+
+    def _wait(self, look):
+        """Look each second, until there is nothing to wait for. `look` returns (True to go on,
+        False if it must not start or None to wait, the reason)."""
         shown = None
         while True:
             if self._stopped_before("stopped while it waited"):
                 return False
-            try:
-                if self.attempt.devices is None:
-                    self.attempt.devices = leases.Wanted(self.orders.lease)
-                reason = self.attempt.devices.try_to_take(words)
-            except Refused as refused:
-                self._not_started(126, str(refused))
-                return False
-            if not reason:
-                return True
+            goes, reason = look()
+            if goes is not None:
+                return goes
             if reason != shown:
                 shown = reason
                 self.attempt.try_publish("waiting", reason)
