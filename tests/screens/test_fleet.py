@@ -162,6 +162,16 @@ async def test_a_filter_acts_while_it_is_typed_enter_keeps_it_and_esc_takes_it_b
         assert len(screen.table.keys) == count and not screen.list.shown.text
 
 
+async def test_a_rank_that_stands_alone_says_of_which_run_it_is(make_app: MakeApp) -> None:
+    app = make_app(fleet_services(*four_hosts()))
+    async with opened(app) as (screen, pilot):
+        assert "└ rank 1" in screen_text(app)
+        burst(app, "slash", "5", "1", "0", "2", "enter")
+        await settle(app, pilot, lambda: len(screen.table.keys) == 1)
+        (row,) = [line for line in screen_text(app).splitlines() if "71.8 / 80" in line]
+        assert "you llama1b-lora-lr3e4" in row
+
+
 async def test_y_copies_the_pid_of_who_is_on_a_device(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,8 @@ class FleetScreen(ListScreen):
             alone = self.list.shown.alone
             return note_line(place, int(row.what), self._look(), cells, alone=alone)
         found = self.list.found(key)
+        if found is not None and (self.list.shown.text or self.list.shown.idle):
+            found = replace(found, above=None)  # that row may be hidden
         look = self._look(selected=selected)
         return None if found is None else device_line(found, self._layout(cells), look)
 
