@@ -204,12 +204,12 @@ def _table(
     import shutil
 
     from traindeck.console.present.top_view import Seen, top_lines
-    from traindeck.console.runs.fleet import run_names
+    from traindeck.console.runs.fleet import runs_on
 
     size = shutil.get_terminal_size()
     seen = Seen(
         now=ws.clock(),
-        names=run_names(ws, places),
+        names={key: run.name for key, run in runs_on(ws, places).items()},
         every=every,
         width=size.columns if fitted else None,
         height=size.lines - 1 if fitted and every is not None else None,

@@ -6,7 +6,6 @@ a whole, numbers are never cut. Piped, names are in full and there are no bars.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,18 @@ from traindeck.backends.devices.readings import Device, DeviceProcess
 
 from .ages import age, spoken
 from .cells import Line, Span, clean, clip_line, fit, pad, width
+from .device_words import (
+    STALE,
+    Whose,
+    command,
+    gigabytes,
+    is_busy,
+    main_process,
+    owner,
+    percent,
+    short_name,
+    who,
+)
 from .glyphs import BEST, Glyphs
 from .numbers import UNKNOWN, plural
 from .runs_table import meter
@@ -22,26 +33,12 @@ from .runs_table import meter
 if TYPE_CHECKING:
     from traindeck.console.runs.fleet import PlaceDevices
 
-GIB = 1 << 30
-STALE = 3.0
-"""Times the time between two reports after which what was said last is shown as old."""
-IDLE_SHOWN = 600.0
-"""Seconds for which a held device was not seen to compute, from which on that is said."""
 GAP = 2
 BAR = 10
 NAME = (8, 26)
 """Cells of a device's name, at least where it must be cut, and at most."""
 WHO = 24
 """Cells that WHO · RUN has at least: the bar gives way to it."""
-
-_BUILD = re.compile(r"[ -](?:\d+GB\b|HBM\d|SXM\d?|PCI-?e|NVL\d*\b)", re.IGNORECASE)
-
-THROTTLED = {
-    "hw_slowdown": "hardware slowdown",
-    "sw_thermal": "too warm",
-    "hw_thermal": "too hot",
-    "hw_power_brake": "power brake",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,49 +113,12 @@ def _rows(places: Sequence[PlaceDevices], seen: Seen) -> list[_Row]:
     return rows
 
 
-def main_process(device: Device) -> DeviceProcess | None:
-    """The process that stands for a device: of those that compute, the one that holds most."""
-    return max(
-        device.processes,
-        key=lambda one: (one.kind != "graphics", one.memory_bytes or 0),
-        default=None,
-    )
-
-
-def is_busy(device: Device) -> bool:
-    """Whether somebody computes on it, or on a slice of it. What a desktop draws is no reason."""
-    several = (device, *device.mig)
-    return any(one.kind != "graphics" for part in several for one in part.processes)
-
-
 # ------------------------------------------------------------------------------------- cells
-
-
-def percent(value: float | None) -> str:
-    """A share of 100 as a whole number."""
-    return UNKNOWN if value is None else f"{value:.0f}"
-
-
-def gigabytes(value: int | None) -> str:
-    """Bytes in GiB, to a tenth."""
-    return UNKNOWN if value is None else f"{value / GIB:.1f}"
 
 
 def _memory(device: Device) -> str:
     mark = {"reserved": "*", "shared": "+"}.get(device.memory_kind or "", "")
     return f"{gigabytes(device.memory_used_bytes)}/{gigabytes(device.memory_total_bytes)}{mark}"
-
-
-def short_name(device: Device) -> str:
-    """What a device is called where there is little room: without its maker, a slice without what
-    it is one of."""
-    name = clean(device.name or "")
-    if device.uuid.startswith("MIG-") and " MIG " in name:
-        return "MIG " + name.rpartition(" MIG ")[2]
-    for maker in ("NVIDIA ", "AMD ", "Intel ", "GeForce ", "Tesla ", "Instinct "):
-        name = name.removeprefix(maker)
-    # What it is plugged into and how much memory it has stand elsewhere.
-    return _BUILD.split(name, maxsplit=1)[0] or name
 
 
 def _watts(device: Device) -> str:
@@ -174,74 +134,6 @@ def _number(row: _Row) -> str:
     if device.uuid.startswith("MIG-"):
         return "·"
     return UNKNOWN if device.index is None else str(device.index)
-
-
-def who(row: _Row, seen: Seen) -> Line:
-    """Whose a device is, after what is wrong with it."""
-    device, above = row.device, row.above
-    warning = trouble(device, seen.now, seen.glyphs)
-    if device.state != "ok":
-        return warning
-    main = main_process(device)
-    if main is None:
-        return warning or (Span("free" if not device.mig else "", "muted"),)
-    more = len({one.pid for one in device.processes}) - 1
-    rest = (Span(f" +{more}", "muted"),) if more else ()
-    gap = (Span(" "),) if warning else ()
-    if above is not None and above.run is not None and above.run == main.run and main.rank:
-        return (*warning, *gap, Span(f"└ rank {main.rank}", "muted"), *rest)
-    return (*warning, *gap, *owner(main, row.user, seen), *rest)
-
-
-def owner(process: DeviceProcess, you: str, seen: Seen) -> Line:
-    """A process in a few words: whose, and which run, else its command."""
-    if process.hidden:
-        why = {
-            "container": "of the host",
-            "hidepid": "hidden by the system (hidepid)",
-            "gone": "is gone, its memory is not",
-        }
-        return (Span(f"pid {process.pid} {why.get(process.hidden, '')}".rstrip(), "muted"),)
-    mine = process.user is not None and process.user == you
-    user = Span("you" if mine else clean(process.user or f"pid {process.pid}"), "text")
-    if process.run is not None:
-        name = (seen.names or {}).get(process.run, process.run)
-        rank = f" rank {process.rank}" if process.rank else ""
-        return (user, Span(f" {clean(name)}{rank}", "text"))
-    where = f" · {process.container}" if process.container else ""
-    return (user, Span(f" {command(process, seen)}{clean(where)}", "muted"))
-
-
-def command(process: DeviceProcess, seen: Seen) -> str:
-    """Its command line; where it is fitted, the program without its folder."""
-    text = clean(process.command or f"pid {process.pid}")
-    program, space, rest = text.partition(" ")
-    return program.rpartition("/")[2] + space + rest if seen.width else text
-
-
-def trouble(device: Device, now: float, glyphs: Glyphs) -> Line:
-    """What is wrong with a device, in a few words; nothing if nothing is."""
-    if device.state == "asleep":
-        return (Span("asleep, to save power", "muted"),)
-    if device.state == "silent":
-        return (Span(f"{glyphs.unknown} the driver does not come back", "stale"),)
-    if device.state == "lost":
-        return (Span(f"{glyphs.warning} lost: it fell off the bus", "warn"),)
-    if device.state != "ok":
-        words = clean(device.problem or "its driver does not answer")
-        return (Span(f"{glyphs.warning} {words}", "warn"),)
-    if device.health:
-        return (Span(f"{glyphs.warning} {clean(device.health[0])}", "warn"),)
-    if device.ecc_uncorrected:
-        errors = plural(device.ecc_uncorrected, "uncorrected ECC error")
-        return (Span(f"{glyphs.warning} {errors}", "warn"),)
-    if device.idle_since is not None and now - device.idle_since >= IDLE_SHOWN:
-        held = spoken(now - device.idle_since)
-        return (Span(f"{glyphs.warning} held {held}, idle", "warn"),)
-    if device.slowed:
-        why = THROTTLED.get(device.slowed[0], device.slowed[0])
-        return (Span(f"{glyphs.warning} slowed, {why}", "warn"),)
-    return ()
 
 
 # ------------------------------------------------------------------------------------- table
@@ -302,9 +194,16 @@ def _table(rows: Sequence[_Row], seen: Seen) -> list[Line]:
                 line += meter(share, bar, style, seen.glyphs, stale=ink == "stale")
         for (_, _, cell, align), cells in zip(columns, sizes, strict=True):
             line.append(Span(" " * GAP + fit(cell(row), cells, align), ink))
-        line += [Span(" " * GAP), *_in(ink, who(row, seen))]
+        line += [
+            Span(" " * GAP),
+            *_in(ink, who(row.device, row.above, _whose(row, seen), seen.now, seen.glyphs)),
+        ]
         lines.append(tuple(line))
     return lines
+
+
+def _whose(row: _Row, seen: Seen) -> Whose:
+    return Whose(you=row.user, names=seen.names, whole=not seen.width)
 
 
 def _in(ink: str, spans: Line) -> Line:
@@ -348,22 +247,22 @@ def _processes(rows: Sequence[_Row], seen: Seen, taken: int) -> list[Line]:
     lines.append((Span(f"{head}  COMMAND · RUN", "muted"),))
     for (row, one), texts in zip(kept, cells, strict=True):
         line = "  ".join(fit(t, n, a) for t, n, a in zip(texts, sizes, aligned, strict=True))
-        lines.append((Span(f"{line}  "), *_command(one, row.user, seen)))
+        lines.append((Span(f"{line}  "), *_command(one, _whose(row, seen))))
     if left:
         lines.append((Span(f"{plural(left, 'more process', 'more processes')}", "muted"),))
     return lines
 
 
-def _command(process: DeviceProcess, you: str, seen: Seen) -> Line:
+def _command(process: DeviceProcess, whose: Whose) -> Line:
     if process.hidden:
-        return owner(process, you, seen)
+        return owner(process, whose)
     spans: list[Span] = []
     if process.run is not None:
-        spans = [*owner(process, you, seen)[1:], Span(" · ", "muted")]
+        spans = [*owner(process, whose)[1:], Span(" · ", "muted")]
         spans[0] = Span(spans[0].text.lstrip(), "text")
     kind = "" if process.kind == "compute" else f"{process.kind} · "
     where = f" · {clean(process.container)}" if process.container else ""
-    return (*spans, Span(f"{kind}{command(process, seen)}{where}", "muted"))
+    return (*spans, Span(f"{kind}{command(process, whole=whose.whole)}{where}", "muted"))
 
 
 def _sum(places: Sequence[PlaceDevices], rows: Sequence[_Row], seen: Seen) -> Line:

@@ -4,18 +4,22 @@ its age. A place that does not answer keeps what is known of it; it holds up no 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from traindeck.backends.data import dataclass
 from traindeck.backends.devices.readings import Device, DeviceReport
 from traindeck.backends.errors import TraindeckError
-from traindeck.console.store.records import iso
+from traindeck.console.store.records import RunRecord, iso
+
+from .device_history import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from traindeck.backends.base import Backend
     from traindeck.console.runs.workspace import Workspace
 
 TRY_AGAIN = 2.0
@@ -30,11 +34,19 @@ class PlaceDevices:
     Attributes:
         report: What was said last, None if nothing was yet.
         problem: Why it does not say anything now, "" while it does.
+        next_try: When it is tried again if it is out of reach, seconds since the epoch.
+        person: Only a person can connect to it.
+        asked: Since when it is being asked, seconds since the epoch.
+        history: UUID -> what that device did of late.
     """
 
     name: str = ""
     report: DeviceReport | None = None
     problem: str = ""
+    next_try: float | None = None
+    person: bool = False
+    asked: float = 0.0
+    history: Mapping[str, History] = field(default_factory=dict)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -47,7 +59,8 @@ class PlaceDevices:
 
 
 class Fleet:
-    """Asks the places. Used from one event loop; `aclose` when nobody looks any more.
+    """Asks the places. Used from one event loop; `aclose` when nobody looks any more. It may begin
+    once more after that: what was known stays.
 
     Args:
         names: Of the places; those of all that can tell, by default.
@@ -59,13 +72,23 @@ class Fleet:
     ) -> None:
         self._ws = ws
         self._every = every
+        self._names = names
         self.places = {name: PlaceDevices(name=name) for name in _asked(ws, names)}
         self.news = asyncio.Event()
         """Set whenever a place has said something, or failed to."""
+        self._changed = set(self.places)
         self._tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
         """Ask them all, from now on."""
+        if self._names is None:  # the settings may have changed since
+            known = _asked(self._ws, None)
+            self._changed |= self.places.keys() - set(known)
+            kept = self.places
+            self.places = {name: kept.get(name) or PlaceDevices(name=name) for name in known}
+        for place in self.places.values():
+            place.asked = self._ws.clock()
+            self._tell(place.name)
         self._tasks = [
             asyncio.create_task(self._follow(place), name=f"devices-{place.name}")
             for place in self.places.values()
@@ -92,29 +115,70 @@ class Fleet:
     def __iter__(self) -> Iterator[PlaceDevices]:
         return iter(self.places.values())
 
+    def changes(self) -> tuple[list[PlaceDevices], list[str]]:
+        """What has changed since this was asked last: copies of places, which may go to another
+        thread, and the names of those that are no more."""
+        changed, self._changed = self._changed, set()
+        self.news.clear()
+        there = [replace(self.places[name]) for name in self.places if name in changed]
+        return there, sorted(changed - self.places.keys())
+
+    def _tell(self, name: str) -> None:
+        self._changed.add(name)
+        self.news.set()
+
     async def _follow(self, place: PlaceDevices) -> None:
         from traindeck.backends.base import Devices
 
         while True:
+            backend = None
             try:
                 backend = self._ws.backend(place.name)
                 if not isinstance(backend, Devices):
                     del self.places[place.name]
-                    self.news.set()
+                    self._tell(place.name)
                     return
                 async with backend.devices(self._every) as reports:
                     async for report in reports:
-                        place.report, place.problem = report, ""
-                        self.news.set()
+                        self._hear(place, report)
                 if self._every is None:
                     return
-                place.problem = f"{place.name} says nothing of its devices any more."
+                self._fail(place, f"{place.name} says nothing of its devices any more.", backend)
             except TraindeckError as error:
-                place.problem = " ".join(error.lines)
-            self.news.set()
+                self._fail(place, " ".join(error.lines), backend)
             if self._every is None:
                 return
             await asyncio.sleep(TRY_AGAIN)
+
+    def _hear(self, place: PlaceDevices, report: DeviceReport) -> None:
+        place.report, place.problem = report, ""
+        place.next_try, place.person = None, False
+        if self._every is not None:
+            place.history = {
+                part.uuid: place.history.get(part.uuid, History()).after(
+                    report.observed_at, part.utilization_pct, _memory(part), self._every
+                )
+                for device in report.devices
+                for part in (device, *device.mig)
+            }
+        self._tell(place.name)
+
+    def _fail(self, place: PlaceDevices, problem: str, backend: Backend | None) -> None:
+        from .following import link_of
+
+        before = place.problem, place.next_try, place.person
+        place.problem = problem
+        if backend is not None:
+            link = link_of(backend)
+            place.next_try, place.person = link.next_try, link.person
+        if before != (place.problem, place.next_try, place.person):
+            self._tell(place.name)
+
+
+def _memory(device: Device) -> float | None:
+    """How much of a device's memory is used, in percent."""
+    used, total = device.memory_used_bytes, device.memory_total_bytes
+    return None if used is None or not total else 100 * used / total
 
 
 def _asked(ws: Workspace, names: Sequence[str] | None) -> list[str]:
@@ -150,8 +214,8 @@ def device_json(place: PlaceDevices, device: Device) -> dict[str, Any]:
     return said
 
 
-def run_names(ws: Workspace, places: Iterable[PlaceDevices]) -> dict[str, str]:
-    """Run id -> name, of the runs whose processes are on these devices."""
+def runs_on(ws: Workspace, places: Iterable[PlaceDevices]) -> dict[str, RunRecord]:
+    """Run id -> its record, of the runs whose processes are on these devices."""
     found = {
         process.run
         for place in places
@@ -161,4 +225,4 @@ def run_names(ws: Workspace, places: Iterable[PlaceDevices]) -> dict[str, str]:
         if process.run is not None
     }
     runs = (ws.index.get(run) for run in found) if found else ()
-    return {run.id: run.name for run in runs if run is not None}
+    return {run.id: run for run in runs if run is not None}

@@ -415,6 +415,12 @@ class TraindeckApp(Saying, inherit_bindings=False, inherit_css=False):
         if screen is not None:
             self.push_screen(screen)
 
+    def open_fleet(self) -> None:
+        """The accelerators of all places."""
+        screen = self.new_screen("fleet")
+        if screen is not None:
+            self.push_screen(screen)
+
     def new_screen(self, name: str, **arguments: Any) -> Screen[Any] | None:
         """A screen by its name in `screens.index.SCREENS`, made with these arguments."""
         from .screens.index import SCREENS

@@ -113,6 +113,17 @@ RUNS = (
     Action("runs.fold", "z", "fold", "fold", "fold the group", LIST, also="collapse"),
     Action("runs.window", "a", "window", "all", "all runs · last days", LIST),
     Action("runs.freeze", "f", "freeze", "freeze", "freeze the screen", LIST, also="pause"),
+    Action("runs.fleet", "F", "fleet", "fleet", "fleet: all GPUs", GO, also="devices top"),
+)  # fmt: skip
+
+FLEET = (
+    Action("fleet.open", "enter", "open", "open run", "open its run · unfold", LIST, 10),
+    Action("fleet.group", "u", "group", "by user", "by user · by host", LIST, 20),
+    Action("fleet.copy", "y", "copy", "copy pid", "copy the pid", LIST, 30),
+    Action("fleet.idle", "i", "idle", "idle only", "idle and free only · all", LIST, 40),
+    Action("fleet.filter", "slash", "filter", "filter", "filter, say free h100", LIST, 50,
+           also="search find"),
+    Action("fleet.fold", "z", "fold", "fold", "fold the host or user", LIST, also="collapse"),
 )  # fmt: skip
 
 CHART = "THE CHARTS"
@@ -288,6 +299,7 @@ SCOPES: dict[str, tuple[Action, ...]] = {
     "app": APP,
     "list": MOVES,
     "runs": RUNS,
+    "fleet": FLEET,
     "charts": CHARTS,
     "run": RUN,
     "log": LOG,
@@ -421,6 +433,7 @@ def _parse_key(text: str) -> str | None:
 _TOGETHER = (
     *(("app", scope) for scope in ("launch", "settings")),
     ("app", "list", "runs"),
+    ("app", "list", "fleet"),
     *(("app", "run", tab) for tab in ("charts", "log", "files", "config")),
 )
 """Scopes whose keys hold at the same time. Where two actions share a key by our choice (`N` in a

@@ -29,6 +29,7 @@ from traindeck.console.tui.services import (
 )
 
 from .listing import list_runs
+from .live_fleet import LiveFleet
 from .live_reaching import LiveReaching
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ LEAVING = 1.0
 """Seconds that the services get to end in."""
 
 
-class LiveServices(LiveReaching):
+class LiveServices(LiveReaching, LiveFleet):
     """Implements `Services`. Made on any thread; `aclose` ends its own.
 
     Args:
@@ -75,7 +76,8 @@ class LiveServices(LiveReaching):
     able = frozenset({"demo"})
 
     def __init__(self, make: Callable[[], Workspace], asker: Asker | None = None) -> None:
-        super().__init__()
+        LiveReaching.__init__(self)
+        LiveFleet.__init__(self)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="services", daemon=True)
         self._make = make

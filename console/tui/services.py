@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TerminalSize,
     )
     from traindeck.console.runs.drafting import Draft, Drafted, Ground
+    from traindeck.console.runs.fleet import PlaceDevices
     from traindeck.console.runs.log_session import LogSession
     from traindeck.console.runs.log_shown import Spot
     from traindeck.console.runs.placing import Found
@@ -156,6 +157,16 @@ class Forwarded:
     url: str = ""
     moved: bool = False
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetNews:
+    """What is new of the accelerators: the places that have said something, those that are no more,
+    and the runs that are on any of them, by id, if they were looked up once more."""
+
+    places: Sequence[PlaceDevices] = ()
+    gone: Sequence[str] = ()
+    runs: Mapping[str, RunRecord] | None = None
 
 
 # -------------------------------------------------------------------------------------- protocols
@@ -352,6 +363,17 @@ class Reaching(Protocol):
         ...
 
 
+class Watching(Protocol):
+    """The accelerators of all places."""
+
+    async def watch_fleet(self, every: float, tell: Callable[[FleetNews], None]) -> None:
+        """Ask every place for its devices each `every` seconds, until this is cancelled; nobody is
+        asked after that. `tell` is called on the caller's loop: first with all places and what is
+        known of them from an earlier time, then with what is new, a few times a second at most.
+        """
+        ...
+
+
 class Launching(Protocol):
     """What the Launch screen needs."""
 
@@ -418,7 +440,7 @@ class Launching(Protocol):
         ...
 
 
-class Services(RunsSource, RunActions, RunReader, Reaching, Launching, Protocol):
+class Services(RunsSource, RunActions, RunReader, Reaching, Watching, Launching, Protocol):
     """All of it. `able` names what this installation can do beyond showing runs (`demo`): keys for
     anything else are not offered."""
 

@@ -10,10 +10,11 @@ import asyncio
 import math
 import random
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from traindeck.backends.base import Reach, RunSpec, State, TraindeckError, UsageError
+from traindeck.console.runs.fleet import PlaceDevices
 from traindeck.console.store.records import (
     GROUPS,
     MetricSummary,
@@ -25,6 +26,7 @@ from traindeck.console.store.records import (
 from traindeck.console.tui.services import (
     Counts,
     Curve,
+    FleetNews,
     Group,
     Listing,
     Outcome,
@@ -49,6 +51,9 @@ class FakeServices:
         error: Raised by every method.
         logs: Run id -> its log. `no_log` says of those without why there is none.
         places: The backends.
+
+    Attributes:
+        fleet: What the places have said of their devices; `watchers` are told of it.
     """
 
     able = frozenset({"demo"})
@@ -70,6 +75,8 @@ class FakeServices:
         self.logs = dict(logs or {})
         self.no_log: dict[str, str] = {}
         self._places = places
+        self.fleet: Sequence[PlaceDevices] = ()
+        self.watchers: list[Callable[[FleetNews], None]] = []
         self.changes = 0
         self._listings: dict[View, Listing] = {}
         self.calls: list[tuple[str, object]] = []
@@ -327,6 +334,21 @@ class FakeServices:
             run = self.runs[key]
             if run is not None:
                 self.change(key, replace(run, looked_at=self.now))
+
+    async def watch_fleet(self, every: float, tell: Callable[[FleetNews], None]) -> None:
+        await self._pause("watch_fleet", every)
+        runs = {run.id: run for run in self.runs if run is not None}
+        self.watchers.append(tell)
+        try:
+            tell(FleetNews(places=self.fleet, runs=runs))
+            await asyncio.Event().wait()
+        finally:
+            self.watchers.remove(tell)
+
+    def say(self, *places: PlaceDevices, gone: Sequence[str] = ()) -> None:
+        """Places have said something new of their devices."""
+        for tell in self.watchers:
+            tell(FleetNews(places=places, gone=gone))
 
     async def refresh(self) -> None:
         await self._pause("refresh")

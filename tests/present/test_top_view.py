@@ -6,8 +6,9 @@ import pytest
 
 from traindeck.backends.devices.readings import Device, DeviceProcess, DeviceReport
 from traindeck.console.present.cells import line_width, plain
+from traindeck.console.present.device_words import short_name
 from traindeck.console.present.glyphs import ASCII, ascii_text
-from traindeck.console.present.top_view import Seen, problems, short_name, top_lines
+from traindeck.console.present.top_view import Seen, problems, top_lines
 from traindeck.console.runs.fleet import PlaceDevices
 
 GIB = 1 << 30

@@ -392,18 +392,18 @@ async def test_help_lists_exactly_what_is_bound(on_runs: OnRuns) -> None:
     from traindeck.console.tui.screens.base import active_actions
     from traindeck.console.tui.screens.help import help_entries
 
-    async with on_runs(keys={"runs.freeze": "F"}) as (app, pilot):
+    async with on_runs(keys={"runs.freeze": "W"}) as (app, pilot):
         bound = active_actions(app.screen, resting=True)
         listed = {entry.action for entry in help_entries(app.screen)}
         silent = {a.id for a in keys.all_actions().values() if not a.section}
         assert listed == set(bound) - silent
-        assert bound["runs.freeze"] == ["F"]
-        await pilot.press("F")
+        assert bound["runs.freeze"] == ["W"]
+        await pilot.press("W")
         assert "frozen" in screen_text(app)
         for key, label in runs_screen(app).footer_keys():
             assert any(key in map(keys.key_text, found) for found in bound.values()), (key, label)
         await pilot.press("question_mark")
-        assert "F" in screen_text(app)
+        assert "W" in screen_text(app)
 
 
 async def test_nothing_of_the_screen_below_stands_beside_the_help_at_80_columns(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from screen_svg import screen_text
 from tests.conformance.fake import FakeBackend, Place
 from tests.fakes.runs import make_run
 
-from traindeck.backends.base import State, Status
+from traindeck.backends.base import BackendError, State, Status
+from traindeck.backends.devices.readings import DeviceReport
 from traindeck.console.runs.workspace import Workspace, open_workspace
 from traindeck.console.settings import Settings
 from traindeck.console.tui.app import TraindeckApp
@@ -39,6 +41,14 @@ class SlowBackend(FakeBackend):
         self.asked += 1
         await super()._visit()
         self.answered += 1
+
+    @asynccontextmanager
+    async def devices(
+        self, every: float | None = None
+    ) -> AsyncIterator[AsyncIterator[DeviceReport]]:
+        await self._visit()
+        raise BackendError("local has not told of its devices.")
+        yield
 
 
 Opened = tuple[TraindeckApp, Any, SlowBackend]
@@ -118,6 +128,16 @@ async def test_no_key_waits_for_a_backend_that_takes_five_seconds(slow: Opened) 
     await press(slow, "escape", lambda t: "KEYS ON THIS SCREEN" not in t)
     await press(slow, "escape", lambda t: "selected 12/12" in t)
     await press(slow, "k", lambda t: "selected 11/12" in t)
+    # The Fleet: it is there at once, and says whom it asks.
+    await press(slow, "F", lambda t: "asking local…" in t)
+    await press(slow, "i", lambda t: "idle and free only" in t)
+    await press(slow, "i", lambda t: "idle and free only" not in t)
+    await press(slow, "u", lambda t: "by user" in t.splitlines()[1])
+    await press(slow, "/", lambda t: "enter keep" in t)
+    await press(slow, "escape", lambda t: "enter keep" not in t)
+    await press(slow, "?", lambda t: "KEYS ON THIS SCREEN" in t)
+    await press(slow, "escape", lambda t: "KEYS ON THIS SCREEN" not in t)
+    await press(slow, "escape", lambda t: "selected 11/12" in t)
     assert backend.asked > backend.answered, "it was waited for, by no key"
 
 

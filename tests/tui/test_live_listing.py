@@ -270,8 +270,9 @@ async def test_what_is_asked_while_the_services_end_is_not_begun(
     services: LiveServices, recwarn: pytest.WarningsRecorder
 ) -> None:
     await services.names()
-    held = threading.Event()
-    services._loop.call_soon_threadsafe(held.wait)
+    there, held = threading.Event(), threading.Event()
+    services._loop.call_soon_threadsafe(lambda: (there.set(), held.wait()))
+    await asyncio.to_thread(there.wait)  # what follows is of one turn of that loop
     asked = asyncio.create_task(services.names())
     await asyncio.sleep(0)
     services._loop.call_soon_threadsafe(services._loop.stop)

@@ -77,13 +77,14 @@ def holds(table: VirtualTable) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.integers(0, 12), max_size=4), OPERATIONS)
+@given(st.lists(st.integers(0, 12), max_size=4), OPERATIONS, st.integers(0, 1))
 async def test_the_cursor_is_always_on_a_row(
-    counts: list[int], operations: list[tuple[str, object]]
+    counts: list[int], operations: list[tuple[str, object]], gap: int
 ) -> None:
     app = Bench(FakeServices(), Settings(glyphs="best"), depth="truecolor", environ={})
     async with app.run_test(size=(60, 15)):
         table = app.table
+        table.gap = gap
         keys, sections = sections_of(counts)
         table.set_rows(keys, sections)
         holds(table)
@@ -118,9 +119,28 @@ async def test_the_cursor_is_always_on_a_row(
                 table.set_rows(array("q", order), table._sections)
                 if before is not None and table.key != before:
                     assert before not in table.visible_keys()
-                    assert abs(table._cursor - table.scroll_offset.y - place) <= 1  # but for a head
+                    # But for a head, and the blank row before it.
+                    assert abs(table._cursor - table.scroll_offset.y - place) <= 1 + gap
             holds(table)
             await app.animator.wait_until_complete()
+
+
+async def test_blank_rows_stand_between_groups_and_are_none_of_their_rows() -> None:
+    app = Bench(FakeServices(), Settings(glyphs="best"), depth="truecolor", environ={})
+    async with app.run_test(size=(60, 15)):
+        table = app.table
+        table.gap = 1
+        table.set_rows(*sections_of([2, 1]))
+        shown = ["".join(part.text for part in table.render_line(y)).strip() for y in range(6)]
+        assert shown == ["GROUP 0", "▌ key 100", "key 101", "", "GROUP 1", "key 102"]
+        table.move(1)
+        table.move(1)
+        assert table.key == 102
+        table.toggle_fold()
+        table.move(-1)
+        table.toggle_fold()
+        assert [table._is_stop(row) for row in range(4)] == [True, False, True, False]
+        assert table.visible_keys() == []
 
 
 async def test_who_ends_right_after_a_change_of_size_is_told_of_no_error() -> None:

@@ -26,6 +26,7 @@ class ScreenEntry:
 SCREENS: dict[str, ScreenEntry] = {
     "run": ScreenEntry("run", "RunScreen"),
     "launch": ScreenEntry("launch", "LaunchScreen", "Launch", "new start run"),
+    "fleet": ScreenEntry("fleet", "FleetScreen", "Fleet", "gpus devices top nvidia cuda"),
     "settings": ScreenEntry(
         "settings", "SettingsScreen", "Settings", "preferences options backends"
     ),

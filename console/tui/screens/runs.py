@@ -33,8 +33,9 @@ from traindeck.console.tui.widgets.lines import Lines
 from traindeck.console.tui.widgets.virtual_table import Section, VirtualTable
 
 from . import runs_says
-from .base import DeckScreen, place_mark, tries_of
+from .base import place_mark, tries_of
 from .index import SCREENS
+from .list_screen import ListScreen
 from .runs_chosen import ACTIONS, Chosen
 from .runs_filter import Filtering
 from .runs_going import Going
@@ -51,7 +52,7 @@ MARKED = 500
 """Marks out of sight that are followed; of more, no count is given for what their keys do."""
 
 
-class RunsScreen(DeckScreen):
+class RunsScreen(ListScreen):
     """The list of runs."""
 
     scope = "runs"
@@ -66,7 +67,6 @@ class RunsScreen(DeckScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pending_g = False
         self._footer: tuple[object, list[tuple[str, str]]] | None = None
         self._slow = False
         self._following = False
@@ -400,33 +400,6 @@ class RunsScreen(DeckScreen):
             return bool(self.model.view.group) and self.table.folds and len(self.table.keys) > 0
         return True
 
-    def action_move(self, step: int) -> None:
-        self.table.move(step)
-
-    def action_page(self, step: int) -> None:
-        self.table.page(step)
-
-    def action_half(self, step: int) -> None:
-        self.table.page(step / 2)
-
-    def action_first(self) -> None:
-        self.table.first()
-
-    def action_last(self) -> None:
-        self.table.last()
-
-    def action_prefix_g(self) -> None:
-        """`g g` goes to the top; one `g` alone waits a second for the other."""
-        if self._pending_g:
-            self._pending_g = False
-            self.table.first()
-            return
-        self._pending_g = True
-        self.set_timer(1.0, self._forget_g)
-
-    def _forget_g(self) -> None:
-        self._pending_g = False
-
     def action_back(self) -> None:
         """`esc`: the marks that can be seen go first, then the filter, then marks that nothing can
         be seen of even so."""
@@ -486,6 +459,10 @@ class RunsScreen(DeckScreen):
     async def _demo(self) -> None:
         await self.deck.services.demo()
         self.model.relist()
+
+    def action_fleet(self) -> None:
+        self._remember()
+        self.deck.open_fleet()
 
     def action_launch(self) -> None:
         self.deck.open_launch(None)

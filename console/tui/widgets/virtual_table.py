@@ -63,6 +63,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     Attributes:
         folded: The groups that are.
+        gap: Blank rows between two groups.
         folds: Whether they are just now; if not, all are open, from the next `set_rows` on.
         marked: The keys that are marked and can be seen.
         waiting: The other keys that are marked.
@@ -113,6 +114,7 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._rows = 0
         self._cursor = 0  # a row
         self.folded: set[str] = set()
+        self.gap = 0
         self.folds = True
         self.marked: set[int] = set()
         self.waiting: set[int] = set()
@@ -213,6 +215,8 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._starts, self._firsts = [], []
         row = first = 0
         for section in self._sections:
+            if row:
+                row += self.gap
             self._starts.append(row)
             self._firsts.append(first)
             row += (1 if section.title else 0) + (0 if self._is_folded(section) else section.count)
@@ -224,11 +228,16 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self.folds and bool(section.title) and section.key in self.folded
 
     def _place(self, row: int) -> tuple[int, int]:
-        """(section, offset in it) of a row; the offset of a head is -1; (-1, -1) beyond the end."""
+        """(section, offset in it) of a row; the offset of a head is -1; (-1, -1) beyond the end, or
+        for a blank row between two."""
         if not 0 <= row < self._rows:
             return -1, -1
-        section = bisect_right(self._starts, row) - 1
-        return section, row - self._starts[section] - (1 if self._sections[section].title else 0)
+        number = bisect_right(self._starts, row) - 1
+        section = self._sections[number]
+        offset = row - self._starts[number] - (1 if section.title else 0)
+        if offset >= (0 if self._is_folded(section) else section.count):
+            return -1, -1
+        return number, offset
 
     def _key_at(self, row: int) -> int | None:
         section, offset = self._place(row)
@@ -298,10 +307,11 @@ class VirtualTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _nearest_stop(self, row: int) -> int:
         row = min(max(0, row), max(0, self._rows - 1))
-        for step in range(len(self._sections) + 1):
+        most = (1 + self.gap) * len(self._sections) + 1
+        for step in range(most):
             if self._is_stop(row + step):
                 return row + step
-        for step in range(len(self._sections) + 1):
+        for step in range(most):
             if self._is_stop(row - step):
                 return row - step
         return 0
