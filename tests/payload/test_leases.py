@@ -83,6 +83,10 @@ class Someone:
                         said = found
                     else:
                         mine += found
+                elif verb == "want":
+                    wanted = leases.Wanted({"devices": uuids, "count": 1, "folder": folder})
+                    said = wanted.try_to_take(WORDS)
+                    mine += wanted.leases
                 elif verb == "release":
                     for lease in mine:
                         lease.release()
@@ -297,6 +301,21 @@ def test_what_a_user_says_of_another_is_not_believed(
     forged.unlink()
     os.symlink("/etc/passwd", forged)
     assert leases.held([A], folder)[A]["user"] == f"user {OTHER}"
+
+
+@needs_root
+def test_a_file_that_its_owner_keeps_from_others_is_held_for_them(
+    folder: str, someone: Callable[..., Someone]
+) -> None:
+    leases.folder(folder)
+    for uuid, mode in ((A, 0o644), (B, 0o600)):
+        path = Path(folder) / f"{uuid}.lease"
+        path.write_bytes(b"")
+        path.chmod(mode)
+    taker = someone(OTHER)
+    said = taker("want", A, B)
+    assert said == "waits for a GPU, none is free: the others are held by another program of root"
+    assert taker("want", A, B, C) == "", "there was one more"
 
 
 def test_a_folder_that_is_not_everybodys_is_refused_with_its_owner(folder: str) -> None:

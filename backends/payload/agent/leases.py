@@ -23,6 +23,8 @@ F_OFD_GETLK = 36
 FLOCK = "hhqqi4x"
 PATIENCE = 1.0
 """Seconds that another user may take between making a file and letting others open it."""
+TRIES = 100
+"""Times that a file may be replaced while it is being locked."""
 MOST_RECORD = 4096
 NAMED = 3
 """Holders that a reason names."""
@@ -204,8 +206,8 @@ class Wanted:
 
     def try_to_take(self, words):
         """Take enough of them if they are free now. "" if they are ours, else what is missing."""
+        taken = held(self.devices, self.folder)
         while True:
-            taken = held(self.devices, self.folder)
             free = [one for one in self.devices if one not in taken]
             if len(free) < self.count:
                 return self._missing(len(free), taken)
@@ -213,7 +215,8 @@ class Wanted:
             if not isinstance(found, str):
                 self.leases = found
                 return ""
-            # Somebody was faster with that one; there may be others.
+            # Somebody was faster with that one, or lets nobody at it; there may be others.
+            taken[found] = _holder(self.folder, found)
 
     def _missing(self, free, taken):
         who = []
@@ -262,7 +265,7 @@ def _path(base, uuid):
 def _try(path):
     """A descriptor of the file, locked; None if somebody holds it."""
     until = time.monotonic() + PATIENCE
-    while True:
+    for _ in range(TRIES):
         fd = _open(path, until)
         if fd is None:
             return None
@@ -279,6 +282,7 @@ def _try(path):
         if _is_file(fd, path):
             return fd
         os.close(fd)  # removed or replaced meanwhile: the lock is on what nobody sees
+    return None
 
 
 def _open(path, until):
