@@ -59,6 +59,23 @@ class DeviceProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLease:
+    """Who has a device for themselves. What is not known of that is None.
+
+    Attributes:
+        user: Whose run it is.
+        run, attempt, name: Which.
+        since: From when on, seconds since the epoch, by the clock there.
+    """
+
+    user: str | None = None
+    run: str | None = None
+    attempt: int | None = None
+    name: str | None = None
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """An accelerator, or a slice of one, as it was last.
 
@@ -74,6 +91,7 @@ class Device:
         ecc_uncorrected, ecc_corrected: Errors since the driver was loaded.
         health: What is wrong with it for good, in words.
         idle_since: As of a process, of whoever is on it.
+        lease: The run that has it for itself, whether it computes yet or not.
         mig_mode: Whether it is cut into slices; None if it cannot be.
         mig: Those slices.
         missing: Field -> why it is not said.
@@ -112,6 +130,7 @@ class Device:
     pcie_gen: int | None = None
     pcie_width: int | None = None
     idle_since: float | None = None
+    lease: DeviceLease | None = None
     mig_mode: bool | None = None
     mig: tuple[Device, ...] = ()
     processes: tuple[DeviceProcess, ...] = ()
@@ -253,6 +272,10 @@ def _slices(value: Any) -> tuple[Device, ...]:
     return tuple(device(one) for one in _list(value)[:100] if isinstance(one, dict))
 
 
+def _lease(value: Any) -> DeviceLease | None:
+    return DeviceLease(**_typed(_LEASE, value)) if isinstance(value, dict) else None
+
+
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -267,8 +290,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tuple[str, ...] | None": _texts,
     "tuple[Device, ...]": _slices,
     "bool | None": _flag,
+    "DeviceLease | None": _lease,
     "tuple[DeviceProcess, ...]": _processes,
     "Mapping[str, str]": _words,
 }
+_LEASE = {one.name: _READERS[str(one.type)] for one in fields(DeviceLease)}
 _PROCESS = {one.name: _READERS[str(one.type)] for one in fields(DeviceProcess)}
 _DEVICE = {one.name: _READERS[str(one.type)] for one in fields(Device)}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from traindeck.backends.data import dataclass
-from traindeck.backends.devices.readings import Device, DeviceProcess
+from traindeck.backends.devices.readings import Device, DeviceLease, DeviceProcess
 
 from .ages import spoken
 from .cells import Line, Span, clean
@@ -55,9 +55,29 @@ def main_process(device: Device) -> DeviceProcess | None:
 
 
 def is_busy(device: Device) -> bool:
-    """Whether somebody computes on it, or on a slice of it. What a desktop draws is no reason."""
+    """Whether it is somebody's: a run has it, a process computes on it or on a slice of it, or its
+    memory is held by whom we cannot see. What a desktop draws is no reason."""
     several = (device, *device.mig)
+    if any(part.lease is not None for part in several) or is_held_unseen(device):
+        return True
     return any(one.kind != "graphics" for part in several for one in part.processes)
+
+
+def is_held_unseen(device: Device) -> bool:
+    """Whether more memory is held than a driver takes, and by no process that can be seen: one of a
+    container, or one that left it behind."""
+    if device.processes or device.mig or device.memory_kind != "device":
+        return False
+    least = max(GIB, 0.02 * (device.memory_total_bytes or 0))
+    return (device.memory_used_bytes or 0) >= least
+
+
+def lessee(lease: DeviceLease, whose: Whose) -> Line:
+    """Who has a device leased: whose run, and which."""
+    mine = lease.user is not None and lease.user == whose.you
+    user = "you" if mine else clean(lease.user or "somebody")
+    name = (whose.names or {}).get(lease.run or "", lease.name or lease.run or "a run")
+    return (Span(user, "text"), Span(f" {clean(name)}", "text"))
 
 
 def percent(value: float | None) -> str:
@@ -92,6 +112,11 @@ def who(
         return warning
     main = main_process(device)
     if main is None:
+        gap = (Span(" "),) if warning else ()
+        if device.lease is not None:
+            return (*warning, *gap, *lessee(device.lease, whose), Span(" · leased", "muted"))
+        if is_held_unseen(device):
+            return (*warning, *gap, Span("held by no visible process", "muted"))
         return warning or (Span("free" if not device.mig else "", "muted"),)
     more = len({one.pid for one in device.processes}) - 1
     rest = (Span(f" +{more}", "muted"),) if more else ()

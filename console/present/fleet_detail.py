@@ -11,7 +11,18 @@ from traindeck.backends.devices.readings import BAD_THROTTLING, Device, DevicePr
 
 from .ages import spoken
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
-from .device_words import THROTTLED, command, gigabytes, is_busy, main_process, percent, short_name
+from .device_words import (
+    THROTTLED,
+    Whose,
+    command,
+    gigabytes,
+    is_busy,
+    is_held_unseen,
+    lessee,
+    main_process,
+    percent,
+    short_name,
+)
 from .fleet_rows import Found, is_stale, notes_of, seen_idle
 from .fleet_view import Look, trend
 from .numbers import UNKNOWN, figure, plural
@@ -40,7 +51,16 @@ def device_detail(
     may = _may(found, runs, look, cells)
     figures = _figures(found, look, cells) if rows >= TALL else []
     on = _processes(found, runs, look, cells, room - len(wrong) - len(may) - len(figures), rows)
-    if not on and not wrong and not device.mig and not is_busy(device):
+    if not on and not wrong and device.lease is not None:
+        whose = Whose(you=place.report.user if place.report else "")
+        since = device.lease.since
+        ago = "" if since is None else f" for {spoken(max(0.0, look.now - since))}"
+        has = (Span(f"{INDENT}Leased by "), *lessee(device.lease, whose), Span(f"{ago}; "))
+        wrong = [(*has, Span("nothing of it computes here now.", "text"))]
+    elif not on and not wrong and is_held_unseen(device):
+        held = f"{gigabytes(device.memory_used_bytes)} GiB are held by no process that can be seen"
+        wrong = [(Span(f"{INDENT}{held}: of a container, or left behind.", "text"),)]
+    elif not on and not wrong and not device.mig and not is_busy(device):
         wrong = [(Span(f"{INDENT}Free: nothing computes on it.", "text"),)]
         if is_stale(place, look.now, look.every):
             wrong = [(Span(f"{INDENT}Nothing computed on it when last seen.", "stale"),)]

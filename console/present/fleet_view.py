@@ -11,7 +11,16 @@ from traindeck.backends.devices.readings import Device
 
 from .ages import age
 from .cells import Line, Span, clean, clip, clip_line, fit, fit_line, line_width, width
-from .device_words import Whose, gigabytes, main_process, owner, percent, short_name, trouble
+from .device_words import (
+    Whose,
+    gigabytes,
+    is_busy,
+    main_process,
+    owner,
+    percent,
+    short_name,
+    trouble,
+)
 from .fleet_columns import LEAD, Column, Layout
 from .fleet_rows import (
     FREE,
@@ -102,7 +111,7 @@ def _shape(row: _Row, column: Column) -> Line:
     if row.warm:
         return (Span(glyphs.warning, "warn"),)
     if main_process(device) is None:
-        return (Span(glyphs.dot, "muted"),)
+        return (Span(glyphs.starting if is_busy(device) else glyphs.dot, "muted"),)
     return (Span(glyphs.running, "running"),)
 
 

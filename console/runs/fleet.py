@@ -209,20 +209,20 @@ def device_json(place: PlaceDevices, device: Device) -> dict[str, Any]:
             process["started"] = iso(process["started"])
             process["idle_since"] = iso(process["idle_since"])
         part["idle_since"] = iso(part["idle_since"])
+        if part["lease"] is not None:
+            part["lease"]["since"] = iso(part["lease"]["since"])
     said["observed_at"] = iso(None if place.report is None else place.report.observed_at)
     said["reach"] = "down" if place.problem else "ok"
     return said
 
 
 def runs_on(ws: Workspace, places: Iterable[PlaceDevices]) -> dict[str, RunRecord]:
-    """Run id -> its record, of the runs whose processes are on these devices."""
-    found = {
-        process.run
-        for place in places
-        for device in place.devices
-        for part in (device, *device.mig)
-        for process in part.processes
-        if process.run is not None
-    }
-    runs = (ws.index.get(run) for run in found) if found else ()
+    """Run id -> its record, of the runs that have these devices or whose processes are on them."""
+    found: set[str | None] = set()
+    for place in places:
+        for device in place.devices:
+            for part in (device, *device.mig):
+                found.update(process.run for process in part.processes)
+                found.add(None if part.lease is None else part.lease.run)
+    runs = [ws.index.get(run) for run in found if run is not None]
     return {run.id: run for run in runs if run is not None}

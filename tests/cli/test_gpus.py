@@ -86,6 +86,19 @@ def test_what_other_runs_have_is_waited_for_and_who_has_it_is_said(box: Box) -> 
     assert box.show(second)["state"] == "succeeded"
 
 
+def test_who_has_a_gpu_is_seen_before_anything_computes_on_it(box: Box) -> None:
+    first = box.run(2, "sleep", "600", options=("--name", "first"))
+    box.until(first, "running")
+    found = {one["uuid"]: one["lease"] for one in box.cli.json("top", "--json")}
+    assert found[box.uuids[2]] is None
+    for one in box.uuids[:2]:
+        assert (found[one]["run"], found[one]["attempt"]) == (first, 0)
+        assert found[one]["since"].endswith("Z")
+    lines = box.cli.ok("top").splitlines()
+    assert lines[1].endswith("you first · leased") and lines[3].endswith("free")
+    assert lines[-1].startswith("2 of 3 GPUs busy, 1 free")
+
+
 def test_a_run_that_waits_can_be_stopped_and_has_nothing(box: Box) -> None:
     first = box.run(3, "sleep", "600")
     box.until(first, "running")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from traindeck.backends.devices.readings import Device, DeviceProcess, DeviceReport
+from traindeck.backends.devices.readings import Device, DeviceLease, DeviceProcess, DeviceReport
 from traindeck.console.present.cells import line_width, plain
 from traindeck.console.present.device_words import short_name
 from traindeck.console.present.glyphs import ASCII, ascii_text
@@ -109,6 +109,20 @@ def test_what_is_old_counts_as_unknown_neither_busy_nor_free() -> None:
 def test_a_device_that_draws_a_desktop_is_free() -> None:
     desktop = h100(0, processes=(process(1, kind="graphics"),))
     assert text(place(desktop))[-1].startswith("0 of 1 GPU busy, 1 free")
+
+
+def test_a_device_that_a_run_has_leased_is_busy_before_it_computes() -> None:
+    lease = DeviceLease(user="ada", run="01jabcdefgh2", name="sft")
+    mine, theirs = h100(0, lease=lease), h100(1, lease=DeviceLease(user="bob", name="dpo"))
+    lines = text(place(mine, theirs))
+    assert lines[1].endswith("you sft · leased") and lines[2].endswith("bob dpo · leased")
+    assert lines[-1].startswith("2 of 2 GPUs busy, 0 free")
+
+
+def test_memory_that_nobody_is_seen_to_hold_makes_a_device_no_free_one() -> None:
+    lines = text(place(h100(0, memory_used_bytes=30 * GIB), h100(1, memory_used_bytes=GIB // 2)))
+    assert lines[1].endswith("held by no visible process") and lines[2].endswith("free")
+    assert lines[-1].startswith("1 of 2 GPUs busy, 1 free")
 
 
 def test_a_device_with_a_busy_slice_is_busy() -> None:

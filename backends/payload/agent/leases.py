@@ -178,7 +178,7 @@ def all_held(path=FOLDER):
         return {}
     end = ".lease"
     return held(
-        [n[: -len(end)] for n in names if n.endswith(end) and _is_name(n[: -len(end)])], path
+        [n[: -len(end)] for n in names if n.endswith(end) and is_name(n[: -len(end)])], path
     )
 
 
@@ -252,12 +252,13 @@ class Wanted:
 # ------------------------------------------------------------------------------------- inside
 
 
-def _is_name(uuid):
+def is_name(uuid):
+    """Whether a device of this name can be leased."""
     return 0 < len(uuid) <= 100 and all(c.isalnum() or c in "-_" for c in uuid)
 
 
 def _path(base, uuid):
-    if not _is_name(uuid):
+    if not is_name(uuid):
         raise Refused("%.120r names no device." % (uuid,))
     return "%s/%s.lease" % (base, uuid)
 

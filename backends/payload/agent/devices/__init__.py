@@ -31,6 +31,7 @@ Celsius, MHz. Times are seconds since the epoch.
 - `ecc_uncorrected`, `ecc_corrected` (since the driver was loaded), `health`: words of trouble;
 - `idle_since`: from when on somebody held memory of it and nothing was seen to compute; so do
   processes have one (history.py);
+- `lease`: `{"user","run","attempt","name","since"}` of the run that has it (leases.py), if one has;
 - `nvlink_links`, `pcie_gen`, `pcie_width`;
 - `mig_mode`: whether it is cut into slices, `mig`: their readings;
 - `processes`: a list of dicts with `pid`, `start` (ticks since boot), `kind` ("compute", "graphics"

@@ -23,11 +23,13 @@ import sys
 import threading
 import time
 
-from .. import Refused, survey, wire
+from .. import Refused, leases, survey, wire
 from . import history, owners
 
 SILENT = 3.0
 """Seconds after which a device whose driver does not come back from a call is said to be silent."""
+LEASES = 1.0
+"""Seconds between two looks at who has which device."""
 CHECK = 1.0
 """Seconds between two looks at whether the leader has come back."""
 FASTEST, SLOWEST = 0.1, 3600.0
@@ -52,6 +54,8 @@ class Reader:
         self._history = history.History()
         self._news = News()
         self._saying = threading.Lock()
+        self._leased = {}
+        self._leases_due = 0.0
         self._turn = 0
         self._opened = set()
         self._opening = None
@@ -148,6 +152,7 @@ class Reader:
             for provider in self.providers:
                 for card in provider.cards:
                     readings[card.uuid] = self._shown(card, now)
+            self._tell_leases(readings, now)
             fresh = [reading for reading in readings.values() if reading["state"] == "ok"]
             self._history.note(time.time(), fresh)
             rest = {
@@ -170,12 +175,26 @@ class Reader:
                 return False
             return True
 
+    def _tell_leases(self, readings, now):
+        """Add to each reading, and to those of its slices, who has it leased."""
+        if now >= self._leases_due:
+            self._leases_due = now + LEASES
+            uuids = [part["uuid"] for one in readings.values() for part in (one, *_slices(one))]
+            self._leased = leases.held([uuid for uuid in uuids if leases.is_name(uuid)])
+        for reading in readings.values():
+            for part in (reading, *_slices(reading)):
+                part["lease"] = self._leased.get(part["uuid"])
+
     def _shown(self, card, now):
         since = self._at.get(card.uuid)
         if since is None or now - since <= SILENT:
             return card.shown
         words = "The driver has not come back from a question for %d s." % (now - since)
         return dict(card.shown, state="silent", problem=words)
+
+
+def _slices(reading):
+    return reading.get("mig") or ()
 
 
 class News:
