@@ -269,7 +269,10 @@ def _processes(value: Any) -> tuple[DeviceProcess, ...]:
 
 
 def _slices(value: Any) -> tuple[Device, ...]:
-    return tuple(device(one) for one in _list(value)[:100] if isinstance(one, dict))
+    # A slice has none itself, whatever is said.
+    return tuple(
+        device({**one, "mig": None}) for one in _list(value)[:100] if isinstance(one, dict)
+    )
 
 
 def _lease(value: Any) -> DeviceLease | None:

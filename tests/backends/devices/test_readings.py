@@ -73,6 +73,14 @@ def test_more_than_can_be_is_cut() -> None:
     assert len(found.name or "") == 1000
 
 
+def test_slices_in_slices_however_deep_are_none() -> None:
+    deep: dict[str, Any] = {"uuid": "x"}
+    for _ in range(900):
+        deep = {"uuid": "x", "mig": [deep]}
+    report = Told().hear(line(devices={"a": deep}), NOW)
+    assert [part.mig for part in report.devices[0].mig] == [()]
+
+
 odd = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),

@@ -62,7 +62,7 @@ class Card:
         uuid: What names it, for good.
         reading: What it said last; whoever refreshes it writes here.
         slices: Cards of its parts.
-        shown: A copy of the reading as it was when it was whole; the same object as long as it is.
+        shown: A copy of the reading as it was when it was whole.
     """
 
     def __init__(self, uuid, index, vendor):

@@ -124,6 +124,11 @@ class Reader:
             self.problems[provider.NAME] = str(refused)
             if provider not in self._opened:
                 return True
+        except Exception as error:  # of one vendor: the others' are read all the same
+            words = "Its devices cannot be read: %s: %s." % (type(error).__name__, error)
+            self.problems[provider.NAME] = words
+            if provider not in self._opened:
+                return True
         for card in list(provider.cards):
             if card.uuid in self._at:
                 continue  # another thread is still in it
@@ -186,11 +191,15 @@ class Reader:
                 part["lease"] = self._leased.get(part["uuid"])
 
     def _shown(self, card, now):
+        """A copy of what was read of a device, to which more may be added."""
+        reading = dict(card.shown)
+        if _slices(reading):
+            reading["mig"] = [dict(part) for part in reading["mig"]]
         since = self._at.get(card.uuid)
-        if since is None or now - since <= SILENT:
-            return card.shown
-        words = "The driver has not come back from a question for %d s." % (now - since)
-        return dict(card.shown, state="silent", problem=words)
+        if since is not None and now - since > SILENT:
+            words = "The driver has not come back from a question for %d s." % (now - since)
+            reading.update(state="silent", problem=words)
+        return reading
 
 
 def _slices(reading):
@@ -209,10 +218,7 @@ class News:
         line = {"time": time.time(), "monotonic": time.monotonic()}
         changed = {}
         for uuid, reading in readings.items():
-            before = self._said.get(uuid)
-            if before is reading:
-                continue
-            before = before or {}
+            before = self._said.get(uuid) or {}
             new = {k: v for k, v in reading.items() if k not in before or before[k] != v}
             new.update((k, None) for k in before if k not in reading and before[k] is not None)
             if new or uuid not in self._said:
