@@ -343,16 +343,16 @@ def test_the_mouse_can_be_left_alone(start_deck: StartDeck, tmp_path: Path) -> N
 
 def test_own_keys_work_and_are_shown(start_deck: StartDeck, tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "settings.yaml").write_text("keys:\n  runs.freeze: F, ctrl+f\n")
+    (tmp_path / "config" / "settings.yaml").write_text("keys:\n  runs.freeze: W, ctrl+f\n")
     deck = ready(start_deck("--state", str(tmp_path)))
     deck.press("?")
-    deck.wait("F ctrl+f")
+    deck.wait("W ctrl+f")
     deck.press("escape")
     deck.wait(lambda t: "KEYS ON" not in t.text)
     deck.press("f")
     deck.quiet()
     assert "frozen" not in deck.text
-    deck.press("F")
+    deck.press("W")
     deck.wait("frozen")
 
 
