@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.payload.conftest import PYTHONS
 from tests.payload.harness import Agent
+from tests.services import need
 from tests.services.graphics import GIB, Graphics, write
 
 from traindeck.backends.devices import readings
@@ -433,9 +434,7 @@ def elsewhere(
 def test_processes_that_may_not_be_looked_into_are_said_to_be_hidden(machine: Graphics) -> None:
     prefix: tuple[str, ...] = ()
     if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root can do anything here: there is no setpriv")
-        prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+        prefix = (need("setpriv", "util-linux"), "--bounding-set=-dac_override,-dac_read_search")
     machine.instinct(5, "0000:05:00.0")
     machine.arc_xe(6, "0000:06:00.0")
     machine.opens(50, 5, client(5, 1, drm_memory_vram="10 KiB"))

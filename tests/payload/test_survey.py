@@ -96,8 +96,8 @@ def test_devices_are_what_nvidia_smi_says(agent: Agent, tmp_path: Path) -> None:
     )
     answer = agent.call("survey", cwd="/", program="sh", path=path)
     assert answer["devices"] == [
-        {"uuid": "GPU-1a", "name": "NVIDIA H100 80GB HBM3", "leased": False},
-        {"uuid": "GPU-2b", "name": "NVIDIA H100 80GB HBM3", "leased": False},
+        {"uuid": "GPU-1a", "name": "NVIDIA H100 80GB HBM3"},
+        {"uuid": "GPU-2b", "name": "NVIDIA H100 80GB HBM3"},
     ]
     assert (answer["driver"], answer["devices_note"]) == ("550.54.15", "")
 

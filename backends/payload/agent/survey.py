@@ -233,7 +233,7 @@ def _devices(path):
     for line in out.splitlines():
         words = [wire.to_text(word.strip()) for word in line.split(b",")]
         if len(words) == 3 and words[0].startswith("GPU-"):
-            devices.append({"uuid": words[0], "name": words[1], "leased": False})
+            devices.append({"uuid": words[0], "name": words[1]})
             driver = words[2]
     return devices, "", driver
 

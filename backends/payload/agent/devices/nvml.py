@@ -15,7 +15,7 @@ import os
 import time
 
 from .. import Refused, procs
-from . import THROTTLING, Card
+from . import THROTTLING, Card, drm
 
 SLOW = 5.0
 """Seconds between two looks at what changes slowly; the devices take turns."""
@@ -65,7 +65,7 @@ class _WideProcess(ctypes.Structure):
 
 
 class _OldProcess(ctypes.Structure):
-    """A record of the function without a version: drivers before 455."""
+    """A record of the function without a version: drivers before 450.66."""
 
     _fields_ = (("pid", ctypes.c_uint), ("usedGpuMemory", ctypes.c_ulonglong))
 
@@ -328,9 +328,8 @@ class Nvml:
             reading["memory_total_bytes"], reading["memory_used_bytes"] = info.total, info.used
         elif {"memory", "memory_v1"} <= card.never:
             kind = "shared"
-            total, free = _host_memory()
-            reading["memory_total_bytes"] = total
-            reading["memory_used_bytes"] = None if total is None else total - free
+            total, used = drm.host_memory(self.proc)
+            reading["memory_total_bytes"], reading["memory_used_bytes"] = total, used
         else:
             kind = None
             reading["memory_total_bytes"] = reading["memory_used_bytes"] = None
@@ -603,18 +602,6 @@ def _value(nv, field):
         nv.NVML_VALUE_TYPE_SIGNED_INT: lambda v: v.siVal,
         nv.NVML_VALUE_TYPE_UNSIGNED_SHORT: lambda v: v.usVal,
     }.get(field.valueType, lambda v: None)(field.value)
-
-
-def _host_memory():
-    """(all, what could be had) of the machine's memory in bytes; (None, None) if unknown."""
-    found = {}
-    for line in (procs.read_proc("/proc/meminfo") or b"").splitlines():
-        name, _, value = line.partition(b":")
-        if name in (b"MemTotal", b"MemAvailable"):
-            found[name] = int(value.split()[0]) * 1024
-    if len(found) < 2:
-        return None, None
-    return found[b"MemTotal"], found[b"MemAvailable"]
 
 
 def _text(value):
